@@ -1,0 +1,52 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""The one family of errors: each says what was expected, what was found and what to do."""
+
+from __future__ import annotations
+
+
+class PerceptionError(Exception):
+    """Base of every error that mt_perception raises on purpose."""
+
+
+class ImageError(PerceptionError):
+    """An input image cannot be used; the frame is rejected and the next one may be fine.
+
+    Args:
+        reason: Short machine-readable name of the fault (``short_data``, ``unknown_encoding``
+            …): the key under which rejects are counted and reported.
+        message: The whole sentence for a person.
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class CameraError(PerceptionError):
+    """Camera intrinsics cannot be used (NaN, zero focal length, another size).
+
+    Args:
+        reason: Short machine-readable name of the fault, for counting.
+        message: The whole sentence for a person.
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class ModelError(PerceptionError):
+    """A model folder is refused: manifest, checksum, path, graph or tensor does not fit."""
+
+
+class TaskError(PerceptionError):
+    """One task failed on one frame; the others still have their results."""
+
+
+class SourceError(PerceptionError):
+    """A source of frames (folder, video, camera, topic) cannot be opened or read."""
+
+
+class BagError(SourceError):
+    """A bag is empty, truncated, foreign, or lacks what was asked of it."""

@@ -1,0 +1,308 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""The manifest of a model folder: what a network offers, read strictly into frozen data.
+
+``manifest.yaml`` is the one contract between training and running. Everything in it is checked
+when it is read, so that code behind this file never has to.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any, TypeVar
+
+import yaml
+
+from mt_perception.errors import ModelError
+from mt_perception.graph.block import Block
+from mt_perception.graph.task_graph import TaskGraph
+from mt_perception.types import DEPTH, DETECTION, SEGMENTATION, UNLABELLED
+
+FORMAT = 1
+"""Version of the manifest's own format; a newer one is refused, not guessed at."""
+
+MAX_BYTES = 1 << 20
+
+TASK_OUTPUTS: Mapping[str, frozenset[str]] = {
+    DETECTION: frozenset({'boxes', 'scores', 'class_ids'}),
+    SEGMENTATION: frozenset({'class_ids'}),
+    DEPTH: frozenset({'depth_per_focal'}),
+}
+"""Kind of task → the tensors that its post-processing reads.
+
+detection: ``boxes`` float32 (1, N, 4) x0 y0 x1 y1 in network pixels, ``scores`` float32 (1, N),
+``class_ids`` int64 (1, N). segmentation: ``class_ids`` uint8 (1, h, w). depth:
+``depth_per_focal`` float32 (1, h, w), metres along the optical axis divided by the focal length
+in network pixels.
+"""
+
+T = TypeVar('T')
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """The network's input: uint8 (1, H, W, 3) BGR, any H and W that are multiples of ``multiple``.
+
+    Attributes:
+        size: Default long side in pixels.
+        min_size: Smallest long side that the model was checked at.
+        max_size: Largest long side that the model was checked at.
+        multiple: Height and width are multiples of this (the coarsest stride).
+        pad_value: Grey level of the letterbox border.
+    """
+
+    size: int
+    min_size: int
+    max_size: int
+    multiple: int
+    pad_value: int
+
+
+@dataclass(frozen=True)
+class BlockFile:
+    """Where a block's ONNX graph lies inside the folder, and its sha256 in lower-case hex."""
+
+    path: PurePosixPath
+    sha256: str
+
+
+@dataclass(frozen=True)
+class TaskSpec:
+    """One task of the model.
+
+    Attributes:
+        name: Name of the task, and of its kind: ``detection``, ``segmentation`` or ``depth``.
+        outputs: What post-processing reads (see TASK_OUTPUTS) → tensor of the graph.
+        labels: Class names by class id; empty for depth.
+    """
+
+    name: str
+    outputs: Mapping[str, str]
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """One measured figure of the model, and what it was measured on."""
+
+    task: str
+    metric: str
+    value: float
+    data: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A whole manifest.
+
+    Attributes:
+        name: Name of the model.
+        version: Version of the weights.
+        licence: SPDX identifier of the weights' licence.
+        description: One sentence.
+        input: The network's input.
+        reference_size: (height, width) at which the blocks' MACs are counted.
+        files: Block name → its file.
+        graph: The blocks and the tasks they serve.
+        tasks: Task name → task.
+        accuracy: Measured figures.
+    """
+
+    name: str
+    version: str
+    licence: str
+    description: str
+    input: InputSpec
+    reference_size: tuple[int, int]
+    files: Mapping[str, BlockFile]
+    graph: TaskGraph
+    tasks: Mapping[str, TaskSpec]
+    accuracy: tuple[Accuracy, ...]
+
+    def macs_at(self, macs: int, size: tuple[int, int]) -> int:
+        """Scale MACs from the reference size to a network input of (height, width) pixels.
+
+        Exact for convolutions, because sizes are multiples of the coarsest stride.
+        """
+        height, width = self.reference_size
+        return round(macs * (size[0] * size[1]) / (height * width))
+
+
+def parse_manifest(text: str) -> Manifest:
+    """Read a manifest.
+
+    Raises:
+        ModelError: It is no YAML, has another format version, or a field is missing, unknown or
+            out of range; the message names the field.
+    """
+    if len(text) > MAX_BYTES:
+        raise ModelError(f'manifest has {len(text)} characters; at most {MAX_BYTES} are read')
+    try:
+        data = yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ModelError(f'manifest is not valid YAML: {error}') from error
+    root = _Fields(data, 'manifest')
+    version = root.take('format', int)
+    if version != FORMAT:
+        raise ModelError(
+            f'manifest format is {version}, this mt_perception reads {FORMAT}; '
+            'export the model again or install the matching version'
+        )
+    blocks, files = _blocks(root.take('blocks', dict))
+    tasks = _tasks(root.take('tasks', dict))
+    manifest = Manifest(
+        name=root.take('name', str, _is_name),
+        version=root.take('version', str, bool),
+        licence=root.take('licence', str, bool),
+        description=root.take('description', str),
+        input=_input(root.take('input', dict)),
+        reference_size=_size(root.take('reference_size', list)),
+        files=files,
+        graph=TaskGraph(blocks, {task.name: task.outputs.values() for task in tasks}),
+        tasks={task.name: task for task in tasks},
+        accuracy=tuple(_accuracy(row, i) for i, row in enumerate(root.take('accuracy', list))),
+    )
+    root.finish()
+    return manifest
+
+
+class _Fields:
+    """A mapping from which every field is taken once, with its type; none may be left over."""
+
+    def __init__(self, data: object, where: str) -> None:
+        if not isinstance(data, dict):
+            raise ModelError(f'{where} must be a mapping, found {type(data).__name__}')
+        self._data = dict(data)
+        self._where = where
+
+    def take(
+        self,
+        key: str,
+        kind: type[T],
+        check: Callable[[Any], bool] = lambda value: True,
+    ) -> T:
+        where = f'{self._where}.{key}'
+        if key not in self._data:
+            raise ModelError(f'{where} is missing')
+        value: Any = self._data.pop(key)
+        if kind is float and type(value) is int:
+            value = float(value)
+        # bool is an int to Python; a manifest that says `macs: true` is wrong all the same.
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            found = f'{type(value).__name__} {value!r:.60}'
+            raise ModelError(f'{where} must be of type {kind.__name__}, found {found}')
+        if not check(value):
+            raise ModelError(f'{where} is out of range: {value!r:.60}')
+        return value
+
+    def finish(self) -> None:
+        if self._data:
+            names = ', '.join(sorted(map(str, self._data)))
+            raise ModelError(f'{self._where} has unknown fields: {names}')
+
+
+def _is_name(value: str) -> bool:
+    return re.fullmatch(r'[A-Za-z0-9][A-Za-z0-9_.-]{0,63}', value) is not None
+
+
+def _blocks(data: Mapping[object, object]) -> tuple[list[Block], dict[str, BlockFile]]:
+    blocks: list[Block] = []
+    files: dict[str, BlockFile] = {}
+    for name, value in data.items():
+        where = f'manifest.blocks.{name}'
+        if not isinstance(name, str) or not _is_name(name):
+            raise ModelError(f'{where}: a block name has letters, digits, "_", "." and "-"')
+        fields = _Fields(value, where)
+        path = PurePosixPath(fields.take('file', str))
+        if path.is_absolute() or '..' in path.parts or '\\' in str(path) or not path.name:
+            raise ModelError(f'{where}.file {str(path)!r} leaves the model folder; refused')
+        sha256: str = fields.take(
+            'sha256', str, lambda v: re.fullmatch('[0-9a-f]{64}', v) is not None
+        )
+        files[name] = BlockFile(path, sha256)
+        blocks.append(
+            Block(
+                name=name,
+                inputs=_strings(fields.take('inputs', dict), f'{where}.inputs'),
+                outputs=_names(fields.take('outputs', list, bool), f'{where}.outputs'),
+                macs=fields.take('macs', int, lambda v: v >= 0),
+                parameters=fields.take('parameters', int, lambda v: v >= 0),
+                skippable=fields.take('skippable', bool),
+            )
+        )
+        fields.finish()
+    return blocks, files
+
+
+def _tasks(data: Mapping[object, object]) -> list[TaskSpec]:
+    tasks = []
+    for name, value in data.items():
+        where = f'manifest.tasks.{name}'
+        if not isinstance(name, str) or name not in TASK_OUTPUTS:
+            raise ModelError(f'{where}: a task is one of {", ".join(sorted(TASK_OUTPUTS))}')
+        fields = _Fields(value, where)
+        outputs = _strings(fields.take('outputs', dict), f'{where}.outputs')
+        if set(outputs) != TASK_OUTPUTS[name]:
+            expected = ', '.join(sorted(TASK_OUTPUTS[name]))
+            raise ModelError(f'{where}.outputs must name exactly: {expected}')
+        labels = _names(fields.take('labels', list), f'{where}.labels')
+        if bool(labels) == (name == DEPTH) or len(labels) > UNLABELLED:
+            raise ModelError(f'{where}.labels: depth has none, other tasks 1 to {UNLABELLED}')
+        fields.finish()
+        tasks.append(TaskSpec(name, outputs, labels))
+    if not tasks:
+        raise ModelError('manifest.tasks is empty; a model serves at least one task')
+    return tasks
+
+
+def _input(data: Mapping[object, object]) -> InputSpec:
+    fields = _Fields(data, 'manifest.input')
+    spec = InputSpec(
+        size=fields.take('size', int),
+        min_size=fields.take('min_size', int, lambda v: v > 0),
+        max_size=fields.take('max_size', int, lambda v: v <= 8192),
+        multiple=fields.take('multiple', int, lambda v: 1 <= v <= 256),
+        pad_value=fields.take('pad_value', int, lambda v: 0 <= v <= 255),
+    )
+    fields.finish()
+    if not spec.min_size <= spec.size <= spec.max_size:
+        raise ModelError('manifest.input: min_size <= size <= max_size does not hold')
+    if any(v % spec.multiple for v in (spec.min_size, spec.size, spec.max_size)):
+        raise ModelError(f'manifest.input: sizes must be multiples of {spec.multiple}')
+    return spec
+
+
+def _accuracy(data: object, index: int) -> Accuracy:
+    fields = _Fields(data, f'manifest.accuracy[{index}]')
+    row = Accuracy(
+        task=fields.take('task', str, lambda v: v in TASK_OUTPUTS),
+        metric=fields.take('metric', str),
+        value=fields.take('value', float),
+        data=fields.take('data', str),
+    )
+    fields.finish()
+    return row
+
+
+def _size(value: list[object]) -> tuple[int, int]:
+    match value:
+        case [int(height), int(width)] if height > 0 and width > 0:
+            return height, width
+    raise ModelError(f'manifest.reference_size must be [height, width], found {value!r:.60}')
+
+
+def _names(value: list[object], where: str) -> tuple[str, ...]:
+    names = tuple(v for v in value if isinstance(v, str) and v)
+    if len(names) != len(value) or len(set(names)) != len(names):
+        raise ModelError(f'{where} must be a list of different, non-empty strings')
+    return names
+
+
+def _strings(value: Mapping[object, object], where: str) -> dict[str, str]:
+    strings = {k: v for k, v in value.items() if isinstance(k, str) and isinstance(v, str)}
+    if len(strings) != len(value) or not strings:
+        raise ModelError(f'{where} must map names to tensors, such as "s8: trunk/s8"')
+    return strings

@@ -1,0 +1,27 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""What several tests need: the real data (where it is there) and the shipped model."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope='session')
+def data() -> Path:
+    """The folder of real data; the test is skipped on a machine without it."""
+    folder = Path(os.environ.get('MT_PERCEPTION_DATA', ROOT.parent / 'shared' / 'data'))
+    if not (folder / 'README.md').is_file():
+        pytest.skip(f'no real data at {folder}; set MT_PERCEPTION_DATA to a folder that has it')
+    return folder
+
+
+@pytest.fixture(scope='session')
+def model_path() -> Path:
+    """The model folder that we ship."""
+    return ROOT / 'models' / 'cspnano'
