@@ -1,0 +1,312 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""What an evaluation writes: one JSON line for every frame, and one summary of them all.
+
+Two runs over the same data with the same model give the same bytes, but for what lies under the
+key ``timing``. Floats are written with the fewest digits that read back to the same value, so
+that figures drawn from a file equal those drawn from the run itself.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mt_perception.errors import SourceError
+from mt_perception.evaluation.truth import Sample
+from mt_perception.types import Result
+
+FORMAT = 1
+"""Version of both files' format."""
+
+FRAMES_FILE = 'frames.jsonl'
+SUMMARY_FILE = 'summary.json'
+
+Json: TypeAlias = Any
+"""What ``json`` writes: None, bool, int, float, str, and lists and string-keyed dicts of them."""
+
+
+class Metric(Protocol):
+    """One way to judge results: the same three verbs for all, and a fourth for the files.
+
+    What ``process`` returns goes into the frame's record, and together with the record's other
+    fields is all that ``add`` needs: ``evaluate`` gives the same whether frames were processed
+    now or read back. So a comparison can resample frames without running anything again.
+    """
+
+    @property
+    def name(self) -> str:
+        """The key of this metric in records and summaries."""
+
+    def reset(self) -> None:
+        """Forget all frames; call it before each source."""
+
+    def process(self, sample: Sample, result: Result) -> Mapping[str, Json]:
+        """Measure and add one frame; frames of a source come in their order.
+
+        Returns:
+            This frame's figures; empty where there is nothing to measure.
+        """
+
+    def add(self, record: FrameRecord) -> None:
+        """Add a frame that was measured before."""
+
+    def evaluate(self) -> Mapping[str, Json]:
+        """The figures over all frames; empty where no frame could be measured."""
+
+
+@dataclass(frozen=True, eq=False)
+class DetectionRecord:
+    """Detections of one frame: boxes float32 (N, 4) x0 y0 x1 y1, scores float32 (N,), names."""
+
+    boxes: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class TruthRecord:
+    """What was known about one frame, without its large arrays.
+
+    Attributes:
+        boxes: float32 (N, 4) x0 y0 x1 y1, or None if no objects are annotated in this source.
+        labels: Class name of each box; empty where the model lacks the class.
+        crowd: Whether each box is a crowd region.
+        areas: float64 (N,) pixels.
+        exhaustive: Names of the classes annotated exhaustively.
+        segmentation: Whether there is a label image.
+        depth: Whether there is a depth map.
+        pseudo: Name of the reference model that made the truth, or empty.
+    """
+
+    boxes: NDArray[np.float32] | None
+    labels: tuple[str, ...]
+    crowd: tuple[bool, ...]
+    areas: NDArray[np.float64]
+    exhaustive: tuple[str, ...]
+    segmentation: bool
+    depth: bool
+    pseudo: str
+
+
+@dataclass(frozen=True, eq=False)
+class FrameRecord:
+    """One line of ``frames.jsonl``.
+
+    Attributes:
+        key: The sample's key, unique in its source.
+        source: The sample's source.
+        stamp_ns: The frame's stamp in nanoseconds.
+        image_size: (height, width) of the image in pixels.
+        detections: What was found, or None if the task was not served.
+        truth: What was known, or None.
+        metrics: Name of the metric → this frame's figures.
+        tasks: The tasks that were wanted.
+        blocks: The blocks that ran.
+        path: The plan's path through the graph.
+        reason: Why this plan.
+        macs: Multiply-accumulates that ran.
+        network_size: (height, width) of the network's input in pixels.
+        failures: Task → reason, for tasks that failed; the key ``frame`` if all of it did.
+        digests: ``image``, ``depth``, ``segmentation`` → short hash of the pixels.
+        extra: Figures of parts that not every run has: cache hits, payload bytes, link state.
+        latency_ms: Stage → wall time; the one thing that differs between two runs.
+    """
+
+    key: str
+    source: str
+    stamp_ns: int
+    image_size: tuple[int, int]
+    detections: DetectionRecord | None
+    truth: TruthRecord | None
+    metrics: Mapping[str, Mapping[str, Json]]
+    tasks: tuple[str, ...] = ()
+    blocks: tuple[str, ...] = ()
+    path: str = ''
+    reason: str = ''
+    macs: int = 0
+    network_size: tuple[int, int] = (0, 0)
+    failures: Mapping[str, str] = field(default_factory=dict)
+    digests: Mapping[str, str] = field(default_factory=dict)
+    extra: Mapping[str, Json] = field(default_factory=dict)
+    latency_ms: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Summary:
+    """All of ``summary.json``: one source evaluated with one model and one set of parameters.
+
+    Attributes:
+        source: Name of the source, safe as the name of a folder.
+        model: ``name``, ``version``, ``sha256`` of the model's manifest (which holds those of
+            its files), ``labels`` by task; for a peer also ``peer``: how it was given.
+        data: ``kind``, ``sha256`` over keys, pixels and truth in order, ``truth``: what kinds
+            of truth there are, ``pseudo``: the reference model's name or empty.
+        parameters: Everything that was chosen for this run, by its name.
+        metrics: Name of the metric → figures over all frames.
+        counts: ``frames``, ``failed``, and ``macs_mean``.
+        failures: Reason → number of frames.
+        machine: What it ran on.
+        versions: Package → version.
+        timing: Everything that differs between two runs: stage → percentiles, frames/s.
+    """
+
+    source: str
+    model: Mapping[str, Json]
+    data: Mapping[str, Json]
+    parameters: Mapping[str, Json]
+    metrics: Mapping[str, Mapping[str, Json]]
+    counts: Mapping[str, Json]
+    failures: Mapping[str, int]
+    machine: Mapping[str, Json]
+    versions: Mapping[str, str]
+    timing: Mapping[str, Json]
+
+
+def to_json(value: object) -> Json:
+    """Plain JSON of numbers, arrays, tuples and mappings; what is not finite becomes None."""
+    if value is None or isinstance(value, (bool, str)):
+        return value
+    if isinstance(value, (int, np.integer)):
+        return int(value)
+    if isinstance(value, np.bool_):
+        return bool(value)
+    if isinstance(value, np.float32):
+        # The shortest decimal that is this float32; float(value) would print 17 digits.
+        return float(str(value)) if np.isfinite(value) else None
+    if isinstance(value, (float, np.floating)):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, np.ndarray):
+        return [to_json(item) for item in value]
+    if isinstance(value, Mapping):
+        return {str(key): to_json(item) for key, item in value.items()}
+    if isinstance(value, (set, frozenset)):
+        return sorted(to_json(item) for item in value)
+    if isinstance(value, Iterable):
+        return [to_json(item) for item in value]
+    raise TypeError(f'{type(value).__name__} has no place in a record')
+
+
+def frame_line(record: FrameRecord) -> str:
+    """The record as one line of JSON, without the line's end."""
+    fields = {name: getattr(record, name) for name in FrameRecord.__dataclass_fields__}
+    fields['detections'] = _plain(record.detections)
+    fields['truth'] = _plain(record.truth)
+    fields['timing'] = {'latency_ms': fields.pop('latency_ms')}
+    return _dump({'format': FORMAT, **fields})
+
+
+def parse_frame(line: str) -> FrameRecord:
+    """Read a line that ``frame_line`` wrote.
+
+    Raises:
+        SourceError: It is no such line, or of another format version.
+    """
+    fields = _load(line, 'frame record')
+    try:
+        fields['latency_ms'] = fields.pop('timing')['latency_ms']
+        fields['detections'] = _detections(fields['detections'])
+        fields['truth'] = _truth(fields['truth'])
+        for name in ('tasks', 'blocks', 'image_size', 'network_size'):
+            fields[name] = tuple(fields[name])
+        return FrameRecord(**fields)
+    except (KeyError, TypeError, ValueError) as error:
+        raise SourceError(f'not a frame record of this mt_perception: {error!r}') from error
+
+
+def read_frames(path: Path) -> Iterator[FrameRecord]:
+    """The records of a ``frames.jsonl``, in order.
+
+    Raises:
+        SourceError: The file cannot be read, or a line is no record.
+    """
+    number = 0
+    try:
+        with path.open(encoding='utf-8') as lines:
+            for line in lines:
+                number += 1
+                yield parse_frame(line)
+    except SourceError as error:
+        raise SourceError(f'{path}, line {number}: {error}') from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise SourceError(f'cannot read records: {error}') from error
+
+
+def summary_text(summary: Summary) -> str:
+    """The summary as indented JSON."""
+    fields = {name: getattr(summary, name) for name in Summary.__dataclass_fields__}
+    data = to_json({'format': FORMAT, **fields})
+    return json.dumps(data, sort_keys=True, indent=1, allow_nan=False) + '\n'
+
+
+def read_summary(path: Path) -> Summary:
+    """Read a ``summary.json``.
+
+    Raises:
+        SourceError: It cannot be read, is no summary, or of another format version.
+    """
+    try:
+        return Summary(**_load(path.read_text(encoding='utf-8'), str(path)))
+    except (OSError, UnicodeDecodeError, TypeError) as error:
+        raise SourceError(f'cannot read the summary {path}: {error}') from error
+
+
+def without_timing(line: str) -> str:
+    """A line or summary less what may differ between two runs."""
+    return _dump({k: v for k, v in json.loads(line).items() if k != 'timing'})
+
+
+def _dump(value: Mapping[str, object]) -> str:
+    return json.dumps(to_json(value), sort_keys=True, separators=(',', ':'), allow_nan=False)
+
+
+def _load(text: str, what: str) -> dict[str, Json]:
+    try:
+        fields = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise SourceError(f'{what} is not JSON: {error}') from error
+    found = fields.pop('format', None) if isinstance(fields, dict) else None
+    if found != FORMAT:
+        raise SourceError(
+            f'{what} has format {found}, this mt_perception reads {FORMAT}; '
+            'evaluate again, or use the version that wrote it'
+        )
+    result: dict[str, Json] = fields
+    return result
+
+
+def _plain(record: DetectionRecord | TruthRecord | None) -> dict[str, object] | None:
+    return None if record is None else dict(vars(record))
+
+
+def _detections(fields: Mapping[str, Json] | None) -> DetectionRecord | None:
+    if fields is None:
+        return None
+    return DetectionRecord(
+        boxes=np.asarray(fields['boxes'], np.float32).reshape(-1, 4),
+        scores=np.asarray(fields['scores'], np.float32),
+        labels=tuple(fields['labels']),
+    )
+
+
+def _truth(fields: Mapping[str, Json] | None) -> TruthRecord | None:
+    if fields is None:
+        return None
+    boxes = fields['boxes']
+    return TruthRecord(
+        boxes=None if boxes is None else np.asarray(boxes, np.float32).reshape(-1, 4),
+        labels=tuple(fields['labels']),
+        crowd=tuple(fields['crowd']),
+        areas=np.asarray(fields['areas'], np.float64),
+        exhaustive=tuple(fields['exhaustive']),
+        segmentation=fields['segmentation'],
+        depth=fields['depth'],
+        pseudo=fields['pseudo'],
+    )

@@ -1,0 +1,78 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Ground truth of one image, in the labels of the model that is measured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mt_perception.types import Frame
+
+UNKNOWN_CLASS = -1
+"""The class id of a true object whose class the model does not have."""
+
+
+@dataclass(frozen=True, eq=False)
+class TrueObjects:
+    """The annotated objects of one image.
+
+    Attributes:
+        boxes: float32 (N, 4): x0, y0, x1, y1 in pixels of the image.
+        class_ids: int64 (N,), indices into ``labels``; -1 where the model lacks the class.
+        crowd: bool (N,); True for a group annotated as one region (COCO's ``iscrowd``).
+        areas: float64 (N,), pixels; of the mask where there is one, else of the box.
+        exhaustive: Class ids of which *every* instance in this image is annotated. A detection
+            of another class is neither right nor wrong here: nobody looked.
+        labels: Class names of the model.
+    """
+
+    boxes: NDArray[np.float32]
+    class_ids: NDArray[np.int64]
+    crowd: NDArray[np.bool_]
+    areas: NDArray[np.float64]
+    exhaustive: frozenset[int]
+    labels: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.class_ids)
+
+
+@dataclass(frozen=True, eq=False)
+class GroundTruth:
+    """What is known about one image; a task about which nothing is known is None.
+
+    Attributes:
+        objects: The annotated objects.
+        segmentation: uint8 (H, W), indices into ``segmentation_labels``; 255 where unlabelled
+            or of a class that the model lacks.
+        segmentation_labels: Class names of the model's segmentation.
+        depth: float32 (H, W), metres along the optical axis; NaN where unknown.
+        pseudo: Name of the reference model that made this truth; empty if people or sensors did.
+    """
+
+    objects: TrueObjects | None = None
+    segmentation: NDArray[np.uint8] | None = None
+    segmentation_labels: tuple[str, ...] = ()
+    depth: NDArray[np.float32] | None = None
+    pseudo: str = ''
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One frame of a source with what is known about it.
+
+    Attributes:
+        frame: The image.
+        truth: What is known about it; None for images without ground truth.
+        key: Unique in its source and the same in every run. Text from a bag or a data set:
+            never to be used as a path or as HTML unescaped.
+        source: Name of the source, safe as the name of a folder.
+    """
+
+    frame: Frame
+    truth: GroundTruth | None
+    key: str
+    source: str
