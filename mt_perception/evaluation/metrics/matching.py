@@ -80,7 +80,8 @@ def box_overlaps(
     union = area + np.prod(b[..., 2:] - b[..., :2], axis=-1) - inside
     if crowd is not None:
         union = np.where(crowd[None, :], area, union)
-    return np.divide(inside, union, out=np.zeros_like(inside), where=inside > 0)
+    overlaps: NDArray[np.float64] = np.zeros_like(inside)
+    return np.divide(inside, union, out=overlaps, where=inside > 0)
 
 
 def match(
@@ -118,7 +119,7 @@ def match(
 
 def bit(mask: NDArray[np.uint64], size: int, overlap: int) -> NDArray[np.bool_]:
     """One judgement out of packed masks: (N,) bool for an index of size and of overlap."""
-    return (mask & _BITS[size * len(IOU_THRESHOLDS) + overlap]) != 0
+    return np.not_equal(mask & _BITS[size * len(IOU_THRESHOLDS) + overlap], 0)
 
 
 def _outside(areas: NDArray[np.floating]) -> NDArray[np.bool_]:
@@ -156,6 +157,6 @@ def _assign(
 
 def _pack(flags: NDArray[np.bool_]) -> NDArray[np.uint64]:
     """Pack (A, T, N) flags into N masks."""
-    return (flags.reshape(CASES, -1).astype(np.uint64) * _BITS[:, None]).sum(
-        axis=0, dtype=np.uint64
-    )
+    bits = flags.reshape(CASES, -1).astype(np.uint64) * _BITS[:, None]
+    packed: NDArray[np.uint64] = bits.sum(axis=0, dtype=np.uint64)
+    return packed

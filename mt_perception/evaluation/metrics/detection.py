@@ -1,0 +1,265 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Average precision of detections, by the COCO protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mt_perception.evaluation.metrics.matching import (
+    AREA_RANGES,
+    IOU_THRESHOLDS,
+    Matches,
+    bit,
+    match,
+)
+from mt_perception.evaluation.records import FrameRecord, Json
+from mt_perception.evaluation.truth import Sample, TrueObjects
+from mt_perception.types import DETECTION, Detections, Result
+
+RECALLS: NDArray[np.float64] = np.linspace(0.0, 1.0, 101)
+"""The recalls at which precision is read (COCO's 101 points)."""
+
+_SIZES = tuple(AREA_RANGES)
+_AT_50 = 0
+_AT_75 = 5
+
+
+@dataclass(frozen=True, eq=False)
+class _Class:
+    """All detections of one class over all frames, best score first.
+
+    ``frame`` (N,) is the frame of each detection, ``objects`` (F, A) how many objects of each
+    size every frame has.
+    """
+
+    frame: NDArray[np.int64]
+    found: NDArray[np.uint64]
+    ignored: NDArray[np.uint64]
+    objects: NDArray[np.int64]
+
+
+class DetectionMetric:
+    """Average precision (AP) as COCO defines it, to be fed with detections of *every* score.
+
+    For one class, one size of objects and one overlap (intersection over union) t: detections of
+    all frames are sorted by score; each is right if it overlaps a free object of its class by at
+    least t. With precision p after k detections and recall r,
+
+        AP_t = mean over r' in {0, 0.01 … 1} of max { p(k) : r(k) ≥ r' }
+
+    ``ap`` is the mean over t in {0.5, 0.55 … 0.95} and over the classes that have objects;
+    ``ap50`` and ``ap75`` are those of one overlap; ``ap_small``, ``ap_medium`` and ``ap_large``
+    are those of objects up to 32² pixels, up to 96² pixels, and larger. A figure with nothing to
+    measure is None. (Lin et al., Microsoft COCO, arXiv 1405.0312.)
+
+    In a frame where a class is not annotated exhaustively, its detections are left out: nobody
+    knows whether they are wrong.
+    """
+
+    name = DETECTION
+    headline: Mapping[str, bool] = {'ap': True, 'ap50': True}
+    """Figure that a comparison looks at → whether more of it is better."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all frames."""
+        self._frames = 0
+        self._measured = 0
+        self._detections = 0
+        self._matches: dict[str, list[tuple[int, Matches]]] = {}
+
+    def process(self, sample: Sample, result: Result) -> Mapping[str, Json]:
+        """Add one frame; a wanted detection task that failed counts as nothing found.
+
+        Returns:
+            ``objects`` that are there, ``found`` of them at an overlap of 0.5 and any score, and
+            ``ap`` of this frame alone; empty without annotated objects.
+        """
+        objects = None if sample.truth is None else sample.truth.objects
+        if objects is None or DETECTION not in result.execution.tasks:
+            self._frames += 1
+            return {}
+        return self.observe(result.detections, objects)
+
+    def observe(self, detections: Detections | None, objects: TrueObjects) -> Mapping[str, Json]:
+        """Add one frame's detections and objects; returns what ``process`` does."""
+        found = detections or _nothing(objects.labels)
+        return self._observe(
+            (found.boxes, found.scores, [found.labels[i] for i in found.class_ids]),
+            (
+                objects.boxes,
+                objects.areas,
+                objects.crowd,
+                [objects.labels[i] if i >= 0 else '' for i in objects.class_ids],
+            ),
+            [objects.labels[i] for i in objects.exhaustive],
+        )
+
+    def add(self, record: FrameRecord) -> None:
+        """Add a frame that was measured before."""
+        truth = record.truth
+        if truth is None or truth.boxes is None or DETECTION not in record.tasks:
+            self._frames += 1
+            return
+        found = record.detections
+        empty = np.zeros((0, 4), np.float32), np.zeros(0, np.float32), ()
+        self._observe(
+            empty if found is None else (found.boxes, found.scores, found.labels),
+            (truth.boxes, truth.areas, np.array(truth.crowd, np.bool_), truth.labels),
+            truth.exhaustive,
+        )
+
+    def _observe(
+        self,
+        found: tuple[NDArray[np.float32], NDArray[np.float32], Sequence[str]],
+        there: tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.bool_], Sequence[str]],
+        exhaustive: Sequence[str],
+    ) -> Mapping[str, Json]:
+        boxes, scores, labels = found
+        true_boxes, areas, crowd, true_labels = there
+        names, true_names = np.array(labels, object), np.array(true_labels, object)
+        frame: dict[str, Matches] = {}
+        for name in sorted(set(exhaustive) & {*labels, *true_labels}):
+            one, other = names == name, true_names == name
+            frame[name] = match(
+                boxes[one], scores[one], true_boxes[other], areas[other], crowd[other]
+            )
+            self._matches.setdefault(name, []).append((self._frames, frame[name]))
+            self._detections += len(frame[name].scores)
+        self._frames += 1
+        self._measured += 1
+        return _of_one_frame(frame)
+
+    def evaluate(self) -> Mapping[str, Json]:
+        """AP over all frames: overall, by overlap, by size and by class."""
+        if self._measured == 0:
+            return {}
+        weights = np.ones((1, self._frames))
+        classes = {name: self._gather(name) for name in sorted(self._matches)}
+        table = {name: _class_ap(each, weights)[..., 0] for name, each in classes.items()}
+        every = np.array(list(table.values())).reshape(-1, len(_SIZES), len(IOU_THRESHOLDS))
+        objects = {name: int(each.objects[:, 0].sum()) for name, each in classes.items()}
+        return {
+            'ap': _mean(every[:, 0]),
+            'ap50': _mean(every[:, 0, _AT_50]),
+            'ap75': _mean(every[:, 0, _AT_75]),
+            **{f'ap_{size}': _mean(every[:, i]) for i, size in enumerate(_SIZES) if i},
+            'frames': self._measured,
+            'objects': sum(objects.values()),
+            'detections': self._detections,
+            'classes': {
+                name: {
+                    'ap': _mean(table[name][0]),
+                    'ap50': _mean(table[name][0, _AT_50]),
+                    'objects': objects[name],
+                }
+                for name in table
+                if objects[name]
+            },
+        }
+
+    def resample(self, weights: NDArray[np.floating]) -> Mapping[str, NDArray[np.float64]]:
+        """The headline figures if each frame had been seen a number of times.
+
+        Args:
+            weights: (B, F): how often each frame counts, in each of B resamples.
+
+        Returns:
+            Figure → (B,), NaN where a resample has nothing to measure.
+        """
+        classes = [self._gather(name) for name in sorted(self._matches)]
+        tables = [_class_ap(each, weights, sizes=1)[0] for each in classes]
+        every = np.array(tables).reshape(-1, len(IOU_THRESHOLDS), len(weights))
+        return {'ap': _nanmean(every.mean(axis=1)), 'ap50': _nanmean(every[:, _AT_50])}
+
+    def _gather(self, name: str) -> _Class:
+        parts = self._matches[name]
+        objects = np.zeros((self._frames, len(_SIZES)), np.int64)
+        for frame, part in parts:
+            objects[frame] = part.objects
+        # Stable: among equal scores the earlier frame comes first, as the protocol has it.
+        order = np.argsort(-np.concatenate([m.scores for _, m in parts]), kind='stable')
+        return _Class(
+            frame=np.repeat([f for f, _ in parts], [len(m.scores) for _, m in parts])[order],
+            found=np.concatenate([m.found for _, m in parts])[order],
+            ignored=np.concatenate([m.ignored for _, m in parts])[order],
+            objects=objects,
+        )
+
+
+def _class_ap(
+    each: _Class, weights: NDArray[np.floating], sizes: int = len(_SIZES)
+) -> NDArray[np.float64]:
+    """AP of one class by size and overlap, (sizes, T, B); NaN where there is no object."""
+    result = np.full((sizes, len(IOU_THRESHOLDS), len(weights)), np.nan)
+    counted = np.asarray(weights, np.float64)[:, each.frame]  # (B, N)
+    for size in range(sizes):
+        total = weights @ each.objects[:, size]  # (B,)
+        for overlap in range(len(IOU_THRESHOLDS) if total.any() else 0):
+            found = bit(each.found, size, overlap)
+            seen = np.cumsum(counted * ~bit(each.ignored, size, overlap), axis=1)
+            result[size, overlap] = _average_precision(
+                np.cumsum(counted[:, found], axis=1), seen[:, found], total
+            )
+    return result
+
+
+def _average_precision(
+    right: NDArray[np.float64], seen: NDArray[np.float64], total: NDArray[np.floating]
+) -> NDArray[np.float64]:
+    """AP of B resamples, from the counts after each right detection (B, K) and of objects (B,).
+
+    Only right detections are looked at: precision only falls between them.
+    """
+    precision = right / (seen + np.spacing(1))
+    best = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+    with np.errstate(invalid='ignore', divide='ignore'):
+        recall = right / total[:, None]
+    # How many of the 101 recalls are reached up to each detection, and by it.
+    reached = np.searchsorted(RECALLS, recall.ravel(), side='right').reshape(recall.shape)
+    steps = np.diff(reached, axis=1, prepend=0)
+    average = (best * steps).sum(axis=1) / len(RECALLS)
+    return np.where(total > 0, average, np.nan)
+
+
+def _of_one_frame(frame: Mapping[str, Matches]) -> Mapping[str, Json]:
+    """The figures that tell a good frame from a bad one."""
+    weights = np.ones((1, 1))
+    scores = [
+        _class_ap(
+            _Class(np.zeros(len(m.scores), np.int64), m.found, m.ignored, m.objects[None]),
+            weights,
+            sizes=1,
+        )
+        for m in frame.values()
+        if m.objects[0]
+    ]
+    return {
+        'objects': sum(int(m.objects[0]) for m in frame.values()),
+        'found': sum(int(bit(m.found, 0, _AT_50).sum()) for m in frame.values()),
+        'ap': _mean(np.array(scores)),
+    }
+
+
+def _mean(values: NDArray[np.float64]) -> float | None:
+    defined = values[~np.isnan(values)]
+    return float(defined.mean()) if defined.size else None
+
+
+def _nanmean(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean over the classes that are defined, (K, B) → (B,)."""
+    count = (~np.isnan(values)).sum(axis=0)
+    mean: NDArray[np.float64] = np.full(values.shape[1], np.nan)
+    return np.divide(np.nansum(values, axis=0), count, out=mean, where=count > 0)
+
+
+def _nothing(labels: tuple[str, ...]) -> Detections:
+    empty = np.zeros(0, np.float32)
+    return Detections(np.zeros((0, 4), np.float32), empty, np.zeros(0, np.int64), labels)
