@@ -1,0 +1,111 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""The letterbox: an image scaled into the network's input, and the way back for what comes out.
+
+The image keeps its shape and lies in the upper left corner; only what is missing to the next
+multiple of the network's stride is padded. Coordinates are continuous: pixel i covers
+[i, i + 1), so boxes scale without offsets.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Letterbox:
+    """How one image size maps into one network size; all sizes are (height, width) in pixels.
+
+    Attributes:
+        image_size: The input image.
+        content_size: The scaled image, in the upper left corner of the network's input.
+        network_size: The network's input, multiples of its stride.
+    """
+
+    image_size: tuple[int, int]
+    content_size: tuple[int, int]
+    network_size: tuple[int, int]
+
+    @property
+    def scale_x(self) -> float:
+        """Network pixels per image pixel along a row."""
+        return self.content_size[1] / self.image_size[1]
+
+    @property
+    def scale_y(self) -> float:
+        """Network pixels per image pixel along a column."""
+        return self.content_size[0] / self.image_size[0]
+
+    def network_image(self, image: NDArray[np.uint8], pad_value: int) -> NDArray[np.uint8]:
+        """Scale and pad an image.
+
+        Args:
+            image: uint8 (H, W, 3) of ``image_size``; is not changed.
+            pad_value: Grey level of the border.
+
+        Returns:
+            uint8 (1, h, w, 3) of ``network_size``, C-contiguous.
+        """
+        canvas = np.full((1, *self.network_size, 3), pad_value, np.uint8)
+        height, width = self.content_size
+        content = canvas[0, :height, :width]
+        if self.content_size == self.image_size:
+            content[:] = image
+        else:
+            content[:] = cv2.resize(image, (width, height), interpolation=self._interpolation())
+        return canvas
+
+    def boxes_to_image(self, boxes: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+        """Map boxes (N, 4), x0 y0 x1 y1, from network to image pixels and clip them to it."""
+        height, width = self.image_size
+        scale = np.array([self.scale_x, self.scale_y] * 2)
+        limit = np.array([width, height] * 2)
+        return np.asarray(np.clip(boxes / scale, 0, limit), np.float32)
+
+    def map_to_image(self, values: NDArray[Any], interpolation: int) -> NDArray[Any]:
+        """Bring a map over the network's input to the image: crop the padding, then resize.
+
+        Where the content's edge falls between two cells of the map, the cell on the edge is kept
+        and what it covers beyond the image is cut off after resizing.
+
+        Args:
+            values: (h, w) over the whole network input, at any stride.
+            interpolation: A cv2.INTER_* code.
+
+        Returns:
+            (H, W) of ``image_size``, of the same dtype.
+        """
+        height, width = self.image_size
+        # Image pixels per cell of the map.
+        cell_y = self.network_size[0] / values.shape[0] / self.scale_y
+        cell_x = self.network_size[1] / values.shape[1] / self.scale_x
+        rows, columns = -int(-height // cell_y), -int(-width // cell_x)
+        covered = (max(width, round(columns * cell_x)), max(height, round(rows * cell_y)))
+        resized = cv2.resize(values[:rows, :columns], covered, interpolation=interpolation)
+        return np.asarray(resized)[:height, :width]
+
+    def _interpolation(self) -> int:
+        """Bilinear aliases when it skips pixels: below half size, average areas."""
+        return cv2.INTER_AREA if min(self.scale_x, self.scale_y) < 0.5 else cv2.INTER_LINEAR
+
+
+def fit(image_size: tuple[int, int], long_side: int, multiple: int) -> Letterbox:
+    """The letterbox that scales an image's long side to the network's.
+
+    Args:
+        image_size: (height, width) of the image.
+        long_side: Long side of the network's input, a multiple of ``multiple``.
+        multiple: Height and width of the network's input are multiples of this.
+    """
+    scale = long_side / max(image_size)
+    height, width = (max(1, round(side * scale)) for side in image_size)
+    return Letterbox(
+        image_size=image_size,
+        content_size=(height, width),
+        network_size=(-(-height // multiple) * multiple, -(-width // multiple) * multiple),
+    )
