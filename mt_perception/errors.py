@@ -44,9 +44,17 @@ class TaskError(PerceptionError):
     """One task failed on one frame; the others still have their results."""
 
 
+class ParameterError(PerceptionError):
+    """A parameter value is refused; the value before it stays."""
+
+
 class SourceError(PerceptionError):
     """A source of frames (folder, video, camera, topic) cannot be opened or read."""
 
 
 class BagError(SourceError):
     """A bag is empty, truncated, foreign, or lacks what was asked of it."""
+
+
+class InterfaceError(PerceptionError):
+    """The message definitions that ROS needs cannot be built or installed."""

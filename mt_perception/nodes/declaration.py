@@ -1,0 +1,232 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""How a node's parameters are declared: once, and from it come checks, YAML and documentation.
+
+Each field of a settings class is one ROS parameter. No ROS is needed here, so that documentation
+can be generated and checked anywhere.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, TypeVar
+
+from mt_perception.errors import ParameterError
+
+Value = bool | int | float | str | tuple[str, ...]
+
+SettingsT = TypeVar('SettingsT', bound='Settings')
+
+_KIND_NAMES: Mapping[type, str] = {
+    bool: 'bool',
+    int: 'int',
+    float: 'double',
+    str: 'string',
+    tuple: 'string[]',
+}
+
+
+class Change(Enum):
+    """When a parameter may be changed."""
+
+    LIVE = 'any time'
+    UNCONFIGURED = 'unconfigured'
+    START = 'at start'
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """The declaration of one parameter.
+
+    Attributes:
+        name: Dotted name; the unit is in it where there is one.
+        default: Default value; its type is the parameter's type.
+        description: One sentence for a person.
+        minimum: Smallest value of a number.
+        maximum: Largest value of a number.
+        choices: The only values of a string, or none if any will do.
+        change: When it may be changed.
+    """
+
+    name: str
+    default: Value
+    description: str
+    minimum: float | None = None
+    maximum: float | None = None
+    choices: tuple[str, ...] = ()
+    change: Change = Change.LIVE
+
+    @property
+    def kind(self) -> type:
+        """bool, int, float, str or tuple (of strings)."""
+        return type(self.default)
+
+    @property
+    def kind_name(self) -> str:
+        """The type as ROS calls it."""
+        return _KIND_NAMES[self.kind]
+
+    def checked(self, value: object) -> Value:
+        """Check a value that someone wants this parameter to have.
+
+        Args:
+            value: The value; an integer will do for a double, a list for a string[].
+
+        Returns:
+            The value, of this parameter's own type.
+
+        Raises:
+            ParameterError: Wrong type, not finite, out of range, or not one of the choices.
+        """
+        if self.kind is tuple:
+            return self._strings(value)
+        if self.kind is float and type(value) is int:
+            value = float(value)
+        if not isinstance(value, (bool, int, float, str)) or type(value) is not self.kind:
+            raise ParameterError(f'{self.name} must be a {self.kind_name}, found {value!r:.60}')
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ParameterError(f'{self.name} must be a finite number, found {value}')
+        if isinstance(value, (int, float)):
+            self._check_range(value)
+        if self.choices and value not in self.choices:
+            raise ParameterError(
+                f'{self.name} must be one of {", ".join(self.choices)}; found {value!r:.60}'
+            )
+        return value
+
+    def _check_range(self, value: float) -> None:
+        low, high = self.minimum, self.maximum
+        if (low is not None and value < low) or (high is not None and value > high):
+            raise ParameterError(f'{self.name} must be in {self.range_text}; found {value}')
+
+    def _strings(self, value: object) -> tuple[str, ...]:
+        items = tuple(value) if isinstance(value, (list, tuple)) else ()
+        if not items or not all(isinstance(item, str) and item for item in items):
+            raise ParameterError(
+                f'{self.name} must be a list of one or more strings, found {value!r:.60}'
+            )
+        return items
+
+    @property
+    def range_text(self) -> str:
+        """The range of a number or the choices of a string; empty if there is none."""
+        if self.choices:
+            return ', '.join(self.choices)
+        if self.minimum is None and self.maximum is None:
+            return ''
+        low = '-∞' if self.minimum is None else f'{self.minimum:g}'
+        high = '∞' if self.maximum is None else f'{self.maximum:g}'
+        return f'[{low}, {high}]'
+
+
+def parameter(name: str, default: Value, description: str, **declaration: Any) -> Any:
+    """A field of a settings class that declares one parameter (arguments: see Parameter)."""
+    declared = Parameter(name, default, description, **declaration)
+    return dataclasses.field(default=default, metadata={'parameter': declared})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The values of a node's parameters at one moment; a subclass declares them as fields."""
+
+    @classmethod
+    def parameters(cls) -> tuple[Parameter, ...]:
+        """The declarations, in their order."""
+        return tuple(field.metadata['parameter'] for field in dataclasses.fields(cls))
+
+    def value(self, name: str) -> Value:
+        """The value of one parameter by its dotted name."""
+        value: Value = getattr(self, field_name(name))
+        return value
+
+    def changed(self: SettingsT, values: Mapping[str, object]) -> SettingsT:
+        """Other settings, in which these parameters have other values: all of them or none.
+
+        Raises:
+            ParameterError: A name is unknown, a value is refused, or values contradict each other.
+        """
+        declared = {p.name: p for p in self.parameters()}
+        fields: dict[str, Any] = {}
+        for name, value in values.items():
+            if name not in declared:
+                raise ParameterError(unknown_parameter(name, declared))
+            fields[field_name(name)] = declared[name].checked(value)
+        settings = dataclasses.replace(self, **fields)
+        settings.check()
+        return settings
+
+    def check(self) -> None:
+        """Check values against each other.
+
+        Raises:
+            ParameterError: Two of them contradict each other.
+        """
+
+
+def field_name(name: str) -> str:
+    """The field of a settings class that holds the parameter of this dotted name."""
+    return name.replace('.', '_')
+
+
+def unknown_parameter(name: str, known: Mapping[str, object]) -> str:
+    """A sentence about a name that is not declared, with the one that was probably meant."""
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f'; did you mean {close[0]}?' if close else f'; there are {", ".join(sorted(known))}'
+    return f'parameter {name} is unknown{hint}'
+
+
+def markdown_table(settings: type[Settings]) -> str:
+    """The parameters as a Markdown table for the README."""
+    rows = ['| parameter | type | default | range | change | meaning |', '|---|---|---|---|---|---|']
+    rows += [
+        f'| `{p.name}` | {p.kind_name} | `{_yaml_value(p.default)}` | {p.range_text} '
+        f'| {p.change.value} | {p.description} |'
+        for p in settings.parameters()
+    ]
+    return '\n'.join(rows) + '\n'
+
+
+def yaml_text(nodes: Mapping[str, type[Settings]]) -> str:
+    """A ROS parameter file with every default, commented.
+
+    Args:
+        nodes: Node name → its settings. The name matches in every namespace.
+    """
+    lines = []
+    for node, settings in nodes.items():
+        lines += [f'/**/{node}:', '  ros__parameters:']
+        group: tuple[str, ...] = ()
+        for p in settings.parameters():
+            *path, leaf = p.name.split('.')
+            lines += _opened_groups(group, tuple(path))
+            group = tuple(path)
+            indent = '  ' * (len(path) + 2)
+            notes = [text for text in (p.range_text, f'change: {p.change.value}') if text]
+            lines.append(f'{indent}# {p.description} ({"; ".join(notes)})')
+            lines.append(f'{indent}{leaf}: {_yaml_value(p.default)}')
+    return '\n'.join(lines) + '\n'
+
+
+def _opened_groups(before: tuple[str, ...], now: tuple[str, ...]) -> list[str]:
+    """The header lines of the groups that begin here."""
+    same = 0
+    while same < min(len(before), len(now)) and before[same] == now[same]:
+        same += 1
+    return [f'{"  " * (depth + 2)}{now[depth]}:' for depth in range(same, len(now))]
+
+
+def _yaml_value(value: Value) -> str:
+    match value:
+        case bool():
+            return 'true' if value else 'false'
+        case tuple():
+            return '[' + ', '.join(_yaml_value(item) for item in value) + ']'
+        case str():
+            return "'" + value.replace("'", "''") + "'"
+        case _:
+            return str(value)
