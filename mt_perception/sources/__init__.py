@@ -1,0 +1,10 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Where frames come from without ROS: folders, images, videos, cameras and bags."""
+
+from __future__ import annotations
+
+from mt_perception.sources.opening import is_bag, open_source
+from mt_perception.sources.source import Source
+
+__all__ = ['Source', 'is_bag', 'open_source']

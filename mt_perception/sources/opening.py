@@ -1,0 +1,62 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""From what a person types to a source of frames."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mt_perception.errors import SourceError
+from mt_perception.sources import bag, folder
+from mt_perception.sources.bag import Bag
+from mt_perception.sources.folder import ImageFolder
+from mt_perception.sources.source import Source
+from mt_perception.sources.video import Camera, Video
+from mt_perception.types import Intrinsics
+
+
+def open_source(
+    name: str | Path, topic: str | None = None, camera: Intrinsics | None = None
+) -> Source:
+    """Open images, a video, a camera or a bag.
+
+    Args:
+        name: A folder of images, an image, a video file, a ROS 1 or ROS 2 bag, a camera device
+            (``/dev/video0``) or its number (``0``).
+        topic: For a bag, the image topic.
+        camera: The camera, where it is known better than the source tells.
+
+    Returns:
+        The source; close it, or use it in ``with``.
+
+    Raises:
+        SourceError: There is no such thing, or it cannot be read.
+        BagError: The same, for a bag.
+    """
+    text = str(name)
+    path = Path(text).expanduser()
+    if text.isdecimal() and not path.exists():
+        return Camera(int(text), camera)
+    if not path.exists():
+        raise SourceError(
+            f'{text} does not exist; expected a folder of images, a video, a bag, '
+            'or a camera such as /dev/video0 or 0'
+        )
+    if path.is_char_device():
+        return Camera(text, camera)
+    if is_bag(path):
+        return Bag(path, topic, camera)
+    if topic is not None:
+        raise SourceError(f'{text} is not a bag, and only a bag has topics; leave the topic out')
+    if path.is_dir() or path.suffix.lower() in folder.SUFFIXES:
+        return ImageFolder(path, camera)
+    return Video(path, camera)
+
+
+def is_bag(path: Path) -> bool:
+    """Whether this is a ROS 1 bag, a rosbag2 folder or a single rosbag2 file."""
+    if path.is_dir():
+        return (path / 'metadata.yaml').is_file() or any(
+            file.suffix in bag.SUFFIXES - {'.bag'} for file in path.iterdir()
+        )
+    return path.suffix.lower() in bag.SUFFIXES
