@@ -257,7 +257,8 @@ def _nanmean(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Mean over the classes that are defined, (K, B) → (B,)."""
     count = (~np.isnan(values)).sum(axis=0)
     mean: NDArray[np.float64] = np.full(values.shape[1], np.nan)
-    return np.divide(np.nansum(values, axis=0), count, out=mean, where=count > 0)
+    np.divide(np.nansum(values, axis=0), count, out=mean, where=count > 0)
+    return mean
 
 
 def _nothing(labels: tuple[str, ...]) -> Detections:

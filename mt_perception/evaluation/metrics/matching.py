@@ -81,7 +81,8 @@ def box_overlaps(
     if crowd is not None:
         union = np.where(crowd[None, :], area, union)
     overlaps: NDArray[np.float64] = np.zeros_like(inside)
-    return np.divide(inside, union, out=overlaps, where=inside > 0)
+    np.divide(inside, union, out=overlaps, where=inside > 0)
+    return overlaps
 
 
 def match(
@@ -119,7 +120,8 @@ def match(
 
 def bit(mask: NDArray[np.uint64], size: int, overlap: int) -> NDArray[np.bool_]:
     """One judgement out of packed masks: (N,) bool for an index of size and of overlap."""
-    return np.not_equal(mask & _BITS[size * len(IOU_THRESHOLDS) + overlap], 0)
+    chosen: NDArray[np.bool_] = (mask & _BITS[size * len(IOU_THRESHOLDS) + overlap]) != 0
+    return chosen
 
 
 def _outside(areas: NDArray[np.floating]) -> NDArray[np.bool_]:

@@ -1,0 +1,191 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Agreement of label images: intersection over union, pixel accuracy and who is taken for whom."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mt_perception.evaluation.records import FrameRecord, Json
+from mt_perception.evaluation.truth import Sample
+from mt_perception.types import SEGMENTATION, UNLABELLED, Result
+
+Confusion = Mapping[str, Mapping[str, int]]
+"""True class → class given → pixels; only what occurs."""
+
+NO_CLASS = ''
+"""The class given to a pixel that the model left unlabelled."""
+
+
+class SegmentationMetric:
+    """Mean intersection over union, per class and overall, of label images.
+
+    With n_ij the pixels of class i that were given class j, summed over all frames,
+
+        IoU_i = n_ii / (Σ_j n_ij + Σ_j n_ji − n_ii)      miou = mean over the classes of IoU_i
+        pixel_accuracy = Σ_i n_ii / Σ_ij n_ij
+
+    Pixels without a true class (255) count nowhere. A class that occurs neither in the truth
+    nor in what was given has no IoU and is left out of the mean.
+    """
+
+    name = SEGMENTATION
+    headline: Mapping[str, bool] = {'miou': True, 'pixel_accuracy': True}
+    """Figure that a comparison looks at → whether more of it is better."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all frames."""
+        self._frames: list[Confusion] = []
+
+    def process(self, sample: Sample, result: Result) -> Mapping[str, Json]:
+        """Add one frame; a wanted segmentation that failed counts as a frame left unlabelled.
+
+        Returns:
+            ``miou`` and ``pixel_accuracy`` of this frame, and its ``confusion``; empty without a
+            true label image.
+        """
+        truth = None if sample.truth is None else sample.truth.segmentation
+        if sample.truth is None or truth is None or SEGMENTATION not in result.execution.tasks:
+            self._frames.append({})
+            return {}
+        given = result.segmentation
+        return self.observe(
+            np.full_like(truth, UNLABELLED) if given is None else given.class_ids,
+            truth,
+            sample.truth.segmentation_labels,
+        )
+
+    def observe(
+        self, given: NDArray[np.uint8], truth: NDArray[np.uint8], labels: Sequence[str]
+    ) -> Mapping[str, Json]:
+        """Add one frame's label images, (H, W) both, of the same labels; see ``process``."""
+        counts = confusion(given, truth, labels)
+        self._frames.append(counts)
+        figures = summarise(counts)
+        if figures['miou'] is None:
+            return {}
+        return {
+            'miou': figures['miou'],
+            'pixel_accuracy': figures['pixel_accuracy'],
+            'confusion': counts,
+        }
+
+    def add(self, record: FrameRecord) -> None:
+        """Add a frame that was measured before."""
+        self._frames.append(record.metrics.get(self.name, {}).get('confusion', {}))
+
+    def evaluate(self) -> Mapping[str, Json]:
+        """The figures over all frames, and the whole confusion."""
+        measured = [counts for counts in self._frames if counts]
+        if not measured:
+            return {}
+        whole = _total(measured)
+        return {**summarise(whole), 'frames': len(measured), 'confusion': whole}
+
+    def resample(self, weights: NDArray[np.floating]) -> Mapping[str, NDArray[np.float64]]:
+        """The headline figures if each frame had been seen a number of times.
+
+        Args:
+            weights: (B, F): how often each frame counts, in each of B resamples.
+
+        Returns:
+            Figure → (B,), NaN where a resample has nothing to measure.
+        """
+        names = _names(_total(self._frames))
+        sums = np.zeros((len(self._frames), 3, len(names)))
+        for i, counts in enumerate(self._frames):
+            sums[i] = _sums(counts, names)
+        right, there, given = np.moveaxis(np.tensordot(weights, sums, axes=1), 1, 0)
+        union = there + given - right
+        with np.errstate(invalid='ignore', divide='ignore'):
+            classes = (union > 0).sum(axis=1)
+            miou = np.where(union > 0, right / union, 0).sum(axis=1) / classes
+            return {'miou': miou, 'pixel_accuracy': right.sum(axis=1) / there.sum(axis=1)}
+
+
+def confusion(
+    given: NDArray[np.uint8], truth: NDArray[np.uint8], labels: Sequence[str]
+) -> Confusion:
+    """Count pixels by true class and class given.
+
+    Args:
+        given: (H, W), indices into ``labels``; anything else is no class.
+        truth: (H, W), indices into ``labels``; anything else is left out.
+        labels: Class names.
+    """
+    if given.shape != truth.shape:
+        raise ValueError(f'label images of {given.shape} and {truth.shape} cannot be compared')
+    known = len(labels)
+    pairs = truth.astype(np.intp) * (known + 1) + np.minimum(given, known)
+    counts = np.bincount(pairs[truth < known], minlength=known * (known + 1))
+    names = (*labels, NO_CLASS)
+    table: dict[str, dict[str, int]] = {}
+    for i, j in np.argwhere(counts.reshape(known, known + 1)):
+        table.setdefault(names[i], {})[names[j]] = int(counts[i * (known + 1) + j])
+    return table
+
+
+def summarise(counts: Confusion) -> dict[str, Json]:
+    """Draw ``miou``, ``pixel_accuracy`` and ``classes`` (name → IoU and pixels) from counts."""
+    names = _names(counts)
+    right, there, given = _sums(counts, names)
+    union = there + given - right
+    iou = {n: right[i] / union[i] for i, n in enumerate(names) if union[i]}
+    return {
+        'miou': float(np.mean(list(iou.values()))) if iou else None,
+        'pixel_accuracy': float(right.sum() / there.sum()) if there.sum() else None,
+        'classes': {
+            name: {'iou': float(iou[name]), 'pixels': int(there[i])}
+            for i, name in enumerate(names)
+            if name in iou
+        },
+    }
+
+
+def restrict(counts: Confusion, labels: Sequence[str]) -> Confusion:
+    """The pixels whose true class is one of these, with every other class given as no class.
+
+    Two models of different classes can be compared on the classes that they share.
+    """
+    kept: dict[str, dict[str, int]] = {}
+    for true in set(labels) & set(counts):
+        row: dict[str, int] = {}
+        for name, pixels in counts[true].items():
+            shared = name if name in labels else NO_CLASS
+            row[shared] = row.get(shared, 0) + pixels
+        kept[true] = row
+    return kept
+
+
+def _names(counts: Confusion) -> list[str]:
+    """All classes that occur, sorted; pixels given no class are no class of their own."""
+    return sorted({*counts, *(name for row in counts.values() for name in row)} - {NO_CLASS})
+
+
+def _sums(counts: Confusion, names: Sequence[str]) -> NDArray[np.float64]:
+    """Pixels right, there and given of each class, (3, K)."""
+    index = {name: i for i, name in enumerate(names)}
+    sums = np.zeros((3, len(names)))
+    for true, row in counts.items():
+        for name, pixels in row.items():
+            sums[0, index[true]] += pixels * (name == true)
+            sums[1, index[true]] += pixels
+            if name != NO_CLASS:
+                sums[2, index[name]] += pixels
+    return sums
+
+
+def _total(frames: Sequence[Confusion]) -> Confusion:
+    total: dict[str, dict[str, int]] = {}
+    for counts in frames:
+        for true, row in counts.items():
+            into = total.setdefault(true, {})
+            for name, pixels in row.items():
+                into[name] = into.get(name, 0) + pixels
+    return {true: dict(sorted(total[true].items())) for true in sorted(total)}
