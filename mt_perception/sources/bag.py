@@ -46,9 +46,8 @@ class Bag(Source):
     ) -> None:
         self._path = path
         self._calibration = camera
-        with _bag_errors(path):
-            # Bags written before ROS 2 Iron do not carry their message definitions.
-            self._reader = AnyReader([path], default_typestore=get_typestore(Stores.ROS2_HUMBLE))
+        with bag_errors(path):
+            self._reader = open_reader(path)
             self._reader.open()
         try:
             connections = self._reader.connections
@@ -72,7 +71,7 @@ class Bag(Source):
                 info = message
             # A camera sends both with one stamp, in either order.
             complete = self._info_topic is None or (
-                info is not None and pending is not None and _stamp_ns(info) == _stamp_ns(pending)
+                info is not None and pending is not None and stamp_ns(info) == stamp_ns(pending)
             )
             if pending is not None and complete:
                 yield from self._frames(pending, info)
@@ -93,7 +92,7 @@ class Bag(Source):
         # One topic may have several connections: one for each publisher.
         topics = (self._topic, self._info_topic)
         wanted = [c for c in self._reader.connections if c.topic in topics]
-        with _bag_errors(self._path):
+        with bag_errors(self._path):
             for connection, _, data in self._reader.messages(wanted):
                 yield connection, self._reader.deserialize(data, connection.msgtype)
 
@@ -111,11 +110,17 @@ class Bag(Source):
                 camera = _camera(info, size)
             except CameraError as error:
                 self.rejects[error.reason] += 1
-        yield Frame(image, _stamp_ns(message), message.header.frame_id, camera)
+        yield Frame(image, stamp_ns(message), message.header.frame_id, camera)
+
+
+def open_reader(path: Path) -> AnyReader:
+    """A reader for a bag of any format, still to be opened, inside ``bag_errors``."""
+    # Bags written before ROS 2 Iron do not carry their message definitions.
+    return AnyReader([path], default_typestore=get_typestore(Stores.ROS2_HUMBLE))
 
 
 @contextmanager
-def _bag_errors(path: Path) -> Iterator[None]:
+def bag_errors(path: Path) -> Iterator[None]:
     """Turn whatever a damaged bag makes its reader raise into one sentence.
 
     The formats' readers are written for sound files: on a truncated or foreign one they raise
@@ -129,7 +134,8 @@ def _bag_errors(path: Path) -> Iterator[None]:
         what = str(error) or type(error).__name__
         raise BagError(
             f'bag {path} cannot be read ({what}); expected a ROS 1 .bag, a rosbag2 folder with '
-            'metadata.yaml, or one .mcap or .db3 file, recorded to its end'
+            'metadata.yaml, or one .mcap or .db3 file, recorded to its end (ros2 bag reindex '
+            'mends many that are not)'
         ) from error
 
 
@@ -148,8 +154,8 @@ def _image_topic(connections: list[Connection], topic: str | None, path: Path) -
     if len(fitting) == 1:
         return fitting[0]
     raise BagError(
-        f'bag {path} does not have exactly one colour image topic; name the one to use. '
-        f'Its image topics: {there}'
+        f'bag {path} does not have exactly one colour image topic; name the one to use '
+        f'(--topic). Its image topics: {there}'
     )
 
 
@@ -163,7 +169,8 @@ def _info_topic(connections: list[Connection], image_topic: str) -> str | None:
     return infos.pop() if len(infos) == 1 else None
 
 
-def _stamp_ns(message: Any) -> int:
+def stamp_ns(message: Any) -> int:
+    """The time in a message's header, in nanoseconds."""
     stamp = message.header.stamp
     return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
 
