@@ -40,6 +40,10 @@ class ModelError(PerceptionError):
     """A model folder is refused: manifest, checksum, path, graph or tensor does not fit."""
 
 
+class OptionError(PerceptionError):
+    """An option is out of range, or names what the model does not have."""
+
+
 class TaskError(PerceptionError):
     """One task failed on one frame; the others still have their results."""
 

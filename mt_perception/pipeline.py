@@ -1,0 +1,209 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""The pipeline: one frame in, one result out. Everyone's way in, with or without ROS."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mt_perception.errors import CameraError, ImageError, ModelError, TaskError
+from mt_perception.graph.plan import Plan, full_plan
+from mt_perception.image.encodings import check_size
+from mt_perception.image.letterbox import Letterbox, fit
+from mt_perception.runtime.executor import Executor, Outcome, Runner
+from mt_perception.runtime.manifest import Manifest
+from mt_perception.runtime.model_folder import open_model
+from mt_perception.runtime.options import Options
+from mt_perception.runtime.postprocess.depth import depth
+from mt_perception.runtime.postprocess.detection import detections
+from mt_perception.runtime.postprocess.segmentation import segmentation
+from mt_perception.runtime.sessions import CPU, load_sessions
+from mt_perception.types import DEPTH, DETECTION, SEGMENTATION, Execution, Frame, Result
+
+PlanSource = Callable[[Frame, frozenset[str]], Plan]
+"""Decides what to run: (the frame, the tasks that somebody wants) → a plan."""
+
+
+class Pipeline:
+    """A model, ready to run.
+
+    Args:
+        manifest: What the model offers.
+        runner: What runs its blocks.
+        plan_source: Decides what to run for each frame; by default everything that is wanted.
+        options: Settings; may be replaced between two frames.
+
+    Attributes:
+        manifest: What the model offers.
+        providers: Execution providers in use, most wanted first.
+        warnings: What was asked for and could not be had, in words for an operator.
+
+    Raises:
+        OptionError: The model cannot serve the options.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        runner: Runner,
+        plan_source: PlanSource | None = None,
+        options: Options | None = None,
+        providers: tuple[str, ...] = (CPU,),
+        warnings: tuple[str, ...] = (),
+    ) -> None:
+        self.manifest = manifest
+        self.providers = providers
+        self.warnings = warnings
+        self._runner = runner
+        self._plan = plan_source or self._full_plan
+        self._options = (options or Options()).checked(manifest)
+
+    @classmethod
+    def load(
+        cls,
+        folder: Path | str,
+        options: Options | None = None,
+        providers: Sequence[str] = (CPU,),
+        threads: int = 1,
+    ) -> Pipeline:
+        """Load a model folder and run it once, so that the first frame is not the slow one.
+
+        Args:
+            folder: The model folder.
+            options: Settings; may be replaced between two frames.
+            providers: ONNX Runtime execution providers, most wanted first.
+            threads: Threads inside one operator; 0 lets ONNX Runtime take one per core.
+
+        Raises:
+            ModelError: The folder is refused, or a task fails on a first image.
+            OptionError: The model cannot serve the options.
+        """
+        model = open_model(folder)
+        sessions = load_sessions(model, providers, threads)
+        pipeline = cls(
+            model.manifest,
+            Executor(sessions.by_block),
+            options=options,
+            providers=sessions.providers,
+            warnings=sessions.warnings,
+        )
+        size = pipeline.network_long_side
+        noise = np.random.default_rng(0).integers(0, 255, (size * 3 // 4, size, 3), np.uint8)
+        failures = pipeline.run(Frame(noise)).failures
+        if failures:
+            raise ModelError(
+                'the model does not do what its manifest says: '
+                + '; '.join(f'{task}: {reason}' for task, reason in failures.items())
+            )
+        return pipeline
+
+    @property
+    def options(self) -> Options:
+        """The settings; assigning others takes effect with the next frame."""
+        return self._options
+
+    @options.setter
+    def options(self, options: Options) -> None:
+        self._options = options.checked(self.manifest)
+
+    @property
+    def network_long_side(self) -> int:
+        """Long side of the network's input in pixels."""
+        return self._options.size or self.manifest.input.size
+
+    def run(self, frame: Frame, wanted: Iterable[str] | None = None) -> Result:
+        """Run one frame.
+
+        Args:
+            frame: The frame; its image is not changed.
+            wanted: The tasks that somebody wants; None means all that the model serves.
+
+        Returns:
+            The results of the tasks that were wanted. A task that failed is named in
+            ``failures``; the others have their results all the same.
+
+        Raises:
+            ImageError: The image is no uint8 BGR image of a size that a camera has.
+            ModelError: A wanted task is not of this model.
+        """
+        start = time.perf_counter()
+        options = self._options
+        _check_image(frame.image)
+        plan = self._plan(frame, frozenset(self.manifest.tasks if wanted is None else wanted))
+        spec = self.manifest.input
+        letterbox = fit(frame.image.shape[:2], options.size or spec.size, spec.multiple)
+        image = letterbox.network_image(frame.image, spec.pad_value)
+        prepared = time.perf_counter()
+        outcome = self._runner.run(plan, image)
+        ran = time.perf_counter()
+        results, failures = self._postprocess(plan, outcome, letterbox, frame, options)
+        end = time.perf_counter()
+        blocks = tuple(block for block in plan.blocks if block.name in outcome.latency_ms)
+        return Result(
+            stamp_ns=frame.stamp_ns,
+            frame_id=frame.frame_id,
+            detections=results.get(DETECTION),
+            depth=results.get(DEPTH),
+            segmentation=results.get(SEGMENTATION),
+            execution=Execution(
+                tasks=plan.tasks,
+                blocks=tuple(block.name for block in blocks),
+                path=plan.path,
+                reason=plan.reason,
+                macs=self.manifest.macs_at(
+                    sum(block.macs for block in blocks), letterbox.network_size
+                ),
+                network_size=letterbox.network_size,
+                latency_ms={
+                    'preprocess': (prepared - start) * 1e3,
+                    **outcome.latency_ms,
+                    'postprocess': (end - ran) * 1e3,
+                    'total': (end - start) * 1e3,
+                },
+            ),
+            failures=failures,
+        )
+
+    def _full_plan(self, frame: Frame, wanted: frozenset[str]) -> Plan:
+        return full_plan(self.manifest.graph, wanted)
+
+    def _postprocess(
+        self, plan: Plan, outcome: Outcome, letterbox: Letterbox, frame: Frame, options: Options
+    ) -> tuple[dict[str, Any], dict[str, str]]:
+        """Results by task, and the reasons of those tasks that have none."""
+        results: dict[str, Any] = {}
+        failures: dict[str, str] = {}
+        for task in plan.tasks:
+            spec = self.manifest.tasks[task]
+            try:
+                outputs = {name: outcome.tensor(t) for name, t in spec.outputs.items()}
+                if task == DETECTION:
+                    results[task] = detections(outputs, letterbox, spec.labels, options)
+                elif task == SEGMENTATION:
+                    results[task] = segmentation(outputs['class_ids'], letterbox, spec.labels)
+                else:
+                    results[task] = depth(
+                        outputs['depth_per_focal'],
+                        letterbox,
+                        frame.intrinsics,
+                        options.max_depth_m,
+                    )
+            except (TaskError, CameraError) as error:
+                failures[task] = str(error)
+        return results, failures
+
+
+def _check_image(image: NDArray[Any]) -> None:
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise ImageError(
+            'wrong_type',
+            f'expected a uint8 image (H, W, 3), BGR, found {image.dtype} {image.shape}; '
+            'convert it with mt_perception.image.encodings',
+        )
+    check_size(*image.shape[:2])
