@@ -1,0 +1,52 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+# What a stranger runs: `make demo`, `make test`. What CI runs: `make lint test test-train`.
+
+PYTHON ?= python3
+VENV := .venv
+VENV_TRAIN := .venv-train
+# One thread for each of pytest's workers: more of them only fight over the cores.
+export OMP_NUM_THREADS ?= 1
+# One scheduler's worth of tests on each core.
+WORKERS ?= auto
+
+.PHONY: help demo test test-train lint format bench clean
+
+help:
+	@echo 'make demo        a video through the perception node, pictures in out/'
+	@echo 'make test        the test suite, without torch'
+	@echo 'make test-train  the tests that need torch, in an environment of their own'
+	@echo 'make lint        ruff and mypy'
+	@echo 'make bench       benchmarks; they print ratios'
+	@echo 'make clean       forget environments, caches and outputs'
+
+demo:
+	@$(PYTHON) tools/environment.py $(VENV) --ros
+	@$(VENV)/bin/mt_perception demo
+
+test:
+	@$(PYTHON) tools/environment.py $(VENV) --ros --extras dev
+	@$(VENV)/bin/python -m pytest -n $(WORKERS)
+
+test-train:
+	@$(PYTHON) tools/environment.py $(VENV_TRAIN) --extras train,eval,dev
+	@$(VENV_TRAIN)/bin/python -m pytest -n $(WORKERS) \
+	  $$(grep -lE "importorskip\('torch'" test/test_*.py)
+
+lint:
+	@$(PYTHON) tools/environment.py $(VENV) --ros --extras dev
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/mypy
+
+format:
+	@$(PYTHON) tools/environment.py $(VENV) --ros --extras dev
+	@$(VENV)/bin/ruff check --fix .
+	@$(VENV)/bin/ruff format .
+
+bench:
+	@$(PYTHON) tools/environment.py $(VENV) --ros --extras dev
+	@for file in benchmarks/bench_*.py; do $(VENV)/bin/python $$file || exit 1; done
+
+clean:
+	rm -rf $(VENV) $(VENV_TRAIN) build dist out *.egg-info .mypy_cache .pytest_cache .ruff_cache

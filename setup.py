@@ -1,0 +1,93 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""The package for pip and for colcon; ROS 2 Humble's setuptools (59) reads metadata only here."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+NAME = 'mt_perception'
+ROOT = Path(__file__).resolve().parent
+
+# The community's pip builds of ROS 2 Jazzy, for development, tests and try-outs; a robot has
+# ROS 2 from apt. constraints-ros-jazzy.txt pins what they pull in.
+ROS = [
+    'ros-jazzy-rclpy==7.1.6',
+    'ros-jazzy-rmw-fastrtps-cpp==8.4.3',
+    'ros-jazzy-sensor-msgs==5.3.6',
+    'ros-jazzy-diagnostic-msgs==5.3.6',
+]
+
+
+def version() -> str:
+    """The version, which is written in the package and nowhere else in Python."""
+    text = (ROOT / NAME / '__init__.py').read_text(encoding='utf-8')
+    return re.search(r"^__version__ = '([^']+)'$", text, re.MULTILINE).group(1)
+
+
+def share_files() -> list[tuple[str, list[str]]]:
+    """What ament expects below the prefix: (folder, files relative to this one)."""
+    files = [
+        ('share/ament_index/resource_index/packages', [f'resource/{NAME}']),
+        (f'share/{NAME}', ['package.xml']),
+        # `ros2 run` and launch look for executables here, and pip would put them into bin/.
+        (f'lib/{NAME}', sorted(str(p.relative_to(ROOT)) for p in (ROOT / 'lib' / NAME).iterdir())),
+    ]
+    for top in ('config', 'launch', 'models'):
+        for folder in sorted({path.parent for path in (ROOT / top).rglob('*') if path.is_file()}):
+            inside = folder.relative_to(ROOT)
+            if '__pycache__' not in inside.parts:
+                names = sorted(str(inside / p.name) for p in folder.iterdir() if p.is_file())
+                files.append((f'share/{NAME}/{inside}', names))
+    return files
+
+
+setup(
+    name=NAME,
+    version=version(),
+    description='Detections, metric depth and segmentation from one shared network, for ROS 2',
+    long_description=(ROOT / 'README.md').read_text(encoding='utf-8'),
+    long_description_content_type='text/markdown',
+    author='mt_perception authors',
+    maintainer='mt_perception authors',
+    maintainer_email='mt-perception@example.org',
+    license='Apache-2.0',
+    license_files=['LICENSE'],
+    keywords=['ROS 2', 'perception', 'multitask', 'detection', 'depth', 'segmentation'],
+    python_requires='>=3.10',
+    packages=find_packages(include=[NAME, f'{NAME}.*']),
+    package_data={
+        NAME: ['py.typed', 'interfaces/vision_msgs/package.xml'],
+        f'{NAME}.interfaces': ['vision_msgs/msg/*.msg', 'vision_msgs/package.xml'],
+    },
+    data_files=share_files(),
+    zip_safe=False,
+    install_requires=[
+        'click',  # sub-commands and their help
+        'numpy',
+        'onnxruntime',  # runs the network
+        'opencv-python-headless',  # decodes, resizes, draws; headless: needs no libGL
+        'pyyaml',  # the model's manifest
+        'rich',  # tables and progress bars
+        'rosbags',  # bags without ROS
+    ],
+    extras_require={
+        'ros': ROS,
+        'train': ['torch==2.13.0', 'onnx', 'scipy'],
+        'eval': ['pycocotools', 'scipy'],
+        'dev': [
+            'hypothesis',
+            'mypy',
+            'onnx',  # tests write small models of their own
+            'pytest',
+            'pytest-timeout',
+            'pytest-xdist',
+            'ruff',
+            'types-PyYAML',
+        ],
+    },
+    entry_points={'console_scripts': ['mt_perception = mt_perception.cli.main:main']},
+)
