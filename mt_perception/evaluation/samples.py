@@ -1,0 +1,135 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Where samples come from: anything that gives frames, joined with anything that knows truth."""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import PurePath
+from types import TracebackType
+
+from mt_perception.errors import SourceError
+from mt_perception.evaluation.truth import GroundTruth, Sample
+from mt_perception.evaluation.truth_files import TruthFiles
+from mt_perception.sources import Source
+from mt_perception.types import Frame, Intrinsics
+
+
+class SampleSource(ABC):
+    """Samples in an order that is the same in every run; iterate once, inside ``with``.
+
+    Attributes:
+        name: Safe as the name of a folder.
+        kind: What it is, for the summary: ``bag``, ``folder`` …
+        truth_kinds: Of ``boxes``, ``labels`` and ``depth``, what is known about its images.
+        length: Number of samples to expect; None where it is unknown.
+        rejects: Reason → number of images or truths that were left out.
+    """
+
+    def __init__(
+        self, name: str, kind: str, truth_kinds: tuple[str, ...], length: int | None
+    ) -> None:
+        self.name = safe_name(name)
+        self.kind = kind
+        self.truth_kinds = truth_kinds
+        self.length = length
+        self.rejects: Counter[str] = Counter()
+
+    @abstractmethod
+    def __iter__(self) -> Iterator[Sample]:
+        """Deliver the samples.
+
+        Raises:
+            SourceError: The source as a whole became unreadable.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of files; may be called twice."""
+
+    def __enter__(self) -> SampleSource:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class FrameSamples(SampleSource):
+    """A video or a single image, with what files beside it may know.
+
+    Args:
+        frames: Where the images come from.
+        kind: What it is.
+        files: What files know, by the image's stamp in nanoseconds.
+        focal_px: Focal length in pixels, where the source does not tell.
+    """
+
+    def __init__(
+        self,
+        frames: Source,
+        kind: str,
+        files: TruthFiles | None = None,
+        focal_px: float | None = None,
+    ) -> None:
+        kinds = () if files is None else files.kinds
+        super().__init__(PurePath(frames.name).stem, kind, kinds, frames.length)
+        self._frames = frames
+        self._files = files
+        self._focal_px = focal_px
+        self.rejects = frames.rejects
+
+    def __iter__(self) -> Iterator[Sample]:
+        used: Counter[str] = Counter()
+        for frame in self._frames:
+            key = unique(str(frame.stamp_ns), used)
+            truth = self._truth(frame, key)
+            yield Sample(with_focal(frame, self._focal_px), truth, key, self.name)
+
+    def _truth(self, frame: Frame, key: str) -> GroundTruth | None:
+        if self._files is None:
+            return None
+        try:
+            return self._files.find(key, (frame.image.shape[0], frame.image.shape[1]))
+        except SourceError:
+            self.rejects['bad_truth'] += 1
+            return None
+
+    def close(self) -> None:
+        """Close the source of the images."""
+        self._frames.close()
+
+
+def with_focal(frame: Frame, focal_px: float | None) -> Frame:
+    """The frame with an ideal camera of this focal length, unless it knows its own."""
+    if focal_px is None or frame.intrinsics is not None:
+        return frame
+    height, width = frame.image.shape[:2]
+    return replace(frame, intrinsics=pinhole(focal_px, width, height))
+
+
+def pinhole(focal_px: float | None, width: int, height: int) -> Intrinsics | None:
+    """An ideal camera that looks through the image's centre; None without a focal length."""
+    if focal_px is None:
+        return None
+    return Intrinsics(focal_px, focal_px, (width - 1) / 2, (height - 1) / 2, width, height)
+
+
+def unique(key: str, used: Counter[str]) -> str:
+    """The key, with a number if it was used before (two messages of one stamp)."""
+    used[key] += 1
+    return key if used[key] == 1 else f'{key}#{used[key]}'
+
+
+def safe_name(text: str) -> str:
+    """A name that is one plain folder on every system, whatever the text tries."""
+    name = re.sub(r'[^A-Za-z0-9._-]+', '_', text).strip('._')
+    return name[:80] or 'source'
