@@ -1,0 +1,131 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""What the results cost: multiply-accumulates, paths taken, frames lost, and time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mt_perception.evaluation.records import FrameRecord, Json
+from mt_perception.evaluation.truth import Sample
+from mt_perception.types import Result
+
+PERCENTILES = (50, 90, 95, 99)
+
+
+class CostMetric:
+    """Multiply-accumulates (MACs), the paths that were taken, the blocks that ran, and failures.
+
+    Time is no figure of ``evaluate``, which must be the same in every run; see ``latencies``.
+    """
+
+    name = 'cost'
+    headline: Mapping[str, bool] = {'macs': False, 'latency_ms': False}
+    """Figure that a comparison looks at → whether more of it is better."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all frames."""
+        self._macs: list[int] = []
+        self._latency_ms: list[float] = []
+        self._paths: Counter[str] = Counter()
+        self._blocks: Counter[str] = Counter()
+        self._failures: Counter[str] = Counter()
+
+    def process(self, sample: Sample, result: Result) -> Mapping[str, Json]:
+        """Add one frame; all it cost is in the record already, so nothing is returned."""
+        run = result.execution
+        self._count(
+            run.macs, run.path, run.blocks, result.failures, run.latency_ms.get('total', np.nan)
+        )
+        return {}
+
+    def add(self, record: FrameRecord) -> None:
+        """Add a frame that was measured before."""
+        self._count(
+            record.macs,
+            record.path,
+            record.blocks,
+            record.failures,
+            record.latency_ms.get('total', np.nan),
+        )
+
+    def _count(
+        self,
+        macs: int,
+        path: str,
+        blocks: Iterable[str],
+        failures: Iterable[str],
+        latency_ms: float,
+    ) -> None:
+        self._macs.append(macs)
+        self._latency_ms.append(latency_ms)
+        self._paths[path] += 1
+        self._blocks.update(blocks)
+        self._failures.update(failures)
+
+    def evaluate(self) -> Mapping[str, Json]:
+        """MACs per frame, and how many frames took each path, ran each block, failed each task."""
+        if not self._macs:
+            return {}
+        frames = len(self._macs)
+        return {
+            'frames': frames,
+            'macs': float(np.mean(self._macs)),
+            'macs_max': max(self._macs),
+            'paths': dict(sorted(self._paths.items())),
+            'blocks': dict(sorted(self._blocks.items())),
+            'failures': dict(sorted(self._failures.items())),
+        }
+
+    def resample(self, weights: NDArray[np.floating]) -> Mapping[str, NDArray[np.float64]]:
+        """Mean MACs and median latency if each frame had been seen a number of times.
+
+        Args:
+            weights: (B, F): how often each frame counts, in each of B resamples.
+
+        Returns:
+            Figure → (B,), NaN where a resample has nothing to measure.
+        """
+        if not self._macs:
+            return {}
+        figures = {'macs': weights @ np.array(self._macs, np.float64) / weights.sum(axis=1)}
+        latency = np.array(self._latency_ms)
+        known = np.flatnonzero(np.isfinite(latency))
+        if known.size:
+            order = known[np.argsort(latency[known], kind='stable')]
+            below = np.cumsum(weights[:, order], axis=1)
+            middle = np.argmax(below >= below[:, -1:] / 2, axis=1)
+            figures['latency_ms'] = latency[order][middle]
+        return figures
+
+
+def latencies(frames: Iterable[Mapping[str, float]]) -> dict[str, dict[str, float]]:
+    """Percentiles of each stage's wall time.
+
+    Args:
+        frames: For each frame, stage → milliseconds.
+
+    Returns:
+        Stage → ``mean``, ``p50``, ``p90``, ``p95``, ``p99``, ``max`` in milliseconds, over the
+        frames that ran the stage, and ``frames``, how many those are.
+    """
+    stages: dict[str, list[float]] = {}
+    for frame in frames:
+        for stage, value in frame.items():
+            stages.setdefault(stage, []).append(value)
+    return {
+        stage: {
+            'frames': len(values),
+            'mean': float(np.mean(values)),
+            **{f'p{p}': float(np.percentile(values, p)) for p in PERCENTILES},
+            'max': max(values),
+        }
+        for stage, values in stages.items()
+    }

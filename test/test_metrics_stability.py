@@ -1,0 +1,107 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Steadiness between frames: which pairs count, and the figures by hand."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+
+from mt_perception.evaluation.metrics.stability import StabilityMetric
+from mt_perception.evaluation.truth import Sample
+from mt_perception.image.camera import typical
+from mt_perception.types import (
+    DepthMap,
+    Detections,
+    Execution,
+    Frame,
+    Result,
+    Segmentation,
+)
+
+LABELS = ('cup', 'door')
+STEP_NS = 100_000_000
+RAN = Execution((), (), 'full', '', 0, (0, 0), {})
+
+
+def step(
+    metric: StabilityMetric, stamp_ns: int, source: str = 's', grey: int = 90, **outputs: object
+) -> dict:
+    image = np.full((6, 8, 3), grey, np.uint8)
+    result = Result(stamp_ns, '', None, None, None, RAN)
+    sample = Sample(Frame(image, stamp_ns), None, str(stamp_ns), source)
+    return dict(metric.process(sample, dataclasses.replace(result, **outputs)))
+
+
+def mask(value: int, changed: int = 0) -> Segmentation:
+    ids = np.full((6, 8), value, np.uint8)
+    ids.ravel()[:changed] = 1 - value
+    return Segmentation(ids, LABELS)
+
+
+def depth(metres: float) -> DepthMap:
+    return DepthMap(np.full((6, 8), metres, np.float32), typical(6, 8))
+
+
+def boxes(*rows: tuple[float, float, float, float, float, int]) -> Detections:
+    table = np.array(rows, np.float64).reshape(-1, 6)
+    return Detections(
+        table[:, :4].astype(np.float32),
+        table[:, 4].astype(np.float32),
+        table[:, 5].astype(np.int64),
+        LABELS,
+    )
+
+
+def test_figures_by_hand() -> None:
+    metric = StabilityMetric()
+    first = boxes((0, 0, 4, 4, 0.9, 0), (5, 0, 8, 4, 0.8, 1), (0, 5, 2, 6, 0.1, 0))
+    # The first box moved by one of four columns, the second changed its class, a third is new.
+    second = boxes((1, 0, 5, 4, 0.9, 0), (5, 0, 8, 4, 0.8, 0), (0, 4, 1, 6, 0.7, 0))
+    assert step(metric, 0, segmentation=mask(0), depth=depth(2), detections=first) == {}
+    figures = step(
+        metric, STEP_NS, segmentation=mask(0, changed=12), depth=depth(3), detections=second
+    )
+    assert figures == pytest.approx(
+        {
+            'image_change': 0,
+            'mask_flips': 12 / 48,
+            'depth_change': math.log(1.5),
+            'depth_scale_change': math.log(1.5),
+            'boxes_kept': 4 / 5,
+            'box_overlap': (12 / 20 + 1) / 2,
+            'box_class_switches': 1 / 2,
+        }
+    )
+    assert metric.evaluate()['pairs'] == 1
+    assert metric.evaluate()['mask_flips'] == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize(
+    'second',
+    [
+        {'stamp_ns': 3 * STEP_NS},
+        {'stamp_ns': 0},
+        {'stamp_ns': STEP_NS, 'source': 'another'},
+        {'stamp_ns': STEP_NS, 'grey': 200},
+    ],
+    ids=['far apart', 'same stamp', 'other source', 'other scene'],
+)
+def test_pairs_that_do_not_compare(second: dict) -> None:
+    metric = StabilityMetric()
+    step(metric, 0, segmentation=mask(0))
+    assert step(metric, **second, segmentation=mask(1)) == {}
+    assert metric.evaluate() == {}
+
+
+def test_tasks_that_were_not_served_have_no_figure() -> None:
+    metric = StabilityMetric()
+    step(metric, 0, depth=depth(2))
+    assert list(step(metric, STEP_NS, segmentation=mask(1))) == ['image_change']
+    assert list(step(metric, 2 * STEP_NS, segmentation=mask(1))) == ['image_change', 'mask_flips']
+    figures = metric.resample(np.array([[1, 1, 5]]))
+    assert figures['mask_flips'][0] == 0
+    assert 'depth_change' not in figures
