@@ -79,6 +79,45 @@ def depth_head(weight: float) -> onnx.ModelProto:
     )
 
 
+def fragile_head() -> onnx.ModelProto:
+    """A depth head that works until it sees a wholly black image, and then raises.
+
+    It gathers element 1 of a list of one where the brightest channel is below 0.01.
+    """
+    return _graph(
+        'fragile',
+        [_FEATURES],
+        [('depth_per_focal', TensorProto.FLOAT, (1, 'h', 'w'))],
+        [
+            ('ReduceMax', ['s8'], ['most'], {'keepdims': 0}),
+            ('Less', ['most', 'limit'], ['black'], {}),
+            ('Cast', ['black'], ['index'], {'to': TensorProto.INT64}),
+            ('Gather', ['one', 'index'], ['scale'], {}),
+            ('ReduceMean', ['s8'], ['brightness'], {'axes': [1], 'keepdims': 0}),
+            ('Mul', ['brightness', 'scale'], ['depth_per_focal'], {}),
+        ],
+        {
+            'limit': np.array(0.01, np.float32),
+            'one': np.array([DEPTH_OF_WHITE], np.float32),
+        },
+    )
+
+
+def nan_on_black_head() -> onnx.ModelProto:
+    """A depth head that divides by brightness: NaN where the image is black, else constant."""
+    return _graph(
+        'nan_on_black',
+        [_FEATURES],
+        [('depth_per_focal', TensorProto.FLOAT, (1, 'h', 'w'))],
+        [
+            ('ReduceMean', ['s8'], ['brightness'], {'axes': [1], 'keepdims': 0}),
+            ('Div', ['brightness', 'brightness'], ['one'], {}),
+            ('Mul', ['one', 'depth'], ['depth_per_focal'], {}),
+        ],
+        {'depth': np.array(DEPTH_OF_WHITE, np.float32)},
+    )
+
+
 def broken_head(output: str = 'depth_per_focal') -> onnx.ModelProto:
     """A head that loads and then raises whenever it runs: it reshapes to 7 numbers."""
     return _graph(

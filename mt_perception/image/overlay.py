@@ -1,0 +1,202 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""What a person looks at: boxes, classes and depth, drawn into copies of the image."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from mt_perception.image.palette import DARK, LIGHT, UNKNOWN, WARNING, colour, ink_on
+from mt_perception.image.text import Line, draw_lines, text_height, text_size
+from mt_perception.types import DepthMap, Detections, Result, Segmentation
+
+Picture = NDArray[np.uint8]
+
+_SEGMENTATION_OPACITY = 0.5
+# Classes below this part of the image are left out of the legend.
+_LEGEND_SHARE = 0.005
+_LEGEND_LENGTH = 8
+_INSET_SHARE = 0.3
+# Far ends of a depth scale that read well, in metres.
+_SCALES_M = (0.5, 1, 2, 3, 5, 8, 10, 15, 20, 30, 50, 100)
+_PANEL_WIDTHS = (640, 960)
+
+
+def overlay(image: Picture, result: Result) -> Picture:
+    """The image with its classes, its boxes, a small depth map and a line about what was run.
+
+    Args:
+        image: uint8 (H, W, 3) BGR; is not changed.
+        result: What the pipeline said about it.
+    """
+    picture = image.copy()
+    if result.segmentation is not None:
+        draw_segmentation(picture, result.segmentation)
+    if result.detections is not None:
+        draw_detections(picture, result.detections)
+    if result.depth is not None:
+        height, width = (round(side * _INSET_SHARE) for side in image.shape[:2])
+        if min(height, width) > 1:
+            picture[-height:, -width:] = depth_picture(result.depth, (height, width))
+    draw_status(picture, result)
+    return picture
+
+
+def sheet(image: Picture, result: Result) -> Picture:
+    """Input, detections, segmentation and depth in one picture, two by two.
+
+    Small images are enlarged and large ones reduced, so that labels can be read.
+
+    Args:
+        image: uint8 (H, W, 3) BGR; is not changed.
+        result: What the pipeline said about it.
+
+    Returns:
+        uint8 (2 h, 2 w, 3) BGR; the panel of a task without a result says why.
+    """
+    width = int(np.clip(image.shape[1], *_PANEL_WIDTHS))
+    size = (max(2, round(image.shape[0] * width / image.shape[1])), width)
+    shrunk = cv2.INTER_AREA if width < image.shape[1] else cv2.INTER_CUBIC
+    clean = np.asarray(cv2.resize(image, size[::-1], interpolation=shrunk), np.uint8)
+    given = draw_status(clean.copy(), result)
+    found, classes = clean.copy(), clean.copy()
+    if result.detections is not None:
+        draw_detections(found, result.detections, width / image.shape[1])
+    else:
+        _say_why(found, 'detection', result)
+    if result.segmentation is not None:
+        draw_segmentation(classes, result.segmentation)
+    else:
+        _say_why(classes, 'segmentation', result)
+    if result.depth is not None:
+        distance = depth_picture(result.depth, size)
+    else:
+        distance = _say_why(clean.copy(), 'depth', result)
+    return np.vstack((np.hstack((given, found)), np.hstack((classes, distance))))
+
+
+def draw_detections(picture: Picture, found: Detections, scale: float = 1.0) -> Picture:
+    """Draw boxes into a picture, the best score on top; return the picture.
+
+    Args:
+        picture: uint8 (h, w, 3) BGR.
+        found: The detections, in pixels of the input image.
+        scale: Picture pixels per image pixel.
+    """
+    line_width = max(1, round(picture.shape[1] / 400))
+    for i in reversed(range(len(found))):
+        label = found.labels[found.class_ids[i]]
+        shade = colour(label, int(found.class_ids[i]))
+        x0, y0, x1, y1 = (round(float(v) * scale) for v in found.boxes[i])
+        cv2.rectangle(picture, (x0, y0), (x1 - 1, y1 - 1), shade, line_width)
+        text = f'{label} {found.scores[i]:.2f}'
+        width, height = text_size(picture, text)
+        # Above the box where there is room, else inside it; never beyond the picture's edges.
+        top = y0 - height if y0 >= height else y0
+        left = max(0, min(x0, picture.shape[1] - width))
+        draw_lines(picture, [Line(text, ink_on(shade))], (left, top), shade, opacity=1)
+    return picture
+
+
+def draw_segmentation(picture: Picture, classes: Segmentation) -> Picture:
+    """Tint a picture by class and name the classes in it; return the picture.
+
+    Args:
+        picture: uint8 (h, w, 3) BGR, of any size.
+        classes: The label image.
+    """
+    height, width = picture.shape[:2]
+    ids = cv2.resize(classes.class_ids, (width, height), interpolation=cv2.INTER_NEAREST)
+    table = np.zeros((256, 3), np.uint8)
+    for i, label in enumerate(classes.labels):
+        table[i] = colour(label, i)
+    tinted = cv2.addWeighted(
+        picture, 1 - _SEGMENTATION_OPACITY, table[ids], _SEGMENTATION_OPACITY, 0
+    )
+    np.copyto(picture, tinted, where=(ids < len(classes.labels))[..., None])
+    shares = np.bincount(ids.ravel(), minlength=256)[: len(classes.labels)] / ids.size
+    present = [i for i in np.argsort(-shares, kind='stable') if shares[i] >= _LEGEND_SHARE]
+    legend = [
+        Line(classes.labels[i], LIGHT, chip=colour(classes.labels[i], int(i)))
+        for i in present[:_LEGEND_LENGTH]
+    ]
+    draw_lines(picture, legend, (0, height - text_height(picture) * len(legend)), DARK)
+    return picture
+
+
+def depth_picture(depth: DepthMap, size: tuple[int, int] | None = None) -> Picture:
+    """A depth map in colours, bright where it is near, with a scale in metres.
+
+    Args:
+        depth: The depth map.
+        size: (height, width) of the picture; by default the depth map's own.
+
+    Returns:
+        uint8 (h, w, 3) BGR; grey where the depth is unknown.
+    """
+    height, width = size or depth.depth.shape
+    nearest = cv2.resize(depth.depth, (width, height), interpolation=cv2.INTER_NEAREST)
+    metres = np.asarray(nearest, np.float32)
+    known = np.isfinite(metres)
+    far = _scale_end(metres[known])
+    nearness = np.where(known, 1 - np.clip(metres / far, 0, 1), 0)
+    picture = np.asarray(
+        cv2.applyColorMap((nearness * 255).astype(np.uint8), cv2.COLORMAP_INFERNO), np.uint8
+    )
+    picture[~known] = UNKNOWN
+    _draw_scale(picture, far, depth.assumed_intrinsics)
+    return picture
+
+
+def draw_status(picture: Picture, result: Result) -> Picture:
+    """Say on the upper edge what was run, how long it took and what failed."""
+    run = result.execution
+    height, width = run.network_size
+    lines = [
+        Line(
+            f'{run.latency_ms.get("total", 0):.0f} ms   {run.path}   {width}x{height}   '
+            f'{run.macs / 1e9:.2f} GMAC',
+            LIGHT,
+        )
+    ]
+    lines += [Line(f'{task}: {reason}', WARNING) for task, reason in result.failures.items()]
+    return draw_lines(picture, lines, (0, 0), DARK)
+
+
+def _say_why(picture: Picture, task: str, result: Result) -> Picture:
+    picture //= 3
+    failed = task in result.failures
+    reason = result.failures[task] if failed else 'not run, nobody wants it'
+    line = Line(f'{task}: {reason}', WARNING if failed else LIGHT)
+    return draw_lines(picture, [line], (0, 0), DARK)
+
+
+def _scale_end(metres: NDArray[np.float32]) -> float:
+    """A round distance that 98 of 100 pixels are nearer than; steady from frame to frame."""
+    if not metres.size:
+        return _SCALES_M[-1]
+    reach = np.percentile(metres[:: max(1, metres.size // 10000)], 98)
+    return next((end for end in _SCALES_M if end >= reach), _SCALES_M[-1])
+
+
+def _draw_scale(picture: Picture, far: float, assumed: bool) -> None:
+    """A bar of the colours on the right-hand edge, with marks in metres."""
+    height, width = picture.shape[:2]
+    row, unit = text_height(picture), text_size(picture, f'{far / 2:g} m')[0]
+    bar_width = max(3, width // 50)
+    top, bottom, right = row, height - row, width - bar_width // 2
+    if bottom - top < 3 * row or width < 2 * unit + bar_width:
+        return
+    shades = np.linspace(0, 255, bottom - top).astype(np.uint8)[:, None]
+    bar = cv2.applyColorMap(np.ascontiguousarray(shades), cv2.COLORMAP_INFERNO)
+    picture[top:bottom, right - bar_width : right] = bar
+    cv2.rectangle(picture, (right - bar_width, top), (right, bottom), LIGHT, 1)
+    for part in (0.0, 0.5, 1.0):
+        text = f'{part * far:g} m'
+        y = round(bottom - part * (bottom - top)) - row // 2
+        left = right - bar_width - text_size(picture, text)[0]
+        draw_lines(picture, [Line(text, LIGHT)], (left, y), DARK)
+    if assumed:
+        draw_lines(picture, [Line('camera unknown: scale is a guess', WARNING)], (0, 0), DARK)

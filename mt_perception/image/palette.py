@@ -1,0 +1,48 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""The colours of classes, BGR: one name has one colour in boxes and in label images."""
+
+from __future__ import annotations
+
+import colorsys
+
+Colour = tuple[int, int, int]
+
+DARK: Colour = (24, 24, 24)
+LIGHT: Colour = (245, 245, 245)
+UNKNOWN: Colour = (70, 70, 70)
+WARNING: Colour = (110, 110, 255)
+
+# What looks like something has its colour; surfaces are pale, things are strong.
+_NAMED: dict[str, Colour] = {
+    'person': (60, 60, 235),
+    'ground': (150, 150, 90),
+    'vegetation': (70, 170, 70),
+    'wall': (185, 165, 160),
+    'ceiling': (225, 215, 205),
+    'door': (30, 105, 200),
+    'table': (40, 160, 240),
+    'seat': (200, 80, 200),
+    'furniture': (110, 80, 140),
+    'vehicle': (235, 130, 30),
+    'animal': (60, 215, 245),
+    'building': (110, 120, 170),
+    'sky': (245, 205, 130),
+    'water': (190, 120, 20),
+    'object': (140, 225, 190),
+}
+_GOLDEN_RATIO = 0.618034
+
+
+def colour(label: str, class_id: int) -> Colour:
+    """The colour of a class: its name's own, or by its number, evenly spread over the hues."""
+    if label in _NAMED:
+        return _NAMED[label]
+    red, green, blue = colorsys.hsv_to_rgb(class_id * _GOLDEN_RATIO % 1, 0.7, 0.95)
+    return round(blue * 255), round(green * 255), round(red * 255)
+
+
+def ink_on(background: Colour) -> Colour:
+    """Dark or light, whichever can be read on a background (luma of BT.601)."""
+    blue, green, red = background
+    return DARK if 0.114 * blue + 0.587 * green + 0.299 * red > 130 else LIGHT

@@ -1,0 +1,62 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""A coloured point cloud from a depth map, laid out as PointCloud2 carries it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mt_perception.types import DepthMap
+
+POINT = np.dtype([('x', '<f4'), ('y', '<f4'), ('z', '<f4'), ('bgr', 'u1', 3), ('unused', 'u1')])
+"""One point, 16 bytes: metres in the optical frame (x right, y down, z forward) and its colour.
+
+The last four bytes read as one little-endian number are 0x00RRGGBB: PointCloud2's ``rgb``.
+"""
+
+# Between a thing and what lies behind it an upsampled depth map slides from one to the other;
+# the points of that slope hang in the air where nothing is. On a surface seen at a grazing angle
+# neighbours differ by less than this.
+_MAX_SLOPE = 0.03
+
+
+def point_cloud(depth: DepthMap, image: NDArray[np.uint8], stride: int = 1) -> NDArray[Any]:
+    """Place every pixel in space.
+
+    A pixel (u, v) at depth z lies at ((u - cx) z / fx, (v - cy) z / fy, z).
+
+    Args:
+        depth: The depth map and its camera.
+        image: uint8 (H, W, 3) BGR of the same size.
+        stride: Take every so many rows and columns.
+
+    Returns:
+        POINT (ceil(H / stride), ceil(W / stride)), as the pixels lie; x, y and z are NaN where
+        the depth is unknown or the pixel lies on a depth edge.
+    """
+    camera = depth.intrinsics
+    z = np.where(_on_edge(depth.depth), np.nan, depth.depth)[::stride, ::stride]
+    rows, columns = np.arange(camera.height)[::stride], np.arange(camera.width)[::stride]
+    points = np.zeros(z.shape, POINT)
+    points['x'] = z * ((columns - camera.cx) / camera.fx).astype(np.float32)
+    points['y'] = z * ((rows - camera.cy) / camera.fy).astype(np.float32)[:, None]
+    points['z'] = z
+    points['bgr'] = image[::stride, ::stride]
+    return points
+
+
+def _on_edge(depth: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Pixels whose depth differs too much from a neighbour's, relative to their own."""
+    edge = np.zeros(depth.shape, np.bool_)
+    limit = depth * np.float32(_MAX_SLOPE)
+    for before, after in (
+        ((slice(None, -1), slice(None)), (slice(1, None), slice(None))),
+        ((slice(None), slice(None, -1)), (slice(None), slice(1, None))),
+    ):
+        jump = np.abs(depth[after] - depth[before])
+        edge[before] |= jump > limit[before]
+        edge[after] |= jump > limit[after]
+    return edge
