@@ -1,0 +1,148 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Compressed images: decoded when whole, refused when cut, damaged or too good to be true."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mt_perception.errors import ImageError
+from mt_perception.image.compressed import decode
+
+
+def picture(height: int = 60, width: int = 80) -> np.ndarray:
+    """Smooth colours, so that lossy formats come close; different along both axes."""
+    y, x = np.mgrid[:height, :width]
+    return np.stack([x * 255 // width, y * 255 // height, 255 - x * 255 // width], 2).astype('u1')
+
+
+def encoded(kind: str, image: np.ndarray | None = None, *options: int) -> bytes:
+    _, data = cv2.imencode(kind, picture() if image is None else image, options)
+    return data.tobytes()
+
+
+def reason(data: bytes, format_: str = '') -> str:
+    with pytest.raises(ImageError) as caught:
+        decode(data, format_)
+    return caught.value.reason
+
+
+PROGRESSIVE = (cv2.IMWRITE_JPEG_PROGRESSIVE, 1, cv2.IMWRITE_JPEG_RST_INTERVAL, 2)
+KINDS = [
+    encoded('.jpg'),
+    encoded('.jpg', None, *PROGRESSIVE),
+    encoded('.png'),
+    encoded('.bmp'),
+    encoded('.webp'),
+    encoded('.webp', None, cv2.IMWRITE_WEBP_QUALITY, 101),
+]
+
+
+@pytest.mark.parametrize('data', KINDS)
+def test_every_kind(data: bytes) -> None:
+    image = decode(data)
+    assert image.dtype == np.uint8
+    np.testing.assert_allclose(image, picture(), atol=12)
+
+
+@pytest.mark.parametrize(
+    'format_', ['jpeg', 'jpg', 'bgr8; jpeg compressed bgr8', '', 'png', 'rubbish', 'h264']
+)
+def test_the_bytes_count_and_not_the_format_string(format_: str) -> None:
+    assert decode(encoded('.jpg'), format_).shape == (60, 80, 3)
+
+
+def test_grey_alpha_and_sixteen_bits_become_bgr() -> None:
+    grey = picture()[..., 0]
+    np.testing.assert_array_equal(decode(encoded('.png', grey)), np.stack([grey] * 3, 2))
+    alpha = np.dstack([picture(), np.full((60, 80), 9, np.uint8)])
+    np.testing.assert_array_equal(decode(encoded('.png', alpha)), picture())
+    wide = encoded('.png', picture().astype(np.uint16) * 257)
+    np.testing.assert_allclose(decode(wide), picture(), atol=1)
+
+
+@pytest.mark.parametrize('data', KINDS)
+@pytest.mark.parametrize('part', [0.5, 0.9, 0.999])
+def test_cut_files_are_refused(data: bytes, part: float) -> None:
+    assert reason(data[: int(len(data) * part)]) == 'truncated'
+
+
+@pytest.mark.parametrize('data', KINDS)
+def test_padding_behind_the_image_is_harmless(data: bytes) -> None:
+    assert decode(data + bytes(100)).shape == (60, 80, 3)
+
+
+def test_a_thumbnail_does_not_hide_that_the_image_is_cut() -> None:
+    thumbnail = encoded('.jpg', picture(8, 8))
+    whole = encoded('.jpg')
+    segment = b'\xff\xe1' + struct.pack('>H', len(thumbnail) + 2) + thumbnail
+    with_thumbnail = whole[:2] + segment + whole[2:]
+    assert decode(with_thumbnail).shape == (60, 80, 3)
+    assert reason(with_thumbnail[:-50]) == 'truncated'
+
+
+def test_the_orientation_of_the_file_is_ignored() -> None:
+    # EXIF, little-endian, one entry: orientation (0x112) 6, a quarter turn.
+    exif = b'Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0'
+    whole = encoded('.jpg')
+    turned = whole[:2] + b'\xff\xe1' + struct.pack('>H', len(exif) + 2) + exif + whole[2:]
+    assert decode(turned).shape == (60, 80, 3)
+
+
+def png_claiming(width: int, height: int) -> bytes:
+    """A valid PNG of a few kilobytes: one bit a pixel, and rows of zeros pack a thousandfold."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        crc = zlib.crc32(kind + body)
+        return struct.pack('>I', len(body)) + kind + body + struct.pack('>I', crc)
+
+    header = struct.pack('>IIBBBBB', width, height, 1, 0, 0, 0, 0)
+    rows = zlib.compress(bytes(1 << 20), 9)
+    return (
+        b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', header) + chunk(b'IDAT', rows) + chunk(b'IEND', b'')
+    )
+
+
+def test_bombs_are_refused_by_their_header() -> None:
+    assert reason(png_claiming(60_000, 60_000)) == 'too_large'
+    assert reason(png_claiming(2**31 - 1, 1)) == 'too_large'
+    assert reason(png_claiming(0, 5)) == 'zero_size'
+    jpeg = bytearray(encoded('.jpg'))
+    at = jpeg.index(b'\xff\xc0') + 5
+    jpeg[at : at + 4] = b'\xff\xff\xff\xff'
+    assert reason(bytes(jpeg)) == 'too_large'
+
+
+def test_a_header_that_is_larger_than_the_data() -> None:
+    jpeg = bytearray(encoded('.jpg'))
+    at = jpeg.index(b'\xff\xc0') + 5
+    jpeg[at : at + 2] = b'\x03\xe8'
+    # libjpeg fills what is missing with grey; what matters is that the size is the header's.
+    assert decode(bytes(jpeg)).shape == (1000, 80, 3)
+
+
+def test_what_is_no_image() -> None:
+    assert reason(b'') == 'unknown_compression'
+    assert reason(b'\0' * 100, 'h264') == 'unknown_compression'
+    assert reason(b'<html>', 'jpeg') == 'unknown_compression'
+    depth = bytes(12) + encoded('.png', np.zeros((4, 4), np.uint16))
+    assert reason(depth, '16UC1; compressedDepth png') == 'compressed_depth'
+
+
+@given(st.integers(0, len(KINDS) - 1), st.integers(0, 10_000), st.binary(min_size=1, max_size=8))
+def test_damaged_files_decode_or_are_image_errors(kind: int, at: int, noise: bytes) -> None:
+    data = bytearray(KINDS[kind])
+    at %= len(data)
+    data[at : at + len(noise)] = noise
+    try:
+        image = decode(bytes(data))
+    except ImageError:
+        return
+    assert image.ndim == 3
