@@ -1,0 +1,67 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""The dense heads: segmentation and depth, each fusing the trunk's features down to stride 4."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mt_perception.network.trunk import FEATURE_CHANNELS, Features
+
+
+class Refine(nn.Module):
+    """A residual depthwise-separable convolution: x + 1x1(relu(depthwise 5x5(x)))."""
+
+    def __init__(self, channels: int, kernel: int = 5) -> None:
+        super().__init__()
+        self.spatial = nn.Conv2d(channels, channels, kernel, padding=kernel // 2, groups=channels)
+        self.mix = nn.Conv2d(channels, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.relu(x + self.mix(functional.relu(self.spatial(x))))
+
+
+class DenseHead(nn.Module):
+    """Top-down fusion of s32, s16, s8 and s4 into a map at stride 4.
+
+    Each level is projected by a 1x1 convolution, added to the upsampled level above and refined.
+    The mean over the whole image is added at s32, which tells every pixel what kind of scene it
+    is in (a room or a street) for almost nothing.
+
+    Args:
+        outputs: channels of the map.
+        deep: channels at s32 and s16.
+        middle: channels at s8.
+        fine: channels at s4.
+    """
+
+    def __init__(self, outputs: int, deep: int = 96, middle: int = 64, fine: int = 32) -> None:
+        super().__init__()
+        self.project32 = nn.Conv2d(FEATURE_CHANNELS['s32'], deep, 1)
+        self.scene = nn.Conv2d(FEATURE_CHANNELS['s32'], deep, 1)
+        self.refine32 = Refine(deep)
+        self.project16 = nn.Conv2d(FEATURE_CHANNELS['s16'], deep, 1)
+        self.refine16 = Refine(deep)
+        self.reduce16 = nn.Conv2d(deep, middle, 1)
+        self.project8 = nn.Conv2d(FEATURE_CHANNELS['s8'], middle, 1)
+        self.refine8 = Refine(middle)
+        self.reduce8 = nn.Conv2d(middle, fine, 1)
+        self.project4 = nn.Conv2d(FEATURE_CHANNELS['s4'], fine, 1)
+        self.refine4 = Refine(fine, kernel=3)
+        self.predict = nn.Conv2d(fine, outputs, 1)
+
+    def forward(self, features: Features) -> Tensor:
+        """Give the map, (B, outputs, H/4, W/4)."""
+        s4, s8, s16, s32 = features
+        scene = self.scene(s32.mean(dim=(2, 3), keepdim=True))  # (B, deep, 1, 1)
+        x = self.refine32(functional.relu(self.project32(s32) + scene))
+        x = self.refine16(functional.relu(self.project16(s16) + _double(x)))
+        x = self.refine8(functional.relu(self.project8(s8) + _double(self.reduce16(x))))
+        x = self.refine4(functional.relu(self.project4(s4) + _double(self.reduce8(x))))
+        logits: Tensor = self.predict(x)
+        return logits
+
+
+def _double(x: Tensor) -> Tensor:
+    return functional.interpolate(x, scale_factor=2.0, mode='bilinear', align_corners=False)

@@ -1,0 +1,44 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Counts multiply-accumulates of a module's convolutions and linear layers at a given size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+def count_macs(module: nn.Module, inputs: Sequence[Tensor]) -> int:
+    """Run a module once and count its multiply-accumulates.
+
+    Only convolutions and matrix products count, as usual: an output value of a convolution
+    costs one multiply-accumulate per weight of its filter.
+    """
+    total = 0
+
+    def count(layer: nn.Module, _: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal total
+        if isinstance(layer, nn.Conv2d):
+            total += output.numel() * layer.weight[0].numel()
+        elif isinstance(layer, nn.Linear):
+            total += output.numel() * layer.in_features
+
+    hooks = [
+        layer.register_forward_hook(count)
+        for layer in module.modules()
+        if isinstance(layer, nn.Conv2d | nn.Linear)
+    ]
+    try:
+        with torch.no_grad():
+            module(*inputs)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return total
+
+
+def count_parameters(module: nn.Module) -> int:
+    """Give the number of weights of a module."""
+    return sum(parameter.numel() for parameter in module.parameters())

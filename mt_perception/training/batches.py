@@ -1,0 +1,109 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Mixed batches: which sample stands where is a pure function of the seed and the step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mt_perception.training.augment import Example, make_example
+from mt_perception.training.samples import Boxes, Sample
+
+# Steps of the golden ratio spread the sets evenly over every stretch of the sequence.
+_GOLDEN = 0.6180339887498949
+_AHEAD = 3
+
+
+@dataclass(frozen=True)
+class SampleSet:
+    """Samples that are drawn together, and how often relative to the other sets."""
+
+    name: str
+    samples: tuple[Sample, ...]
+    weight: float
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A batch on the CPU; what each field means stands in `augment.Example`."""
+
+    clean: Tensor  # (B, 3, H, W) uint8
+    image: Tensor  # (B, 3, H, W) uint8
+    boxes: tuple[Boxes | None, ...]
+    semantic: Tensor  # (B, H/4, W/4) int64
+    depth_per_focal: Tensor  # (B, H/4, W/4) float32
+    relative_depth: Tensor  # (B, H/4, W/4) float32
+    inside: Tensor  # (B, H/4, W/4) bool
+
+
+def draw(sets: Sequence[SampleSet], seed: int, position: int) -> Sample:
+    """Give the sample at a position of the endless training sequence."""
+    ends = np.cumsum([s.weight for s in sets])
+    turn = (position * _GOLDEN) % 1.0 * ends[-1]
+    chosen = sets[min(int(np.searchsorted(ends, turn, side='right')), len(sets) - 1)]
+    rng = np.random.default_rng((seed, position, 0))
+    return chosen.samples[int(rng.integers(len(chosen.samples)))]
+
+
+def make_batch(
+    sets: Sequence[SampleSet],
+    canvases: Sequence[tuple[int, int]],
+    batch_size: int,
+    seed: int,
+    step: int,
+) -> Batch:
+    """Make the batch of a step; the same arguments always give the same batch."""
+    canvas = canvases[int(np.random.default_rng((seed, step, 2)).integers(len(canvases)))]
+    positions = range(step * batch_size, (step + 1) * batch_size)
+    return collate(
+        [
+            make_example(draw(sets, seed, p), canvas, np.random.default_rng((seed, p, 1)))
+            for p in positions
+        ]
+    )
+
+
+def collate(examples: Sequence[Example]) -> Batch:
+    """Stack examples of one canvas size."""
+    return Batch(
+        clean=_images([e.clean for e in examples]),
+        image=_images([e.image for e in examples]),
+        boxes=tuple(e.boxes for e in examples),
+        semantic=torch.from_numpy(np.stack([e.semantic for e in examples])).long(),
+        depth_per_focal=torch.from_numpy(np.stack([e.depth_per_focal for e in examples])),
+        relative_depth=torch.from_numpy(np.stack([e.relative_depth for e in examples])),
+        inside=torch.from_numpy(np.stack([e.inside for e in examples])),
+    )
+
+
+def batches(
+    sets: Sequence[SampleSet],
+    canvases: Sequence[tuple[int, int]],
+    batch_size: int,
+    seed: int,
+    steps: range,
+) -> Iterator[Batch]:
+    """Make the batches of some steps, a few ahead in a thread beside the training."""
+    with ThreadPoolExecutor(1) as pool:
+        waiting = [
+            pool.submit(make_batch, sets, canvases, batch_size, seed, step)
+            for step in steps[:_AHEAD]
+        ]
+        for index in range(len(steps)):
+            ahead = index + _AHEAD
+            if ahead < len(steps):
+                waiting.append(
+                    pool.submit(make_batch, sets, canvases, batch_size, seed, steps[ahead])
+                )
+            yield waiting.pop(0).result()
+
+
+def _images(images: Sequence[np.ndarray[tuple[int, ...], np.dtype[np.uint8]]]) -> Tensor:
+    # A permuted (B, H, W, 3) is what torch calls channels last: no copy, and the fast layout.
+    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)

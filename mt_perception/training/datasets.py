@@ -1,0 +1,221 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Reads the data sets into samples: COCO-style folders, RGB-D folders, boxes as weak regions."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from mt_perception.errors import SourceError
+from mt_perception.training.samples import Boxes, Sample, read_image, read_map
+from mt_perception.training.semantics import IGNORED, Semantics
+
+# Held out of RGB-D training: every fifth block of five frames. Blocks, because neighbouring
+# frames of a recording are almost the same picture.
+_BLOCK = 5
+
+
+def held_out(index: int) -> bool:
+    """Tell whether the frame at an index of a sorted RGB-D folder is kept for validation."""
+    return index // _BLOCK % _BLOCK == 2
+
+
+def category_names(path: Path) -> dict[int, str]:
+    """Give the category names of a COCO-style annotation file by id, in the file's order."""
+    return {c['id']: c['name'] for c in _read_json(path)['categories']}
+
+
+def read_coco(
+    folder: Path,
+    labels: Sequence[str],
+    semantics: Semantics,
+    split: str | None = None,
+    pixels: str | None = None,
+) -> list[Sample]:
+    """Read a COCO-style folder: images/, instances.json and, where present, semantic/.
+
+    The labels are complete where the file knows every class of `labels`; a file of persons
+    only says nothing about chairs. Pixels come from the panoptic image where there is one, else
+    from polygons, which leave what is no thing unlabelled.
+
+    Args:
+        folder: the data set.
+        labels: detection class names in the network's order.
+        semantics: segmentation classes.
+        split: keep only images whose `coco_split` is this.
+        pixels: keep only images whose pixels come from "panoptic" images or "polygons".
+    """
+    index = _read_json(folder / 'instances.json')
+    names = {c['id']: c['name'] for c in index['categories']}
+    complete = set(labels) <= set(names.values())
+    position = {name: i for i, name in enumerate(labels)}
+    by_image: dict[int, list[dict[str, Any]]] = defaultdict(list)
+    for annotation in index['annotations']:
+        by_image[annotation['image_id']].append(annotation)
+    table = _panoptic_table(folder, semantics)
+    samples = []
+    for image in index['images']:
+        if split is not None and image.get('coco_split') != split:
+            continue
+        stem = Path(image['file_name']).stem
+        found = by_image[image['id']]
+        known = [a for a in found if not a.get('iscrowd') and names[a['category_id']] in position]
+        panoptic = folder / 'semantic' / f'{stem}.png'
+        polygons = [a for a in found if a.get('segmentation') and not a.get('iscrowd')]
+        semantic = source = None
+        if panoptic.exists():
+            semantic, source = partial(_lookup, panoptic, table), 'panoptic'
+        elif polygons:
+            source = 'polygons'
+            areas = [
+                (semantics.index(names[a['category_id']]), a['segmentation'])
+                for a in sorted(polygons, key=lambda a: -float(a['area']))
+            ]
+            semantic = partial(_fill, (image['height'], image['width']), areas)
+        if pixels is not None and source != pixels:
+            continue
+        samples.append(
+            Sample(
+                f'{folder.name}_{stem}',
+                folder / 'images' / image['file_name'],
+                (image['height'], image['width']),
+                Boxes(
+                    _corners([a['bbox'] for a in known]),
+                    np.array([position[names[a['category_id']]] for a in known], np.int64),
+                    complete,
+                ),
+                semantic,
+            )
+        )
+    return samples
+
+
+def read_regions(folder: Path, semantics: Semantics, shrink: float = 0.15) -> list[Sample]:
+    """Read boxes of classes the detector has not (doors) as weak regions of pixels.
+
+    The inside of a box, shrunk on each side, is taken for its class; where boxes of different
+    classes overlap nothing is said. Classes that are not listed by name are left out.
+    """
+    index = _read_json(folder / 'instances.json')
+    names = {c['id']: c['name'] for c in index['categories']}
+    by_image: dict[int, list[tuple[int, list[float]]]] = defaultdict(list)
+    for annotation in index['annotations']:
+        name = names[annotation['category_id']]
+        if name in semantics.members:
+            by_image[annotation['image_id']].append((semantics.index(name), annotation['bbox']))
+    return [
+        Sample(
+            f'{folder.name}_{Path(image["file_name"]).stem}',
+            folder / 'images' / image['file_name'],
+            (image['height'], image['width']),
+            semantic=partial(
+                _paint, (image['height'], image['width']), by_image[image['id']], shrink
+            )
+            if by_image[image['id']]
+            else None,
+        )
+        for image in index['images']
+    ]
+
+
+def read_rgbd(
+    folder: Path,
+    semantics: Semantics,
+    focal_at_640_px: float,
+    part: str = 'train',
+    names: Mapping[int, str] | None = None,
+) -> list[Sample]:
+    """Read an RGB-D folder: rgb/, depth_mm/ and, where present, label/.
+
+    Args:
+        folder: the data set.
+        semantics: segmentation classes.
+        focal_at_640_px: the camera's focal length for an image 640 pixels wide.
+        part: train, held_out or all.
+        names: class names of the label images' ids; other ids are `rest`, 0 is unlabelled.
+    """
+    images = sorted((folder / 'rgb').iterdir())
+    if not images:
+        raise SourceError(f'{folder}/rgb: expected images')
+    table = None
+    if names is not None:
+        table = np.full(256, semantics.rest, np.uint8)
+        table[0] = IGNORED
+        for number, name in names.items():
+            table[number] = semantics.index(name)
+    samples = []
+    for index, path in enumerate(images):
+        if part != 'all' and held_out(index) != (part == 'held_out'):
+            continue
+        label = folder / 'label' / f'{path.stem}.png'
+        height, width = read_image(path).shape[:2]
+        samples.append(
+            Sample(
+                f'{folder.name}_{path.stem}',
+                path,
+                (height, width),
+                semantic=partial(_lookup, label, table) if table is not None else None,
+                depth_path=folder / 'depth_mm' / f'{path.stem}.png',
+                focal_px=focal_at_640_px * width / 640.0,
+            )
+        )
+    return samples
+
+
+def _read_json(path: Path) -> Any:
+    if not path.exists():
+        raise SourceError(f'{path}: expected a COCO-style annotation file')
+    return json.loads(path.read_text(encoding='utf-8'))
+
+
+def _corners(boxes: Sequence[Sequence[float]]) -> NDArray[np.float32]:
+    """Turn x, y, width, height into x1, y1, x2, y2."""
+    array = np.array(boxes, np.float32).reshape(-1, 4)
+    array[:, 2:] += array[:, :2]
+    return array
+
+
+def _panoptic_table(folder: Path, semantics: Semantics) -> NDArray[np.uint8]:
+    path = folder / 'panoptic_classes.yaml'
+    if not path.exists():
+        return np.full(256, IGNORED, np.uint8)
+    return semantics.table(yaml.safe_load(path.read_text(encoding='utf-8'))['classes'])
+
+
+def _lookup(path: Path, table: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return table[read_map(path).astype(np.uint8)]
+
+
+def _fill(size: tuple[int, int], areas: list[tuple[int, list[list[float]]]]) -> NDArray[np.uint8]:
+    """Draw polygons, the largest first, so that what lies on a thing is not covered by it."""
+    label = np.full(size, IGNORED, np.uint8)
+    for index, polygons in areas:
+        rings = [np.round(np.array(ring, np.float32).reshape(-1, 2)) for ring in polygons]
+        cv2.fillPoly(label, [ring.astype(np.int32) for ring in rings], index)
+    return label
+
+
+def _paint(
+    size: tuple[int, int], boxes: list[tuple[int, list[float]]], shrink: float
+) -> NDArray[np.uint8]:
+    label = np.full(size, IGNORED, np.uint8)
+    for index, (x, y, width, height) in boxes:
+        left, right = round(x + shrink * width), round(x + (1 - shrink) * width)
+        top, bottom = round(y + shrink * height), round(y + (1 - shrink) * height)
+        inside = label[max(top, 0) : bottom, max(left, 0) : right]
+        inside[...] = np.where((inside == IGNORED) | (inside == index), index, _CONFLICT)
+    label[label == _CONFLICT] = IGNORED
+    return label
+
+
+_CONFLICT = 254

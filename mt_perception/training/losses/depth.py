@@ -1,0 +1,76 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Depth losses: metric in the logarithm, its gradients, and a teacher's relative depth."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+_SCALES = 3
+# The share of pixels with the largest error that the relative loss leaves out (MiDaS).
+_TRIMMED = 0.2
+
+
+def metric_loss(log_depth: Tensor, depth: Tensor) -> Tensor:
+    """The mean absolute error of the logarithm over the measured pixels.
+
+    Args:
+        log_depth: (B, h, w) predicted log of depth over focal length.
+        depth: (B, h, w) depth over focal length, 0 unmeasured.
+    """
+    measured = depth > 0
+    error = (log_depth - depth.clamp_min(1e-9).log()).abs() * measured
+    return error.sum() / measured.sum().clamp_min(1)
+
+
+def gradient_loss(log_depth: Tensor, depth: Tensor) -> Tensor:
+    """The error's own gradient over several scales (Li and Snavely, arXiv 1804.00607, eq. 3).
+
+    It ignores a wrong scale of the whole image and asks for edges where the scene has them.
+    """
+    measured = depth > 0
+    error = torch.where(measured, log_depth - depth.clamp_min(1e-9).log(), 0.0)
+    total = log_depth.new_zeros(())
+    for scale in range(_SCALES):
+        step = 2**scale
+        e, m = error[:, ::step, ::step], measured[:, ::step, ::step]
+        for dim in (1, 2):
+            first = (slice(None),) * dim + (slice(None, -1),)
+            second = (slice(None),) * dim + (slice(1, None),)
+            both = m[first] & m[second]
+            change = (e[second] - e[first]).abs() * both
+            total = total + change.sum() / both.sum().clamp_min(1)
+    return total / _SCALES
+
+
+def relative_loss(log_depth: Tensor, inverse: Tensor) -> Tensor:
+    """A teacher's inverse depth up to scale and shift (MiDaS, arXiv 1907.01341, eqs. 6 and 7).
+
+    Args:
+        log_depth: (B, h, w) predicted log of depth over focal length.
+        inverse: (B, h, w) the teacher's inverse depth, negative where it says nothing.
+
+    Returns:
+        The trimmed mean absolute error, () float32; zero without any such image.
+    """
+    total = log_depth.new_zeros(())
+    images = 0
+    for ours, theirs in zip(log_depth, inverse, strict=True):
+        valid = theirs >= 0
+        if int(valid.sum()) < valid.numel() // 8:
+            continue
+        # A common factor drops out below; taking the mean off the logarithm avoids huge values.
+        log_inverse = -ours[valid]
+        disparity = (log_inverse - log_inverse.mean().detach()).clamp(-4, 4).exp()
+        error = (_standardise(disparity) - _standardise(theirs[valid])).abs()
+        kept = int(len(error) * (1 - _TRIMMED))
+        total = total + error.topk(kept, largest=False, sorted=False).values.mean()
+        images += 1
+    return total / max(images, 1)
+
+
+def _standardise(values: Tensor) -> Tensor:
+    """Take off the median and divide by the mean absolute deviation from it."""
+    centred = values - values.median()
+    return centred / centred.abs().mean().clamp_min(1e-6)

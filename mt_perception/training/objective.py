@@ -1,0 +1,126 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""The sum that a step minimises: every task's loss where its label is there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mt_perception.network.detection import cells_of
+from mt_perception.network.multitask import TASKS, Multitask, Outputs
+from mt_perception.training.batches import Batch
+from mt_perception.training.losses.depth import gradient_loss, metric_loss, relative_loss
+from mt_perception.training.losses.detection import detection_loss, distillation_loss
+from mt_perception.training.losses.segmentation import confident_labels, segmentation_loss
+from mt_perception.training.recipe import Weights
+
+_TASK_OF = {
+    'detection': 'detection',
+    'distillation': 'detection',
+    'segmentation': 'segmentation',
+    'self_training': 'segmentation',
+    'depth': 'depth',
+    'depth_gradient': 'depth',
+    'relative_depth': 'depth',
+}
+
+
+@dataclass(frozen=True)
+class Teachers:
+    """Networks that answer while training, with gradients off.
+
+    Args:
+        original: as it was before training; its detections are what must not be forgotten.
+        average: the averaged weights, which label the pixels they are sure of.
+        confidence: from which probability a pixel is sure.
+    """
+
+    original: Multitask
+    average: Multitask
+    confidence: float
+
+
+def wanted_tasks(weights: Weights) -> tuple[str, ...]:
+    """Give the tasks with at least one loss; the heads of the others need not run."""
+    wanted = {task for loss, task in _TASK_OF.items() if getattr(weights, loss) > 0}
+    return tuple(task for task in TASKS if task in wanted)
+
+
+def losses(
+    network: Multitask,
+    batch: Batch,
+    weights: Weights,
+    teachers: Teachers,
+    class_weights: Tensor,
+    precision: torch.dtype,
+    train_trunk: bool,
+) -> dict[str, Tensor]:
+    """Compute the unweighted losses of a batch, those with a weight, by name."""
+    with torch.autocast('cpu', precision, enabled=precision != torch.float32):
+        with torch.set_grad_enabled(train_trunk):
+            features = network.trunk(batch.image.float())
+        outputs = _to_float(network.heads(features, wanted_tasks(weights)))
+        targets = _teacher_outputs(batch, weights, teachers)
+    found: dict[str, Tensor] = {}
+    if outputs.detection is not None:
+        cells = cells_of((features.s8, features.s16, features.s32))
+        if weights.detection > 0:
+            found['detection'] = detection_loss(outputs.detection, cells, batch.boxes)
+        if targets.detection is not None:
+            found['distillation'] = distillation_loss(outputs.detection, targets.detection)
+    if outputs.segmentation is not None:
+        logits = outputs.segmentation
+        if weights.segmentation > 0:
+            found['segmentation'] = segmentation_loss(logits, batch.semantic, class_weights)
+        if targets.segmentation is not None:
+            labels = confident_labels(
+                targets.segmentation, batch.semantic, batch.inside, teachers.confidence
+            )
+            found['self_training'] = segmentation_loss(
+                logits, labels, torch.ones_like(class_weights)
+            )
+    if outputs.depth is not None:
+        found |= _depth_losses(outputs.depth, batch, weights)
+    return found
+
+
+def total(found: dict[str, Tensor], weights: Weights) -> Tensor:
+    """Give the weighted sum of losses."""
+    return torch.stack([getattr(weights, name) * loss for name, loss in found.items()]).sum()
+
+
+def _depth_losses(log_depth: Tensor, batch: Batch, weights: Weights) -> dict[str, Tensor]:
+    found = {}
+    if weights.depth > 0:
+        found['depth'] = metric_loss(log_depth, batch.depth_per_focal)
+    if weights.depth_gradient > 0:
+        found['depth_gradient'] = gradient_loss(log_depth, batch.depth_per_focal)
+    if weights.relative_depth > 0:
+        found['relative_depth'] = relative_loss(log_depth, batch.relative_depth)
+    return found
+
+
+@torch.no_grad()
+def _teacher_outputs(batch: Batch, weights: Weights, teachers: Teachers) -> Outputs:
+    """Let the teachers see the undistorted view."""
+    image = batch.clean.float()
+    detection = segmentation = None
+    if weights.distillation > 0:
+        detection = teachers.original(image, ('detection',)).detection
+    if weights.self_training > 0:
+        segmentation = teachers.average(image, ('segmentation',)).segmentation
+    return _to_float(Outputs(detection, segmentation, None))
+
+
+def _to_float(outputs: Outputs) -> Outputs:
+    """Losses are computed in float32 whatever the network ran in."""
+    return Outputs(
+        None
+        if outputs.detection is None
+        else type(outputs.detection)(*(t.float() for t in outputs.detection)),
+        None if outputs.segmentation is None else outputs.segmentation.float(),
+        None if outputs.depth is None else outputs.depth.float(),
+    )

@@ -1,0 +1,85 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Builds a recipe's sets of samples from the data folder, with the teachers' cached opinions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from mt_perception.errors import SourceError
+from mt_perception.training.batches import SampleSet
+from mt_perception.training.datasets import (
+    category_names,
+    read_coco,
+    read_regions,
+    read_rgbd,
+)
+from mt_perception.training.recipe import Recipe, SetSpec
+from mt_perception.training.samples import Sample
+from mt_perception.training.semantics import Semantics
+from mt_perception.training.teachers import (
+    ask,
+    relative_depth_teacher,
+    voc_teacher,
+    with_relative_depth,
+    with_voc_labels,
+)
+
+_VOC, _RELATIVE = 'voc', 'relative_depth'
+
+
+def detection_labels(recipe: Recipe, data: Path) -> tuple[str, ...]:
+    """Give the detector's class names in index order."""
+    return tuple(category_names(data / recipe.detection_labels).values())
+
+
+def read_sets(
+    recipe: Recipe, data: Path, semantics: Semantics, cache: Path
+) -> tuple[SampleSet, ...]:
+    """Read every set of a recipe; the teachers' opinions must be in the cache already."""
+    labels = detection_labels(recipe, data)
+    sets = []
+    for spec in recipe.sets:
+        samples = _read(spec, data, labels, semantics)
+        if spec.voc_labels:
+            samples = [with_voc_labels(s, cache / _VOC, semantics) for s in samples]
+        if spec.relative_depth:
+            samples = [with_relative_depth(s, cache / _RELATIVE) for s in samples]
+        sets.append(SampleSet(spec.name, tuple(samples), spec.weight))
+    return tuple(sets)
+
+
+def ask_teachers(
+    recipe: Recipe, data: Path, semantics: Semantics, cache: Path
+) -> Iterator[tuple[int, int]]:
+    """Fill the cache with what the teachers say; yield (done, all) as it goes on."""
+    labels = detection_labels(recipe, data)
+    read = [(spec, _read(spec, data, labels, semantics)) for spec in recipe.sets]
+    voc = [s for spec, samples in read if spec.voc_labels for s in samples]
+    relative = [s for spec, samples in read if spec.relative_depth for s in samples]
+    done, everything = 0, len(voc) + len(relative)
+    if voc:
+        for _ in ask(voc, voc_teacher(data / recipe.voc_teacher), cache / _VOC):
+            done += 1
+            yield done, everything
+    if relative:
+        predict = relative_depth_teacher(data / recipe.relative_depth_teacher)
+        for _ in ask(relative, predict, cache / _RELATIVE):
+            done += 1
+            yield done, everything
+
+
+def _read(spec: SetSpec, data: Path, labels: Sequence[str], semantics: Semantics) -> list[Sample]:
+    folder = data / spec.folder
+    if spec.kind == 'regions':
+        samples = read_regions(folder, semantics)
+    elif spec.kind == 'rgbd':
+        if spec.focal_at_640_px is None:
+            raise SourceError(f'set {spec.name}: an rgbd set needs focal_at_640_px')
+        samples = read_rgbd(folder, semantics, spec.focal_at_640_px, 'train', spec.names)
+    else:
+        samples = read_coco(folder, labels, semantics, spec.split, spec.pixels)
+    if not samples:
+        raise SourceError(f'set {spec.name}: {folder} has no image that fits')
+    return samples
