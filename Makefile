@@ -30,6 +30,8 @@ test:
 
 test-train:
 	@$(PYTHON) tools/environment.py $(VENV_TRAIN) --extras train,eval,dev
+	@$(VENV_TRAIN)/bin/mypy -p mt_perception.network -p mt_perception.training \
+	  -m mt_perception.cli.train -m mt_perception.cli.export
 	@$(VENV_TRAIN)/bin/python -m pytest -n $(WORKERS) \
 	  $$(grep -lE "importorskip\('torch'" test/test_*.py)
 

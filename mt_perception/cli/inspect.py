@@ -1,0 +1,117 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""``mt_perception inspect``: what a model folder offers, and whether it is sound."""
+
+from __future__ import annotations
+
+import click
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from mt_perception.runtime.manifest import Manifest
+from mt_perception.runtime.model_folder import ModelFolder, open_model
+from mt_perception.runtime.sessions import load_sessions
+from mt_perception.share import find_model
+
+SHOWN_LABELS = 12
+
+
+@click.command()
+@click.argument('model', default='cspnano')
+@click.option('--labels', is_flag=True, help='List every class.')
+def inspect(model: str, labels: bool) -> None:
+    """Show and check MODEL: the name of an installed model, or a model folder.
+
+    Every file is read and compared with its checksum, and every graph is loaded; a folder that
+    passes is one that the perception node takes.
+    """
+    folder = open_model(find_model(model))
+    load_sessions(folder)
+    manifest = folder.manifest
+    console = Console()
+    spec = manifest.input
+    console.print(
+        f'[bold]{manifest.name} {escape(manifest.version)}[/] ({escape(manifest.licence)})'
+    )
+    console.print(escape(manifest.description))
+    console.print(
+        f'in {escape(str(folder.path))}\n'
+        f'input: uint8 BGR, long side {spec.size} px '
+        f'({spec.min_size} to {spec.max_size}, multiples of {spec.multiple})',
+        highlight=False,
+    )
+    console.print(_blocks(folder))
+    console.print(_graph(manifest))
+    console.print(_tasks(manifest, labels))
+    if manifest.accuracy:
+        console.print(_accuracy(manifest))
+    console.print('[green]✓[/] every file is as the manifest says, and every graph loads')
+
+
+def _blocks(folder: ModelFolder) -> Table:
+    manifest = folder.manifest
+    height, width = manifest.reference_size
+    table = _table(f'files ({width}x{height})', 'block', 'file')
+    for name in ('MMAC', 'parameters', 'kB', 'sha256'):
+        table.add_column(name, justify='right', no_wrap=True)
+    blocks = manifest.graph.blocks
+    for name, block in blocks.items():
+        table.add_row(
+            name,
+            escape(str(manifest.files[name].path)),
+            f'{block.macs / 1e6:.0f}',
+            f'{block.parameters:,}',
+            f'{len(folder.contents[name]) / 1e3:.0f}',
+            f'{manifest.files[name].sha256[:6]}… [green]✓[/]',
+        )
+    table.add_section()
+    table.add_row(
+        'all',
+        '',
+        f'{sum(block.macs for block in blocks.values()) / 1e6:.0f}',
+        f'{sum(block.parameters for block in blocks.values()):,}',
+        f'{sum(map(len, folder.contents.values())) / 1e3:.0f}',
+        '',
+    )
+    return table
+
+
+def _graph(manifest: Manifest) -> Table:
+    table = _table('graph', 'block', 'reads', 'makes')
+    for name, block in manifest.graph.blocks.items():
+        made = ', '.join(block.tensor(output) for output in block.outputs)
+        table.add_row(name, escape(', '.join(block.inputs.values())), escape(made))
+    return table
+
+
+def _tasks(manifest: Manifest, everything: bool) -> Table:
+    table = _table('tasks', 'task', 'from', 'classes')
+    for task in manifest.tasks.values():
+        shown = task.labels if everything else task.labels[:SHOWN_LABELS]
+        more = len(task.labels) - len(shown)
+        classes = f'{len(task.labels)}: {", ".join(shown)}' if shown else ''
+        table.add_row(
+            task.name,
+            escape(', '.join(dict.fromkeys(task.outputs.values()))),
+            escape(classes) + (f' … and {more} more (--labels)' if more else ''),
+        )
+    return table
+
+
+def _accuracy(manifest: Manifest) -> Table:
+    table = _table('accuracy', 'task', 'metric', 'measured on')
+    table.add_column('value', justify='right')
+    for figure in manifest.accuracy:
+        table.add_row(
+            figure.task, escape(figure.metric), escape(figure.data), f'{figure.value:.3f}'
+        )
+    return table
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify='left', title_style='bold', box=box.SIMPLE_HEAD)
+    for number, name in enumerate(columns):
+        table.add_column(name, overflow='fold', no_wrap=number == 0)
+    return table

@@ -1,0 +1,114 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""``mt_perception``: imports the sub-command that is used, and says errors in one sentence."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from dataclasses import dataclass
+
+import click
+from rich.console import Console
+from rich.markup import escape
+
+from mt_perception import __version__
+from mt_perception.errors import PerceptionError
+
+INTERRUPTED = 130
+"""The exit status of a program that Ctrl-C ended, as shells expect it."""
+
+
+@dataclass(frozen=True)
+class SubCommand:
+    """A sub-command that is imported when it is used.
+
+    Attributes:
+        help: What the overview says about it.
+        extra: The extra of the package whose dependencies it needs, or an empty string.
+    """
+
+    help: str
+    extra: str = ''
+
+
+SUB_COMMANDS = {
+    'demo': SubCommand('Show the perception node at work on a sample video.', 'ros'),
+    'run': SubCommand('Run the model on images, a video, a camera, a bag or a topic.'),
+    'inspect': SubCommand('Show and check a model folder.'),
+    'doctor': SubCommand('Say what is missing on this computer, and what to do.'),
+    'benchmark': SubCommand('Measure where the time of a frame goes.'),
+    'train': SubCommand('Train a network by a recipe.', 'train'),
+    'export': SubCommand('Write a trained network as a model folder.', 'train'),
+}
+
+
+class LazyGroup(click.Group):
+    """Sub-commands by the name of their module and function in ``mt_perception.cli``."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names, in the order in which a new user needs them."""
+        return list(SUB_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import one sub-command."""
+        if cmd_name not in SUB_COMMANDS:
+            return None
+        module = importlib.import_module(f'mt_perception.cli.{cmd_name}')
+        command = getattr(module, cmd_name)
+        if not isinstance(command, click.Command):
+            raise TypeError(f'{module.__name__}.{cmd_name} is no click command')
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The overview, for which no sub-command is imported."""
+        with formatter.section('Commands'):
+            formatter.write_dl([(name, command.help) for name, command in SUB_COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={'help_option_names': ['-h', '--help']})
+@click.version_option(__version__, prog_name='mt_perception')
+def command_line() -> None:
+    """Detections, metric depth and segmentation from one shared multitask network."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: What was typed after ``mt_perception``; None takes it from the process.
+
+    Returns:
+        The exit status: 0, 1 for an expected error, 2 for wrong usage, 130 for Ctrl-C.
+    """
+    complaints = Console(stderr=True)
+    try:
+        status = command_line.main(arguments, prog_name='mt_perception', standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        complaints.print('\nstopped', style='yellow')
+        return INTERRUPTED
+    except PerceptionError as error:
+        complaints.print(f'[bold red]error:[/] {escape(str(error))}', highlight=False)
+        return 1
+    except ModuleNotFoundError as error:
+        complaints.print(f'[bold red]error:[/] {_missing(error)}', highlight=False)
+        return 1
+    return status if isinstance(status, int) else 0
+
+
+def _missing(error: ModuleNotFoundError) -> str:
+    package = (error.name or '').split('.')[0]
+    if package == 'mt_perception':
+        raise error
+    if package in ('rclpy', 'vision_msgs'):
+        return (
+            f'this needs ROS 2, but {package} cannot be imported; source your ROS 2 '
+            'installation, or see: mt_perception doctor'
+        )
+    names = [name for name in sys.argv[1:] if name in SUB_COMMANDS]
+    extra = SUB_COMMANDS[names[0]].extra if names else ''
+    wanted = rf'"mt_perception\[{extra}]"' if extra else package
+    return f'{package} is not installed; pip install {wanted}'

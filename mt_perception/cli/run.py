@@ -1,0 +1,270 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""``mt_perception run``: the model on images, a video, a camera, a bag or a ROS topic."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TextIO
+
+import click
+import yaml
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from mt_perception.cli.pictures import Pictures
+from mt_perception.cli.summary import Summary, summary_table
+from mt_perception.errors import ImageError, OutputError, SourceError
+from mt_perception.evaluation.records import DetectionRecord, FrameRecord, frame_line
+from mt_perception.image import overlay
+from mt_perception.image.camera import intrinsics
+from mt_perception.pipeline import Pipeline
+from mt_perception.runtime.options import Options
+from mt_perception.share import find_model
+from mt_perception.sources import Source, open_source
+from mt_perception.types import (
+    DEPTH,
+    DETECTION,
+    SEGMENTATION,
+    Detections,
+    Frame,
+    Intrinsics,
+    Result,
+)
+
+PICTURES = 10
+"""About so many pictures are saved unless --show-every says otherwise."""
+
+LIVE_SHOW_EVERY = 30
+TOPIC_PREFIX = 'topic:'
+RESULTS = 'frames.jsonl'
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Where results go.
+
+    Attributes:
+        folder: The folder.
+        show_every: Save a picture of every n-th frame; None chooses.
+        video: Whether to write a video.
+        lines: Whether to write results as JSON lines.
+    """
+
+    folder: Path
+    show_every: int | None
+    video: bool
+    lines: bool
+
+
+@click.command()
+@click.argument('source')
+@click.option('--model', default='cspnano', help='Installed model or model folder.')
+@click.option('--size', default=0, help="Long side of the network's input; 0: the model's own.")
+@click.option('--threads', default=0, help='Threads; 0: one for each core.')
+@click.option(
+    '--provider', 'providers', multiple=True, help='ONNX Runtime provider, such as CUDA.'
+)
+@click.option(
+    '--task',
+    'tasks',
+    multiple=True,
+    type=click.Choice([DETECTION, SEGMENTATION, DEPTH]),
+    help='Only this task; may be repeated.',
+)
+@click.option('--score', default=Options.score_threshold, help='Least score of a detection.')
+@click.option('--topic', help='Image topic of a bag.')
+@click.option(
+    '--camera-info',
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help='Calibration file of camera_calibration (YAML), where the source has none.',
+)
+@click.option('--limit', default=0, help='Stop after so many frames; 0: never.')
+@click.option('--out', default='out', type=click.Path(path_type=Path), help='Folder of results.')
+@click.option('--show-every', type=int, help='Save a picture of every n-th frame; 0: none.')
+@click.option('--save-video', is_flag=True, help='Write an annotated video.')
+@click.option('--jsonl', is_flag=True, help='Write detections and times as JSON lines.')
+def run(
+    source: str,
+    model: str,
+    size: int,
+    threads: int,
+    providers: tuple[str, ...],
+    tasks: tuple[str, ...],
+    score: float,
+    topic: str | None,
+    camera_info: Path | None,
+    limit: int,
+    out: Path,
+    show_every: int | None,
+    save_video: bool,
+    jsonl: bool,
+) -> None:
+    """Run the model on SOURCE and show what came out.
+
+    SOURCE is a folder of images, an image, a video, a ROS 1 or ROS 2 bag, a camera (/dev/video0
+    or 0), or a ROS topic (/camera/image_raw).
+    """
+    camera = read_calibration(camera_info) if camera_info else None
+    console = Console()
+    with _open(source, topic, camera) as frames:
+        options = Options(size=size, score_threshold=score)
+        with console.status('loading the model'):
+            pipeline = Pipeline.load(find_model(model), options, providers or ('CPU',), threads)
+        for warning in pipeline.warnings:
+            console.print(f'[yellow]{escape(warning)}[/]')
+        outputs = Outputs(out, show_every, save_video, jsonl)
+        summary = run_pipeline(pipeline, frames, tasks or None, limit, outputs, console)
+    facts = [
+        ('provider', ', '.join(pipeline.providers)),
+        ('results', str(out)),
+    ]
+    manifest = pipeline.manifest
+    title = f'{manifest.name} {manifest.version} on {frames.name}'
+    console.print(summary_table(title, summary, facts, 'one frame, without reading it'))
+    if not summary.frames_out:
+        raise SourceError(f'{source} gave no usable frame; the table says why')
+
+
+def run_pipeline(
+    pipeline: Pipeline,
+    source: Source,
+    tasks: tuple[str, ...] | None,
+    limit: int,
+    outputs: Outputs,
+    console: Console,
+) -> Summary:
+    """Run a pipeline over a source, with a progress bar; Ctrl-C ends it as the last frame does.
+
+    Args:
+        pipeline: The pipeline.
+        source: The frames.
+        tasks: The tasks to run; None means all.
+        limit: Most frames to run; 0 means all.
+        outputs: Where pictures and lines go.
+        console: Where the progress bar goes.
+
+    Returns:
+        What the run adds up to.
+    """
+    summary = Summary()
+    length = min(limit, source.length or limit) if limit else source.length
+    every = outputs.show_every
+    if every is None:
+        every = max(1, length // PICTURES) if length else LIVE_SHOW_EVERY
+    rate_hz = (source.rate_hz or PICTURES) if outputs.video else None
+    with ExitStack() as stack:
+        pictures = stack.enter_context(Pictures(outputs.folder, every, rate_hz))
+        lines = _open_lines(outputs.folder, stack) if outputs.lines else None
+        bar = stack.enter_context(_bar(console))
+        progress = bar.add_task('frames', total=length)
+        try:
+            for index, frame in enumerate(islice(source, limit or None)):
+                _run_frame(pipeline, frame, index, tasks, summary, pictures, lines)
+                bar.advance(progress)
+        except KeyboardInterrupt:
+            console.print('[yellow]stopped[/]')
+    summary.add_left_out(source.rejects)
+    return summary
+
+
+def read_calibration(path: Path) -> Intrinsics:
+    """Read the YAML file that ROS's camera_calibration writes.
+
+    Raises:
+        SourceError: It is no such file.
+        CameraError: Its matrix is no camera.
+    """
+    try:
+        data = yaml.safe_load(path.read_text(encoding='utf-8'))
+        size = int(data['image_height']), int(data['image_width'])
+        matrix = [float(value) for value in data['camera_matrix']['data']]
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+        raise SourceError(
+            f'{path} is no calibration file ({error}); expected image_width, image_height and '
+            'camera_matrix.data, as the camera_calibration package writes them'
+        ) from error
+    return intrinsics(matrix, size, size)
+
+
+def _open(name: str, topic: str | None, camera: Intrinsics | None) -> Source:
+    """Files and cameras need no ROS; a topic does, and only a topic imports it."""
+    is_topic = name.startswith('/') and not Path(name).exists()
+    if not (is_topic or name.startswith(TOPIC_PREFIX)):
+        return open_source(name, topic, camera)
+    from mt_perception.nodes.topic_source import TopicSource
+
+    return TopicSource(name.removeprefix(TOPIC_PREFIX), camera)
+
+
+def _run_frame(
+    pipeline: Pipeline,
+    frame: Frame,
+    index: int,
+    tasks: tuple[str, ...] | None,
+    summary: Summary,
+    pictures: Pictures,
+    lines: TextIO | None,
+) -> None:
+    try:
+        result = pipeline.run(frame, tasks)
+    except ImageError as error:
+        summary.left_out[error.reason] += 1
+        summary.frames_in += 1
+        pictures.skip()
+        return
+    summary.add_result(result)
+    if lines is not None:
+        lines.write(frame_line(_record(frame, result, index)) + '\n')
+    if pictures.next_is_wanted:
+        pictures.add(overlay.sheet(frame.image, result))
+    else:
+        pictures.skip()
+
+
+def _record(frame: Frame, result: Result, index: int) -> FrameRecord:
+    found = result.detections
+    execution = result.execution
+    return FrameRecord(
+        key=f'{index:06d}',
+        source=frame.frame_id,
+        stamp_ns=frame.stamp_ns,
+        image_size=(frame.image.shape[0], frame.image.shape[1]),
+        detections=None if found is None else _detections(found),
+        truth=None,
+        metrics={},
+        tasks=execution.tasks,
+        blocks=execution.blocks,
+        path=execution.path,
+        reason=execution.reason,
+        macs=execution.macs,
+        network_size=execution.network_size,
+        failures=result.failures,
+        latency_ms=execution.latency_ms,
+    )
+
+
+def _detections(found: Detections) -> DetectionRecord:
+    labels = tuple(found.labels[i] for i in found.class_ids)
+    return DetectionRecord(found.boxes, found.scores, labels)
+
+
+def _open_lines(folder: Path, stack: ExitStack) -> TextIO:
+    try:
+        return stack.enter_context((folder / RESULTS).open('w', encoding='utf-8'))
+    except OSError as error:
+        raise OutputError(f'cannot write {folder / RESULTS}: {error.strerror}') from error
+
+
+def _bar(console: Console) -> Progress:
+    return Progress(
+        TextColumn('{task.description}'),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+    )
