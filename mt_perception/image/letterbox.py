@@ -81,11 +81,14 @@ class Letterbox:
             (H, W) of ``image_size``, of the same dtype.
         """
         height, width = self.image_size
-        # Image pixels per cell of the map.
-        cell_y = self.network_size[0] / values.shape[0] / self.scale_y
-        cell_x = self.network_size[1] / values.shape[1] / self.scale_x
-        rows, columns = -int(-height // cell_y), -int(-width // cell_x)
-        covered = (max(width, round(columns * cell_x)), max(height, round(rows * cell_y)))
+        (map_rows, map_columns), (net_rows, net_columns) = values.shape, self.network_size
+        rows = -(-self.content_size[0] * map_rows // net_rows)
+        columns = -(-self.content_size[1] * map_columns // net_columns)
+        # The image pixels that these cells cover.
+        covered = (
+            max(width, round(columns * net_columns / map_columns / self.scale_x)),
+            max(height, round(rows * net_rows / map_rows / self.scale_y)),
+        )
         resized = cv2.resize(values[:rows, :columns], covered, interpolation=interpolation)
         return np.asarray(resized)[:height, :width]
 
