@@ -59,7 +59,7 @@ def load_sessions(
     ]
     by_block = {}
     for name, content in model.contents.items():
-        by_block[name] = _session(name, content, usable, threads)
+        by_block[name] = open_session(name, content, usable, threads)
         _check_signature(model.manifest.graph.blocks[name], by_block[name])
     # A provider can be built in and still not start, for want of a driver or a library.
     started = {name for session in by_block.values() for name in session.get_providers()}
@@ -86,9 +86,20 @@ def _known(providers: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _session(
-    name: str, content: bytes, providers: Sequence[str], threads: int
+def open_session(
+    name: str, content: bytes, providers: Sequence[str] = (CPU,), threads: int = 1
 ) -> ort.InferenceSession:
+    """Make the session of one graph.
+
+    Args:
+        name: Name of the graph, for the error.
+        content: The ONNX file.
+        providers: Execution providers by ONNX Runtime's names, most wanted first.
+        threads: Threads inside one operator; 0 lets ONNX Runtime take one per core.
+
+    Raises:
+        ModelError: ONNX Runtime refuses the graph.
+    """
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

@@ -68,7 +68,7 @@ class CostMetric:
         self._latency_ms.append(latency_ms)
         self._paths[path] += 1
         self._blocks.update(blocks)
-        self._failures.update(failures)
+        self._failures.update(iter(failures))
 
     def evaluate(self) -> Mapping[str, Json]:
         """MACs per frame, and how many frames took each path, ran each block, failed each task."""

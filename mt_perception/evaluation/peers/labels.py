@@ -1,0 +1,70 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""The class names that plain ONNX files do not carry."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from mt_perception.errors import ModelError
+
+# fmt: off
+COCO = (
+    'person', 'bicycle', 'car', 'motorcycle', 'airplane', 'bus', 'train', 'truck', 'boat',
+    'traffic light', 'fire hydrant', 'stop sign', 'parking meter', 'bench', 'bird', 'cat', 'dog',
+    'horse', 'sheep', 'cow', 'elephant', 'bear', 'zebra', 'giraffe', 'backpack', 'umbrella',
+    'handbag', 'tie', 'suitcase', 'frisbee', 'skis', 'snowboard', 'sports ball', 'kite',
+    'baseball bat', 'baseball glove', 'skateboard', 'surfboard', 'tennis racket', 'bottle',
+    'wine glass', 'cup', 'fork', 'knife', 'spoon', 'bowl', 'banana', 'apple', 'sandwich',
+    'orange', 'broccoli', 'carrot', 'hot dog', 'pizza', 'donut', 'cake', 'chair', 'couch',
+    'potted plant', 'bed', 'dining table', 'toilet', 'tv', 'laptop', 'mouse', 'remote',
+    'keyboard', 'cell phone', 'microwave', 'oven', 'toaster', 'sink', 'refrigerator', 'book',
+    'clock', 'vase', 'scissors', 'teddy bear', 'hair drier', 'toothbrush',
+)
+"""COCO's 80 classes, in the order that detectors number them."""
+
+VOC = (
+    'background', 'aeroplane', 'bicycle', 'bird', 'boat', 'bottle', 'bus', 'car', 'cat', 'chair',
+    'cow', 'diningtable', 'dog', 'horse', 'motorbike', 'person', 'pottedplant', 'sheep', 'sofa',
+    'train', 'tvmonitor',
+)
+"""Pascal VOC's 21 classes, in the order that segmenters number them."""
+
+VOC_SHARED: Mapping[str, tuple[str, ...]] = {
+    'person': ('person',),
+    'vehicle': ('aeroplane', 'bicycle', 'boat', 'bus', 'car', 'motorbike', 'train'),
+    'animal': ('bird', 'cat', 'cow', 'dog', 'horse', 'sheep'),
+    'seat': ('chair', 'sofa'),
+    'table': ('diningtable',),
+}
+"""Our segmentation class → the VOC classes that it gathers.
+
+Only classes that mean the same on both sides: VOC has no wall and no floor, its potted plants
+are not our vegetation, and its bottles and screens are a small part of our objects.
+"""
+# fmt: on
+
+
+def detector_labels(file: Path, classes: int) -> tuple[str, ...]:
+    """Names of a detector's classes: the lines of ``<file>.txt``, or COCO's 80.
+
+    Raises:
+        ModelError: There is no such text file and the net does not have 80 classes, or the
+            file has another number of lines.
+    """
+    listed = file.with_suffix('.txt')
+    if listed.is_file():
+        try:
+            lines = listed.read_text(encoding='utf-8').splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ModelError(f'{listed} cannot be read: {error}') from error
+        names = tuple(line.strip() for line in lines if line.strip())
+    else:
+        names = COCO
+    if len(names) != classes:
+        raise ModelError(
+            f'{file} has {classes} classes and {len(names)} names are known; list them, one a '
+            f'line, in {listed}'
+        )
+    return names

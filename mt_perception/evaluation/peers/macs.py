@@ -1,0 +1,73 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Multiply-accumulates of an ONNX graph, counted from its shapes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+Shape = tuple[int, ...]
+
+
+def count_macs(content: bytes) -> int | None:
+    """Count what convolutions and matrix products multiply in one run.
+
+    Args:
+        content: An ONNX file with inputs of fixed size.
+
+    Returns:
+        Multiply-accumulates; None where the package ``onnx`` (of the extras ``train`` and
+        ``dev``) is not installed, or a shape is not known.
+    """
+    try:
+        import onnx
+    except ImportError:
+        return None
+    model = onnx.shape_inference.infer_shapes(onnx.load_model_from_string(content))
+    graph = model.graph
+    shapes: dict[str, Shape] = {each.name: tuple(each.dims) for each in graph.initializer}
+    for value in (*graph.input, *graph.value_info, *graph.output):
+        dims = [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+        shapes.setdefault(value.name, tuple(dims))
+    total = 0
+    for node in graph.node:
+        if node.op_type in _MACS:
+            try:
+                macs = _MACS[node.op_type](node, shapes)
+            except (KeyError, IndexError):
+                return None
+            if macs <= 0:
+                return None
+            total += macs
+    return total
+
+
+def _convolution(node: Any, shapes: Mapping[str, Shape]) -> int:
+    """Every output element reads kernel × channels per group: weights are (out, in/g, k, k)."""
+    return math.prod(shapes[node.output[0]]) * math.prod(shapes[node.input[1]][1:])
+
+
+def _transposed(node: Any, shapes: Mapping[str, Shape]) -> int:
+    """Every input element is spread: weights are (in, out/g, k, k)."""
+    return math.prod(shapes[node.input[0]]) * math.prod(shapes[node.input[1]][1:])
+
+
+def _product(node: Any, shapes: Mapping[str, Shape]) -> int:
+    """(…, m, k) times (…, k, n); k is the last side of the first factor."""
+    return math.prod(shapes[node.output[0]]) * shapes[node.input[0]][-1]
+
+
+def _gemm(node: Any, shapes: Mapping[str, Shape]) -> int:
+    """As a product, but the first factor may be transposed."""
+    across = next((a.i for a in node.attribute if a.name == 'transA'), 0)
+    return math.prod(shapes[node.output[0]]) * shapes[node.input[0]][0 if across else -1]
+
+
+_MACS: Mapping[str, Callable[[Any, Mapping[str, Shape]], int]] = {
+    'Conv': _convolution,
+    'ConvTranspose': _transposed,
+    'MatMul': _product,
+    'Gemm': _gemm,
+}
