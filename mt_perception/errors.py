@@ -62,3 +62,7 @@ class BagError(SourceError):
 
 class InterfaceError(PerceptionError):
     """The message definitions that ROS needs cannot be built or installed."""
+
+
+class OutputError(PerceptionError):
+    """Results cannot be written: the place is read-only, full, or not a folder."""
