@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mt_perception.errors import BagError, SourceError
-from mt_perception.evaluation.samples import SampleSource, unique, with_focal
+from mt_perception.evaluation.samples import Camera, SampleSource, unique, with_camera
 from mt_perception.evaluation.truth import GroundTruth, Sample
 from mt_perception.evaluation.truth_files import TruthFiles
 from mt_perception.evaluation.truth_topics import TopicTruth
@@ -25,7 +25,7 @@ class BagSamples(SampleSource):
         frames: Its images.
         topics: What its other topics know.
         files: What files know, by the image's stamp in nanoseconds.
-        focal_px: Focal length in pixels, for a bag without camera_info.
+        camera: Takes the place of the bag's camera_info, if the user gave it.
     """
 
     def __init__(
@@ -34,14 +34,14 @@ class BagSamples(SampleSource):
         frames: Bag,
         topics: TopicTruth,
         files: TruthFiles | None = None,
-        focal_px: float | None = None,
+        camera: Camera | None = None,
     ) -> None:
         kinds = set(topics.topics) | set(() if files is None else files.kinds)
         super().__init__(path.stem, 'bag', tuple(sorted(kinds)), frames.length)
         self._frames = frames
         self._topics = topics
         self._files = files
-        self._focal_px = focal_px
+        self._camera = camera
         self.rejects = frames.rejects
 
     def __iter__(self) -> Iterator[Sample]:
@@ -50,9 +50,7 @@ class BagSamples(SampleSource):
         for frame in self._frames:
             stamps = [min([*stamps[:1], frame.stamp_ns]), max([*stamps[1:], frame.stamp_ns])]
             key = unique(str(frame.stamp_ns), used)
-            yield Sample(
-                with_focal(frame, self._focal_px), self._truth(frame, key), key, self.name
-            )
+            yield Sample(with_camera(frame, self._camera), self._truth(frame, key), key, self.name)
         if stamps and self._files is None:
             self._topics.check_overlap(*stamps)
 

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 
 from mt_perception.errors import ImageError, SourceError
-from mt_perception.evaluation.samples import SampleSource, pinhole
+from mt_perception.evaluation.samples import Camera, SampleSource, with_camera
 from mt_perception.evaluation.truth import GroundTruth, Sample
 from mt_perception.evaluation.truth_files import TruthFiles, inside, key_of
 from mt_perception.image.camera import resized
 from mt_perception.image.compressed import decode
-from mt_perception.sources.folder import SUFFIXES
+from mt_perception.sources.folder import NOMINAL_RATE_HZ, SUFFIXES
 from mt_perception.types import Frame, Intrinsics
 
 IMAGE_FOLDERS = ('images', 'rgb')
@@ -43,8 +43,7 @@ class DatasetFolder(SampleSource):
         files: What is known about them.
         split: Keep the images of one split of ``instances.json``; of a recording without one,
             ``held_out`` or ``train``.
-        focal_px: Focal length in pixels of the stored images, where no
-            ``camera-intrinsics.txt`` beside them tells.
+        camera: Takes the place of ``camera-intrinsics.txt`` beside the images, if it is given.
 
     Raises:
         SourceError: There is no image, or none of that split.
@@ -55,7 +54,7 @@ class DatasetFolder(SampleSource):
         path: Path,
         files: TruthFiles | None = None,
         split: str | None = None,
-        focal_px: float | None = None,
+        camera: Camera | None = None,
     ) -> None:
         folders = (path / name for name in IMAGE_FOLDERS)
         self._images = next((folder for folder in folders if folder.is_dir()), path)
@@ -74,7 +73,7 @@ class DatasetFolder(SampleSource):
             )
         kinds = () if files is None else files.kinds
         super().__init__(path.resolve().name, 'folder', kinds, len(self._names))
-        self._focal_px = focal_px
+        self._camera = camera
         self._matrix = _read_intrinsics(path / INTRINSICS_FILE)
 
     def __iter__(self) -> Iterator[Sample]:
@@ -90,8 +89,9 @@ class DatasetFolder(SampleSource):
                 self.rejects['bad_truth'] += 1
             else:
                 height, width = image.shape[:2]
-                frame = Frame(image, index * 100_000_000, 'camera', self._camera(width, height))
-                yield Sample(frame, truth, key_of(name), self.name)
+                stamp_ns = round(index * 1e9 / NOMINAL_RATE_HZ)
+                frame = Frame(image, stamp_ns, 'camera', self._intrinsics(width, height))
+                yield Sample(with_camera(frame, self._camera), truth, key_of(name), self.name)
 
     def close(self) -> None:
         """Nothing is held open between two images."""
@@ -109,9 +109,9 @@ class DatasetFolder(SampleSource):
             raise SourceError(f'{self._images} cannot be read: {error.strerror}') from error
         return {file.name: '' for file in files if file.suffix.lower() in SUFFIXES}
 
-    def _camera(self, width: int, height: int) -> Intrinsics | None:
+    def _intrinsics(self, width: int, height: int) -> Intrinsics | None:
         if self._matrix is None:
-            return pinhole(self._focal_px, width, height)
+            return None
         # The principal point is the centre or near it, which tells the size the matrix is for.
         if abs(width / self._matrix.width - 1) < 0.1:
             return replace(self._matrix, width=width, height=height)

@@ -10,7 +10,7 @@ from pathlib import Path
 from mt_perception.errors import SourceError
 from mt_perception.evaluation.bag import BagSamples
 from mt_perception.evaluation.folder import DatasetFolder
-from mt_perception.evaluation.samples import FrameSamples, SampleSource
+from mt_perception.evaluation.samples import Camera, FrameSamples, SampleSource
 from mt_perception.evaluation.taxonomy import ClassMap, read_class_names
 from mt_perception.evaluation.truth_files import TruthFiles
 from mt_perception.evaluation.truth_topics import TopicTruth, TruthTopics
@@ -29,7 +29,7 @@ class SourceOptions:
         truth: A folder with truth in files, for a source that has none of its own.
         class_names: A YAML file with the names of numeric class ids.
         split: The part of a data set to use.
-        focal_px: Focal length in pixels of a camera that nothing tells about.
+        camera: The camera, where it is known better than the source tells.
     """
 
     topic: str | None = None
@@ -38,7 +38,7 @@ class SourceOptions:
     truth: str | None = None
     class_names: str | None = None
     split: str | None = None
-    focal_px: float | None = None
+    camera: Camera | None = None
 
 
 def open_samples(name: str, options: SourceOptions, classes: ClassMap) -> SampleSource:
@@ -68,8 +68,8 @@ def open_samples(name: str, options: SourceOptions, classes: ClassMap) -> Sample
         return _open_bag(path, options, classes, beside)
     if path.is_dir():
         files = beside or TruthFiles(path, classes, class_names)
-        return DatasetFolder(path, files, options.split, options.focal_px)
-    return FrameSamples(open_source(path), 'video', beside, options.focal_px)
+        return DatasetFolder(path, files, options.split, options.camera)
+    return FrameSamples(open_source(path), 'video', beside, options.camera)
 
 
 def _open_bag(
@@ -91,4 +91,4 @@ def _open_bag(
     except SourceError:
         frames.close()
         raise
-    return BagSamples(path, frames, topics, beside, options.focal_px)
+    return BagSamples(path, frames, topics, beside, options.camera)

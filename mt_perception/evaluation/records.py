@@ -114,8 +114,8 @@ class FrameRecord:
         reason: Why this plan.
         macs: Multiply-accumulates that ran.
         network_size: (height, width) of the network's input in pixels.
-        failures: Task → reason, for tasks that failed; the key ``frame`` if all of it did.
-        digests: ``image``, ``depth``, ``segmentation`` → short hash of the pixels.
+        failures: Task → reason, for tasks that failed: all of them if the frame was refused.
+        digests: ``image``, ``truth``, ``depth``, ``segmentation`` → short hash of the values.
         extra: Figures of parts that not every run has: cache hits, payload bytes, link state.
         latency_ms: Stage → wall time; the one thing that differs between two runs.
     """
@@ -147,11 +147,13 @@ class Summary:
         source: Name of the source, safe as the name of a folder.
         model: ``name``, ``version``, ``sha256`` of the model's manifest (which holds those of
             its files), ``labels`` by task; for a peer also ``peer``: how it was given.
-        data: ``kind``, ``sha256`` over keys, pixels and truth in order, ``truth``: what kinds
-            of truth there are, ``pseudo``: the reference model's name or empty.
+        data: ``kind``; ``sha256`` over keys and pixels in order; ``truth_sha256`` over the
+            truth in this model's labels; ``truth``: what kinds of truth there are; ``pseudo``:
+            the reference model's name or empty.
         parameters: Everything that was chosen for this run, by its name.
         metrics: Name of the metric → figures over all frames.
-        counts: ``frames``, ``failed``, and ``macs_mean``.
+        counts: ``frames``; ``failed``, those with a task that failed; ``refused``, images or
+            truths that could not be read; ``macs_mean`` per frame.
         failures: Reason → number of frames.
         machine: What it ran on.
         versions: Package → version.

@@ -11,12 +11,17 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import PurePath
 from types import TracebackType
+from typing import TypeAlias
 
 from mt_perception.errors import SourceError
 from mt_perception.evaluation.truth import GroundTruth, Sample
 from mt_perception.evaluation.truth_files import TruthFiles
 from mt_perception.sources import Source
+from mt_perception.sources.source import calibrated
 from mt_perception.types import Frame, Intrinsics
+
+Camera: TypeAlias = Intrinsics | float
+"""A calibration, or only the focal length in pixels of an otherwise ideal camera."""
 
 
 class SampleSource(ABC):
@@ -70,7 +75,7 @@ class FrameSamples(SampleSource):
         frames: Where the images come from.
         kind: What it is.
         files: What files know, by the image's stamp in nanoseconds.
-        focal_px: Focal length in pixels, where the source does not tell.
+        camera: The camera, if the user gave it.
     """
 
     def __init__(
@@ -78,13 +83,13 @@ class FrameSamples(SampleSource):
         frames: Source,
         kind: str,
         files: TruthFiles | None = None,
-        focal_px: float | None = None,
+        camera: Camera | None = None,
     ) -> None:
         kinds = () if files is None else files.kinds
         super().__init__(PurePath(frames.name).stem, kind, kinds, frames.length)
         self._frames = frames
         self._files = files
-        self._focal_px = focal_px
+        self._camera = camera
         self.rejects = frames.rejects
 
     def __iter__(self) -> Iterator[Sample]:
@@ -92,7 +97,7 @@ class FrameSamples(SampleSource):
         for frame in self._frames:
             key = unique(str(frame.stamp_ns), used)
             truth = self._truth(frame, key)
-            yield Sample(with_focal(frame, self._focal_px), truth, key, self.name)
+            yield Sample(with_camera(frame, self._camera), truth, key, self.name)
 
     def _truth(self, frame: Frame, key: str) -> GroundTruth | None:
         if self._files is None:
@@ -108,19 +113,20 @@ class FrameSamples(SampleSource):
         self._frames.close()
 
 
-def with_focal(frame: Frame, focal_px: float | None) -> Frame:
-    """The frame with an ideal camera of this focal length, unless it knows its own."""
-    if focal_px is None or frame.intrinsics is not None:
+def with_camera(frame: Frame, camera: Camera | None) -> Frame:
+    """The frame as the camera saw it that the user gave; its own stays if none is given.
+
+    Raises:
+        SourceError: The calibration is for images of another shape.
+    """
+    if camera is None:
         return frame
     height, width = frame.image.shape[:2]
-    return replace(frame, intrinsics=pinhole(focal_px, width, height))
-
-
-def pinhole(focal_px: float | None, width: int, height: int) -> Intrinsics | None:
-    """An ideal camera that looks through the image's centre; None without a focal length."""
-    if focal_px is None:
-        return None
-    return Intrinsics(focal_px, focal_px, (width - 1) / 2, (height - 1) / 2, width, height)
+    if isinstance(camera, Intrinsics):
+        return replace(frame, intrinsics=calibrated(camera, height, width))
+    centre_x, centre_y = (width - 1) / 2, (height - 1) / 2
+    ideal = Intrinsics(camera, camera, centre_x, centre_y, width, height)
+    return replace(frame, intrinsics=ideal)
 
 
 def unique(key: str, used: Counter[str]) -> str:

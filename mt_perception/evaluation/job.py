@@ -1,0 +1,164 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""One evaluation as plain data: a source, a model, settings and a folder; and how it is run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+from mt_perception.errors import SourceError
+from mt_perception.evaluation.metrics.cost import CostMetric
+from mt_perception.evaluation.metrics.depth import DepthMetric
+from mt_perception.evaluation.metrics.detection import DetectionMetric
+from mt_perception.evaluation.metrics.segmentation import SegmentationMetric
+from mt_perception.evaluation.metrics.stability import StabilityMetric
+from mt_perception.evaluation.opening import SourceOptions, open_samples
+from mt_perception.evaluation.output import RecordWriter
+from mt_perception.evaluation.records import (
+    SUMMARY_FILE,
+    Json,
+    Metric,
+    Summary,
+    read_summary,
+    to_json,
+)
+from mt_perception.evaluation.reference import SURE, ReferenceSamples
+from mt_perception.evaluation.result_bag import ResultBag
+from mt_perception.evaluation.runner import Progress, evaluate, run_all
+from mt_perception.evaluation.samples import SampleSource
+from mt_perception.evaluation.subject import RunSettings, Subject, open_subject
+from mt_perception.evaluation.taxonomy import DEFAULT_TAXONOMY, read_taxonomy
+from mt_perception.evaluation.truth import Sample
+from mt_perception.types import Result
+
+BAG_FOLDER = 'results'
+
+
+@dataclass(frozen=True)
+class Job:
+    """One source, evaluated with one model and one set of parameters.
+
+    Attributes:
+        source: The source, as it was typed.
+        model: The model folder, or a peer such as ``onnx:…``.
+        folder: Where records and summary go.
+        source_options: How to read the source.
+        settings: How to run the model.
+        taxonomy: The file that says which names of data sets are which labels.
+        reference: A model folder whose word is taken for truth, or None.
+        limit: Stop after so many samples.
+        save_bag: Whether to write the results as a bag as well.
+        swept: The parameters that differ between the jobs of a sweep, by name.
+    """
+
+    source: str
+    model: str
+    folder: Path
+    source_options: SourceOptions = field(default_factory=SourceOptions)
+    settings: RunSettings = field(default_factory=RunSettings)
+    taxonomy: Path = DEFAULT_TAXONOMY
+    reference: str | None = None
+    limit: int | None = None
+    save_bag: bool = False
+    swept: tuple[tuple[str, Json], ...] = ()
+
+    @property
+    def parameters(self) -> dict[str, Json]:
+        """Everything that was chosen, by name; equal parameters and data give equal records."""
+        plain: dict[str, Json] = to_json(
+            {
+                **asdict(self.settings.options),
+                'providers': self.settings.providers,
+                'threads': self.settings.threads,
+                'tasks': self.settings.tasks,
+                'model': self.model,
+                'source': self.source,
+                'source_options': asdict(self.source_options),
+                'reference': self.reference,
+                'limit': self.limit,
+                'swept': dict(self.swept),
+            }
+        )
+        return plain
+
+    def finished(self) -> Summary | None:
+        """The summary of an earlier run of this very job, if it was completed."""
+        path = self.folder / SUMMARY_FILE
+        if not path.is_file():
+            return None
+        try:
+            summary = read_summary(path)
+        except SourceError:
+            return None
+        return summary if summary.parameters == self.parameters else None
+
+
+def all_metrics() -> list[Metric]:
+    """Every way in which results are judged; those without truth to judge by stay empty."""
+    return [
+        DetectionMetric(),
+        SegmentationMetric(),
+        DepthMetric(),
+        StabilityMetric(),
+        CostMetric(),
+    ]
+
+
+def run_job(job: Job, progress: Progress = lambda done, total: None) -> Summary:
+    """Run one evaluation from beginning to end.
+
+    Raises:
+        PerceptionError: The source, the model or the folder is not what it should be.
+    """
+    with open_job(job) as (samples, subject), ExitStack() as stack:
+        # Only now: a source or model that cannot be opened leaves no folder behind.
+        writer = stack.enter_context(RecordWriter(job.folder))
+        keep = _nothing
+        if job.save_bag:
+            keep = stack.enter_context(ResultBag(job.folder / BAG_FOLDER)).add
+        return evaluate(
+            samples,
+            subject,
+            all_metrics(),
+            writer,
+            parameters=job.parameters,
+            limit=job.limit,
+            progress=progress,
+            keep=keep,
+        )
+
+
+def revisit(job: Job, keys: set[str]) -> Iterator[tuple[Sample, Result]]:
+    """Run a job's samples of these keys again, for pictures of them; results are the same.
+
+    Raises:
+        PerceptionError: As for ``run_job``.
+    """
+    with open_job(job) as (samples, subject):
+        wanted = (sample for sample in samples if sample.key in keys)
+        yield from run_all(wanted, subject, len(keys))
+
+
+@contextmanager
+def open_job(job: Job) -> Iterator[tuple[SampleSource, Subject]]:
+    """Load the model and open the source of a job.
+
+    Raises:
+        PerceptionError: One of them is not what it should be.
+    """
+    subject = open_subject(job.model, job.settings)
+    classes = subject.classes(read_taxonomy(job.taxonomy))
+    samples = open_samples(job.source, job.source_options, classes)
+    with samples:
+        if job.reference is not None:
+            sure = replace(job.settings.options, score_threshold=SURE)
+            reference = open_subject(job.reference, replace(job.settings, options=sure))
+            samples = ReferenceSamples(samples, reference, classes)
+        yield samples, subject
+
+
+def _nothing(sample: Sample, result: Result) -> None:
+    """Keep neither."""

@@ -1,0 +1,103 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""What is measured: a model of ours, or anything else that makes a result of a frame."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mt_perception.errors import ModelError
+from mt_perception.evaluation.peers.opening import PREFIX, open_peer
+from mt_perception.evaluation.records import Json
+from mt_perception.evaluation.taxonomy import ClassMap, Taxonomy
+from mt_perception.pipeline import Pipeline
+from mt_perception.runtime.model_folder import MANIFEST
+from mt_perception.runtime.options import Options
+from mt_perception.runtime.sessions import CPU
+from mt_perception.types import DETECTION, SEGMENTATION, Frame, Result
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """How a model is run in an evaluation; plain values, so that they travel.
+
+    Attributes:
+        options: Settings of the pipeline. Average precision wants detections of every score,
+            so that evaluation starts from a threshold of 0.
+        providers: ONNX Runtime execution providers, most wanted first.
+        threads: Threads inside one operator.
+        tasks: The tasks to run; None means all that the model serves.
+    """
+
+    options: Options = field(default_factory=lambda: Options(score_threshold=0.0))
+    providers: tuple[str, ...] = (CPU,)
+    threads: int = 1
+    tasks: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """Something that makes results of frames.
+
+    Attributes:
+        name: What a person calls it.
+        labels: Task → class names, for every task that it runs; empty for depth.
+        identity: ``name``, ``version``, ``sha256``: what it is, for the summary.
+        run: Makes the result of one frame; raises PerceptionError if the frame cannot be used.
+    """
+
+    name: str
+    labels: Mapping[str, tuple[str, ...]]
+    identity: Mapping[str, Json]
+    run: Callable[[Frame], Result]
+
+    def classes(self, taxonomy: Taxonomy) -> ClassMap:
+        """How the names of data sets become this subject's labels."""
+        return ClassMap(
+            self.labels.get(DETECTION, ()), self.labels.get(SEGMENTATION, ()), taxonomy
+        )
+
+
+def open_subject(model: str, settings: RunSettings) -> Subject:
+    """Load a model folder, or a peer (``onnx:…``), to be measured.
+
+    Raises:
+        ModelError: The folder is refused, or does not serve a task that is wanted.
+        OptionError: The model cannot serve the options.
+    """
+    if model.startswith(PREFIX):
+        return _peer(model, settings)
+    pipeline = Pipeline.load(model, settings.options, settings.providers, settings.threads)
+    manifest = pipeline.manifest
+    tasks = settings.tasks or tuple(manifest.tasks)
+    _check_tasks(manifest.name, tasks, manifest.tasks)
+    labels = {task: manifest.tasks[task].labels for task in tasks}
+    identity = {
+        'name': manifest.name,
+        'version': manifest.version,
+        # The manifest holds the sha256 of every other file of the model.
+        'sha256': hashlib.sha256((Path(model) / MANIFEST).read_bytes()).hexdigest(),
+        'labels': labels,
+        'providers': pipeline.providers,
+        'warnings': pipeline.warnings,
+    }
+    return Subject(manifest.name, labels, identity, lambda frame: pipeline.run(frame, tasks))
+
+
+def _peer(spec: str, settings: RunSettings) -> Subject:
+    peer = open_peer(spec, settings.options, settings.threads)
+    tasks = settings.tasks or tuple(peer.labels)
+    _check_tasks(peer.name, tasks, peer.labels)
+    labels = {task: peer.labels[task] for task in tasks}
+    return Subject(peer.name, labels, peer.identity, lambda frame: peer.run(frame, tasks))
+
+
+def _check_tasks(name: str, wanted: Iterable[str], served: Collection[str]) -> None:
+    missing = [task for task in wanted if task not in served]
+    if missing:
+        raise ModelError(
+            f'model {name} does not serve {", ".join(missing)}; it serves {", ".join(served)}'
+        )
