@@ -1,0 +1,95 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""``mt_perception benchmark``: where the time of a frame goes, and what each task costs."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import click
+import numpy as np
+from rich import box
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from mt_perception.pipeline import Pipeline
+from mt_perception.runtime.options import Options
+from mt_perception.share import find_model
+from mt_perception.types import Frame
+
+Times = dict[str, list[float]]
+
+
+@click.command()
+@click.option('--model', default='cspnano', help='Installed model or model folder.')
+@click.option('--size', default=0, help="Long side of the network's input; 0: the model's own.")
+@click.option('--threads', default=1, help='Threads; 0: one for each core.')
+@click.option(
+    '--provider', 'providers', multiple=True, help='ONNX Runtime provider, such as CUDA.'
+)
+@click.option('--image-size', default='640x480', help='Size of the camera image.')
+@click.option('--frames', default=60, help='Frames for each line of the table.')
+def benchmark(
+    model: str,
+    size: int,
+    threads: int,
+    providers: tuple[str, ...],
+    image_size: str,
+    frames: int,
+) -> None:
+    """Measure the pipeline on a noise image, one combination of tasks after the other.
+
+    The combinations take turns frame by frame, so that whatever else this computer does falls on
+    all of them: trust the ratios more than the milliseconds.
+    """
+    width, height = _size(image_size)
+    pipeline = Pipeline.load(find_model(model), Options(size=size), providers or ('CPU',), threads)
+    image = np.random.default_rng(0).integers(0, 255, (height, width, 3), np.uint8)
+    tasks = tuple(pipeline.manifest.tasks)
+    cases = [tasks, *((task,) for task in tasks if len(tasks) > 1)]
+    times: dict[tuple[str, ...], Times] = {case: defaultdict(list) for case in cases}
+    console = Console()
+    for _ in track(range(frames), 'measuring', console=console, transient=True):
+        for case in cases:
+            execution = pipeline.run(Frame(image), case).execution
+            for stage, spent_ms in execution.latency_ms.items():
+                times[case][stage].append(spent_ms)
+    network = 'x'.join(map(str, reversed(execution.network_size)))
+    console.print(
+        f'{pipeline.manifest.name} {pipeline.manifest.version}, image {width}x{height}, '
+        f'network {network}, {threads or "all"} thread(s), {pipeline.providers[0]}',
+        highlight=False,
+    )
+    console.print(_table(times, cases))
+
+
+def _size(text: str) -> tuple[int, int]:
+    parts = text.lower().split('x')
+    if len(parts) != 2 or not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise click.BadParameter(f'expected WIDTHxHEIGHT such as 640x480, found {text!r}')
+    return int(parts[0]), int(parts[1])
+
+
+def _table(times: dict[tuple[str, ...], Times], cases: Sequence[tuple[str, ...]]) -> Table:
+    """Medians by stage, one line for each combination of tasks."""
+    everything = times[cases[0]]
+    stages = [stage for stage in everything if stage != 'total']
+    table = Table(title='median ms', title_justify='left', box=box.SIMPLE_HEAD)
+    table.add_column('tasks')
+    for name in (*stages, 'total', 'p95', '/ all'):
+        table.add_column(name, justify='right', no_wrap=True)
+    whole = np.median(everything['total'])
+    for case in cases:
+        found = times[case]
+        row = [f'{np.median(found[stage]):.2f}' if found[stage] else '' for stage in stages]
+        total = np.median(found['total'])
+        table.add_row(
+            ', '.join(case),
+            *row,
+            f'{total:.2f}',
+            f'{np.percentile(found["total"], 95):.2f}',
+            f'{total / whole:.2f}',
+        )
+    return table

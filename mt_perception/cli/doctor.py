@@ -1,0 +1,254 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""``mt_perception doctor``: what is there, what is missing, and what to do about it."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import platform
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import cv2
+import numpy as np
+import onnxruntime as ort
+from rich.console import Console
+from rich.markup import escape
+
+from mt_perception import __version__
+from mt_perception.cli.pictures import CODEC
+from mt_perception.errors import PerceptionError
+from mt_perception.pipeline import Pipeline
+from mt_perception.share import find_model, share_folder
+from mt_perception.types import Frame
+
+OLDEST_PYTHON = (3, 10)
+SHARED_MEMORY = Path('/dev', 'shm')
+ENOUGH_SHM_BYTES = 64 << 20
+INSTALL_ROS = (
+    "source your ROS 2 installation (source /opt/ros/jazzy/setup.bash), or install pip's: "
+    'pip install "mt_perception[ros]" -c constraints-ros-jazzy.txt'
+)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report.
+
+    Attributes:
+        what: What was looked at.
+        good: Whether it is as it should be.
+        found: What was found.
+        remedy: What to do if it is not good.
+        needed: Whether the package cannot do its work without it.
+    """
+
+    what: str
+    good: bool
+    found: str
+    remedy: str = ''
+    needed: bool = True
+
+
+@click.command()
+@click.option('--model', default='cspnano', help='Installed model or model folder.')
+@click.option('--topic', 'topics', multiple=True, help='A topic to look at; may be repeated.')
+@click.option('--no-ros', is_flag=True, help='Check only what images, videos and bags need.')
+def doctor(model: str, topics: tuple[str, ...], no_ros: bool) -> int:
+    """Say what is missing on this computer, and what to do.
+
+    The exit status is 1 if something is missing that is needed.
+    """
+    console = Console()
+    checks: list[Callable[[], Iterator[Finding]]] = [_python, _opencv, _onnxruntime]
+    checks.append(lambda: _model(model))
+    if not no_ros:
+        checks += [_ros, _environment, _shared_memory]
+    healthy = True
+    for check in checks:
+        for finding in check():
+            healthy &= _print(console, finding)
+    if topics and not no_ros:
+        for topic in topics:
+            for finding in _topic(topic):
+                healthy &= _print(console, finding)
+    return 0 if healthy else 1
+
+
+def _print(console: Console, finding: Finding) -> bool:
+    """Print a finding; whether one can live with it."""
+    mark = '[green]✓[/]' if finding.good else '[red]✗[/]' if finding.needed else '[yellow]![/]'
+    line = f'{mark} {finding.what}: {escape(finding.found)}'
+    if not finding.good and finding.remedy:
+        line += f'\n    [dim]{escape(finding.remedy)}[/]'
+    console.print(line, highlight=False, soft_wrap=True)
+    return finding.good or not finding.needed
+
+
+def _python() -> Iterator[Finding]:
+    found = f'{platform.python_version()} ({platform.machine()})'
+    good = sys.version_info[:2] >= OLDEST_PYTHON
+    yield Finding('Python', good, found, 'install Python 3.10 or newer')
+    share = share_folder()
+    yield Finding(
+        'mt_perception',
+        (share / 'models').is_dir() and (share / 'config').is_dir(),
+        f'{__version__}, files in {share}',
+        'models/ and config/ are not there; install the package again',
+    )
+
+
+def _opencv() -> Iterator[Finding]:
+    with tempfile.TemporaryDirectory() as folder:
+        path = str(Path(folder, 'probe.mp4'))
+        writer = cv2.VideoWriter(path, cv2.VideoWriter.fourcc(*CODEC), 10.0, (64, 64))
+        writes = writer.isOpened()
+        for _ in range(5):
+            writer.write(np.zeros((64, 64, 3), np.uint8))
+        writer.release()
+        reads = writes and cv2.VideoCapture(path).read()[0]
+    yield Finding(
+        'OpenCV',
+        reads,
+        f'{cv2.__version__}, {"reads and writes" if reads else "cannot read or write"} MP4',
+        'videos need an OpenCV with FFmpeg: pip install opencv-python-headless',
+        needed=False,
+    )
+
+
+def _onnxruntime() -> Iterator[Finding]:
+    names = [name.removesuffix('ExecutionProvider') for name in ort.get_available_providers()]
+    yield Finding('ONNX Runtime', True, f'{ort.__version__}, providers: {", ".join(names)}')
+
+
+def _model(name: str) -> Iterator[Finding]:
+    try:
+        pipeline = Pipeline.load(find_model(name))
+        result = pipeline.run(Frame(np.zeros((240, 320, 3), np.uint8)))
+    except PerceptionError as error:
+        yield Finding('model', False, str(error), 'mt_perception inspect shows what is wrong')
+        return
+    manifest = pipeline.manifest
+    yield Finding(
+        'model',
+        not result.failures,
+        f'{manifest.name} {manifest.version} serves {", ".join(manifest.tasks)}; '
+        f'{result.execution.latency_ms["total"]:.0f} ms for a frame',
+    )
+
+
+def _ros() -> Iterator[Finding]:
+    for module, remedy in (
+        ('rclpy', INSTALL_ROS),
+        ('sensor_msgs.msg', INSTALL_ROS),
+        ('diagnostic_msgs.msg', INSTALL_ROS),
+        (
+            'vision_msgs.msg',
+            'apt install ros-$ROS_DISTRO-vision-msgs; with ROS 2 from pip: '
+            'python -m mt_perception.interfaces',
+        ),
+    ):
+        name = module.split('.')[0]
+        try:
+            loaded = importlib.import_module(module)
+        except Exception as error:
+            # A half installed ROS raises whatever its missing libraries lead to.
+            yield Finding(name, False, f'cannot be imported ({error})', remedy)
+            continue
+        yield Finding(name, True, str(Path(loaded.__file__ or '').parent))
+    if importlib.util.find_spec('rclpy') is not None:
+        yield from _middleware()
+
+
+def _middleware() -> Iterator[Finding]:
+    try:
+        utilities = importlib.import_module('rclpy.utilities')
+        name = utilities.get_rmw_implementation_identifier()
+    except Exception as error:
+        yield Finding('middleware', False, str(error), 'check RMW_IMPLEMENTATION')
+        return
+    yield Finding('middleware', True, f'{name}, ROS {os.environ.get("ROS_DISTRO", "from pip")}')
+
+
+def _environment() -> Iterator[Finding]:
+    domain = os.environ.get('ROS_DOMAIN_ID', '0')
+    good = domain.isdecimal() and int(domain) <= 232
+    yield Finding('ROS_DOMAIN_ID', good, domain, 'set a number from 0 to 232')
+    discovery = os.environ.get('ROS_AUTOMATIC_DISCOVERY_RANGE', 'SUBNET')
+    yield Finding(
+        'discovery',
+        discovery.upper() != 'OFF',
+        discovery,
+        'OFF finds no other node, not even on this computer; use LOCALHOST',
+    )
+    stub = next(
+        (
+            path
+            for prefix in [*os.environ.get('AMENT_PREFIX_PATH', '').split(os.pathsep), sys.prefix]
+            if prefix and (path := Path(prefix, 'lib', 'mt_perception', 'perception')).is_file()
+        ),
+        None,
+    )
+    yield Finding(
+        'ros2 run',
+        stub is not None and os.access(stub, os.X_OK),
+        str(stub or 'finds no mt_perception'),
+        'colcon build and source install/setup.bash, or: pip install . (not -e)',
+        needed=False,
+    )
+
+
+def _shared_memory() -> Iterator[Finding]:
+    names = ('FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE')
+    own = [os.environ[name] for name in names if os.environ.get(name)]
+    missing = [path for path in own if not Path(path).is_file()]
+    found = ', '.join(dict.fromkeys(own)) or 'ours, set by launch and by our programs'
+    yield Finding(
+        'Fast DDS profile',
+        not missing,
+        found,
+        f'{", ".join(missing)} is not there; unset {" and ".join(names)} to use ours',
+    )
+    if not SHARED_MEMORY.is_dir():
+        yield Finding(
+            'shared memory', False, f'no {SHARED_MEMORY}', 'images go through UDP', needed=False
+        )
+        return
+    free = shutil.disk_usage(SHARED_MEMORY).free
+    yield Finding(
+        'shared memory',
+        free >= ENOUGH_SHM_BYTES and os.access(SHARED_MEMORY, os.W_OK),
+        f'{free >> 20} MiB free in {SHARED_MEMORY}',
+        'best-effort images between processes get lost; in a container: --shm-size=512m, and '
+        '--ipc=host to share it with others',
+        needed=False,
+    )
+
+
+def _topic(topic: str) -> Iterator[Finding]:
+    from mt_perception.nodes.topic_report import topic_report
+
+    endpoints = topic_report(topic)
+    if not any(endpoint.publishes for endpoint in endpoints):
+        yield Finding(
+            topic,
+            False,
+            'nobody publishes it',
+            'ros2 topic list shows what is there; check the name, ROS_DOMAIN_ID and discovery',
+        )
+    for endpoint in endpoints:
+        role = 'publisher' if endpoint.publishes else 'subscriber'
+        yield Finding(
+            f'{topic} {role}',
+            not endpoint.complaint,
+            f'{endpoint.node} ({endpoint.type}, {endpoint.qos})'
+            + (f': {endpoint.complaint}' if endpoint.complaint else ''),
+            'change the QoS of one of the two: qos_overrides of this node, or the other driver',
+        )
