@@ -48,10 +48,6 @@ class TaskError(PerceptionError):
     """One task failed on one frame; the others still have their results."""
 
 
-class ParameterError(PerceptionError):
-    """A parameter value is refused; the value before it stays."""
-
-
 class SourceError(PerceptionError):
     """A source of frames (folder, video, camera, topic) cannot be opened or read."""
 

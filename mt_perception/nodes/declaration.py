@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, TypeVar
 
-from mt_perception.errors import ParameterError
+from mt_perception.errors import OptionError
 
 Value = bool | int | float | str | tuple[str, ...]
 
@@ -81,20 +81,20 @@ class Parameter:
             The value, of this parameter's own type.
 
         Raises:
-            ParameterError: Wrong type, not finite, out of range, or not one of the choices.
+            OptionError: Wrong type, not finite, out of range, or not one of the choices.
         """
         if self.kind is tuple:
             return self._strings(value)
         if self.kind is float and type(value) is int:
             value = float(value)
         if not isinstance(value, (bool, int, float, str)) or type(value) is not self.kind:
-            raise ParameterError(f'{self.name} must be a {self.kind_name}, found {value!r:.60}')
+            raise OptionError(f'{self.name} must be a {self.kind_name}, found {value!r:.60}')
         if isinstance(value, float) and not math.isfinite(value):
-            raise ParameterError(f'{self.name} must be a finite number, found {value}')
+            raise OptionError(f'{self.name} must be a finite number, found {value}')
         if isinstance(value, (int, float)):
             self._check_range(value)
         if self.choices and value not in self.choices:
-            raise ParameterError(
+            raise OptionError(
                 f'{self.name} must be one of {", ".join(self.choices)}; found {value!r:.60}'
             )
         return value
@@ -102,12 +102,12 @@ class Parameter:
     def _check_range(self, value: float) -> None:
         low, high = self.minimum, self.maximum
         if (low is not None and value < low) or (high is not None and value > high):
-            raise ParameterError(f'{self.name} must be in {self.range_text}; found {value}')
+            raise OptionError(f'{self.name} must be in {self.range_text}; found {value}')
 
     def _strings(self, value: object) -> tuple[str, ...]:
         items = tuple(value) if isinstance(value, (list, tuple)) else ()
         if not items or not all(isinstance(item, str) and item for item in items):
-            raise ParameterError(
+            raise OptionError(
                 f'{self.name} must be a list of one or more strings, found {value!r:.60}'
             )
         return items
@@ -148,13 +148,13 @@ class Settings:
         """Other settings, in which these parameters have other values: all of them or none.
 
         Raises:
-            ParameterError: A name is unknown, a value is refused, or values contradict each other.
+            OptionError: A name is unknown, a value is refused, or values contradict each other.
         """
         declared = {p.name: p for p in self.parameters()}
         fields: dict[str, Any] = {}
         for name, value in values.items():
             if name not in declared:
-                raise ParameterError(unknown_parameter(name, declared))
+                raise OptionError(unknown_parameter(name, declared))
             fields[field_name(name)] = declared[name].checked(value)
         settings = dataclasses.replace(self, **fields)
         settings.check()
@@ -164,7 +164,7 @@ class Settings:
         """Check values against each other.
 
         Raises:
-            ParameterError: Two of them contradict each other.
+            OptionError: Two of them contradict each other.
         """
 
 
@@ -182,7 +182,10 @@ def unknown_parameter(name: str, known: Mapping[str, object]) -> str:
 
 def markdown_table(settings: type[Settings]) -> str:
     """The parameters as a Markdown table for the README."""
-    rows = ['| parameter | type | default | range | change | meaning |', '|---|---|---|---|---|---|']
+    rows = [
+        '| parameter | type | default | range | change | meaning |',
+        '|---|---|---|---|---|---|',
+    ]
     rows += [
         f'| `{p.name}` | {p.kind_name} | `{_yaml_value(p.default)}` | {p.range_text} '
         f'| {p.change.value} | {p.description} |'

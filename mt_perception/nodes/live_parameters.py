@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""A settings class as the ROS parameters of a node: declared, checked and changed while it runs."""
+"""A settings class as the ROS parameters of a node: declared, checked, changed while it runs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rclpy.exceptions import ParameterException
 from rclpy.node import Node
 from rclpy.parameter import Parameter as RosParameter
 
-from mt_perception.errors import ParameterError
+from mt_perception.errors import OptionError
 from mt_perception.nodes.declaration import (
     Change,
     Parameter,
@@ -38,10 +38,10 @@ class LiveParameters(Generic[SettingsT]):
         node: The node.
         defaults: Settings with the default values.
         accept: Called with settings that are wanted and the names that change; refuses them
-            with a ParameterError.
+            with a OptionError.
 
     Raises:
-        ParameterError: A value given at start is refused.
+        OptionError: A value given at start is refused.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class LiveParameters(Generic[SettingsT]):
             try:
                 node.declare_parameter(p.name, default, _descriptor(p))
             except ParameterException as error:
-                raise ParameterError(f'{p.name} ({p.kind_name}): {error}') from error
+                raise OptionError(f'{p.name} ({p.kind_name}): {error}') from error
         self.settings = defaults.changed(
             {p.name: node.get_parameter(p.name).value for p in self._declared.values()}
         )
@@ -82,7 +82,7 @@ class LiveParameters(Generic[SettingsT]):
         try:
             settings = self.settings.changed(values)
             self._accept(settings, frozenset(values))
-        except ParameterError as error:
+        except OptionError as error:
             return SetParametersResult(successful=False, reason=str(error))
         self.settings = settings
         return SetParametersResult(successful=True)

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from mt_perception.errors import ParameterError
+from mt_perception.errors import OptionError
 from mt_perception.nodes.declaration import Change, Settings, parameter
+from mt_perception.runtime.options import Options
 
 ALL_CLASSES = 'all'
 
@@ -32,8 +33,8 @@ class PerceptionSettings(Settings):
     )
     runtime_threads: int = parameter(
         'runtime.threads',
-        0,
-        'Threads of one network run; 0 leaves the choice to us (all cores, at most 4).',
+        1,
+        'Threads of one network run; 0 is one per core.',
         minimum=0,
         maximum=256,
         change=Change.UNCONFIGURED,
@@ -41,8 +42,7 @@ class PerceptionSettings(Settings):
     runtime_providers: tuple[str, ...] = parameter(
         'runtime.providers',
         ('CPUExecutionProvider',),
-        'ONNX Runtime execution providers, best first; absent ones are replaced by the CPU '
-        'with a warning.',
+        'ONNX Runtime execution providers, most wanted first; the CPU is the last resort.',
         change=Change.UNCONFIGURED,
     )
     input_transport: str = parameter(
@@ -84,14 +84,14 @@ class PerceptionSettings(Settings):
     )
     detection_score_threshold: float = parameter(
         'detection.score_threshold',
-        0.3,
+        0.35,
         'Detections with a lower score are left out.',
         minimum=0.0,
         maximum=1.0,
     )
     detection_iou_threshold: float = parameter(
         'detection.iou_threshold',
-        0.6,
+        0.65,
         'Of two boxes of one class that overlap more than this, the better one stays.',
         minimum=0.0,
         maximum=1.0,
@@ -104,11 +104,8 @@ class PerceptionSettings(Settings):
         (ALL_CLASSES,),
         "Names of the classes to report, or 'all'.",
     )
-    depth_min_range_m: float = parameter(
-        'depth.min_range_m', 0.0, 'Nearer depth is NaN.', minimum=0.0, maximum=1000.0
-    )
     depth_max_range_m: float = parameter(
-        'depth.max_range_m', 20.0, 'Farther depth is NaN.', minimum=0.0, maximum=1000.0
+        'depth.max_range_m', 20.0, 'Farther depth is NaN.', minimum=0.1, maximum=1000.0
     )
     points_stride: int = parameter(
         'points.stride',
@@ -120,13 +117,20 @@ class PerceptionSettings(Settings):
 
     def check(self) -> None:
         """Check values against each other."""
-        if self.depth_min_range_m >= self.depth_max_range_m:
-            raise ParameterError(
-                f'depth.min_range_m ({self.depth_min_range_m}) must be less than '
-                f'depth.max_range_m ({self.depth_max_range_m}); set both at once'
-            )
         if ALL_CLASSES in self.detection_classes and len(self.detection_classes) > 1:
-            raise ParameterError("detection.classes is either ['all'] or a list of class names")
+            raise OptionError("detection.classes is either ['all'] or a list of class names")
+
+    def options(self) -> Options:
+        """What of it concerns the pipeline."""
+        every = ALL_CLASSES in self.detection_classes
+        return Options(
+            size=self.input_size,
+            score_threshold=self.detection_score_threshold,
+            nms_iou=self.detection_iou_threshold,
+            max_detections=self.detection_max_detections,
+            classes=() if every else self.detection_classes,
+            max_depth_m=self.depth_max_range_m,
+        )
 
     def enabled(self, task: str) -> bool:
         """Whether a task may be served."""
@@ -162,7 +166,9 @@ class SourceSettings(Settings):
         change=Change.START,
     )
     frame_id: str = parameter(
-        'frame_id', '', 'Optical frame of the images; empty keeps that of the recording.',
+        'frame_id',
+        '',
+        'Optical frame of the images; empty keeps that of the recording.',
         change=Change.START,
     )
     wait_for_subscribers: bool = parameter(

@@ -1,0 +1,60 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""The life of a node's process: shared memory, one executor, and a clean end on any signal."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Sequence
+
+import rclpy
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.logging import get_logger
+from rclpy.node import Node
+
+from mt_perception.errors import PerceptionError
+from mt_perception.nodes.transport import use_shared_memory
+
+
+def spin(
+    make_node: Callable[[], Node],
+    args: Sequence[str] | None = None,
+    done: Callable[[Node], bool] = lambda node: False,
+) -> int:
+    """Make a node and spin it until a signal comes or it is done.
+
+    Args:
+        make_node: Makes the node; what it refuses to start with is logged as one line.
+        args: Command line, with ``--ros-args``; None takes that of the process.
+        done: Asked after every event whether the node has finished by itself.
+
+    Returns:
+        The exit status: 1 where the node could not start or broke off, else 0.
+    """
+    use_shared_memory(os.environ)
+    rclpy.init(args=None if args is None else list(args))
+    node = None
+    try:
+        node = make_node()
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        while rclpy.ok() and not done(node):
+            executor.spin_once()
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    except PerceptionError as error:
+        get_logger('mt_perception').fatal(str(error))
+        return 1
+    except Exception:
+        # What breaks while the middleware goes away is no fault of the node.
+        if rclpy.ok():
+            raise
+    finally:
+        # An impatient second Ctrl-C would leave shared memory behind.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        if node is not None:
+            node.destroy_node()
+        rclpy.try_shutdown()
+    return 0

@@ -1,0 +1,50 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Frames as a camera driver would publish them: ``camera_info`` and ``image`` of one stamp."""
+
+from __future__ import annotations
+
+import numpy as np
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CameraInfo, Image
+from std_msgs.msg import Header
+
+from mt_perception.nodes import messages
+from mt_perception.types import Frame
+
+# Reliable serves listeners of both kinds; best effort would serve only their like.
+_QOS = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
+
+
+class FramePublisher:
+    """Publishes frames on ``image`` and, for a known camera, on ``camera_info``.
+
+    Args:
+        node: The node to publish from.
+    """
+
+    def __init__(self, node: Node) -> None:
+        self._images = node.create_publisher(Image, 'image', _QOS)
+        self._infos = node.create_publisher(CameraInfo, 'camera_info', _QOS)
+        self._message = messages.ImageMessage('bgr8', np.uint8)
+
+    @property
+    def listeners(self) -> int:
+        """How many subscribers the images have."""
+        count: int = self._images.get_subscription_count()
+        return count
+
+    def publish(self, frame: Frame, stamp_ns: int | None = None, frame_id: str = '') -> None:
+        """Publish one frame.
+
+        Args:
+            frame: The frame.
+            stamp_ns: Another stamp than its own.
+            frame_id: Another optical frame than its own.
+        """
+        stamp = messages.ros_time(frame.stamp_ns if stamp_ns is None else stamp_ns)
+        header = Header(stamp=stamp, frame_id=frame_id or frame.frame_id)
+        if frame.intrinsics is not None:
+            self._infos.publish(messages.camera_info_of(header, frame.intrinsics))
+        self._images.publish(self._message.fill(header, frame.image))

@@ -1,0 +1,139 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""The source node: images, a video, a bag or a camera as the topics of a camera driver."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
+
+from mt_perception.errors import PerceptionError, SourceError
+from mt_perception.nodes.entry import spin
+from mt_perception.nodes.frame_publisher import FramePublisher
+from mt_perception.nodes.live_parameters import LiveParameters
+from mt_perception.nodes.parameters import SourceSettings
+from mt_perception.sources.opening import open_source
+from mt_perception.sources.source import Source
+from mt_perception.types import Frame
+
+NAME = 'source'
+
+_POLL_S = 0.05
+_LINGER_S = 0.5
+"""After the last frame, so that it reaches slow listeners before its publisher goes."""
+
+
+class SourceNode(Node):
+    """Publishes frames at their own pace or at a given rate.
+
+    Args:
+        open_frames: Opens the source, again for every round of a loop; by default the one
+            that the parameters name.
+        kwargs: Whatever rclpy's Node takes.
+
+    Attributes:
+        published: Frames published so far.
+        finished: Whether all is published.
+
+    Raises:
+        OptionError: A parameter given at start is refused.
+        SourceError: The source cannot be opened.
+    """
+
+    def __init__(self, open_frames: Callable[[], Source] | None = None, **kwargs: Any) -> None:
+        super().__init__(NAME, **kwargs)
+        self.published = 0
+        self.finished = False
+        try:
+            self._live = LiveParameters(self, SourceSettings())
+            self._settings = self._live.settings
+            self._open = open_frames or self._open_named
+            self._source = self._open()
+        except PerceptionError:
+            self.destroy_node()
+            raise
+        for sentence in self._live.unknown:
+            self.get_logger().warning(sentence)
+        self._publisher = FramePublisher(self)
+        self._frames: Iterator[Frame] = iter(self._source)
+        self._next: Frame | None = None
+        self._first_ns = 0
+        self._start_s = 0.0
+        self._in_round = 0
+        self._ends_s: float | None = None
+        self._timer = self.create_timer(
+            _POLL_S, self._on_timer, clock=Clock(clock_type=ClockType.STEADY_TIME)
+        )
+        self.get_logger().info(f'publishing {self._source.name}')
+
+    def destroy_node(self) -> None:
+        """Close the source and leave the graph."""
+        if hasattr(self, '_source'):
+            self._source.close()
+        super().destroy_node()
+
+    def _open_named(self) -> Source:
+        if not self._settings.source:
+            raise SourceError(
+                'nothing to publish: set the parameter `source` to a folder of images, a video, '
+                'a bag or a camera'
+            )
+        return open_source(self._settings.source, self._settings.topic or None)
+
+    def _on_timer(self) -> None:
+        now_s = time.monotonic()
+        if self._ends_s is not None:
+            self.finished = now_s >= self._ends_s
+            return
+        if self._settings.wait_for_subscribers and not self._publisher.listeners:
+            return
+        if self._next is None:
+            self._advance(now_s)
+        elif now_s >= self._due_s(self._next):
+            stamp_ns = self.get_clock().now().nanoseconds if self._settings.restamp else None
+            self._publisher.publish(self._next, stamp_ns, self._settings.frame_id)
+            self.published += 1
+            self._in_round += 1
+            self._advance(now_s)
+        self._sleep_until_due()
+
+    def _advance(self, now_s: float) -> None:
+        """Have the next frame ready; at the end begin again or come to rest."""
+        self._next = next(self._frames, None)
+        if self._next is None and self._settings.loop and self._in_round:
+            self._source.close()
+            self._source = self._open()
+            self._frames = iter(self._source)
+            self._next = next(self._frames, None)
+            self._in_round = 0
+        if self._next is None:
+            self._ends_s = now_s + _LINGER_S
+            rejects = sum(self._source.rejects.values())
+            self.get_logger().info(f'published {self.published} images, {rejects} were unreadable')
+        elif not self._in_round:
+            self._start_s, self._first_ns = now_s, self._next.stamp_ns
+
+    def _due_s(self, frame: Frame) -> float:
+        """Monotonic time at which a frame is to be published."""
+        if self._settings.rate_hz:
+            return self._start_s + self._in_round / self._settings.rate_hz
+        return self._start_s + (frame.stamp_ns - self._first_ns) * 1e-9
+
+    def _sleep_until_due(self) -> None:
+        wait_s = _POLL_S
+        if self._next is not None:
+            wait_s = self._due_s(self._next) - time.monotonic()
+        self._timer.timer_period_ns = max(0, round(min(wait_s, _POLL_S) * 1e9))
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the source node until all is published or it is told to stop.
+
+    Returns:
+        The exit status of the process.
+    """
+    return spin(SourceNode, args, done=lambda node: bool(node.finished))
