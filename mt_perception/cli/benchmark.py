@@ -73,23 +73,19 @@ def _size(text: str) -> tuple[int, int]:
 
 
 def _table(times: dict[tuple[str, ...], Times], cases: Sequence[tuple[str, ...]]) -> Table:
-    """Medians by stage, one line for each combination of tasks."""
+    """Medians by stage, one column for each combination of tasks."""
     everything = times[cases[0]]
-    stages = [stage for stage in everything if stage != 'total']
     table = Table(title='median ms', title_justify='left', box=box.SIMPLE_HEAD)
-    table.add_column('tasks')
-    for name in (*stages, 'total', 'p95', '/ all'):
-        table.add_column(name, justify='right', no_wrap=True)
-    whole = np.median(everything['total'])
+    table.add_column('stage')
     for case in cases:
-        found = times[case]
-        row = [f'{np.median(found[stage]):.2f}' if found[stage] else '' for stage in stages]
-        total = np.median(found['total'])
-        table.add_row(
-            ', '.join(case),
-            *row,
-            f'{total:.2f}',
-            f'{np.percentile(found["total"], 95):.2f}',
-            f'{total / whole:.2f}',
-        )
+        table.add_column('all tasks' if case == cases[0] else ', '.join(case), justify='right')
+    for stage in everything:
+        if stage == 'total':
+            table.add_section()
+        found = [times[case][stage] for case in cases]
+        table.add_row(stage, *(f'{np.median(values):.2f}' if values else '' for values in found))
+    totals = [times[case]['total'] for case in cases]
+    table.add_row('p95', *(f'{np.percentile(values, 95):.2f}' for values in totals))
+    medians = np.array([np.median(values) for values in totals])
+    table.add_row('ratio to all', *(f'{ratio:.2f}' for ratio in medians / medians[0]))
     return table
