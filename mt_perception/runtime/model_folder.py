@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import stat
 from collections.abc import Mapping
@@ -49,11 +50,11 @@ def open_model(path: Path | str) -> ModelFolder:
     path = Path(path)
     manifest = read_manifest(path)
     # Where the manifest really lies: an installation may link every file of the folder.
-    root = (path / MANIFEST).resolve().parent
+    root = Path(os.path.realpath(path / MANIFEST)).parent
     contents = {}
     for name, file in manifest.files.items():
         found = path / file.path
-        if not found.resolve().is_relative_to(root):
+        if not Path(os.path.realpath(found)).is_relative_to(root):
             raise ModelError(f'{found} is a link that leaves the model folder {root}; refused')
         content = _read(found, MAX_BLOCK_BYTES)
         digest = hashlib.sha256(content).hexdigest()

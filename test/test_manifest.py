@@ -1,0 +1,158 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""The manifest: read when it is right, refused with the field's name when it is not."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny_model import COLOURS, SIZE, write_tiny_model
+
+from mt_perception.errors import ModelError
+from mt_perception.runtime.manifest import MAX_BYTES, parse_manifest
+
+
+@pytest.fixture(scope='module')
+def good(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    folder = write_tiny_model(tmp_path_factory.mktemp('tiny'))
+    return yaml.safe_load((folder / 'manifest.yaml').read_text())
+
+
+def refused(data: object) -> str:
+    with pytest.raises(ModelError) as caught:
+        parse_manifest(yaml.safe_dump(data))
+    return str(caught.value)
+
+
+def test_a_good_manifest(good: dict[str, Any]) -> None:
+    manifest = parse_manifest(yaml.safe_dump(good, sort_keys=False))
+    assert manifest.name == 'tiny'
+    assert manifest.input.size == SIZE
+    assert manifest.tasks['detection'].labels == COLOURS
+    assert list(manifest.graph.blocks) == ['trunk', 'detection', 'segmentation', 'depth']
+    assert manifest.files['depth'].path.name == 'depth.onnx'
+
+
+def test_macs_scale_with_the_area(good: dict[str, Any]) -> None:
+    manifest = parse_manifest(yaml.safe_dump(good))
+    assert manifest.macs_at(1000, (SIZE, SIZE)) == 1000
+    assert manifest.macs_at(1000, (SIZE // 2, SIZE)) == 500
+    assert manifest.macs_at(1000, (2 * SIZE, 2 * SIZE)) == 4000
+
+
+def paths(data: object, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """The places of every value in nested mappings and lists."""
+    if isinstance(data, dict):
+        items: Any = data.items()
+    elif isinstance(data, list):
+        items = enumerate(data)
+    else:
+        return [at]
+    return [at, *(path for key, value in items for path in paths(value, (*at, key)))]
+
+
+def place(data: Any, path: tuple[Any, ...]) -> Any:
+    for key in path:
+        data = data[key]
+    return data
+
+
+def test_every_field_is_needed_and_no_other_is_known(good: dict[str, Any]) -> None:
+    for path in paths(good):
+        parent = place(good, path[:-1])
+        free = path[:-1] in {('blocks',), ('tasks',)} or 'labels' in path[:-1]
+        if not path or isinstance(parent, list) or free:
+            continue
+        data = copy.deepcopy(good)
+        del place(data, path[:-1])[path[-1]]
+        refused(data)
+    for where in [(), ('input',), ('blocks', 'trunk'), ('tasks', 'depth')]:
+        data = copy.deepcopy(good)
+        place(data, where)['surprise'] = 1
+        assert 'surprise' in refused(data)
+
+
+@pytest.mark.parametrize(
+    ('path', 'value', 'says'),
+    [
+        (('format',), 2, 'format is 2'),
+        (('format',), '1', 'format'),
+        (('format',), True, 'format'),
+        (('name',), '../evil', 'name'),
+        (('name',), '', 'name'),
+        (('licence',), '', 'licence'),
+        (('input', 'size'), 60, 'multiples of 8'),
+        (('input', 'size'), 1024, 'min_size <= size <= max_size'),
+        (('input', 'multiple'), 0, 'multiple'),
+        (('input', 'pad_value'), 256, 'pad_value'),
+        (('input', 'max_size'), 1 << 20, 'max_size'),
+        (('reference_size',), [0, 64], 'reference_size'),
+        (('reference_size',), [64], 'reference_size'),
+        (('blocks', 'trunk', 'file'), '/etc/passwd', 'leaves the model folder'),
+        (('blocks', 'trunk', 'file'), '../trunk.onnx', 'leaves the model folder'),
+        (('blocks', 'trunk', 'file'), 'a/../../x', 'leaves the model folder'),
+        (('blocks', 'trunk', 'file'), 'a\\..\\x', 'leaves the model folder'),
+        (('blocks', 'trunk', 'file'), '.', 'leaves the model folder'),
+        (('blocks', 'trunk', 'sha256'), 'ABC', 'sha256'),
+        (('blocks', 'trunk', 'macs'), -1, 'macs'),
+        (('blocks', 'trunk', 'macs'), True, 'macs'),
+        (('blocks', 'trunk', 'outputs'), [], 'outputs'),
+        (('blocks', 'trunk', 'outputs'), ['a', 'a'], 'outputs'),
+        (('blocks', 'trunk', 'inputs'), {}, 'inputs'),
+        (('blocks', 'depth', 'inputs'), {'s8': 'nowhere/s8'}, 'nowhere/s8'),
+        (('blocks', 'bad name'), {}, 'bad name'),
+        (('blocks',), {}, 'reads tensor'),
+        (('tasks',), {}, 'at least one task'),
+        (('tasks', 'normals'), {}, 'normals'),
+        (('tasks', 'depth', 'labels'), ['near'], 'labels'),
+        (('tasks', 'detection', 'labels'), [], 'labels'),
+        (('tasks', 'detection', 'labels'), [str(i) for i in range(256)], 'labels'),
+        (('tasks', 'detection', 'labels'), ['red', 1], 'labels'),
+        (('tasks', 'detection', 'outputs'), {'boxes': 'detection/boxes'}, 'exactly'),
+        (('tasks', 'depth', 'outputs', 'depth_per_focal'), 'depth/x', 'depth/x'),
+        (('accuracy',), [{'task': 'depth'}], 'metric'),
+    ],
+)
+def test_wrong_values(
+    good: dict[str, Any], path: tuple[str, ...], value: object, says: str
+) -> None:
+    data = copy.deepcopy(good)
+    place(data, path[:-1])[path[-1]] = value
+    assert says in refused(data)
+
+
+@pytest.mark.parametrize(
+    'text', ['', '[]', 'a: [', '!!python/object/apply:os.system ["true"]', '[' * 5000, 'x']
+)
+def test_what_is_no_manifest(text: str) -> None:
+    with pytest.raises(ModelError):
+        parse_manifest(text)
+
+
+def test_a_huge_manifest_is_not_parsed() -> None:
+    with pytest.raises(ModelError, match='at most'):
+        parse_manifest('#' * (MAX_BYTES + 1))
+
+
+@settings(max_examples=200)
+@given(pick=st.integers(0, 10_000), value=st.none() | st.text(max_size=3) | st.integers())
+def test_any_change_is_read_or_refused(good: dict[str, Any], pick: int, value: object) -> None:
+    places = [path for path in paths(good) if path]
+    path = places[pick % len(places)]
+    data = copy.deepcopy(good)
+    place(data, path[:-1])[path[-1]] = value
+    with contextlib.suppress(ModelError):
+        parse_manifest(yaml.safe_dump(data))
+
+
+def test_every_shipped_model_has_a_licence() -> None:
+    folders = sorted((Path(__file__).parent.parent / 'models').glob('*/manifest.yaml'))
+    for file in folders:
+        assert parse_manifest(file.read_text()).licence

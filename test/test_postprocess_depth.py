@@ -1,0 +1,81 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Metric depth: metres with any camera at any size, and never a number that is none."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mt_perception.errors import CameraError, TaskError
+from mt_perception.image.camera import resized, typical
+from mt_perception.image.letterbox import fit
+from mt_perception.runtime.postprocess.depth import depth
+from mt_perception.types import Intrinsics
+
+CAMERA = Intrinsics(fx=600, fy=600, cx=320, cy=240, width=640, height=480)
+
+
+@given(st.floats(0.2, 15), st.sampled_from([(480, 640), (240, 320), (1080, 1920), (333, 217)]))
+def test_metres_do_not_depend_on_the_image_size(metres: float, size: tuple[int, int]) -> None:
+    """The network sees a wall at some metres through its own focal length, whatever came in."""
+    box = fit(size, 320, 32)
+    camera = resized(CAMERA, *size)
+    focal = resized(camera, *box.content_size).fx
+    shape = (1, box.network_size[0] // 4, box.network_size[1] // 4)
+    made = depth(np.full(shape, metres / focal, np.float32), box, camera, 20)
+    assert made.depth.shape == size
+    assert made.depth.dtype == np.float32
+    np.testing.assert_allclose(made.depth, metres, rtol=1e-5)
+    assert made.intrinsics == camera
+    assert not made.assumed_intrinsics
+
+
+def test_without_a_camera_a_typical_one_is_assumed_and_said() -> None:
+    box = fit((480, 640), 320, 32)
+    made = depth(np.full((1, 64, 80), 0.01, np.float32), box, None, 20)
+    assert made.assumed_intrinsics
+    assert made.intrinsics == typical(480, 640)
+    np.testing.assert_allclose(made.depth, 0.01 * made.intrinsics.fx / 2, rtol=1e-5)
+
+
+def test_what_is_no_depth_is_nan() -> None:
+    box = fit((240, 320), 320, 32)
+    values = np.full((1, 64, 80), 0.01, np.float32)
+    values[0, :4, :4] = [[np.nan], [np.inf], [-np.inf], [-1]]
+    values[0, 20, 20] = 0
+    values[0, 40, 40] = 1
+    made = depth(values, box, resized(CAMERA, 240, 320), 20).depth
+    for y, x in ((8, 8), (20 * 4 + 2, 20 * 4 + 2), (40 * 4 + 2, 40 * 4 + 2)):
+        assert np.isnan(made[y, x])
+    assert not np.isinf(made).any()
+    seen = np.isfinite(made)
+    assert seen.mean() > 0.98
+    np.testing.assert_allclose(made[seen], 3, rtol=1e-5)
+
+
+def test_beyond_the_range_is_unknown() -> None:
+    box = fit((240, 320), 320, 32)
+    values = np.full((1, 64, 80), 0.01, np.float32)
+    values[0, :, 40:] = 0.02
+    made = depth(values, box, resized(CAMERA, 240, 320), 5).depth
+    np.testing.assert_allclose(made[:, :150], 3, rtol=1e-5)
+    assert np.isnan(made[:, 170:]).all()
+
+
+def test_nothing_finite_is_a_failure() -> None:
+    with pytest.raises(TaskError, match='no finite depth'):
+        depth(np.full((1, 64, 80), np.nan, np.float32), fit((240, 320), 320, 32), None, 20)
+
+
+def test_a_camera_of_another_image_is_refused() -> None:
+    with pytest.raises(CameraError, match='640x480'):
+        depth(np.ones((1, 64, 80), np.float32), fit((240, 320), 320, 32), CAMERA, 20)
+
+
+@pytest.mark.parametrize('shape', [(40, 40), (2, 40, 40), (1, 0, 40), (1, 1, 40, 40)])
+def test_shapes_that_do_not_fit(shape: tuple[int, ...]) -> None:
+    with pytest.raises(TaskError, match='expected depth_per_focal'):
+        depth(np.ones(shape, np.float32), fit((160, 160), 160, 32), None, 20)

@@ -1,0 +1,58 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Label images: the right ids at the right pixels, and none that has no name."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mt_perception.errors import TaskError
+from mt_perception.image.letterbox import fit
+from mt_perception.runtime.postprocess.segmentation import segmentation
+from mt_perception.types import UNLABELLED
+
+LABELS = ('floor', 'wall', 'door')
+
+
+def test_halves_stay_halves() -> None:
+    box = fit((480, 640), 320, 32)  # 320×240, padded to 256 rows.
+    ids = np.zeros((1, 64, 80), np.uint8)
+    ids[:, :, 40:] = 1
+    ids[:, 30:60] = 2
+    ids[:, 60:] = UNLABELLED  # The padding.
+    made = segmentation(ids, box, LABELS)
+    assert made.class_ids.shape == (480, 640)
+    assert made.class_ids.dtype == np.uint8
+    assert made.labels == LABELS
+    assert (made.class_ids[:240, :320] == 0).all()
+    assert (made.class_ids[:240, 320:] == 1).all()
+    assert (made.class_ids[240:] == 2).all()
+
+
+@given(
+    st.tuples(st.integers(1, 700), st.integers(1, 700)),
+    st.sampled_from([2, 4, 8]),
+    st.integers(0, 99),
+)
+def test_no_id_is_invented(size: tuple[int, int], stride: int, seed: int) -> None:
+    box = fit(size, 160, 32)
+    shape = [side // stride for side in box.network_size]
+    ids = np.random.default_rng(seed).choice([0, 2, UNLABELLED], (1, *shape)).astype(np.uint8)
+    made = segmentation(ids, box, LABELS)
+    assert made.class_ids.shape == size
+    assert set(np.unique(made.class_ids)) <= {0, 2, UNLABELLED}
+
+
+def test_an_id_without_a_label_is_a_failure() -> None:
+    ids = np.full((1, 40, 40), 3, np.uint8)
+    with pytest.raises(TaskError, match='class 3, but the manifest has 3 labels'):
+        segmentation(ids, fit((160, 160), 160, 32), LABELS)
+
+
+@pytest.mark.parametrize('shape', [(40, 40), (2, 40, 40), (1, 0, 40), (1, 3, 40, 40)])
+def test_shapes_that_do_not_fit(shape: tuple[int, ...]) -> None:
+    with pytest.raises(TaskError, match='expected class_ids'):
+        segmentation(np.zeros(shape, np.uint8), fit((160, 160), 160, 32), LABELS)
