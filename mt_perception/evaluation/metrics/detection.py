@@ -202,9 +202,13 @@ def _class_ap(
     counted = np.asarray(weights, np.float64)[:, each.frame]  # (B, N)
     for size in range(sizes):
         total = weights @ each.objects[:, size]  # (B,)
+        seen, judged = np.zeros(0), None
         for overlap in range(len(IOU_THRESHOLDS) if total.any() else 0):
             found = bit(each.found, size, overlap)
-            seen = np.cumsum(counted * ~bit(each.ignored, size, overlap), axis=1)
+            counts = ~bit(each.ignored, size, overlap)
+            # Mostly nothing is ignored, and one sum serves all overlaps.
+            if judged is None or (counts != judged).any():
+                seen, judged = np.cumsum(counted * counts, axis=1), counts
             result[size, overlap] = _average_precision(
                 np.cumsum(counted[:, found], axis=1), seen[:, found], total
             )

@@ -86,7 +86,8 @@ class Peer:
     Attributes:
         name: The networks' names, joined by ``+``.
         labels: Task → class names, for every task it serves.
-        identity: ``name``, ``version``, ``sha256``, and ``peer``: kind and MACs of each net.
+        identity: ``name``, ``version``, ``sha256``, ``labels``, and ``peer``: name, kind and MACs
+            of each network.
 
     Raises:
         ModelError: Two networks serve one task.
@@ -108,6 +109,7 @@ class Peer:
             'name': self.name,
             'version': '',
             'sha256': '+'.join(net.sha256 for net in nets),
+            'labels': self.labels,
             'peer': [{'name': n.name, 'kind': n.kind, 'macs': n.macs} for n in nets],
         }
 

@@ -1,0 +1,104 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""``mt_perception compare``: is B better than A, or is the difference noise?"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import click
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from mt_perception.evaluation.compare import (
+    BETTER,
+    NOISE,
+    RESAMPLES,
+    WORSE,
+    Change,
+    Comparison,
+    compare_runs,
+    pair_runs,
+    read_runs,
+)
+from mt_perception.evaluation.output import write_text
+
+_STYLES = {BETTER: 'bold green', WORSE: 'bold red', NOISE: 'dim'}
+_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+
+
+@click.command()
+@click.argument('a', type=_FOLDER)
+@click.argument('b', type=_FOLDER)
+@click.option(
+    '--resamples',
+    type=click.IntRange(100, 100_000),
+    default=RESAMPLES,
+    show_default=True,
+    help='How often the frames are drawn anew.',
+)
+@click.option('--seed', type=int, default=0, show_default=True, help='Of the draw.')
+@click.option('--out', type=click.Path(path_type=Path), help='Write the comparison as JSON.')
+def compare(a: Path, b: Path, resamples: int, seed: int, out: Path | None) -> None:
+    """Compare the evaluations in folders A and B, which saw the same data.
+
+    For every figure: the difference, its 95 % confidence interval from a paired bootstrap over
+    frames, and whether B is better, worse, or no different from A beyond noise.
+    """
+    pairs = pair_runs(list(read_runs(a)), list(read_runs(b)))
+    console = Console()
+    comparisons = []
+    for one, other in pairs:
+        with console.status(f'drawing {resamples} times from {len(one.frames)} frames'):
+            comparisons.append(compare_runs(one, other, resamples, seed))
+        console.print(comparison_table(comparisons[-1]))
+        for note in comparisons[-1].notes:
+            console.print(f'[yellow]note:[/] {escape(note)}', highlight=False)
+    if out is not None:
+        content = [comparison.to_json() for comparison in comparisons]
+        write_text(out, json.dumps(content, indent=1, allow_nan=False) + '\n')
+        console.print(f'written to {escape(str(out))}', highlight=False)
+
+
+def comparison_table(comparison: Comparison) -> Table:
+    """All figures of a comparison, one line each, and a line that sums up."""
+    counts = Counter(change.verdict for change in comparison.changes)
+    table = Table(
+        title=escape(
+            f'A {comparison.a} → B {comparison.b} on {comparison.source}, '
+            f'{comparison.frames} frames'
+        ),
+        caption=f'B is better in {counts[BETTER]}, worse in {counts[WORSE]}, and no different '
+        f'beyond noise in {counts[NOISE]} figures',
+        title_justify='left',
+        caption_justify='left',
+        box=box.ROUNDED,
+    )
+    for name in ('figure', 'A', 'B', 'B - A', '95 % interval', 'B is'):
+        table.add_column(name, justify='left' if name in ('figure', 'B is') else 'right')
+    last = ''
+    for change in comparison.changes:
+        if last and change.metric != last:
+            table.add_section()
+        last = change.metric
+        table.add_row(*_cells(change))
+    return table
+
+
+def _cells(change: Change) -> tuple[str, ...]:
+    scale, digits = (1e-6, 1) if change.figure == 'macs' else (1, 4)
+    unit = {'macs': ' (M)', 'latency_ms': ' (median)'}.get(change.figure, '')
+    digits = 2 if change.figure == 'latency_ms' else digits
+    way = '↑' if change.higher_is_better else '↓'
+    return (
+        escape(f'{change.metric} {change.figure}{unit} {way}'),
+        f'{change.a * scale:.{digits}f}',
+        f'{change.b * scale:.{digits}f}',
+        f'{(change.b - change.a) * scale:+.{digits}f}',
+        f'{change.low * scale:+.{digits}f} … {change.high * scale:+.{digits}f}',
+        f'[{_STYLES[change.verdict]}]{change.verdict}[/]',
+    )

@@ -1,0 +1,331 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Is B better than A, or is the difference noise: paired bootstrap over frames of two runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mt_perception.errors import SourceError
+from mt_perception.evaluation.metrics.cost import CostMetric
+from mt_perception.evaluation.metrics.depth import DepthMetric
+from mt_perception.evaluation.metrics.detection import DetectionMetric
+from mt_perception.evaluation.metrics.segmentation import SegmentationMetric, restrict
+from mt_perception.evaluation.metrics.stability import StabilityMetric
+from mt_perception.evaluation.records import (
+    FRAMES_FILE,
+    SUMMARY_FILE,
+    FrameRecord,
+    Json,
+    Summary,
+    read_frames,
+    read_summary,
+)
+from mt_perception.types import DETECTION, SEGMENTATION
+
+BETTER, WORSE, NOISE = 'better', 'worse', 'noise'
+
+RESAMPLES = 1000
+CONFIDENCE = 0.95
+BLOCK_S = 1.0
+"""Frames of a recording within this time are drawn together: they show the same thing."""
+
+FEW_UNITS = 20
+"""With fewer independent units than this, an interval from a bootstrap is too narrow."""
+
+_BATCH = 50
+_RECORDINGS = ('bag', 'video')
+
+
+class Resampled(Protocol):
+    """What a comparison asks of a metric, beside the verb ``add``."""
+
+    name: str
+    headline: Mapping[str, bool]
+
+    def add(self, record: FrameRecord) -> None:
+        """Add a frame that was measured before."""
+
+    def resample(self, weights: NDArray[np.floating]) -> Mapping[str, NDArray[np.float64]]:
+        """The headline figures, (B,), with every frame counted as often as (B, F) says."""
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A finished evaluation, read back."""
+
+    folder: Path
+    summary: Summary
+    frames: tuple[FrameRecord, ...]
+
+    @property
+    def model(self) -> str:
+        """Name of the model."""
+        return str(self.summary.model.get('name', ''))
+
+
+@dataclass(frozen=True)
+class Change:
+    """One figure of two runs.
+
+    Attributes:
+        metric: Name of the metric.
+        figure: Name of the figure.
+        higher_is_better: Which way is good.
+        a: The figure of the first run.
+        b: The figure of the second run.
+        low: Lower end of the 95 % confidence interval of b − a.
+        high: Its upper end.
+        verdict: ``better`` or ``worse`` if the interval leaves out 0, else ``noise``.
+    """
+
+    metric: str
+    figure: str
+    higher_is_better: bool
+    a: float
+    b: float
+    low: float
+    high: float
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two runs on the same data.
+
+    Attributes:
+        source: Name of the source.
+        a: Name of the first run's model.
+        b: Name of the second run's model.
+        frames: Number of frames.
+        units: Number of units that were drawn: frames, or seconds of a recording.
+        resamples: How often they were drawn.
+        seed: Of the draw; the same seed gives the same intervals.
+        changes: Every figure that both runs have.
+        notes: What to know when reading it.
+    """
+
+    source: str
+    a: str
+    b: str
+    frames: int
+    units: int
+    resamples: int
+    seed: int
+    changes: tuple[Change, ...]
+    notes: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Json]:
+        """Plain data for a file."""
+        return asdict(self)
+
+
+def read_runs(folder: Path) -> Iterator[Run]:
+    """Every finished evaluation in a folder and below, in the order of their names.
+
+    Raises:
+        SourceError: There is none, or one cannot be read.
+    """
+    summaries = sorted(folder.rglob(SUMMARY_FILE))
+    if not summaries:
+        raise SourceError(
+            f'{folder} holds no finished evaluation (no {SUMMARY_FILE}); '
+            'make one with: mt_perception evaluate SOURCE --out FOLDER'
+        )
+    for path in summaries:
+        frames = tuple(read_frames(path.with_name(FRAMES_FILE)))
+        yield Run(path.parent, read_summary(path), frames)
+
+
+def pair_runs(a: Sequence[Run], b: Sequence[Run]) -> list[tuple[Run, Run]]:
+    """The runs of both sides that saw the same images.
+
+    Raises:
+        SourceError: There are none, or one run has several partners.
+    """
+    pairs = []
+    for one in a:
+        partners = [other for other in b if _data(other) == _data(one)]
+        if len(partners) > 1:
+            raise SourceError(
+                f'{one.folder} could be compared with {len(partners)} runs on the same data: '
+                f'{", ".join(str(each.folder) for each in partners)}; name one of them'
+            )
+        pairs += [(one, other) for other in partners]
+    if not pairs:
+        sides = (
+            ', '.join(f'{run.summary.source} ({_data(run)[:12]})' for run in side)
+            for side in (a, b)
+        )
+        raise SourceError(
+            f'the runs saw different data: {" against ".join(sides)}; a comparison needs the same '
+            'frames on both sides: evaluate both models on one source with the same options'
+        )
+    return pairs
+
+
+def compare_runs(a: Run, b: Run, resamples: int = RESAMPLES, seed: int = 0) -> Comparison:
+    """Compare every figure that two runs on the same frames have.
+
+    Frames are drawn with replacement, the same for both runs, so that what makes a frame hard
+    cancels out; the interval is that of the middle 95 % of the differences (Efron's percentile
+    interval). Frames of a recording are drawn by the second.
+
+    Args:
+        a: The run to compare with.
+        b: The run in question.
+        resamples: How often to draw.
+        seed: Of the draw.
+
+    Raises:
+        SourceError: The runs saw different frames, or were judged by different truth.
+    """
+    _check_same(a, b)
+    notes = []
+    records = a.frames, b.frames
+    for task in (DETECTION, SEGMENTATION):
+        shared = _shared_labels(a, b, task)
+        if shared is not None:
+            records = _on_labels(records[0], task, shared), _on_labels(records[1], task, shared)
+            notes.append(f'{task}: on the {len(shared)} classes that both models have')
+    units = _units(a)
+    if units.max() + 1 < FEW_UNITS:
+        notes.append(
+            f'only {units.max() + 1} independent units: the intervals are narrower than they '
+            'should be; compare on more data'
+        )
+    changes: list[Change] = []
+    metrics: tuple[type[Resampled], ...] = (
+        *(DetectionMetric, SegmentationMetric, DepthMetric, StabilityMetric, CostMetric),
+    )
+    for kind in metrics:
+        first, second = kind(), kind()
+        for metric, frames in ((first, records[0]), (second, records[1])):
+            for record in frames:
+                metric.add(record)
+        changes += _changes(first, second, units, resamples, seed)
+    if any(change.figure == 'latency_ms' for change in changes):
+        notes.append('latency: the machine may have been busier in one run than in the other')
+    return Comparison(
+        source=a.summary.source,
+        a=a.model,
+        b=b.model,
+        frames=len(a.frames),
+        units=int(units.max()) + 1,
+        resamples=resamples,
+        seed=seed,
+        changes=tuple(changes),
+        notes=tuple(notes),
+    )
+
+
+def _data(run: Run) -> str:
+    return str(run.summary.data.get('sha256', ''))
+
+
+def _check_same(a: Run, b: Run) -> None:
+    if _data(a) != _data(b) or [f.key for f in a.frames] != [f.key for f in b.frames]:
+        raise SourceError(
+            f'{a.folder} and {b.folder} saw different data: {a.summary.source} with '
+            f'{len(a.frames)} frames ({_data(a)[:12]}) and {b.summary.source} with '
+            f'{len(b.frames)} frames ({_data(b)[:12]}); evaluate both models on one source with '
+            'the same options'
+        )
+    truths = [run.summary.data.get('pseudo') or 'people and sensors' for run in (a, b)]
+    if truths[0] != truths[1]:
+        raise SourceError(
+            f'{a.folder} was judged by truth from {truths[0]}, {b.folder} by truth from '
+            f'{truths[1]}; evaluate both with the same --reference or without one'
+        )
+
+
+def _shared_labels(a: Run, b: Run, task: str) -> frozenset[str] | None:
+    """The labels of a task that both models have; None where there is nothing to leave out."""
+    sides = [run.summary.model.get('labels', {}).get(task) for run in (a, b)]
+    if None in sides or set(sides[0]) == set(sides[1]):
+        return None
+    return frozenset(sides[0]) & frozenset(sides[1])
+
+
+def _on_labels(
+    frames: Sequence[FrameRecord], task: str, labels: frozenset[str]
+) -> tuple[FrameRecord, ...]:
+    """The records as if the model and the truth had these labels only."""
+    return tuple(_only(record, task, labels) for record in frames)
+
+
+def _only(record: FrameRecord, task: str, labels: frozenset[str]) -> FrameRecord:
+    if task == DETECTION:
+        if record.truth is None:
+            return record
+        looked_at = tuple(name for name in record.truth.exhaustive if name in labels)
+        return replace(record, truth=replace(record.truth, exhaustive=looked_at))
+    figures = record.metrics.get(task)
+    if figures is None:
+        return record
+    kept = restrict(figures['confusion'], sorted(labels))
+    return replace(record, metrics={**record.metrics, task: {'confusion': kept}})
+
+
+def _units(run: Run) -> NDArray[np.intp]:
+    """The unit that each frame is drawn with, (F,): itself, or its second of a recording."""
+    count = len(run.frames)
+    if run.summary.data.get('kind') not in _RECORDINGS:
+        return np.arange(count)
+    stamps = np.array([record.stamp_ns for record in run.frames], np.int64)
+    seconds = (stamps - stamps.min()) // round(BLOCK_S * 1e9)
+    return np.asarray(np.unique(seconds, return_inverse=True)[1], np.intp).reshape(-1)
+
+
+def _changes(
+    first: Resampled, second: Resampled, units: NDArray[np.intp], resamples: int, seed: int
+) -> list[Change]:
+    once = np.ones((1, len(units)))
+    values = first.resample(once), second.resample(once)
+    figures = [
+        name
+        for name in first.headline
+        if all(name in side and np.isfinite(side[name][0]) for side in values)
+    ]
+    if not figures:
+        return []
+    differences: dict[str, list[NDArray[np.float64]]] = {name: [] for name in figures}
+    for weights in _draws(units, resamples, seed):
+        drawn = first.resample(weights), second.resample(weights)
+        for name in figures:
+            differences[name].append(drawn[1][name] - drawn[0][name])
+    return [
+        _change(first, name, (values[0][name][0], values[1][name][0]), np.hstack(found))
+        for name, found in differences.items()
+    ]
+
+
+def _draws(units: NDArray[np.intp], resamples: int, seed: int) -> Iterator[NDArray[np.float64]]:
+    """How often each frame counts, (≤ 50, F) at a time: all metrics get the same draws."""
+    random = np.random.default_rng(seed)
+    count = int(units.max()) + 1
+    for start in range(0, resamples, _BATCH):
+        rows = min(_BATCH, resamples - start)
+        drawn = random.multinomial(count, np.full(count, 1 / count), rows)
+        yield drawn[:, units].astype(np.float64)
+
+
+def _change(
+    metric: Resampled, figure: str, values: tuple[float, float], found: NDArray[np.float64]
+) -> Change:
+    outside = (1 - CONFIDENCE) / 2
+    low, high = np.nanquantile(found, [outside, 1 - outside])
+    up = metric.headline[figure]
+    verdict = NOISE
+    if low > 0 or high < 0:
+        verdict = BETTER if (low > 0) == up else WORSE
+    return Change(
+        metric.name, figure, up, float(values[0]), float(values[1]),
+        float(low), float(high), verdict,
+    )  # fmt: skip

@@ -1,0 +1,194 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""A comparison finds real differences, calls noise noise, and refuses what cannot be compared."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from mt_perception.cli import compare as command
+from mt_perception.errors import SourceError
+from mt_perception.evaluation.compare import (
+    BETTER,
+    NOISE,
+    WORSE,
+    Change,
+    Comparison,
+    Run,
+    compare_runs,
+    pair_runs,
+    read_runs,
+)
+from mt_perception.evaluation.output import RecordWriter
+from mt_perception.evaluation.records import DetectionRecord, FrameRecord, Summary, TruthRecord
+
+BOX = np.array([[10, 10, 60, 60]], np.float32)
+AWAY = np.array([[200, 200, 260, 260]], np.float32)
+
+
+def frame(index: int, hit: bool, *, macs: int = 100, latency: float = 5.0) -> FrameRecord:
+    """A frame with one cup, that is found or missed, and a segmentation of two classes."""
+    pixels = 90 if hit else 60
+    return FrameRecord(
+        key=str(index),
+        source='s',
+        stamp_ns=index * 200_000_000,
+        image_size=(300, 300),
+        detections=DetectionRecord(
+            BOX if hit else AWAY, np.array([0.5 + index / 1000], np.float32), ('cup',)
+        ),
+        truth=TruthRecord(
+            BOX, ('cup',), (False,), np.array([2500.0]), ('cup', 'door'), True, False, ''
+        ),
+        metrics={
+            'segmentation': {
+                'confusion': {
+                    'wall': {'wall': pixels, 'floor': 100 - pixels},
+                    'floor': {'floor': 100},
+                }
+            }
+        },
+        tasks=('detection', 'segmentation'),
+        macs=macs,
+        latency_ms={'total': latency + index % 7},
+    )
+
+
+def run(name: str, frames: list[FrameRecord], **data: object) -> Run:
+    labels = {'detection': ['cup', 'door'], 'segmentation': ['wall', 'floor']}
+    summary = Summary(
+        source='s',
+        model={'name': name, 'labels': labels},
+        data={'kind': 'folder', 'sha256': 'd' * 64, 'pseudo': '', **data},
+        parameters={},
+        metrics={},
+        counts={},
+        failures={},
+        machine={},
+        versions={},
+        timing={},
+    )
+    return Run(Path(name), summary, tuple(frames))
+
+
+def by_name(comparison: Comparison) -> dict[str, Change]:
+    return {f'{c.metric}.{c.figure}': c for c in comparison.changes}
+
+
+def hits(count: int, of: int = 60) -> list[bool]:
+    return [index * count // of != (index + 1) * count // of for index in range(of)]
+
+
+def test_a_run_against_itself_is_noise() -> None:
+    one = run('a', [frame(i, hit) for i, hit in enumerate(hits(40))])
+    found = compare_runs(one, one, resamples=100)
+    assert {c.verdict for c in found.changes} == {NOISE}
+    assert all(c.low == c.high == 0 and c.a == c.b for c in found.changes)
+    assert found.units == found.frames == 60
+
+
+def test_a_real_difference_is_found_with_its_direction() -> None:
+    a = run('a', [frame(i, hit) for i, hit in enumerate(hits(30))])
+    better = [frame(i, hit, macs=80, latency=9) for i, hit in enumerate(hits(57))]
+    found = by_name(compare_runs(a, run('b', better), resamples=300))
+    for name in ('detection.ap', 'detection.ap50', 'segmentation.miou', 'cost.macs'):
+        assert found[name].verdict == BETTER
+    assert found['cost.latency_ms'].verdict == WORSE
+    assert found['cost.macs'].a == 100
+    change = found['detection.ap50']
+    assert change.low < change.b - change.a < change.high
+    reversed_ = by_name(compare_runs(run('b', better), a, resamples=300))
+    assert reversed_['detection.ap'].verdict == WORSE
+
+
+def test_a_difference_within_noise_is_called_noise() -> None:
+    rng = np.random.default_rng(0)
+    a = run('a', [frame(i, bool(rng.random() < 0.7)) for i in range(60)])
+    b = run('b', [frame(i, bool(rng.random() < 0.7)) for i in range(60)])
+    change = by_name(compare_runs(a, b, resamples=300))['detection.ap']
+    assert change.a != change.b
+    assert change.verdict == NOISE
+
+
+def test_the_same_seed_gives_the_same_intervals() -> None:
+    a = run('a', [frame(i, hit) for i, hit in enumerate(hits(30))])
+    b = run('b', [frame(i, hit) for i, hit in enumerate(hits(33))])
+    assert compare_runs(a, b, 100, seed=4) == compare_runs(a, b, 100, seed=4)
+    assert compare_runs(a, b, 100, seed=4) != compare_runs(a, b, 100, seed=5)
+
+
+def test_frames_of_a_recording_are_drawn_by_the_second() -> None:
+    frames = [frame(i, i % 3 > 0) for i in range(60)]
+    single = compare_runs(run('a', frames), run('b', frames), 100)
+    bag = run('a', frames, kind='bag')
+    together = compare_runs(bag, bag, 100)
+    assert (single.units, together.units) == (60, 12)
+    assert any('only 12 independent units' in note for note in together.notes)
+
+
+def test_models_of_other_classes_are_compared_on_the_shared_ones() -> None:
+    frames = [frame(i, i % 3 > 0) for i in range(30)]
+    a, b = run('a', frames), run('b', frames)
+    labels = {'detection': ['cup'], 'segmentation': ['wall', 'sky']}
+    b = replace(b, summary=replace(b.summary, model={'name': 'b', 'labels': labels}))
+    doors = replace(frames[0].truth, labels=('door',))
+    a = replace(a, frames=tuple(replace(f, truth=doors) if f.key == '1' else f for f in frames))
+    found = compare_runs(a, b, 100)
+    assert any('detection: on the 1 classes' in note for note in found.notes)
+    assert any('segmentation: on the 1 classes' in note for note in found.notes)
+    # On the wall alone: what was taken for floor is wrong, and no floor counts against it.
+    change = by_name(found)['segmentation.miou']
+    assert change.a == change.b == by_name(found)['segmentation.pixel_accuracy'].a
+
+
+@pytest.mark.parametrize(
+    ('data', 'sentence'),
+    [({'sha256': 'e' * 64}, 'saw different data'), ({'pseudo': 'teacher'}, 'judged by truth')],
+)
+def test_what_cannot_be_compared_is_refused(data: dict[str, str], sentence: str) -> None:
+    frames = [frame(i, True) for i in range(5)]
+    with pytest.raises(SourceError, match=sentence):
+        compare_runs(run('a', frames), run('b', frames, **data), 100)
+
+
+def test_runs_are_paired_by_their_data() -> None:
+    frames = [frame(0, True)]
+    one, two = run('a1', frames), run('a2', frames, sha256='f' * 64)
+    assert pair_runs([one, two], [two]) == [(two, two)]
+    with pytest.raises(SourceError, match='saw different data'):
+        pair_runs([one], [two])
+    with pytest.raises(SourceError, match='2 runs on the same data'):
+        pair_runs([one], [one, one])
+
+
+def test_the_command_prints_a_table_and_writes_json(tmp_path: Path) -> None:
+    for name, count in (('a', 30), ('b', 57)):
+        one = run(name, [frame(i, hit) for i, hit in enumerate(hits(count))])
+        with RecordWriter(tmp_path / name) as writer:
+            for record in one.frames:
+                writer.add(record)
+            writer.finish(one.summary)
+    out = tmp_path / 'comparison.json'
+    result = CliRunner().invoke(
+        command.compare,
+        [str(tmp_path / 'a'), str(tmp_path / 'b'), '--resamples', '100', '--out', str(out)],
+    )
+    assert result.exit_code == 0, result.output
+    assert 'detection ap50' in result.output
+    assert BETTER in result.output
+    (written,) = json.loads(out.read_text())
+    read_back = {f'{c["metric"]}.{c["figure"]}': c for c in written['changes']}
+    one, other = (next(read_runs(tmp_path / name)) for name in 'ab')
+    again = by_name(compare_runs(one, other, 100))
+    assert read_back['detection.ap']['low'] == again['detection.ap'].low
+
+
+def test_a_folder_without_an_evaluation_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match='holds no finished evaluation'):
+        list(read_runs(tmp_path))
