@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 
 from mt_perception.errors import BagError, SourceError
 from mt_perception.evaluation.samples import Camera, SampleSource, unique, with_camera
@@ -21,7 +20,7 @@ class BagSamples(SampleSource):
     """The frames of a bag; truth in files beside it goes before truth in topics.
 
     Args:
-        path: The bag.
+        name: Name of the source.
         frames: Its images.
         topics: What its other topics know.
         files: What files know, by the image's stamp in nanoseconds.
@@ -30,14 +29,14 @@ class BagSamples(SampleSource):
 
     def __init__(
         self,
-        path: Path,
+        name: str,
         frames: Bag,
         topics: TopicTruth,
         files: TruthFiles | None = None,
         camera: Camera | None = None,
     ) -> None:
         kinds = set(topics.topics) | set(() if files is None else files.kinds)
-        super().__init__(path.stem, 'bag', tuple(sorted(kinds)), frames.length)
+        super().__init__(name, 'bag', tuple(sorted(kinds)), frames.length)
         self._frames = frames
         self._topics = topics
         self._files = files

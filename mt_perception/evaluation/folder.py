@@ -40,6 +40,7 @@ class DatasetFolder(SampleSource):
 
     Args:
         path: A folder with ``images`` or ``rgb``, or a folder of images.
+        name: Name of the source.
         files: What is known about them.
         split: Keep the images of one split of ``instances.json``; of a recording without one,
             ``held_out`` or ``train``.
@@ -52,6 +53,7 @@ class DatasetFolder(SampleSource):
     def __init__(
         self,
         path: Path,
+        name: str,
         files: TruthFiles | None = None,
         split: str | None = None,
         camera: Camera | None = None,
@@ -72,7 +74,7 @@ class DatasetFolder(SampleSource):
                 else f'{self._images} has no image'
             )
         kinds = () if files is None else files.kinds
-        super().__init__(path.resolve().name, 'folder', kinds, len(self._names))
+        super().__init__(name, 'folder', kinds, len(self._names))
         self._camera = camera
         self._matrix = _read_intrinsics(path / INTRINSICS_FILE)
 

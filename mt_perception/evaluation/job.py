@@ -45,6 +45,7 @@ class Job:
         source: The source, as it was typed.
         model: The model folder, or a peer such as ``onnx:…``.
         folder: Where records and summary go.
+        name: What to call the source.
         source_options: How to read the source.
         settings: How to run the model.
         taxonomy: The file that says which names of data sets are which labels.
@@ -52,11 +53,13 @@ class Job:
         limit: Stop after so many samples.
         save_bag: Whether to write the results as a bag as well.
         swept: The parameters that differ between the jobs of a sweep, by name.
+        at_once: How many jobs share the machine; more than one makes times longer.
     """
 
     source: str
     model: str
     folder: Path
+    name: str | None = None
     source_options: SourceOptions = field(default_factory=SourceOptions)
     settings: RunSettings = field(default_factory=RunSettings)
     taxonomy: Path = DEFAULT_TAXONOMY
@@ -64,6 +67,7 @@ class Job:
     limit: int | None = None
     save_bag: bool = False
     swept: tuple[tuple[str, Json], ...] = ()
+    at_once: int = 1
 
     @property
     def parameters(self) -> dict[str, Json]:
@@ -125,6 +129,7 @@ def run_job(job: Job, progress: Progress = lambda done, total: None) -> Summary:
             all_metrics(),
             writer,
             parameters=job.parameters,
+            at_once=job.at_once,
             limit=job.limit,
             progress=progress,
             keep=keep,
@@ -151,7 +156,7 @@ def open_job(job: Job) -> Iterator[tuple[SampleSource, Subject]]:
     """
     subject = open_subject(job.model, job.settings)
     classes = subject.classes(read_taxonomy(job.taxonomy))
-    samples = open_samples(job.source, job.source_options, classes)
+    samples = open_samples(job.source, job.source_options, classes, job.name)
     with samples:
         if job.reference is not None:
             sure = replace(job.settings.options, score_threshold=SURE)

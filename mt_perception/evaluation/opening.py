@@ -10,7 +10,7 @@ from pathlib import Path
 from mt_perception.errors import SourceError
 from mt_perception.evaluation.bag import BagSamples
 from mt_perception.evaluation.folder import DatasetFolder
-from mt_perception.evaluation.samples import Camera, FrameSamples, SampleSource
+from mt_perception.evaluation.samples import Camera, FrameSamples, SampleSource, source_name
 from mt_perception.evaluation.taxonomy import ClassMap, read_class_names
 from mt_perception.evaluation.truth_files import TruthFiles
 from mt_perception.evaluation.truth_topics import TopicTruth, TruthTopics
@@ -41,13 +41,16 @@ class SourceOptions:
     camera: Camera | None = None
 
 
-def open_samples(name: str, options: SourceOptions, classes: ClassMap) -> SampleSource:
+def open_samples(
+    source: str, options: SourceOptions, classes: ClassMap, name: str | None = None
+) -> SampleSource:
     """Open a bag, a data set, a folder of images or a video.
 
     Args:
-        name: What the person typed: a path.
+        source: What the person typed: a path.
         options: How to read it.
         classes: The labels of the model that is measured.
+        name: What to call it; by default the name of the file or folder.
 
     Returns:
         The samples; use them in ``with``.
@@ -55,25 +58,30 @@ def open_samples(name: str, options: SourceOptions, classes: ClassMap) -> Sample
     Raises:
         SourceError: There is no such thing, it cannot be read, or it is not what it seems.
     """
-    path = Path(name).expanduser()
+    path = Path(source).expanduser()
+    name = name or source_name(source)
     if not path.exists():
         raise SourceError(
-            f'{name} does not exist; expected a bag, a data set, a folder of images or a video'
+            f'{source} does not exist; expected a bag, a data set, a folder of images or a video'
         )
     class_names = None if options.class_names is None else Path(options.class_names)
     beside = None
     if options.truth is not None:
         beside = TruthFiles(Path(options.truth), classes, class_names)
     if is_bag(path):
-        return _open_bag(path, options, classes, beside)
+        return _open_bag(path, name, options, classes, beside)
     if path.is_dir():
         files = beside or TruthFiles(path, classes, class_names)
-        return DatasetFolder(path, files, options.split, options.camera)
-    return FrameSamples(open_source(path), 'video', beside, options.camera)
+        return DatasetFolder(path, name, files, options.split, options.camera)
+    return FrameSamples(open_source(path), name, beside, options.camera)
 
 
 def _open_bag(
-    path: Path, options: SourceOptions, classes: ClassMap, beside: TruthFiles | None
+    path: Path,
+    name: str,
+    options: SourceOptions,
+    classes: ClassMap,
+    beside: TruthFiles | None,
 ) -> BagSamples:
     frames = Bag(path, options.topic)
     names = None
@@ -91,4 +99,4 @@ def _open_bag(
     except SourceError:
         frames.close()
         raise
-    return BagSamples(path, frames, topics, beside, options.camera)
+    return BagSamples(name, frames, topics, beside, options.camera)

@@ -44,6 +44,7 @@ def evaluate(
     writer: RecordWriter,
     *,
     parameters: Mapping[str, Json],
+    at_once: int = 1,
     limit: int | None = None,
     progress: Progress = lambda done, total: None,
     keep: Callable[[Sample, Result], None] = lambda sample, result: None,
@@ -59,6 +60,7 @@ def evaluate(
         metrics: How it is judged.
         writer: Where records go.
         parameters: What was chosen for this run, for the summary.
+        at_once: How many evaluations share the machine, for the summary.
         limit: Stop after so many samples.
         progress: Told after every frame.
         keep: Given every sample and its result, for instance to write them into a bag.
@@ -105,7 +107,7 @@ def evaluate(
         failures=dict(samples.rejects + tally.failures),
         machine=machine(),
         versions=versions(),
-        timing=tally.timing(seconds),
+        timing={**tally.timing(seconds), 'jobs_at_once': at_once},
     )
     writer.finish(summary)
     return summary

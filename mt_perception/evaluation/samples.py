@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import PurePath
+from pathlib import Path
 from types import TracebackType
 from typing import TypeAlias
 
@@ -73,7 +73,7 @@ class FrameSamples(SampleSource):
 
     Args:
         frames: Where the images come from.
-        kind: What it is.
+        name: Name of the source.
         files: What files know, by the image's stamp in nanoseconds.
         camera: The camera, if the user gave it.
     """
@@ -81,12 +81,12 @@ class FrameSamples(SampleSource):
     def __init__(
         self,
         frames: Source,
-        kind: str,
+        name: str,
         files: TruthFiles | None = None,
         camera: Camera | None = None,
     ) -> None:
         kinds = () if files is None else files.kinds
-        super().__init__(PurePath(frames.name).stem, kind, kinds, frames.length)
+        super().__init__(name, 'video', kinds, frames.length)
         self._frames = frames
         self._files = files
         self._camera = camera
@@ -133,6 +133,12 @@ def unique(key: str, used: Counter[str]) -> str:
     """The key, with a number if it was used before (two messages of one stamp)."""
     used[key] += 1
     return key if used[key] == 1 else f'{key}#{used[key]}'
+
+
+def source_name(source: str) -> str:
+    """What to call a source: the name of its file or folder."""
+    path = Path(source).expanduser().resolve()
+    return safe_name(path.name if path.is_dir() else path.stem)
 
 
 def safe_name(text: str) -> str:

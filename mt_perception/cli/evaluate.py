@@ -1,0 +1,204 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""``mt_perception evaluate``: how accurate, how fast, and with which parameters."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from mt_perception.cli.figures import figures_table
+from mt_perception.cli.run import read_calibration
+from mt_perception.evaluation.job import Job
+from mt_perception.evaluation.opening import SourceOptions
+from mt_perception.evaluation.pool import Outcome, run_here, run_in_pool
+from mt_perception.evaluation.ray_engine import run_on_ray
+from mt_perception.evaluation.subject import RunSettings
+from mt_perception.evaluation.sweep import SWEEPABLE, parse_grid, plan_jobs
+from mt_perception.evaluation.taxonomy import DEFAULT_TAXONOMY
+from mt_perception.evaluation.truth_topics import TruthTopics
+from mt_perception.runtime.options import Options
+from mt_perception.share import find_model
+from mt_perception.types import DEPTH, DETECTION, SEGMENTATION
+
+_FOLDER = click.Path(exists=True, file_okay=False)
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_OPTIONS: Sequence[Callable[[Any], Any]] = (
+    click.option('--model', 'models', multiple=True, help='Installed model or model folder.'),
+    click.option('--peer', 'peers', multiple=True, help='onnx:FILE[:KIND][+FILE…] beside it.'),
+    click.option('--reference', help='Model folder to take for truth (pseudo ground truth).'),
+    click.option('--out', default='out/evaluation', type=click.Path(path_type=Path)),
+    click.option('--sweep', 'sweeps', multiple=True, help=f'NAME=V,V of {", ".join(SWEEPABLE)}.'),
+    click.option('--limit', default=0, help='Stop after so many frames of each source; 0: never.'),
+    click.option('--fresh', is_flag=True, help='Run again what --out already holds.'),
+    click.option('--engine', type=click.Choice(['local', 'ray']), default='local'),
+    click.option('--workers', default=0, help='Processes; 0: one for each of several sources.'),
+    click.option('--save-bag', is_flag=True, help='Write the results as a rosbag2 (mcap) too.'),
+    click.option('--size', default=0, help="Long side of the network's input; 0: the model's."),
+    click.option('--score', default=0.0, help='Least score of a detection; AP wants 0.'),
+    click.option('--threads', default=1, help='Threads of one operator.'),
+    click.option('--provider', 'providers', multiple=True, help='ONNX Runtime provider.'),
+    click.option(
+        '--task',
+        'tasks',
+        multiple=True,
+        type=click.Choice([DETECTION, SEGMENTATION, DEPTH]),
+        help='Only this task; may be repeated.',
+    ),
+)
+_SOURCE_OPTIONS: Sequence[Callable[[Any], Any]] = (
+    click.option('--topic', help='Image topic of a bag.'),
+    click.option('--depth-topic', help='Topic with true depth; "none": do without.'),
+    click.option('--boxes-topic', help='Topic with true boxes (Detection2DArray).'),
+    click.option('--labels-topic', help='Topic with true label images.'),
+    click.option('--tolerance-ms', default=20.0, help='Most time between image and truth.'),
+    click.option('--truth', type=_FOLDER, help='Folder of truth, for a source without.'),
+    click.option('--class-names', type=_FILE, help='YAML file: names of numeric class ids.'),
+    click.option('--taxonomy', type=_FILE, default=DEFAULT_TAXONOMY, show_default=False,
+                 help='YAML file: which names belong to which label.'),
+    click.option('--split', help='Part of a data set, such as val2017 or held_out.'),
+    click.option('--camera-info', type=_FILE, help='Calibration file (YAML).'),
+    click.option('--focal-px', type=float, help='Focal length, where nothing else is known.'),
+)  # fmt: skip
+
+
+def _all_options(command: Callable[..., None]) -> Callable[..., None]:
+    for option in reversed((*_OPTIONS, *_SOURCE_OPTIONS)):
+        command = option(command)
+    return command
+
+
+@click.command()
+@click.argument('sources', nargs=-1, required=True)
+@_all_options
+@click.pass_context
+def evaluate(context: click.Context, /, sources: tuple[str, ...], **given: Any) -> None:
+    """Measure models on SOURCES: bags, data sets, folders of images, videos.
+
+    Every frame is run to its end before the next one is read, so that two runs give the same
+    figures. Written to --out: frames.jsonl and summary.json for each source, model and point of
+    a sweep, and a report. What is there already is kept: an interrupted sweep goes on.
+    """
+    console = Console()
+    jobs = _jobs(sources, given)
+    outcomes = [] if given['fresh'] else _kept(jobs)
+    if outcomes:
+        console.print(f'{len(outcomes)} of {len(jobs)} were there already (--fresh: run them)')
+    done = {outcome.job.folder for outcome in outcomes}
+    left = [job for job in jobs if job.folder not in done]
+    with _progress(console, len(left)) as bar:
+        for outcome in _run(left, given, bar) if left else ():
+            outcomes.append(outcome)
+            if not outcome.summary:
+                bar.console.print(_failure(outcome), highlight=False)
+    order = {job.folder: number for number, job in enumerate(jobs)}
+    outcomes.sort(key=lambda outcome: order[outcome.job.folder])
+    summaries = [outcome.summary for outcome in outcomes if outcome.summary]
+    if summaries:
+        console.print(figures_table(summaries))
+        console.print(f'written to {escape(str(given["out"]))}', highlight=False)
+    failed = [outcome for outcome in outcomes if not outcome.summary]
+    if failed:
+        console.print(f'[bold red]{len(failed)} of {len(jobs)} failed[/]', highlight=False)
+        context.exit(1)
+
+
+def _jobs(sources: Sequence[str], given: dict[str, Any]) -> list[Job]:
+    settings = RunSettings(
+        Options(size=given['size'], score_threshold=given['score']),
+        given['providers'] or RunSettings().providers,
+        given['threads'],
+        given['tasks'] or None,
+    )
+    base = Job(
+        source='',
+        model='',
+        folder=given['out'],
+        source_options=_source_options(given),
+        settings=settings,
+        taxonomy=given['taxonomy'],
+        reference=given['reference'] and str(find_model(given['reference'])),
+        limit=given['limit'] or None,
+        save_bag=given['save_bag'],
+        at_once=_workers(sources, given),
+    )
+    models = [str(find_model(name)) for name in given['models'] or ['cspnano']]
+    grid = parse_grid(given['sweeps'])
+    return plan_jobs(sources, [*models, *given['peers']], grid, base, given['out'])
+
+
+def _source_options(given: dict[str, Any]) -> SourceOptions:
+    if given['camera_info'] and given['focal_px']:
+        raise click.UsageError('give --camera-info or --focal-px, not both')
+    names = given['class_names']
+    return SourceOptions(
+        topic=given['topic'],
+        truth_topics=TruthTopics(
+            given['depth_topic'], given['boxes_topic'], given['labels_topic']
+        ),
+        tolerance_ms=given['tolerance_ms'],
+        truth=given['truth'],
+        class_names=None if names is None else str(names),
+        split=given['split'],
+        camera=read_calibration(given['camera_info'])
+        if given['camera_info']
+        else given['focal_px'],
+    )
+
+
+def _workers(sources: Sequence[str], given: dict[str, Any]) -> int:
+    """One process for a single source: times measured side by side are no good."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
+    workers: int = given['workers'] or min(len(sources), cores or 1)
+    return workers
+
+
+def _kept(jobs: Sequence[Job]) -> list[Outcome]:
+    found = ((job, job.finished()) for job in jobs)
+    return [Outcome(job, summary, kept=True) for job, summary in found if summary]
+
+
+def _run(jobs: Sequence[Job], given: dict[str, Any], bar: Progress) -> Iterator[Outcome]:
+    overall = bar.task_ids[0]
+    if given['engine'] == 'ray':
+        outcomes = run_on_ray(jobs, given['workers'] or None)
+    elif jobs[0].at_once > 1:
+        outcomes = run_in_pool(jobs, jobs[0].at_once)
+    else:
+        outcomes = _one_by_one(jobs, bar)
+    for outcome in outcomes:
+        bar.advance(overall)
+        yield outcome
+
+
+def _one_by_one(jobs: Sequence[Job], bar: Progress) -> Iterator[Outcome]:
+    frames = bar.add_task('')
+
+    def watch(job: Job) -> Callable[[int, int | None], None]:
+        swept = ' '.join(f'{name}={value}' for name, value in job.swept)
+        bar.reset(frames, description=escape(f'{job.name} {swept}'), total=None)
+        return lambda done, total: bar.update(frames, completed=done, total=total)
+
+    yield from run_here(jobs, watch)
+
+
+@contextmanager
+def _progress(console: Console, jobs: int) -> Iterator[Progress]:
+    columns = (TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn())
+    bar = Progress(*columns, TimeRemainingColumn(), console=console, disable=not jobs)
+    with bar:
+        bar.add_task('evaluations', total=jobs)
+        yield bar
+
+
+def _failure(outcome: Outcome) -> str:
+    job = outcome.job
+    return f'[red]✗[/] {escape(job.source)} with {escape(job.model)}: {escape(outcome.error)}'

@@ -1,0 +1,96 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Many jobs, one by one or in several processes; one that fails does not stop the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from multiprocessing import get_context
+
+import cv2
+
+from mt_perception.errors import PerceptionError
+from mt_perception.evaluation.job import Job, run_job
+from mt_perception.evaluation.records import Summary
+from mt_perception.evaluation.runner import Progress
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a job: a summary, or the reason why there is none.
+
+    Attributes:
+        job: The job.
+        summary: Its summary, or None.
+        error: Why there is none, in one sentence.
+        kept: Whether the summary is that of an earlier run.
+    """
+
+    job: Job
+    summary: Summary | None = None
+    error: str = ''
+    kept: bool = False
+
+
+def attempt(job: Job, progress: Progress = lambda done, total: None) -> Outcome:
+    """Run a job; whatever goes wrong in it becomes its outcome and stays inside it."""
+    try:
+        return Outcome(job, run_job(job, progress))
+    except PerceptionError as error:
+        return Outcome(job, error=str(error))
+    except Exception as error:  # One bag of many may hit a fault of ours: the others still run.
+        return Outcome(job, error=f'unexpected {type(error).__name__}: {error}')
+
+
+def run_here(
+    jobs: Sequence[Job], progress: Callable[[Job], Progress] = lambda job: lambda done, total: None
+) -> Iterator[Outcome]:
+    """Run jobs one after the other in this process.
+
+    Args:
+        jobs: The jobs.
+        progress: Makes, for each job, what is told after each of its frames.
+    """
+    for job in jobs:
+        yield attempt(job, progress(job))
+
+
+def run_in_pool(jobs: Sequence[Job], workers: int) -> Iterator[Outcome]:
+    """Run jobs in several processes; outcomes come as they are ready.
+
+    A process that dies (out of memory, a fault in native code) takes the pool with it: the jobs
+    that were left are then run alone, each in a process of its own, and so the culprit is named.
+    """
+    left = list(jobs)
+    with _executor(workers) as executor:
+        futures = {executor.submit(attempt, job): job for job in left}
+        for future in as_completed(futures):
+            try:
+                outcome = future.result()
+            except BrokenProcessPool:
+                break
+            left.remove(futures[future])
+            yield outcome
+    for job in left:
+        yield _alone(job)
+
+
+def _alone(job: Job) -> Outcome:
+    with _executor(1) as executor:
+        try:
+            return executor.submit(attempt, job).result()
+        except BrokenProcessPool:
+            return Outcome(job, error='its process died: out of memory, or a fault in native code')
+
+
+def _executor(workers: int) -> ProcessPoolExecutor:
+    # Not forked: ONNX Runtime's and OpenCV's threads do not survive a fork.
+    return ProcessPoolExecutor(workers, get_context('spawn'), initializer=_one_thread)
+
+
+def _one_thread() -> None:
+    """The processes share the cores; OpenCV alone would take them all in each."""
+    cv2.setNumThreads(1)

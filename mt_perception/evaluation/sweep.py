@@ -1,0 +1,124 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""From sources, models and a grid of parameters to a list of jobs, each with its own folder."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeAlias
+
+from mt_perception.errors import OptionError
+from mt_perception.evaluation.job import Job
+from mt_perception.evaluation.records import Json
+from mt_perception.evaluation.samples import safe_name, source_name, unique
+from mt_perception.evaluation.subject import RunSettings
+
+Grid: TypeAlias = Mapping[str, Sequence[Json]]
+
+
+_Setter: TypeAlias = Callable[[RunSettings, Json], RunSettings]
+
+
+def _option(name: str) -> _Setter:
+    return lambda settings, value: replace(
+        settings, options=replace(settings.options, **{name: value})
+    )
+
+
+_PARAMETERS: Mapping[str, tuple[Callable[[str], Json], _Setter]] = {
+    'size': (int, _option('size')),
+    'score_threshold': (float, _option('score_threshold')),
+    'nms_iou': (float, _option('nms_iou')),
+    'max_detections': (int, _option('max_detections')),
+    'max_depth_m': (float, _option('max_depth_m')),
+    'threads': (int, lambda settings, value: replace(settings, threads=value)),
+    'provider': (str, lambda settings, value: replace(settings, providers=(value,))),
+}
+
+SWEEPABLE = tuple(_PARAMETERS)
+"""The parameters that a sweep may vary; models are given by name, several of them."""
+
+
+def parse_grid(texts: Sequence[str]) -> Grid:
+    """Read ``size=256,320`` and the like.
+
+    Raises:
+        OptionError: A parameter is unknown, given twice, or a value is no number.
+    """
+    grid: dict[str, tuple[Json, ...]] = {}
+    for text in texts:
+        name, equals, values = text.partition('=')
+        if name not in _PARAMETERS or not equals or name in grid:
+            raise OptionError(
+                f'a sweep is given once for each parameter as NAME=VALUE,VALUE…, found {text!r}; '
+                f'parameters: {", ".join(SWEEPABLE)}'
+            )
+        try:
+            parsed = tuple(_PARAMETERS[name][0](value) for value in values.split(','))
+        except ValueError as error:
+            raise OptionError(f'sweep {text!r}: {error}') from error
+        grid[name] = tuple(dict.fromkeys(parsed))
+    return grid
+
+
+def plan_jobs(
+    sources: Sequence[str], models: Sequence[str], grid: Grid, base: Job, out: Path
+) -> list[Job]:
+    """Every source with every model at every point of the grid.
+
+    Folders are ``out/SOURCE``, then ``/MODEL`` if there are several, then ``/size=256,…`` in a
+    sweep. They are made of safe characters only, whatever the sources are called.
+
+    Args:
+        sources: What the person typed.
+        models: Model folders and peers.
+        grid: Parameter → its values.
+        base: All that the jobs have in common.
+        out: Folder of the whole evaluation.
+    """
+    used: Counter[str] = Counter()
+    names = [unique(source_name(source), used).replace('#', '-') for source in sources]
+    used.clear()
+    folders = [unique(_model_name(model), used).replace('#', '-') for model in models]
+    jobs = []
+    for (source, name), (model, folder) in itertools.product(
+        zip(sources, names, strict=True), zip(models, folders, strict=True)
+    ):
+        place = out / name / folder if len(models) > 1 else out / name
+        for values in itertools.product(*grid.values()):
+            swept = tuple(zip(grid, values, strict=True))
+            jobs.append(
+                replace(
+                    base,
+                    source=source,
+                    model=model,
+                    name=name,
+                    folder=place / _point_name(swept) if swept else place,
+                    settings=_settings(base.settings, swept),
+                    swept=swept,
+                )
+            )
+    return jobs
+
+
+def _settings(settings: RunSettings, swept: Sequence[tuple[str, Json]]) -> RunSettings:
+    for name, value in swept:
+        settings = _PARAMETERS[name][1](settings, value)
+    return settings
+
+
+def _model_name(model: str) -> str:
+    kind, colon, rest = model.partition(':')
+    if not colon:
+        return safe_name(Path(model).expanduser().resolve().name)
+    # A peer: onnx:dir/a.onnx+dir/b.onnx:kind.
+    nets = [Path(part.split(':')[0]).stem for part in rest.split('+')]
+    return safe_name('+'.join([kind, *nets]))
+
+
+def _point_name(swept: Sequence[tuple[str, Json]]) -> str:
+    return ','.join(f'{name}={safe_name(str(value))}' for name, value in swept)
