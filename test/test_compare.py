@@ -20,13 +20,12 @@ from mt_perception.evaluation.compare import (
     WORSE,
     Change,
     Comparison,
-    Run,
     compare_runs,
     pair_runs,
-    read_runs,
 )
 from mt_perception.evaluation.output import RecordWriter
 from mt_perception.evaluation.records import DetectionRecord, FrameRecord, Summary, TruthRecord
+from mt_perception.evaluation.runs import Run, read_runs
 
 BOX = np.array([[10, 10, 60, 60]], np.float32)
 AWAY = np.array([[200, 200, 260, 260]], np.float32)

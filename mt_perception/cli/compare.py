@@ -23,9 +23,9 @@ from mt_perception.evaluation.compare import (
     Comparison,
     compare_runs,
     pair_runs,
-    read_runs,
 )
 from mt_perception.evaluation.output import write_text
+from mt_perception.evaluation.runs import read_runs
 
 _STYLES = {BETTER: 'bold green', WORSE: 'bold red', NOISE: 'dim'}
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -18,15 +17,8 @@ from mt_perception.evaluation.metrics.depth import DepthMetric
 from mt_perception.evaluation.metrics.detection import DetectionMetric
 from mt_perception.evaluation.metrics.segmentation import SegmentationMetric, restrict
 from mt_perception.evaluation.metrics.stability import StabilityMetric
-from mt_perception.evaluation.records import (
-    FRAMES_FILE,
-    SUMMARY_FILE,
-    FrameRecord,
-    Json,
-    Summary,
-    read_frames,
-    read_summary,
-)
+from mt_perception.evaluation.records import FrameRecord, Json
+from mt_perception.evaluation.runs import Run
 from mt_perception.types import DETECTION, SEGMENTATION
 
 BETTER, WORSE, NOISE = 'better', 'worse', 'noise'
@@ -40,7 +32,6 @@ FEW_UNITS = 20
 """With fewer independent units than this, an interval from a bootstrap is too narrow."""
 
 _BATCH = 50
-_RECORDINGS = ('bag', 'video')
 
 
 class Resampled(Protocol):
@@ -54,20 +45,6 @@ class Resampled(Protocol):
 
     def resample(self, weights: NDArray[np.floating]) -> Mapping[str, NDArray[np.float64]]:
         """The headline figures, (B,), with every frame counted as often as (B, F) says."""
-
-
-@dataclass(frozen=True, eq=False)
-class Run:
-    """A finished evaluation, read back."""
-
-    folder: Path
-    summary: Summary
-    frames: tuple[FrameRecord, ...]
-
-    @property
-    def model(self) -> str:
-        """Name of the model."""
-        return str(self.summary.model.get('name', ''))
 
 
 @dataclass(frozen=True)
@@ -126,23 +103,6 @@ class Comparison:
         return asdict(self)
 
 
-def read_runs(folder: Path) -> Iterator[Run]:
-    """Every finished evaluation in a folder and below, in the order of their names.
-
-    Raises:
-        SourceError: There is none, or one cannot be read.
-    """
-    summaries = sorted(folder.rglob(SUMMARY_FILE))
-    if not summaries:
-        raise SourceError(
-            f'{folder} holds no finished evaluation (no {SUMMARY_FILE}); '
-            'make one with: mt_perception evaluate SOURCE --out FOLDER'
-        )
-    for path in summaries:
-        frames = tuple(read_frames(path.with_name(FRAMES_FILE)))
-        yield Run(path.parent, read_summary(path), frames)
-
-
 def pair_runs(a: Sequence[Run], b: Sequence[Run]) -> list[tuple[Run, Run]]:
     """The runs of both sides that saw the same images.
 
@@ -151,7 +111,7 @@ def pair_runs(a: Sequence[Run], b: Sequence[Run]) -> list[tuple[Run, Run]]:
     """
     pairs = []
     for one in a:
-        partners = [other for other in b if _data(other) == _data(one)]
+        partners = [other for other in b if other.data == one.data]
         if len(partners) > 1:
             raise SourceError(
                 f'{one.folder} could be compared with {len(partners)} runs on the same data: '
@@ -160,8 +120,7 @@ def pair_runs(a: Sequence[Run], b: Sequence[Run]) -> list[tuple[Run, Run]]:
         pairs += [(one, other) for other in partners]
     if not pairs:
         sides = (
-            ', '.join(f'{run.summary.source} ({_data(run)[:12]})' for run in side)
-            for side in (a, b)
+            ', '.join(f'{run.summary.source} ({run.data[:12]})' for run in side) for side in (a, b)
         )
         raise SourceError(
             f'the runs saw different data: {" against ".join(sides)}; a comparison needs the same '
@@ -225,16 +184,12 @@ def compare_runs(a: Run, b: Run, resamples: int = RESAMPLES, seed: int = 0) -> C
     )
 
 
-def _data(run: Run) -> str:
-    return str(run.summary.data.get('sha256', ''))
-
-
 def _check_same(a: Run, b: Run) -> None:
-    if _data(a) != _data(b) or [f.key for f in a.frames] != [f.key for f in b.frames]:
+    if a.data != b.data or [f.key for f in a.frames] != [f.key for f in b.frames]:
         raise SourceError(
             f'{a.folder} and {b.folder} saw different data: {a.summary.source} with '
-            f'{len(a.frames)} frames ({_data(a)[:12]}) and {b.summary.source} with '
-            f'{len(b.frames)} frames ({_data(b)[:12]}); evaluate both models on one source with '
+            f'{len(a.frames)} frames ({a.data[:12]}) and {b.summary.source} with '
+            f'{len(b.frames)} frames ({b.data[:12]}); evaluate both models on one source with '
             'the same options'
         )
     truths = [run.summary.data.get('pseudo') or 'people and sensors' for run in (a, b)]
@@ -276,7 +231,7 @@ def _only(record: FrameRecord, task: str, labels: frozenset[str]) -> FrameRecord
 def _units(run: Run) -> NDArray[np.intp]:
     """The unit that each frame is drawn with, (F,): itself, or its second of a recording."""
     count = len(run.frames)
-    if run.summary.data.get('kind') not in _RECORDINGS:
+    if not run.is_recording:
         return np.arange(count)
     stamps = np.array([record.stamp_ns for record in run.frames], np.int64)
     seconds = (stamps - stamps.min()) // round(BLOCK_S * 1e9)

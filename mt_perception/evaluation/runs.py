@@ -1,0 +1,72 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Finished evaluations, read back from their folders."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from mt_perception.errors import SourceError
+from mt_perception.evaluation.records import (
+    FRAMES_FILE,
+    SUMMARY_FILE,
+    FrameRecord,
+    Summary,
+    read_frames,
+    read_summary,
+)
+
+RECORDINGS = frozenset({'bag', 'video'})
+"""Kinds of sources whose frames follow one another in time."""
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One evaluation: its folder, its summary and the record of every frame."""
+
+    folder: Path
+    summary: Summary
+    frames: tuple[FrameRecord, ...]
+
+    @property
+    def model(self) -> str:
+        """Name of the model."""
+        return str(self.summary.model.get('name', ''))
+
+    @property
+    def data(self) -> str:
+        """What tells its frames from those of other runs."""
+        return str(self.summary.data.get('sha256', ''))
+
+    @property
+    def is_recording(self) -> bool:
+        """Whether its frames follow one another in time."""
+        return self.summary.data.get('kind') in RECORDINGS
+
+
+def read_run(folder: Path) -> Run:
+    """Read one evaluation.
+
+    Raises:
+        SourceError: Its summary or a record cannot be read.
+    """
+    summary = read_summary(folder / SUMMARY_FILE)
+    return Run(folder, summary, tuple(read_frames(folder / FRAMES_FILE)))
+
+
+def read_runs(folder: Path) -> Iterator[Run]:
+    """Every finished evaluation in a folder and below, in the order of their names.
+
+    Raises:
+        SourceError: There is none, or one cannot be read.
+    """
+    summaries = sorted(folder.rglob(SUMMARY_FILE))
+    if not summaries:
+        raise SourceError(
+            f'{folder} holds no finished evaluation (no {SUMMARY_FILE}); '
+            'make one with: mt_perception evaluate SOURCE --out FOLDER'
+        )
+    for path in summaries:
+        yield read_run(path.parent)
