@@ -126,11 +126,11 @@ class ImageMessage:
         """
         message = self._message
         if pixels.shape != self._pixels.shape:
-            buffer = array('B', bytes(pixels.nbytes))
-            self._pixels = np.frombuffer(buffer, self._dtype).reshape(pixels.shape)
             message.height, message.width = pixels.shape[:2]
             message.step = pixels.nbytes // pixels.shape[0]
-            message.data = buffer
+            message.data = array('B', bytes(pixels.nbytes))
+            # Where rclpy's field checks are off the message keeps a copy of what it is given.
+            self._pixels = np.frombuffer(message.data, self._dtype).reshape(pixels.shape)
         np.copyto(self._pixels, pixels, casting='no')
         message.header = header
         return message
@@ -156,11 +156,11 @@ class PointsMessage:
         """
         message = self._message
         if points.shape != self._points.shape:
-            buffer = array('B', bytes(points.nbytes))
-            self._points = np.frombuffer(buffer, POINT).reshape(points.shape)
             message.height, message.width = points.shape
             message.row_step = message.width * POINT.itemsize
-            message.data = buffer
+            message.data = array('B', bytes(points.nbytes))
+            # As in ImageMessage: what the message holds may be a copy.
+            self._points = np.frombuffer(message.data, POINT).reshape(points.shape)
         np.copyto(self._points, points)
         message.header = header
         return message
