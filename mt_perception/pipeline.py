@@ -41,6 +41,7 @@ class Pipeline:
 
     Attributes:
         manifest: What the model offers.
+        runner: What runs its blocks.
         providers: Execution providers in use, most wanted first.
         warnings: What was asked for and could not be had, in words for an operator.
 
@@ -60,7 +61,7 @@ class Pipeline:
         self.manifest = manifest
         self.providers = providers
         self.warnings = warnings
-        self._runner = runner
+        self.runner = runner
         self._plan = plan_source or self._full_plan
         self._options = (options or Options()).checked(manifest)
 
@@ -140,7 +141,7 @@ class Pipeline:
         letterbox = fit(frame.image.shape[:2], options.size or spec.size, spec.multiple)
         image = letterbox.network_image(frame.image, spec.pad_value)
         prepared = time.perf_counter()
-        outcome = self._runner.run(plan, image)
+        outcome = self.runner.run(plan, image)
         ran = time.perf_counter()
         results, failures = self._postprocess(plan, outcome, letterbox, frame, options)
         end = time.perf_counter()

@@ -8,6 +8,8 @@ import colorsys
 
 Colour = tuple[int, int, int]
 
+BLACK: Colour = (0, 0, 0)
+WHITE: Colour = (255, 255, 255)
 DARK: Colour = (24, 24, 24)
 LIGHT: Colour = (245, 245, 245)
 UNKNOWN: Colour = (70, 70, 70)
@@ -43,6 +45,6 @@ def colour(label: str, class_id: int) -> Colour:
 
 
 def ink_on(background: Colour) -> Colour:
-    """Dark or light, whichever can be read on a background (luma of BT.601)."""
-    blue, green, red = background
-    return DARK if 0.114 * blue + 0.587 * green + 0.299 * red > 130 else LIGHT
+    """Black or white, whichever contrasts more with a background: 4.5 to 1 or better."""
+    blue, green, red = ((value / 255) ** 2.2 for value in background)
+    return BLACK if 0.0722 * blue + 0.7152 * green + 0.2126 * red > 0.179 else WHITE

@@ -1,0 +1,145 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Pictures: everything that was found can be seen, at any size, and the input stays clean."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mt_perception.image.camera import typical
+from mt_perception.image.overlay import depth_picture, draw_detections, overlay, sheet
+from mt_perception.image.palette import DARK, LIGHT, UNKNOWN, colour, ink_on
+from mt_perception.image.text import Line, draw_lines, text_size
+from mt_perception.types import (
+    UNLABELLED,
+    DepthMap,
+    Detections,
+    Execution,
+    Result,
+    Segmentation,
+)
+
+NAMED = [colour(n, 0) for n in ('person', 'ground', 'wall', 'sky', 'water', 'furniture', 'table')]
+LABELS = ('person', 'ground', 'spaceship')
+
+
+def result_for(height: int, width: int) -> Result:
+    """A person in the middle of ground; the left half is near, the first column unknown."""
+    ids = np.full((height, width), 1, np.uint8)
+    ids[height // 4 : height // 2] = 0
+    ids[: height // 8] = UNLABELLED
+    depth = np.full((height, width), 4, np.float32)
+    depth[:, : width // 2] = 1
+    depth[:, 0] = np.nan
+    box = np.array([[width / 4, height / 4, width * 3 / 4, height * 3 / 4]], np.float32)
+    return Result(
+        stamp_ns=1,
+        frame_id='camera',
+        detections=Detections(box, np.array([0.9], np.float32), np.array([0]), LABELS),
+        depth=DepthMap(depth, typical(height, width)),
+        segmentation=Segmentation(ids, LABELS),
+        execution=Execution(('depth',), ('trunk',), 'full', 'all', 10**9, (64, 96), {'total': 5}),
+    )
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(1, 300) | st.integers(1, 8), st.integers(1, 300) | st.integers(1, 8))
+def test_any_size_is_drawn_and_the_image_stays_clean(height: int, width: int) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    image.flags.writeable = False
+    result = result_for(height, width)
+    assert overlay(image, result).shape == image.shape
+    picture = sheet(image, result)
+    assert picture.dtype == np.uint8
+    assert picture.shape[1] == 1280
+
+
+def test_boxes_have_the_colour_of_their_class_and_lie_where_they_are() -> None:
+    picture = np.zeros((480, 640, 3), np.uint8)
+    draw_detections(picture, result_for(480, 640).detections)
+    for y, x in ((120, 300), (359, 300), (200, 160), (200, 479)):
+        assert tuple(picture[y, x]) == colour('person', 0)
+    assert not picture[200:340, 170:470].any()  # The inside stays visible.
+
+
+def test_a_label_at_the_edge_stays_in_the_picture() -> None:
+    for box in ([600, 0, 640, 480], [0, 0, 5, 5], [630, 470, 640, 480]):
+        picture = np.zeros((480, 640, 3), np.uint8)
+        found = Detections(
+            np.array([box], np.float32), np.ones(1, np.float32), np.array([2]), LABELS
+        )
+        draw_detections(picture, found)
+        width, height = text_size(picture, 'spaceship 1.00')
+        filled = (picture == colour('spaceship', 2)).all(axis=2).sum()
+        assert filled > 0.5 * width * height
+
+
+def test_classes_tint_the_image_and_unlabelled_pixels_stay() -> None:
+    image = np.full((480, 640, 3), 100, np.uint8)
+    result = replace(result_for(480, 640), detections=None, depth=None)
+    picture = overlay(image, result)
+    assert (picture[50, 600] == 100).all()
+    expected = (np.array(colour('person', 0)) + 100) / 2
+    np.testing.assert_allclose(picture[150, 600], expected, atol=1)
+
+
+def test_near_is_bright_far_is_dark_unknown_is_grey() -> None:
+    picture = depth_picture(result_for(480, 640).depth)
+    assert tuple(picture[300, 0]) == UNKNOWN
+    assert int(picture[300, 100].sum()) > int(picture[300, 500].sum())
+
+
+def test_a_depth_map_without_any_depth() -> None:
+    depth = DepthMap(np.full((48, 64), np.nan, np.float32), typical(48, 64))
+    assert (depth_picture(depth)[:40, :20] == UNKNOWN).all()
+
+
+def test_a_sheet_says_what_is_missing() -> None:
+    image = np.full((480, 640, 3), 90, np.uint8)
+    empty = replace(
+        result_for(480, 640),
+        detections=None,
+        depth=None,
+        segmentation=None,
+        failures={'depth': 'the network gave no finite depth'},
+    )
+    picture = sheet(image, empty)
+    assert picture.shape == (960, 1280, 3)
+    assert (picture[900, 100] == 30).all()
+    reds = picture[480:520, 640:, 2].astype(int) - picture[480:520, 640:, 1]
+    assert reds.max() > 100  # The failure is written in red.
+
+
+@pytest.mark.parametrize('background', [colour(str(i), i) for i in range(80)] + NAMED)
+def test_labels_can_be_read_on_every_colour(background: tuple[int, int, int]) -> None:
+    """Contrast of at least 4.5 to 1, as WCAG 2.1 asks for text."""
+
+    def luminance(bgr: tuple[int, int, int]) -> float:
+        linear = [
+            c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4
+            for c in (v / 255 for v in bgr)
+        ]
+        return 0.0722 * linear[0] + 0.7152 * linear[1] + 0.2126 * linear[2]
+
+    low, high = sorted((luminance(background), luminance(ink_on(background))))
+    assert (high + 0.05) / (low + 0.05) >= 4.5
+
+
+def test_neighbouring_classes_have_different_colours() -> None:
+    colours = [np.array(colour(str(i), i), float) for i in range(80)]
+    for i in range(79):
+        assert np.abs(colours[i] - colours[i + 1]).sum() > 100
+    assert colour('person', 3) == colour('person', 70)
+
+
+def test_lines_beyond_the_picture_are_cut() -> None:
+    picture = np.zeros((40, 40, 3), np.uint8)
+    draw_lines(picture, [Line('a very long line of text' * 9, LIGHT)] * 30, (-5, 20), DARK)
+    draw_lines(picture, [], (100, 100), DARK)
+    assert picture[20:].any()
+    assert not picture[:18].any()
