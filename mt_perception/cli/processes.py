@@ -1,0 +1,110 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Nodes in processes of their own, which never outlive the program that started them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+
+from mt_perception.errors import NodeError
+from mt_perception.share import NAME, share_folder
+
+GENTLE_S = 5.0
+"""How long a node may take to end after SIGINT before it is killed."""
+
+_LAST_LINES = 6
+
+
+def node_program(name: str) -> Path:
+    """The executable that `ros2 run mt_perception <name>` starts.
+
+    Raises:
+        NodeError: It is not installed.
+    """
+    share = share_folder()
+    # A checkout has lib/ beside models/, an installation has lib/ beside share/.
+    for root in (share, share.parent.parent):
+        program = root / 'lib' / NAME / name
+        if program.is_file():
+            return program
+    raise NodeError(f'{name} is not in lib/{NAME} below {share}; install the package again')
+
+
+class NodeProcess:
+    """A node in a process of its own; leaving ``with`` ends it.
+
+    Args:
+        name: Name of its executable.
+        arguments: Its command line.
+        environment: Its environment variables.
+        log: File that takes what it prints.
+    """
+
+    def __init__(
+        self, name: str, arguments: Sequence[str], environment: Mapping[str, str], log: Path
+    ) -> None:
+        self.name = name
+        self._log = log
+        with log.open('wb') as output:
+            # A session of its own: Ctrl-C in the terminal reaches us alone, and we end it.
+            self._process = subprocess.Popen(
+                [sys.executable, str(node_program(name)), *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=dict(environment),
+                start_new_session=True,
+            )
+
+    @property
+    def running(self) -> bool:
+        """Whether it has not ended yet."""
+        return self._process.poll() is None
+
+    def check(self) -> None:
+        """Complain if it has broken off.
+
+        Raises:
+            NodeError: It has ended with an error; its last words are in the message.
+        """
+        if self._process.poll():
+            lines = self._log.read_text(encoding='utf-8', errors='replace').splitlines()
+            words = '\n'.join(lines[-_LAST_LINES:]) or '(it said nothing)'
+            raise NodeError(
+                f'the {self.name} node ended with status {self._process.returncode}; '
+                f'its last words, of {self._log}:\n{words}'
+            )
+
+    def stop(self) -> None:
+        """SIGINT, and SIGKILL to whatever is left of it after a while."""
+        if self.running:
+            self._signal(signal.SIGINT)
+            deadline = time.monotonic() + GENTLE_S
+            while self.running and time.monotonic() < deadline:
+                time.sleep(0.02)
+        if self.running:
+            self._signal(signal.SIGKILL)
+        self._process.wait()
+
+    def _signal(self, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, number)
+
+    def __enter__(self) -> NodeProcess:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
