@@ -1,0 +1,217 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""The rules of the house, checked on the source: floors, safety, headers, sizes."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / 'mt_perception'
+MODULES = sorted(PACKAGE.rglob('*.py'))
+SKIPPED = {'build', 'dist', 'install', 'log', 'out', 'runs', '__pycache__'}
+
+# Who may import whom: only what lies on a lower floor; on the ground floor also each other.
+FLOORS = {
+    'errors': 0,
+    'types': 0,
+    'graph': 0,
+    'image': 0,
+    'share': 0,
+    'interfaces': 0,
+    'runtime': 1,
+    'pipeline': 2,
+    'sources': 2,
+    'network': 2,
+    'evaluation': 3,
+    'offload': 3,
+    'training': 4,
+    'nodes': 5,
+    'cli': 6,
+}
+# What a robot need not install, and where alone it may be used; so may ROS messages in nodes/.
+ONLY_IN = {
+    'rclpy': {'nodes'},
+    'rosidl': {'interfaces'},
+    'torch': {'network', 'training'},
+    'onnx': {'network', 'training', 'evaluation'},
+    'scipy': {'training', 'evaluation'},
+    'pycocotools': {'training', 'evaluation'},
+    'click': {'cli'},
+    'rich': {'cli'},
+    'rosbags': {'sources', 'evaluation'},
+}
+CODE_RUNNERS = {'eval', 'exec', 'compile', '__import__'}
+UNSAFE_MODULES = {'pickle', 'cPickle', 'dill', 'marshal', 'shelve', 'joblib'}
+
+
+def sources() -> list[Path]:
+    """Every Python file that belongs to the project, wherever it lies."""
+    return [
+        file
+        for file in sorted(ROOT.rglob('*.py'))
+        if not any(
+            part in SKIPPED or part.startswith('.') for part in file.relative_to(ROOT).parts
+        )
+    ]
+
+
+def part_of(file: Path) -> str:
+    """The part of the house a file belongs to; empty for the package's own __init__."""
+    first = file.relative_to(PACKAGE).parts[0]
+    return '' if first == '__init__.py' else first.removesuffix('.py')
+
+
+def imports(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, 'imports are absolute'
+            for alias in node.names:
+                yield f'{node.module}.{alias.name}'
+
+
+def names(file: Path) -> str:
+    return str(file.relative_to(ROOT))
+
+
+@pytest.mark.parametrize('file', MODULES, ids=names)
+def test_imports_only_go_down(file: Path) -> None:
+    here = part_of(file)
+    for name in imports(ast.parse(file.read_text())):
+        top, *rest = name.split('.')
+        if top == 'mt_perception':
+            there = rest[0]
+            # The package's own names (its version) are everyone's.
+            if there not in FLOORS or there == here:
+                continue
+            assert here in FLOORS, f'{here!r} has no floor; add it to ARCHITECTURE and here'
+            below = FLOORS[there] < FLOORS[here] or FLOORS[there] == 0 == FLOORS[here]
+            assert below, f'{here} may not import {name}'
+        kind = top.split('_')[0] if top.startswith('rosidl_') else top
+        allowed = ONLY_IN.get(kind, {'nodes'} if top.endswith('_msgs') else {here})
+        assert here in allowed, f'{here} may not import {name}'
+
+
+def test_importing_the_package_is_cheap() -> None:
+    code = 'import sys, mt_perception; print(*sys.modules)'
+    done = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, check=True)
+    loaded = set(done.stdout.decode().split())
+    assert not loaded & {'numpy', 'cv2', 'onnxruntime', 'torch', 'rclpy', 'yaml', 'rosbags'}
+
+
+def test_the_pipeline_needs_no_torch_and_no_ros() -> None:
+    code = 'import sys, mt_perception.pipeline; print(*sys.modules)'
+    done = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, check=True)
+    assert not set(done.stdout.decode().split()) & {'torch', 'rclpy', 'onnx', 'scipy', 'rich'}
+
+
+def is_true(call: ast.Call, option: str) -> bool:
+    """Whether a call has option=True; anything but a literal counts as true."""
+    return any(
+        keyword.arg == option
+        and not (isinstance(keyword.value, ast.Constant) and not keyword.value.value)
+        for keyword in call.keywords
+    )
+
+
+def dangers(tree: ast.AST) -> Iterator[str]:
+    for name in imports(tree):
+        if name.split('.')[0] in UNSAFE_MODULES:
+            yield f'imports {name}'
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        called = ast.unparse(node.func)
+        if called in CODE_RUNNERS or called in {'os.system', 'os.popen', 'yaml.load'}:
+            yield f'calls {called}'
+        if called.endswith('torch.load') and not any(
+            k.arg == 'weights_only' and isinstance(k.value, ast.Constant) and k.value.value is True
+            for k in node.keywords
+        ):
+            yield 'torch.load without weights_only=True'
+        for option in ('shell', 'allow_pickle'):
+            if is_true(node, option):
+                yield f'{called} with {option}=True'
+
+
+@pytest.mark.parametrize('file', [f for f in sources() if f.parent.name != 'test'], ids=names)
+def test_nothing_runs_what_a_file_says(file: Path) -> None:
+    assert list(dangers(ast.parse(file.read_text()))) == []
+
+
+def test_the_search_for_dangers_finds_them() -> None:
+    for code in (
+        'import pickle',
+        'from pickle import loads',
+        'eval(x)',
+        'os.system(x)',
+        'yaml.load(x)',
+        'torch.load(x)',
+        'torch.load(x, weights_only=False)',
+        'torch.load(x, weights_only=flag)',
+        'subprocess.run(x, shell=True)',
+        'np.load(x, allow_pickle=flag)',
+    ):
+        assert len(list(dangers(ast.parse(code)))) == 1, code
+    for code in (
+        'model.eval()',
+        're.compile(x)',
+        'yaml.safe_load(x)',
+        'torch.load(x, weights_only=True)',
+        'subprocess.run(x, shell=False)',
+    ):
+        assert not list(dangers(ast.parse(code))), code
+
+
+@pytest.mark.parametrize('file', sources(), ids=names)
+def test_headers(file: Path) -> None:
+    text = file.read_text()
+    lines = [line for line in text.splitlines() if not line.startswith('#!')]
+    assert lines[:2] == [
+        '# SPDX-FileCopyrightText: 2026 mt_perception authors',
+        '# SPDX-License-Identifier: Apache-2.0',
+    ]
+    assert ast.get_docstring(ast.parse(text)), 'a module says what it is'
+
+
+@pytest.mark.parametrize('file', MODULES, ids=names)
+def test_files_and_functions_fit_in_view(file: Path) -> None:
+    text = file.read_text()
+    assert len(text.splitlines()) < 400
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            # Counted without the docstring, which may be as long as it needs to be.
+            body = node.body[1:] if ast.get_docstring(node) else node.body
+            length = (body[-1].end_lineno or 0) - body[0].lineno + 1 if body else 0
+            assert length < 60, f'{node.name} has {length} lines'
+
+
+@pytest.mark.parametrize('file', MODULES, ids=names)
+def test_the_library_does_not_print_or_promise(file: Path) -> None:
+    text = file.read_text()
+    for word in ('TODO', 'FIXME', 'XXX', 'NotImplementedError'):
+        assert word not in text
+    calls = [n for n in ast.walk(ast.parse(text)) if isinstance(n, ast.Call)]
+    assert not any(isinstance(c.func, ast.Name) and c.func.id == 'print' for c in calls)
+
+
+def test_no_file_names_a_place_on_the_machine_it_was_made_on() -> None:
+    places = [('/' + part + '/').encode() for part in ('work', 'root')]
+    texts = {'.py', '.md', '.yaml', '.yml', '.toml', '.xml', '.txt', '.cfg', '.json', '.sh', ''}
+    for file in ROOT.rglob('*'):
+        parts = file.relative_to(ROOT).parts
+        hidden = parts[0].startswith('.') and parts[0] not in {'.ci', '.pre-commit-config.yaml'}
+        if hidden or SKIPPED & set(parts) or file.suffix not in texts or not file.is_file():
+            continue
+        if file.stat().st_size > 1 << 20:
+            continue
+        content = file.read_bytes()
+        assert not any(place in content for place in places), file
