@@ -139,4 +139,5 @@ def _read_intrinsics(path: Path) -> Intrinsics | None:
     if matrix.shape != (3, 3) or not np.isfinite(matrix).all() or (matrix[:2, 2] < 1).any():
         raise SourceError(f'{path} does not hold a camera matrix of 3x3 numbers')
     fx, cx, fy, cy = (float(v) for v in (matrix[0, 0], matrix[0, 2], matrix[1, 1], matrix[1, 2]))
-    return Intrinsics(fx, fy, cx, cy, width=round(2 * cx), height=round(2 * cy))
+    # Either (size - 1) / 2 or size / 2 is written for the centre; sizes are even.
+    return Intrinsics(fx, fy, cx, cy, width=2 * int(cx + 0.5), height=2 * int(cy + 0.5))

@@ -52,7 +52,7 @@ def decode_map(data: bytes, what: str) -> NDArray[Any]:
 
 def metres(millimetres: NDArray[Any]) -> NDArray[np.float32]:
     """Depth in metres, float32 with NaN where the sensor had no measurement (0)."""
-    depth = millimetres.astype(np.float32) * np.float32(1e-3)
+    depth = millimetres.astype(np.float32) / np.float32(1000)
     depth[millimetres == 0] = np.nan
     return depth
 
