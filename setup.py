@@ -60,8 +60,8 @@ setup(
     python_requires='>=3.10',
     packages=find_packages(include=[NAME, f'{NAME}.*']),
     package_data={
-        NAME: ['py.typed', 'interfaces/vision_msgs/package.xml'],
-        f'{NAME}.interfaces': ['vision_msgs/msg/*.msg', 'vision_msgs/package.xml'],
+        '': ['py.typed', '*.yaml'],
+        f'{NAME}.interfaces': ['vision_msgs/package.xml', 'vision_msgs/msg/*.msg'],
     },
     data_files=share_files(),
     zip_safe=False,
@@ -80,12 +80,12 @@ setup(
         'eval': ['pycocotools', 'scipy'],
         'dev': [
             'hypothesis',
-            'mypy',
+            'mypy==2.4.1',
             'onnx',  # tests write small models of their own
             'pytest',
-            'pytest-timeout',
             'pytest-xdist',
-            'ruff',
+            'ruff==0.17.6',
+            'setuptools>=64,<80',  # builds the wheel that a test installs
             'types-PyYAML',
         ],
     },

@@ -69,7 +69,7 @@ def compile_extension(package: InterfacePackage, sources: GeneratedSources, buil
     Raises:
         InterfaceError: A compiler or Python's headers are missing, or the compiler refuses.
     """
-    compilers = _compilers()
+    compilers = find_compilers()
     flags = _compiler_flags(package, sources)
     build.mkdir(parents=True, exist_ok=True)
 
@@ -90,8 +90,12 @@ def compile_extension(package: InterfacePackage, sources: GeneratedSources, buil
     return extension
 
 
-def _compilers() -> dict[str, list[str]]:
-    """File suffix → compiler command; ``CC`` and ``CXX`` are respected."""
+def findfind_compilers() -> dict[str, list[str]]:
+    """File suffix → compiler command; ``CC`` and ``CXX`` are respected.
+
+    Raises:
+        InterfaceError: A compiler or Python's headers are missing.
+    """
     found = {}
     for suffix, variable, default, standard in (
         ('.c', 'CC', 'gcc', '-std=c11'),

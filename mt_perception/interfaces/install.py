@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 from mt_perception.errors import InterfaceError
-from mt_perception.interfaces.compilation import compile_extension
+from mt_perception.interfaces.compilation import compile_extension, find_compilers
 from mt_perception.interfaces.generation import generate
 from mt_perception.interfaces.package import read_package, ros_prefix
 from mt_perception.interfaces.wheel import write_wheel
@@ -56,6 +56,8 @@ def build_wheel(source: Path, folder: Path) -> Path:
         InterfaceError: ROS, a compiler or Python's headers are missing.
     """
     prefix = ros_prefix()
+    # What is missing is better said before the generators have run for seconds.
+    find_compilers()
     # rosidl looks other packages up in ament's index, which pip's wheels do not announce.
     os.environ.setdefault('AMENT_PREFIX_PATH', str(prefix))
     package = read_package(source, prefix)
