@@ -90,7 +90,7 @@ def compile_extension(package: InterfacePackage, sources: GeneratedSources, buil
     return extension
 
 
-def findfind_compilers() -> dict[str, list[str]]:
+def find_compilers() -> dict[str, list[str]]:
     """File suffix → compiler command; ``CC`` and ``CXX`` are respected.
 
     Raises:
