@@ -92,10 +92,12 @@ def main(arguments: list[str] | None = None) -> int:
         complaints.print('\nstopped', style='yellow')
         return INTERRUPTED
     except PerceptionError as error:
-        complaints.print(f'[bold red]error:[/] {escape(str(error))}', highlight=False)
+        complaints.print(
+            f'[bold red]error:[/] {escape(str(error))}', highlight=False, soft_wrap=True
+        )
         return 1
     except ModuleNotFoundError as error:
-        complaints.print(f'[bold red]error:[/] {_missing(error)}', highlight=False)
+        complaints.print(f'[bold red]error:[/] {_missing(error)}', highlight=False, soft_wrap=True)
         return 1
     return status if isinstance(status, int) else 0
 

@@ -165,10 +165,11 @@ def run_pipeline(
         try:
             for index, frame in enumerate(islice(source, limit or None)):
                 _run_frame(pipeline, frame, index, tasks, summary, pictures, lines)
-                bar.advance(progress)
+                bar.update(progress, completed=summary.frames_in + source.rejects.total())
         except KeyboardInterrupt:
             console.print('[yellow]stopped[/]')
-    summary.add_left_out(source.rejects)
+        summary.add_left_out(source.rejects)
+        bar.update(progress, completed=summary.frames_in)
     return summary
 
 

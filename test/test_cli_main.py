@@ -1,0 +1,87 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""The command line as a whole: every sub-command exists, help is cheap, errors are sentences."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mt_perception.cli.main import SUB_COMMANDS, command_line, main
+
+HEAVY = ('cv2', 'numpy', 'onnxruntime', 'rclpy', 'torch', 'rosbags')
+
+
+def test_help_names_every_sub_command_and_imports_none() -> None:
+    code = (
+        'import sys; from mt_perception.cli.main import main; status = main(["--help"]);'
+        f'print("loaded", [name for name in {HEAVY} if name in sys.modules]); sys.exit(status)'
+    )
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
+    assert 'loaded []' in done.stdout
+    assert all(f'  {name} ' in done.stdout for name in SUB_COMMANDS)
+
+
+@pytest.mark.parametrize('name', SUB_COMMANDS)
+def test_every_sub_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([name, '--help']) == 0
+    assert f'Usage: mt_perception {name}' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('name', SUB_COMMANDS)
+def test_every_sub_command_is_documented(name: str) -> None:
+    readme = Path(__file__).resolve().parent.parent / 'README.md'
+    assert f'mt_perception {name}' in readme.read_text(encoding='utf-8')
+
+
+def test_an_unknown_sub_command_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(['paint']) == 2
+    assert 'paint' in capsys.readouterr().err
+
+
+def test_an_expected_error_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(['inspect', 'no-such-model']) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: model 'no-such-model' is neither")
+    assert 'Traceback' not in error
+
+
+def test_brackets_in_an_error_survive(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(['inspect', 'no[red]such']) == 1
+    assert 'no[red]such' in capsys.readouterr().err
+
+
+def fail_with(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> int:
+    def raise_it(*arguments: object, **settings: object) -> None:
+        raise error
+
+    monkeypatch.setattr(command_line, 'main', raise_it)
+    return main(['train'])
+
+
+def test_a_missing_package_names_the_extra(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, 'argv', ['mt_perception', 'train'])
+    assert fail_with(ModuleNotFoundError('no torch', name='torch'), monkeypatch) == 1
+    assert 'pip install "mt_perception[train]"' in capsys.readouterr().err
+
+
+def test_missing_ros_points_to_the_doctor(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert fail_with(ModuleNotFoundError('no rclpy', name='rclpy.node'), monkeypatch) == 1
+    assert 'mt_perception doctor' in capsys.readouterr().err
+
+
+def test_our_own_defect_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    error = ModuleNotFoundError('a defect', name='mt_perception.nowhere')
+    with pytest.raises(ModuleNotFoundError):
+        fail_with(error, monkeypatch)
+
+
+def test_ctrl_c_has_the_exit_status_of_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert fail_with(KeyboardInterrupt(), monkeypatch) == 130
