@@ -61,6 +61,7 @@ setup(
     packages=find_packages(include=[NAME, f'{NAME}.*']),
     package_data={
         '': ['py.typed', '*.yaml'],
+        f'{NAME}.evaluation': ['taxonomy.yaml'],
         f'{NAME}.interfaces': ['vision_msgs/package.xml', 'vision_msgs/msg/*.msg'],
     },
     data_files=share_files(),
@@ -78,6 +79,7 @@ setup(
         'ros': ROS,
         'train': ['torch==2.13.0', 'onnx', 'scipy'],
         'eval': ['pycocotools', 'scipy'],
+        'ray': ['ray'],  # evaluation of many bags on a cluster
         'dev': [
             'hypothesis',
             'mypy==2.4.1',

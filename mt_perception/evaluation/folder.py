@@ -133,10 +133,10 @@ def _read_intrinsics(path: Path) -> Intrinsics | None:
     if not path.is_file():
         return None
     try:
-        matrix = np.loadtxt(path, dtype=np.float64, max_rows=3)
+        matrix = np.array(path.read_text(encoding='utf-8').split(), np.float64).reshape(3, 3)
     except (OSError, ValueError) as error:
         raise SourceError(f'{path} cannot be read: {error}') from error
-    if matrix.shape != (3, 3) or not np.isfinite(matrix).all() or (matrix[:2, 2] < 1).any():
+    if not np.isfinite(matrix).all() or (matrix[:2, 2] < 1).any():
         raise SourceError(f'{path} does not hold a camera matrix of 3x3 numbers')
     fx, cx, fy, cy = (float(v) for v in (matrix[0, 0], matrix[0, 2], matrix[1, 1], matrix[1, 2]))
     # Either (size - 1) / 2 or size / 2 is written for the centre; sizes are even.

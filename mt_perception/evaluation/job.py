@@ -29,7 +29,7 @@ from mt_perception.evaluation.reference import SURE, ReferenceSamples
 from mt_perception.evaluation.result_bag import ResultBag
 from mt_perception.evaluation.runner import Progress, evaluate, run_all
 from mt_perception.evaluation.samples import SampleSource
-from mt_perception.evaluation.subject import RunSettings, Subject, open_subject
+from mt_perception.evaluation.subject import RunSettings, Subject, model_sha256, open_subject
 from mt_perception.evaluation.taxonomy import DEFAULT_TAXONOMY, read_taxonomy
 from mt_perception.evaluation.truth import Sample
 from mt_perception.types import Result
@@ -97,7 +97,8 @@ class Job:
             summary = read_summary(path)
         except SourceError:
             return None
-        return summary if summary.parameters == self.parameters else None
+        same = summary.parameters == self.parameters
+        return summary if same and summary.model['sha256'] == model_sha256(self.model) else None
 
 
 def all_metrics() -> list[Metric]:

@@ -65,13 +65,14 @@ class ResultBag:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._partial = folder.with_name(folder.name + '.partial')
+        # Of the same name, because the file inside is called like its folder.
+        self._partial = folder.parent / '.partial' / folder.name
         if folder.exists() and not (folder / 'metadata.yaml').is_file():
             raise OutputError(f'{folder} is there and is no bag; it is not replaced')
         self._types = standard_types()
         self._connections: dict[str, Connection] = {}
         with writing(folder):
-            shutil.rmtree(self._partial, ignore_errors=True)
+            shutil.rmtree(self._partial.parent, ignore_errors=True)
             self._writer = Writer(self._partial, version=9, storage_plugin=StoragePlugin.MCAP)
             # Compressed chunks are part of mcap: every reader of it takes them.
             self._writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
@@ -110,12 +111,13 @@ class ResultBag:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None:
             self._writer.abort()
-            shutil.rmtree(self._partial, ignore_errors=True)
+            shutil.rmtree(self._partial.parent, ignore_errors=True)
             return
         with writing(self._folder):
             self._writer.close()
             shutil.rmtree(self._folder, ignore_errors=True)
             self._partial.rename(self._folder)
+            self._partial.parent.rmdir()
 
     def _write(self, name: str, stamp_ns: int, message: Any) -> None:
         topic, kind = _ON[name]

@@ -78,13 +78,28 @@ def open_subject(model: str, settings: RunSettings) -> Subject:
     identity = {
         'name': manifest.name,
         'version': manifest.version,
-        # The manifest holds the sha256 of every other file of the model.
-        'sha256': hashlib.sha256((Path(model) / MANIFEST).read_bytes()).hexdigest(),
+        'sha256': model_sha256(model),
         'labels': labels,
         'providers': pipeline.providers,
         'warnings': pipeline.warnings,
     }
     return Subject(manifest.name, labels, identity, lambda frame: pipeline.run(frame, tasks))
+
+
+def model_sha256(model: str) -> str:
+    """What tells one version of a model from another; empty if its files cannot be read.
+
+    That of the manifest, which holds those of all other files; for a peer, those of its networks.
+    """
+    if model.startswith(PREFIX):
+        parts = model.removeprefix(PREFIX).split('+')
+        files = [Path(p) if Path(p).is_file() else Path(p.rpartition(':')[0]) for p in parts]
+    else:
+        files = [Path(model) / MANIFEST]
+    try:
+        return '+'.join(hashlib.sha256(file.read_bytes()).hexdigest() for file in files)
+    except OSError:
+        return ''
 
 
 def _peer(spec: str, settings: RunSettings) -> Subject:

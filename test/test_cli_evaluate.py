@@ -1,0 +1,149 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import json
+from importlib.util import find_spec
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from small_bags import Contents, write_bag
+from tiny_model import write_tiny_model
+
+from mt_perception.cli.main import main
+from mt_perception.evaluation.records import without_timing
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> str:
+    return str(write_tiny_model(tmp_path / 'tiny'))
+
+
+def evaluate(*arguments: object) -> int:
+    return main(['evaluate', *map(str, arguments)])
+
+
+def summaries(out: Path) -> dict[str, dict[str, object]]:
+    files = sorted(out.rglob('summary.json'))
+    return {str(f.parent.relative_to(out)): json.loads(f.read_text()) for f in files}
+
+
+def test_one_bag(tmp_path: Path, model: str, capfd: pytest.CaptureFixture[str]) -> None:
+    bag = write_bag(tmp_path / 'kitchen')
+    assert evaluate(bag, '--model', model, '--out', tmp_path / 'out') == 0
+    assert list(summaries(tmp_path / 'out')) == ['kitchen']
+    printed = capfd.readouterr().out
+    assert 'AbsRel' in printed
+    assert 'kitchen' in printed
+
+
+def test_two_runs_are_equal_but_for_timing(tmp_path: Path, model: str) -> None:
+    bag = write_bag(tmp_path / 'kitchen')
+    lines = []
+    for out in (tmp_path / 'a', tmp_path / 'b'):
+        assert evaluate(bag, '--model', model, '--out', out) == 0
+        text = (out / 'kitchen' / 'frames.jsonl').read_text()
+        lines.append([without_timing(line) for line in text.splitlines()])
+    assert lines[0] == lines[1]
+
+
+def test_one_bad_bag_of_ten(tmp_path: Path, model: str, capfd: pytest.CaptureFixture[str]) -> None:
+    bags = [write_bag(tmp_path / f'bag{i}', Contents(frames=2)) for i in range(10)]
+    next(bags[6].glob('*.mcap')).write_bytes(b'')
+    out = tmp_path / 'out'
+    assert evaluate(*bags, '--model', model, '--out', out, '--workers', 2) == 1
+    assert sorted(summaries(out)) == [f'bag{i}' for i in range(10) if i != 6]
+    printed = ''.join(capfd.readouterr())
+    assert 'bag6' in printed
+    assert '1 of 10 failed' in printed
+
+
+def test_a_sweep_goes_on_where_it_stopped(
+    tmp_path: Path, model: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    bag = write_bag(tmp_path / 'kitchen')
+    out = tmp_path / 'out'
+    sweep = ('--sweep', 'size=64,96', '--sweep', 'score_threshold=0,0.5')
+    assert evaluate(bag, '--model', model, '--out', out, *sweep) == 0
+    found = summaries(out)
+    assert len(found) == 4
+    assert found['kitchen/size=96,score_threshold=0.5']['parameters']['swept'] == {
+        'size': 96,
+        'score_threshold': 0.5,
+    }
+    lost = out / 'kitchen' / 'size=64,score_threshold=0.5' / 'summary.json'
+    kept = out / 'kitchen' / 'size=64,score_threshold=0.0' / 'summary.json'
+    before = kept.read_text()
+    lost.unlink()
+    capfd.readouterr()
+    assert evaluate(bag, '--model', model, '--out', out, *sweep) == 0
+    assert '3 of 4 were there already' in capfd.readouterr().out
+    assert lost.is_file()
+    assert kept.read_text() == before
+    assert evaluate(bag, '--model', model, '--out', out, *sweep, '--fresh') == 0
+    assert kept.read_text() != before
+
+
+def test_two_cameras_name_both_and_the_option(
+    tmp_path: Path, model: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    bag = write_bag(tmp_path / 'two', Contents(cameras=['/l/image', '/r/image']))
+    out = tmp_path / 'out'
+    assert evaluate(bag, '--model', model, '--out', out) == 1
+    printed = ' '.join(capfd.readouterr().out.split())
+    assert '--topic' in printed
+    assert '/l/image, /r/image' in printed
+    assert evaluate(bag, '--model', model, '--out', out, '--topic', '/l/image') == 0
+
+
+def test_images_with_truth_beside_them(tmp_path: Path, model: str) -> None:
+    images, known = tmp_path / 'images', tmp_path / 'known' / 'depth_mm'
+    images.mkdir()
+    known.mkdir(parents=True)
+    cv2.imwrite(str(images / 'a.png'), np.full((48, 64, 3), 100, np.uint8))
+    cv2.imwrite(str(known / 'a.png'), np.full((48, 64), 500, np.uint16))
+    out = tmp_path / 'out'
+    options = ('--model', model, '--out', out, '--truth', known.parent, '--focal-px', 60)
+    assert evaluate(images, *options) == 0
+    figures = summaries(out)['images']['metrics']['depth']['metric']
+    # DEPTH_OF_WHITE × brightness × focal length, against half a metre.
+    assert figures['abs_rel'] == pytest.approx(abs(0.02 * 100 / 255 * 60 - 0.5) / 0.5, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'status', 'words'),
+    [
+        (['--sweep', 'speed=1'], 1, 'parameters: size'),
+        (['--size', '63'], 1, 'size must be'),
+        (['--camera-info', '{tmp}/c.yaml', '--focal-px', '3'], 2, 'not both'),
+        (['--class-names', '{tmp}/none.yaml'], 2, 'does not exist'),
+        (['--out', '/proc/no'], 1, 'cannot write'),
+        (['--model', 'nothing-like-this'], 1, 'neither a folder nor installed'),
+        (['--peer', 'onnx:nothing.onnx'], 1, 'cannot be read'),
+    ],
+)
+def test_wrong_use_says_what_to_do(
+    tmp_path: Path,
+    model: str,
+    capfd: pytest.CaptureFixture[str],
+    arguments: list[str],
+    status: int,
+    words: str,
+) -> None:
+    bag = write_bag(tmp_path / 'kitchen')
+    (tmp_path / 'c.yaml').write_text('')
+    given = [text.format(tmp=tmp_path) for text in arguments]
+    assert evaluate(bag, '--model', model, '--out', tmp_path / 'out', *given) == status
+    assert words in ' '.join(''.join(capfd.readouterr()).split())
+
+
+@pytest.mark.skipif(find_spec('ray') is not None, reason='ray is installed')
+def test_ray_where_it_is_missing(
+    tmp_path: Path, model: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    bag = write_bag(tmp_path / 'kitchen')
+    arguments = ('--model', model, '--out', tmp_path / 'out', '--engine', 'ray')
+    assert evaluate(bag, *arguments) == 1
+    assert 'mt_perception[ray]' in ''.join(capfd.readouterr())
