@@ -61,7 +61,6 @@ setup(
     packages=find_packages(include=[NAME, f'{NAME}.*']),
     package_data={
         '': ['py.typed', '*.yaml'],
-        f'{NAME}.evaluation': ['taxonomy.yaml'],
         f'{NAME}.interfaces': ['vision_msgs/package.xml', 'vision_msgs/msg/*.msg'],
     },
     data_files=share_files(),
