@@ -1,5 +1,7 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
+"""``mt_perception evaluate`` as a person uses it: files, exit status, what it says."""
+
 from __future__ import annotations
 
 import json

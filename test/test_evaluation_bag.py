@@ -1,5 +1,7 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
+"""Bags as samples: every format and encoding, truth by time, damaged and foreign files."""
+
 from __future__ import annotations
 
 import shutil

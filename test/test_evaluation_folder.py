@@ -1,5 +1,7 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
+"""Data-set folders as samples: boxes, labels, depth, splits, names that try to escape."""
+
 from __future__ import annotations
 
 import json

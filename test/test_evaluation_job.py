@@ -1,5 +1,7 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
+"""One evaluation from beginning to end, its files, and what may go wrong."""
+
 from __future__ import annotations
 
 import json

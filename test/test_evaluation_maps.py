@@ -1,5 +1,7 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
+"""Depth and label images from PNGs and messages."""
+
 from __future__ import annotations
 
 import struct

@@ -1,5 +1,7 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
+"""Many jobs in one process, in several, and on Ray; one that fails stops no other."""
+
 from __future__ import annotations
 
 import os

@@ -1,5 +1,7 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
+"""Records and summaries read back as they were written."""
+
 from __future__ import annotations
 
 import json

@@ -1,5 +1,7 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
+"""Results as a bag of standard messages."""
+
 from __future__ import annotations
 
 from dataclasses import replace

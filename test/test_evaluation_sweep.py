@@ -1,5 +1,7 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
+"""From sources, models and a grid to jobs with folders of their own."""
+
 from __future__ import annotations
 
 from pathlib import Path

@@ -1,5 +1,7 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
+"""Names of data sets and labels of models."""
+
 from __future__ import annotations
 
 from pathlib import Path
