@@ -166,28 +166,40 @@ class PointsMessage:
         return message
 
 
-def detections_message(header: Header, detections: Detections) -> Detection2DArray:
-    """Detections in pixels of the input image, best first; ``class_id`` is the class's name."""
-    message = Detection2DArray(header=header)
-    boxes = detections.boxes.tolist()
-    scores = detections.scores.tolist()
-    class_ids = detections.class_ids.tolist()
-    for (x0, y0, x1, y1), score, class_id in zip(boxes, scores, class_ids, strict=True):
-        found = Detection2D(header=header)
-        found.bbox.center.position.x = (x0 + x1) / 2
-        found.bbox.center.position.y = (y0 + y1) / 2
-        found.bbox.size_x = x1 - x0
-        found.bbox.size_y = y1 - y0
-        hypothesis = ObjectHypothesisWithPose()
-        hypothesis.hypothesis.class_id = detections.labels[class_id]
-        hypothesis.hypothesis.score = score
-        found.results.append(hypothesis)
-        message.detections.append(found)
-    return message
+class DetectionsMessage:
+    """Detections as a message that is filled again and again."""
+
+    def __init__(self) -> None:
+        self._message = Detection2DArray()
+        self._made: list[Detection2D] = []
+
+    def fill(self, header: Header, detections: Detections) -> Detection2DArray:
+        """The message with this content; valid until the next call.
+
+        Boxes are in pixels of the input image, best first; ``class_id`` is the class's name.
+        """
+        while len(self._made) < len(detections):
+            self._made.append(Detection2D(results=[ObjectHypothesisWithPose()]))
+        used = self._made[: len(detections)]
+        for found, (x0, y0, x1, y1), score, class_id in zip(
+            used,
+            detections.boxes.tolist(),
+            detections.scores.tolist(),
+            detections.class_ids.tolist(),
+            strict=True,
+        ):
+            found.header = header
+            box, hypothesis = found.bbox, found.results[0].hypothesis
+            box.center.position.x, box.center.position.y = (x0 + x1) / 2, (y0 + y1) / 2
+            box.size_x, box.size_y = x1 - x0, y1 - y0
+            hypothesis.class_id, hypothesis.score = detections.labels[class_id], score
+        self._message.header = header
+        self._message.detections = used
+        return self._message
 
 
 def detections_from(message: Detection2DArray, labels: Sequence[str]) -> Detections:
-    """The way back from detections_message, given the model's class names."""
+    """The way back from DetectionsMessage, given the model's class names."""
     class_of = {label: i for i, label in enumerate(labels)}
     boxes = np.empty((len(message.detections), 4), np.float32)
     for row, found in zip(boxes, message.detections, strict=True):

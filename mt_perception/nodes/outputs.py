@@ -86,7 +86,9 @@ class Outputs:
                 kind,
                 topic,
                 qos,
-                event_callbacks=PublisherEventCallbacks(incompatible_qos=on_event),
+                event_callbacks=PublisherEventCallbacks(
+                    incompatible_qos=on_event, use_default_callbacks=False
+                ),
                 qos_overriding_options=OVERRIDABLE,
             )
 
@@ -101,6 +103,7 @@ class Outputs:
             now = node.get_clock().now().to_msg()
             labels.publish(messages.label_info(manifest.tasks[SEGMENTATION].labels, now))
             self._latched.append(labels)
+        self._detections = messages.DetectionsMessage()
         self._depth = messages.ImageMessage('32FC1', np.float32)
         self._classes = messages.ImageMessage('mono8', np.uint8)
         self._overlay = messages.ImageMessage('bgr8', np.uint8)
@@ -160,17 +163,18 @@ class Outputs:
         """Topic → what makes its message, in the order in which listeners get them."""
         made: dict[str, Callable[[], Any]] = {}
         if (detections := result.detections) is not None:
-            made[DETECTIONS_TOPIC] = lambda: messages.detections_message(header, detections)
+            made[DETECTIONS_TOPIC] = lambda: self._detections.fill(header, detections)
+        if (depth := result.depth) is not None and camera_info is not None:
+            made[DEPTH_CAMERA_TOPIC] = lambda: messages.camera_info_with(header, camera_info)
         if (segmentation := result.segmentation) is not None:
             made[SEGMENTATION_TOPIC] = lambda: self._classes.fill(header, segmentation.class_ids)
-        if (depth := result.depth) is not None:
+        if depth is not None:
             made[DEPTH_TOPIC] = lambda: self._depth.fill(header, depth.depth)
-            # Without a camera the cloud would have the right shape at a guessed scale.
-            if camera_info is not None:
-                made[DEPTH_CAMERA_TOPIC] = lambda: messages.camera_info_with(header, camera_info)
-                made[POINTS_TOPIC] = lambda: self._points.fill(
-                    header, point_cloud(depth, frame.image, stride)
-                )
+        # Without a camera the cloud would have the right shape at a guessed scale.
+        if depth is not None and camera_info is not None:
+            made[POINTS_TOPIC] = lambda: self._points.fill(
+                header, point_cloud(depth, frame.image, stride)
+            )
         made[OVERLAY_TOPIC] = lambda: self._overlay.fill(header, overlay(frame.image, result))
         return made
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from mt_perception.errors import OptionError
-from mt_perception.nodes.declaration import Change, Settings, parameter
+from mt_perception.nodes.declaration import Change, Settings, parameter, yaml_text
 from mt_perception.runtime.options import Options
 
 ALL_CLASSES = 'all'
@@ -180,3 +180,17 @@ NODES: Mapping[str, type[Settings]] = MappingProxyType(
     {'perception': PerceptionSettings, 'source': SourceSettings}
 )
 """Run-time name of each node → its parameters."""
+
+_YAML_HEAD = """\
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+# Every parameter with its default, generated from mt_perception/nodes/parameters.py.
+# Copy it, keep what you change, and start with params_file:=yours.yaml. It holds in every
+# namespace. QoS can be overridden too, for instance
+#   qos_overrides./image.subscription.reliability: reliable
+"""
+
+
+def params_yaml() -> str:
+    """The text of ``config/mt_perception.params.yaml``."""
+    return _YAML_HEAD + yaml_text(NODES)

@@ -148,7 +148,7 @@ class Recorder:
     def _expected(self) -> set[str]:
         return {topic for task in self.tasks for topic, _ in _TOPICS[task]}
 
-    def _on_message(self, topic: str, message: Any) -> None:
+    def _on_message(self, topic: str, message: Any, info: Mapping[str, Any]) -> None:
         stamp_ns = messages.stamp_ns(message.header.stamp)
         if stamp_ns not in self._frames:
             self._frames[stamp_ns] = {}
@@ -157,7 +157,8 @@ class Recorder:
                 oldest, _ = self._frames.popitem(last=False)
                 del self._received_ns[oldest]
         self._frames[stamp_ns][topic] = message
-        self._received_ns[stamp_ns][topic] = time.time_ns()
+        # When it came in, not when it was our turn to look at it.
+        self._received_ns[stamp_ns][topic] = info['received_timestamp'] or time.time_ns()
 
     def _on_labels(self, message: LabelInfo) -> None:
         self._label_info = message

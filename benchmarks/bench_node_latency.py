@@ -1,0 +1,127 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""What ROS costs: the node's latency, ROS in to ROS out, over that of the bare network.
+
+The node is a process of its own. A frame's latency is from just before its publication here to
+the arrival of the last of its three results here, deserialised. The bare network is the same
+blocks in the same order, without preprocessing, post-processing or ROS. Both take turns frame by
+frame, one thread each, so that whatever else this computer does falls on both.
+
+Usage: python benchmarks/bench_node_latency.py [--frames 200] [--sizes 320x240 640x480]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+
+from mt_perception.graph.plan import full_plan
+from mt_perception.image.camera import typical
+from mt_perception.image.letterbox import fit
+from mt_perception.nodes.frame_publisher import FramePublisher
+from mt_perception.nodes.lock_step import LockStep
+from mt_perception.nodes.recorder import Recorder
+from mt_perception.nodes.transport import use_shared_memory
+from mt_perception.runtime.executor import Executor
+from mt_perception.runtime.model_folder import open_model
+from mt_perception.runtime.sessions import load_sessions
+from mt_perception.share import find_model
+from mt_perception.types import Frame
+
+ROOT = Path(__file__).resolve().parent.parent
+
+BARS = {'320x240': 1.12, '640x480': 1.07}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--frames', type=int, default=200)
+    parser.add_argument('--sizes', nargs='+', default=list(BARS))
+    parser.add_argument('--model', default='cspnano')
+    arguments = parser.parse_args()
+    use_shared_memory(os.environ)
+    os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
+    os.environ['ROS_DOMAIN_ID'] = str(1 + os.getpid() % 100)
+    print('image     bare p50  node p50  node p95   in node   ratio p50  aim')
+    for size in arguments.sizes:
+        width, height = map(int, size.split('x'))
+        bare_ms, node_ms, inside_ms = measure(arguments.model, width, height, arguments.frames)
+        ratio = np.median(node_ms) / np.median(bare_ms)
+        print(
+            f'{size:8} {np.median(bare_ms):7.2f} ms {np.median(node_ms):6.2f} ms '
+            f'{np.quantile(node_ms, 0.95):6.2f} ms {np.median(inside_ms):6.2f} ms '
+            f'{ratio:10.3f}  {BARS.get(size, "")}'
+        )
+
+
+def measure(
+    model: str, width: int, height: int, frames: int
+) -> tuple[list[float], list[float], list[float]]:
+    """Milliseconds of each frame: the bare network, the node from outside, the node's own."""
+    folder = open_model(find_model(model))
+    spec = folder.manifest.input
+    size = max(spec.multiple, round(max(width, height) / spec.multiple) * spec.multiple)
+    bare = Executor(load_sessions(folder, threads=1).by_block)
+    plan = full_plan(folder.manifest.graph, folder.manifest.tasks)
+    image = picture(width, height)
+    network_image = fit((height, width), size, spec.multiple).network_image(image, spec.pad_value)
+    node = subprocess.Popen(
+        [
+            *(sys.executable, str(ROOT / 'lib' / 'mt_perception' / 'perception'), '--ros-args'),
+            *('-p', f'model:={folder.path}', '-p', f'input.size:={size}'),
+            *('--log-level', 'warn'),
+        ],
+    )
+    rclpy.init()
+    camera = rclpy.create_node('camera')
+    executor = SingleThreadedExecutor()
+    executor.add_node(camera)
+    labels = folder.manifest.tasks['detection'].labels
+    recorder = Recorder(camera, labels=labels)
+    lock_step = LockStep(executor, FramePublisher(camera), recorder)
+    bare_ms, node_ms, inside_ms = [], [], []
+    try:
+        if not lock_step.connect():
+            raise SystemExit('the perception node did not answer')
+        for i in range(frames + 20):
+            start = time.perf_counter()
+            bare.run(plan, network_image)
+            spent_ms = (time.perf_counter() - start) * 1e3
+            frame = Frame(image, i + 1, 'camera', typical(height, width))
+            start_ns = time.time_ns()
+            record = lock_step.step(frame)
+            if record is None or i < 20:
+                continue
+            bare_ms.append(spent_ms)
+            results = [ns for topic, ns in record.received_ns.items() if 'stats' not in topic]
+            node_ms.append((max(results) - start_ns) * 1e-6)
+            inside_ms.append(float(record.stats['latency_ms.node']))
+    finally:
+        camera.destroy_node()
+        rclpy.try_shutdown()
+        node.terminate()
+        node.wait()
+    return bare_ms, node_ms, inside_ms
+
+
+def picture(width: int, height: int) -> np.ndarray:
+    """A photograph where there is one, else something smooth: noise would be all edges."""
+    data = Path(os.environ.get('MT_PERCEPTION_DATA', ROOT.parent / 'shared' / 'data'))
+    photographs = sorted((data / 'coco' / 'images').glob('*.jpg'))
+    if photographs:
+        return cv2.resize(cv2.imread(str(photographs[0])), (width, height))
+    coarse = np.random.default_rng(0).integers(0, 255, (12, 16, 3), np.uint8)
+    return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+
+
+if __name__ == '__main__':
+    main()

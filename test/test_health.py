@@ -1,0 +1,131 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Counting what happens to frames, and what is wrong with their stamps."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mt_perception.nodes.health import ERROR, Health, StampCheck, counts, status
+
+NOW_S = 1_700_000_000
+NOW_NS = NOW_S * 10**9
+
+
+@pytest.mark.parametrize(
+    ('sec', 'nanosec', 'faults'),
+    [
+        (NOW_S - 1, 0, ()),
+        (0, 0, ('zero',)),
+        (NOW_S - 5, 4_000_000_000, ('malformed',)),
+        (-1, 0, ('malformed',)),
+        (NOW_S + 3600, 0, ('future',)),
+        (NOW_S, 50_000_000, ()),
+    ],
+)
+def test_a_first_stamp(sec: int, nanosec: int, faults: tuple[str, ...]) -> None:
+    stamp = StampCheck().look(sec, nanosec, NOW_NS)
+    assert stamp.faults == faults
+    assert stamp.stamp_ns == sec * 10**9 + nanosec
+    assert stamp.age_ms >= 0.0
+
+
+def test_age_of_an_image() -> None:
+    assert StampCheck().look(NOW_S - 2, 500_000_000, NOW_NS).age_ms == pytest.approx(1500)
+    assert StampCheck().look(NOW_S + 2, 0, NOW_NS).age_ms == 0.0
+
+
+def test_age_is_unknown_without_stamp_or_clock() -> None:
+    assert StampCheck().look(0, 0, NOW_NS).age_ms == 0.0
+    assert StampCheck().look(5, 0, 0).age_ms == 0.0
+
+
+def test_a_repeated_and_an_older_stamp_are_flagged_once() -> None:
+    check = StampCheck()
+    looks = [check.look(sec, 0, NOW_NS).faults for sec in (10, 11, 11, 5, 6, 7)]
+    assert looks == [(), (), ('duplicate',), ('out_of_order',), (), ()]
+
+
+def test_a_camera_without_stamps_is_no_duplicate() -> None:
+    check = StampCheck()
+    assert [check.look(0, 0, NOW_NS).faults for _ in range(3)] == [('zero',)] * 3
+
+
+@given(st.lists(st.tuples(st.integers(-(2**31), 2**31 - 1), st.integers(0, 2**32 - 1))))
+def test_no_stamp_is_too_strange(stamps: list[tuple[int, int]]) -> None:
+    check = StampCheck()
+    for sec, nanosec in stamps:
+        assert math.isfinite(check.look(sec, nanosec, NOW_NS).age_ms)
+
+
+def test_gaps_in_the_publishers_numbers_are_drops() -> None:
+    health = Health(0.0)
+    for number in (1, 2, 5, 6, 20):
+        health.image_arrived(1.0, number)
+    assert health.drops['superseded'] == 2 + 13
+    assert health.received == 5
+
+
+def test_a_publisher_that_begins_anew_drops_nothing() -> None:
+    health = Health(0.0)
+    for number in (900_000, 1, 2, None, 3, 2_000_000):
+        health.image_arrived(1.0, number)
+    assert not health.drops
+
+
+def test_rates_are_those_since_the_last_report() -> None:
+    health = Health(0.0)
+    for i in range(10):
+        health.image_arrived(i / 10, i)
+        if i % 2:
+            health.frame_done(4.0, {})
+    report = health.report(1.0)
+    assert (report.rate_in_hz, report.rate_out_hz) == (pytest.approx(10), pytest.approx(5))
+    assert health.report(2.0).rate_in_hz == 0.0
+
+
+def test_warnings_end_with_their_cause_but_counts_remain() -> None:
+    health = Health(0.0)
+    health.rejected('short_data', 'the data is too short')
+    health.frame_done(1.0, {'depth': 'it broke'})
+    first, second = health.report(1.0), health.report(2.0)
+    assert list(first.warnings.values()) == ['the data is too short']
+    assert first.errors == {'depth': 'it broke'}
+    assert not second.warnings
+    assert not second.errors
+    assert counts('rejected', health.rejects) == {'rejected': 1, 'rejected.short_data': 1}
+    assert counts('failed', health.task_failures) == {'failed': 1, 'failed.depth': 1}
+
+
+def test_silence() -> None:
+    health = Health(10.0)
+    assert health.silent_s(12.5) == 2.5
+    health.image_arrived(12.0, None)
+    assert health.silent_s(12.5) == 0.5
+
+
+def test_latency_quantiles_forget_the_distant_past() -> None:
+    health = Health(0.0)
+    assert math.isnan(health.latency_ms(0.5))
+    for latency_ms in (*[1000.0] * 100, *[float(i) for i in range(1, 257)]):
+        health.frame_done(latency_ms, {})
+    assert health.latency_ms(0.5) == pytest.approx(128.5)
+    assert health.latency_ms(0.95) == pytest.approx(243.25)
+
+
+def test_memory_is_bounded() -> None:
+    health = Health(0.0)
+    for i in range(5000):
+        health.image_arrived(i, i)
+        health.frame_done(1.0, {})
+    assert len(health._latencies_ms) <= 256
+
+
+def test_status_message() -> None:
+    made = status('node: input', 'tiny', ERROR, 'broken', {'rate_hz': 12.34567, 'topic': '/image'})
+    assert made.level == ERROR
+    assert {v.key: v.value for v in made.values} == {'rate_hz': '12.346', 'topic': '/image'}
