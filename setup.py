@@ -86,7 +86,7 @@ setup(
             'pytest',
             'pytest-xdist',
             'ruff==0.17.6',
-            'setuptools>=64,<80',  # builds the wheel that a test installs
+            'setuptools>=71,<80',  # builds the wheel that a test installs
             'types-PyYAML',
         ],
     },
