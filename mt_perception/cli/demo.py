@@ -5,12 +5,9 @@
 from __future__ import annotations
 
 import importlib.util
-import os
-import signal
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,12 +17,18 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from mt_perception.cli.pictures import Pictures
-from mt_perception.cli.processes import NodeProcess
+from mt_perception.cli.processes import (
+    NodeProcess,
+    configured_node,
+    interruptible,
+    own_domain,
+    ros_environment,
+)
 from mt_perception.cli.summary import Summary, summary_table
 from mt_perception.errors import NodeError, SourceError
 from mt_perception.image import overlay
 from mt_perception.runtime.model_folder import read_manifest
-from mt_perception.share import find_model, share_folder
+from mt_perception.share import find_model
 from mt_perception.sources import open_source
 from mt_perception.types import DETECTION, Execution, Result
 
@@ -40,8 +43,6 @@ DRAWN_BYTES = 300 << 20
 """What frames may take in memory until they are drawn: a dozen seconds of small video."""
 
 PICTURES = 10
-# Higher domains use ports that Linux also hands out to other programs.
-DOMAINS = 101
 
 
 @dataclass
@@ -116,20 +117,20 @@ def _record(
     # Imported late, so that a missing ROS 2 is said in one sentence.
     from mt_perception.nodes.listener import Listener
 
-    domain_id = int(os.environ.get('ROS_DOMAIN_ID') or 1 + os.getpid() % (DOMAINS - 1))
-    environment = _environment(domain_id)
+    domain_id = own_domain()
+    environment = ros_environment(domain_id)
     recording = Recording()
     with ExitStack() as stack:
-        stack.enter_context(_interruptible())
+        stack.enter_context(interruptible())
         listener = stack.enter_context(Listener(labels, domain_id))
         perception = stack.enter_context(
-            _node('perception', {'model': parameters['model']}, environment, out)
+            configured_node('perception', {'model': parameters['model']}, environment, out)
         )
         with console.status('starting the perception node'):
             _wait_until_ready(listener, perception)
         names = ('source', 'topic')
         source = stack.enter_context(
-            _node('source', {name: parameters[name] for name in names}, environment, out)
+            configured_node('source', {name: parameters[name] for name in names}, environment, out)
         )
         bar = stack.enter_context(_bar(console, 'frames'))
         task = bar.add_task('', total=length)
@@ -145,32 +146,6 @@ def _record(
         bar.update(task, total=listener.images)
         _count_losses(recording.summary, listener)
         return recording, listener.perception.get('providers', 'unknown')
-
-
-def _environment(domain_id: int) -> dict[str, str]:
-    from mt_perception.nodes.transport import use_shared_memory
-
-    # Also for ourselves: both ends must look for each other in the same places.
-    os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
-    use_shared_memory(os.environ)
-    return {
-        **os.environ,
-        'ROS_DOMAIN_ID': str(domain_id),
-        'RCUTILS_COLORIZED_OUTPUT': '0',
-        'PYTHONUNBUFFERED': '1',
-    }
-
-
-def _node(
-    name: str, parameters: dict[str, str], environment: dict[str, str], out: Path
-) -> NodeProcess:
-    """Start a node with the parameter file that is used on a robot too."""
-    arguments = ['--ros-args', '--params-file']
-    arguments.append(str(share_folder() / 'config' / 'mt_perception.params.yaml'))
-    for key, value in parameters.items():
-        # Quoted, since a bare 0 would be a number to ROS.
-        arguments += ['-p', f"{key}:='{value}'"]
-    return NodeProcess(name, arguments, environment, out / f'{name}.log')
 
 
 def _wait_until_ready(listener: Listener, perception: NodeProcess) -> None:
@@ -248,17 +223,3 @@ def _bar(console: Console, what: str) -> Progress:
         TimeElapsedColumn(),
         console=console,
     )
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """SIGTERM ends us as Ctrl-C does, so that our nodes end too."""
-
-    def stop(number: int, stack: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -5,17 +5,21 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
 from mt_perception.errors import NodeError
 from mt_perception.share import NAME, share_folder
+
+# Higher domains use ports that Linux also hands out to other programs.
+DOMAINS = 101
 
 GENTLE_S = 5.0
 """How long a node may take to end after SIGINT before it is killed."""
@@ -108,3 +112,50 @@ class NodeProcess:
         traceback: TracebackType | None,
     ) -> None:
         self.stop()
+
+
+def own_domain() -> int:
+    """The user's ROS domain, or one that is likely to be nobody else's."""
+    return int(os.environ.get('ROS_DOMAIN_ID') or 1 + os.getpid() % (DOMAINS - 1))
+
+
+def ros_environment(domain_id: int) -> dict[str, str]:
+    """The environment of nodes in a domain; parts of it become ours as well."""
+    from mt_perception.nodes.transport import use_shared_memory
+
+    # Also for ourselves: both ends must look for each other in the same places.
+    os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
+    use_shared_memory(os.environ)
+    return {
+        **os.environ,
+        'ROS_DOMAIN_ID': str(domain_id),
+        'RCUTILS_COLORIZED_OUTPUT': '0',
+        'PYTHONUNBUFFERED': '1',
+    }
+
+
+def configured_node(
+    name: str, parameters: Mapping[str, object], environment: Mapping[str, str], out: Path
+) -> NodeProcess:
+    """Start a node with the parameter file that is used on a robot too, and some of our own."""
+    arguments = ['--ros-args', '--params-file']
+    arguments.append(str(share_folder() / 'config' / 'mt_perception.params.yaml'))
+    for key, value in parameters.items():
+        # Quoted, since a bare 0 would be a number to ROS.
+        text = f"'{value}'" if isinstance(value, str) else json.dumps(value)
+        arguments += ['-p', f'{key}:={text}']
+    return NodeProcess(name, arguments, environment, out / f'{name}.log')
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """SIGTERM ends us as Ctrl-C does, so that our nodes end too."""
+
+    def stop(number: int, stack: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
