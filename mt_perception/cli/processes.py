@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from mt_perception.errors import NodeError
 from mt_perception.share import NAME, share_folder
@@ -159,3 +160,41 @@ def interruptible() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+class StopSignals:
+    """SIGINT and SIGTERM as a question that is asked between two steps, inside ``with``.
+
+    An exception out of a signal handler could fall between the start of a process and the note
+    that it has to be ended.
+    """
+
+    def __init__(self) -> None:
+        self._stopping = False
+        self._before: dict[signal.Signals, Any] = {}
+
+    def check(self) -> None:
+        """End the program if it was told to.
+
+        Raises:
+            KeyboardInterrupt: A signal has come.
+        """
+        if self._stopping:
+            raise KeyboardInterrupt
+
+    def _stop(self, number: int, frame: object) -> None:
+        self._stopping = True
+
+    def __enter__(self) -> StopSignals:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._stop)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
