@@ -10,11 +10,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 from mt_perception.errors import NodeError
 from mt_perception.share import NAME, share_folder
@@ -26,6 +26,8 @@ GENTLE_S = 5.0
 """How long a node may take to end after SIGINT before it is killed."""
 
 _LAST_LINES = 6
+
+_RUNNING: set[NodeProcess] = set()
 
 
 def node_program(name: str) -> Path:
@@ -58,7 +60,7 @@ class NodeProcess:
     ) -> None:
         self.name = name
         self._log = log
-        with log.open('wb') as output:
+        with log.open('wb') as output, _deferred_signals():
             # A session of its own: Ctrl-C in the terminal reaches us alone, and we end it.
             self._process = subprocess.Popen(
                 [sys.executable, str(node_program(name)), *arguments],
@@ -68,6 +70,7 @@ class NodeProcess:
                 env=dict(environment),
                 start_new_session=True,
             )
+            _RUNNING.add(self)
 
     @property
     def running(self) -> bool:
@@ -98,6 +101,7 @@ class NodeProcess:
         if self.running:
             self._signal(signal.SIGKILL)
         self._process.wait()
+        _RUNNING.discard(self)
 
     def _signal(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError):
@@ -150,51 +154,42 @@ def configured_node(
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
-    """SIGTERM ends us as Ctrl-C does, so that our nodes end too."""
+    """SIGTERM ends us as Ctrl-C does, and no node that was started in here is left behind."""
 
-    def stop(number: int, stack: object) -> None:
+    def stop(number: int, frame: object) -> None:
         raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGTERM, stop)
     try:
         yield
     finally:
+        # An impatient second Ctrl-C must not spare a node.
+        with _deferred_signals():
+            for process in tuple(_RUNNING):
+                process.stop()
         signal.signal(signal.SIGTERM, before)
 
 
-class StopSignals:
-    """SIGINT and SIGTERM as a question that is asked between two steps, inside ``with``.
+@contextlib.contextmanager
+def _deferred_signals() -> Iterator[None]:
+    """Signals wait until the end of this block.
 
-    An exception out of a signal handler could fall between the start of a process and the note
-    that it has to be ended.
+    Between the start of a process and the note that it has to be ended an exception out of a
+    signal handler would make an orphan of it.
     """
-
-    def __init__(self) -> None:
-        self._stopping = False
-        self._before: dict[signal.Signals, Any] = {}
-
-    def check(self) -> None:
-        """End the program if it was told to.
-
-        Raises:
-            KeyboardInterrupt: A signal has come.
-        """
-        if self._stopping:
-            raise KeyboardInterrupt
-
-    def _stop(self, number: int, frame: object) -> None:
-        self._stopping = True
-
-    def __enter__(self) -> StopSignals:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._before[number] = signal.signal(number, self._stop)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        for number, handler in self._before.items():
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    arrived: list[int] = []
+    # Functions, unlike a signal mask, are not inherited by the process that is started.
+    before = {
+        number: signal.signal(number, lambda number, frame: arrived.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
             signal.signal(number, handler)
+    for number in arrived[:1]:
+        signal.raise_signal(number)
