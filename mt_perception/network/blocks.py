@@ -63,7 +63,7 @@ class Bottleneck(nn.Module):
         self.shortcut = shortcut
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.spatial(self.reduce(x))
+        y: Tensor = self.spatial(self.reduce(x))
         return x + y if self.shortcut else y
 
 
@@ -83,7 +83,8 @@ class CSPStage(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.bottlenecks(self.through(x))
-        return self.merge(torch.cat((y, self.around(x)), dim=1))
+        merged: Tensor = self.merge(torch.cat((y, self.around(x)), dim=1))
+        return merged
 
 
 class SpatialPyramidPooling(nn.Module):
@@ -97,4 +98,5 @@ class SpatialPyramidPooling(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.reduce(x)
         pooled = [functional.max_pool2d(x, k, stride=1, padding=k // 2) for k in (5, 9, 13)]
-        return self.merge(torch.cat((x, *pooled), dim=1))
+        merged: Tensor = self.merge(torch.cat((x, *pooled), dim=1))
+        return merged

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from mt_perception.errors import ModelError
@@ -37,8 +36,9 @@ class Multitask(nn.Module):
         self.detection = DetectionHead(detection_classes)
         self.segmentation = DenseHead(segmentation_classes)
         self.depth = DenseHead(1)
-        with torch.no_grad():
-            self.depth.predict.bias.fill_(_TYPICAL_LOG_DEPTH)
+        bias = self.depth.predict.bias
+        if bias is not None:
+            nn.init.constant_(bias, _TYPICAL_LOG_DEPTH)
 
     def forward(self, image: Tensor, tasks: tuple[str, ...] = TASKS) -> Outputs:
         """Run the trunk and the heads of some tasks.

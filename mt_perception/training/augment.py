@@ -5,13 +5,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from mt_perception.training.samples import Boxes, Sample, read_depth, read_image, read_map
-from mt_perception.training.semantics import IGNORED
+from mt_perception.types import UNLABELLED
+
+_Scalar = TypeVar('_Scalar', np.uint8, np.float32)
 
 PAD_VALUE = 114
 LABEL_STRIDE = 4
@@ -81,7 +84,7 @@ def make_example(sample: Sample, canvas: tuple[int, int], rng: np.random.Generat
     view = random_view(sample.size, canvas, rng)
     clean = _place_image(read_image(sample.image_path), view)
     size = sample.size
-    semantic = sample.semantic() if sample.semantic else np.full((1, 1), IGNORED, np.uint8)
+    semantic = sample.semantic() if sample.semantic else np.full((1, 1), UNLABELLED, np.uint8)
     inside = _place_map(np.ones((1, 1), np.uint8), size, view, 0) > 0
     rows, columns = _extent(view, size)
     image = clean.copy()
@@ -91,7 +94,7 @@ def make_example(sample: Sample, canvas: tuple[int, int], rng: np.random.Generat
         clean=clean,
         image=image,
         boxes=None if sample.boxes is None else place_boxes(sample.boxes, view, size),
-        semantic=_place_map(semantic, size, view, IGNORED),
+        semantic=_place_map(semantic, size, view, UNLABELLED),
         depth_per_focal=_depth_per_focal(sample, view),
         relative_depth=_relative_depth(sample, view),
         inside=inside,
@@ -159,26 +162,26 @@ def _extent(view: View, stored: tuple[int, int]) -> tuple[slice, slice]:
 
 
 def _place_map(
-    values: NDArray[np.generic],
-    stored: tuple[int, int],
-    view: View,
-    border: float,
-    interpolation: int = cv2.INTER_NEAREST,
-) -> NDArray[np.generic]:
-    """Move a map that is stretched over the stored image to stride 4 of the canvas."""
+    values: NDArray[_Scalar], stored: tuple[int, int], view: View, border: float
+) -> NDArray[_Scalar]:
+    """Move a map that is stretched over the stored image to stride 4 of the canvas.
+
+    Nearest neighbour, for every map: a mean of two classes, or of a depth and an edge's other
+    side, is a value that nobody measured.
+    """
     height, width = (n // LABEL_STRIDE for n in view.size)
-    sx, sy = (view.scale * have / n / LABEL_STRIDE for have, n in
-              zip(stored[::-1], values.shape[1::-1], strict=True))  # fmt: skip
+    scales = (have * view.scale / n for have, n in zip(stored, values.shape, strict=True))
+    sy, sx = (scale / LABEL_STRIDE for scale in scales)
     dx, dy = view.left / LABEL_STRIDE, view.top / LABEL_STRIDE
     # Pixel centres lie at halves: x' + 0.5 = s (x + 0.5) + d.
     matrix = np.array([[sx, 0, 0.5 * sx + dx - 0.5], [0, sy, 0.5 * sy + dy - 0.5]])
     if view.flip:
         matrix[0] = -matrix[0]
         matrix[0, 2] += width - 1
-    placed: NDArray[np.generic] = cv2.warpAffine(
-        values, matrix, (width, height), flags=interpolation, borderValue=border
+    placed = cv2.warpAffine(
+        values, matrix, (width, height), flags=cv2.INTER_NEAREST, borderValue=border
     )
-    return placed
+    return np.asarray(placed, values.dtype)
 
 
 def _depth_per_focal(sample: Sample, view: View) -> NDArray[np.float32]:
@@ -187,7 +190,7 @@ def _depth_per_focal(sample: Sample, view: View) -> NDArray[np.float32]:
         return np.zeros(shape, np.float32)
     depth = _place_map(read_depth(sample.depth_path), sample.size, view, 0)
     # A scaled view is a camera with a scaled focal length.
-    return (depth / np.float32(sample.focal_px * view.scale)).astype(np.float32)
+    return depth / np.float32(sample.focal_px * view.scale)
 
 
 def _relative_depth(sample: Sample, view: View) -> NDArray[np.float32]:
@@ -195,5 +198,4 @@ def _relative_depth(sample: Sample, view: View) -> NDArray[np.float32]:
     if sample.relative_depth_path is None:
         return np.full(shape, -1, np.float32)
     inverse = read_map(sample.relative_depth_path).astype(np.float32) / np.float32(65535)
-    placed = _place_map(inverse, sample.size, view, -1)
-    return placed.astype(np.float32)
+    return _place_map(inverse, sample.size, view, -1)

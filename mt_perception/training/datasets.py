@@ -13,21 +13,16 @@ from typing import Any
 
 import cv2
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
 from mt_perception.errors import SourceError
+from mt_perception.evaluation.folder import held_out
+from mt_perception.evaluation.taxonomy import ClassMap, read_class_names
 from mt_perception.training.samples import Boxes, Sample, read_image, read_map
-from mt_perception.training.semantics import IGNORED, Semantics
+from mt_perception.types import UNLABELLED
 
-# Held out of RGB-D training: every fifth block of five frames. Blocks, because neighbouring
-# frames of a recording are almost the same picture.
-_BLOCK = 5
-
-
-def held_out(index: int) -> bool:
-    """Tell whether the frame at an index of a sorted RGB-D folder is kept for validation."""
-    return index // _BLOCK % _BLOCK == 2
+# A pixel that boxes of different classes claim.
+_CONFLICT = 254
 
 
 def category_names(path: Path) -> dict[int, str]:
@@ -37,39 +32,37 @@ def category_names(path: Path) -> dict[int, str]:
 
 def read_coco(
     folder: Path,
-    labels: Sequence[str],
-    semantics: Semantics,
+    classes: ClassMap,
     split: str | None = None,
     pixels: str | None = None,
 ) -> list[Sample]:
     """Read a COCO-style folder: images/, instances.json and, where present, semantic/.
 
-    The labels are complete where the file knows every class of `labels`; a file of persons
+    The labels are complete where the file knows every class of the detector; a file of persons
     only says nothing about chairs. Pixels come from the panoptic image where there is one, else
     from polygons, which leave what is no thing unlabelled.
 
     Args:
         folder: the data set.
-        labels: detection class names in the network's order.
-        semantics: segmentation classes.
+        classes: the network's classes.
         split: keep only images whose `coco_split` is this.
         pixels: keep only images whose pixels come from "panoptic" images or "polygons".
     """
     index = _read_json(folder / 'instances.json')
     names = {c['id']: c['name'] for c in index['categories']}
-    complete = set(labels) <= set(names.values())
-    position = {name: i for i, name in enumerate(labels)}
+    complete = classes.exhaustive(names.values()) == frozenset(range(len(classes.detection)))
+    position = {number: classes.detection_id(name) for number, name in names.items()}
     by_image: dict[int, list[dict[str, Any]]] = defaultdict(list)
     for annotation in index['annotations']:
         by_image[annotation['image_id']].append(annotation)
-    table = _panoptic_table(folder, semantics)
+    table = _panoptic_table(folder, classes)
     samples = []
     for image in index['images']:
         if split is not None and image.get('coco_split') != split:
             continue
         stem = Path(image['file_name']).stem
         found = by_image[image['id']]
-        known = [a for a in found if not a.get('iscrowd') and names[a['category_id']] in position]
+        known = [a for a in found if not a.get('iscrowd') and position[a['category_id']] >= 0]
         panoptic = folder / 'semantic' / f'{stem}.png'
         polygons = [a for a in found if a.get('segmentation') and not a.get('iscrowd')]
         semantic = source = None
@@ -78,7 +71,7 @@ def read_coco(
         elif polygons:
             source = 'polygons'
             areas = [
-                (semantics.index(names[a['category_id']]), a['segmentation'])
+                (classes.segmentation_id(names[a['category_id']]), a['segmentation'])
                 for a in sorted(polygons, key=lambda a: -float(a['area']))
             ]
             semantic = partial(_fill, (image['height'], image['width']), areas)
@@ -91,7 +84,7 @@ def read_coco(
                 (image['height'], image['width']),
                 Boxes(
                     _corners([a['bbox'] for a in known]),
-                    np.array([position[names[a['category_id']]] for a in known], np.int64),
+                    np.array([position[a['category_id']] for a in known], np.int64),
                     complete,
                 ),
                 semantic,
@@ -100,7 +93,7 @@ def read_coco(
     return samples
 
 
-def read_regions(folder: Path, semantics: Semantics, shrink: float = 0.15) -> list[Sample]:
+def read_regions(folder: Path, classes: ClassMap, shrink: float = 0.15) -> list[Sample]:
     """Read boxes of classes the detector has not (doors) as weak regions of pixels.
 
     The inside of a box, shrunk on each side, is taken for its class; where boxes of different
@@ -111,8 +104,9 @@ def read_regions(folder: Path, semantics: Semantics, shrink: float = 0.15) -> li
     by_image: dict[int, list[tuple[int, list[float]]]] = defaultdict(list)
     for annotation in index['annotations']:
         name = names[annotation['category_id']]
-        if name in semantics.members:
-            by_image[annotation['image_id']].append((semantics.index(name), annotation['bbox']))
+        if classes.taxonomy.gather(name) is not None:
+            region = (classes.segmentation_id(name), annotation['bbox'])
+            by_image[annotation['image_id']].append(region)
     return [
         Sample(
             f'{folder.name}_{Path(image["file_name"]).stem}',
@@ -130,7 +124,7 @@ def read_regions(folder: Path, semantics: Semantics, shrink: float = 0.15) -> li
 
 def read_rgbd(
     folder: Path,
-    semantics: Semantics,
+    classes: ClassMap,
     focal_at_640_px: float,
     part: str = 'train',
     names: Mapping[int, str] | None = None,
@@ -139,7 +133,7 @@ def read_rgbd(
 
     Args:
         folder: the data set.
-        semantics: segmentation classes.
+        classes: the network's classes.
         focal_at_640_px: the camera's focal length for an image 640 pixels wide.
         part: train, held_out or all.
         names: class names of the label images' ids; other ids are `rest`, 0 is unlabelled.
@@ -149,10 +143,8 @@ def read_rgbd(
         raise SourceError(f'{folder}/rgb: expected images')
     table = None
     if names is not None:
-        table = np.full(256, semantics.rest, np.uint8)
-        table[0] = IGNORED
-        for number, name in names.items():
-            table[number] = semantics.index(name)
+        # What has no name of its own is some object; what is 0 nobody labelled.
+        table = classes.segmentation_table({**dict.fromkeys(range(1, 256), 'object'), **names})
     samples = []
     for index, path in enumerate(images):
         if part != 'all' and held_out(index) != (part == 'held_out'):
@@ -185,11 +177,11 @@ def _corners(boxes: Sequence[Sequence[float]]) -> NDArray[np.float32]:
     return array
 
 
-def _panoptic_table(folder: Path, semantics: Semantics) -> NDArray[np.uint8]:
+def _panoptic_table(folder: Path, classes: ClassMap) -> NDArray[np.uint8]:
     path = folder / 'panoptic_classes.yaml'
     if not path.exists():
-        return np.full(256, IGNORED, np.uint8)
-    return semantics.table(yaml.safe_load(path.read_text(encoding='utf-8'))['classes'])
+        return np.full(256, UNLABELLED, np.uint8)
+    return classes.segmentation_table(read_class_names(path))
 
 
 def _lookup(path: Path, table: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -198,7 +190,7 @@ def _lookup(path: Path, table: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def _fill(size: tuple[int, int], areas: list[tuple[int, list[list[float]]]]) -> NDArray[np.uint8]:
     """Draw polygons, the largest first, so that what lies on a thing is not covered by it."""
-    label = np.full(size, IGNORED, np.uint8)
+    label = np.full(size, UNLABELLED, np.uint8)
     for index, polygons in areas:
         rings = [np.round(np.array(ring, np.float32).reshape(-1, 2)) for ring in polygons]
         cv2.fillPoly(label, [ring.astype(np.int32) for ring in rings], index)
@@ -208,14 +200,11 @@ def _fill(size: tuple[int, int], areas: list[tuple[int, list[list[float]]]]) -> 
 def _paint(
     size: tuple[int, int], boxes: list[tuple[int, list[float]]], shrink: float
 ) -> NDArray[np.uint8]:
-    label = np.full(size, IGNORED, np.uint8)
+    label = np.full(size, UNLABELLED, np.uint8)
     for index, (x, y, width, height) in boxes:
         left, right = round(x + shrink * width), round(x + (1 - shrink) * width)
         top, bottom = round(y + shrink * height), round(y + (1 - shrink) * height)
         inside = label[max(top, 0) : bottom, max(left, 0) : right]
-        inside[...] = np.where((inside == IGNORED) | (inside == index), index, _CONFLICT)
-    label[label == _CONFLICT] = IGNORED
+        inside[...] = np.where((inside == UNLABELLED) | (inside == index), index, _CONFLICT)
+    label[label == _CONFLICT] = UNLABELLED
     return label
-
-
-_CONFLICT = 254

@@ -60,9 +60,10 @@ def export_folder(network: Multitask, card: ModelCard, folder: Path) -> None:
     """
     network = network.eval().float().cpu()
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = _example(network, REFERENCE_SIZE)
-    for graph in block_graphs(network):
-        given = [tensors[name] for name in graph.inputs]
+    graphs = block_graphs(network)
+    tensors = _example(graphs, REFERENCE_SIZE)
+    for graph in graphs:
+        given = [tensors[source] for source in graph.inputs.values()]
         _export_block(graph, given, folder / f'{graph.name}.onnx')
     write_manifest(network, card, folder)
     for size in PARITY_SIZES:
@@ -88,14 +89,15 @@ def manifest_text(network: Multitask, card: ModelCard, sums: Mapping[str, str]) 
         card: names, labels and figures.
         sums: sha256 of every block's file, in hex.
     """
-    tensors = _example(network, REFERENCE_SIZE)
+    graphs = block_graphs(network)
+    tensors = _example(graphs, REFERENCE_SIZE)
     blocks = {}
-    for graph in block_graphs(network):
-        given = [tensors[name] for name in graph.inputs]
+    for graph in graphs:
+        given = [tensors[source] for source in graph.inputs.values()]
         blocks[graph.name] = {
             'file': f'{graph.name}.onnx',
             'sha256': sums[graph.name],
-            'inputs': {name: _source(name) for name in graph.inputs},
+            'inputs': dict(graph.inputs),
             'outputs': list(graph.outputs),
             'macs': count_macs(graph.module, given),
             'parameters': count_parameters(graph.module),
@@ -114,10 +116,11 @@ def check_parity(network: Multitask, folder: Path, size: tuple[int, int]) -> dic
     Raises:
         ModelError: a difference is above 1e-3.
     """
-    tensors = _example(network, size)
+    graphs = block_graphs(network)
+    tensors = _example(graphs, size)
     worst: dict[str, float] = {}
-    for graph in block_graphs(network):
-        given = [tensors[name] for name in graph.inputs]
+    for graph in graphs:
+        given = [tensors[source] for source in graph.inputs.values()]
         with torch.no_grad():
             expected = graph.module(*given)
         expected = expected if isinstance(expected, tuple) else (expected,)
@@ -142,13 +145,19 @@ def _difference(expected: NDArray[Any], found: NDArray[Any]) -> float:
     return float(np.abs(expected - found).max() / max(float(np.abs(expected).max()), 1e-6))
 
 
-def _example(network: Multitask, size: tuple[int, int]) -> dict[str, Tensor]:
-    """Give an image of noise and the features the trunk makes of it, by tensor name."""
+def _example(graphs: Sequence[BlockGraph], size: tuple[int, int]) -> dict[str, Tensor]:
+    """Give an image of noise and all that the blocks make of it, by tensor of the graph."""
     generator = torch.Generator().manual_seed(0)
-    image = torch.randint(0, 256, (1, *size, 3), dtype=torch.uint8, generator=generator)
-    with torch.no_grad():
-        features = network.trunk(image.permute(0, 3, 1, 2).float())
-    return {'image': image, **features._asdict()}
+    tensors = {'image': torch.randint(0, 256, (1, *size, 3), dtype=torch.uint8, generator=generator)}
+    for graph in graphs:
+        with torch.no_grad():
+            made = graph.module(*(tensors[source] for source in graph.inputs.values()))
+        values = made if isinstance(made, tuple) else (made,)
+        tensors |= {
+            f'{graph.name}/{name}': value
+            for name, value in zip(graph.outputs, values, strict=True)
+        }
+    return tensors
 
 
 def _export_block(graph: BlockGraph, given: Sequence[Tensor], path: Path) -> None:
@@ -176,10 +185,6 @@ def _export_block(graph: BlockGraph, given: Sequence[Tensor], path: Path) -> Non
     onnx.checker.check_model(model, full_check=True)
 
 
-def _source(name: str) -> str:
-    return name if name == 'image' else f'trunk/{name}'
-
-
 def _manifest(card: ModelCard, blocks: Mapping[str, Any]) -> dict[str, Any]:
     return {
         'format': FORMAT,
@@ -192,14 +197,20 @@ def _manifest(card: ModelCard, blocks: Mapping[str, Any]) -> dict[str, Any]:
         'blocks': dict(blocks),
         'tasks': {
             'detection': {
+                'kind': 'detection',
                 'outputs': {n: f'detection/{n}' for n in ('boxes', 'scores', 'class_ids')},
                 'labels': list(card.detection_labels),
             },
             'segmentation': {
+                'kind': 'segmentation',
                 'outputs': {'class_ids': 'segmentation/class_ids'},
                 'labels': list(card.segmentation_labels),
             },
-            'depth': {'outputs': {'depth_per_focal': 'depth/depth_per_focal'}, 'labels': []},
+            'depth': {
+                'kind': 'depth',
+                'outputs': {'depth_per_focal': 'depth/depth_per_focal'},
+                'labels': [],
+            },
         },
         'accuracy': [asdict(row) for row in card.accuracy],
     }

@@ -94,9 +94,7 @@ def measure(
     classes = ClassMap(labels[DETECTION], labels[SEGMENTATION], read_taxonomy())
     before = pipeline.options
     pipeline.options = replace(JUDGED, size=before.size)
-    with open_samples(
-        str(folder), SourceOptions(split=split, focal_px=focal_px), classes
-    ) as source:
+    with open_samples(str(folder), SourceOptions(split=split, camera=focal_px), classes) as source:
         for sample in source:
             result = pipeline.run(sample.frame, tasks)
             for metric in metrics.values():

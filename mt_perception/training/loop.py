@@ -32,6 +32,7 @@ from mt_perception.training.schedule import (
     update_average,
 )
 
+LOG = 'log.csv'
 _COUNTED = 600  # samples over which the classes are counted
 _CLIP = 10.0
 
@@ -58,6 +59,7 @@ def train(
     initial_weights: Path | None,
     run: Path,
     validate: Validate | None = None,
+    network: Multitask | None = None,
 ) -> Iterator[Progress]:
     """Train, or go on with a run that was interrupted; yield after every step.
 
@@ -70,12 +72,14 @@ def train(
         initial_weights: YOLOX checkpoint, or None for random weights.
         run: folder of the run: checkpoint.pt and log.csv.
         validate: gives figures for the averaged weights.
+        network: what to train; else the network that the recipe names, from `initial_weights`.
+            Those are in any case what the detections are distilled from.
     """
     torch.set_num_threads(recipe.threads)
     # OpenCV's own threads would fight with torch's for the same cores.
     cv2.setNumThreads(1)
     run.mkdir(parents=True, exist_ok=True)
-    state = _State(recipe, sets, labels, initial_weights)
+    state = _State(recipe, sets, labels, initial_weights, network)
     step = state.resume(run) if (run / FILE).exists() else 0
     while step < recipe.steps:
         phase, begin = phase_at(recipe.phases, step)
@@ -107,16 +111,21 @@ class _State:
         sets: Sequence[SampleSet],
         labels: tuple[Sequence[str], Sequence[str]],
         initial_weights: Path | None,
+        network: Multitask | None,
     ) -> None:
         torch.manual_seed(recipe.seed)
         self.recipe = recipe
         self.labels = labels
-        network = build(recipe.network, len(labels[0]), len(labels[1]))
+        original = build(recipe.network, len(labels[0]), len(labels[1]))
         if initial_weights is not None:
-            load_yolox(network, initial_weights)
-        self.network = network.to(memory_format=torch.channels_last)
+            load_yolox(original, initial_weights)
+        self.network = copy.deepcopy(original if network is None else network)
+        for parameter in (*original.parameters(), *self.network.parameters()):
+            # Channels last is the layout in which the CPU's bfloat16 kernels are fast.
+            if parameter.ndim == 4:
+                parameter.data = parameter.data.to(memory_format=torch.channels_last)
+        original.requires_grad_(False).eval()
         self.average = copy.deepcopy(self.network).requires_grad_(False).eval()
-        original = copy.deepcopy(self.average)
         self.teachers = Teachers(original, self.average, recipe.confidence)
         self.class_weights = count_classes(sets, recipe, len(labels[1]))
         self.optimizer: torch.optim.Optimizer | None = None
@@ -134,10 +143,10 @@ class _State:
             self.teachers,
             self.class_weights,
             getattr(torch, self.recipe.precision),
-            'trunk' in phase.learning_rates,
+            'trunk' in {*phase.learning_rates, *phase.relative_rates},
         )
         self.optimizer.zero_grad(set_to_none=True)
-        total(found, phase.weights).backward()
+        torch.autograd.backward(total(found, phase.weights))
         trained = [p for p in self.network.parameters() if p.grad is not None]
         torch.nn.utils.clip_grad_norm_(trained, _CLIP)
         self.optimizer.step()
@@ -167,6 +176,7 @@ class _State:
         self.network.load_state_dict(saved['network'])
         self.average.load_state_dict(saved['average'])
         step = int(saved['step'])
+        _forget_log_after(run, step)
         if step < self.recipe.steps:
             phase, begin = phase_at(self.recipe.phases, step)
             self.begin(phase)
@@ -186,6 +196,14 @@ def count_classes(sets: Sequence[SampleSet], recipe: Recipe, classes: int) -> Te
     return class_weights(torch.from_numpy(pixels[:classes]))
 
 
+def _forget_log_after(run: Path, step: int) -> None:
+    """Drop what was logged after the checkpoint: those steps are done again."""
+    path = run / LOG
+    rows = path.read_text(encoding='utf-8').splitlines(keepends=True) if path.exists() else []
+    kept = [row for row in rows if int(row.partition(',')[0]) <= step]
+    path.write_text(''.join(kept), encoding='utf-8')
+
+
 def _log(
     run: Path,
     step: int,
@@ -193,7 +211,7 @@ def _log(
     values: Mapping[str, float],
     figures: Mapping[str, float] | None,
 ) -> None:
-    with (run / 'log.csv').open('a', newline='', encoding='utf-8') as file:
+    with (run / LOG).open('a', newline='', encoding='utf-8') as file:
         rows = csv.writer(file)
         for name, value in {**values, **(figures or {})}.items():
             rows.writerow((step, phase, name, f'{value:.6g}'))

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mt_perception.network.detection import cells_of
+from mt_perception.network.interrogate import GatedTrunk
 from mt_perception.network.multitask import TASKS, Multitask, Outputs
 from mt_perception.training.batches import Batch
 from mt_perception.training.losses.depth import gradient_loss, metric_loss, relative_loss
@@ -17,7 +18,7 @@ from mt_perception.training.losses.detection import detection_loss, distillation
 from mt_perception.training.losses.segmentation import confident_labels, segmentation_loss
 from mt_perception.training.recipe import Weights
 
-_TASK_OF = {
+TASK_OF = {
     'detection': 'detection',
     'distillation': 'detection',
     'segmentation': 'segmentation',
@@ -45,7 +46,7 @@ class Teachers:
 
 def wanted_tasks(weights: Weights) -> tuple[str, ...]:
     """Give the tasks with at least one loss; the heads of the others need not run."""
-    wanted = {task for loss, task in _TASK_OF.items() if getattr(weights, loss) > 0}
+    wanted = {task for loss, task in TASK_OF.items() if getattr(weights, loss) > 0}
     return tuple(task for task in TASKS if task in wanted)
 
 
@@ -84,6 +85,8 @@ def losses(
             )
     if outputs.depth is not None:
         found |= _depth_losses(outputs.depth, batch, weights)
+    if weights.sparsity > 0 and isinstance(network.trunk, GatedTrunk):
+        found['sparsity'] = network.trunk.gates.sparsity()
     return found
 
 

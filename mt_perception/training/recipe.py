@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -56,6 +56,7 @@ class Weights:
     depth: float = 0.0
     depth_gradient: float = 0.0
     relative_depth: float = 0.0
+    sparsity: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,10 @@ class Phase:
         steps: number of steps.
         batch_size: images per step.
         weights: of the losses.
-        learning_rates: peak rate of each part (trunk, detection, segmentation, depth); a part
-            that is not named is frozen.
+        learning_rates: peak rate of each part (trunk, detection, segmentation, depth) or part
+            of a part: the longest beginning of a weight's name counts, 0 freezes.
+        relative_rates: the same, as a share of each tensor's own size; for parts that come from
+            a checkpoint. A part that neither map names is frozen.
         warmup: steps over which the rates rise.
     """
 
@@ -77,7 +80,29 @@ class Phase:
     batch_size: int
     weights: Weights
     learning_rates: Mapping[str, float]
+    relative_rates: Mapping[str, float] = field(default_factory=dict)
     warmup: int = 100
+
+
+@dataclass(frozen=True)
+class Structure:
+    """What the tasks share.
+
+    Args:
+        kind: hard_shared (one trunk), antler (the tree that the tasks' similarity suggests) or
+            interrogate (gates on every channel). The last two start from single-task nets, which
+            are trained by the recipe's phases first.
+        phases: antler, interrogate: how the structure itself is trained.
+        variety: antler: from 0, the cheapest tree, to 1, tasks share with their like only.
+        images: antler: how many images the similarity is measured on.
+        targets: interrogate: task → τ, its own share of the gated layers' compute.
+    """
+
+    kind: str = 'hard_shared'
+    phases: tuple[Phase, ...] = ()
+    variety: float = 0.5
+    images: int = 64
+    targets: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -87,7 +112,6 @@ class Recipe:
     Args:
         network: its name in `network.multitask`.
         initial_weights: YOLOX checkpoint inside the data folder.
-        semantics: the file of segmentation classes, beside the recipe.
         detection_labels: annotation file inside the data folder whose categories, in order, are
             the detector's classes.
         voc_teacher: TensorFlow Lite file inside the data folder.
@@ -98,6 +122,8 @@ class Recipe:
         canvases: sizes (height, width) of the batches, drawn evenly.
         sets: the data.
         phases: one after the other.
+        structure: what the tasks share.
+        taxonomy: a file of segmentation classes beside the recipe; else the package's own.
         ema_decay: of the averaged weights, which are the ones that are validated and exported.
         weight_decay: of AdamW.
         confidence: from which probability self-training believes the averaged weights.
@@ -107,7 +133,6 @@ class Recipe:
 
     network: str
     initial_weights: str
-    semantics: str
     detection_labels: str
     voc_teacher: str
     relative_depth_teacher: str
@@ -117,6 +142,8 @@ class Recipe:
     canvases: tuple[tuple[int, int], ...]
     sets: tuple[SetSpec, ...]
     phases: tuple[Phase, ...]
+    structure: Structure = Structure()
+    taxonomy: str | None = None
     ema_decay: float = 0.999
     weight_decay: float = 1e-4
     confidence: float = 0.8
@@ -140,6 +167,7 @@ def read_recipe(path: Path) -> Recipe:
     root['sets'] = tuple(_build(SetSpec, s, 'sets') for s in _list(root, 'sets'))
     root['phases'] = tuple(_phase(p) for p in _list(root, 'phases'))
     root['canvases'] = tuple((int(h), int(w)) for h, w in _list(root, 'canvases'))
+    root['structure'] = _structure(root.get('structure', {}))
     recipe = _build(Recipe, root, str(path))
     if any(n % 32 for canvas in recipe.canvases for n in canvas):
         raise ModelError(f'{path}: canvases must be multiples of 32')
@@ -149,6 +177,19 @@ def read_recipe(path: Path) -> Recipe:
         if spec.kind not in ('coco', 'regions', 'rgbd'):
             raise ModelError(f'{path}: a set is coco, regions or rgbd, not {spec.kind!r}')
     return recipe
+
+
+def _structure(data: Any) -> Structure:
+    values = _mapping(data, 'structure')
+    values['phases'] = tuple(_phase(p) for p in values.get('phases', ()))
+    structure = _build(Structure, values, 'structure')
+    if structure.kind not in ('hard_shared', 'antler', 'interrogate'):
+        raise ModelError(
+            f'structure.kind is hard_shared, antler or interrogate, not {structure.kind!r}'
+        )
+    if structure.kind != 'hard_shared' and not structure.phases:
+        raise ModelError(f'structure.phases must say how {structure.kind} is trained')
+    return structure
 
 
 def _phase(data: Any) -> Phase:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -34,22 +35,70 @@ def rate_factor(phase: Phase, step: int) -> float:
     return _FINAL_RATE + (1 - _FINAL_RATE) * 0.5 * (1 + math.cos(math.pi * done))
 
 
-def make_optimizer(network: Multitask, phase: Phase, weight_decay: float) -> torch.optim.Optimizer:
-    """Make AdamW over the parts that a phase trains; the others' gradients are switched off.
+class RelativeAdamW(torch.optim.AdamW):
+    """AdamW whose steps, in groups marked `relative`, are shares of what each filter weighs.
 
-    Biases do not decay.
+    Adam's steps are as large as the rate, whatever the weight. With batch normalisation folded
+    in, the filters of a pretrained trunk differ by a factor of a thousand (the stem reads 0 to
+    255), and a rate that suits one destroys another: with one rate for all, the detector forgot
+    everything within 200 steps. The step of a filter is therefore multiplied by the root mean
+    square of its weights, that of a bias by its magnitude, both as they were at the beginning.
     """
-    groups = []
-    for name, part in network.named_children():
-        rate = phase.learning_rates.get(name)
-        part.requires_grad_(rate is not None)
-        if rate is None:
-            continue
-        for decayed in (True, False):
-            members = [p for p in part.parameters() if (p.ndim > 1) == decayed]
-            decay = weight_decay if decayed else 0.0
-            groups.append({'params': members, 'lr': rate, 'peak': rate, 'weight_decay': decay})
-    return torch.optim.AdamW(groups)
+
+    def __init__(self, groups: list[dict[str, Any]]) -> None:
+        for group in groups:
+            # In the groups, so that they are saved and restored with the optimiser's state.
+            group['scales'] = [_scale(p) for p in group['params']] if group['relative'] else []
+        super().__init__(groups)
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        """Take a step."""
+        relative = [group for group in self.param_groups if group['relative']]
+        before = [torch._foreach_clone(group['params']) for group in relative]
+        loss = super().step(closure)
+        for group, olds in zip(relative, before, strict=True):
+            for parameter, old, scale in zip(group['params'], olds, group['scales'], strict=True):
+                parameter.copy_(torch.addcmul(old, parameter - old, scale))
+        return loss
+
+
+def _scale(parameter: Tensor) -> Tensor:
+    """Give the root mean square of each filter, or the magnitude of each bias."""
+    value = parameter.detach()
+    if value.ndim > 1:
+        value = value.square().flatten(1).mean(dim=1).sqrt()
+        value = value.reshape(-1, *[1] * (parameter.ndim - 1))
+    return value.abs().clone()
+
+
+def make_optimizer(network: Multitask, phase: Phase, weight_decay: float) -> RelativeAdamW:
+    """Make the optimiser of the weights that a phase trains; the others need no gradient.
+
+    Biases do not decay, and what has a relative rate does not either: it is not new.
+    """
+    groups: dict[tuple[float, bool, bool], list[Tensor]] = {}
+    for name, parameter in network.named_parameters():
+        absolute, relative = phase.learning_rates, phase.relative_rates
+        known = [part for part in (*absolute, *relative) if f'{name}.'.startswith(f'{part}.')]
+        part = max(known, key=len, default='')
+        rate = relative.get(part, absolute.get(part, 0.0))
+        parameter.requires_grad_(rate > 0)
+        if rate > 0:
+            key = (rate, part in relative, parameter.ndim > 1 and part not in relative)
+            groups.setdefault(key, []).append(parameter)
+    return RelativeAdamW(
+        [
+            {
+                'params': members,
+                'lr': rate,
+                'peak': rate,
+                'weight_decay': weight_decay if decays else 0.0,
+                'relative': relative,
+            }
+            for (rate, relative, decays), members in groups.items()
+        ]
+    )
 
 
 def set_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:

@@ -4,10 +4,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from mt_perception.errors import SourceError
+from mt_perception.evaluation.taxonomy import DEFAULT_TAXONOMY, ClassMap, read_taxonomy
 from mt_perception.training.batches import SampleSet
 from mt_perception.training.datasets import (
     category_names,
@@ -17,7 +18,6 @@ from mt_perception.training.datasets import (
 )
 from mt_perception.training.recipe import Recipe, SetSpec
 from mt_perception.training.samples import Sample
-from mt_perception.training.semantics import Semantics
 from mt_perception.training.teachers import (
     ask,
     relative_depth_teacher,
@@ -29,21 +29,27 @@ from mt_perception.training.teachers import (
 _VOC, _RELATIVE = 'voc', 'relative_depth'
 
 
-def detection_labels(recipe: Recipe, data: Path) -> tuple[str, ...]:
-    """Give the detector's class names in index order."""
-    return tuple(category_names(data / recipe.detection_labels).values())
+def network_classes(recipe: Recipe, data: Path, beside: Path) -> ClassMap:
+    """Give the classes of a recipe's network.
+
+    Args:
+        recipe: names the annotation file and, perhaps, a taxonomy of its own.
+        data: the data folder.
+        beside: the recipe's own folder.
+    """
+    path = DEFAULT_TAXONOMY if recipe.taxonomy is None else beside / recipe.taxonomy
+    taxonomy = read_taxonomy(path)
+    names = tuple(category_names(data / recipe.detection_labels).values())
+    return ClassMap(names, taxonomy.labels, taxonomy)
 
 
-def read_sets(
-    recipe: Recipe, data: Path, semantics: Semantics, cache: Path
-) -> tuple[SampleSet, ...]:
+def read_sets(recipe: Recipe, data: Path, classes: ClassMap, cache: Path) -> tuple[SampleSet, ...]:
     """Read every set of a recipe; the teachers' opinions must be in the cache already."""
-    labels = detection_labels(recipe, data)
     sets = []
     for spec in recipe.sets:
-        samples = _read(spec, data, labels, semantics)
+        samples = _read(spec, data, classes)
         if spec.voc_labels:
-            samples = [with_voc_labels(s, cache / _VOC, semantics) for s in samples]
+            samples = [with_voc_labels(s, cache / _VOC, classes) for s in samples]
         if spec.relative_depth:
             samples = [with_relative_depth(s, cache / _RELATIVE) for s in samples]
         sets.append(SampleSet(spec.name, tuple(samples), spec.weight))
@@ -51,11 +57,10 @@ def read_sets(
 
 
 def ask_teachers(
-    recipe: Recipe, data: Path, semantics: Semantics, cache: Path
+    recipe: Recipe, data: Path, classes: ClassMap, cache: Path
 ) -> Iterator[tuple[int, int]]:
     """Fill the cache with what the teachers say; yield (done, all) as it goes on."""
-    labels = detection_labels(recipe, data)
-    read = [(spec, _read(spec, data, labels, semantics)) for spec in recipe.sets]
+    read = [(spec, _read(spec, data, classes)) for spec in recipe.sets]
     voc = [s for spec, samples in read if spec.voc_labels for s in samples]
     relative = [s for spec, samples in read if spec.relative_depth for s in samples]
     done, everything = 0, len(voc) + len(relative)
@@ -70,16 +75,16 @@ def ask_teachers(
             yield done, everything
 
 
-def _read(spec: SetSpec, data: Path, labels: Sequence[str], semantics: Semantics) -> list[Sample]:
+def _read(spec: SetSpec, data: Path, classes: ClassMap) -> list[Sample]:
     folder = data / spec.folder
     if spec.kind == 'regions':
-        samples = read_regions(folder, semantics)
+        samples = read_regions(folder, classes)
     elif spec.kind == 'rgbd':
         if spec.focal_at_640_px is None:
             raise SourceError(f'set {spec.name}: an rgbd set needs focal_at_640_px')
-        samples = read_rgbd(folder, semantics, spec.focal_at_640_px, 'train', spec.names)
+        samples = read_rgbd(folder, classes, spec.focal_at_640_px, 'train', spec.names)
     else:
-        samples = read_coco(folder, labels, semantics, spec.split, spec.pixels)
+        samples = read_coco(folder, classes, spec.split, spec.pixels)
     if not samples:
         raise SourceError(f'set {spec.name}: {folder} has no image that fits')
     return samples

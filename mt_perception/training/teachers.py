@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -15,8 +16,9 @@ import onnxruntime
 from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
+from mt_perception.evaluation.taxonomy import ClassMap
 from mt_perception.training.samples import Sample, read_image, read_map
-from mt_perception.training.semantics import IGNORED, Semantics
+from mt_perception.types import UNLABELLED
 
 # The classes of Pascal VOC in index order, by their COCO names.
 VOC_NAMES = (
@@ -29,7 +31,7 @@ _VOC_PERSON = VOC_NAMES.index('person')
 # outlines are four pixels coarse, and a class that is a few pixels wide is mostly a mistake.
 _TRUSTED_WINDOW = 9
 
-Predict = Callable[[NDArray[np.uint8]], NDArray[np.generic]]
+Predict = Callable[[NDArray[np.uint8]], NDArray[np.unsignedinteger[Any]]]
 
 
 def voc_teacher(path: Path, threads: int = 1) -> Predict:
@@ -45,16 +47,17 @@ def voc_teacher(path: Path, threads: int = 1) -> Predict:
     side = int(given['shape'][1])
     window = np.ones((_TRUSTED_WINDOW, _TRUSTED_WINDOW), np.uint8)
 
-    def predict(image: NDArray[np.uint8]) -> NDArray[np.generic]:
+    def predict(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         scale = side / max(image.shape[:2])
         height, width = (max(1, round(n * scale)) for n in image.shape[:2])
         canvas = np.full((side, side, 3), 127, np.uint8)
         canvas[:height, :width] = cv2.resize(image[..., ::-1], (width, height))
         interpreter.set_tensor(given['index'], canvas[None])
         interpreter.invoke()
-        ids = interpreter.get_tensor(wanted['index'])[0, :height, :width].astype(np.uint8)
-        sure = cv2.dilate(ids, window) == cv2.erode(ids, window)
-        return np.where(sure, ids, np.uint8(IGNORED))
+        answer = np.asarray(interpreter.get_tensor(wanted['index']))
+        ids: NDArray[np.uint8] = answer[0, :height, :width].astype(np.uint8)
+        ids[cv2.dilate(ids, window) != cv2.erode(ids, window)] = UNLABELLED
+        return ids
 
     return predict
 
@@ -73,12 +76,12 @@ def relative_depth_teacher(path: Path, threads: int = 1) -> Predict:
     given = session.get_inputs()[0]
     height, width = given.shape[2:]
 
-    def predict(image: NDArray[np.uint8]) -> NDArray[np.generic]:
+    def predict(image: NDArray[np.uint8]) -> NDArray[np.uint16]:
         small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
         tensor = small[..., ::-1].transpose(2, 0, 1)[None].astype(np.float32)
         inverse = session.run(None, {given.name: np.ascontiguousarray(tensor)})[0][0, 0]
         low, high = float(inverse.min()), float(inverse.max())
-        stretched = (inverse - low) / max(high - low, 1e-9) * 65535.0
+        stretched = np.asarray((inverse - low) / max(high - low, 1e-9) * 65535.0)
         return stretched.astype(np.uint16)
 
     return predict
@@ -96,9 +99,11 @@ def ask(samples: Iterable[Sample], predict: Predict, cache: Path) -> Iterable[st
         yield sample.name
 
 
-def with_voc_labels(sample: Sample, cache: Path, semantics: Semantics) -> Sample:
+def with_voc_labels(sample: Sample, cache: Path, classes: ClassMap) -> Sample:
     """Fill what a sample leaves unlabelled with the cached opinion of the VOC teacher."""
-    table = semantics.table(dict(enumerate(VOC_NAMES)))
+    table = classes.segmentation_table(dict(enumerate(VOC_NAMES)))
+    # Background is whatever is none of VOC's twenty classes: no class of ours.
+    table[0] = UNLABELLED
     fill = partial(_fill_unlabelled, sample, cache / f'{sample.name}.png', table)
     return replace(sample, semantic=fill)
 
@@ -118,8 +123,14 @@ def _fill_unlabelled(sample: Sample, path: Path, table: NDArray[np.uint8]) -> ND
         inside = np.zeros(opinion.shape, bool)
         for x1, y1, x2, y2 in sample.boxes.corners[sample.boxes.classes == 0].astype(int):
             inside[max(y1, 0) : y2 + 1, max(x1, 0) : x2 + 1] = True
-        opinion[(opinion == _VOC_PERSON) & ~inside] = IGNORED
+        opinion[(opinion == _VOC_PERSON) & ~inside] = UNLABELLED
     if sample.semantic is None:
-        return table[opinion]
-    label = cv2.resize(sample.semantic(), (width, height), interpolation=cv2.INTER_NEAREST)
-    return np.where(label == IGNORED, table[opinion], label)
+        return np.asarray(table[opinion])
+    label = sample.semantic()
+    if label.shape != sample.size:
+        label = np.asarray(
+            cv2.resize(label, (width, height), interpolation=cv2.INTER_NEAREST), np.uint8
+        )
+    filled = label == UNLABELLED
+    label[filled] = table[opinion][filled]
+    return label

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mt_perception.training.semantics import IGNORED
+from mt_perception.types import UNLABELLED
 
 
 def segmentation_loss(logits: Tensor, labels: Tensor, class_weights: Tensor) -> Tensor:
@@ -22,8 +22,8 @@ def segmentation_loss(logits: Tensor, labels: Tensor, class_weights: Tensor) -> 
     Returns:
         The weighted mean, () float32; zero where nothing is labelled.
     """
-    weight = class_weights[labels.clamp(max=len(class_weights) - 1)] * (labels != IGNORED)
-    each = functional.cross_entropy(logits, labels, ignore_index=IGNORED, reduction='none')
+    weight = class_weights[labels.clamp(max=len(class_weights) - 1)] * (labels != UNLABELLED)
+    each = functional.cross_entropy(logits, labels, ignore_index=UNLABELLED, reduction='none')
     return (each * weight).sum() / weight.sum().clamp_min(1.0)
 
 
@@ -41,8 +41,8 @@ def confident_labels(logits: Tensor, labels: Tensor, inside: Tensor, least: floa
         (B, h, w) int64, 255 elsewhere.
     """
     probability, label = logits.softmax(dim=1).max(dim=1)
-    sure = (probability >= least) & inside & (labels == IGNORED)
-    return torch.where(sure, label, IGNORED)
+    sure = (probability >= least) & inside & (labels == UNLABELLED)
+    return torch.where(sure, label, UNLABELLED)
 
 
 def class_weights(pixels: Tensor, strongest: float = 4.0) -> Tensor:

@@ -1,0 +1,38 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""`mt_perception export`: writes a trained network as a model folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+
+@click.command()
+@click.argument('run', type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument('model', type=click.Path(file_okay=False, path_type=Path))
+@click.option(
+    '--data',
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help='Folder of the data sets: measure the exported model and write its accuracy down.',
+)
+@click.option('--version', default='0.1.0', show_default=True, help='Version of the weights.')
+@click.option('--licence', default='Apache-2.0', show_default=True, help='SPDX identifier.')
+def export(run: Path, model: Path, data: Path | None, version: str, licence: str) -> None:
+    """Write the network of RUN, a folder of a training run, as the model folder MODEL.
+
+    The averaged weights are exported, as one ONNX file for each block, and compared with torch.
+    """
+    from mt_perception.training.release import release
+
+    console = Console()
+    figures = release(run, model, data, version, licence)
+    console.print(f'{model}: written, and equal to torch at two sizes')
+    if figures:
+        table = Table('figure', 'value')
+        for name, value in figures.items():
+            table.add_row(name, f'{value:.3f}')
+        console.print(table)

@@ -1,0 +1,64 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+pytest.importorskip('torch')
+
+from mt_perception.errors import ModelError
+from mt_perception.training.recipe import read_recipe
+
+RECIPES = sorted((Path(__file__).parent.parent / 'recipes').glob('*.yaml'))
+
+
+@pytest.mark.parametrize('path', RECIPES, ids=lambda path: path.stem)
+def test_every_recipe_can_be_read(path: Path) -> None:
+    recipe = read_recipe(path)
+    assert recipe.steps > 0
+    assert {'coco', 'rgbd'} <= {spec.kind for spec in recipe.sets}
+
+
+@pytest.mark.parametrize('path', RECIPES, ids=lambda path: path.stem)
+def test_shipped_weights_never_see_non_commercial_data(path: Path) -> None:
+    assert not [s for s in read_recipe(path).sets if 'nc_' in s.folder]
+
+
+def changed(tmp_path: Path, **values: object) -> Path:
+    recipe = yaml.safe_load(RECIPES[0].read_text())
+    for key, value in values.items():
+        if value is None:
+            del recipe[key]
+        else:
+            recipe[key] = value
+    path = tmp_path / 'recipe.yaml'
+    path.write_text(yaml.safe_dump(recipe))
+    return path
+
+
+@pytest.mark.parametrize(
+    ('values', 'said'),
+    [
+        ({'seed': None}, 'missing fields .*seed'),
+        ({'speed': 3}, 'unknown fields .*speed'),
+        ({'canvases': [[320, 400]]}, 'multiples of 32'),
+        ({'precision': 'float16'}, 'float16'),
+        ({'sets': 'coco'}, 'sets: expected a list'),
+        ({'sets': [{'name': 'x', 'kind': 'video', 'folder': 'x', 'weight': 1}]}, 'video'),
+        ({'phases': [{'name': 'x'}]}, 'phases.* missing fields'),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path: Path, values: dict[str, object], said: str) -> None:
+    with pytest.raises(ModelError, match=said):
+        read_recipe(changed(tmp_path, **values))
+
+
+def test_yaml_that_executes_is_not_executed(tmp_path: Path) -> None:
+    path = tmp_path / 'evil.yaml'
+    path.write_text("!!python/object/apply:os.system ['touch evil']")
+    with pytest.raises((ModelError, yaml.YAMLError)):
+        read_recipe(path)
+    assert not (tmp_path / 'evil').exists()
