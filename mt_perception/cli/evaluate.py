@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,7 @@ _OPTIONS: Sequence[Callable[[Any], Any]] = (
         help='Only this task; may be repeated.',
     ),
 )
-_SOURCE_OPTIONS: Sequence[Callable[[Any], Any]] = (
+SOURCE_OPTIONS: Sequence[Callable[[Any], Any]] = (
     click.option('--topic', help='Image topic of a bag.'),
     click.option('--depth-topic', help='Topic with true depth; "none": do without.'),
     click.option('--boxes-topic', help='Topic with true boxes (Detection2DArray).'),
@@ -71,7 +71,7 @@ _SOURCE_OPTIONS: Sequence[Callable[[Any], Any]] = (
 
 
 def _all_options(command: Callable[..., None]) -> Callable[..., None]:
-    for option in reversed((*_OPTIONS, *_SOURCE_OPTIONS)):
+    for option in reversed((*_OPTIONS, *SOURCE_OPTIONS)):
         command = option(command)
     return command
 
@@ -122,7 +122,7 @@ def _jobs(sources: Sequence[str], given: dict[str, Any]) -> list[Job]:
         source='',
         model='',
         folder=given['out'],
-        source_options=_source_options(given),
+        source_options=source_options(given),
         settings=settings,
         taxonomy=given['taxonomy'],
         reference=given['reference'] and str(find_model(given['reference'])),
@@ -135,7 +135,8 @@ def _jobs(sources: Sequence[str], given: dict[str, Any]) -> list[Job]:
     return plan_jobs(sources, [*models, *given['peers']], grid, base, given['out'])
 
 
-def _source_options(given: dict[str, Any]) -> SourceOptions:
+def source_options(given: Mapping[str, Any]) -> SourceOptions:
+    """How to read a source, from what was typed for SOURCE_OPTIONS."""
     if given['camera_info'] and given['focal_px']:
         raise click.UsageError('give --camera-info or --focal-px, not both')
     names = given['class_names']

@@ -112,13 +112,20 @@ def all_metrics() -> list[Metric]:
     ]
 
 
-def run_job(job: Job, progress: Progress = lambda done, total: None) -> Summary:
+def run_job(
+    job: Job, progress: Progress = lambda done, total: None, subject: Subject | None = None
+) -> Summary:
     """Run one evaluation from beginning to end.
+
+    Args:
+        job: The evaluation.
+        progress: Told after every frame.
+        subject: The model, if it is there already, or runs elsewhere; else it is loaded.
 
     Raises:
         PerceptionError: The source, the model or the folder is not what it should be.
     """
-    with open_job(job) as (samples, subject), ExitStack() as stack:
+    with open_job(job, subject) as (samples, subject), ExitStack() as stack:
         # Only now: a source or model that cannot be opened leaves no folder behind.
         writer = stack.enter_context(RecordWriter(job.folder))
         keep = _nothing
@@ -149,13 +156,13 @@ def revisit(job: Job, keys: set[str]) -> Iterator[tuple[Sample, Result]]:
 
 
 @contextmanager
-def open_job(job: Job) -> Iterator[tuple[SampleSource, Subject]]:
-    """Load the model and open the source of a job.
+def open_job(job: Job, subject: Subject | None = None) -> Iterator[tuple[SampleSource, Subject]]:
+    """Load the model, unless it is given, and open the source of a job.
 
     Raises:
         PerceptionError: One of them is not what it should be.
     """
-    subject = open_subject(job.model, job.settings)
+    subject = subject or open_subject(job.model, job.settings)
     classes = subject.classes(read_taxonomy(job.taxonomy))
     samples = open_samples(job.source, job.source_options, classes, job.name)
     with samples:

@@ -1,0 +1,201 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""``mt_perception replay``: a bag in lock-step through the real node, judged like evaluate."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import zip_longest
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from mt_perception.cli.evaluate import SOURCE_OPTIONS, source_options
+from mt_perception.cli.figures import figures_table
+from mt_perception.cli.processes import (
+    NodeProcess,
+    configured_node,
+    interruptible,
+    own_domain,
+    ros_environment,
+)
+from mt_perception.errors import NodeError, OutputError
+from mt_perception.evaluation.job import Job, run_job
+from mt_perception.evaluation.records import FRAMES_FILE, Summary, without_timing
+from mt_perception.evaluation.samples import source_name
+from mt_perception.evaluation.subject import RunSettings, Subject, open_subject
+from mt_perception.runtime.options import Options
+from mt_perception.share import find_model
+from mt_perception.types import DETECTION, Frame, Result
+
+if TYPE_CHECKING:
+    from mt_perception.nodes.through_node import ThroughNode
+
+READY_S = 30.0
+THROUGH_NODE, IN_PROCESS = 'through_node', 'in_process'
+
+
+def _all_options(command: Any) -> Any:
+    for option in reversed(SOURCE_OPTIONS):
+        command = option(command)
+    return command
+
+
+@click.command()
+@click.argument('source')
+@click.option('--model', default='cspnano', help='Installed model or model folder.')
+@click.option('--out', default='out/replay', type=click.Path(path_type=Path))
+@click.option('--limit', default=0, help='Stop after so many frames; 0: never.')
+@click.option('--size', default=0, help="Long side of the network's input; 0: the model's own.")
+@click.option('--score', default=0.0, help='Least score of a detection; AP wants 0.')
+@click.option('--save-bag', is_flag=True, help='Write the results as a rosbag2 (mcap) too.')
+@_all_options
+@click.pass_context
+def replay(context: click.Context, /, source: str, **given: Any) -> None:
+    """Play SOURCE, one frame after the other, through the perception node over DDS.
+
+    SOURCE is a bag, or anything else that evaluate takes. The node runs in a process of its own;
+    each frame is sent when everything about the one before has come back, so that none is lost.
+    The same frames then run in this process, and the records of both are compared.
+    """
+    console = Console()
+    folder: Path = given['out'] / source_name(source)
+    settings = RunSettings(Options(size=given['size'], score_threshold=given['score']))
+    job = Job(
+        source=source,
+        model=str(find_model(given['model'])),
+        folder=folder / IN_PROCESS,
+        source_options=source_options(given),
+        settings=settings,
+        taxonomy=given['taxonomy'],
+        limit=given['limit'] or None,
+        save_bag=given['save_bag'],
+    )
+    through = replace(job, folder=folder / THROUGH_NODE)
+    with _bar(console) as bar:
+        subject = open_subject(job.model, settings)
+        with through_node(subject, job, through.folder) as replayed:
+            theirs = _run(through, bar, 'through the node', replayed)
+        ours = _run(replace(job, save_bag=False), bar, 'in process', subject)
+    different = differing_lines(through.folder / FRAMES_FILE, job.folder / FRAMES_FILE)
+    console.print(figures_table([theirs, ours] if different else [theirs]))
+    console.print(_times(theirs, ours))
+    if different:
+        console.print(
+            f'[bold red]{len(different)} of {ours.counts["frames"]} frames differ[/] from those '
+            f'in process (above: through the node, below: in process); the first is line '
+            f'{different[0]} of both {FRAMES_FILE} in {escape(str(folder))}',
+            highlight=False,
+        )
+        context.exit(1)
+    console.print(
+        f'[green]✓[/] all {ours.counts["frames"]} frames came through the node, and every '
+        f'record equals the one in process; written to {escape(str(folder))}',
+        highlight=False,
+    )
+
+
+@contextmanager
+def through_node(subject: Subject, job: Job, logs: Path) -> Iterator[Subject]:
+    """The model of a subject, inside a perception node of its own.
+
+    Args:
+        subject: The same model in this process, which knows its tasks and labels.
+        job: How the model is to be run.
+        logs: Folder that takes what the node prints.
+
+    Raises:
+        NodeError: The node does not start.
+        OutputError: The folder cannot be written.
+    """
+    # Imported late, so that a missing ROS 2 is said in one sentence.
+    from mt_perception.nodes.through_node import ThroughNode
+
+    try:
+        logs.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f'cannot write to {logs}: {error.strerror}; choose --out') from error
+    domain_id = own_domain()
+    environment = ros_environment(domain_id)
+    labels = subject.labels.get(DETECTION, ())
+    with (
+        interruptible(),
+        configured_node('perception', _parameters(job), environment, logs) as process,
+        ThroughNode(tuple(subject.labels), labels, domain_id) as link,
+    ):
+        _wait(link, process)
+
+        def run(frame: Frame) -> Result:
+            # Asked each time: of a node that is gone no answer need be waited for.
+            process.check()
+            return link.run(frame)
+
+        yield replace(subject, run=run)
+        process.check()
+
+
+def differing_lines(one: Path, other: Path) -> list[int]:
+    """Numbers of the lines that differ in more than time; the first line is 1."""
+    with one.open(encoding='utf-8') as left, other.open(encoding='utf-8') as right:
+        pairs = zip_longest(left, right, fillvalue='{}')
+        return [n for n, (a, b) in enumerate(pairs, 1) if without_timing(a) != without_timing(b)]
+
+
+def _parameters(job: Job) -> Mapping[str, object]:
+    options = job.settings.options
+    return {
+        'model': str(Path(job.model).resolve()),
+        'runtime.threads': job.settings.threads,
+        'runtime.providers': list(job.settings.providers),
+        'input.size': options.size,
+        'detection.score_threshold': options.score_threshold,
+        'detection.iou_threshold': options.nms_iou,
+        'detection.max_detections': options.max_detections,
+        'depth.max_range_m': options.max_depth_m,
+    }
+
+
+def _wait(link: ThroughNode, process: NodeProcess) -> None:
+    end_s = time.monotonic() + READY_S
+    while not link.connect(0.5):
+        process.check()
+        if time.monotonic() > end_s:
+            raise NodeError(
+                f'the perception node is not ready after {READY_S:g} s; see perception.log in '
+                '--out, and mt_perception doctor'
+            )
+
+
+def _run(job: Job, bar: Progress, what: str, subject: Subject) -> Summary:
+    task = bar.add_task(what)
+    return run_job(job, lambda done, total: bar.update(task, completed=done, total=total), subject)
+
+
+def _bar(console: Console) -> Progress:
+    columns = (TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn())
+    return Progress(*columns, TimeRemainingColumn(), console=console)
+
+
+def _times(theirs: Summary, ours: Summary) -> Table:
+    table = Table(title='milliseconds', title_justify='left', box=None)
+    for name in ('', 'p50', 'p95', 'p99'):
+        table.add_column(name, justify='right' if name else 'left')
+    rows = (
+        ('pipeline, in process', ours, 'total'),
+        ('pipeline, in the node', theirs, 'total'),
+        ('node: from arrival to all published', theirs, 'node'),
+        ('transport and queues, both ways', theirs, 'transport'),
+        ('round trip', theirs, 'round_trip'),
+    )
+    for name, summary, stage in rows:
+        found = summary.timing['latency_ms'].get(stage, {})
+        table.add_row(name, *(f'{found.get(p, float("nan")):.1f}' for p in ('p50', 'p95', 'p99')))
+    return table
