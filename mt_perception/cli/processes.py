@@ -191,5 +191,5 @@ def _deferred_signals() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    for number in arrived[:1]:
-        signal.raise_signal(number)
+    if arrived:
+        signal.raise_signal(arrived[0])
