@@ -70,11 +70,11 @@ def test_the_border_is_grey_and_says_nothing(seed: int, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize('seed', range(8))
 def test_the_focal_length_follows_the_view(seed: int, tmp_path: Path) -> None:
-    """A wall at 2 m, 640 wide with f = 500: whatever the view, depth is 2 m / (500 scale)."""
-    sample = read_rgbd(tiny_data.write_rgbd(tmp_path / 'room', frames=1), tiny_data.classes(), 500)
+    """A wall at 2 m, f = 50: whatever the view, depth is 2 m / (50 scale)."""
+    sample = read_rgbd(tiny_data.write_rgbd(tmp_path / 'room', frames=1), tiny_data.classes(), 50)
     example = make_example(sample[0], (64, 96), np.random.default_rng(seed))
     scale = random_view(sample[0].size, (64, 96), np.random.default_rng(seed)).scale
-    focal = 500 * 64 / 640 * scale
+    focal = 50 * scale
     values = np.unique(example.depth_per_focal[example.depth_per_focal > 0])
     assert len(values)
     for value in values * focal:

@@ -21,8 +21,13 @@ def classes() -> ClassMap:
     return ClassMap(LABELS, taxonomy.labels, taxonomy)
 
 
-def write_coco(folder: Path, images: int = 4, names: tuple[str, ...] = LABELS) -> Path:
-    """One box and polygon of each class per image; the first image has a panoptic map too."""
+def write_coco(
+    folder: Path,
+    images: int = 4,
+    names: tuple[str, ...] = LABELS,
+    panoptic_images: tuple[int, ...] = (0,),
+) -> Path:
+    """One box and polygon of each class per image; some images have a panoptic map too."""
     (folder / 'images').mkdir(parents=True)
     (folder / 'semantic').mkdir()
     rng = np.random.default_rng(0)
@@ -44,7 +49,8 @@ def write_coco(folder: Path, images: int = 4, names: tuple[str, ...] = LABELS) -
             )
     panoptic = np.zeros(SIZE, np.uint8)
     panoptic[24:], panoptic[:24, :32] = 190, 1
-    cv2.imwrite(str(folder / 'semantic' / '000.png'), panoptic)
+    for number in panoptic_images:
+        cv2.imwrite(str(folder / 'semantic' / f'{number:03}.png'), panoptic)
     (folder / 'panoptic_classes.yaml').write_text(
         'classes:\n  0: unlabeled\n  1: person\n  190: floor-other-merged\n'
     )

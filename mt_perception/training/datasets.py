@@ -125,7 +125,7 @@ def read_regions(folder: Path, classes: ClassMap, shrink: float = 0.15) -> list[
 def read_rgbd(
     folder: Path,
     classes: ClassMap,
-    focal_at_640_px: float,
+    focal_px: float,
     part: str = 'train',
     names: Mapping[int, str] | None = None,
 ) -> list[Sample]:
@@ -134,7 +134,7 @@ def read_rgbd(
     Args:
         folder: the data set.
         classes: the network's classes.
-        focal_at_640_px: the camera's focal length for an image 640 pixels wide.
+        focal_px: the camera's focal length in pixels of the stored images.
         part: train, held_out or all.
         names: class names of the label images' ids; other ids are `rest`, 0 is unlabelled.
     """
@@ -158,7 +158,7 @@ def read_rgbd(
                 (height, width),
                 semantic=partial(_lookup, label, table) if table is not None else None,
                 depth_path=folder / 'depth_mm' / f'{path.stem}.png',
-                focal_px=focal_at_640_px * width / 640.0,
+                focal_px=focal_px,
             )
         )
     return samples

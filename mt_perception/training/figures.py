@@ -67,7 +67,7 @@ def depth_figures(
 ) -> dict[str, float]:
     """Measure depth on one RGB-D set; `split` None takes all of its frames."""
     depth = DepthMetric()
-    measure(pipeline, data / spec.folder, split, spec.focal_at_640_px, {DEPTH: depth})
+    measure(pipeline, data / spec.folder, split, spec.focal_px, {DEPTH: depth})
     figures = depth.evaluate()
     return {
         'abs_rel': figures['metric']['abs_rel'],
@@ -94,8 +94,9 @@ def measure(
     classes = ClassMap(labels[DETECTION], labels[SEGMENTATION], read_taxonomy())
     before = pipeline.options
     pipeline.options = replace(JUDGED, size=before.size)
-    with open_samples(str(folder), SourceOptions(split=split, camera=focal_px), classes) as source:
-        for sample in source:
+    options = SourceOptions(split=split, camera=focal_px)
+    with open_samples(str(folder), options, classes) as samples:
+        for sample in samples:
             result = pipeline.run(sample.frame, tasks)
             for metric in metrics.values():
                 metric.process(sample, result)

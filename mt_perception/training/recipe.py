@@ -27,7 +27,7 @@ class SetSpec:
         weight: how often its images are drawn, relative to the other sets.
         split: coco: keep images with this `coco_split`.
         pixels: coco: keep images whose pixels come from "panoptic" images or "polygons".
-        focal_at_640_px: rgbd: focal length of an image that is 640 pixels wide.
+        focal_px: rgbd: focal length in pixels of the stored images.
         names: rgbd: class names of the label images' ids.
         voc_labels: fill unlabelled pixels with the VOC teacher's opinion.
         relative_depth: ask the relative depth teacher.
@@ -39,7 +39,7 @@ class SetSpec:
     weight: float
     split: str | None = None
     pixels: str | None = None
-    focal_at_640_px: float | None = None
+    focal_px: float | None = None
     names: Mapping[int, str] | None = None
     voc_labels: bool = False
     relative_depth: bool = False

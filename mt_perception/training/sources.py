@@ -80,9 +80,9 @@ def _read(spec: SetSpec, data: Path, classes: ClassMap) -> list[Sample]:
     if spec.kind == 'regions':
         samples = read_regions(folder, classes)
     elif spec.kind == 'rgbd':
-        if spec.focal_at_640_px is None:
-            raise SourceError(f'set {spec.name}: an rgbd set needs focal_at_640_px')
-        samples = read_rgbd(folder, classes, spec.focal_at_640_px, 'train', spec.names)
+        if spec.focal_px is None:
+            raise SourceError(f'set {spec.name}: an rgbd set needs focal_px')
+        samples = read_rgbd(folder, classes, spec.focal_px, 'train', spec.names)
     else:
         samples = read_coco(folder, classes, spec.split, spec.pixels)
     if not samples:
