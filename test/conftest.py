@@ -8,6 +8,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# A busy machine makes no test wrong.
+settings.register_profile('house', deadline=None)
+settings.load_profile('house')
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -89,13 +89,16 @@ def to_bgr(
 
 
 def check_size(height: int, width: int) -> None:
-    """Refuse an image that is empty or larger than any camera's.
+    """Refuse an image that is empty, a single pixel, or larger than any camera's.
 
     Raises:
         ImageError: A side is below 1 or above MAX_SIDE, or there are more than MAX_PIXELS.
     """
     if height < 1 or width < 1:
-        raise ImageError('zero_size', f'an image has at least 1x1 pixels, found {width}x{height}')
+        raise ImageError('zero_size', f'an image has pixels, found {width}x{height}')
+    if height == width == 1:
+        # Ubuntu 22.04's OpenCV fails on arrays of shape (1, 1, 3).
+        raise ImageError('too_small', 'an image has at least two pixels, found one')
     if height > MAX_SIDE or width > MAX_SIDE or height * width > MAX_PIXELS:
         raise ImageError(
             'too_large',
