@@ -7,7 +7,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,19 @@ from mt_perception.runtime.postprocess.depth import depth
 from mt_perception.runtime.postprocess.detection import detections
 from mt_perception.runtime.postprocess.segmentation import segmentation
 from mt_perception.runtime.sessions import CPU, load_sessions
-from mt_perception.types import DEPTH, DETECTION, SEGMENTATION, Execution, Frame, Result
+from mt_perception.types import (
+    DEPTH,
+    DETECTION,
+    SEGMENTATION,
+    DepthMap,
+    Detections,
+    Execution,
+    Frame,
+    Result,
+    Segmentation,
+)
+
+Output = Detections | DepthMap | Segmentation
 
 PlanSource = Callable[[Frame, frozenset[str]], Plan]
 """Decides what to run: (the frame, the tasks that somebody wants) → a plan."""
@@ -149,9 +161,10 @@ class Pipeline:
         return Result(
             stamp_ns=frame.stamp_ns,
             frame_id=frame.frame_id,
-            detections=results.get(DETECTION),
-            depth=results.get(DEPTH),
-            segmentation=results.get(SEGMENTATION),
+            # The manifest sees to it that a task called like a kind is of that kind.
+            detections=cast('Detections | None', results.pop(DETECTION, None)),
+            depth=cast('DepthMap | None', results.pop(DEPTH, None)),
+            segmentation=cast('Segmentation | None', results.pop(SEGMENTATION, None)),
             execution=Execution(
                 tasks=plan.tasks,
                 blocks=tuple(block.name for block in blocks),
@@ -169,6 +182,7 @@ class Pipeline:
                 },
             ),
             failures=failures,
+            extra=results,
         )
 
     def _full_plan(self, frame: Frame, wanted: frozenset[str]) -> Plan:
@@ -176,17 +190,17 @@ class Pipeline:
 
     def _postprocess(
         self, plan: Plan, outcome: Outcome, letterbox: Letterbox, frame: Frame, options: Options
-    ) -> tuple[dict[str, Any], dict[str, str]]:
+    ) -> tuple[dict[str, Output], dict[str, str]]:
         """Results by task, and the reasons of those tasks that have none."""
-        results: dict[str, Any] = {}
+        results: dict[str, Output] = {}
         failures: dict[str, str] = {}
         for task in plan.tasks:
             spec = self.manifest.tasks[task]
             try:
                 outputs = {name: outcome.tensor(t) for name, t in spec.outputs.items()}
-                if task == DETECTION:
+                if spec.kind == DETECTION:
                     results[task] = detections(outputs, letterbox, spec.labels, options)
-                elif task == SEGMENTATION:
+                elif spec.kind == SEGMENTATION:
                     results[task] = segmentation(outputs['class_ids'], letterbox, spec.labels)
                 else:
                     results[task] = depth(

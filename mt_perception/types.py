@@ -132,6 +132,7 @@ class Result:
         segmentation: The label image, or None.
         execution: What was run and what it cost.
         failures: Task name → reason, for tasks that were wanted and failed.
+        extra: Task name → result, for tasks of a model beyond those three.
     """
 
     stamp_ns: int
@@ -141,3 +142,4 @@ class Result:
     segmentation: Segmentation | None
     execution: Execution
     failures: Mapping[str, str] = field(default_factory=dict)
+    extra: Mapping[str, Detections | DepthMap | Segmentation] = field(default_factory=dict)

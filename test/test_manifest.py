@@ -156,3 +156,26 @@ def test_every_shipped_model_has_a_licence() -> None:
     folders = sorted((Path(__file__).parent.parent / 'models').glob('*/manifest.yaml'))
     for file in folders:
         assert parse_manifest(file.read_text()).licence
+
+
+def test_a_fourth_task_has_a_name_of_its_own(good: dict[str, Any]) -> None:
+    data = copy.deepcopy(good)
+    data['tasks']['doors'] = {**data['tasks']['detection'], 'labels': ['door', 'handle', 'x']}
+    tasks = parse_manifest(yaml.safe_dump(data)).tasks
+    assert (tasks['doors'].name, tasks['doors'].kind) == ('doors', 'detection')
+    assert tasks['doors'].labels == ('door', 'handle', 'x')
+
+
+@pytest.mark.parametrize(
+    ('name', 'kind', 'said'),
+    [
+        ('depth', 'detection', 'kind'),  # what everyone takes for depth would be boxes
+        ('doors', 'pose', 'kinds are'),
+        ('a/b', 'detection', 'task name'),  # names become topic names
+        ('Doors', 'detection', 'task name'),
+    ],
+)
+def test_task_names_and_kinds(good: dict[str, Any], name: str, kind: str, said: str) -> None:
+    data = copy.deepcopy(good)
+    data['tasks'][name] = {**data['tasks']['detection'], 'kind': kind}
+    assert said in refused(data)

@@ -261,14 +261,20 @@ def _manifest() -> dict[str, Any]:
         'blocks': blocks,
         'tasks': {
             'detection': {
+                'kind': 'detection',
                 'outputs': {n: f'detection/{n}' for n in ('boxes', 'scores', 'class_ids')},
                 'labels': list(COLOURS),
             },
             'segmentation': {
+                'kind': 'segmentation',
                 'outputs': {'class_ids': 'segmentation/class_ids'},
                 'labels': list(SEGMENTS),
             },
-            'depth': {'outputs': {'depth_per_focal': 'depth/depth_per_focal'}, 'labels': []},
+            'depth': {
+                'kind': 'depth',
+                'outputs': {'depth_per_focal': 'depth/depth_per_focal'},
+                'labels': [],
+            },
         },
         'accuracy': [],
     }

@@ -74,12 +74,14 @@ class TaskSpec:
     """One task of the model.
 
     Attributes:
-        name: Name of the task, and of its kind: ``detection``, ``segmentation`` or ``depth``.
+        name: Unique in the model; the task called like a kind is the main one of that kind.
+        kind: ``detection``, ``segmentation`` or ``depth``: which post-processing it gets.
         outputs: What post-processing reads (see TASK_OUTPUTS) → tensor of the graph.
         labels: Class names by class id; empty for depth.
     """
 
     name: str
+    kind: str
     outputs: Mapping[str, str]
     labels: tuple[str, ...]
 
@@ -241,18 +243,23 @@ def _tasks(data: Mapping[object, object]) -> list[TaskSpec]:
     tasks = []
     for name, value in data.items():
         where = f'manifest.tasks.{name}'
-        if not isinstance(name, str) or name not in TASK_OUTPUTS:
-            raise ModelError(f'{where}: a task is one of {", ".join(sorted(TASK_OUTPUTS))}')
+        # A task's name becomes part of topic names.
+        if not isinstance(name, str) or not re.fullmatch('[a-z][a-z0-9_]{0,31}', name):
+            raise ModelError(f'{where}: a task name has lower-case letters, digits and "_"')
         fields = _Fields(value, where)
+        kind: str = fields.take('kind', str)
+        if kind not in TASK_OUTPUTS or (name in TASK_OUTPUTS and name != kind):
+            kinds = ', '.join(sorted(TASK_OUTPUTS))
+            raise ModelError(f'{where}.kind is {kind!r:.60}; kinds are {kinds}')
         outputs = _strings(fields.take('outputs', dict), f'{where}.outputs')
-        if set(outputs) != TASK_OUTPUTS[name]:
-            expected = ', '.join(sorted(TASK_OUTPUTS[name]))
+        if set(outputs) != TASK_OUTPUTS[kind]:
+            expected = ', '.join(sorted(TASK_OUTPUTS[kind]))
             raise ModelError(f'{where}.outputs must name exactly: {expected}')
         labels = _names(fields.take('labels', list), f'{where}.labels')
-        if bool(labels) == (name == DEPTH) or len(labels) > UNLABELLED:
+        if bool(labels) == (kind == DEPTH) or len(labels) > UNLABELLED:
             raise ModelError(f'{where}.labels: depth has none, other tasks 1 to {UNLABELLED}')
         fields.finish()
-        tasks.append(TaskSpec(name, outputs, labels))
+        tasks.append(TaskSpec(name, kind, outputs, labels))
     if not tasks:
         raise ModelError('manifest.tasks is empty; a model serves at least one task')
     return tasks
@@ -278,7 +285,7 @@ def _input(data: Mapping[object, object]) -> InputSpec:
 def _accuracy(data: object, index: int) -> Accuracy:
     fields = _Fields(data, f'manifest.accuracy[{index}]')
     row = Accuracy(
-        task=fields.take('task', str, lambda v: v in TASK_OUTPUTS),
+        task=fields.take('task', str, bool),
         metric=fields.take('metric', str),
         value=fields.take('value', float),
         data=fields.take('data', str),

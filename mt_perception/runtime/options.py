@@ -52,8 +52,8 @@ class Options:
             raise OptionError(f'max_detections must be at least 1, found {self.max_detections}')
         if not self.max_depth_m > 0:
             raise OptionError(f'max_depth_m must be above 0, found {self.max_depth_m}')
-        task = manifest.tasks.get(DETECTION)
-        labels = task.labels if task else ()
+        detecting = [task for task in manifest.tasks.values() if task.kind == DETECTION]
+        labels = [label for task in detecting for label in task.labels]
         unknown = [name for name in self.classes if name not in labels]
         if unknown:
             raise OptionError(

@@ -44,7 +44,8 @@ def detections(
     boxes, scores, class_ids = _checked(outputs, len(labels))
     keep = np.isfinite(scores) & (scores >= options.score_threshold) & (scores > 0)
     if options.classes:
-        keep &= np.isin(class_ids, [labels.index(name) for name in options.classes])
+        wanted = [index for index, label in enumerate(labels) if label in options.classes]
+        keep &= np.isin(class_ids, wanted)
     found = np.flatnonzero(keep)
     found = found[np.argsort(-scores[found], kind='stable')[:MAX_CANDIDATES]]
     # Boxes of an untrained network may be as large as they like; clipping bounds them all.
