@@ -76,7 +76,8 @@ setup(
     ],
     extras_require={
         'ros': ROS,
-        'train': ['torch==2.13.0', 'onnx', 'scipy'],
+        # ai-edge-litert runs the segmentation teacher, a TensorFlow Lite file.
+        'train': ['torch==2.13.0', 'onnx', 'scipy', 'ai-edge-litert'],
         'eval': ['pycocotools', 'scipy'],
         'ray': ['ray'],  # evaluation of many bags on a cluster
         'dev': [

@@ -13,7 +13,6 @@ from typing import Any
 import cv2
 import numpy as np
 import onnxruntime
-from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
 from mt_perception.evaluation.taxonomy import ClassMap
@@ -41,6 +40,9 @@ def voc_teacher(path: Path, threads: int = 1) -> Predict:
         A function from an image (H, W, 3) BGR to class ids (h, w) uint8 of the same extent, 255
         where it is not sure.
     """
+    # Not every machine that trains has wheels of it, and only this teacher needs it.
+    from ai_edge_litert.interpreter import Interpreter
+
     interpreter = Interpreter(str(path), num_threads=threads)
     interpreter.allocate_tensors()
     given, wanted = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
