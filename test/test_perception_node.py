@@ -1,0 +1,611 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""The perception node in this process: what it publishes, when it works and when it does not."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from ros_graph import Peer, RosGraph, camera_info, image_message, patch, ros_graph
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
+from tiny_model import broken_head, depth_head, write_tiny_model
+from vision_msgs.msg import Detection2DArray, LabelInfo
+
+from mt_perception.nodes import messages
+from mt_perception.nodes.lifecycle import ACTIVE
+from mt_perception.nodes.outputs import LATCHED
+from mt_perception.nodes.perception import PerceptionNode
+from mt_perception.runtime.executor import Executor
+from mt_perception.runtime.model_folder import open_model
+from mt_perception.runtime.sessions import load_sessions
+
+RED = (0, 0, 255)
+SECOND = 10**9
+
+TOPICS: dict[str, type] = {
+    '/perception/detections': Detection2DArray,
+    '/perception/depth/image': Image,
+    '/perception/depth/camera_info': CameraInfo,
+    '/perception/segmentation/image': Image,
+    '/perception/points': PointCloud2,
+    '/perception/overlay/image': Image,
+    '/perception/stats': DiagnosticArray,
+}
+DETECTIONS, DEPTH, SEGMENTATION = (
+    '/perception/detections',
+    '/perception/depth/image',
+    '/perception/segmentation/image',
+)
+STATS = '/perception/stats'
+
+
+@pytest.fixture
+def graph() -> Iterator[RosGraph]:
+    with ros_graph() as made:
+        yield made
+
+
+@pytest.fixture(scope='session')
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_model(tmp_path_factory.mktemp('tiny'))
+
+
+class Bench:
+    """One perception node and its other side, connected."""
+
+    def __init__(self, graph: RosGraph, model: Path, *topics: str, **settings: Any) -> None:
+        self.graph = graph
+        self.node: PerceptionNode = graph.add(PerceptionNode, model=str(model), **settings)
+        self.peer: Peer = graph.add(Peer)
+        self.topics = topics
+        for topic in topics:
+            self.peer.listen(topic, TOPICS[topic])
+        self.stamp_s = 0
+        assert graph.spin_until(lambda: self.connected)
+
+    @property
+    def connected(self) -> bool:
+        node, peer = self.node, self.peer
+        return bool(
+            node.state == ACTIVE
+            and peer.images.get_subscription_count()
+            and peer.infos.get_subscription_count()
+            and len(node._outputs.demand()) == len(self.topics)
+            and all(s.get_publisher_count() for s in node.inputs._subscriptions)
+        )
+
+    def got(self, topic: str) -> list[Any]:
+        return self.peer.got[topic]
+
+    def pass_frame(self, pixels: np.ndarray | None = None, info: bool = True) -> int:
+        """Send a frame of a new stamp and wait until it went through; returns the stamp."""
+        self.stamp_s += 1
+        before = self.node.health.processed
+        self.peer.send(patch(RED) if pixels is None else pixels, self.stamp_s * SECOND, info)
+        assert self.graph.spin_until(lambda: self.node.health.processed > before)
+        assert self.graph.spin_until(lambda: all(self.has(t, self.stamp_s) for t in self.made))
+        return self.stamp_s * SECOND
+
+    @property
+    def made(self) -> list[str]:
+        """Our topics that come with every frame that has a camera info."""
+        return [t for t in self.topics if t not in ('/perception/points', CAMERA)]
+
+    def has(self, topic: str, stamp_s: int) -> bool:
+        return any(m.header.stamp.sec == stamp_s for m in self.got(topic))
+
+    def diagnostics(self) -> dict[str, DiagnosticStatus]:
+        """The next report."""
+        reports = self.peer.got.get('/diagnostics')
+        if reports is None:
+            reports = self.peer.listen('/diagnostics', DiagnosticArray)
+        before = len(reports)
+        assert self.graph.spin_until(lambda: len(reports) > before)
+        return {status.name.split(': ')[1]: status for status in reports[-1].status}
+
+
+CAMERA = '/perception/depth/camera_info'
+
+
+def values(status: DiagnosticStatus) -> dict[str, str]:
+    return {v.key: v.value for v in status.values}
+
+
+# What is published
+
+
+def test_one_frame_makes_every_output(graph: RosGraph, tiny: Path) -> None:
+    bench = Bench(graph, tiny, *TOPICS)
+    labels = bench.peer.listen('/perception/segmentation/label_info', LabelInfo, LATCHED)
+    bench.pass_frame()
+    assert graph.spin_until(lambda: all(bench.got(topic) for topic in TOPICS) and labels)
+    headers = {topic: bench.got(topic)[0].header for topic in TOPICS}
+    assert all(h.stamp.sec == 1 and h.frame_id == 'camera_optical' for h in headers.values())
+
+    found = bench.got(DETECTIONS)[0].detections
+    assert found
+    assert {d.results[0].hypothesis.class_id for d in found} == {'red'}
+    box = found[0].bbox
+    assert abs(box.center.position.x - 64) <= 16
+    assert abs(box.center.position.y - 48) <= 16
+
+    depth = bench.got(DEPTH)[0]
+    assert (depth.encoding, depth.height, depth.width) == ('32FC1', 96, 128)
+    # The network sees a camera of half the focal length; red is a third as bright as white.
+    metres = messages.depth_from(depth)
+    assert metres[48, 64] == pytest.approx(0.02 / 3 * 50, rel=0.02)
+
+    mask = bench.got(SEGMENTATION)[0]
+    assert (mask.encoding, mask.height, mask.width) == ('mono8', 96, 128)
+    names = {entry.class_id: entry.class_name for entry in labels[0].class_map}
+    ids = np.frombuffer(mask.data, np.uint8).reshape(96, 128)
+    assert names[ids[48, 64]] == 'red'
+    assert names[ids[4, 4]] == 'grey'
+    assert set(np.unique(ids)) <= {*names, 255}
+
+    assert list(bench.got(CAMERA)[0].k) == list(camera_info(128, 96).k)
+    points = bench.got('/perception/points')[0]
+    assert (points.height, points.width) == (48, 64)
+    overlay = bench.got('/perception/overlay/image')[0]
+    assert (overlay.encoding, overlay.height, overlay.width) == ('bgr8', 96, 128)
+    stats = values(bench.got(STATS)[0].status[0])
+    assert stats['tasks'] == 'detection segmentation depth'
+    assert float(stats['latency_ms.node']) >= float(stats['latency_ms.total'])
+
+
+def test_points_of_a_plane_are_a_plane(graph: RosGraph, tiny: Path) -> None:
+    bench = Bench(graph, tiny, '/perception/points', STATS, **{'points.stride': 1})
+    bench.pass_frame(np.full((96, 128, 3), 200, np.uint8))
+    assert graph.spin_until(lambda: bench.got('/perception/points'))
+    cloud = bench.got('/perception/points')[0]
+    xyz = np.frombuffer(cloud.data, np.float32).reshape(96, 128, 4)[..., :3]
+    z = xyz[..., 2]
+    assert np.ptp(z) < 1e-5
+    columns = (np.arange(128) - 63.5) * z[0, 0] / 100
+    assert np.allclose(xyz[:, :, 0], columns, atol=1e-4)
+
+
+def test_nothing_seen_is_published_too(graph: RosGraph, tiny: Path) -> None:
+    bench = Bench(graph, tiny, DETECTIONS, DEPTH, STATS)
+    for grey in (0, 255):
+        bench.pass_frame(np.full((96, 128, 3), grey, np.uint8))
+        assert bench.got(DETECTIONS)[-1].detections == []
+    black = messages.depth_from(bench.got(DEPTH)[0])
+    assert np.isnan(black).all()
+
+
+def test_the_image_size_may_change(graph: RosGraph, tiny: Path) -> None:
+    bench = Bench(graph, tiny, DETECTIONS, DEPTH, SEGMENTATION, '/perception/overlay/image', STATS)
+    for height, width in ((96, 128), (33, 71), (240, 320), (96, 128)):
+        bench.pass_frame(patch(RED, height, width))
+        for topic in (DEPTH, SEGMENTATION, '/perception/overlay/image'):
+            message = bench.got(topic)[-1]
+            assert (message.height, message.width) == (height, width)
+
+
+def test_compressed_images_follow_the_remapping_of_image(graph: RosGraph, tiny: Path) -> None:
+    node = graph.add(
+        lambda **kwargs: PerceptionNode(
+            cli_args=['--ros-args', '-r', 'image:=/head/image_raw'], **kwargs
+        ),
+        model=str(tiny),
+        **{'input.transport': 'compressed'},
+    )
+    peer = graph.add(Peer)
+    detections = peer.listen(DETECTIONS, Detection2DArray)
+    images = peer.create_publisher(CompressedImage, '/head/image_raw/compressed', 1)
+    assert graph.spin_until(lambda: images.get_subscription_count() and node._outputs.demand())
+    assert node.inputs.camera_info_topic == '/head/camera_info'
+    jpeg = cv2.imencode('.jpg', patch(RED))[1].tobytes()
+    images.publish(CompressedImage(format='jpeg', data=jpeg[: len(jpeg) // 2]))
+    assert graph.spin_until(lambda: node.health.rejects)
+    images.publish(CompressedImage(format='jpeg', data=jpeg))
+    assert graph.spin_until(lambda: detections)
+    assert detections[0].detections
+    assert dict(node.health.rejects) == {'truncated': 1}
+
+
+# Who listens decides what runs
+
+
+def test_nobody_listens_and_nothing_runs(graph: RosGraph, tiny: Path) -> None:
+    bench = Bench(graph, tiny)
+    for i in range(1, 4):
+        bench.peer.send(patch(RED), i * SECOND)
+        assert graph.spin_until(lambda i=i: bench.node.health.idle == i)
+    assert bench.node.health.processed == 0
+
+
+@pytest.mark.parametrize(
+    ('topic', 'tasks'),
+    [
+        (DETECTIONS, 'detection'),
+        (DEPTH, 'depth'),
+        (SEGMENTATION, 'segmentation'),
+        ('/perception/points', 'depth'),
+        ('/perception/overlay/image', 'detection segmentation'),
+    ],
+)
+def test_only_the_wanted_heads_run(graph: RosGraph, tiny: Path, topic: str, tasks: str) -> None:
+    bench = Bench(graph, tiny, topic, STATS)
+    bench.pass_frame()
+    stats = values(bench.got(STATS)[0].status[0])
+    assert stats['tasks'] == tasks
+    assert stats['blocks'] == f'trunk {tasks}'
+
+
+def test_a_listener_may_come_and_go(graph: RosGraph, tiny: Path) -> None:
+    bench = Bench(graph, tiny, DETECTIONS, STATS)
+    bench.pass_frame()
+    late: list[Any] = []
+    subscription = bench.peer.create_subscription(Image, DEPTH, late.append, 1)
+    assert graph.spin_until(lambda: len(bench.node._outputs.demand()) == 3)
+    bench.pass_frame()
+    assert graph.spin_until(lambda: late)
+    bench.peer.destroy_subscription(subscription)
+    assert graph.spin_until(lambda: len(bench.node._outputs.demand()) == 2)
+    bench.pass_frame()
+    assert [values(m.status[0])['tasks'] for m in bench.got(STATS)] == [
+        'detection',
+        'detection depth',
+        'detection',
+    ]
+
+
+def test_a_disabled_task_does_not_run_though_somebody_listens(graph: RosGraph, tiny: Path) -> None:
+    bench = Bench(graph, tiny, DETECTIONS, DEPTH, STATS, **{'tasks.depth.enabled': False})
+    bench.peer.send(patch(RED), SECOND)
+    assert graph.spin_until(lambda: bench.got(STATS))
+    assert values(bench.got(STATS)[0].status[0])['tasks'] == 'detection'
+    assert not bench.got(DEPTH)
+
+
+# Bad images and cameras
+
+
+def test_a_bad_image_is_named_and_the_next_one_works(graph: RosGraph, tiny: Path) -> None:
+    bench = Bench(graph, tiny, DETECTIONS, STATS)
+    good = image_message(patch(RED), 50 * SECOND)
+    spoil = {
+        'unknown_encoding': {'encoding': 'cmyk'},
+        'zero_size': {'width': 0},
+        'short_step': {'step': 3},
+        'short_data': {'height': 97},
+    }
+    for reason, change in spoil.items():
+        bad = image_message(patch(RED), 40 * SECOND)
+        for field, value in change.items():
+            setattr(bad, field, value)
+        bench.peer.images.publish(bad)
+        assert graph.spin_until(lambda reason=reason: bench.node.health.rejects[reason] == 1), (
+            dict(bench.node.health.rejects)
+        )
+    told = bench.diagnostics()['input']
+    bench.peer.images.publish(good)
+    assert graph.spin_until(lambda: bench.has(DETECTIONS, 50))
+    assert told.level == DiagnosticStatus.WARN
+    assert values(told)['rejected'] == '4'
+    assert values(told)['rejected.short_step'] == '1'
+    rejected = [m for m in bench.got(STATS) if 'rejected' in values(m.status[0])]
+    assert len(rejected) == 4
+    assert bench.diagnostics()['input'].level == DiagnosticStatus.OK
+
+
+def test_without_camera_info_depth_but_no_points(graph: RosGraph, tiny: Path) -> None:
+    bench = Bench(graph, tiny, DEPTH, '/perception/points', CAMERA, STATS)
+    bench.pass_frame(info=False)
+    told = bench.diagnostics()['input']
+    assert told.level == DiagnosticStatus.WARN
+    assert 'no camera_info on /camera_info' in told.message
+    assert not bench.got('/perception/points')
+    assert not bench.got(CAMERA)
+    bench.pass_frame()
+    assert graph.spin_until(lambda: bench.got('/perception/points') and bench.got(CAMERA))
+
+
+@pytest.mark.parametrize('fault', ['other_size', 'bad_k', 'nan_k'])
+def test_a_camera_info_that_cannot_be_right(graph: RosGraph, tiny: Path, fault: str) -> None:
+    bench = Bench(graph, tiny, DEPTH, '/perception/points', STATS)
+    info = camera_info(128, 96, SECOND)
+    if fault == 'other_size':
+        info.width = 640
+    else:
+        info.k = [float('nan') if fault == 'nan_k' else 0.0] * 9
+    bench.peer.infos.publish(info)
+    bench.pass_frame(info=False)
+    assert bench.got(DEPTH)
+    assert not bench.got('/perception/points')
+    assert bench.diagnostics()['input'].level == DiagnosticStatus.WARN
+    bench.pass_frame()
+    assert graph.spin_until(lambda: bench.got('/perception/points'))
+
+
+def test_one_camera_info_serves_all_images_that_follow(graph: RosGraph, tiny: Path) -> None:
+    bench = Bench(graph, tiny, '/perception/points', STATS)
+    bench.pass_frame()
+    bench.pass_frame(info=False)
+    bench.pass_frame(info=False)
+    assert graph.spin_until(lambda: len(bench.got('/perception/points')) == 3)
+
+
+def test_the_camera_info_that_comes_after_its_image(graph: RosGraph, tiny: Path) -> None:
+    """The very first image waits for its camera, so that its depth has the right scale."""
+    bench = Bench(graph, tiny, DEPTH, STATS)
+    bench.peer.images.publish(image_message(patch(RED), SECOND))
+    graph.spin_for(0.01)
+    bench.peer.infos.publish(camera_info(128, 96, SECOND, focal=300.0))
+    assert graph.spin_until(lambda: bench.got(DEPTH))
+    metres = messages.depth_from(bench.got(DEPTH)[0])
+    assert metres[48, 64] == pytest.approx(0.02 / 3 * 150, rel=0.02)
+
+
+# Time
+
+
+def test_strange_stamps_are_flagged_and_pass_unchanged(graph: RosGraph, tiny: Path) -> None:
+    bench = Bench(graph, tiny, DETECTIONS, STATS)
+    now_s = int(time.time())
+    stamps = {0: 'zero', now_s: '', now_s + 3600: 'future', now_s - 9: 'out_of_order'}
+    for n, stamp_s in enumerate((*stamps, now_s - 9), start=1):
+        bench.peer.send(patch(RED), stamp_s * SECOND)
+        assert graph.spin_until(lambda n=n: len(bench.got(DETECTIONS)) == n)
+        assert bench.got(DETECTIONS)[-1].header.stamp.sec == stamp_s
+    faults = {*filter(None, stamps.values()), 'duplicate'}
+    assert dict(bench.node.health.stamp_faults) == dict.fromkeys(faults, 1)
+    ages = [float(values(m.status[0])['age_ms']) for m in bench.got(STATS)]
+    assert min(ages) >= 0.0
+    told = bench.diagnostics()['input']
+    assert told.level == DiagnosticStatus.WARN
+    assert values(told)['stamps.future'] == '1'
+
+
+def test_nanoseconds_of_more_than_a_second(graph: RosGraph, tiny: Path) -> None:
+    bench = Bench(graph, tiny, DETECTIONS, STATS)
+    message = image_message(patch(RED), SECOND)
+    message.header.stamp.nanosec = 4_000_000_000
+    bench.peer.images.publish(message)
+    assert graph.spin_until(lambda: bench.got(DETECTIONS))
+    assert bench.got(DETECTIONS)[0].header == message.header
+    assert bench.node.health.stamp_faults['malformed'] == 1
+
+
+def test_a_looped_bag_goes_on_within_one_frame(graph: RosGraph, tiny: Path) -> None:
+    bench = Bench(graph, tiny, DETECTIONS, '/perception/points', STATS)
+    for lap in range(3):
+        for stamp_s in (1000, 1001, 1002):
+            before = len(bench.got('/perception/points'))
+            bench.peer.send(patch(RED), stamp_s * SECOND)
+            assert graph.spin_until(
+                lambda before=before: len(bench.got('/perception/points')) > before, 3
+            ), (lap, stamp_s)
+    assert bench.node.health.processed == 9
+    assert bench.node.health.stamp_faults == {'out_of_order': 2}
+
+
+def test_an_image_that_is_too_old_is_skipped(graph: RosGraph, tiny: Path) -> None:
+    bench = Bench(graph, tiny, DETECTIONS, STATS, **{'input.max_age_ms': 2000.0})
+    bench.peer.send(patch(RED), time.time_ns() - 5 * SECOND)
+    assert graph.spin_until(lambda: bench.node.health.drops['too_old'] == 1)
+    told = bench.diagnostics()['input']
+    bench.peer.send(patch(RED), time.time_ns())
+    assert graph.spin_until(lambda: bench.got(DETECTIONS))
+    assert len(bench.got(DETECTIONS)) == 1
+    assert 'a bag needs use_sim_time' in told.message
+    bench.peer.send(patch(RED), 0)
+    assert graph.spin_until(lambda: len(bench.got(DETECTIONS)) == 2), 'no stamp has no age'
+
+
+def test_simulated_time_without_a_clock_is_told(graph: RosGraph, tiny: Path) -> None:
+    bench = Bench(graph, tiny, DETECTIONS, STATS, use_sim_time=True)
+    bench.pass_frame()
+    told = bench.diagnostics()['input']
+    assert told.level == DiagnosticStatus.WARN
+    assert 'nobody publishes /clock' in told.message
+
+
+# Flow
+
+
+def test_the_newest_image_wins(graph: RosGraph, tiny: Path) -> None:
+    """60 Hz in, 5 Hz computed: an image is at most a period older than its computation."""
+    bench = Bench(graph, tiny, DETECTIONS, STATS)
+    pipeline = bench.node.pipeline
+    run = pipeline.run
+    sent: list[int] = []
+    picked: list[int] = []
+
+    def slow(frame: Any, wanted: Any) -> Any:
+        picked.append(frame.stamp_ns // SECOND)
+        # The camera does not wait for us: 12 images come while this one is computed.
+        for _ in range(12):
+            sent.append(len(sent) + 1)
+            bench.peer.images.publish(image_message(patch(RED), sent[-1] * SECOND))
+            time.sleep(1 / 60)
+        newest.append(sent[-1])
+        return run(frame, wanted)
+
+    newest: list[int] = []
+    pipeline.run = slow
+    sent.append(1)
+    bench.peer.images.publish(image_message(patch(RED), SECOND))
+    assert graph.spin_until(lambda: len(picked) >= 4)
+    pipeline.run = run
+    # What is picked up next is the newest that there was when the last one was done.
+    for done, then in zip(newest, picked[1:], strict=False):
+        assert done - 1 <= then <= done
+    assert bench.node.health.drops['superseded'] >= 3 * 10
+
+
+def test_a_camera_that_dies_is_an_error_until_it_lives_again(graph: RosGraph, tiny: Path) -> None:
+    bench = Bench(graph, tiny, DETECTIONS, STATS, **{'input.timeout_ms': 300.0})
+    bench.pass_frame()
+    graph.spin_for(0.4)
+    told = bench.diagnostics()['input']
+    assert told.level == DiagnosticStatus.ERROR
+    assert 'has a publisher that sends nothing' in told.message
+    bench.peer.destroy_publisher(bench.peer.images)
+    graph.spin_for(0.3)
+    assert 'nobody publishes /image' in bench.diagnostics()['input'].message
+    bench.peer.images = bench.peer.create_publisher(Image, '/image', 1)
+    assert graph.spin_until(lambda: bench.connected)
+    assert graph.spin_until(lambda: (bench.pass_frame(), graph.spin_for(0.05)) and healthy(bench))
+
+
+def healthy(bench: Bench) -> bool:
+    reports = bench.peer.got['/diagnostics']
+    return any('input' in s.name and s.level == DiagnosticStatus.OK for s in reports[-1].status)
+
+
+def test_a_topic_of_another_type_is_told(graph: RosGraph, tiny: Path) -> None:
+    node = graph.add(PerceptionNode, model=str(tiny))
+    with ros_graph() as elsewhere:
+        elsewhere.add(lambda **kwargs: Node('other', **kwargs)).create_publisher(
+            CompressedImage, '/image', 1
+        )
+        assert graph.spin_until(lambda: node.inputs and node.count_publishers('/image'))
+        assert 'carries sensor_msgs/msg/CompressedImage' in node.inputs.why_silent()
+
+
+def test_incompatible_qos_of_a_listener_is_told(graph: RosGraph, tiny: Path) -> None:
+    bench = Bench(graph, tiny)
+    bench.peer.listen(DETECTIONS, Detection2DArray, LATCHED)
+    assert graph.spin_until(lambda: bench.node.health.qos_faults)
+    told = bench.diagnostics()['input']
+    assert told.level == DiagnosticStatus.WARN
+    assert '/perception/detections' in told.message
+    assert 'DURABILITY' in told.message
+
+
+def test_incompatible_qos_of_the_camera_is_told(graph: RosGraph, tiny: Path) -> None:
+    """QoS can be overridden by parameters; here so that it does not fit."""
+    reliable = {'qos_overrides./image.subscription.reliability': 'reliable'}
+    node = graph.add(PerceptionNode, model=str(tiny), **reliable)
+    peer = graph.add(Peer)
+    best_effort = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+    peer.destroy_publisher(peer.images)
+    peer.create_publisher(Image, '/image', best_effort)
+    assert graph.spin_until(lambda: node.health.qos_faults['/image'])
+    assert 'offered best effort' in node.inputs.why_silent()
+
+
+def test_an_unknown_qos_name_is_refused_and_not_replaced(graph: RosGraph, tiny: Path) -> None:
+    wrong = {'qos_overrides./perception/detections.publisher.reliability': 'mostly'}
+    node = graph.add(PerceptionNode, model=str(tiny), **wrong)
+    assert graph.spin_until(lambda: node.fault)
+    assert node.state == 'unconfigured'
+    assert 'mostly' in node.fault
+
+
+# Failing heads
+
+
+def runner_with(model: Path, depth: onnx.ModelProto) -> Executor:
+    """The model's blocks with another depth head, which loading the model would refuse."""
+    sessions = dict(load_sessions(open_model(model)).by_block)
+    sessions['depth'] = onnxruntime.InferenceSession(depth.SerializeToString())
+    return Executor(sessions)
+
+
+def test_one_head_fails_and_the_others_go_on(graph: RosGraph, tiny: Path) -> None:
+    bench = Bench(graph, tiny, DETECTIONS, DEPTH, SEGMENTATION, STATS)
+    bench.node.pipeline.runner = runner_with(tiny, broken_head())
+    for n in (1, 2):
+        bench.peer.send(patch(RED), n * SECOND)
+        assert graph.spin_until(
+            lambda n=n: all(len(bench.got(t)) == n for t in (DETECTIONS, SEGMENTATION, STATS))
+        )
+    assert not bench.got(DEPTH)
+    told = bench.diagnostics()['perception']
+    assert told.level == DiagnosticStatus.ERROR
+    assert 'depth' in told.message
+    assert values(told)['failed.depth'] == '2'
+
+
+@pytest.mark.parametrize('weight', [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_is_not_published(graph: RosGraph, tiny: Path, weight: float) -> None:
+    bench = Bench(graph, tiny, DETECTIONS, DEPTH, STATS)
+    bench.node.pipeline.runner = runner_with(tiny, depth_head(weight))
+    bench.peer.send(patch(RED), SECOND)
+    assert graph.spin_until(lambda: bench.got(STATS) and bench.got(DETECTIONS))
+    for message in bench.got(DEPTH):
+        assert not np.isinf(messages.depth_from(message)).any()
+
+
+def test_a_defect_of_ours_does_not_end_the_node(graph: RosGraph, tiny: Path) -> None:
+    bench = Bench(graph, tiny, DETECTIONS, STATS)
+    runner = bench.node.pipeline.runner
+    bench.node.pipeline.runner = None
+    bench.peer.send(patch(RED), SECOND)
+    told = bench.diagnostics()['perception']
+    bench.node.pipeline.runner = runner
+    bench.pass_frame()
+    assert told.level == DiagnosticStatus.ERROR
+    assert 'NoneType' in told.message
+    assert bench.got(DETECTIONS)
+
+
+def test_an_absent_provider_is_replaced_with_a_warning(graph: RosGraph, tiny: Path) -> None:
+    bench = Bench(graph, tiny, DETECTIONS, STATS, **{'runtime.providers': ['CUDA', 'CPU']})
+    bench.pass_frame()
+    told = bench.diagnostics()['perception']
+    assert told.level == DiagnosticStatus.WARN
+    assert 'CUDA' in told.message
+    assert values(told)['providers'] == 'CPUExecutionProvider'
+
+
+# Parameters
+
+
+def test_parameters_apply_to_the_next_frame(graph: RosGraph, tiny: Path) -> None:
+    bench = Bench(graph, tiny, DETECTIONS, DEPTH, STATS)
+    bench.pass_frame()
+    set_to = bench.node.set_parameters
+    for name, value in (
+        ('detection.classes', ['blue']),
+        ('detection.classes', ['all']),
+        ('detection.max_detections', 1),
+        ('tasks.depth.enabled', False),
+        ('input.size', 128),
+    ):
+        assert set_to([Parameter(name, value=value)])[0].successful, name
+        bench.topics = tuple(
+            t for t in bench.topics if t != DEPTH or name != 'tasks.depth.enabled'
+        )
+        bench.pass_frame()
+    counts = [len(m.detections) for m in bench.got(DETECTIONS)]
+    assert counts[0] > 1
+    assert counts[1] == 0
+    assert counts[2] == counts[0]
+    assert counts[3] == 1
+    stats = [values(m.status[0]) for m in bench.got(STATS)]
+    assert [s['tasks'] for s in stats[-3:]] == ['detection depth', 'detection', 'detection']
+    assert stats[-1]['network_width'] == '128'
+
+
+def test_what_the_model_cannot_do_is_refused(graph: RosGraph, tiny: Path) -> None:
+    bench = Bench(graph, tiny)
+    for name, value, words in (
+        ('input.size', 67, 'multiple of 8'),
+        ('input.size', 1024, '512'),
+        ('detection.classes', ['unicorn'], 'unicorn'),
+        ('model', '/elsewhere', 'clean up'),
+        ('runtime.threads', 3, 'clean up'),
+    ):
+        result = bench.node.set_parameters([Parameter(name, value=value)])[0]
+        assert not result.successful
+        assert words in result.reason
+    # The same again is no change.
+    assert bench.node.set_parameters([Parameter('model', value=str(tiny))])[0].successful
+    assert bench.node.pipeline.options.size == 0
