@@ -93,7 +93,7 @@ def _tasks(manifest: Manifest, everything: bool) -> Table:
         more = len(task.labels) - len(shown)
         classes = f'{len(task.labels)}: {", ".join(shown)}' if shown else ''
         table.add_row(
-            task.name,
+            task.name if task.name == task.kind else f'{task.name} ({task.kind})',
             escape(', '.join(dict.fromkeys(task.outputs.values()))),
             escape(classes) + (f' … and {more} more (--labels)' if more else ''),
         )
