@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -94,3 +95,17 @@ def test_an_interrupted_bag_is_not_left_behind(job: Job) -> None:
     with pytest.raises(KeyboardInterrupt):
         run_job(job, interrupt)
     assert [p.name for p in job.folder.iterdir()] == ['frames.jsonl.partial']
+
+
+def test_ros_itself_reads_every_message(job: Job) -> None:
+    serialization = pytest.importorskip('rclpy.serialization')
+    pytest.importorskip('vision_msgs')
+    run_job(job)
+    with AnyReader([job.folder / 'results']) as reader:
+        for connection, _, data in reader.messages():
+            package, _, name = connection.msgtype.split('/')
+            kind = getattr(import_module(f'{package}.msg'), name)
+            message = serialization.deserialize_message(data, kind)
+            assert message.header.frame_id == 'camera_optical'
+            if connection.msgtype.endswith('Detection2DArray'):
+                assert {r.results[0].hypothesis.class_id for r in message.detections} == {'red'}
