@@ -199,6 +199,15 @@ def test_pseudo_truth_is_marked(job: Job) -> None:
     assert summary.metrics['detection']['ap50'] > 0.9
 
 
+def test_a_reference_needs_no_truth_in_the_bag(job: Job, tmp_path: Path) -> None:
+    far = replace(EVERYTHING, truth_delay_ns=3600 * 10**9)
+    bag = write_bag(tmp_path / 'far', far)
+    with pytest.raises(SourceError, match='no truth is near'):
+        run_job(replace(job, source=str(bag)))
+    summary = run_job(replace(job, source=str(bag), reference=job.model))
+    assert summary.metrics['depth']['metric']['abs_rel'] == 0
+
+
 def test_revisited_frames_give_the_same_results(job: Job) -> None:
     run_job(job)
     wanted = records(job.folder)[1::2]

@@ -32,6 +32,7 @@ from mt_perception.evaluation.samples import SampleSource
 from mt_perception.evaluation.subject import RunSettings, Subject, model_sha256, open_subject
 from mt_perception.evaluation.taxonomy import DEFAULT_TAXONOMY, read_taxonomy
 from mt_perception.evaluation.truth import Sample
+from mt_perception.evaluation.truth_topics import OFF, TruthTopics
 from mt_perception.types import Result
 
 BAG_FOLDER = 'results'
@@ -164,7 +165,11 @@ def open_job(job: Job, subject: Subject | None = None) -> Iterator[tuple[SampleS
     """
     subject = subject or open_subject(job.model, job.settings)
     classes = subject.classes(read_taxonomy(job.taxonomy))
-    samples = open_samples(job.source, job.source_options, classes, job.name)
+    options = job.source_options
+    if job.reference is not None:
+        # Its truth is not asked for, so that what may be wrong with it is nothing to us.
+        options = replace(options, truth=None, truth_topics=TruthTopics(OFF, OFF, OFF))
+    samples = open_samples(job.source, options, classes, job.name)
     with samples:
         if job.reference is not None:
             sure = replace(job.settings.options, score_threshold=SURE)

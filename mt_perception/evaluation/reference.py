@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from mt_perception.errors import PerceptionError
 from mt_perception.evaluation.samples import SampleSource
 from mt_perception.evaluation.subject import Subject
 from mt_perception.evaluation.taxonomy import ClassMap
@@ -40,7 +41,11 @@ class ReferenceSamples(SampleSource):
 
     def __iter__(self) -> Iterator[Sample]:
         for sample in self._samples:
-            yield replace(sample, truth=self._truth(self._reference.run(sample.frame)))
+            try:
+                truth = self._truth(self._reference.run(sample.frame))
+            except PerceptionError:
+                truth = None
+            yield replace(sample, truth=truth)
 
     def close(self) -> None:
         """Close the source."""
