@@ -47,8 +47,8 @@ def result_for(height: int, width: int) -> Result:
     )
 
 
-@settings(max_examples=60)
-@given(st.integers(1, 300) | st.integers(1, 8), st.integers(2, 300) | st.integers(2, 8))
+@settings(max_examples=30)
+@given(st.integers(1, 120), st.integers(2, 120))
 def test_any_size_is_drawn_and_the_image_stays_clean(height: int, width: int) -> None:
     image = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
     image.flags.writeable = False
@@ -56,7 +56,7 @@ def test_any_size_is_drawn_and_the_image_stays_clean(height: int, width: int) ->
     assert overlay(image, result).shape == image.shape
     picture = sheet(image, result)
     assert picture.dtype == np.uint8
-    assert picture.shape[1] == 1280
+    assert max(picture.shape) == 1280
 
 
 def test_boxes_have_the_colour_of_their_class_and_lie_where_they_are() -> None:

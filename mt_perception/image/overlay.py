@@ -21,7 +21,8 @@ _LEGEND_LENGTH = 8
 _INSET_SHARE = 0.3
 # Far ends of a depth scale that read well, in metres.
 _SCALES_M = (0.5, 1, 2, 3, 5, 8, 10, 15, 20, 30, 50, 100)
-_PANEL_WIDTHS = (640, 960)
+# Shortest and longest long side of a panel of a sheet, in pixels.
+_PANEL_SIDES = (640, 960)
 
 
 def overlay(image: Picture, result: Result) -> Picture:
@@ -56,14 +57,15 @@ def sheet(image: Picture, result: Result) -> Picture:
     Returns:
         uint8 (2 h, 2 w, 3) BGR; the panel of a task without a result says why.
     """
-    width = int(np.clip(image.shape[1], *_PANEL_WIDTHS))
-    size = (max(2, round(image.shape[0] * width / image.shape[1])), width)
-    shrunk = cv2.INTER_AREA if width < image.shape[1] else cv2.INTER_CUBIC
-    clean = np.asarray(cv2.resize(image, size[::-1], interpolation=shrunk), np.uint8)
+    longest = max(image.shape[:2])
+    scale = min(max(longest, _PANEL_SIDES[0]), _PANEL_SIDES[1]) / longest
+    size = (max(2, round(image.shape[0] * scale)), max(2, round(image.shape[1] * scale)))
+    interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    clean = np.asarray(cv2.resize(image, size[::-1], interpolation=interpolation), np.uint8)
     given = draw_status(clean.copy(), result)
     found, classes = clean.copy(), clean.copy()
     if result.detections is not None:
-        draw_detections(found, result.detections, width / image.shape[1])
+        draw_detections(found, result.detections, scale)
     else:
         _say_why(found, 'detection', result)
     if result.segmentation is not None:
