@@ -1,0 +1,154 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""The source node plays frames at their pace, once or for ever, and says what it cannot play."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from rclpy.node import Node
+from ros_graph import RosGraph, patch, ros_graph
+from sensor_msgs.msg import CameraInfo, Image
+
+from mt_perception.errors import BagError, OptionError, SourceError
+from mt_perception.nodes import messages
+from mt_perception.nodes.source import SourceNode
+from mt_perception.sources.source import Source
+from mt_perception.types import Frame, Intrinsics
+
+CAMERA = Intrinsics(fx=100.0, fy=100.0, cx=63.5, cy=47.5, width=128, height=96)
+
+
+@pytest.fixture
+def graph() -> Iterator[RosGraph]:
+    with ros_graph() as made:
+        yield made
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for i in range(3):
+        cv2.imwrite(str(tmp_path / f'{i}.png'), np.full((24, 32, 3), 10 * i, np.uint8))
+    return tmp_path
+
+
+class Bursts(Source):
+    """Three frames of irregular stamps; fails at the end if it is told to."""
+
+    def __init__(self, fault: bool = False) -> None:
+        super().__init__('bursts', 3, None)
+        self._fault = fault
+        self.closed = False
+
+    def __iter__(self) -> Iterator[Frame]:
+        for stamp_ns in (5_000_000_000, 5_050_000_000, 5_300_000_000):
+            yield Frame(patch((255, 0, 0)), stamp_ns, 'optical', CAMERA)
+        if self._fault:
+            raise BagError('the bag ends in the middle of a message')
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Listener(Node):
+    """Collects images and camera infos with the time of their arrival."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__('listener', **kwargs)
+        self.images: list[Image] = []
+        self.infos: list[CameraInfo] = []
+        self.times_s: list[float] = []
+        self.create_subscription(CameraInfo, '/camera_info', self.infos.append, 50)
+        self.create_subscription(Image, '/image', self.on_image, 50)
+
+    def on_image(self, message: Image) -> None:
+        self.images.append(message)
+        self.times_s.append(time.monotonic())
+
+    @property
+    def stamps_ns(self) -> list[int]:
+        return [messages.stamp_ns(m.header.stamp) for m in self.images]
+
+
+def test_a_folder_is_played_once(graph: RosGraph, folder: Path) -> None:
+    listener = graph.add(Listener)
+    node = graph.add(SourceNode, source=str(folder), rate_hz=100.0)
+    assert graph.spin_until(lambda: node.finished)
+    assert node.published == len(listener.images) == 3
+    assert [m.data[0] for m in listener.images] == [0, 10, 20]
+    assert not listener.infos, 'nobody knows the camera'
+    assert all(abs(ns - time.time_ns()) < 60e9 for ns in listener.stamps_ns)
+
+
+def test_a_recording_keeps_its_pace_stamps_and_camera(graph: RosGraph) -> None:
+    listener = graph.add(Listener)
+    node = graph.add(lambda **kwargs: SourceNode(Bursts, **kwargs), restamp=False)
+    assert graph.spin_until(lambda: node.finished)
+    assert listener.stamps_ns == [5_000_000_000, 5_050_000_000, 5_300_000_000]
+    # Never earlier than recorded; how much later is up to this computer.
+    gaps = np.diff(listener.times_s)
+    assert gaps.sum() > 0.25
+    assert [messages.stamp_ns(m.header.stamp) for m in listener.infos] == listener.stamps_ns
+    assert messages.intrinsics_from(listener.infos[0], (96, 128)) == CAMERA
+    assert {m.header.frame_id for m in listener.images} == {'optical'}
+
+
+def test_it_waits_for_a_listener(graph: RosGraph) -> None:
+    node = graph.add(lambda **kwargs: SourceNode(Bursts, **kwargs))
+    graph.spin_for(0.3)
+    assert node.published == 0
+    listener = graph.add(Listener)
+    assert graph.spin_until(lambda: node.finished)
+    assert len(listener.images) == 3
+
+
+def test_it_need_not_wait(graph: RosGraph) -> None:
+    settings = {'wait_for_subscribers': False, 'rate_hz': 200.0}
+    node = graph.add(lambda **kwargs: SourceNode(Bursts, **kwargs), **settings)
+    assert graph.spin_until(lambda: node.finished)
+    assert node.published == 3
+
+
+def test_a_loop_opens_the_source_again(graph: RosGraph) -> None:
+    listener = graph.add(Listener)
+    opened: list[Bursts] = []
+
+    def open_frames() -> Bursts:
+        opened.append(Bursts())
+        return opened[-1]
+
+    settings = {'loop': True, 'rate_hz': 200.0, 'restamp': False, 'frame_id': 'other'}
+    graph.add(lambda **kwargs: SourceNode(open_frames, **kwargs), **settings)
+    assert graph.spin_until(lambda: len(listener.images) >= 8)
+    assert len(opened) >= 3
+    assert all(source.closed for source in opened[:-1])
+    assert listener.stamps_ns[:3] == listener.stamps_ns[3:6]
+    assert listener.images[0].header.frame_id == 'other'
+
+
+def test_a_source_that_breaks_ends_the_node_with_the_reason(graph: RosGraph) -> None:
+    graph.add(Listener)
+    graph.add(lambda **kwargs: SourceNode(lambda: Bursts(fault=True), **kwargs), rate_hz=100.0)
+    with pytest.raises(BagError, match='in the middle'):
+        graph.spin_until(lambda: False)
+
+
+@pytest.mark.parametrize(
+    ('settings', 'error', 'words'),
+    [
+        ({}, SourceError, 'nothing to publish'),
+        ({'source': '/nowhere/at/all'}, SourceError, 'does not exist'),
+        ({'source': '/nowhere/at/all', 'rate_hz': -1.0}, OptionError, 'rate_hz'),
+    ],
+)
+def test_what_cannot_be_played_is_said_at_once(
+    graph: RosGraph, settings: dict[str, Any], error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        graph.add(SourceNode, **settings)

@@ -1,0 +1,68 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""The shared-memory profile is used, unless the user has one; our files are found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from mt_perception import share
+from mt_perception.errors import ModelError
+from mt_perception.nodes.transport import VARIABLES, profile_file, use_shared_memory
+from mt_perception.share import find_model, share_folder
+
+SPACE = '{http://www.eprosima.com/XMLSchemas/fastRTPS_Profiles}'
+
+
+def test_the_profile_holds_whole_images() -> None:
+    root = ElementTree.parse(profile_file()).getroot()
+    kinds = {
+        descriptor.findtext(f'{SPACE}transport_id'): descriptor.findtext(f'{SPACE}type')
+        for descriptor in root.iter(f'{SPACE}transport_descriptor')
+    }
+    used = [e.text for e in root.iter(f'{SPACE}transport_id')][len(kinds) :]
+    assert sorted(kinds.values()) == ['SHM', 'UDPv4'], 'other computers are reached by UDP'
+    assert sorted(used) == sorted(kinds)
+    assert int(next(root.iter(f'{SPACE}segment_size')).text) >= 16 << 20
+
+
+def test_both_variables_are_set_where_there_is_none() -> None:
+    environment: dict[str, str] = {}
+    assert use_shared_memory(environment)
+    assert environment == dict.fromkeys(VARIABLES, str(profile_file()))
+    assert use_shared_memory(environment), 'again is no conflict'
+
+
+@pytest.mark.parametrize('name', VARIABLES)
+@pytest.mark.parametrize('value', ['/etc/mine.xml', ''])
+def test_a_users_own_setting_wins(name: str, value: str) -> None:
+    environment = {name: value}
+    assert not use_shared_memory(environment)
+    assert environment == {name: value}
+
+
+def test_in_a_checkout_files_are_those_of_the_checkout() -> None:
+    assert (share_folder() / 'config' / 'mt_perception.params.yaml').is_file()
+
+
+def test_installed_files_are_found_below_the_prefix(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = tmp_path / 'site-packages' / 'mt_perception' / 'share.py'
+    installed = tmp_path / 'overlay' / 'share' / 'mt_perception'
+    (installed / 'models' / 'small').mkdir(parents=True)
+    monkeypatch.setattr(share, '__file__', str(elsewhere))
+    monkeypatch.setenv('AMENT_PREFIX_PATH', f'{tmp_path / "base"}:{tmp_path / "overlay"}')
+    assert share_folder() == installed
+    assert find_model('small') == installed / 'models' / 'small'
+
+
+def test_a_model_is_a_name_or_a_path(tmp_path: Path) -> None:
+    assert find_model('cspnano') == share_folder() / 'models' / 'cspnano'
+    assert find_model(str(tmp_path)) == tmp_path
+    for name in ('', 'unheard-of', str(tmp_path / 'missing')):
+        with pytest.raises(ModelError, match='cspnano'):
+            find_model(name)
