@@ -25,29 +25,29 @@ demo:
 	@$(VENV)/bin/mt_perception demo
 
 test:
-	@$(PYTHON) tools/environment.py $(VENV) --ros --extras dev
+	@$(PYTHON) tools/environment.py $(VENV) --ros --extras dev,eval
 	@$(VENV)/bin/python -m pytest -n $(WORKERS)
 
 test-train:
-	@$(PYTHON) tools/environment.py $(VENV_TRAIN) --extras train,eval,dev
+	@$(PYTHON) tools/environment.py $(VENV_TRAIN) --extras dev,eval,train
 	@$(VENV_TRAIN)/bin/mypy -p mt_perception.network -p mt_perception.training \
 	  -m mt_perception.cli.train -m mt_perception.cli.export
 	@$(VENV_TRAIN)/bin/python -m pytest -n $(WORKERS) \
 	  $$(grep -lE "importorskip\('torch'" test/test_*.py)
 
 lint:
-	@$(PYTHON) tools/environment.py $(VENV) --ros --extras dev
+	@$(PYTHON) tools/environment.py $(VENV) --ros --extras dev,eval
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
 
 format:
-	@$(PYTHON) tools/environment.py $(VENV) --ros --extras dev
+	@$(PYTHON) tools/environment.py $(VENV) --ros --extras dev,eval
 	@$(VENV)/bin/ruff check --fix .
 	@$(VENV)/bin/ruff format .
 
 bench:
-	@$(PYTHON) tools/environment.py $(VENV) --ros --extras dev
+	@$(PYTHON) tools/environment.py $(VENV) --ros --extras dev,eval
 	@for file in benchmarks/bench_*.py; do $(VENV)/bin/python $$file || exit 1; done
 
 clean:

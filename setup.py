@@ -78,7 +78,12 @@ setup(
         'ros': ROS,
         # ai-edge-litert runs the segmentation teacher, a TensorFlow Lite file.
         'train': ['torch==2.13.0', 'onnx', 'scipy', 'ai-edge-litert'],
-        'eval': ['pycocotools', 'scipy'],
+        'eval': [
+            'jinja2',  # the HTML report
+            'matplotlib',  # its plots
+            'pycocotools',  # the reference that our AP is tested against
+            'scipy',
+        ],
         'ray': ['ray'],  # evaluation of many bags on a cluster
         'dev': [
             'hypothesis',

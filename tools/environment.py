@@ -107,7 +107,8 @@ def make(folder: Path, extras: list[str], ros: bool) -> None:
         extras = [*extras, 'ros']
     wanted = f'.[{",".join(extras)}]' if extras else '.'
     print(f'installing {wanted} from PyPI (once; a minute or two) …', flush=True)
-    pip(python, 'install', *constraints, '-e', wanted)
+    # Python compiles what it imports; most of what is installed never is.
+    pip(python, 'install', '--no-compile', *constraints, '-e', wanted)
     if ros:
         pip(python, 'install', '--no-deps', SAMPLE)
         print('looking for vision_msgs, building it if it is missing …', flush=True)

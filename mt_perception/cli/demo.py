@@ -16,7 +16,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from mt_perception.cli.pictures import Pictures
+from mt_perception.cli.pictures import Pictures, prepare_folder
 from mt_perception.cli.processes import (
     NodeProcess,
     configured_node,
@@ -74,15 +74,14 @@ def demo(source: str | None, model: str, topic: str, out: Path) -> None:
     console = Console()
     path = Path(source).resolve() if source else sample_video()
     with open_source(path, topic or None) as frames:
-        length, rate_hz = frames.length, frames.rate_hz or PICTURES
+        length = frames.length
     manifest = read_manifest(find_model(model))
     labels = manifest.tasks[DETECTION].labels if DETECTION in manifest.tasks else ()
     parameters = {'source': str(path), 'topic': topic, 'model': model}
-    # Made first: a folder that cannot be written is best said before anything else is done.
-    with Pictures(out, max(1, (length or 1) // PICTURES), rate_hz) as pictures:
-        recording, provider = _record(parameters, labels, length, out, console)
-        _draw(recording, pictures, console)
-        saved = pictures.saved
+    # Now: that a folder cannot be written is best said before anything else is done.
+    prepare_folder(out)
+    recording, provider = _record(parameters, labels, length, out, console)
+    saved = _draw(recording.frames, out, console)
     facts = [('provider', provider), ('results', f'{saved} pictures and video.mp4 in {out}')]
     title = f'{manifest.name} {manifest.version} on {path.name}, two nodes over DDS'
     console.print(summary_table(title, recording.summary, facts, 'camera to all results'))
@@ -187,10 +186,18 @@ def _count_losses(summary: Summary, listener: Listener) -> None:
     summary.left_out = +Counter({**reasons, 'a newer image came first': missing})
 
 
-def _draw(recording: Recording, pictures: Pictures, console: Console) -> None:
-    with _bar(console, 'pictures') as bar:
-        for answer in bar.track(recording.frames):
+def _draw(frames: list[Answered], out: Path, console: Console) -> int:
+    """Draw what was recorded; the number of pictures saved."""
+    if not frames:
+        return 0
+    seconds = (frames[-1].record.stamp_ns - frames[0].record.stamp_ns) * 1e-9
+    # As fast as it was: where frames were dropped, the others are shown for longer.
+    rate_hz = (len(frames) - 1) / seconds if seconds > 0 else float(PICTURES)
+    every = max(1, len(frames) // PICTURES)
+    with Pictures(out, every, rate_hz) as pictures, _bar(console, 'pictures') as bar:
+        for answer in bar.track(frames):
             pictures.add(overlay.sheet(answer.image, _result(answer)))
+    return pictures.saved
 
 
 def _result(answer: Answered) -> Result:

@@ -39,13 +39,7 @@ class Pictures:
         self._size = (0, 0)
         self._seen = 0
         self.saved = 0
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            for old in folder.iterdir():
-                if re.fullmatch(r'frame_\d{6}\.png', old.name) or old.name == VIDEO:
-                    old.unlink()
-        except OSError as error:
-            raise OutputError(f'cannot write to {folder}: {error.strerror}') from error
+        prepare_folder(folder)
 
     @property
     def next_is_wanted(self) -> bool:
@@ -108,3 +102,18 @@ class Pictures:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def prepare_folder(folder: Path) -> None:
+    """Make a folder for pictures, and remove those of an earlier run.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for old in folder.iterdir():
+            if re.fullmatch(r'frame_\d{6}\.png', old.name) or old.name == VIDEO:
+                old.unlink()
+    except OSError as error:
+        raise OutputError(f'cannot write to {folder}: {error.strerror}') from error
