@@ -1,13 +1,15 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-# What a stranger runs: `make demo`, `make test`. What CI runs: `make lint test test-train`.
+# What a stranger runs: `make demo`, `make test`. What CI runs: .ci/run, which is more of these.
 
 PYTHON ?= python3
 VENV := .venv
 VENV_TRAIN := .venv-train
 # One thread for each of pytest's workers: more of them only fight over the cores.
 export OMP_NUM_THREADS ?= 1
-# One scheduler's worth of tests on each core.
+# Threads of torch that wait by spinning make two of them slower than one.
+export OMP_WAIT_POLICY ?= PASSIVE
+# Tests that run at once; auto is one for each core.
 WORKERS ?= auto
 
 .PHONY: help demo test test-train lint format bench clean

@@ -82,7 +82,6 @@ setup(
             'jinja2',  # the HTML report
             'matplotlib',  # its plots
             'pycocotools',  # the reference that our AP is tested against
-            'scipy',
         ],
         'ray': ['ray'],  # evaluation of many bags on a cluster
         'dev': [
