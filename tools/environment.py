@@ -91,8 +91,7 @@ def fingerprint(extras: list[str], ros: bool) -> str:
 def make(folder: Path, extras: list[str], ros: bool) -> None:
     """Create the environment where it is missing and install into it."""
     python = folder / 'bin' / 'python'
-    # No links to a Python that is another one by now.
-    if not python.exists():
+    if not is_of_this_python(python):
         print(f'making {folder} for Python {platform.python_version()} …', flush=True)
         try:
             venv.create(folder, clear=True, with_pip=True, system_site_packages=sourced_ros())
@@ -114,6 +113,16 @@ def make(folder: Path, extras: list[str], ros: bool) -> None:
         print('looking for vision_msgs, building it if it is missing …', flush=True)
         if subprocess.run([python, '-m', 'mt_perception.interfaces'], check=False).returncode:
             raise SetupError('vision_msgs is missing; see the line above')
+
+
+def is_of_this_python(python: Path) -> bool:
+    """Whether an environment is there, and of the Python that runs this."""
+    command = [python, '-c', 'import sys; print(sys.version)']
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError:
+        return False
+    return done.stdout.strip() == sys.version.strip()
 
 
 def apt_constraints(folder: Path) -> Path:
