@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from mt_perception.errors import SourceError
 from mt_perception.evaluation.folder import held_out
 from mt_perception.evaluation.taxonomy import ClassMap, read_class_names
-from mt_perception.training.samples import Boxes, Sample, read_image, read_map
+from mt_perception.training.ground import ground_mask
+from mt_perception.training.samples import Boxes, Sample, read_depth, read_image, read_map
 from mt_perception.types import UNLABELLED
 
 # A pixel that boxes of different classes claim.
@@ -128,6 +129,7 @@ def read_rgbd(
     focal_px: float,
     part: str = 'train',
     names: Mapping[int, str] | None = None,
+    ground: bool = False,
 ) -> list[Sample]:
     """Read an RGB-D folder: rgb/, depth_mm/ and, where present, label/.
 
@@ -137,6 +139,7 @@ def read_rgbd(
         focal_px: the camera's focal length in pixels of the stored images.
         part: train, held_out or all.
         names: class names of the label images' ids; other ids are `rest`, 0 is unlabelled.
+        ground: label the ground, which the depth shows, where there are no label images.
     """
     images = sorted((folder / 'rgb').iterdir())
     if not images:
@@ -150,18 +153,32 @@ def read_rgbd(
         if part != 'all' and held_out(index) != (part == 'held_out'):
             continue
         label = folder / 'label' / f'{path.stem}.png'
+        depth = folder / 'depth_mm' / f'{path.stem}.png'
         height, width = read_image(path).shape[:2]
+        semantic = None
+        if table is not None:
+            semantic = partial(_lookup, label, table)
+        elif ground:
+            ground_id = classes.segmentation_id('ground')
+            semantic = partial(_ground, depth, focal_px / width, ground_id)
         samples.append(
             Sample(
                 f'{folder.name}_{path.stem}',
                 path,
                 (height, width),
-                semantic=partial(_lookup, label, table) if table is not None else None,
-                depth_path=folder / 'depth_mm' / f'{path.stem}.png',
+                semantic=semantic,
+                depth_path=depth,
                 focal_px=focal_px,
             )
         )
     return samples
+
+
+@lru_cache(maxsize=1024)
+def _ground(depth_path: Path, focal_per_width: float, index: int) -> NDArray[np.uint8]:
+    depth = read_depth(depth_path)
+    mask = ground_mask(depth, focal_per_width * depth.shape[1])
+    return np.where(mask, index, UNLABELLED).astype(np.uint8)
 
 
 def _read_json(path: Path) -> Any:

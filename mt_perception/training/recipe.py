@@ -29,6 +29,7 @@ class SetSpec:
         pixels: coco: keep images whose pixels come from "panoptic" images or "polygons".
         focal_px: rgbd: focal length in pixels of the stored images.
         names: rgbd: class names of the label images' ids.
+        ground: rgbd: label the ground plane of the depth images.
         voc_labels: fill unlabelled pixels with the VOC teacher's opinion.
         relative_depth: ask the relative depth teacher.
     """
@@ -41,6 +42,7 @@ class SetSpec:
     pixels: str | None = None
     focal_px: float | None = None
     names: Mapping[int, str] | None = None
+    ground: bool = False
     voc_labels: bool = False
     relative_depth: bool = False
 

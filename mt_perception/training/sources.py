@@ -82,7 +82,7 @@ def _read(spec: SetSpec, data: Path, classes: ClassMap) -> list[Sample]:
     elif spec.kind == 'rgbd':
         if spec.focal_px is None:
             raise SourceError(f'set {spec.name}: an rgbd set needs focal_px')
-        samples = read_rgbd(folder, classes, spec.focal_px, 'train', spec.names)
+        samples = read_rgbd(folder, classes, spec.focal_px, 'train', spec.names, spec.ground)
     else:
         samples = read_coco(folder, classes, spec.split, spec.pixels)
     if not samples:
