@@ -114,11 +114,12 @@ def draw_segmentation(picture: Picture, classes: Segmentation) -> Picture:
     table = np.zeros((256, 3), np.uint8)
     for i, label in enumerate(classes.labels):
         table[i] = colour(label, i)
-    tinted = cv2.addWeighted(
-        picture, 1 - _SEGMENTATION_OPACITY, table[ids], _SEGMENTATION_OPACITY, 0
-    )
-    np.copyto(picture, tinted, where=(ids < len(classes.labels))[..., None])
-    shares = np.bincount(ids.ravel(), minlength=256)[: len(classes.labels)] / ids.size
+    tint = cv2.applyColorMap(ids, table[:, None])
+    tinted = cv2.addWeighted(picture, 1 - _SEGMENTATION_OPACITY, tint, _SEGMENTATION_OPACITY, 0)
+    cv2.copyTo(tinted, (ids < len(classes.labels)).astype(np.uint8), picture)
+    # One column in OpenCV 4, one dimension in 5.
+    counts = np.ravel(cv2.calcHist([ids], [0], None, [256], [0, 256]))[: len(classes.labels)]
+    shares = counts / ids.size
     present = [i for i in np.argsort(-shares, kind='stable') if shares[i] >= _LEGEND_SHARE]
     legend = [
         Line(classes.labels[i], LIGHT, chip=colour(classes.labels[i], int(i)))
@@ -141,13 +142,12 @@ def depth_picture(depth: DepthMap, size: tuple[int, int] | None = None) -> Pictu
     height, width = size or depth.depth.shape
     nearest = cv2.resize(depth.depth, (width, height), interpolation=cv2.INTER_NEAREST)
     metres = np.asarray(nearest, np.float32)
-    known = np.isfinite(metres)
-    far = _scale_end(metres[known])
-    nearness = np.where(known, 1 - np.clip(metres / far, 0, 1), 0)
-    picture = np.asarray(
-        cv2.applyColorMap((nearness * 255).astype(np.uint8), cv2.COLORMAP_INFERNO), np.uint8
-    )
-    picture[~known] = UNKNOWN
+    far = _scale_end(metres)
+    shades = np.maximum(255 - metres * np.float32(254 / far), 1)
+    shades[~np.isfinite(shades)] = 0
+    table = _colours()
+    table[0] = UNKNOWN
+    picture = np.asarray(cv2.applyColorMap(shades.astype(np.uint8), table), np.uint8)
     _draw_scale(picture, far, depth.assumed_intrinsics)
     return picture
 
@@ -177,10 +177,18 @@ def _say_why(picture: Picture, task: str, result: Result) -> Picture:
 
 def _scale_end(metres: NDArray[np.float32]) -> float:
     """A round distance that 98 of 100 pixels are nearer than; steady from frame to frame."""
-    if not metres.size:
+    samples = metres[::4, ::4]
+    samples = samples[np.isfinite(samples)]
+    if not samples.size:
         return _SCALES_M[-1]
-    reach = np.percentile(metres[:: max(1, metres.size // 10000)], 98)
+    reach = np.percentile(samples, 98)
     return next((end for end in _SCALES_M if end >= reach), _SCALES_M[-1])
+
+
+def _colours() -> Picture:
+    """Colours from far (0) to near (255), (256, 1, 3): equal steps look equal."""
+    shades = np.arange(256, dtype=np.uint8)[:, None]
+    return np.asarray(cv2.applyColorMap(shades, cv2.COLORMAP_INFERNO), np.uint8)
 
 
 def _draw_scale(picture: Picture, far: float, assumed: bool) -> None:
@@ -191,8 +199,7 @@ def _draw_scale(picture: Picture, far: float, assumed: bool) -> None:
     top, bottom, right = row, height - row, width - bar_width // 2
     if bottom - top < 3 * row or width < 2 * unit + bar_width:
         return
-    shades = np.linspace(0, 255, bottom - top).astype(np.uint8)[:, None]
-    bar = cv2.applyColorMap(np.ascontiguousarray(shades), cv2.COLORMAP_INFERNO)
+    bar = cv2.resize(_colours(), (1, bottom - top))
     picture[top:bottom, right - bar_width : right] = bar
     cv2.rectangle(picture, (right - bar_width, top), (right, bottom), LIGHT, 1)
     for part in (0.0, 0.5, 1.0):
