@@ -4,12 +4,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mt_perception.network.branched import Branched
+from mt_perception.network.branches import LEVELS, Branches, Part
 from mt_perception.network.dense import DenseHead
 from mt_perception.network.detection import (
     DetectionHead,
@@ -17,7 +20,8 @@ from mt_perception.network.detection import (
     cells_of,
     decode_boxes,
 )
-from mt_perception.network.multitask import Multitask
+from mt_perception.network.layers import IMAGE
+from mt_perception.network.multitask import TASKS, Multitask
 from mt_perception.network.trunk import Features, Trunk
 
 
@@ -71,7 +75,8 @@ class DepthGraph(nn.Module):
         self.head = head
 
     def forward(self, s4: Tensor, s8: Tensor, s16: Tensor, s32: Tensor) -> Tensor:
-        return self.head(Features(s4, s8, s16, s32))[:, 0].exp()
+        log_depth: Tensor = self.head(Features(s4, s8, s16, s32))
+        return log_depth[:, 0].exp()
 
 
 @dataclass(frozen=True)
@@ -81,29 +86,77 @@ class BlockGraph:
     Args:
         name: the block's name in the manifest.
         module: takes the inputs in order, returns the outputs in order.
-        inputs: its own input names.
+        inputs: its own input name → the tensor of the graph that it reads.
         outputs: its own output names.
     """
 
     name: str
     module: nn.Module
-    inputs: tuple[str, ...]
+    inputs: Mapping[str, str]
     outputs: tuple[str, ...]
 
 
 def block_graphs(network: Multitask) -> tuple[BlockGraph, ...]:
-    """Give the blocks of a network, the trunk first."""
-    pyramid = ('s4', 's8', 's16', 's32')
-    return (
-        BlockGraph('trunk', TrunkGraph(network.trunk), ('image',), pyramid),
-        BlockGraph(
-            'detection',
-            DetectionGraph(network.detection),
-            pyramid[1:],
-            ('boxes', 'scores', 'class_ids'),
-        ),
-        BlockGraph(
-            'segmentation', SegmentationGraph(network.segmentation), pyramid, ('class_ids',)
-        ),
-        BlockGraph('depth', DepthGraph(network.depth), pyramid, ('depth_per_focal',)),
+    """Give the blocks of a network, each after those that it reads."""
+    if isinstance(network, Branched):
+        trunks, taps = branch_graphs(network.branches())
+    else:
+        levels = Features._fields
+        trunks = (BlockGraph('trunk', TrunkGraph(network.trunk), {IMAGE: IMAGE}, levels),)
+        taps = {task: tuple(f'trunk/{level}' for level in LEVELS[task]) for task in TASKS}
+    return (*trunks, *head_graphs(network, taps))
+
+
+def head_graphs(network: Multitask, taps: Mapping[str, tuple[str, ...]]) -> tuple[BlockGraph, ...]:
+    """Give the heads' blocks.
+
+    Args:
+        network: whose heads.
+        taps: task → the tensors that its head reads, in the order of LEVELS.
+    """
+    heads: Mapping[str, tuple[nn.Module, tuple[str, ...]]] = {
+        'detection': (DetectionGraph(network.detection), ('boxes', 'scores', 'class_ids')),
+        'segmentation': (SegmentationGraph(network.segmentation), ('class_ids',)),
+        'depth': (DepthGraph(network.depth), ('depth_per_focal',)),
+    }
+    return tuple(
+        BlockGraph(task, module, dict(zip(LEVELS[task], taps[task], strict=True)), outputs)
+        for task, (module, outputs) in heads.items()
     )
+
+
+class PartGraph(nn.Module):
+    """What a part of a branched trunk reads → what others read of it."""
+
+    def __init__(self, branches: Branches, part: Part) -> None:
+        super().__init__()
+        self.branches = branches.only(part.steps)
+        self.part = part
+
+    def forward(self, *given: Tensor) -> tuple[Tensor, ...]:
+        values = dict(zip(self.part.inputs, given, strict=True))
+        if IMAGE in values:
+            values[IMAGE] = values[IMAGE].permute(0, 3, 1, 2).float()
+        values = self.branches.run(self.part.steps, values)
+        return tuple(values[name] for name in self.part.outputs)
+
+
+def branch_graphs(
+    branches: Branches,
+) -> tuple[tuple[BlockGraph, ...], dict[str, tuple[str, ...]]]:
+    """Give a branched trunk's blocks, and for every task the tensors that its head reads."""
+    parts = branches.parts()
+    tensors = {IMAGE: IMAGE}
+    for part in parts:
+        tensors |= {name: f'{part.name}/{name}' for name in part.outputs}
+    graphs = tuple(
+        BlockGraph(
+            part.name,
+            PartGraph(branches, part),
+            {name: tensors[name] for name in part.inputs},
+            part.outputs,
+        )
+        for part in parts
+    )
+    taps = {task: tuple(tensors[name] for name in names) for task, names in branches.taps.items()}
+    return graphs, taps

@@ -42,3 +42,31 @@ def count_macs(module: nn.Module, inputs: Sequence[Tensor]) -> int:
 def count_parameters(module: nn.Module) -> int:
     """Give the number of weights of a module."""
     return sum(parameter.numel() for parameter in module.parameters())
+
+
+def layer_macs(module: nn.Module, size: tuple[int, int]) -> dict[str, int]:
+    """Count every convolution's multiply-accumulates by the path of the module that holds it.
+
+    Args:
+        module: reads an image (B, 3, H, W).
+        size: height and width of the image.
+    """
+    found: dict[str, int] = {}
+
+    def count(path: str, layer: nn.Conv2d, output: Tensor) -> None:
+        found[path] = output.numel() * layer.weight[0].numel()
+
+    hooks = [
+        layer.register_forward_hook(
+            lambda layer, _, output, path=name.rpartition('.')[0]: count(path, layer, output)
+        )
+        for name, layer in module.named_modules()
+        if isinstance(layer, nn.Conv2d)
+    ]
+    try:
+        with torch.no_grad():
+            module(torch.zeros(1, 3, *size))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return found

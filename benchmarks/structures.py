@@ -1,0 +1,220 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Three single-task nets, hard sharing, a sharing tree and gates, on the same steps and seeds.
+
+Takes about an hour on one core; what is done is not done again. Every net sees the same number of
+training steps: single-task nets and the hard-shared one train for as long as the structures that
+start from them half way. Prints one table; one JSON file for every net lies in the output folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+
+from mt_perception.evaluation.taxonomy import ClassMap
+from mt_perception.graph.plan import full_plan
+from mt_perception.network.branched import Branched
+from mt_perception.network.interrogate import GatedTrunk
+from mt_perception.network.multitask import TASKS, Multitask
+from mt_perception.runtime.options import Options
+from mt_perception.training import sources
+from mt_perception.training.batches import SampleSet
+from mt_perception.training.checkpoint import load_checkpoint
+from mt_perception.training.export import ModelCard
+from mt_perception.training.figures import all_figures
+from mt_perception.training.loop import train
+from mt_perception.training.recipe import Phase, Recipe, Structure, read_recipe
+from mt_perception.training.structure import (
+    HARD_SHARED,
+    build_structure,
+    is_finished,
+    single_folder,
+    single_task,
+    train_structure,
+    trained,
+)
+from mt_perception.training.validation import torch_pipeline
+
+ROOT = Path(__file__).resolve().parent.parent
+TARGETS = (0.03, 0.08, 0.15, 0.3)
+FIGURE = {'detection': 'ap', 'segmentation': 'miou', 'depth': 'abs_rel'}
+LOWER_IS_BETTER = {'depth'}
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What every net of the comparison has in common."""
+
+    recipe: Recipe
+    sets: Sequence[SampleSet]
+    classes: ClassMap
+    data: Path
+    out: Path
+
+    @property
+    def labels(self) -> tuple[Sequence[str], Sequence[str]]:
+        return self.classes.detection, self.classes.segmentation
+
+    @property
+    def weights(self) -> Path:
+        return self.data / self.recipe.initial_weights
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    data = os.environ.get('MT_PERCEPTION_DATA', str(ROOT.parent / 'shared' / 'data'))
+    parser.add_argument('--data', type=Path, default=Path(data))
+    parser.add_argument('--out', type=Path, required=True)
+    parser.add_argument('--cache', type=Path, help="the teachers' opinions; default: in --out")
+    parser.add_argument('--seeds', type=int, default=3)
+    parser.add_argument('--steps', type=int, help="of each half; default: the recipe's")
+    args = parser.parse_args()
+    path = ROOT / 'recipes' / 'structure.yaml'
+    recipe = read_recipe(path)
+    if args.steps:
+        recipe = shortened(recipe, args.steps)
+    classes = sources.network_classes(recipe, args.data, path.parent)
+    cache = args.cache or args.out / 'cache'
+    for _ in sources.ask_teachers(recipe, args.data, classes, cache):
+        pass
+    sets = sources.read_sets(recipe, args.data, classes, cache)
+    for seed in range(1, args.seeds + 1):
+        seeded = replace(recipe, seed=seed)
+        one_seed(Bench(seeded, sets, classes, args.data, args.out / f'seed{seed}'))
+        print(table(args.out), flush=True)
+
+
+def shortened(recipe: Recipe, steps: int) -> Recipe:
+    def short(phases: tuple[Phase, ...]) -> tuple[Phase, ...]:
+        return tuple(replace(p, steps=steps, warmup=min(p.warmup, steps // 5)) for p in phases)
+
+    structure = replace(recipe.structure, phases=short(recipe.structure.phases))
+    return replace(recipe, phases=short(recipe.phases), structure=structure)
+
+
+def one_seed(bench: Bench) -> None:
+    """Train and judge every net of one seed, the cheap ones first."""
+    gates = {
+        f'interrogate_{tau:.2f}': Structure(
+            'interrogate', bench.recipe.structure.phases, targets=dict.fromkeys(TASKS, tau)
+        )
+        for tau in TARGETS
+    }
+    antler = {'antler': replace(bench.recipe.structure, kind='antler')}
+    for name, structure in {**gates, **antler}.items():
+        run, recipe = bench.out / name, replace(bench.recipe, structure=structure)
+        if not (run / 'figures.json').exists():
+            for now in train_structure(recipe, bench.sets, bench.labels, bench.weights, run):
+                tell(bench, name, now)
+            network = build_structure(recipe, bench.sets, bench.labels, run)
+            network.load_state_dict(load_checkpoint(run)['average'])
+            judge(bench, network, run)
+        if name == next(iter(gates)):
+            longer(bench)
+
+
+def longer(bench: Bench) -> None:
+    """Give the single-task nets and the hard-shared one as many steps as the structures get."""
+    joint = bench.recipe.phases[-1]
+    further = replace(joint, name='further', steps=bench.recipe.structure.phases[0].steps)
+    more = replace(bench.recipe, structure=Structure(), phases=(*bench.recipe.phases, further))
+    jobs = {single_folder(bench.out, task): single_task(more, task) for task in TASKS}
+    jobs[bench.out / HARD_SHARED] = more
+    for half, recipe in jobs.items():
+        run = half.with_name(f'{half.name}_long')
+        if (run / 'figures.json').exists():
+            continue
+        if not run.exists():
+            shutil.copytree(half, run)
+        if not is_finished(recipe, run):
+            for now in train(recipe, bench.sets, bench.labels, bench.weights, run):
+                tell(bench, run.name, now)
+        judge(bench, trained(run, recipe, bench.labels), run)
+
+
+def tell(bench: Bench, name: str, now: object) -> None:
+    step = getattr(now, 'step', 0)
+    if step % 25 == 0:
+        print(f'{bench.out.name} {name}: {now}', flush=True)
+
+
+def judge(bench: Bench, network: Multitask, run: Path) -> None:
+    """Measure a net on the validation data, through the pipeline that runs on the robot."""
+    card = ModelCard('structure', 'none', 'none', '', *bench.labels)
+    pipeline = torch_pipeline(network.eval(), card)
+    pipeline.options = Options(size=max(bench.recipe.canvases[0]))
+    found = dict(all_figures(pipeline, bench.data, bench.recipe))
+    manifest = pipeline.manifest
+    for name, tasks in {'all': TASKS, **{task: (task,) for task in TASKS}}.items():
+        macs = full_plan(manifest.graph, tasks).macs
+        found[f'macs/{name}'] = manifest.macs_at(macs, bench.recipe.canvases[0])
+    if isinstance(network, Branched) and isinstance(network.trunk, GatedTrunk):
+        use = network.trunk.gates.use().tolist()
+        found |= {f'use/{task}': share for task, share in zip(TASKS, use, strict=True)}
+    (run / 'figures.json').write_text(json.dumps(found, indent=1), encoding='utf-8')
+
+
+def table(out: Path) -> str:
+    """Give the table of all nets that are there, mean ± standard deviation over the seeds."""
+    rows: dict[str, list[dict[str, float]]] = {}
+    for seed in sorted(out.glob('seed*')):
+        base = baseline(seed)
+        if base:
+            rows.setdefault('three single-task nets', []).append(compared(base, base))
+        for path in sorted(seed.glob('*/figures.json')) if base else ():
+            if not path.parent.name.startswith('single'):
+                found = json.loads(path.read_text(encoding='utf-8'))
+                name = path.parent.name.removesuffix('_long')
+                rows.setdefault(name, []).append(compared(found, base))
+    columns = ('ap', 'miou', 'abs_rel', 'delta_mtl_%', 'mmacs', 'of_three', 'of_hard', 'use')
+    hard = statistics.mean(r['mmacs'] for r in rows.get(HARD_SHARED, [])) if rows else 1.0
+    lines = ['| structure | seeds | ' + ' | '.join(columns) + ' |', '|---' * 10 + '|']
+    for name, found in rows.items():
+        cells = []
+        for column in columns:
+            values = [r['mmacs'] / hard if column == 'of_hard' else r[column] for r in found]
+            spread = f' ± {statistics.stdev(values):.3f}' if len(values) > 1 else ''
+            cells.append(f'{statistics.mean(values):.3f}{spread}')
+        lines.append(f'| {name} | {len(found)} | ' + ' | '.join(cells) + ' |')
+    return '\n'.join(lines)
+
+
+def baseline(seed: Path) -> dict[str, float]:
+    """Give every task's figure from its own net, and what the three nets cost together."""
+    paths = {task: seed / f'single_task_{task}_long' / 'figures.json' for task in TASKS}
+    if not all(path.exists() for path in paths.values()):
+        return {}
+    base = {'macs/all': 0.0}
+    for task, path in paths.items():
+        found = json.loads(path.read_text(encoding='utf-8'))
+        base[FIGURE[task]] = found[FIGURE[task]]
+        base['macs/all'] += found[f'macs/{task}']
+    return base
+
+
+def compared(found: Mapping[str, float], base: Mapping[str, float]) -> dict[str, float]:
+    """Give a net's row: its figures and Δ_MTL (arXiv 1904.08918, equation 4) in per cent."""
+    changes = [
+        (-1 if task in LOWER_IS_BETTER else 1) * (found[name] - base[name]) / base[name]
+        for task, name in FIGURE.items()
+    ]
+    return {
+        **{name: found[name] for name in FIGURE.values()},
+        'delta_mtl_%': 100 * statistics.mean(changes),
+        'mmacs': found['macs/all'] / 1e6,
+        'of_three': found['macs/all'] / base['macs/all'],
+        'use': max((found.get(f'use/{task}', 0.0) for task in TASKS), default=0.0),
+    }
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,51 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""A multitask network whose heads read features of their own: a tree, or a gated trunk."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from mt_perception.network.branches import Branches, TaskFeatures
+from mt_perception.network.interrogate import GatedTrunk
+from mt_perception.network.multitask import TASKS, Multitask, Outputs
+from mt_perception.network.prune import prune
+from mt_perception.network.trunk import Features
+
+
+class Branched(Multitask):
+    """Three heads, each on features of its own.
+
+    Args:
+        trunk: gives TaskFeatures.
+        heads: task → its head.
+    """
+
+    trunk: Branches | GatedTrunk  # type: ignore[assignment]
+
+    def __init__(self, trunk: Branches | GatedTrunk, heads: Mapping[str, nn.Module]) -> None:
+        nn.Module.__init__(self)
+        self.trunk = trunk
+        for task in TASKS:
+            self.add_module(task, heads[task])
+
+    def branches(self) -> Branches:
+        """Give the trunk as it runs on the robot, without gates."""
+        return prune(self.trunk) if isinstance(self.trunk, GatedTrunk) else self.trunk
+
+    def heads(  # type: ignore[override]
+        self, features: TaskFeatures, tasks: tuple[str, ...] = TASKS
+    ) -> Outputs:
+        """Run the heads of some tasks, each on its own features."""
+        depth: Tensor | None = None
+        if 'depth' in tasks:
+            depth = self.depth(Features(*features.depth))[:, 0]
+        return Outputs(
+            self.detection(*features.detection) if 'detection' in tasks else None,
+            self.segmentation(Features(*features.segmentation))
+            if 'segmentation' in tasks
+            else None,
+            depth,
+        )

@@ -1,0 +1,161 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""A trunk with branches: steps that serve some tasks each, cut into blocks by whom they serve."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from mt_perception.network.layers import IMAGE
+from mt_perception.network.multitask import TASKS
+from mt_perception.network.trunk import Features
+
+LEVELS: Mapping[str, tuple[str, ...]] = {
+    'detection': ('s8', 's16', 's32'),
+    'segmentation': Features._fields,
+    'depth': Features._fields,
+}
+"""Task → the levels of the pyramid that its head reads, in its order."""
+
+
+class TaskFeatures(NamedTuple):
+    """What each head reads: its own pyramid, which may partly be the others'."""
+
+    detection: tuple[Tensor, ...]  # s8, s16, s32
+    segmentation: tuple[Tensor, ...]  # s4, s8, s16, s32
+    depth: tuple[Tensor, ...]
+
+    @property
+    def s8(self) -> Tensor:
+        """The detector's stride 8, which the grid of its cells is read from."""
+        return self.detection[0]
+
+    @property
+    def s16(self) -> Tensor:
+        """The detector's stride 16."""
+        return self.detection[1]
+
+    @property
+    def s32(self) -> Tensor:
+        """The detector's stride 32."""
+        return self.detection[2]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One operation of a branched trunk.
+
+    Args:
+        name: unique.
+        reads: steps (or "image") that it reads.
+        operation: what it does with them.
+    """
+
+    name: str
+    reads: tuple[str, ...]
+    operation: nn.Module
+
+
+@dataclass(frozen=True)
+class Part:
+    """Steps that serve the same tasks; an exported block.
+
+    Args:
+        tasks: the tasks.
+        inputs: steps of other parts (or "image") that it reads.
+        outputs: its own steps that others or heads read.
+        steps: its steps, in order.
+    """
+
+    tasks: tuple[str, ...]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    steps: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """What the block is called: the trunk, where it serves everybody."""
+        return '_'.join(('trunk', *(() if self.tasks == TASKS else self.tasks)))
+
+
+class Branches(nn.Module):
+    """A trunk made of steps, of which every task reads its own.
+
+    Args:
+        steps: in an order in which they can run.
+        taps: task → the steps that its head reads, in the order of LEVELS.
+    """
+
+    def __init__(self, steps: Sequence[Step], taps: Mapping[str, tuple[str, ...]]) -> None:
+        super().__init__()
+        self.operations = nn.ModuleDict({_key(step.name): step.operation for step in steps})
+        self.reads = {step.name: step.reads for step in steps}
+        self.taps = dict(taps)
+
+    def forward(self, image: Tensor) -> TaskFeatures:
+        """Compute every task's features from an image, (B, 3, H, W) float BGR, 0 to 255."""
+        values = self.run(self.reads, {IMAGE: image})
+        return TaskFeatures(
+            **{task: tuple(values[name] for name in self.taps[task]) for task in TASKS}
+        )
+
+    def run(
+        self, steps: Sequence[str] | Mapping[str, object], given: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """Run some steps in order; give their values beside what was given."""
+        values = dict(given)
+        for name in steps:
+            operation = self.operations[_key(name)]
+            values[name] = operation(*(values[read] for read in self.reads[name]))
+        return values
+
+    def only(self, steps: Sequence[str]) -> Branches:
+        """Give some of the steps alone, sharing their weights."""
+        return Branches(
+            [Step(name, self.reads[name], self.operations[_key(name)]) for name in steps], {}
+        )
+
+    def tasks_of(self) -> dict[str, tuple[str, ...]]:
+        """Give the tasks that every step serves, directly or through others."""
+        serves: dict[str, set[str]] = {name: set() for name in self.reads}
+        for task, names in self.taps.items():
+            for name in names:
+                serves[name].add(task)
+        for name in reversed(list(self.reads)):
+            for read in self.reads[name]:
+                if read != IMAGE:
+                    serves[read] |= serves[name]
+        return {name: tuple(t for t in TASKS if t in tasks) for name, tasks in serves.items()}
+
+    def parts(self) -> tuple[Part, ...]:
+        """Cut the trunk into blocks by the tasks that a step serves.
+
+        What a step reads serves at least the tasks that the step serves, so that the blocks can
+        never wait for each other, and a plan for some tasks runs exactly what they need.
+        """
+        serves = self.tasks_of()
+        read_by = [(read, serves[name]) for name, reads in self.reads.items() for read in reads]
+        tapped = {name for names in self.taps.values() for name in names}
+        parts = []
+        for tasks in sorted(set(serves.values()), key=lambda t: (-len(t), t)):
+            if not tasks:
+                continue
+            own = [name for name in self.reads if serves[name] == tasks]
+            inputs = {
+                r: None for n in own for r in self.reads[n] if r == IMAGE or serves[r] != tasks
+            }
+            outputs = {r for r, reader in read_by if r in own and reader != tasks}
+            outputs |= tapped & set(own)
+            parts.append(
+                Part(tasks, tuple(inputs), tuple(n for n in own if n in outputs), tuple(own))
+            )
+        return tuple(parts)
+
+
+def _key(name: str) -> str:
+    # A dot is what torch separates submodules by.
+    return name.replace('.', '_')

@@ -1,0 +1,138 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Trains a network of the structure that a recipe asks for, from single-task nets where needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+
+from mt_perception.errors import ModelError
+from mt_perception.network.branched import Branched
+from mt_perception.network.interrogate import GatedTrunk
+from mt_perception.network.multitask import TASKS, Multitask, build
+from mt_perception.network.tree import grow_tree
+from mt_perception.training.affinity import choose_structure
+from mt_perception.training.batches import SampleSet
+from mt_perception.training.checkpoint import FILE, load_checkpoint
+from mt_perception.training.loop import Progress, Validate, train
+from mt_perception.training.objective import TASK_OF, wanted_tasks
+from mt_perception.training.recipe import Phase, Recipe, Structure
+
+SINGLE_TASK = 'single_task'
+HARD_SHARED = 'hard_shared'
+TREE_FILE = 'tree.csv'
+
+
+def train_structure(
+    recipe: Recipe,
+    sets: Sequence[SampleSet],
+    labels: tuple[Sequence[str], Sequence[str]],
+    initial_weights: Path | None,
+    run: Path,
+    validate: Validate | None = None,
+) -> Iterator[Progress]:
+    """Train, or go on with a run that was interrupted; yield after every step.
+
+    Single-task nets, and for InterroGate the hard-shared one, are trained by the same recipe
+    beside the run, in folders of their own; those that are there already are used.
+
+    Args:
+        recipe: what to do.
+        sets: the data.
+        labels: detection and segmentation class names.
+        initial_weights: YOLOX checkpoint, or None for random weights.
+        run: folder of the run.
+        validate: gives figures for the averaged weights.
+    """
+    structure = recipe.structure
+    if structure.kind == HARD_SHARED:
+        yield from train(recipe, sets, labels, initial_weights, run, validate)
+        return
+    plain = replace(recipe, structure=Structure())
+    for task in TASKS:
+        only, folder = single_task(plain, task), single_folder(run.parent, task)
+        if not is_finished(only, folder):
+            yield from train(only, sets, labels, initial_weights, folder)
+    shared = run.parent / HARD_SHARED
+    if structure.kind == 'interrogate' and not is_finished(plain, shared):
+        yield from train(plain, sets, labels, initial_weights, shared)
+    network = build_structure(recipe, sets, labels, run)
+    second = replace(recipe, phases=structure.phases)
+    yield from train(second, sets, labels, initial_weights, run, validate, network)
+
+
+def is_finished(recipe: Recipe, folder: Path) -> bool:
+    """Tell whether a folder has a run of this recipe's length that came to its end."""
+    return (folder / FILE).exists() and int(load_checkpoint(folder)['step']) >= recipe.steps
+
+
+def single_folder(folder: Path, task: str) -> Path:
+    """Give where a task's single-task net is trained."""
+    return folder / f'{SINGLE_TASK}_{task}'
+
+
+def single_task(recipe: Recipe, task: str) -> Recipe:
+    """Give a recipe without the other tasks' losses, and without phases in which nothing is left.
+
+    The trunk stands still in those phases that train heads only, as it did.
+    """
+    phases = []
+    for phase in recipe.phases:
+        weights = replace(
+            phase.weights,
+            **{f.name: 0.0 for f in fields(phase.weights) if TASK_OF.get(f.name, task) != task},
+        )
+        if task in wanted_tasks(weights):
+            phases.append(replace(phase, weights=weights, **_rates(phase, task)))
+    return replace(recipe, phases=tuple(phases))
+
+
+def _rates(phase: Phase, task: str) -> dict[str, dict[str, float]]:
+    others = set(TASKS) - {task}
+    return {
+        name: {
+            part: rate
+            for part, rate in getattr(phase, name).items()
+            if part.partition('.')[0] not in others
+        }
+        for name in ('learning_rates', 'relative_rates')
+    }
+
+
+def build_structure(
+    recipe: Recipe,
+    sets: Sequence[SampleSet],
+    labels: tuple[Sequence[str], Sequence[str]],
+    run: Path,
+) -> Branched:
+    """Build the structure of a recipe from the nets that were trained beside the run.
+
+    The tree that Antler takes is written to tree.csv with the front that it was taken from.
+    """
+    run.mkdir(parents=True, exist_ok=True)
+    singles = {task: trained(single_folder(run.parent, task), recipe, labels) for task in TASKS}
+    trunks = {task: network.trunk for task, network in singles.items()}
+    heads = {task: singles[task].get_submodule(task) for task in TASKS}
+    structure = recipe.structure
+    if structure.kind == 'interrogate':
+        shared = trained(run.parent / HARD_SHARED, recipe, labels).trunk
+        missing = set(TASKS) - set(structure.targets)
+        if missing:
+            raise ModelError(f'structure.targets must name every task; it lacks {sorted(missing)}')
+        return Branched(GatedTrunk(shared, trunks, structure.targets), heads)
+    choice = choose_structure(
+        trunks, sets, recipe.canvases[0], structure.images, structure.variety
+    )
+    (run / TREE_FILE).write_text(choice.table(), encoding='utf-8')
+    return Branched(grow_tree(choice.chosen.tree, trunks), heads)
+
+
+def trained(
+    folder: Path, recipe: Recipe, labels: tuple[Sequence[str], Sequence[str]]
+) -> Multitask:
+    """Give the averaged weights of a run without branches."""
+    network = build(recipe.network, len(labels[0]), len(labels[1]))
+    network.load_state_dict(load_checkpoint(folder)['average'])
+    return network
