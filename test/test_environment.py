@@ -1,0 +1,101 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""What `make` says before it installs anything, and when it installs again."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.delenv('ROS_DISTRO', raising=False)
+    path = ROOT / 'tools' / 'environment.py'
+    spec = importlib.util.spec_from_file_location('environment', path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_this_python_will_do(environment: ModuleType) -> None:
+    environment.check_python(ros=False)
+
+
+def test_an_old_python_is_refused(
+    environment: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, 'version_info', (3, 9, 18))
+    with pytest.raises(environment.SetupError, match=r'Python 3\.9 is too old'):
+        environment.check_python(ros=False)
+
+
+def test_a_python_without_ros_wheels_is_refused_for_ros_only(
+    environment: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, 'version_info', (3, 15, 0))
+    environment.check_python(ros=False)
+    with pytest.raises(environment.SetupError, match=r'3\.10 to 3\.13, this is 3\.15'):
+        environment.check_python(ros=True)
+
+
+def test_another_machine_is_sent_to_apt(
+    environment: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr('platform.machine', lambda: 'aarch64')
+    environment.check_python(ros=False)
+    with pytest.raises(environment.SetupError, match=r'aarch64; install ROS 2 from apt'):
+        environment.check_python(ros=True)
+
+
+def test_sourced_ros_serves_any_machine(
+    environment: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr('platform.machine', lambda: 'aarch64')
+    monkeypatch.setattr(environment, 'sourced_ros', lambda: True)
+    environment.check_python(ros=True)
+
+
+def test_what_is_installed_decides_when_to_install_again(
+    environment: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = environment.fingerprint(['dev', 'eval'], ros=True)
+    assert environment.fingerprint(['eval', 'dev'], ros=True) == first
+    assert environment.fingerprint(['dev'], ros=True) != first
+    assert environment.fingerprint(['dev', 'eval'], ros=False) != first
+    monkeypatch.setattr(sys, 'version', 'another Python')
+    assert environment.fingerprint(['dev', 'eval'], ros=True) != first
+
+
+def test_an_environment_of_another_python_is_recognised(
+    environment: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert environment.is_of_this_python(Path(sys.executable))
+    assert not environment.is_of_this_python(tmp_path / 'nothing')
+    monkeypatch.setattr(sys, 'version', 'another Python')
+    assert not environment.is_of_this_python(Path(sys.executable))
+
+
+def test_pip_that_fails_is_quoted(environment: ModuleType) -> None:
+    with pytest.raises(environment.SetupError, match=r'(?s)no-such-option.*could not install'):
+        environment.pip(Path(sys.executable), '--no-such-option')
+
+
+def test_every_ros_wheel_is_pinned() -> None:
+    pins = (ROOT / 'constraints-ros-jazzy.txt').read_text(encoding='utf-8').splitlines()
+    assert all(line.count('==') == 1 for line in pins)
+    pinned = dict(line.split('==') for line in pins)
+    setup = (ROOT / 'setup.py').read_text(encoding='utf-8')
+    wanted = [line.strip().strip("',") for line in setup.splitlines() if "'ros-jazzy-" in line]
+    assert wanted
+    for requirement in wanted:
+        name, version = requirement.split('==')
+        assert pinned[name] == version

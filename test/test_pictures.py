@@ -1,0 +1,96 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Pictures, videos and the table at the end of a run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from rich.console import Console
+
+from mt_perception.cli.pictures import Pictures
+from mt_perception.cli.summary import Summary, percentiles_text, summary_table
+from mt_perception.errors import OutputError
+from mt_perception.types import Detections
+
+
+def picture(height: int = 48, width: int = 64) -> np.ndarray:
+    return np.full((height, width, 3), 120, np.uint8)
+
+
+def test_every_nth_picture_is_saved(tmp_path: Path) -> None:
+    with Pictures(tmp_path, every=3, rate_hz=None) as pictures:
+        for number in range(7):
+            assert pictures.next_is_wanted == (number % 3 == 0)
+            if pictures.next_is_wanted:
+                pictures.add(picture())
+            else:
+                pictures.skip()
+    assert pictures.saved == 3
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        'frame_000000.png',
+        'frame_000003.png',
+        'frame_000006.png',
+    ]
+
+
+def test_a_video_survives_odd_and_changing_sizes(tmp_path: Path) -> None:
+    with Pictures(tmp_path, every=0, rate_hz=10.0) as pictures:
+        pictures.add(picture(49, 65))
+        pictures.add(picture(120, 160))
+        pictures.add(picture(48, 64))
+    capture = cv2.VideoCapture(str(tmp_path / 'video.mp4'))
+    shapes = []
+    while (read := capture.read())[0]:
+        shapes.append(read[1].shape)
+    assert shapes == [(48, 64, 3)] * 3
+
+
+def test_a_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / 'out').write_text('in the way')
+    with pytest.raises(OutputError, match='cannot write to'):
+        Pictures(tmp_path / 'out', every=1, rate_hz=None)
+
+
+def test_the_table_says_what_was_counted() -> None:
+    summary = Summary(frames_in=10, frames_out=8, latency_ms=[10.0, 20.0, 30.0])
+    found = Detections(
+        np.zeros((3, 4), np.float32),
+        np.ones(3, np.float32),
+        np.array([1, 1, 0]),
+        ('cup', 'per[son]'),
+    )
+    summary.add_detections(found)
+    summary.left_out.update(Counter(short_data=2))
+    summary.failures['depth: no'] = 1
+    console = Console(width=100)
+    with console.capture() as shown:
+        console.print(summary_table('a run', summary, [('provider', 'CPU')], 'one frame'))
+    text = ' '.join(shown.get().split())
+    for part in (
+        'frames in │ 10',
+        'frames out │ 8',
+        'dropped │ 2 (short_data 2)',
+        'p50 20.0',
+        'detections │ 3 (per[son] 2, cup 1)',
+        'failures │ 1 (depth: no 1)',
+        'provider │ CPU',
+    ):
+        assert part in text
+
+
+def test_a_long_list_is_cut() -> None:
+    summary = Summary()
+    summary.detections.update({f'class {n}': 20 - n for n in range(12)})
+    table = summary_table('', summary, [], 'x')
+    cells = [str(cell) for column in table.columns for cell in column.cells]
+    assert any('class 7 13 and 4 more' in cell for cell in cells)
+    assert not any('class 8' in cell for cell in cells)
+
+
+def test_percentiles_are_rounded() -> None:
+    assert percentiles_text([1.0, 2.0, 3.0]) == 'p50 2.0  p95 2.9  p99 3.0 ms'
