@@ -26,10 +26,11 @@ from tiny_model import (
 from mt_perception.errors import ImageError, ModelError, OptionError
 from mt_perception.graph.plan import Plan, full_plan
 from mt_perception.pipeline import Pipeline
+from mt_perception.runtime.executor import Outcome
 from mt_perception.runtime.options import Options
 from mt_perception.types import UNLABELLED, Detections, Frame, Intrinsics
 
-RED, GREEN = (0, 0, 255), (0, 255, 0)
+RED = (0, 0, 255)
 
 
 @pytest.fixture(scope='module')
@@ -197,6 +198,19 @@ def test_options_change_between_frames(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match='size'):
         pipeline.options = Options(size=7)
     assert pipeline.options is before
+
+
+def test_options_that_change_during_a_frame_wait_for_the_next(pipeline: Pipeline) -> None:
+    class Meddler:
+        def run(self, plan: Plan, image: np.ndarray) -> Outcome:
+            meddled.options = Options(classes=('green',))
+            return pipeline.runner.run(plan, image)
+
+    meddled = Pipeline(pipeline.manifest, Meddler())
+    this, following = meddled.run(Frame(scene())), meddled.run(Frame(scene()))
+    assert this.detections is not None
+    assert following.detections is not None
+    assert (len(this.detections), len(following.detections)) == (1, 0)
 
 
 def test_intrinsics_of_another_image_cost_depth_only(pipeline: Pipeline) -> None:

@@ -41,6 +41,8 @@ def overlay(image: Picture, result: Result) -> Picture:
         height, width = (round(side * _INSET_SHARE) for side in image.shape[:2])
         if min(height, width) > 1:
             picture[-height:, -width:] = depth_picture(result.depth, (height, width))
+            corner = (image.shape[1] - width, image.shape[0] - height)
+            cv2.rectangle(picture, corner, (image.shape[1], image.shape[0]), LIGHT, 1)
     draw_status(picture, result)
     return picture
 
@@ -207,5 +209,6 @@ def _draw_scale(picture: Picture, far: float, assumed: bool) -> None:
         y = round(bottom - part * (bottom - top)) - row // 2
         left = right - bar_width - text_size(picture, text)[0]
         draw_lines(picture, [Line(text, LIGHT)], (left, y), DARK)
-    if assumed:
-        draw_lines(picture, [Line('camera unknown: scale is a guess', WARNING)], (0, 0), DARK)
+    note = 'camera unknown: scale is a guess'
+    if assumed and text_size(picture, note)[0] + unit + bar_width < width:
+        draw_lines(picture, [Line(note, WARNING)], (0, 0), DARK)
