@@ -241,6 +241,19 @@ def test_resampling_equals_measuring_the_frames_again() -> None:
         assert figures['ap50'][i] == pytest.approx(again[1], abs=1e-9)
 
 
+def test_precision_and_recall_by_threshold() -> None:
+    box, other = [10.0, 10, 60, 60], [100.0, 100, 160, 160]
+    metric = DetectionMetric()
+    metric.observe(found([box, other], [2, 0], [0.8, 0.3]), simple([box], [2], {0, 2}))
+    metric.observe(found([box], [2], [0.5]), simple([box, other], [2, 2], {0, 2}))
+    points = {p['score']: (p['precision'], p['recall']) for p in
+              metric.evaluate()['operating_points']}  # fmt: skip
+    assert points[0.25] == pytest.approx((2 / 3, 2 / 3))
+    assert points[0.5] == pytest.approx((1, 2 / 3))
+    assert points[0.75] == pytest.approx((1, 1 / 3))
+    assert points[0.95] == (None, 0)
+
+
 def test_overlap_of_touching_empty_and_crowd_boxes() -> None:
     boxes = np.array([[0, 0, 10, 10], [10, 0, 20, 10], [5, 0, 5, 10]], np.float32)
     overlaps = box_overlaps(boxes, boxes)

@@ -78,8 +78,8 @@ class Comparison:
 
     Attributes:
         source: Name of the source.
-        a: Name of the first run's model.
-        b: Name of the second run's model.
+        a: Short name of the first run.
+        b: Short name of the second run.
         frames: Number of frames.
         units: Number of units that were drawn: frames, or seconds of a recording.
         resamples: How often they were drawn.
@@ -173,8 +173,8 @@ def compare_runs(a: Run, b: Run, resamples: int = RESAMPLES, seed: int = 0) -> C
         notes.append('latency: the machine may have been busier in one run than in the other')
     return Comparison(
         source=a.summary.source,
-        a=a.model,
-        b=b.model,
+        a=a.label,
+        b=b.label,
         frames=len(a.frames),
         units=int(units.max()) + 1,
         resamples=resamples,

@@ -36,6 +36,19 @@ class Run:
         return str(self.summary.model.get('name', ''))
 
     @property
+    def label(self) -> str:
+        """A short name: of separate networks their kinds, of a sweep its point as well."""
+        nets = self.summary.model.get('peer') or ()
+        name = ' + '.join(str(net['kind']) for net in nets) if len(nets) > 1 else self.model
+        return f'{name} {self.point}'.strip()
+
+    @property
+    def point(self) -> str:
+        """The point of a sweep, as ``size=320``; empty outside a sweep."""
+        swept = self.summary.parameters.get('swept') or {}
+        return ', '.join(f'{name}={value}' for name, value in swept.items())
+
+    @property
     def data(self) -> str:
         """What tells its frames from those of other runs."""
         return str(self.summary.data.get('sha256', ''))

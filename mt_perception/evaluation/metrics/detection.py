@@ -5,11 +5,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mt_perception.evaluation.metrics.average_precision import (
+    AT_50,
+    class_ap,
+    gather,
+    operating_points,
+)
 from mt_perception.evaluation.metrics.matching import (
     AREA_RANGES,
     IOU_THRESHOLDS,
@@ -21,26 +26,8 @@ from mt_perception.evaluation.records import FrameRecord, Json
 from mt_perception.evaluation.truth import Sample, TrueObjects
 from mt_perception.types import DETECTION, Detections, Result
 
-RECALLS: NDArray[np.float64] = np.linspace(0.0, 1.0, 101)
-"""The recalls at which precision is read (COCO's 101 points)."""
-
 _SIZES = tuple(AREA_RANGES)
-_AT_50 = 0
 _AT_75 = 5
-
-
-@dataclass(frozen=True, eq=False)
-class _Class:
-    """All detections of one class over all frames, best score first.
-
-    ``frame`` (N,) is the frame of each detection, ``objects`` (F, A) how many objects of each
-    size every frame has.
-    """
-
-    frame: NDArray[np.int64]
-    found: NDArray[np.uint64]
-    ignored: NDArray[np.uint64]
-    objects: NDArray[np.int64]
 
 
 class DetectionMetric:
@@ -56,6 +43,9 @@ class DetectionMetric:
     ``ap50`` and ``ap75`` are those of one overlap; ``ap_small``, ``ap_medium`` and ``ap_large``
     are those of objects up to 32² pixels, up to 96² pixels, and larger. A figure with nothing to
     measure is None. (Lin et al., Microsoft COCO, arXiv 1405.0312.)
+
+    ``operating_points`` are the precision and the recall over all classes at an overlap of 0.5
+    if detections below a score are dropped.
 
     In a frame where a class is not annotated exhaustively, its detections are left out: nobody
     knows whether they are wrong.
@@ -91,7 +81,7 @@ class DetectionMetric:
     def observe(self, detections: Detections | None, objects: TrueObjects) -> Mapping[str, Json]:
         """Add one frame's detections and objects; returns what ``process`` does."""
         found = detections or _nothing(objects.labels)
-        return self._observe(
+        frame = self._observe(
             (found.boxes, found.scores, [found.labels[i] for i in found.class_ids]),
             (
                 objects.boxes,
@@ -101,6 +91,7 @@ class DetectionMetric:
             ),
             [objects.labels[i] for i in objects.exhaustive],
         )
+        return _of_one_frame(frame)
 
     def add(self, record: FrameRecord) -> None:
         """Add a frame that was measured before."""
@@ -121,7 +112,7 @@ class DetectionMetric:
         found: tuple[NDArray[np.float32], NDArray[np.float32], Sequence[str]],
         there: tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.bool_], Sequence[str]],
         exhaustive: Sequence[str],
-    ) -> Mapping[str, Json]:
+    ) -> Mapping[str, Matches]:
         boxes, scores, labels = found
         true_boxes, areas, crowd, true_labels = there
         names, true_names = np.array(labels, object), np.array(true_labels, object)
@@ -135,29 +126,32 @@ class DetectionMetric:
             self._detections += len(frame[name].scores)
         self._frames += 1
         self._measured += 1
-        return _of_one_frame(frame)
+        return frame
 
     def evaluate(self) -> Mapping[str, Json]:
         """AP over all frames: overall, by overlap, by size and by class."""
         if self._measured == 0:
             return {}
         weights = np.ones((1, self._frames))
-        classes = {name: self._gather(name) for name in sorted(self._matches)}
-        table = {name: _class_ap(each, weights)[..., 0] for name, each in classes.items()}
+        classes = {
+            name: gather(self._matches[name], self._frames) for name in sorted(self._matches)
+        }
+        table = {name: class_ap(each, weights)[..., 0] for name, each in classes.items()}
         every = np.array(list(table.values())).reshape(-1, len(_SIZES), len(IOU_THRESHOLDS))
         objects = {name: int(each.objects[:, 0].sum()) for name, each in classes.items()}
         return {
             'ap': _mean(every[:, 0]),
-            'ap50': _mean(every[:, 0, _AT_50]),
+            'ap50': _mean(every[:, 0, AT_50]),
             'ap75': _mean(every[:, 0, _AT_75]),
             **{f'ap_{size}': _mean(every[:, i]) for i, size in enumerate(_SIZES) if i},
             'frames': self._measured,
             'objects': sum(objects.values()),
             'detections': self._detections,
+            'operating_points': operating_points(list(classes.values())),
             'classes': {
                 name: {
                     'ap': _mean(table[name][0]),
-                    'ap50': _mean(table[name][0, _AT_50]),
+                    'ap50': _mean(table[name][0, AT_50]),
                     'objects': objects[name],
                 }
                 for name in table
@@ -174,80 +168,23 @@ class DetectionMetric:
         Returns:
             Figure → (B,), NaN where a resample has nothing to measure.
         """
-        classes = [self._gather(name) for name in sorted(self._matches)]
-        tables = [_class_ap(each, weights, sizes=1)[0] for each in classes]
+        classes = [gather(self._matches[name], self._frames) for name in sorted(self._matches)]
+        tables = [class_ap(each, weights, sizes=1)[0] for each in classes]
         every = np.array(tables).reshape(-1, len(IOU_THRESHOLDS), len(weights))
-        return {'ap': _nanmean(every.mean(axis=1)), 'ap50': _nanmean(every[:, _AT_50])}
-
-    def _gather(self, name: str) -> _Class:
-        parts = self._matches[name]
-        objects = np.zeros((self._frames, len(_SIZES)), np.int64)
-        for frame, part in parts:
-            objects[frame] = part.objects
-        # Stable: among equal scores the earlier frame comes first, as the protocol has it.
-        order = np.argsort(-np.concatenate([m.scores for _, m in parts]), kind='stable')
-        return _Class(
-            frame=np.repeat([f for f, _ in parts], [len(m.scores) for _, m in parts])[order],
-            found=np.concatenate([m.found for _, m in parts])[order],
-            ignored=np.concatenate([m.ignored for _, m in parts])[order],
-            objects=objects,
-        )
-
-
-def _class_ap(
-    each: _Class, weights: NDArray[np.floating], sizes: int = len(_SIZES)
-) -> NDArray[np.float64]:
-    """AP of one class by size and overlap, (sizes, T, B); NaN where there is no object."""
-    result = np.full((sizes, len(IOU_THRESHOLDS), len(weights)), np.nan)
-    counted = np.asarray(weights, np.float64)[:, each.frame]  # (B, N)
-    for size in range(sizes):
-        total = weights @ each.objects[:, size]  # (B,)
-        seen, judged = np.zeros(0), None
-        for overlap in range(len(IOU_THRESHOLDS) if total.any() else 0):
-            found = bit(each.found, size, overlap)
-            counts = ~bit(each.ignored, size, overlap)
-            # Mostly nothing is ignored, and one sum serves all overlaps.
-            if judged is None or (counts != judged).any():
-                seen, judged = np.cumsum(counted * counts, axis=1), counts
-            result[size, overlap] = _average_precision(
-                np.cumsum(counted[:, found], axis=1), seen[:, found], total
-            )
-    return result
-
-
-def _average_precision(
-    right: NDArray[np.float64], seen: NDArray[np.float64], total: NDArray[np.floating]
-) -> NDArray[np.float64]:
-    """AP of B resamples, from the counts after each right detection (B, K) and of objects (B,).
-
-    Only right detections are looked at: precision only falls between them.
-    """
-    precision = right / (seen + np.spacing(1))
-    best = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
-    with np.errstate(invalid='ignore', divide='ignore'):
-        recall = right / total[:, None]
-    # How many of the 101 recalls are reached up to each detection, and by it.
-    reached = np.searchsorted(RECALLS, recall.ravel(), side='right').reshape(recall.shape)
-    steps = np.diff(reached, axis=1, prepend=0)
-    average = (best * steps).sum(axis=1) / len(RECALLS)
-    return np.where(total > 0, average, np.nan)
+        return {'ap': _nanmean(every.mean(axis=1)), 'ap50': _nanmean(every[:, AT_50])}
 
 
 def _of_one_frame(frame: Mapping[str, Matches]) -> Mapping[str, Json]:
     """The figures that tell a good frame from a bad one."""
     weights = np.ones((1, 1))
     scores = [
-        _class_ap(
-            _Class(np.zeros(len(m.scores), np.int64), m.found, m.ignored, m.objects[None]),
-            weights,
-            sizes=1,
-        )
+        class_ap(gather([(0, m)], frames=1), weights, sizes=1)
         for m in frame.values()
         if m.objects[0]
     ]
     return {
         'objects': sum(int(m.objects[0]) for m in frame.values()),
-        'found': sum(int(bit(m.found, 0, _AT_50).sum()) for m in frame.values()),
+        'found': sum(int(bit(m.found, 0, AT_50).sum()) for m in frame.values()),
         'ap': _mean(np.array(scores)),
     }
 

@@ -1,0 +1,129 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""From matches to average precision, of all frames or of any resample of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mt_perception.evaluation.metrics.matching import (
+    AREA_RANGES,
+    IOU_THRESHOLDS,
+    Matches,
+    bit,
+)
+
+THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(1, 20))
+"""Scores for which precision and recall are told, so that a threshold can be chosen."""
+
+RECALLS: NDArray[np.float64] = np.linspace(0.0, 1.0, 101)
+"""The recalls at which precision is read (COCO's 101 points)."""
+
+AT_50 = 0
+"""Index of the overlap 0.5."""
+
+
+@dataclass(frozen=True, eq=False)
+class ClassMatches:
+    """All detections of one class over all frames, best score first.
+
+    ``frame`` (N,) is the frame of each detection, ``objects`` (F, A) how many objects of each
+    size every frame has.
+    """
+
+    frame: NDArray[np.int64]
+    scores: NDArray[np.float64]
+    found: NDArray[np.uint64]
+    ignored: NDArray[np.uint64]
+    objects: NDArray[np.int64]
+
+
+def gather(parts: Sequence[tuple[int, Matches]], frames: int) -> ClassMatches:
+    """Put together what one class was matched with, from (index of the frame, matches)."""
+    objects = np.zeros((frames, len(AREA_RANGES)), np.int64)
+    for frame, part in parts:
+        objects[frame] = part.objects
+    scores = np.concatenate([m.scores for _, m in parts])
+    # Stable: among equal scores the earlier frame comes first, as the protocol has it.
+    order = np.argsort(-scores, kind='stable')
+    return ClassMatches(
+        frame=np.repeat([f for f, _ in parts], [len(m.scores) for _, m in parts])[order],
+        scores=scores[order],
+        found=np.concatenate([m.found for _, m in parts])[order],
+        ignored=np.concatenate([m.ignored for _, m in parts])[order],
+        objects=objects,
+    )
+
+
+def class_ap(
+    each: ClassMatches, weights: NDArray[np.floating], sizes: int = len(AREA_RANGES)
+) -> NDArray[np.float64]:
+    """Average precision of one class.
+
+    Args:
+        each: What its detections were matched with.
+        weights: (B, F): how often each frame counts, in each of B resamples.
+        sizes: How many of the size ranges to look at, ``all`` first.
+
+    Returns:
+        (sizes, T, B), NaN where there is no object.
+    """
+    result = np.full((sizes, len(IOU_THRESHOLDS), len(weights)), np.nan)
+    counted = np.asarray(weights, np.float64)[:, each.frame]  # (B, N)
+    for size in range(sizes):
+        total = weights @ each.objects[:, size]  # (B,)
+        seen, judged = np.zeros(0), None
+        for overlap in range(len(IOU_THRESHOLDS) if total.any() else 0):
+            found = bit(each.found, size, overlap)
+            counts = ~bit(each.ignored, size, overlap)
+            # Mostly nothing is ignored, and one sum serves all overlaps.
+            if judged is None or (counts != judged).any():
+                seen, judged = np.cumsum(counted * counts, axis=1), counts
+            result[size, overlap] = _average_precision(
+                np.cumsum(counted[:, found], axis=1), seen[:, found], total
+            )
+    return result
+
+
+def _average_precision(
+    right: NDArray[np.float64], seen: NDArray[np.float64], total: NDArray[np.floating]
+) -> NDArray[np.float64]:
+    """AP of B resamples, from the counts after each right detection (B, K) and of objects (B,).
+
+    Only right detections are looked at: precision only falls between them.
+    """
+    precision = right / (seen + np.spacing(1))
+    best = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+    with np.errstate(invalid='ignore', divide='ignore'):
+        recall = right / total[:, None]
+    # How many of the 101 recalls are reached up to each detection, and by it.
+    reached = np.searchsorted(RECALLS, recall.ravel(), side='right').reshape(recall.shape)
+    steps = np.diff(reached, axis=1, prepend=0)
+    average = (best * steps).sum(axis=1) / len(RECALLS)
+    return np.where(total > 0, average, np.nan)
+
+
+def operating_points(classes: Sequence[ClassMatches]) -> list[dict[str, float | None]]:
+    """Precision and recall at each threshold, all classes together, at an overlap of 0.5."""
+    objects = sum(int(each.objects[:, 0].sum()) for each in classes)
+    points: list[dict[str, float | None]] = []
+    if not classes:
+        return points
+    scores = np.concatenate([each.scores for each in classes])
+    found = np.concatenate([bit(each.found, 0, AT_50) for each in classes])
+    counts = np.concatenate([~bit(each.ignored, 0, AT_50) for each in classes])
+    for threshold in THRESHOLDS:
+        kept = scores >= threshold
+        right, counted = int(found[kept].sum()), int(counts[kept].sum())
+        points.append(
+            {
+                'score': threshold,
+                'precision': right / counted if counted else None,
+                'recall': right / objects if objects else None,
+            }
+        )
+    return points

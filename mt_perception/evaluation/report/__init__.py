@@ -1,0 +1,64 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""The report: finished evaluations as one HTML page that needs no other file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from mt_perception.errors import OutputError
+from mt_perception.evaluation.job import Job
+from mt_perception.evaluation.output import write_text
+from mt_perception.evaluation.runs import Run, read_run
+
+REPORT_FILE = 'report.html'
+NEEDED = ('jinja2', 'matplotlib')
+MOST_PICTURES = 45
+"""Of the whole report, so that it stays small enough to be sent by mail."""
+
+MOST_OF_A_KIND = 3
+
+
+def check_available() -> None:
+    """Say so before hours of evaluation if a report cannot be drawn.
+
+    Raises:
+        OutputError: A package that the report needs is missing.
+    """
+    missing = [name for name in NEEDED if find_spec(name) is None]
+    if missing:
+        raise OutputError(
+            f'no report without {" and ".join(missing)}; pip install "mt_perception[eval]"'
+        )
+
+
+def write_report(path: Path, title: str, jobs: Sequence[Job]) -> None:
+    """Write the report of finished jobs; frames that are shown are run once more.
+
+    Args:
+        path: The HTML file.
+        title: Of the page.
+        jobs: The jobs in their order; the first one of each source is the one in question.
+
+    Raises:
+        OutputError: A package is missing, or the file cannot be written.
+        SourceError: Records cannot be read any more.
+    """
+    check_available()
+    # Only here: who needs no report needs neither package.
+    from mt_perception.evaluation.report.page import render
+    from mt_perception.evaluation.report.pictures import draw
+
+    groups: dict[str, list[tuple[Job, Run]]] = {}
+    for job in jobs:
+        run = read_run(job.folder)
+        groups.setdefault(run.data, []).append((job, run))
+    each = max(1, min(MOST_OF_A_KIND, MOST_PICTURES // (3 * len(groups))))
+    pictures = [
+        draw(*group[0], each if number < MOST_PICTURES // 3 else 0)
+        for number, group in enumerate(groups.values())
+    ]
+    runs = [[run for _, run in group] for group in groups.values()]
+    write_text(path, render(title, runs, pictures))

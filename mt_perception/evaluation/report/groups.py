@@ -1,0 +1,246 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""The plots of a section, group by group, with a sentence on how to read each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from mt_perception.evaluation.records import FrameRecord, Json
+from mt_perception.evaluation.report import plots, time_plots
+from mt_perception.evaluation.report.figures import (
+    COST,
+    HEADLINES,
+    Figure,
+    on_shared_labels,
+    shared_labels,
+)
+from mt_perception.evaluation.report.plots import Series
+from mt_perception.evaluation.report.svg import Ink, colour
+from mt_perception.evaluation.runs import Run
+from mt_perception.types import DEPTH, DETECTION, SEGMENTATION
+
+_MOST_CONFUSED = 20
+_MOST_OUTLINES = 4
+_MOST_BARS = 6
+_MOST_STAGES = 10
+_COST_TITLES = {'MMAC': 'computation', 'ms': 'time'}
+_SIZES = ('ap_small', 'ap_medium', 'ap_large')
+
+
+@dataclass(frozen=True)
+class Plot:
+    """One plot with a heading of its own and a sentence on how to read it."""
+
+    title: str
+    svg: str
+    caption: str = ''
+
+
+def inks(runs: Sequence[Run]) -> list[Ink]:
+    """A colour for each model; the points of its sweep get paler and paler."""
+    models: dict[str, int] = {}
+    found: list[Ink] = []
+    for run in runs:
+        points = models.setdefault(_line(run), 0)
+        models[_line(run)] += 1
+        shade = colour(list(models).index(_line(run)))
+        found.append(Ink(run.label, shade, max(0.25, 1 - 0.3 * points)))
+    return found
+
+
+def trade_offs(runs: Sequence[Run], anchor: str) -> list[Plot]:
+    """Curves over a sweep, and points for single runs, on the classes that all have."""
+    if len(runs) < 2:
+        return []
+    summaries = [run.summary for run in runs]
+    shared = {task: shared_labels(summaries, task) for task in (DETECTION, SEGMENTATION)}
+    metrics = [on_shared_labels(summary, shared) for summary in summaries]
+    measured = {f.title: [_value(f, each) for each in metrics] for f in HEADLINES}
+    known = {title: sum(v is not None for v in values) for title, values in measured.items()}
+    # Depth as it is, unless more runs can be compared after a fit.
+    del measured['AbsRel' if known['AbsRel fitted'] > known['AbsRel'] else 'AbsRel fitted']
+    ground = ' On the classes that all models have.' if any(shared.values()) else ''
+    found: list[Plot] = []
+    for cost in COST[:2]:
+        panels = [
+            (cost, figure, _series(runs, measured[figure.title], cost))
+            for figure in HEADLINES
+            if known[figure.title] > 1 and figure.title in measured
+        ]
+        if panels:
+            svg = plots.trade_off(panels, f'{anchor}-cost{len(found)}')
+            found.append(Plot(f'Accuracy against {_COST_TITLES[cost.title]}', svg, ground))
+    return found
+
+
+def one_of_each(runs: Sequence[Run]) -> list[tuple[Ink, Run]]:
+    """The first run of every model: bars and outlines of a whole sweep say nothing."""
+    first: dict[str, tuple[Ink, Run]] = {}
+    for ink, run in zip(inks(runs), runs, strict=True):
+        first.setdefault(_line(run), (ink, run))
+    return list(first.values())
+
+
+def _series(runs: Sequence[Run], accuracies: Sequence[float | None], cost: Figure) -> list[Series]:
+    """Runs of one model that differ in swept parameters make one line."""
+    lines: dict[str, list[tuple[str, float, float]]] = {}
+    shades: dict[str, Ink] = {}
+    for ink, run, y in zip(inks(runs), runs, accuracies, strict=True):
+        x = cost.of(run.summary)
+        shades.setdefault(_line(run), Ink(_line(run), ink.colour))
+        if x is not None and y is not None:
+            lines.setdefault(_line(run), []).append((run.point, x * cost.scale, y))
+    return [
+        Series(
+            shades[name],
+            tuple(point for point, _, _ in line),
+            tuple(x for _, x, _ in line),
+            tuple(y for _, _, y in line),
+        )
+        for name, line in lines.items()
+    ]
+
+
+def _line(run: Run) -> str:
+    """The name that all points of a sweep share."""
+    return run.label.removesuffix(run.point).strip()
+
+
+def _value(figure: Figure, metrics: Mapping[str, Json]) -> float | None:
+    found: Json = metrics
+    for key in figure.path:
+        found = found.get(key) if isinstance(found, Mapping) else None
+    return None if found is None else float(found)
+
+
+def _measured(runs: Sequence[Run], metric: str) -> list[tuple[Ink, Mapping[str, Json]]]:
+    """Colour and figures of the runs that have figures of a metric."""
+    return [
+        (ink, run.summary.metrics[metric])
+        for ink, run in one_of_each(runs)
+        if run.summary.metrics.get(metric)
+    ][:_MOST_BARS]
+
+
+def detection(runs: Sequence[Run], anchor: str) -> list[Plot]:
+    """Average precision by class and by size."""
+    found = [(name, f) for name, f in _measured(runs, DETECTION) if f.get('classes')]
+    if not found:
+        return []
+    counts: dict[str, int] = {}
+    for _, figures in found:
+        counts.update({k: v['objects'] for k, v in figures['classes'].items()})
+    by_class = [(n, {k: v['ap'] or 0.0 for k, v in f['classes'].items()}) for n, f in found]
+    by_size = [(n, {k.removeprefix('ap_'): f[k] or 0.0 for k in _SIZES}) for n, f in found]
+    sizes = {'small': 3, 'medium': 2, 'large': 1}
+    return [
+        Plot(
+            'Average precision by class',
+            plots.class_bars(by_class, counts, f'{anchor}-classes'),
+            'With the number of objects; the most frequent classes.',
+        ),
+        Plot(
+            'By size of the object',
+            plots.class_bars(by_size, sizes, f'{anchor}-sizes', counted=False),
+            'Small: below 32 by 32 pixels of the image; large: above 96 by 96.',
+        ),
+        Plot(
+            'Which threshold to choose',
+            plots.operating_points(
+                [(ink, f['operating_points']) for ink, f in found], f'{anchor}-points'
+            ),
+            'At an overlap of 0.5, over all classes; the dot is a score threshold of 0.35.',
+        ),
+    ]
+
+
+def segmentation(runs: Sequence[Run], anchor: str) -> list[Plot]:
+    """Intersection over union by class, and who is taken for whom."""
+    found = _measured(runs, SEGMENTATION)
+    if not found:
+        return []
+    pixels: dict[str, int] = {}
+    for _, figures in found:
+        for label, each in figures['classes'].items():
+            pixels[label] = max(pixels.get(label, 0), each['pixels'])
+    share = {k: round(100 * v / max(sum(pixels.values()), 1)) for k, v in pixels.items()}
+    bars = [(n, {k: v['iou'] for k, v in f['classes'].items()}) for n, f in found]
+    ink, first = found[0]
+    kept = sorted(first['confusion'], key=lambda label: -pixels.get(label, 0))[:_MOST_CONFUSED]
+    counts = {true: first['confusion'][true] for true in sorted(kept)}
+    return [
+        Plot(
+            'Intersection over union by class',
+            plots.class_bars(bars, share, f'{anchor}-iou'),
+            'With the share of true pixels in per cent.',
+        ),
+        Plot(
+            f'What {ink.name} takes for what',
+            plots.confusion_map(counts, f'{anchor}-confusion'),
+            'Per cent of the pixels of each true class (rows): blue is right, orange is wrong.',
+        ),
+    ]
+
+
+def depth(runs: Sequence[Run], anchor: str) -> list[Plot]:
+    """Errors by distance."""
+    found = [(name, f['ranges']) for name, f in _measured(runs, DEPTH) if f.get('ranges')]
+    if not found:
+        return []
+    caption = 'Over all pixels with true depth; depth without scale is fitted to the truth first.'
+    return [Plot('By distance', plots.depth_ranges(found, f'{anchor}-ranges'), caption)]
+
+
+def time(runs: Sequence[Run], anchor: str) -> list[Plot]:
+    """Where the time goes, how frames differ, and a recording from end to end."""
+    stages = [
+        (ink, run.summary.timing['latency_ms'])
+        for ink, run in [*zip(inks(runs), runs, strict=True)][:_MOST_STAGES]
+        if 'total' in run.summary.timing['latency_ms']
+    ]
+    found = []
+    if stages:
+        found.append(
+            Plot('Where the time goes', time_plots.stage_bars(stages, f'{anchor}-stages'))
+        )
+    panels = []
+    for title, read in _SPREADS:
+        spread = [
+            (ink, [v for v in map(read, run.frames) if v is not None])
+            for ink, run in one_of_each(runs)[:_MOST_OUTLINES]
+        ]
+        spread = [(ink, values) for ink, values in spread if len(values) > 1]
+        if spread:
+            panels.append((title, spread))
+    if panels:
+        svg = time_plots.histograms(panels, f'{anchor}-spread')
+        found.append(Plot('How frames differ', svg))
+    first = runs[0]
+    if first.is_recording and len(first.frames) > 1:
+        gaps = time_plots.gaps(first.frames)
+        failed = sum(bool(frame.failures) for frame in first.frames)
+        caption = f'{gaps} gaps between frames (shaded), {failed} frames with a failure (lines).'
+        svg = time_plots.timeline(first.frames, f'{anchor}-timeline')
+        found.append(Plot(f'The recording from end to end, {first.label}', svg, caption))
+    return found
+
+
+def _latency(frame: FrameRecord) -> float | None:
+    return frame.latency_ms.get('total')
+
+
+def _figure(*path: str) -> Callable[[FrameRecord], float | None]:
+    def read(frame: FrameRecord) -> float | None:
+        return _value(Figure('', path, higher=True), frame.metrics)
+
+    return read
+
+
+_SPREADS: Sequence[tuple[str, Callable[[FrameRecord], float | None]]] = (
+    ('latency, ms', _latency),
+    ('AP of a frame', _figure(DETECTION, 'ap')),
+    ('mIoU of a frame', _figure(SEGMENTATION, 'miou')),
+    ('AbsRel of a frame', _figure(DEPTH, 'metric', 'abs_rel')),
+)

@@ -1,0 +1,46 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""The page itself: sections into one HTML file that needs nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from mt_perception.evaluation.report.pictures import Pictures
+from mt_perception.evaluation.report.sections import section
+from mt_perception.evaluation.runs import Run
+
+TEMPLATES = Path(__file__).with_name('templates')
+
+
+def render(title: str, groups: Sequence[Sequence[Run]], pictures: Sequence[Pictures]) -> str:
+    """The whole page. Text from bags and data sets is escaped wherever it stands.
+
+    Args:
+        title: Of the page.
+        groups: The runs of each source, the one in question first.
+        pictures: Frames of the first run of each source.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    first = groups[0][0].summary
+    machine = {**first.machine, 'memory': f'{first.machine["memory_bytes"] / 2**30:.0f} GiB'}
+    machine.pop('memory_bytes')
+    return environment.get_template('page.html').render(
+        title=title,
+        style=(TEMPLATES / 'style.css').read_text(encoding='utf-8'),
+        sections=[
+            section(number, runs, shown.frames, shown.warning)
+            for number, (runs, shown) in enumerate(zip(groups, pictures, strict=True))
+        ],
+        machine=sorted(machine.items()),
+        versions=sorted(first.versions.items()),
+    )

@@ -1,0 +1,135 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""One section of the report for each source: its figures, plots and pictures as plain data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from mt_perception.evaluation.compare import compare_runs
+from mt_perception.evaluation.report.groups import (
+    Plot,
+    depth,
+    detection,
+    segmentation,
+    time,
+    trade_offs,
+)
+from mt_perception.evaluation.report.pictures import Shown
+from mt_perception.evaluation.report.tables import (
+    Card,
+    Table,
+    cards,
+    comparison_table,
+    figures_table,
+    shared_table,
+    stability_table,
+)
+from mt_perception.evaluation.runs import Run
+
+RESAMPLES = 300
+MOST_COMPARED = 4
+
+
+@dataclass(frozen=True)
+class Section:
+    """All that the report says about one source.
+
+    Attributes:
+        anchor: Unique on the page, of safe characters.
+        name: Name of the source.
+        lead: What it is, in one line.
+        warnings: What must not be overlooked.
+        cards: Figures of the first run in large print.
+        tables: Every run beside the others.
+        comparisons: The first run against others, with confidence intervals.
+        pictures: Frames of the first run.
+        plots: Group's heading → plots.
+        settings: (name of the run, its parameters as text).
+    """
+
+    anchor: str
+    name: str
+    lead: str
+    warnings: tuple[str, ...]
+    cards: tuple[Card, ...]
+    tables: tuple[Table, ...]
+    comparisons: tuple[Table, ...]
+    pictures: tuple[Shown, ...]
+    plots: Mapping[str, tuple[Plot, ...]]
+    settings: tuple[tuple[str, str], ...]
+
+
+def section(
+    number: int, runs: Sequence[Run], pictures: Sequence[Shown], warning: str = ''
+) -> Section:
+    """Put together what is known about one source.
+
+    Args:
+        number: Of the section, for anchors.
+        runs: The runs on this source, the one in question first.
+        pictures: Frames of the first run.
+        warning: What must be said about the pictures, or nothing.
+    """
+    first = runs[0]
+    tables = [figures_table(runs), shared_table(runs, _baseline(runs)), stability_table(runs)]
+    anchor = f's{number}'
+    groups = {
+        'Accuracy against cost': trade_offs(runs, anchor),
+        'Detection': detection(runs, anchor),
+        'Segmentation': segmentation(runs, anchor),
+        'Depth': depth(runs, anchor),
+        'Time': time(runs, anchor),
+    }
+    rivals = [run for run in runs[1:] if run.model != first.model] or runs[1:]
+    return Section(
+        anchor=anchor,
+        name=first.summary.source,
+        lead=_lead(first, len(runs)),
+        warnings=tuple(filter(None, [*_warnings(runs), warning])),
+        cards=tuple(cards(first)),
+        tables=tuple(table for table in tables if table is not None),
+        comparisons=tuple(
+            comparison_table(compare_runs(rival, first, RESAMPLES))
+            for rival in rivals[:MOST_COMPARED]
+        ),
+        pictures=tuple(pictures),
+        plots={title: tuple(found) for title, found in groups.items() if found},
+        settings=tuple(
+            (run.label, json.dumps(run.summary.parameters, indent=2, ensure_ascii=False))
+            for run in runs
+        ),
+    )
+
+
+def _baseline(runs: Sequence[Run]) -> int:
+    """The separate networks, if there are any; else the second run, or the only one."""
+    several = [i for i, run in enumerate(runs) if len(run.summary.model.get('peer') or ()) > 1]
+    return several[0] if several else min(1, len(runs) - 1)
+
+
+def _lead(run: Run, runs: int) -> str:
+    data = run.summary.data
+    truth = ', '.join(data.get('truth') or ()) or 'none'
+    return (
+        f'{data.get("kind", "source")} · {run.summary.counts["frames"]} frames · '
+        f'ground truth: {truth} · {runs} {"run" if runs == 1 else "runs"} · data {run.data[:12]}'
+    )
+
+
+def _warnings(runs: Sequence[Run]) -> list[str]:
+    found = []
+    pseudo = runs[0].summary.data.get('pseudo')
+    if pseudo:
+        found.append(
+            f'The truth here is what {pseudo} says, not what people or sensors know: figures are '
+            'of agreement with it.'
+        )
+    if any(run.summary.timing.get('jobs_at_once', 1) > 1 for run in runs):
+        found.append('Several evaluations ran at once: times are longer than they would be alone.')
+    for run in runs:
+        for reason, count in run.summary.failures.items():
+            found.append(f'{run.label}: {reason} ({count} {"frame" if count == 1 else "frames"})')
+    return found[:12]
