@@ -61,6 +61,7 @@ setup(
     packages=find_packages(include=[NAME, f'{NAME}.*']),
     package_data={
         '': ['py.typed', '*.yaml'],
+        f'{NAME}.evaluation.report': ['templates/*'],
         f'{NAME}.interfaces': ['vision_msgs/package.xml', 'vision_msgs/msg/*.msg'],
     },
     data_files=share_files(),
@@ -81,13 +82,13 @@ setup(
         'eval': [
             'jinja2',  # the HTML report
             'matplotlib',  # its plots
-            'pycocotools',  # the reference that our AP is tested against
         ],
         'ray': ['ray'],  # evaluation of many bags on a cluster
         'dev': [
             'hypothesis',
             'mypy==2.4.1',
             'onnx',  # tests write small models of their own
+            'pycocotools',  # the reference that our AP is tested against
             'pytest',
             'pytest-xdist',
             'ruff==0.17.6',

@@ -37,6 +37,7 @@ SUB_COMMANDS = {
     'run': SubCommand('Run the model on images, a video, a camera, a bag or a topic.'),
     'inspect': SubCommand('Show and check a model folder.'),
     'evaluate': SubCommand('Measure models on bags, data sets and videos.'),
+    'compare': SubCommand('Say whether a model is better, or the difference noise.'),
     'replay': SubCommand('Measure the model inside the real node, over DDS.', 'ros'),
     'doctor': SubCommand('Say what is missing on this computer, and what to do.'),
     'benchmark': SubCommand('Measure where the time of a frame goes.'),
