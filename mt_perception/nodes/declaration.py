@@ -119,8 +119,9 @@ class Parameter:
             return ', '.join(self.choices)
         if self.minimum is None and self.maximum is None:
             return ''
-        low = '-∞' if self.minimum is None else f'{self.minimum:g}'
-        high = '∞' if self.maximum is None else f'{self.maximum:g}'
+        # Seven digits and more would be written as 3.6e+06.
+        low = '-∞' if self.minimum is None else f'{self.minimum:.12g}'
+        high = '∞' if self.maximum is None else f'{self.maximum:.12g}'
         return f'[{low}, {high}]'
 
 
