@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import runpy
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -46,7 +45,7 @@ class Recorded(SimpleNamespace):
 
 
 @pytest.fixture
-def launched(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def launched(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Runs a launch file: (name, arguments) → its actions."""
 
     def recorder(kind: str) -> Any:
@@ -74,7 +73,7 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         ]
         return actions + made
 
-    yield launch
+    return launch
 
 
 def flat(actions: list[Any]) -> list[Any]:
