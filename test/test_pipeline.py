@@ -210,7 +210,8 @@ def test_options_that_change_during_a_frame_wait_for_the_next(pipeline: Pipeline
     this, following = meddled.run(Frame(scene())), meddled.run(Frame(scene()))
     assert this.detections is not None
     assert following.detections is not None
-    assert (len(this.detections), len(following.detections)) == (1, 0)
+    assert len(this.detections) > 0
+    assert len(following.detections) == 0
 
 
 def test_intrinsics_of_another_image_cost_depth_only(pipeline: Pipeline) -> None:
