@@ -135,17 +135,29 @@ def apt_constraints(folder: Path) -> Path:
 
 
 def pip(python: Path, *arguments: str) -> None:
-    """Run pip quietly; what it says is shown if it fails."""
+    """Run pip; a terminal shows what it is at, and what it said is shown if it fails."""
     command = [python, '-m', 'pip', '--disable-pip-version-check', *arguments]
-    done = subprocess.run(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
-    )
-    if done.returncode:
-        tail = '\n'.join(done.stdout.splitlines()[-12:])
+    said: list[str] = []
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            said.append(line.rstrip())
+            show_progress(said[-1])
+    show_progress('')
+    if process.returncode:
+        tail = '\n'.join(said[-12:])
         raise SetupError(
             f'{tail}\n\npip could not install {arguments[-1]}; '
             'check the network and the lines above, then try again'
         )
+
+
+def show_progress(line: str) -> None:
+    """Replace the terminal's last line by what pip is at."""
+    if sys.stdout.isatty() and not line.startswith(' '):
+        print(f'\r\033[K{line[:70]}', end='', flush=True)
 
 
 if __name__ == '__main__':
