@@ -92,10 +92,11 @@ def check_size(height: int, width: int) -> None:
     """Refuse an image that is empty, a single pixel, or larger than any camera's.
 
     Raises:
-        ImageError: A side is below 1 or above MAX_SIDE, or there are more than MAX_PIXELS.
+        ImageError: A side is below 1 or above MAX_SIDE, or there is only one pixel, or more
+            than MAX_PIXELS.
     """
     if height < 1 or width < 1:
-        raise ImageError('zero_size', f'an image has pixels, found {width}x{height}')
+        raise ImageError('zero_size', f'an image has rows and columns, found {width}x{height}')
     if height == width == 1:
         # Ubuntu 22.04's OpenCV fails on arrays of shape (1, 1, 3).
         raise ImageError('too_small', 'an image has at least two pixels, found one')
@@ -159,9 +160,8 @@ def _stretch(pixels: NDArray[Any]) -> NDArray[Any]:
     low, high = np.percentile(samples, (1, 99)) if samples.size else (0.0, 1.0)
     with np.errstate(over='ignore', invalid='ignore'):
         grey = (values - np.float32(low)) * np.float32(255 / max(high - low, 1e-6))
-    grey = np.nan_to_num(grey, copy=False, nan=0, posinf=0, neginf=0)
-    grey[~np.isfinite(values)] = 0
-    return np.asarray(cv2.cvtColor(grey.clip(0, 255).round().astype(np.uint8), cv2.COLOR_GRAY2BGR))
+    grey = np.where(np.isfinite(values), grey, 0).clip(0, 255).round().astype(np.uint8)
+    return np.asarray(cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR))
 
 
 def _layout(encoding: str) -> _Layout:
