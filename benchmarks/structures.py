@@ -28,7 +28,7 @@ from mt_perception.network.multitask import TASKS, Multitask
 from mt_perception.runtime.options import Options
 from mt_perception.training import sources
 from mt_perception.training.batches import SampleSet
-from mt_perception.training.checkpoint import load_checkpoint
+from mt_perception.training.checkpoint import FILE, load_checkpoint
 from mt_perception.training.export import ModelCard
 from mt_perception.training.figures import all_figures
 from mt_perception.training.loop import train
@@ -45,7 +45,7 @@ from mt_perception.training.structure import (
 from mt_perception.training.validation import torch_pipeline
 
 ROOT = Path(__file__).resolve().parent.parent
-TARGETS = (0.03, 0.08, 0.15, 0.3)
+TARGETS = (0.15, 0.05, 0.3, 0.1)
 FIGURE = {'detection': 'ap', 'segmentation': 'miou', 'depth': 'abs_rel'}
 LOWER_IS_BETTER = {'depth'}
 
@@ -87,10 +87,15 @@ def main() -> None:
     for _ in sources.ask_teachers(recipe, args.data, classes, cache):
         pass
     sets = sources.read_sets(recipe, args.data, classes, cache)
-    for seed in range(1, args.seeds + 1):
-        seeded = replace(recipe, seed=seed)
-        one_seed(Bench(seeded, sets, classes, args.data, args.out / f'seed{seed}'))
-        print(table(args.out), flush=True)
+    benches = [
+        Bench(replace(recipe, seed=seed), sets, classes, args.data, args.out / f'seed{seed}')
+        for seed in range(1, args.seeds + 1)
+    ]
+    # One structure after the other, so that an interrupted run has all seeds of the first ones.
+    for name in structures(recipe):
+        for bench in benches:
+            one_net(bench, name)
+            print(table(args.out), flush=True)
 
 
 def shortened(recipe: Recipe, steps: int) -> Recipe:
@@ -101,25 +106,29 @@ def shortened(recipe: Recipe, steps: int) -> Recipe:
     return replace(recipe, phases=short(recipe.phases), structure=structure)
 
 
-def one_seed(bench: Bench) -> None:
-    """Train and judge every net of one seed, the cheap ones first."""
+def structures(recipe: Recipe) -> dict[str, Structure]:
+    """Give what is compared, by name."""
+    tree = replace(recipe.structure, kind='antler')
     gates = {
-        f'interrogate_{tau:.2f}': Structure(
-            'interrogate', bench.recipe.structure.phases, targets=dict.fromkeys(TASKS, tau)
+        f'interrogate_{tau:.2f}': replace(
+            recipe.structure, kind='interrogate', targets=dict.fromkeys(TASKS, tau)
         )
         for tau in TARGETS
     }
-    antler = {'antler': replace(bench.recipe.structure, kind='antler')}
-    for name, structure in {**gates, **antler}.items():
-        run, recipe = bench.out / name, replace(bench.recipe, structure=structure)
-        if not (run / 'figures.json').exists():
-            for now in train_structure(recipe, bench.sets, bench.labels, bench.weights, run):
-                tell(bench, name, now)
-            network = build_structure(recipe, bench.sets, bench.labels, run)
-            network.load_state_dict(load_checkpoint(run)['average'])
-            judge(bench, network, run)
-        if name == next(iter(gates)):
-            longer(bench)
+    return {'antler': tree, **gates}
+
+
+def one_net(bench: Bench, name: str) -> None:
+    """Train and judge a structure, and what it is compared with."""
+    recipe = replace(bench.recipe, structure=structures(bench.recipe)[name])
+    run = bench.out / name
+    if not (run / 'figures.json').exists():
+        for now in train_structure(recipe, bench.sets, bench.labels, bench.weights, run):
+            tell(bench, name, now)
+        network = build_structure(recipe, bench.sets, bench.labels, run)
+        network.load_state_dict(load_checkpoint(run)['average'])
+        judge(bench, network, run)
+    longer(bench)
 
 
 def longer(bench: Bench) -> None:
@@ -130,6 +139,8 @@ def longer(bench: Bench) -> None:
     jobs = {single_folder(bench.out, task): single_task(more, task) for task in TASKS}
     jobs[bench.out / HARD_SHARED] = more
     for half, recipe in jobs.items():
+        if not (half / FILE).exists():
+            continue
         run = half.with_name(f'{half.name}_long')
         if (run / 'figures.json').exists():
             continue

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -103,9 +103,7 @@ class Branches(nn.Module):
             **{task: tuple(values[name] for name in self.taps[task]) for task in TASKS}
         )
 
-    def run(
-        self, steps: Sequence[str] | Mapping[str, object], given: Mapping[str, Tensor]
-    ) -> dict[str, Tensor]:
+    def run(self, steps: Iterable[str], given: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Run some steps in order; give their values beside what was given."""
         values = dict(given)
         for name in steps:
@@ -145,9 +143,7 @@ class Branches(nn.Module):
             if not tasks:
                 continue
             own = [name for name in self.reads if serves[name] == tasks]
-            inputs = {
-                r: None for n in own for r in self.reads[n] if r == IMAGE or serves[r] != tasks
-            }
+            inputs = dict.fromkeys(r for n in own for r in self.reads[n] if r not in own)
             outputs = {r for r, reader in read_by if r in own and reader != tasks}
             outputs |= tapped & set(own)
             parts.append(

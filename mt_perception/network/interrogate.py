@@ -70,7 +70,7 @@ class Gates(nn.Module):
 
 
 def straight_through(alpha: Tensor) -> Tensor:
-    """z = 1[σ(α) ≥ 0.5] with the gradient of σ(α) (InterroGate, equation 1)."""
+    """Give z = 1[σ(α) ≥ 0.5] with the gradient of σ(α) (InterroGate, equation 1)."""
     soft = alpha.sigmoid()
     return (soft >= 0.5).to(soft.dtype) + (soft - soft.detach())
 

@@ -53,13 +53,11 @@ def layer_macs(module: nn.Module, size: tuple[int, int]) -> dict[str, int]:
     """
     found: dict[str, int] = {}
 
-    def count(path: str, layer: nn.Conv2d, output: Tensor) -> None:
-        found[path] = output.numel() * layer.weight[0].numel()
+    def count(name: str, layer: nn.Conv2d, output: Tensor) -> None:
+        found[name.rpartition('.')[0]] = output.numel() * layer.weight[0].numel()
 
     hooks = [
-        layer.register_forward_hook(
-            lambda layer, _, output, path=name.rpartition('.')[0]: count(path, layer, output)
-        )
+        layer.register_forward_hook(lambda layer, _, output, name=name: count(name, layer, output))
         for name, layer in module.named_modules()
         if isinstance(layer, nn.Conv2d)
     ]

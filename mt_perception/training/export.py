@@ -148,7 +148,8 @@ def _difference(expected: NDArray[Any], found: NDArray[Any]) -> float:
 def _example(graphs: Sequence[BlockGraph], size: tuple[int, int]) -> dict[str, Tensor]:
     """Give an image of noise and all that the blocks make of it, by tensor of the graph."""
     generator = torch.Generator().manual_seed(0)
-    tensors = {'image': torch.randint(0, 256, (1, *size, 3), dtype=torch.uint8, generator=generator)}
+    image = torch.randint(0, 256, (1, *size, 3), dtype=torch.uint8, generator=generator)
+    tensors = {'image': image}
     for graph in graphs:
         with torch.no_grad():
             made = graph.module(*(tensors[source] for source in graph.inputs.values()))

@@ -80,7 +80,7 @@ def make_optimizer(network: Multitask, phase: Phase, weight_decay: float) -> Rel
     groups: dict[tuple[float, bool, bool], list[Tensor]] = {}
     for name, parameter in network.named_parameters():
         absolute, relative = phase.learning_rates, phase.relative_rates
-        known = [part for part in (*absolute, *relative) if f'{name}.'.startswith(f'{part}.')]
+        known = [part for part in (*absolute, *relative) if name.startswith(part)]
         part = max(known, key=len, default='')
         rate = relative.get(part, absolute.get(part, 0.0))
         parameter.requires_grad_(rate > 0)
