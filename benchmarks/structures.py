@@ -33,14 +33,13 @@ from mt_perception.training.export import ModelCard
 from mt_perception.training.figures import all_figures
 from mt_perception.training.loop import train
 from mt_perception.training.recipe import Phase, Recipe, Structure, read_recipe
+from mt_perception.training.release import averaged
 from mt_perception.training.structure import (
     HARD_SHARED,
-    build_structure,
     is_finished,
     single_folder,
     single_task,
     train_structure,
-    trained,
 )
 from mt_perception.training.validation import torch_pipeline
 
@@ -125,9 +124,7 @@ def one_net(bench: Bench, name: str) -> None:
     if not (run / 'figures.json').exists():
         for now in train_structure(recipe, bench.sets, bench.labels, bench.weights, run):
             tell(bench, name, now)
-        network = build_structure(recipe, bench.sets, bench.labels, run)
-        network.load_state_dict(load_checkpoint(run)['average'])
-        judge(bench, network, run)
+        judge(bench, averaged(load_checkpoint(run)), run)
     longer(bench)
 
 
@@ -149,7 +146,7 @@ def longer(bench: Bench) -> None:
         if not is_finished(recipe, run):
             for now in train(recipe, bench.sets, bench.labels, bench.weights, run):
                 tell(bench, run.name, now)
-        judge(bench, trained(run, recipe, bench.labels), run)
+        judge(bench, averaged(load_checkpoint(run)), run)
 
 
 def tell(bench: Bench, name: str, now: object) -> None:

@@ -35,28 +35,28 @@ def train(recipe: Path, data: Path, out: Path, cache: Path | None) -> None:
     """Train a network by RECIPE, a YAML file."""
     # Before torch starts its threads: spinning ones cost more than they give on few cores.
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
-    from mt_perception.training import loop, sources
+    from mt_perception.training import sources
     from mt_perception.training.export import ModelCard
     from mt_perception.training.recipe import read_recipe
-    from mt_perception.training.semantics import read_semantics
+    from mt_perception.training.structure import train_structure
     from mt_perception.training.validation import validator
 
     console = Console()
     plan = read_recipe(recipe)
-    semantics = read_semantics(recipe.parent / plan.semantics)
+    classes = sources.network_classes(plan, data, recipe.parent)
     cache = cache or out.parent / 'cache'
     with _bar(console) as bar:
         task = bar.add_task('teachers', total=None, shown='')
-        for done, everything in sources.ask_teachers(plan, data, semantics, cache):
+        for done, everything in sources.ask_teachers(plan, data, classes, cache):
             bar.update(task, completed=done, total=everything)
-    sets = sources.read_sets(plan, data, semantics, cache)
-    labels = (sources.detection_labels(plan, data), semantics.labels)
+    sets = sources.read_sets(plan, data, classes, cache)
+    labels = (classes.detection, classes.segmentation)
     card = ModelCard(plan.network, 'unreleased', 'unknown', '', *labels)
     out.mkdir(parents=True, exist_ok=True)
     (out / 'recipe.yaml').write_text(recipe.read_text(encoding='utf-8'), encoding='utf-8')
     with _bar(console) as bar:
         task = bar.add_task('start', total=plan.steps, shown='')
-        steps = loop.train(
+        steps = train_structure(
             plan,
             sets,
             labels,
@@ -67,7 +67,13 @@ def train(recipe: Path, data: Path, out: Path, cache: Path | None) -> None:
         for now in steps:
             shown = '  '.join(f'{name} {value:.3f}' for name, value in now.losses.items())
             shown += f'  {now.images_per_s:.1f} images/s'
-            bar.update(task, completed=now.step, description=now.phase, shown=shown)
+            bar.update(
+                task,
+                completed=now.step,
+                total=now.steps,
+                description=now.phase,
+                shown=shown,
+            )
             if now.figures is not None:
                 figures = '  '.join(f'{name} {value:.3f}' for name, value in now.figures.items())
                 console.print(f'step {now.step}: {figures}')

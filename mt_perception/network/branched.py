@@ -5,13 +5,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor, nn
 
+from mt_perception.graph.sharing import SharingTree
 from mt_perception.network.branches import Branches, TaskFeatures
 from mt_perception.network.interrogate import GatedTrunk
 from mt_perception.network.multitask import TASKS, Multitask, Outputs
 from mt_perception.network.prune import prune
+from mt_perception.network.tree import grow_tree
 from mt_perception.network.trunk import Features
 
 
@@ -21,13 +24,20 @@ class Branched(Multitask):
     Args:
         trunk: gives TaskFeatures.
         heads: task → its head.
+        tree: what the trunk was grown from, where it was.
     """
 
     trunk: Branches | GatedTrunk  # type: ignore[assignment]
 
-    def __init__(self, trunk: Branches | GatedTrunk, heads: Mapping[str, nn.Module]) -> None:
+    def __init__(
+        self,
+        trunk: Branches | GatedTrunk,
+        heads: Mapping[str, nn.Module],
+        tree: SharingTree | None = None,
+    ) -> None:
         nn.Module.__init__(self)
         self.trunk = trunk
+        self.tree = tree
         for task in TASKS:
             self.add_module(task, heads[task])
 
@@ -49,3 +59,31 @@ class Branched(Multitask):
             else None,
             depth,
         )
+
+
+def describe(network: Multitask) -> dict[str, Any]:
+    """Give, as plain data, what `restore` needs beside the weights."""
+    if not isinstance(network, Branched):
+        return {'kind': 'trunk'}
+    if network.tree is None:
+        return {'kind': 'gates'}
+    partitions = [[list(group) for group in level] for level in network.tree.partitions]
+    return {'kind': 'tree', 'partitions': partitions}
+
+
+def restore(network: Multitask, description: Mapping[str, Any]) -> Multitask:
+    """Give a network of the described structure, whose weights are still to be filled in.
+
+    Args:
+        network: gives the shapes of trunk and heads.
+        description: from `describe`.
+    """
+    heads = {task: network.get_submodule(task) for task in TASKS}
+    trunks = dict.fromkeys(TASKS, network.trunk)
+    if description['kind'] == 'tree':
+        levels = description['partitions']
+        tree = SharingTree(tuple(tuple(tuple(group) for group in level) for level in levels))
+        return Branched(grow_tree(tree, trunks), heads, tree)
+    if description['kind'] == 'gates':
+        return Branched(GatedTrunk(network.trunk, trunks, dict.fromkeys(TASKS, 0.0)), heads)
+    return network

@@ -46,7 +46,8 @@ def read_coco(
     Args:
         folder: the data set.
         classes: the network's classes.
-        split: keep only images whose `coco_split` is this.
+        split: keep only images whose `coco_split` is this; where the file has none, "train"
+            or "held_out".
         pixels: keep only images whose pixels come from "panoptic" images or "polygons".
     """
     index = _read_json(folder / 'instances.json')
@@ -56,10 +57,12 @@ def read_coco(
     by_image: dict[int, list[dict[str, Any]]] = defaultdict(list)
     for annotation in index['annotations']:
         by_image[annotation['image_id']].append(annotation)
+    files = sorted(image['file_name'] for image in index['images'])
+    parts = {name: 'held_out' if held_out(i) else 'train' for i, name in enumerate(files)}
     table = _panoptic_table(folder, classes)
     samples = []
     for image in index['images']:
-        if split is not None and image.get('coco_split') != split:
+        if split is not None and split != image.get('coco_split', parts[image['file_name']]):
             continue
         stem = Path(image['file_name']).stem
         found = by_image[image['id']]

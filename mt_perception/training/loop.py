@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from mt_perception.errors import ModelError
+from mt_perception.network.branched import describe
 from mt_perception.network.multitask import Multitask, build
 from mt_perception.network.pretrained import load_yolox
 from mt_perception.training.batches import Batch, SampleSet, batches, draw
@@ -163,6 +164,7 @@ class _State:
                 'average': self.average.state_dict(),
                 'optimizer': self.optimizer.state_dict(),
                 'name': self.recipe.network,
+                'structure': describe(self.network),
                 'detection_labels': list(self.labels[0]),
                 'segmentation_labels': list(self.labels[1]),
             },

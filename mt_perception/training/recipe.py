@@ -25,7 +25,7 @@ class SetSpec:
         kind: coco (boxes, perhaps pixels), regions (boxes as weak pixels) or rgbd.
         folder: inside the data folder.
         weight: how often its images are drawn, relative to the other sets.
-        split: coco: keep images with this `coco_split`.
+        split: coco: keep images with this `coco_split`, or, where there is none, train.
         pixels: coco: keep images whose pixels come from "panoptic" images or "polygons".
         focal_px: rgbd: focal length in pixels of the stored images.
         names: rgbd: class names of the label images' ids.

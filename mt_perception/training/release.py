@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from mt_perception.network.branched import restore
 from mt_perception.network.multitask import Multitask, build
 from mt_perception.pipeline import Pipeline
 from mt_perception.runtime.manifest import Accuracy
@@ -68,5 +69,7 @@ def averaged(state: Mapping[str, Any]) -> Multitask:
     network = build(
         state['name'], len(state['detection_labels']), len(state['segmentation_labels'])
     )
+    # Checkpoints that say nothing about their structure have one trunk.
+    network = restore(network, state.get('structure', {'kind': 'trunk'}))
     network.load_state_dict(state['average'])
     return network.eval()

@@ -11,7 +11,7 @@ from pathlib import Path
 from mt_perception.errors import ModelError
 from mt_perception.network.branched import Branched
 from mt_perception.network.interrogate import GatedTrunk
-from mt_perception.network.multitask import TASKS, Multitask, build
+from mt_perception.network.multitask import TASKS
 from mt_perception.network.tree import grow_tree
 from mt_perception.training.affinity import choose_structure
 from mt_perception.training.batches import SampleSet
@@ -19,6 +19,7 @@ from mt_perception.training.checkpoint import FILE, load_checkpoint
 from mt_perception.training.loop import Progress, Validate, train
 from mt_perception.training.objective import TASK_OF, wanted_tasks
 from mt_perception.training.recipe import Phase, Recipe, Structure
+from mt_perception.training.release import averaged
 
 SINGLE_TASK = 'single_task'
 HARD_SHARED = 'hard_shared'
@@ -58,7 +59,7 @@ def train_structure(
     shared = run.parent / HARD_SHARED
     if structure.kind == 'interrogate' and not is_finished(plain, shared):
         yield from train(plain, sets, labels, initial_weights, shared)
-    network = build_structure(recipe, sets, labels, run)
+    network = build_structure(recipe, sets, run)
     second = replace(recipe, phases=structure.phases)
     yield from train(second, sets, labels, initial_weights, run, validate, network)
 
@@ -101,23 +102,18 @@ def _rates(phase: Phase, task: str) -> dict[str, dict[str, float]]:
     }
 
 
-def build_structure(
-    recipe: Recipe,
-    sets: Sequence[SampleSet],
-    labels: tuple[Sequence[str], Sequence[str]],
-    run: Path,
-) -> Branched:
+def build_structure(recipe: Recipe, sets: Sequence[SampleSet], run: Path) -> Branched:
     """Build the structure of a recipe from the nets that were trained beside the run.
 
     The tree that Antler takes is written to tree.csv with the front that it was taken from.
     """
     run.mkdir(parents=True, exist_ok=True)
-    singles = {task: trained(single_folder(run.parent, task), recipe, labels) for task in TASKS}
+    singles = {task: averaged(load_checkpoint(single_folder(run.parent, task))) for task in TASKS}
     trunks = {task: network.trunk for task, network in singles.items()}
     heads = {task: singles[task].get_submodule(task) for task in TASKS}
     structure = recipe.structure
     if structure.kind == 'interrogate':
-        shared = trained(run.parent / HARD_SHARED, recipe, labels).trunk
+        shared = averaged(load_checkpoint(run.parent / HARD_SHARED)).trunk
         missing = set(TASKS) - set(structure.targets)
         if missing:
             raise ModelError(f'structure.targets must name every task; it lacks {sorted(missing)}')
@@ -126,13 +122,5 @@ def build_structure(
         trunks, sets, recipe.canvases[0], structure.images, structure.variety
     )
     (run / TREE_FILE).write_text(choice.table(), encoding='utf-8')
-    return Branched(grow_tree(choice.chosen.tree, trunks), heads)
-
-
-def trained(
-    folder: Path, recipe: Recipe, labels: tuple[Sequence[str], Sequence[str]]
-) -> Multitask:
-    """Give the averaged weights of a run without branches."""
-    network = build(recipe.network, len(labels[0]), len(labels[1]))
-    network.load_state_dict(load_checkpoint(folder)['average'])
-    return network
+    tree = choice.chosen.tree
+    return Branched(grow_tree(tree, trunks), heads, tree)
