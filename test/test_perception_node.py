@@ -18,7 +18,16 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from ros_graph import Peer, RosGraph, camera_info, image_message, patch, ros_graph
+from ros_graph import (
+    Peer,
+    RosGraph,
+    camera_info,
+    image_message,
+    patch,
+    ros_graph,
+    ros_time,
+)
+from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from tiny_model import broken_head, depth_head, write_tiny_model
 from vision_msgs.msg import Detection2DArray, LabelInfo
@@ -394,6 +403,32 @@ def test_a_looped_bag_goes_on_within_one_frame(graph: RosGraph, tiny: Path) -> N
     assert bench.node.health.stamp_faults == {'out_of_order': 2}
 
 
+def test_a_clock_that_leaps_an_hour_ahead_alarms_nobody(graph: RosGraph, tiny: Path) -> None:
+    settings = {'use_sim_time': True, 'input.max_age_ms': 500.0}
+    bench = Bench(graph, tiny, DETECTIONS, STATS, **settings)
+    clock = bench.peer.create_publisher(Clock, '/clock', 1)
+    assert graph.spin_until(clock.get_subscription_count)
+    bench.diagnostics()
+    for stamp_s in (1000, 1001, 4601, 4602):
+        clock.publish(Clock(clock=ros_time(stamp_s * SECOND)))
+        now = bench.node.get_clock().now
+        assert graph.spin_until(lambda s=stamp_s, now=now: now().nanoseconds == s * SECOND)
+        bench.stamp_s = stamp_s - 1
+        bench.pass_frame()
+    told = bench.diagnostics()
+    assert told['input'].level == told['perception'].level == DiagnosticStatus.OK
+    assert not bench.node.health.drops['too_old']
+    assert not bench.node.health.stamp_faults
+    assert float(values(told['perception'])['latency_ms.p95']) < 3600e3
+
+
+def test_deadlines_do_not_follow_the_system_clock() -> None:
+    """A step of the wall clock must move no timeout: only the monotonic clock is asked."""
+    nodes = Path(messages.__file__).parent
+    for name in ('perception', 'inputs', 'health', 'diagnostics', 'lifecycle', 'lock_step'):
+        assert 'time.time' not in (nodes / f'{name}.py').read_text()
+
+
 def test_an_image_that_is_too_old_is_skipped(graph: RosGraph, tiny: Path) -> None:
     bench = Bench(graph, tiny, DETECTIONS, STATS, **{'input.max_age_ms': 2000.0})
     bench.peer.send(patch(RED), time.time_ns() - 5 * SECOND)
@@ -592,6 +627,50 @@ def test_parameters_apply_to_the_next_frame(graph: RosGraph, tiny: Path) -> None
     stats = [values(m.status[0]) for m in bench.got(STATS)]
     assert [s['tasks'] for s in stats[-3:]] == ['detection depth', 'detection', 'detection']
     assert stats[-1]['network_width'] == '128'
+
+
+def test_a_change_in_the_middle_of_a_frame_waits_for_the_next(graph: RosGraph, tiny: Path) -> None:
+    points = '/perception/points'
+    bench = Bench(graph, tiny, DETECTIONS, points, STATS)
+    runner = bench.node.pipeline.runner
+
+    class Meddling:
+        def run(self, plan: Any, image: Any) -> Any:
+            for name, value in (('detection.max_detections', 1), ('points.stride', 4)):
+                assert bench.node.set_parameters([Parameter(name, value=value)])[0].successful
+            return runner.run(plan, image)
+
+    bench.node.pipeline.runner = Meddling()
+    for _ in range(2):
+        bench.pass_frame()
+    assert graph.spin_until(lambda: len(bench.got(points)) == 2)
+    assert [len(m.detections) > 1 for m in bench.got(DETECTIONS)] == [True, False]
+    assert [m.width for m in bench.got(points)] == [64, 32]
+
+
+def test_listeners_may_come_and_go_in_the_middle_of_a_frame(graph: RosGraph, tiny: Path) -> None:
+    bench = Bench(graph, tiny, DETECTIONS, STATS)
+    runner = bench.node.pipeline.runner
+    late: list[Any] = []
+    subscriptions: list[Any] = []
+
+    class Meddling:
+        def run(self, plan: Any, image: Any) -> Any:
+            if subscriptions:
+                bench.peer.destroy_subscription(subscriptions.pop())
+            else:
+                subscriptions.append(bench.peer.create_subscription(Image, DEPTH, late.append, 1))
+            time.sleep(0.1)
+            return runner.run(plan, image)
+
+    bench.node.pipeline.runner = Meddling()
+    for _ in range(6):
+        bench.pass_frame()
+    # It appeared during the first frame and was served with the second.
+    assert [values(m.status[0])['tasks'] for m in bench.got(STATS)] == [
+        'detection',
+        'detection depth',
+    ] * 3
 
 
 def test_what_the_model_cannot_do_is_refused(graph: RosGraph, tiny: Path) -> None:

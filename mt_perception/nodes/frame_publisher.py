@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -35,16 +37,22 @@ class FramePublisher:
         count: int = self._images.get_subscription_count()
         return count
 
-    def publish(self, frame: Frame, stamp_ns: int | None = None, frame_id: str = '') -> None:
+    def publish(self, frame: Frame, stamp_ns: int | None = None, frame_id: str = '') -> int:
         """Publish one frame.
 
         Args:
             frame: The frame.
             stamp_ns: Another stamp than its own.
             frame_id: Another optical frame than its own.
+
+        Returns:
+            System time in nanoseconds at which the image was handed to ROS.
         """
         stamp = messages.ros_time(frame.stamp_ns if stamp_ns is None else stamp_ns)
         header = Header(stamp=stamp, frame_id=frame_id or frame.frame_id)
         if frame.intrinsics is not None:
             self._infos.publish(messages.camera_info_of(header, frame.intrinsics))
-        self._images.publish(self._message.fill(header, frame.image))
+        message = self._message.fill(header, frame.image)
+        handed_over_ns = time.time_ns()
+        self._images.publish(message)
+        return handed_over_ns

@@ -12,6 +12,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
@@ -36,6 +37,15 @@ from mt_perception.types import DEPTH, Frame, Intrinsics
 NAME = 'perception'
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What listeners and settings ask of one frame, as of the moment when it was taken up."""
+
+    topics: frozenset[str]
+    tasks: tuple[str, ...]
+    stride: int
 
 
 class PerceptionNode(SelfStartingNode):
@@ -192,8 +202,9 @@ class PerceptionNode(SelfStartingNode):
         if not tasks:
             self.health.idle += 1
             return
+        wanted = _Wanted(demand, tuple(tasks), settings.points_stride)
         try:
-            self._run(message, camera_info, stamp, demand, tasks, arrived_s)
+            self._run(message, camera_info, stamp, wanted, arrived_s)
         except ImageError as error:
             self.health.rejected(error.reason, str(error))
             if STATS_TOPIC in demand:
@@ -210,22 +221,22 @@ class PerceptionNode(SelfStartingNode):
         message: ImageType,
         camera_info: CameraInfo | None,
         stamp: Stamp,
-        demand: frozenset[str],
-        tasks: Sequence[str],
+        wanted: _Wanted,
         arrived_s: float,
     ) -> None:
         assert self.pipeline is not None
         assert self._outputs is not None
         image = messages.image_from(message)
-        camera = self._camera(camera_info, image.shape[:2], DEPTH in tasks)
+        camera = self._camera(camera_info, image.shape[:2], DEPTH in wanted.tasks)
         frame = Frame(image, stamp.stamp_ns, message.header.frame_id, camera)
-        result = self.pipeline.run(frame, tasks)
-        stride = self.live.settings.points_stride
+        result = self.pipeline.run(frame, wanted.tasks)
         info = camera_info if camera is not None else None
-        made = self._outputs.publish(demand, message.header, frame, result, info, stride)
+        made = self._outputs.publish(
+            wanted.topics, message.header, frame, result, info, wanted.stride
+        )
         latency_ms = _since_ms(arrived_s)
         self.health.frame_done(latency_ms, result.failures)
-        if STATS_TOPIC in demand:
+        if STATS_TOPIC in wanted.topics:
             values = {
                 **stats(result.execution, result.failures),
                 'latency_ms.node': latency_ms,
