@@ -24,11 +24,19 @@ RECORDINGS = frozenset({'bag', 'video'})
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """One evaluation: its folder, its summary and the record of every frame."""
+    """One evaluation.
+
+    Attributes:
+        folder: Where it lies.
+        summary: Its summary.
+        frames: The record of every frame.
+        name: What to call it, where that of its model would not tell it from others.
+    """
 
     folder: Path
     summary: Summary
     frames: tuple[FrameRecord, ...]
+    name: str = ''
 
     @property
     def model(self) -> str:
@@ -38,6 +46,8 @@ class Run:
     @property
     def label(self) -> str:
         """A short name: of separate networks their kinds, of a sweep its point as well."""
+        if self.name:
+            return self.name
         nets = self.summary.model.get('peer') or ()
         name = ' + '.join(str(net['kind']) for net in nets) if len(nets) > 1 else self.model
         return f'{name} {self.point}'.strip()

@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -34,13 +36,16 @@ def check_available() -> None:
         )
 
 
-def write_report(path: Path, title: str, jobs: Sequence[Job]) -> None:
+def write_report(
+    path: Path, title: str, jobs: Sequence[Job], failed: Sequence[tuple[str, str]] = ()
+) -> None:
     """Write the report of finished jobs; frames that are shown are run once more.
 
     Args:
         path: The HTML file.
         title: Of the page.
         jobs: The jobs in their order; the first one of each source is the one in question.
+        failed: Source and reason of those that gave nothing.
 
     Raises:
         OutputError: A package is missing, or the file cannot be written.
@@ -60,5 +65,14 @@ def write_report(path: Path, title: str, jobs: Sequence[Job]) -> None:
         draw(*group[0], each if number < MOST_PICTURES // 3 else 0)
         for number, group in enumerate(groups.values())
     ]
-    runs = [[run for _, run in group] for group in groups.values()]
-    write_text(path, render(title, runs, pictures))
+    runs = [_told_apart([run for _, run in group]) for group in groups.values()]
+    write_text(path, render(title, runs, pictures, failed))
+
+
+def _told_apart(runs: Sequence[Run]) -> list[Run]:
+    """The runs, those that would have one name by that of their folder as well."""
+    count = Counter(run.label for run in runs)
+    return [
+        replace(run, name=f'{run.label} {run.folder.name}') if count[run.label] > 1 else run
+        for run in runs
+    ]

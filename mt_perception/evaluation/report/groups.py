@@ -221,7 +221,10 @@ def time(runs: Sequence[Run], anchor: str) -> list[Plot]:
     if first.is_recording and len(first.frames) > 1:
         gaps = time_plots.gaps(first.frames)
         failed = sum(bool(frame.failures) for frame in first.frames)
-        caption = f'{gaps} gaps between frames (shaded), {failed} frames with a failure (lines).'
+        caption = (
+            f'{gaps} {"gap" if gaps == 1 else "gaps"} between frames (shaded), {failed} '
+            f'{"frame" if failed == 1 else "frames"} with a failure (lines).'
+        )
         svg = time_plots.timeline(first.frames, f'{anchor}-timeline')
         found.append(Plot(f'The recording from end to end, {first.label}', svg, caption))
     return found

@@ -11,18 +11,25 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from mt_perception.evaluation.report.pictures import Pictures
 from mt_perception.evaluation.report.sections import section
+from mt_perception.evaluation.report.tables import overview_table
 from mt_perception.evaluation.runs import Run
 
 TEMPLATES = Path(__file__).with_name('templates')
 
 
-def render(title: str, groups: Sequence[Sequence[Run]], pictures: Sequence[Pictures]) -> str:
+def render(
+    title: str,
+    groups: Sequence[Sequence[Run]],
+    pictures: Sequence[Pictures],
+    failed: Sequence[tuple[str, str]] = (),
+) -> str:
     """The whole page. Text from bags and data sets is escaped wherever it stands.
 
     Args:
         title: Of the page.
         groups: The runs of each source, the one in question first.
         pictures: Frames of the first run of each source.
+        failed: Source and reason of those that gave nothing.
     """
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
@@ -41,6 +48,8 @@ def render(title: str, groups: Sequence[Sequence[Run]], pictures: Sequence[Pictu
             section(number, runs, shown.frames, shown.warning)
             for number, (runs, shown) in enumerate(zip(groups, pictures, strict=True))
         ],
+        overview=overview_table([runs[0] for runs in groups]) if len(groups) > 1 else None,
+        failed=failed,
         machine=sorted(machine.items()),
         versions=sorted(first.versions.items()),
     )

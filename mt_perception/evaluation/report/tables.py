@@ -67,6 +67,25 @@ def figures_table(runs: Sequence[Run]) -> Table:
     return _table('Figures', runs, (*ACCURACY, *COST), notes[0] if notes else '')
 
 
+def overview_table(runs: Sequence[Run]) -> Table:
+    """The first run of every source, side by side."""
+    named = [replace(run, name=run.summary.source) for run in runs]
+    table = _table('All sources', named, (*ACCURACY, *COST), '')
+    rows = tuple(
+        Row(
+            row.name,
+            run.label,
+            (
+                Cell(str(run.summary.counts['frames'])),
+                Cell(str(run.summary.counts['failed'])),
+                *(Cell(cell.text) for cell in row.cells),
+            ),
+        )
+        for row, run in zip(table.rows, runs, strict=True)
+    )
+    return replace(table, columns=(('frames', ''), ('failed', ''), *table.columns), rows=rows)
+
+
 def stability_table(runs: Sequence[Run]) -> Table | None:
     """How steady every run is; None where no frames could be compared."""
     pairs = [run.summary.metrics.get('stability', {}).get('pairs', 0) for run in runs]
@@ -170,7 +189,10 @@ def _table(title: str, runs: Sequence[Run], wanted: Sequence[Figure], note: str)
             for f, values in columns
         )
         rows.append(Row(run.label, _detail(run), cells))
-    heads = tuple((f'{f.title} {"↑" if f.higher else "↓"}', f.explanation) for f, _ in columns)
+    heads = tuple(
+        (f'{f.title}\N{NO-BREAK SPACE}{"↑" if f.higher else "↓"}', f.explanation)
+        for f, _ in columns
+    )
     return Table(title, heads, tuple(rows), note)
 
 
