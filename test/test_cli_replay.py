@@ -46,7 +46,7 @@ def test_a_bag_through_the_node_equals_the_bag_in_process(
         assert record.failures == {}
         assert set(record.digests) == {'image', 'truth', 'depth', 'segmentation'}
         stages = record.latency_ms
-        assert stages['round_trip'] >= stages['node'] >= stages['total'] > 0
+        assert set(stages) > {'preprocess', 'trunk', 'messages', 'transport', 'total'}
     summaries = [
         json.loads((folder / name / 'summary.json').read_text())
         for name in ('through_node', 'in_process')

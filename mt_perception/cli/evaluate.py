@@ -17,10 +17,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from mt_perception.cli.figures import figures_table
 from mt_perception.cli.run import read_calibration
+from mt_perception.errors import OutputError
 from mt_perception.evaluation.job import Job
 from mt_perception.evaluation.opening import SourceOptions
 from mt_perception.evaluation.pool import Outcome, run_here, run_in_pool
 from mt_perception.evaluation.ray_engine import run_on_ray
+from mt_perception.evaluation.report import REPORT_FILE, write_report
 from mt_perception.evaluation.subject import RunSettings
 from mt_perception.evaluation.sweep import SWEEPABLE, parse_grid, plan_jobs
 from mt_perception.evaluation.taxonomy import DEFAULT_TAXONOMY
@@ -41,6 +43,7 @@ _OPTIONS: Sequence[Callable[[Any], Any]] = (
     click.option('--fresh', is_flag=True, help='Run again what --out already holds.'),
     click.option('--engine', type=click.Choice(['local', 'ray']), default='local'),
     click.option('--workers', default=0, help='Processes; 0: one for each of several sources.'),
+    click.option('--report/--no-report', default=True, help='Write report.html.'),
     click.option('--save-bag', is_flag=True, help='Write the results as a rosbag2 (mcap) too.'),
     click.option('--size', default=0, help="Long side of the network's input; 0: the model's."),
     click.option('--score', default=0.0, help='Least score of a detection; AP wants 0.'),
@@ -85,7 +88,7 @@ def evaluate(context: click.Context, /, sources: tuple[str, ...], **given: Any) 
 
     Every frame is run to its end before the next one is read, so that two runs give the same
     figures. Written to --out: frames.jsonl and summary.json for each source, model and point of
-    a sweep, and a report. What is there already is kept: an interrupted sweep goes on.
+    a sweep, and report.html. What is there already is kept: an interrupted sweep goes on.
     """
     console = Console()
     jobs = _jobs(sources, given)
@@ -104,11 +107,22 @@ def evaluate(context: click.Context, /, sources: tuple[str, ...], **given: Any) 
     summaries = [outcome.summary for outcome in outcomes if outcome.summary]
     if summaries:
         console.print(figures_table(summaries))
+        if given['report']:
+            write_page(given['out'], [o.job for o in outcomes if o.summary], console)
         console.print(f'written to {escape(str(given["out"]))}', highlight=False)
     failed = [outcome for outcome in outcomes if not outcome.summary]
     if failed:
         console.print(f'[bold red]{len(failed)} of {len(jobs)} failed[/]', highlight=False)
         context.exit(1)
+
+
+def write_page(out: Path, jobs: Sequence[Job], console: Console) -> None:
+    """Write the report, or say why there is none: the figures are there without it."""
+    try:
+        with console.status('writing the report'):
+            write_report(out / REPORT_FILE, f'Evaluation {out.name}', jobs)
+    except OutputError as error:
+        console.print(f'[yellow]{escape(str(error))}[/]', highlight=False)
 
 
 def _jobs(sources: Sequence[str], given: dict[str, Any]) -> list[Job]:

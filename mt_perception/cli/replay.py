@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import numpy as np
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from mt_perception.cli.evaluate import SOURCE_OPTIONS, source_options
+from mt_perception.cli.evaluate import SOURCE_OPTIONS, source_options, write_page
 from mt_perception.cli.figures import figures_table
 from mt_perception.cli.processes import (
     NodeProcess,
@@ -29,7 +30,7 @@ from mt_perception.cli.processes import (
 )
 from mt_perception.errors import NodeError, OutputError
 from mt_perception.evaluation.job import Job, run_job
-from mt_perception.evaluation.records import FRAMES_FILE, Summary, without_timing
+from mt_perception.evaluation.records import FRAMES_FILE, Summary, read_frames, without_timing
 from mt_perception.evaluation.samples import source_name
 from mt_perception.evaluation.subject import RunSettings, Subject, open_subject
 from mt_perception.runtime.options import Options
@@ -87,7 +88,8 @@ def replay(context: click.Context, /, source: str, **given: Any) -> None:
         ours = _run(replace(job, save_bag=False), bar, 'in process', subject)
     different = differing_lines(through.folder / FRAMES_FILE, job.folder / FRAMES_FILE)
     console.print(figures_table([theirs, ours] if different else [theirs]))
-    console.print(_times(theirs, ours))
+    write_page(folder, [through, job], console)
+    console.print(_times(through.folder / FRAMES_FILE, job.folder / FRAMES_FILE))
     if different:
         console.print(
             f'[bold red]{len(different)} of {ours.counts["frames"]} frames differ[/] from those '
@@ -184,18 +186,24 @@ def _bar(console: Console) -> Progress:
     return Progress(*columns, TimeRemainingColumn(), console=console)
 
 
-def _times(theirs: Summary, ours: Summary) -> Table:
+def _times(theirs: Path, ours: Path) -> Table:
+    """Where the time goes, in process and through the node."""
+    here = [record.latency_ms for record in read_frames(ours)]
+    there = [record.latency_ms for record in read_frames(theirs) if record.latency_ms]
+    outside = ('messages', 'transport')
+    rows = {
+        'pipeline, in process': [frame['total'] for frame in here if frame],
+        'pipeline, in the node': [
+            frame['total'] - sum(frame[stage] for stage in outside) for frame in there
+        ],
+        'messages: image to frame, results to topics': [frame['messages'] for frame in there],
+        'transport and queues, there and back': [frame['transport'] for frame in there],
+        'all of it, through the node': [frame['total'] for frame in there],
+    }
     table = Table(title='milliseconds', title_justify='left', box=None)
     for name in ('', 'p50', 'p95', 'p99'):
         table.add_column(name, justify='right' if name else 'left')
-    rows = (
-        ('pipeline, in process', ours, 'total'),
-        ('pipeline, in the node', theirs, 'total'),
-        ('node: from arrival to all published', theirs, 'node'),
-        ('transport and queues, both ways', theirs, 'transport'),
-        ('round trip', theirs, 'round_trip'),
-    )
-    for name, summary, stage in rows:
-        found = summary.timing['latency_ms'].get(stage, {})
-        table.add_row(name, *(f'{found.get(p, float("nan")):.1f}' for p in ('p50', 'p95', 'p99')))
+    for name, values in rows.items():
+        if values:
+            table.add_row(name, *(f'{v:.1f}' for v in np.percentile(values, (50, 95, 99))))
     return table

@@ -18,9 +18,6 @@ from mt_perception.nodes.lock_step import LockStep
 from mt_perception.nodes.recorder import Record, Recorder
 from mt_perception.types import Execution, Frame, Result
 
-NODE_STAGE = 'node'
-"""In the times of ``~/stats``: from an image's arrival in the node until all is published."""
-
 
 class ThroughNode:
     """The other side of a perception node: frames go in one by one, and their results come back.
@@ -60,9 +57,10 @@ class ThroughNode:
     def run(self, frame: Frame) -> Result:
         """Send a frame and wait for its results.
 
-        Times are those of the pipeline in the node, then ``node`` (from arrival until all is
-        published), ``round_trip`` (from sending to the last result) and ``transport``: what is
-        left of it without the node, on both ways together.
+        The times of its stages are those of the pipeline in the node, and two more: ``messages``,
+        in which the node makes a frame of the message and messages of the results, and
+        ``transport``, the way there and back with all queues. ``total`` is all of it, from
+        sending the image to the arrival of the last result.
 
         Raises:
             NodeError: Nothing came back in time.
@@ -96,9 +94,10 @@ class ThroughNode:
             for key, value in stats.items()
             if key.startswith('latency_ms.')
         }
-        in_node_ms = latency_ms.get(NODE_STAGE, 0.0)
-        latency_ms['round_trip'] = round_trip_ms
+        in_node_ms = latency_ms.pop('node')
+        latency_ms['messages'] = in_node_ms - latency_ms['total']
         latency_ms['transport'] = max(0.0, round_trip_ms - in_node_ms)
+        latency_ms['total'] = round_trip_ms
         return Result(
             stamp_ns=record.stamp_ns,
             frame_id=record.frame_id,
