@@ -21,15 +21,31 @@ from rich.table import Table
 )
 @click.option('--version', default='0.1.0', show_default=True, help='Version of the weights.')
 @click.option('--licence', default='Apache-2.0', show_default=True, help='SPDX identifier.')
-def export(run: Path, model: Path, data: Path | None, version: str, licence: str) -> None:
+@click.option(
+    '--as-task',
+    help='Add the detector of RUN to the MODEL that is there, as one more task of this name; '
+    '--data is then its own data set.',
+)
+def export(
+    run: Path,
+    model: Path,
+    data: Path | None,
+    version: str,
+    licence: str,
+    as_task: str | None,
+) -> None:
     """Write the network of RUN, a folder of a training run, as the model folder MODEL.
 
     The averaged weights are exported, as one ONNX file for each block, and compared with torch.
     """
+    from mt_perception.training.leaf import add_leaf
     from mt_perception.training.release import release
 
     console = Console()
-    figures = release(run, model, data, version, licence)
+    if as_task is None:
+        figures = release(run, model, data, version, licence)
+    else:
+        figures = add_leaf(run, model, as_task, data)
     console.print(f'{model}: written, and equal to torch at two sizes')
     if figures:
         table = Table('figure', 'value')

@@ -31,12 +31,18 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder of the teachers' opinions; default: cache beside the run.",
 )
-def train(recipe: Path, data: Path, out: Path, cache: Path | None) -> None:
+@click.option(
+    '--start',
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help='Folder of a finished run to start from; a detector of other classes starts anew.',
+)
+def train(recipe: Path, data: Path, out: Path, cache: Path | None, start: Path | None) -> None:
     """Train a network by RECIPE, a YAML file."""
     # Before torch starts its threads: spinning ones cost more than they give on few cores.
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
     from mt_perception.training import sources
     from mt_perception.training.export import ModelCard
+    from mt_perception.training.leaf import leaf_validator, on_trunk_of
     from mt_perception.training.recipe import read_recipe
     from mt_perception.training.structure import train_structure
     from mt_perception.training.validation import validator
@@ -60,9 +66,10 @@ def train(recipe: Path, data: Path, out: Path, cache: Path | None) -> None:
             plan,
             sets,
             labels,
-            data / plan.initial_weights,
+            None if start is not None else data / plan.initial_weights,
             out,
-            validator(data, plan, card),
+            validator(data, plan, card) if start is None else leaf_validator(data, plan, card),
+            None if start is None else on_trunk_of(start, labels),
         )
         for now in steps:
             shown = '  '.join(f'{name} {value:.3f}' for name, value in now.losses.items())

@@ -61,10 +61,10 @@ def export_folder(network: Multitask, card: ModelCard, folder: Path) -> None:
     network = network.eval().float().cpu()
     folder.mkdir(parents=True, exist_ok=True)
     graphs = block_graphs(network)
-    tensors = _example(graphs, REFERENCE_SIZE)
+    tensors = example(graphs, REFERENCE_SIZE)
     for graph in graphs:
         given = [tensors[source] for source in graph.inputs.values()]
-        _export_block(graph, given, folder / f'{graph.name}.onnx')
+        export_block(graph, given, folder / f'{graph.name}.onnx')
     write_manifest(network, card, folder)
     for size in PARITY_SIZES:
         check_parity(network, folder, size)
@@ -90,24 +90,41 @@ def manifest_text(network: Multitask, card: ModelCard, sums: Mapping[str, str]) 
         sums: sha256 of every block's file, in hex.
     """
     graphs = block_graphs(network)
-    tensors = _example(graphs, REFERENCE_SIZE)
+    tensors = example(graphs, REFERENCE_SIZE)
     blocks = {}
     for graph in graphs:
         given = [tensors[source] for source in graph.inputs.values()]
-        blocks[graph.name] = {
-            'file': f'{graph.name}.onnx',
-            'sha256': sums[graph.name],
-            'inputs': dict(graph.inputs),
-            'outputs': list(graph.outputs),
-            'macs': count_macs(graph.module, given),
-            'parameters': count_parameters(graph.module),
-            'skippable': False,
-        }
+        blocks[graph.name] = block_entry(graph, given, sums[graph.name])
     return yaml.safe_dump(_manifest(card, blocks), sort_keys=False, width=99)
 
 
+def block_entry(graph: BlockGraph, given: Sequence[Tensor], sha256: str) -> dict[str, Any]:
+    """Give what the manifest says of a block whose inputs at the reference size are given."""
+    return {
+        'file': f'{graph.name}.onnx',
+        'sha256': sha256,
+        'inputs': dict(graph.inputs),
+        'outputs': list(graph.outputs),
+        'macs': count_macs(graph.module, given),
+        'parameters': count_parameters(graph.module),
+        'skippable': False,
+    }
+
+
 def check_parity(network: Multitask, folder: Path, size: tuple[int, int]) -> dict[str, float]:
-    """Compare every exported block with the network at one input size.
+    """Compare every exported block with the network at one input size; see `check_blocks`."""
+    return check_blocks(block_graphs(network), folder, size)
+
+
+def check_blocks(
+    graphs: Sequence[BlockGraph], folder: Path, size: tuple[int, int]
+) -> dict[str, float]:
+    """Compare exported blocks with the graphs that they came from at one input size.
+
+    Args:
+        graphs: the blocks, each after those that it reads.
+        folder: where their files are.
+        size: height and width of the image.
 
     Returns:
         The largest difference of each output: relative to the largest value for floats, the
@@ -116,8 +133,7 @@ def check_parity(network: Multitask, folder: Path, size: tuple[int, int]) -> dic
     Raises:
         ModelError: a difference is above 1e-3.
     """
-    graphs = block_graphs(network)
-    tensors = _example(graphs, size)
+    tensors = example(graphs, size)
     worst: dict[str, float] = {}
     for graph in graphs:
         given = [tensors[source] for source in graph.inputs.values()]
@@ -145,7 +161,7 @@ def _difference(expected: NDArray[Any], found: NDArray[Any]) -> float:
     return float(np.abs(expected - found).max() / max(float(np.abs(expected).max()), 1e-6))
 
 
-def _example(graphs: Sequence[BlockGraph], size: tuple[int, int]) -> dict[str, Tensor]:
+def example(graphs: Sequence[BlockGraph], size: tuple[int, int]) -> dict[str, Tensor]:
     """Give an image of noise and all that the blocks make of it, by tensor of the graph."""
     generator = torch.Generator().manual_seed(0)
     image = torch.randint(0, 256, (1, *size, 3), dtype=torch.uint8, generator=generator)
@@ -161,7 +177,8 @@ def _example(graphs: Sequence[BlockGraph], size: tuple[int, int]) -> dict[str, T
     return tensors
 
 
-def _export_block(graph: BlockGraph, given: Sequence[Tensor], path: Path) -> None:
+def export_block(graph: BlockGraph, given: Sequence[Tensor], path: Path) -> None:
+    """Write a block as ONNX, for images of any size."""
     axes = {
         name: {1: 'height', 2: 'width'}
         if name == 'image'

@@ -11,7 +11,7 @@ from pathlib import Path
 from mt_perception.errors import ModelError
 from mt_perception.network.branched import Branched
 from mt_perception.network.interrogate import GatedTrunk
-from mt_perception.network.multitask import TASKS
+from mt_perception.network.multitask import TASKS, Multitask
 from mt_perception.network.tree import grow_tree
 from mt_perception.training.affinity import choose_structure
 from mt_perception.training.batches import SampleSet
@@ -33,6 +33,7 @@ def train_structure(
     initial_weights: Path | None,
     run: Path,
     validate: Validate | None = None,
+    network: Multitask | None = None,
 ) -> Iterator[Progress]:
     """Train, or go on with a run that was interrupted; yield after every step.
 
@@ -46,10 +47,11 @@ def train_structure(
         initial_weights: YOLOX checkpoint, or None for random weights.
         run: folder of the run.
         validate: gives figures for the averaged weights.
+        network: hard_shared: what to train, where it is not what the recipe names.
     """
     structure = recipe.structure
     if structure.kind == HARD_SHARED:
-        yield from train(recipe, sets, labels, initial_weights, run, validate)
+        yield from train(recipe, sets, labels, initial_weights, run, validate, network)
         return
     plain = replace(recipe, structure=Structure())
     for task in TASKS:
@@ -59,9 +61,9 @@ def train_structure(
     shared = run.parent / HARD_SHARED
     if structure.kind == 'interrogate' and not is_finished(plain, shared):
         yield from train(plain, sets, labels, initial_weights, shared)
-    network = build_structure(recipe, sets, run)
+    structured = build_structure(recipe, sets, run)
     second = replace(recipe, phases=structure.phases)
-    yield from train(second, sets, labels, initial_weights, run, validate, network)
+    yield from train(second, sets, labels, initial_weights, run, validate, structured)
 
 
 def is_finished(recipe: Recipe, folder: Path) -> bool:

@@ -1,0 +1,125 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip('torch')
+
+from mt_perception.errors import ModelError
+from mt_perception.network.branched import describe
+from mt_perception.network.multitask import Multitask, build
+from mt_perception.pipeline import Pipeline
+from mt_perception.training.checkpoint import save_checkpoint
+from mt_perception.training.export import ModelCard, export_folder
+from mt_perception.training.leaf import add_leaf, leaf_figures, on_trunk_of
+from mt_perception.types import Detections, Frame
+
+CARD = ModelCard('tiny', '1', 'Apache-2.0', 'A test.', ('cup', 'cat'), ('floor', 'wall'))
+DOORS = ('door', 'handle', 'cabinet door', 'refrigerator door')
+
+
+def save(network: Multitask, labels: tuple[str, ...], run: Path) -> Path:
+    run.mkdir()
+    weights = network.state_dict()
+    save_checkpoint(
+        run,
+        {
+            'step': 1,
+            'network': weights,
+            'average': weights,
+            'optimizer': {},
+            'name': 'cspnano',
+            'structure': describe(network),
+            'detection_labels': list(labels),
+            'segmentation_labels': list(CARD.segmentation_labels),
+        },
+    )
+    return run
+
+
+@pytest.fixture(scope='module')
+def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
+    """A finished run, its model folder, and a run of another task on its trunk."""
+    folder = tmp_path_factory.mktemp('runs')
+    torch.manual_seed(0)
+    network = build('cspnano', 2, 2).eval()
+    base = save(network, CARD.detection_labels, folder / 'base')
+    export_folder(network, CARD, folder / 'model')
+    leaf = on_trunk_of(base, (DOORS, CARD.segmentation_labels))
+    return base, folder / 'model', save(leaf, DOORS, folder / 'doors')
+
+
+def test_the_new_head_keeps_what_is_not_about_classes(runs: tuple[Path, Path, Path]) -> None:
+    network = on_trunk_of(runs[0], (DOORS, CARD.segmentation_labels))
+    before = torch.load(runs[0] / 'checkpoint.pt', weights_only=True)['average']
+    after = network.state_dict()
+    changed = {n for n, v in after.items() if v.shape != before[n].shape or (v != before[n]).any()}
+    assert changed
+    assert all('.classes.' in name for name in changed)
+
+
+def test_a_leaf_is_one_more_task_and_changes_nothing_else(
+    runs: tuple[Path, Path, Path],
+) -> None:
+    _, model, doors = runs
+    frame = Frame(np.random.default_rng(0).integers(0, 255, (240, 320, 3), np.uint8))
+    before = Pipeline.load(model).run(frame)
+    assert add_leaf(doors, model, 'doors') == {}
+    pipeline = Pipeline.load(model)
+    assert pipeline.manifest.tasks['doors'].labels == DOORS
+    after = pipeline.run(frame)
+    assert isinstance(after.extra['doors'], Detections)
+    assert not after.failures
+    assert before.segmentation is not None
+    assert after.segmentation is not None
+    np.testing.assert_array_equal(before.segmentation.class_ids, after.segmentation.class_ids)
+    # A plan for the new task alone runs the trunk and its own head.
+    alone = pipeline.run(frame, ('doors',))
+    assert alone.execution.blocks == ('trunk', 'doors')
+    assert alone.detections is None
+    # Adding it again replaces it.
+    add_leaf(doors, model, 'doors')
+    assert list(Pipeline.load(model).manifest.tasks) == [
+        'detection',
+        'segmentation',
+        'depth',
+        'doors',
+    ]
+
+
+def test_a_leaf_of_another_trunk_is_refused(runs: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    torch.manual_seed(5)
+    other = save(build('cspnano', 4, 2), DOORS, tmp_path / 'other')
+    with pytest.raises(ModelError, match='not the one that the task was trained on'):
+        add_leaf(other, runs[1], 'other_doors')
+
+
+def test_other_segmentation_classes_are_refused(runs: tuple[Path, Path, Path]) -> None:
+    with pytest.raises(ModelError, match='segmentation'):
+        on_trunk_of(runs[0], (DOORS, ('sky',)))
+
+
+def test_a_leaf_is_measured_on_images_it_was_not_trained_on(
+    runs: tuple[Path, Path, Path], data: Path, tmp_path: Path
+) -> None:
+    import json
+    import shutil
+
+    source = data / 'doors'
+    index = json.loads((source / 'instances.json').read_text(encoding='utf-8'))
+    images = sorted(index['images'], key=lambda image: str(image['file_name']))[:20]
+    ids = {image['id'] for image in images}
+    (tmp_path / 'images').mkdir()
+    for image in images:
+        shutil.copy(source / 'images' / image['file_name'], tmp_path / 'images')
+    index['images'] = images
+    index['annotations'] = [a for a in index['annotations'] if a['image_id'] in ids]
+    (tmp_path / 'instances.json').write_text(json.dumps(index), encoding='utf-8')
+    add_leaf(runs[2], runs[1], 'doors')
+    figures = leaf_figures(Pipeline.load(runs[1]), tmp_path, 'doors')
+    assert set(figures) == {'ap', 'ap50'}
+    assert 0 <= figures['ap'] <= figures['ap50'] < 0.2
