@@ -7,6 +7,7 @@ Usage: python benchmarks/bench_start.py [MODEL]
 
 from __future__ import annotations
 
+import resource
 import statistics
 import subprocess
 import sys
@@ -30,22 +31,29 @@ with open('/proc/self/status') as status:
 
 def main() -> None:
     model = find_model(sys.argv[1] if len(sys.argv) > 1 else 'cspnano')
-    empty_s, first_s, resident_mb = [], [], []
+    empty_s, first_s, cpu_s, resident_mb = [], [], [], []
     for _ in range(7):
         start = time.perf_counter()
         subprocess.run([sys.executable, '-c', 'pass'], check=True)
         empty_s.append(time.perf_counter() - start)
-        start = time.perf_counter()
+        start, before = time.perf_counter(), cpu_of_children_s()
         done = subprocess.run(
             [sys.executable, '-c', CHILD, str(model)], check=True, capture_output=True, text=True
         )
         first_s.append(time.perf_counter() - start)
+        cpu_s.append(cpu_of_children_s() - before)
         resident_mb.append(int(done.stdout) / 1024)
     print(
         f'start to first result {statistics.median(first_s):.2f} s (aim {BAR_S} s), '
+        f'of it on a processor {statistics.median(cpu_s):.2f} s, '
         f'an empty Python {statistics.median(empty_s):.2f} s, '
         f'resident {statistics.median(resident_mb):.0f} MB'
     )
+
+
+def cpu_of_children_s() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 if __name__ == '__main__':
