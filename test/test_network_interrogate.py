@@ -8,7 +8,7 @@ torch = pytest.importorskip('torch')
 
 from mt_perception.network.branches import LEVELS, Branches, TaskFeatures
 from mt_perception.network.interrogate import GatedTrunk, Gates, straight_through
-from mt_perception.network.macs import count_macs
+from mt_perception.network.macs import count_macs, layer_macs
 from mt_perception.network.multitask import TASKS
 from mt_perception.network.prune import prune
 from mt_perception.network.trunk import Features, Trunk
@@ -123,16 +123,25 @@ def test_pruned_computes_what_unpruned_computes(gated: GatedTrunk, share: float)
 
 
 def test_use_is_the_share_of_compute_that_is_left_after_pruning(gated: GatedTrunk) -> None:
-    set_gates(gated, 0.3)
-    whole = count_macs(Trunk(), [IMAGE])
-    prefix = count_macs(gated.prefix['stem'], [IMAGE])
+    """Of every channel at most one task has its own, so that every shared filter is read."""
+    channels = torch.arange(gated.gates.alpha.shape[1])
     with torch.no_grad():
-        s2 = gated.prefix['stem'](IMAGE)
-        prefix += count_macs(Trunk().stage2, [s2])
-        spent = count_macs(prune(gated), [IMAGE])
-        use = float(gated.gates.use().sum())
-    # Everything lives here: the shared branch reads all that the tasks specialise.
-    assert spent == pytest.approx(whole + use * (whole - prefix), rel=1e-3)
+        for task in range(len(TASKS)):
+            gated.gates.alpha[task] = torch.where(channels % 4 == task, 1.0, -1.0)
+        whole = count_macs(Trunk(), [IMAGE])
+        pruned = prune(gated)
+        use = gated.gates.use()
+    found = layer_macs(pruned, IMAGE.shape[2:])
+    gated_part = sum(
+        count for name, count in layer_macs(Trunk(), IMAGE.shape[2:]).items()
+        if name.split('.')[0] not in PREFIX
+    )  # fmt: skip
+    for task, share in zip(TASKS, use.tolist(), strict=True):
+        own = sum(count for name, count in found.items() if name.endswith(f'-{task}'))
+        assert own == pytest.approx(share * gated_part, rel=1e-5)
+    assert count_macs(pruned, [IMAGE[:1]]) == pytest.approx(
+        whole / 2 + float(use.sum()) * gated_part, rel=1e-5
+    )
 
 
 def test_what_nobody_reads_is_gone(gated: GatedTrunk) -> None:

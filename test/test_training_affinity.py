@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -57,7 +59,7 @@ def test_profiles_do_not_depend_on_scale_or_offset_of_features(trunks: list[Trun
     np.testing.assert_allclose(profiles[-1], np.corrcoef(3 * s32 + 5)[above], atol=1e-9)
 
 
-def test_the_table_marks_the_tree_that_was_taken(trunks: list[Trunk]) -> None:
+def test_the_table_marks_the_tree_that_was_taken(trunks: list[Trunk], tmp_path: Path) -> None:
     affinity = measure_affinity(trunks, IMAGES)
     costs = (5, 4, 3, 3, 2, 2)
     trees = tuple(score_trees(affinity, costs))
@@ -65,3 +67,8 @@ def test_the_table_marks_the_tree_that_was_taken(trunks: list[Trunk]) -> None:
     rows = choice.table().splitlines()
     assert rows[0] == 'branch point,detection~segmentation,detection~depth,segmentation~depth'
     assert sum(row.endswith(',yes') for row in rows) == 1
+    pytest.importorskip('matplotlib')
+    from mt_perception.training.front_plot import draw_front
+
+    draw_front(choice, tmp_path / 'tree.svg')
+    assert 'Pareto front' in (tmp_path / 'tree.svg').read_text(encoding='utf-8')

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
+from importlib.util import find_spec
 from pathlib import Path
 
 from mt_perception.errors import ModelError
@@ -107,7 +108,8 @@ def _rates(phase: Phase, task: str) -> dict[str, dict[str, float]]:
 def build_structure(recipe: Recipe, sets: Sequence[SampleSet], run: Path) -> Branched:
     """Build the structure of a recipe from the nets that were trained beside the run.
 
-    The tree that Antler takes is written to tree.csv with the front that it was taken from.
+    The tree that Antler takes is written to tree.csv with the front that it was taken from, and
+    drawn as tree.svg where matplotlib is there.
     """
     run.mkdir(parents=True, exist_ok=True)
     singles = {task: averaged(load_checkpoint(single_folder(run.parent, task))) for task in TASKS}
@@ -124,5 +126,9 @@ def build_structure(recipe: Recipe, sets: Sequence[SampleSet], run: Path) -> Bra
         trunks, sets, recipe.canvases[0], structure.images, structure.variety
     )
     (run / TREE_FILE).write_text(choice.table(), encoding='utf-8')
+    if find_spec('matplotlib') is not None:
+        from mt_perception.training.front_plot import draw_front
+
+        draw_front(choice, run / 'tree.svg')
     tree = choice.chosen.tree
     return Branched(grow_tree(tree, trunks), heads, tree)
