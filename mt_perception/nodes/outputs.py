@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,14 @@ _TOPICS: Mapping[str, tuple[type, tuple[str, ...]]] = {
     POINTS_TOPIC: (PointCloud2, (DEPTH,)),
     OVERLAY_TOPIC: (Image, (DETECTION, SEGMENTATION)),
     STATS_TOPIC: (DiagnosticArray, ()),
+}
+
+# Kind of a task → the last part of its topic and the message on it, for the tasks of a model
+# beyond the three.
+_EXTRA: Mapping[str, tuple[str, type]] = {
+    DETECTION: ('detections', Detection2DArray),
+    SEGMENTATION: ('image', Image),
+    DEPTH: ('image', Image),
 }
 
 QOS = QoSProfile(depth=2, reliability=ReliabilityPolicy.RELIABLE)
@@ -92,17 +101,25 @@ class Outputs:
                 qos_overriding_options=OVERRIDABLE,
             )
 
+        extra = {task.name: task for task in manifest.tasks.values() if task.name not in _EXTRA}
+        self._extra = {
+            name: (f'~/{name}/{_EXTRA[task.kind][0]}', _filler(task.kind))
+            for name, task in extra.items()
+        }
+        self._topics = {
+            **{t: row for t, row in _TOPICS.items() if not row[1] or served.intersection(row[1])},
+            **{self._extra[n][0]: (_EXTRA[t.kind][1], (n,)) for n, t in extra.items()},
+        }
         self._publishers = {
-            topic: publisher(topic, kind, _copy(QOS))
-            for topic, (kind, tasks) in _TOPICS.items()
-            if not tasks or served.intersection(tasks)
+            topic: publisher(topic, kind, _copy(QOS)) for topic, (kind, _) in self._topics.items()
         }
         self._latched: list[Publisher] = []
-        if SEGMENTATION in served:
-            labels = publisher(LABELS_TOPIC, LabelInfo, _copy(LATCHED))
-            now = node.get_clock().now().to_msg()
-            labels.publish(messages.label_info(manifest.tasks[SEGMENTATION].labels, now))
-            self._latched.append(labels)
+        for task in manifest.tasks.values():
+            if task.kind == SEGMENTATION:
+                labels = publisher(f'~/{task.name}/label_info', LabelInfo, _copy(LATCHED))
+                now = node.get_clock().now().to_msg()
+                labels.publish(messages.label_info(task.labels, now))
+                self._latched.append(labels)
         self._detections = messages.DetectionsMessage()
         self._depth = messages.ImageMessage('32FC1', np.float32)
         self._classes = messages.ImageMessage('mono8', np.uint8)
@@ -121,6 +138,10 @@ class Outputs:
             for topic, publisher in self._publishers.items()
             if publisher.get_subscription_count() > 0
         )
+
+    def tasks_for(self, demand: Collection[str]) -> frozenset[str]:
+        """The tasks that the listeners of these topics need."""
+        return frozenset(task for topic in demand for task in self._topics[topic][1])
 
     def publish(
         self,
@@ -175,6 +196,9 @@ class Outputs:
             made[POINTS_TOPIC] = lambda: self._points.fill(
                 header, point_cloud(depth, frame.image, stride)
             )
+        for task, found in result.extra.items():
+            topic, fill = self._extra[task]
+            made[topic] = partial(fill, header, found)
         made[OVERLAY_TOPIC] = lambda: self._overlay.fill(header, overlay(frame.image, result))
         return made
 
@@ -191,9 +215,15 @@ class Outputs:
         self._publishers[STATS_TOPIC].publish(DiagnosticArray(header=header, status=[status]))
 
 
-def tasks_for(demand: Collection[str]) -> frozenset[str]:
-    """The tasks that the listeners of these topics need."""
-    return frozenset(task for topic in demand for task in _TOPICS[topic][1])
+def _filler(kind: str) -> Callable[[Header, Any], Any]:
+    """What turns a result of this kind into its message."""
+    if kind == DETECTION:
+        return messages.DetectionsMessage().fill
+    if kind == SEGMENTATION:
+        classes = messages.ImageMessage('mono8', np.uint8)
+        return lambda header, found: classes.fill(header, found.class_ids)
+    distances = messages.ImageMessage('32FC1', np.float32)
+    return lambda header, found: distances.fill(header, found.depth)
 
 
 def _copy(qos: QoSProfile) -> QoSProfile:

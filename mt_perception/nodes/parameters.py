@@ -133,8 +133,10 @@ class PerceptionSettings(Settings):
         )
 
     def enabled(self, task: str) -> bool:
-        """Whether a task may be served."""
-        return self.value(f'tasks.{task}.enabled') is True
+        """Whether a task may be served; those of a model beyond the three always may."""
+        switches = {p.name for p in self.parameters()}
+        name = f'tasks.{task}.enabled'
+        return name not in switches or self.value(name) is True
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from mt_perception.nodes.health import ERROR, OK, WARN, Health, Stamp, StampChec
 from mt_perception.nodes.inputs import ImageType, Inputs
 from mt_perception.nodes.lifecycle import SelfStartingNode
 from mt_perception.nodes.live_parameters import LiveParameters
-from mt_perception.nodes.outputs import STATS_TOPIC, Outputs, stats, tasks_for
+from mt_perception.nodes.outputs import STATS_TOPIC, Outputs, stats
 from mt_perception.nodes.parameters import PerceptionSettings
 from mt_perception.pipeline import Pipeline
 from mt_perception.share import find_model
@@ -194,10 +194,11 @@ class PerceptionNode(SelfStartingNode):
             )
             return
         demand = self._outputs.demand()
+        demanded = self._outputs.tasks_for(demand)
         tasks = [
             task
             for task in self.pipeline.manifest.tasks
-            if task in tasks_for(demand) and settings.enabled(task)
+            if task in demanded and settings.enabled(task)
         ]
         if not tasks:
             self.health.idle += 1
