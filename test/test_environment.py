@@ -84,6 +84,14 @@ def test_an_environment_of_another_python_is_recognised(
     assert not environment.is_of_this_python(Path(sys.executable))
 
 
+def test_apts_numpy_is_kept_to(environment: ModuleType, tmp_path: Path) -> None:
+    import numpy as np
+
+    path = environment.apt_constraints(tmp_path)
+    generation = int(np.__version__.split('.')[0])
+    assert path.read_text() == f'numpy<{generation + 1}\n'
+
+
 def test_pip_that_fails_is_quoted(environment: ModuleType) -> None:
     with pytest.raises(environment.SetupError, match=r'(?s)no-such-option.*could not install'):
         environment.pip(Path(sys.executable), '--no-such-option')

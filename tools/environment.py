@@ -126,11 +126,16 @@ def is_of_this_python(python: Path) -> bool:
 
 
 def apt_constraints(folder: Path) -> Path:
-    """Keep the NumPy that apt's ROS 2 was compiled against."""
-    command = [sys.executable, '-c', 'import numpy; print(numpy.__version__)']
+    """Keep to the generation of NumPy that apt's ROS 2 was compiled against.
+
+    Its messages do not load with NumPy 2 if they were built for 1; within one generation a newer
+    NumPy serves older builds.
+    """
+    command = [sys.executable, '-c', 'import numpy; print(numpy.__version__.split(".")[0])']
     done = subprocess.run(command, capture_output=True, text=True, check=False)
+    generation = int(done.stdout) if done.returncode == 0 else 1
     path = folder / 'constraints-apt.txt'
-    path.write_text(f'numpy=={done.stdout.strip()}\n' if done.returncode == 0 else 'numpy<2\n')
+    path.write_text(f'numpy<{generation + 1}\n')
     return path
 
 
