@@ -4,13 +4,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sys
+import tempfile
 import time
 from array import array
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import Any, TextIO
 
 import numpy as np
 import rclpy
@@ -25,10 +28,29 @@ from sensor_msgs.msg import CameraInfo, Image
 
 from mt_perception.nodes.transport import use_shared_memory
 
-# Tests of one machine must not meet those of another, nor one worker's another worker's.
+# Tests of one machine must not meet those of another.
 os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
-DOMAIN_ID = 1 + os.getpid() % 100
-PATIENCE_S = 10.0
+PATIENCE_S = 30.0
+_HIGHEST_DOMAIN = 101
+"""Higher domains use ports that Linux also hands out to other programs."""
+
+
+def _own_domain() -> tuple[int, TextIO]:
+    """A ROS domain that no other process of this machine's tests uses, and what reserves it."""
+    for offset in range(_HIGHEST_DOMAIN):
+        domain_id = 1 + (os.getpid() + offset) % _HIGHEST_DOMAIN
+        file = (Path(tempfile.gettempdir()) / f'mt_perception_domain_{domain_id}').open('a')
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.close()
+        else:
+            return domain_id, file
+    raise RuntimeError(f'all {_HIGHEST_DOMAIN} ROS domains are used by tests')
+
+
+# The lock ends with the process, however it ends.
+DOMAIN_ID, _RESERVED = _own_domain()
 
 
 class RosGraph:

@@ -151,8 +151,22 @@ def test_an_unforeseen_exception_is_a_failure_too(
 
 def test_a_refused_parameter_leaves_no_node_behind(graph: RosGraph, tiny: Path) -> None:
     with pytest.raises(OptionError):
-        graph.add(PerceptionNode, model=str(tiny), **{'points.stride': 0})
+        graph.add(
+            lambda **kwargs: PerceptionNode(namespace='/refused', **kwargs),
+            model=str(tiny),
+            **{'points.stride': 0},
+        )
     watcher = graph.add(lambda **kwargs: Node('watcher', **kwargs))
+    assert graph.spin_until(
+        lambda: ('perception', '/refused') not in watcher.get_node_names_and_namespaces()
+    )
+
+
+def test_a_destroyed_node_leaves_at_once(graph: RosGraph, tiny: Path) -> None:
+    watcher = graph.add(lambda **kwargs: Node('watcher', **kwargs))
+    node = PerceptionNode(context=graph.context)
+    assert graph.spin_until(lambda: 'perception' in watcher.get_node_names())
+    node.destroy_node()
     assert graph.spin_until(lambda: 'perception' not in watcher.get_node_names())
 
 

@@ -29,6 +29,14 @@ class SelfStartingNode(LifecycleNode):
         super().__init__(name, **kwargs)
         self._guard_change_state()
 
+    def destroy_node(self) -> None:
+        """Leave the ROS graph, also while somebody still holds this object.
+
+        rclpy forgets the state machine, and as long as that lives the node remains visible.
+        """
+        super().destroy_node()
+        self._state_machine.destroy_when_not_in_use()
+
     @property
     def state(self) -> str:
         """The label of the lifecycle state, such as ``active``."""
