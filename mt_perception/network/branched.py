@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor, nn
 
@@ -27,8 +27,6 @@ class Branched(Multitask):
         tree: what the trunk was grown from, where it was.
     """
 
-    trunk: Branches | GatedTrunk  # type: ignore[assignment]
-
     def __init__(
         self,
         trunk: Branches | GatedTrunk,
@@ -36,19 +34,19 @@ class Branched(Multitask):
         tree: SharingTree | None = None,
     ) -> None:
         nn.Module.__init__(self)
-        self.trunk = trunk
+        self.add_module('trunk', trunk)
         self.tree = tree
         for task in TASKS:
             self.add_module(task, heads[task])
 
     def branches(self) -> Branches:
         """Give the trunk as it runs on the robot, without gates."""
-        return prune(self.trunk) if isinstance(self.trunk, GatedTrunk) else self.trunk
+        trunk = self.get_submodule('trunk')
+        return prune(trunk) if isinstance(trunk, GatedTrunk) else cast('Branches', trunk)
 
-    def heads(  # type: ignore[override]
-        self, features: TaskFeatures, tasks: tuple[str, ...] = TASKS
-    ) -> Outputs:
+    def heads(self, features: Features | TaskFeatures, tasks: tuple[str, ...] = TASKS) -> Outputs:
         """Run the heads of some tasks, each on its own features."""
+        assert isinstance(features, TaskFeatures)
         depth: Tensor | None = None
         if 'depth' in tasks:
             depth = self.depth(Features(*features.depth))[:, 0]

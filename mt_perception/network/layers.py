@@ -7,6 +7,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import cast
 
 import torch
 from torch import Tensor, fx, nn
@@ -167,7 +168,7 @@ def _layer(trunk: nn.Module, node: fx.Node, reads: tuple[str, ...]) -> Layer:
     elif node.target is functional.interpolate and node.kwargs.get('mode') == 'nearest':
         return Layer(node.name, '', 'double', reads)
     elif getattr(node.target, '__name__', '').endswith('max_pool2d'):
-        return Layer(node.name, '', 'pool', reads, kernel=int(node.args[1]))  # type: ignore[arg-type]
+        return Layer(node.name, '', 'pool', reads, kernel=cast('int', node.args[1]))
     raise ModelError(
         f'the trunk does {node.target} at {node.name}; only convolutions followed by SiLU, sums, '
         'joins, doublings and max pools can be shared or pruned'

@@ -31,7 +31,7 @@ class Filter(NamedTuple):
 
     layer: Layer
     branch: int
-    index: int
+    output: int
 
 
 class Mixture(NamedTuple):
@@ -170,9 +170,9 @@ class _Channels:
 
     def _sources(self, channel: Channel) -> Sequence[int]:
         match channel:
-            case Filter(layer, branch, index):
+            case Filter(layer, branch, output):
                 given = self.inputs(layer, branch)
-                return [given[index]] if layer.depthwise else given
+                return [given[output]] if layer.depthwise else given
             case Pixel():
                 return ()
         return channel.sources
@@ -213,7 +213,7 @@ class _Emission:
         filters = [(c, f) for c in live if isinstance(f := self._channels.known[c], Filter)]
         for branch in range(_SHARED + 1):
             made = [c for c, f in filters if f.branch == branch]
-            keep = [f.index for _, f in filters if f.branch == branch]
+            keep = [f.output for _, f in filters if f.branch == branch]
             if not made:
                 continue
             given = self._channels.inputs(layer, branch)

@@ -132,8 +132,8 @@ def similarity_profiles(trunk: Trunk, images: Tensor) -> list[NDArray[np.float64
         for name in features
     ]
     try:
-        for image in images.split(8):
-            trunk(image.float())
+        for begin in range(0, len(images), 8):
+            trunk(images[begin : begin + 8].float())
     finally:
         for hook in hooks:
             hook.remove()

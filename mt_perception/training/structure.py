@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,7 +19,7 @@ from mt_perception.training.batches import SampleSet
 from mt_perception.training.checkpoint import FILE, load_checkpoint
 from mt_perception.training.loop import Progress, Validate, train
 from mt_perception.training.objective import TASK_OF, wanted_tasks
-from mt_perception.training.recipe import Phase, Recipe, Structure
+from mt_perception.training.recipe import Recipe, Structure
 from mt_perception.training.release import averaged
 
 SINGLE_TASK = 'single_task'
@@ -89,20 +89,20 @@ def single_task(recipe: Recipe, task: str) -> Recipe:
             **{f.name: 0.0 for f in fields(phase.weights) if TASK_OF.get(f.name, task) != task},
         )
         if task in wanted_tasks(weights):
-            phases.append(replace(phase, weights=weights, **_rates(phase, task)))
+            others = set(TASKS) - {task}
+            phases.append(
+                replace(
+                    phase,
+                    weights=weights,
+                    learning_rates=_without(phase.learning_rates, others),
+                    relative_rates=_without(phase.relative_rates, others),
+                )
+            )
     return replace(recipe, phases=tuple(phases))
 
 
-def _rates(phase: Phase, task: str) -> dict[str, dict[str, float]]:
-    others = set(TASKS) - {task}
-    return {
-        name: {
-            part: rate
-            for part, rate in getattr(phase, name).items()
-            if part.partition('.')[0] not in others
-        }
-        for name in ('learning_rates', 'relative_rates')
-    }
+def _without(rates: Mapping[str, float], others: set[str]) -> dict[str, float]:
+    return {part: rate for part, rate in rates.items() if part.partition('.')[0] not in others}
 
 
 def build_structure(recipe: Recipe, sets: Sequence[SampleSet], run: Path) -> Branched:
