@@ -81,7 +81,7 @@ setup(
         'train': ['torch==2.13.0', 'onnx', 'scipy', 'ai-edge-litert'],
         'eval': [
             'jinja2',  # the HTML report
-            'matplotlib',  # its plots
+            'matplotlib>=3.7',  # its plots
         ],
         'ray': ['ray'],  # evaluation of many bags on a cluster
         'dev': [

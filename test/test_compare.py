@@ -102,6 +102,10 @@ def test_a_real_difference_is_found_with_its_direction() -> None:
     assert found['cost.macs'].a == 100
     change = found['detection.ap50']
     assert change.low < change.b - change.a < change.high
+    gain = compare_runs(a, run('b', better), resamples=100).delta_mtl
+    assert gain is not None
+    parts = [found['detection.ap'], found['segmentation.miou']]
+    assert gain.value == pytest.approx(sum((c.b - c.a) / c.a for c in parts) / 2)
     reversed_ = by_name(compare_runs(run('b', better), a, resamples=300))
     assert reversed_['detection.ap'].verdict == WORSE
 
@@ -181,6 +185,7 @@ def test_the_command_prints_a_table_and_writes_json(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert 'detection ap50' in result.output
     assert BETTER in result.output
+    assert 'Δ_MTL of B against A: +' in result.output
     (written,) = json.loads(out.read_text())
     read_back = {f'{c["metric"]}.{c["figure"]}': c for c in written['changes']}
     one, other = (next(read_runs(tmp_path / name)) for name in 'ab')

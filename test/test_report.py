@@ -20,11 +20,11 @@ pytest.importorskip('matplotlib')
 
 from mt_perception.errors import OutputError
 from mt_perception.evaluation import report
+from mt_perception.evaluation.common_ground import metrics_on
 from mt_perception.evaluation.job import Job, all_metrics, run_job
 from mt_perception.evaluation.output import RecordWriter
 from mt_perception.evaluation.records import FrameRecord
 from mt_perception.evaluation.report import write_report
-from mt_perception.evaluation.report.figures import on_shared_labels
 from mt_perception.evaluation.report.page import render
 from mt_perception.evaluation.report.pictures import (
     BEST,
@@ -148,7 +148,7 @@ def subject(name: str, labels: tuple[str, ...], skill: float) -> Subject:
             Execution(
                 tasks,
                 ('trunk',),
-                name,
+                'full' if frame.stamp_ns else 'light',
                 'full',
                 int(1e8 * skill),
                 (48, 64),
@@ -193,7 +193,12 @@ def page_text(tmp_path_factory: pytest.TempPathFactory) -> str:
     'expected',
     [
         *('Evaluation', 'lab', 'ours size=416', 'theirs', 'AP', 'mIoU', 'AbsRel', 'Δ_MTL'),
-        *('Is the difference real?', 'Steadiness from frame to frame', 'Where the time goes'),
+        *(
+            'Is the difference real?',
+            'Paths taken',
+            'Steadiness from frame to frame',
+            'Where the time goes',
+        ),
         *('Accuracy against computation', 'Which threshold to choose', 'By distance'),
         *('The recording from end to end', '1 gap between', 'What ours size=416 takes for what'),
     ],
@@ -265,7 +270,7 @@ def test_the_report_of_several_sources(tmp_path: Path) -> None:
 def test_figures_on_shared_classes(tmp_path: Path) -> None:
     run = make_run(tmp_path / 'a', 'ours', 0.7)
     shared = {DETECTION: frozenset({'cup'}), SEGMENTATION: frozenset({'door'})}
-    metrics = on_shared_labels(run.summary, shared)
+    metrics = metrics_on(run.summary, shared)
     cup = run.summary.metrics[DETECTION]['classes']['cup']
     assert metrics[DETECTION]['ap'] == pytest.approx(cup['ap'])
     assert list(metrics[SEGMENTATION]['classes']) == ['door']

@@ -56,6 +56,10 @@ def compare(a: Path, b: Path, resamples: int, seed: int, out: Path | None) -> No
         with console.status(f'drawing {resamples} times from {len(one.frames)} frames'):
             comparisons.append(compare_runs(one, other, resamples, seed))
         console.print(comparison_table(comparisons[-1]))
+        delta = comparisons[-1].delta_mtl
+        if delta is not None:
+            parts = ', '.join(f'{part.figure} {part.change:+.1%}' for part in delta.tasks)
+            console.print(f'Δ_MTL of B against A: {delta.value:+.1%} ({parts})', highlight=False)
         for note in comparisons[-1].notes:
             console.print(f'[yellow]note:[/] {escape(note)}', highlight=False)
     if out is not None:

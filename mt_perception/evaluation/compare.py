@@ -5,21 +5,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mt_perception.errors import SourceError
+from mt_perception.evaluation.common_ground import record_on, shared_labels
 from mt_perception.evaluation.metrics.cost import CostMetric
+from mt_perception.evaluation.metrics.delta_mtl import DeltaMtl, delta_mtl
 from mt_perception.evaluation.metrics.depth import DepthMetric
 from mt_perception.evaluation.metrics.detection import DetectionMetric
-from mt_perception.evaluation.metrics.segmentation import SegmentationMetric, restrict
+from mt_perception.evaluation.metrics.segmentation import SegmentationMetric
 from mt_perception.evaluation.metrics.stability import StabilityMetric
 from mt_perception.evaluation.records import FrameRecord, Json
 from mt_perception.evaluation.runs import Run
-from mt_perception.types import DETECTION, SEGMENTATION
 
 BETTER, WORSE, NOISE = 'better', 'worse', 'noise'
 
@@ -85,6 +86,8 @@ class Comparison:
         resamples: How often they were drawn.
         seed: Of the draw; the same seed gives the same intervals.
         changes: Every figure that both runs have.
+        delta_mtl: Mean relative gain of the second run over the first, over the tasks that both
+            have figures of; None where there is none.
         notes: What to know when reading it.
     """
 
@@ -96,6 +99,7 @@ class Comparison:
     resamples: int
     seed: int
     changes: tuple[Change, ...]
+    delta_mtl: DeltaMtl | None
     notes: tuple[str, ...]
 
     def to_json(self) -> dict[str, Json]:
@@ -147,12 +151,12 @@ def compare_runs(a: Run, b: Run, resamples: int = RESAMPLES, seed: int = 0) -> C
     """
     _check_same(a, b)
     notes = []
-    records = a.frames, b.frames
-    for task in (DETECTION, SEGMENTATION):
-        shared = _shared_labels(a, b, task)
-        if shared is not None:
-            records = _on_labels(records[0], task, shared), _on_labels(records[1], task, shared)
-            notes.append(f'{task}: on the {len(shared)} classes that both models have')
+    shared = shared_labels([a.summary, b.summary])
+    records = [[record_on(record, shared) for record in run.frames] for run in (a, b)]
+    notes += [
+        f'{task}: on the {len(labels)} classes that both models have'
+        for task, labels in shared.items()
+    ]
     units = _units(a)
     if units.max() + 1 < FEW_UNITS:
         notes.append(
@@ -180,6 +184,7 @@ def compare_runs(a: Run, b: Run, resamples: int = RESAMPLES, seed: int = 0) -> C
         resamples=resamples,
         seed=seed,
         changes=tuple(changes),
+        delta_mtl=_delta_mtl(changes, a.label),
         notes=tuple(notes),
     )
 
@@ -198,34 +203,6 @@ def _check_same(a: Run, b: Run) -> None:
             f'{a.folder} was judged by truth from {truths[0]}, {b.folder} by truth from '
             f'{truths[1]}; evaluate both with the same --reference or without one'
         )
-
-
-def _shared_labels(a: Run, b: Run, task: str) -> frozenset[str] | None:
-    """The labels of a task that both models have; None where there is nothing to leave out."""
-    sides = [run.summary.model.get('labels', {}).get(task) for run in (a, b)]
-    if None in sides or set(sides[0]) == set(sides[1]):
-        return None
-    return frozenset(sides[0]) & frozenset(sides[1])
-
-
-def _on_labels(
-    frames: Sequence[FrameRecord], task: str, labels: frozenset[str]
-) -> tuple[FrameRecord, ...]:
-    """The records as if the model and the truth had these labels only."""
-    return tuple(_only(record, task, labels) for record in frames)
-
-
-def _only(record: FrameRecord, task: str, labels: frozenset[str]) -> FrameRecord:
-    if task == DETECTION:
-        if record.truth is None:
-            return record
-        looked_at = tuple(name for name in record.truth.exhaustive if name in labels)
-        return replace(record, truth=replace(record.truth, exhaustive=looked_at))
-    figures = record.metrics.get(task)
-    if figures is None:
-        return record
-    kept = restrict(figures['confusion'], sorted(labels))
-    return replace(record, metrics={**record.metrics, task: {'confusion': kept}})
 
 
 def _units(run: Run) -> NDArray[np.intp]:
@@ -259,6 +236,19 @@ def _changes(
         _change(first, name, (values[0][name][0], values[1][name][0]), np.hstack(found))
         for name, found in differences.items()
     ]
+
+
+def _delta_mtl(changes: Sequence[Change], baseline: str) -> DeltaMtl | None:
+    """Δ_MTL of the second run against the first, from the figures that were compared."""
+    sides: tuple[dict[str, dict[str, Json]], ...] = ({}, {})
+    for change in changes:
+        for side, value in zip(sides, (change.a, change.b), strict=True):
+            group = side.setdefault(change.metric, {})
+            *keys, last = change.figure.split('.')
+            for key in keys:
+                group = group.setdefault(key, {})
+            group[last] = value
+    return delta_mtl(sides[1], sides[0], baseline)
 
 
 def _draws(units: NDArray[np.intp], resamples: int, seed: int) -> Iterator[NDArray[np.float64]]:

@@ -4,10 +4,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from mt_perception.evaluation.metrics.segmentation import restrict, summarise
 from mt_perception.evaluation.records import Json, Summary
 from mt_perception.types import DETECTION, SEGMENTATION
 
@@ -102,30 +101,3 @@ def title_of(metric: str, figure: str) -> str:
     if error in _ERRORS:
         return _ERRORS[error] + _KINDS.get(kind, f' {kind}')
     return _TITLES.get(f'{metric}.{figure}', figure.replace('_', ' '))
-
-
-def shared_labels(summaries: Sequence[Summary], task: str) -> frozenset[str] | None:
-    """The classes of a task that all runs have that serve it; None where these are all."""
-    sides = [summary.model.get('labels', {}).get(task) for summary in summaries]
-    named = [frozenset(side) for side in sides if side]
-    if not named or all(side == named[0] for side in named):
-        return None
-    return frozenset.intersection(*named)
-
-
-def on_shared_labels(
-    summary: Summary, shared: Mapping[str, frozenset[str] | None]
-) -> dict[str, dict[str, Json]]:
-    """A run's metrics as if there were only the classes that all runs have."""
-    metrics: dict[str, dict[str, Json]] = {k: dict(v) for k, v in summary.metrics.items()}
-    labels = shared.get(DETECTION)
-    if labels is not None and metrics.get(DETECTION):
-        classes = [v for k, v in metrics[DETECTION]['classes'].items() if k in labels]
-        for name in ('ap', 'ap50'):
-            known = [each[name] for each in classes if each[name] is not None]
-            metrics[DETECTION][name] = sum(known) / len(known) if known else None
-    labels = shared.get(SEGMENTATION)
-    if labels is not None and metrics.get(SEGMENTATION):
-        kept = restrict(metrics[SEGMENTATION]['confusion'], sorted(labels))
-        metrics[SEGMENTATION].update(summarise(kept))
-    return metrics

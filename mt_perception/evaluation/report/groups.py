@@ -7,14 +7,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from mt_perception.evaluation.common_ground import metrics_on, shared_labels
 from mt_perception.evaluation.records import FrameRecord, Json
 from mt_perception.evaluation.report import plots, time_plots
 from mt_perception.evaluation.report.figures import (
     COST,
     HEADLINES,
     Figure,
-    on_shared_labels,
-    shared_labels,
 )
 from mt_perception.evaluation.report.plots import Series
 from mt_perception.evaluation.report.svg import Ink, colour
@@ -54,14 +53,13 @@ def trade_offs(runs: Sequence[Run], anchor: str) -> list[Plot]:
     """Curves over a sweep, and points for single runs, on the classes that all have."""
     if len(runs) < 2:
         return []
-    summaries = [run.summary for run in runs]
-    shared = {task: shared_labels(summaries, task) for task in (DETECTION, SEGMENTATION)}
-    metrics = [on_shared_labels(summary, shared) for summary in summaries]
+    shared = shared_labels([run.summary for run in runs])
+    metrics = [metrics_on(run.summary, shared) for run in runs]
     measured = {f.title: [_value(f, each) for each in metrics] for f in HEADLINES}
     known = {title: sum(v is not None for v in values) for title, values in measured.items()}
     # Depth as it is, unless more runs can be compared after a fit.
     del measured['AbsRel' if known['AbsRel fitted'] > known['AbsRel'] else 'AbsRel fitted']
-    ground = ' On the classes that all models have.' if any(shared.values()) else ''
+    ground = ' On the classes that all models have.' if shared else ''
     found: list[Plot] = []
     for cost in COST[:2]:
         panels = [

@@ -24,6 +24,7 @@ from mt_perception.evaluation.report.tables import (
     cards,
     comparison_table,
     figures_table,
+    paths_table,
     shared_table,
     stability_table,
 )
@@ -74,7 +75,12 @@ def section(
         warning: What must be said about the pictures, or nothing.
     """
     first = runs[0]
-    tables = [figures_table(runs), shared_table(runs, _baseline(runs)), stability_table(runs)]
+    tables = [
+        figures_table(runs),
+        shared_table(runs, _baseline(runs)),
+        paths_table(runs),
+        stability_table(runs),
+    ]
     anchor = f's{number}'
     groups = {
         'Accuracy against cost': trade_offs(runs, anchor),

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from mt_perception.evaluation.common_ground import metrics_on, shared_labels
 from mt_perception.evaluation.compare import BETTER, NOISE, WORSE, Comparison
 from mt_perception.evaluation.metrics.delta_mtl import DeltaMtl, delta_mtl
 from mt_perception.evaluation.records import Json, Summary
@@ -16,12 +17,9 @@ from mt_perception.evaluation.report.figures import (
     HEADLINES,
     STABILITY,
     Figure,
-    on_shared_labels,
-    shared_labels,
     title_of,
 )
 from mt_perception.evaluation.runs import Run
-from mt_perception.types import DETECTION, SEGMENTATION
 
 
 @dataclass(frozen=True)
@@ -95,6 +93,20 @@ def stability_table(runs: Sequence[Run]) -> Table | None:
     return _table('Steadiness from frame to frame', runs, STABILITY, note)
 
 
+def paths_table(runs: Sequence[Run]) -> Table | None:
+    """How often each path through the graph was taken; None where there was no choice."""
+    taken = [run.summary.metrics.get('cost', {}).get('paths', {}) for run in runs]
+    if all(len(paths) < 2 for paths in taken):
+        return None
+    names = sorted({name for paths in taken for name in paths})
+    rows = []
+    for run, paths in zip(runs, taken, strict=True):
+        frames = max(sum(paths.values()), 1)
+        cells = (Cell(f'{100 * paths[n] / frames:.0f} %' if n in paths else '-') for n in names)
+        rows.append(Row(run.label, '', tuple(cells)))
+    return Table('Paths taken', tuple((name or 'refused', '') for name in names), tuple(rows))
+
+
 def shared_table(runs: Sequence[Run], baseline: int) -> Table | None:
     """Accuracy on the classes that all runs have, and Δ_MTL against one of them.
 
@@ -102,9 +114,8 @@ def shared_table(runs: Sequence[Run], baseline: int) -> Table | None:
         runs: The runs.
         baseline: Index of the run that the others are measured against.
     """
-    summaries = [run.summary for run in runs]
-    shared = {task: shared_labels(summaries, task) for task in (DETECTION, SEGMENTATION)}
-    metrics = [on_shared_labels(summary, shared) for summary in summaries]
+    shared = shared_labels([run.summary for run in runs])
+    metrics = [metrics_on(run.summary, shared) for run in runs]
     name = runs[baseline].label
     changes = [delta_mtl(each, metrics[baseline], name) for each in metrics]
     if len(runs) < 2 or not any(changes):
@@ -117,7 +128,7 @@ def shared_table(runs: Sequence[Run], baseline: int) -> Table | None:
         replace(row, cells=(*row.cells, _gain(change, most)))
         for row, change in zip(table.rows, changes, strict=True)
     )
-    counts = [f'{len(labels)} classes of {task}' for task, labels in shared.items() if labels]
+    counts = [f'{len(labels)} classes of {task}' for task, labels in shared.items()]
     used = sorted({part.figure for c in changes if c for part in c.tasks})
     note = (
         (f'Measured on the {" and ".join(counts)} that all models have. ' if counts else '')
