@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import shutil
 import statistics
@@ -184,7 +185,7 @@ def table(out: Path) -> str:
                 name = path.parent.name.removesuffix('_long')
                 rows.setdefault(name, []).append(compared(found, base))
     columns = ('ap', 'miou', 'abs_rel', 'delta_mtl_%', 'mmacs', 'of_three', 'of_hard', 'use')
-    hard = statistics.mean(r['mmacs'] for r in rows.get(HARD_SHARED, [])) if rows else 1.0
+    hard = statistics.mean([r['mmacs'] for r in rows.get(HARD_SHARED, ())] or [math.nan])
     lines = ['| structure | seeds | ' + ' | '.join(columns) + ' |', '|---' * 10 + '|']
     for name, found in rows.items():
         cells = []
