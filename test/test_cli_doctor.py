@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 from pathlib import Path
 from typing import Any
 
@@ -107,8 +106,9 @@ def test_a_silent_topic_is_found(
     tiny: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip('rclpy')
-    monkeypatch.setenv('ROS_DOMAIN_ID', str(1 + os.getpid() % 100))
-    monkeypatch.setenv('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
+    from ros_graph import DOMAIN_ID
+
+    monkeypatch.setenv('ROS_DOMAIN_ID', str(DOMAIN_ID))
     assert main(['doctor', '--model', tiny, '--topic', '/nobody/here']) == 1
     assert 'nobody publishes it' in capsys.readouterr().out
 

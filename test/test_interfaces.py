@@ -18,6 +18,8 @@ from mt_perception.interfaces.dispatch import snake_case
 
 pytest.importorskip('rosidl_generator_c', reason='needs ROS 2 from pip')
 
+from ros_graph import DOMAIN_ID
+
 from mt_perception.interfaces import install
 from mt_perception.interfaces.compilation import compile_extension
 from mt_perception.interfaces.generation import GeneratedSources, generate, type_hashes
@@ -103,7 +105,7 @@ def test_the_wheel_works_over_dds(tmp_path: Path) -> None:
     environment = {
         **os.environ,
         'PYTHONPATH': str(target),
-        'ROS_DOMAIN_ID': str(1 + os.getpid() % 100),
+        'ROS_DOMAIN_ID': str(DOMAIN_ID),
         'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST',
     }
     done = subprocess.run(

@@ -67,7 +67,6 @@ def environment(prefix: Path) -> dict[str, str]:
         **keep,
         'PATH': f'{prefix}/bin:{os.environ["PATH"]}',
         'AMENT_PREFIX_PATH': f'{prefix}:{sys.prefix}',
-        'ROS_DOMAIN_ID': str(1 + os.getpid() % 100),
         'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST',
     }
 
@@ -118,6 +117,8 @@ def test_the_console_script_works_outside_the_checkout(installed: Path) -> None:
 def test_an_executable_starts_as_ros2_run_starts_it(installed: Path) -> None:
     pytest.importorskip('rclpy', reason='needs ROS 2')
     pytest.importorskip('vision_msgs', reason='needs vision_msgs')
+    from ros_graph import DOMAIN_ID
+
     # What `ros2 run` does: package → prefix → lib/<package>/<executable>.
     lookup = (
         'from ament_index_python.packages import get_package_prefix;'
@@ -130,7 +131,7 @@ def test_an_executable_starts_as_ros2_run_starts_it(installed: Path) -> None:
     command = [program, '--ros-args', '-p', 'source:=/no/such/video.mp4']
     done = subprocess.run(
         command,
-        env=environment(installed),
+        env={**environment(installed), 'ROS_DOMAIN_ID': str(DOMAIN_ID)},
         cwd=installed,
         capture_output=True,
         text=True,
