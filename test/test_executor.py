@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,14 +23,15 @@ WHITE = np.full((1, 32, 64, 3), 255, np.uint8)
 BLACK = np.zeros((1, 32, 64, 3), np.uint8)
 
 
-def load(folder: Path, **replace: onnx.ModelProto) -> tuple[Manifest, Executor]:
-    model = open_model(write_tiny_model(folder, replace=replace))
+def load(folder: Path, **heads: onnx.ModelProto) -> tuple[Manifest, Executor]:
+    model = open_model(write_tiny_model(folder, replace=heads))
     return model.manifest, Executor(load_sessions(model).by_block)
 
 
 def test_the_blocks_of_the_plan_run_in_order(tmp_path: Path) -> None:
     manifest, executor = load(tmp_path)
-    outcome = executor.run(full_plan(manifest.graph, manifest.tasks), WHITE)
+    plan = replace(full_plan(manifest.graph, manifest.tasks), results=None)
+    outcome = executor.run(plan, WHITE)
     assert list(outcome.latency_ms) == list(manifest.graph.blocks)
     assert all(ms > 0 for ms in outcome.latency_ms.values())
     np.testing.assert_allclose(outcome.tensor('trunk/s8'), np.ones((1, 3, 4, 8)), rtol=1e-6)
@@ -64,3 +66,29 @@ def test_a_trunk_that_raises_takes_its_readers_along(tmp_path: Path) -> None:
     assert list(outcome.latency_ms) == ['trunk']
     with pytest.raises(TaskError, match="block 'trunk' failed"):
         outcome.tensor('segmentation/class_ids')
+
+
+def test_a_tensor_is_kept_for_its_readers_only(tmp_path: Path) -> None:
+    manifest, executor = load(tmp_path)
+    plan = full_plan(manifest.graph, ['segmentation', 'depth'])
+    assert set(executor.run(plan, WHITE).tensors) == {
+        'segmentation/class_ids',
+        'depth/depth_per_focal',
+    }
+    everything = executor.run(replace(plan, results=None), WHITE).tensors
+    assert set(everything) == {
+        'image',
+        'trunk/s8',
+        'segmentation/class_ids',
+        'depth/depth_per_focal',
+    }
+
+
+def test_shared_once_or_each_task_alone_is_the_same_to_the_bit(tmp_path: Path) -> None:
+    manifest, executor = load(tmp_path)
+    image = np.random.default_rng(0).integers(0, 255, (1, 32, 64, 3), np.uint8)
+    shared = executor.run(full_plan(manifest.graph, manifest.tasks), image)
+    for task, tensors in manifest.graph.tasks.items():
+        alone = executor.run(full_plan(manifest.graph, [task]), image)
+        for tensor in tensors:
+            assert shared.tensor(tensor).tobytes() == alone.tensor(tensor).tobytes()

@@ -14,7 +14,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from mt_perception.errors import TaskError
-from mt_perception.graph.block import IMAGE
+from mt_perception.graph.block import IMAGE, Block
 from mt_perception.graph.plan import Plan
 
 
@@ -23,7 +23,7 @@ class Outcome:
     """What a runner made of one plan.
 
     Attributes:
-        tensors: Tensor of the graph → its value, for every block that succeeded.
+        tensors: Tensor of the graph → its value, for the plan's results that could be made.
         failures: Tensor of the graph → why it could not be made.
         latency_ms: Block name → wall time, for every block that was started, in order.
     """
@@ -36,7 +36,7 @@ class Outcome:
         """The value of one tensor.
 
         Raises:
-            TaskError: It could not be made, or no block of the plan makes it.
+            TaskError: It could not be made, no block of the plan makes it, or it was not kept.
         """
         if name not in self.tensors:
             raise TaskError(self.failures.get(name, f'no block that makes {name!r} was run'))
@@ -61,24 +61,31 @@ class Executor:
         self._sessions = sessions
 
     def run(self, plan: Plan, image: NDArray[np.uint8]) -> Outcome:
-        """Run the blocks of a plan on the network's input, uint8 (1, H, W, 3)."""
+        """Run the blocks of a plan on the network's input, uint8 (1, H, W, 3).
+
+        A tensor is kept as long as a later block reads it, or as a result.
+        """
         tensors: dict[str, NDArray[Any]] = {IMAGE: image}
         failures: dict[str, str] = {}
         latency_ms: dict[str, float] = {}
-        for block in plan.blocks:
-            made = [block.tensor(output) for output in block.outputs]
+        for block, released in zip(plan.blocks, plan.releases, strict=True):
             broken = next((t for t in block.inputs.values() if t in failures), None)
-            if broken is not None:
-                failures.update(dict.fromkeys(made, failures[broken]))
-                continue
-            feeds = {name: tensors[tensor] for name, tensor in block.inputs.items()}
-            start = time.perf_counter()
-            try:
-                values = self._sessions[block.name].run(list(block.outputs), feeds)
-            except Exception as error:
-                # ONNX Runtime's exceptions have no base class of their own.
-                failures.update(dict.fromkeys(made, f'block {block.name!r} failed: {error}'))
-            else:
-                tensors.update(zip(made, values, strict=True))
-            latency_ms[block.name] = (time.perf_counter() - start) * 1e3
+            reason = None if broken is None else failures[broken]
+            if broken is None:
+                start = time.perf_counter()
+                try:
+                    tensors.update(self._made(block, tensors))
+                except Exception as error:
+                    # ONNX Runtime's exceptions have no base class of their own.
+                    reason = f'block {block.name!r} failed: {error}'
+                latency_ms[block.name] = (time.perf_counter() - start) * 1e3
+            if reason is not None:
+                failures.update(dict.fromkeys(map(block.tensor, block.outputs), reason))
+            for tensor in released:
+                tensors.pop(tensor, None)
         return Outcome(tensors, failures, latency_ms)
+
+    def _made(self, block: Block, tensors: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        feeds = {name: tensors[tensor] for name, tensor in block.inputs.items()}
+        values = self._sessions[block.name].run(list(block.outputs), feeds)
+        return dict(zip(map(block.tensor, block.outputs), values, strict=True))
