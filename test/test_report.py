@@ -38,6 +38,7 @@ from mt_perception.evaluation.report.pictures import (
 )
 from mt_perception.evaluation.report.plots import class_bars
 from mt_perception.evaluation.report.svg import Ink
+from mt_perception.evaluation.report.tables import figures_table
 from mt_perception.evaluation.runner import evaluate
 from mt_perception.evaluation.runs import Run, read_run
 from mt_perception.evaluation.samples import SampleSource
@@ -275,6 +276,21 @@ def test_figures_on_shared_classes(tmp_path: Path) -> None:
     assert metrics[DETECTION]['ap'] == pytest.approx(cup['ap'])
     assert list(metrics[SEGMENTATION]['classes']) == ['door']
     assert run.summary.metrics[DETECTION]['classes'].keys() == {'cup', 'door'}
+
+
+def test_the_best_figure_stands_out_only_among_its_like(tmp_path: Path) -> None:
+    ours = make_run(tmp_path / 'a', 'ours', 0.9)
+    worse = make_run(tmp_path / 'b', 'worse', 0.2)
+    other = make_run(tmp_path / 'c', 'other', 0.2, labels=('cup', 'cat'))
+
+    def best(runs: list[Run]) -> set[str]:
+        table = figures_table(runs)
+        styles = zip(table.columns, table.rows[0].cells, strict=True)
+        return {title.split('\N{NO-BREAK SPACE}')[0] for (title, _), c in styles if c.style}
+
+    assert {'AP', 'mIoU', 'AbsRel'} <= best([ours, worse])
+    assert best([ours, other]) & {'AP', 'mIoU', 'AbsRel'} == {'AbsRel'}
+    assert 'on the classes of each model' in figures_table([ours, other]).note
 
 
 def record(key: str, ap: float | None) -> FrameRecord:

@@ -59,7 +59,7 @@ def trade_offs(runs: Sequence[Run], anchor: str) -> list[Plot]:
     known = {title: sum(v is not None for v in values) for title, values in measured.items()}
     # Depth as it is, unless more runs can be compared after a fit.
     del measured['AbsRel' if known['AbsRel fitted'] > known['AbsRel'] else 'AbsRel fitted']
-    ground = ' On the classes that all models have.' if shared else ''
+    ground = 'On the classes that all models have.' if shared else ''
     found: list[Plot] = []
     for cost in COST[:2]:
         panels = [
@@ -69,7 +69,8 @@ def trade_offs(runs: Sequence[Run], anchor: str) -> list[Plot]:
         ]
         if panels:
             svg = plots.trade_off(panels, f'{anchor}-cost{len(found)}')
-            found.append(Plot(f'Accuracy against {_COST_TITLES[cost.title]}', svg, ground))
+            caption = ground if any(f.path[0] in shared for _, f, _ in panels) else ''
+            found.append(Plot(f'Accuracy against {_COST_TITLES[cost.title]}', svg, caption))
     return found
 
 

@@ -196,7 +196,7 @@ def depth_ranges(runs: Sequence[tuple[Ink, Sequence[Mapping[str, Json]]]], name:
     ):
         each.set_title(title)
         each.set_xlabel('true distance, m')
-        each.xaxis.set_major_locator(MaxNLocator(6))
+        each.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
     legend(figure, axes[0])
     return to_svg(figure, name, 'depth errors by distance')
 

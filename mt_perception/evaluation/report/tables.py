@@ -62,13 +62,15 @@ def figures_table(runs: Sequence[Run]) -> Table:
     """Accuracy and cost of every run, each on the classes that it has itself."""
     constants = [_constant(run.summary) for run in runs]
     notes = [f'A depth map that is constant has AbsRel {c:.3f} at best.' for c in constants if c]
-    return _table('Figures', runs, (*ACCURACY, *COST), notes[0] if notes else '')
+    own = shared_labels([run.summary for run in runs])
+    notes = [*notes[:1], *(f'Figures of {task} are on the classes of each model.' for task in own)]
+    return _table('Figures', runs, (*ACCURACY, *COST), ' '.join(notes), frozenset(own))
 
 
 def overview_table(runs: Sequence[Run]) -> Table:
     """The first run of every source, side by side."""
     named = [replace(run, name=run.summary.source) for run in runs]
-    table = _table('All sources', named, (*ACCURACY, *COST), '')
+    table = _table('All sources', named, (*HEADLINES, *COST[:2]), '')
     rows = tuple(
         Row(
             row.name,
@@ -189,15 +191,24 @@ def cards(run: Run) -> list[Card]:
     return shown
 
 
-def _table(title: str, runs: Sequence[Run], wanted: Sequence[Figure], note: str) -> Table:
-    """One line for each run, one column for each figure that any of them has."""
+def _table(
+    title: str,
+    runs: Sequence[Run],
+    wanted: Sequence[Figure],
+    note: str,
+    unlike: frozenset[str] = frozenset(),
+) -> Table:
+    """One line for each run, one column for each figure that any of them has.
+
+    The best figure of a column stands out, but not those of metrics that are ``unlike``: of
+    other classes, they do not compare.
+    """
     columns = [(figure, [figure.of(run.summary) for run in runs]) for figure in wanted]
     columns = [(f, values) for f, values in columns if any(v is not None for v in values)]
     rows = []
     for index, run in enumerate(runs):
         cells = tuple(
-            Cell(f.text(values[index]), 'best' if _is_best(f, values, index) else '')
-            for f, values in columns
+            Cell(f.text(values[index]), _style(f, values, index, unlike)) for f, values in columns
         )
         rows.append(Row(run.label, _detail(run), cells))
     heads = tuple(
@@ -213,11 +224,14 @@ def _gain(change: DeltaMtl | None, tasks: int) -> Cell:
     return Cell(f'{100 * change.value:+.1f} %' if change and whole else '-')
 
 
-def _is_best(figure: Figure, values: Sequence[float | None], index: int) -> bool:
+def _style(
+    figure: Figure, values: Sequence[float | None], index: int, unlike: frozenset[str]
+) -> str:
     known = [value for value in values if value is not None]
     if values[index] is None or len(known) < 2 or min(known) == max(known):
-        return False
-    return values[index] == (max(known) if figure.higher else min(known))
+        return ''
+    best = max(known) if figure.higher else min(known)
+    return 'best' if values[index] == best and figure.path[0] not in unlike else ''
 
 
 def _number(value: float, sign: str = '') -> str:
