@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mt_perception.training.ground import ground_mask
+from mt_perception.training.ground import ground_mask, room_masks
 
 HEIGHT, WIDTH, FOCAL_PX = 120, 160, 150.0
 
@@ -31,6 +31,12 @@ def plane_depth(pitch_deg: float, below_m: float) -> np.ndarray:
     return np.where(down > 1e-3, below_m / np.maximum(down, 1e-3), np.inf)
 
 
+def upright_depth(pitch_deg: float, forward_m: float) -> np.ndarray:
+    """Depth of an upright plane in front of the camera."""
+    forward = rays(pitch_deg)[..., 2]
+    return np.where(forward > 1e-3, forward_m / np.maximum(forward, 1e-3), np.inf)
+
+
 def seen(*surfaces: np.ndarray, noise: float = 0.003) -> np.ndarray:
     """What a depth camera measures: the nearest surface, noise, nothing beyond 8 m."""
     depth = np.minimum.reduce(surfaces)
@@ -45,6 +51,18 @@ def test_floor_in_front_of_a_wall(pitch_deg: float, below_m: float) -> None:
     mask = ground_mask(seen(floor, wall), FOCAL_PX)
     truth = floor < wall
     assert (mask & truth).sum() / (mask | truth).sum() > 0.9
+
+
+@pytest.mark.parametrize('pitch_deg', [5, 20])
+def test_the_wall_behind_the_floor_and_not_a_cabinet_before_it(pitch_deg: float) -> None:
+    floor, wall = plane_depth(pitch_deg, 0.6), upright_depth(pitch_deg, 2.5)
+    cabinet = np.full_like(wall, np.inf)
+    cabinet[50:, :60] = upright_depth(pitch_deg, 1.5)[50:, :60]
+    ground, walls = room_masks(seen(floor, wall, cabinet), FOCAL_PX)
+    on_wall = (wall < floor) & ~(cabinet < np.minimum(floor, wall))
+    assert (walls & on_wall).sum() / on_wall.sum() > 0.8
+    assert walls[~on_wall].mean() < 0.05
+    assert not (walls & ground).any()
 
 
 def test_the_floor_and_not_the_larger_table() -> None:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from mt_perception.errors import SourceError
 from mt_perception.evaluation.folder import held_out
 from mt_perception.evaluation.taxonomy import ClassMap, read_class_names
-from mt_perception.training.ground import ground_mask
+from mt_perception.training.ground import room_masks
 from mt_perception.training.samples import Boxes, Sample, read_depth, read_image, read_map
 from mt_perception.types import UNLABELLED
 
@@ -142,7 +142,7 @@ def read_rgbd(
         focal_px: the camera's focal length in pixels of the stored images.
         part: train, held_out or all.
         names: class names of the label images' ids; other ids are `rest`, 0 is unlabelled.
-        ground: label the ground, which the depth shows, where there are no label images.
+        ground: label ground and walls, which the depth shows, where there are no label images.
     """
     images = sorted((folder / 'rgb').iterdir())
     if not images:
@@ -162,8 +162,8 @@ def read_rgbd(
         if table is not None:
             semantic = partial(_lookup, label, table)
         elif ground:
-            ground_id = classes.segmentation_id('ground')
-            semantic = partial(_ground, depth, focal_px / width, ground_id)
+            ids = (classes.segmentation_id('ground'), classes.segmentation_id('wall'))
+            semantic = partial(_room, depth, focal_px / width, ids)
         samples.append(
             Sample(
                 f'{folder.name}_{path.stem}',
@@ -178,10 +178,12 @@ def read_rgbd(
 
 
 @lru_cache(maxsize=1024)
-def _ground(depth_path: Path, focal_per_width: float, index: int) -> NDArray[np.uint8]:
+def _room(depth_path: Path, focal_per_width: float, ids: tuple[int, int]) -> NDArray[np.uint8]:
     depth = read_depth(depth_path)
-    mask = ground_mask(depth, focal_per_width * depth.shape[1])
-    return np.where(mask, index, UNLABELLED).astype(np.uint8)
+    label = np.full(depth.shape, UNLABELLED, np.uint8)
+    for mask, index in zip(room_masks(depth, focal_per_width * depth.shape[1]), ids, strict=True):
+        label[mask] = index
+    return label
 
 
 def _read_json(path: Path) -> Any:

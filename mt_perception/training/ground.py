@@ -1,8 +1,10 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The ground in a depth image: the level plane below the camera under which nothing lies."""
+"""The ground and the walls in a depth image: planes that nothing lies behind."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import cv2
 import numpy as np
@@ -18,6 +20,14 @@ _LEAST_SHARE = 0.15
 # What is below the plane speaks against it (a table top), but for mirrors and noise.
 _MOST_BELOW = 0.03
 _FARTHEST_M = 6.0
+_MOST_WALLS = 3
+_LEAST_WALL_SHARE = 0.08
+_LARGE_WALL_SHARE = 0.12
+_LEAST_WALL_HEIGHT_M = 0.1
+# A piece of wall covers at least this share of the picture and reaches into its top rows.
+_LEAST_PIECE = 0.03
+_TOP_ROWS = 0.06
+_MOST_LEANING = 0.17  # the sine of 10 degrees
 
 
 def ground_mask(depth: NDArray[np.float32], focal_px: float) -> NDArray[np.bool_]:
@@ -33,21 +43,89 @@ def ground_mask(depth: NDArray[np.float32], focal_px: float) -> NDArray[np.bool_
     Returns:
         (h, w), True on the ground; all False where no plane qualifies.
     """
+    return room_masks(depth, focal_px)[0]
+
+
+def room_masks(
+    depth: NDArray[np.float32], focal_px: float
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Find the ground, and the walls: upright planes with nothing behind them, or large ones.
+
+    Args:
+        depth: (h, w) metres along the optical axis, 0 unmeasured.
+        focal_px: focal length in pixels of the depth image.
+
+    Returns:
+        (h, w) True on the ground, and (h, w) True on walls. Without ground nothing tells what is
+        upright, and both are False everywhere.
+    """
     height, width = depth.shape
     measured = (depth > 0) & (depth < _FARTHEST_M)
     nothing = np.zeros(depth.shape, np.bool_)
     if measured.sum() < measured.size // 10:
-        return nothing
+        return nothing, nothing
     v, u = np.nonzero(measured)
     z = depth[measured].astype(np.float64)
     points = np.stack([(u - width / 2) * z / focal_px, (v - height / 2) * z / focal_px, z], 1)
-    plane = _best_plane(points, points[v > height * 0.4])
-    if plane is None:
-        return nothing
-    nothing[measured] = np.abs(points @ plane[:3] + plane[3]) < _tolerance(z)
+    ground = _best_plane(points, points[v > height * 0.4])
+    if ground is None:
+        return nothing, nothing
+    on_ground = np.abs(points @ ground[:3] + ground[3]) < _tolerance(z)
+    walls = nothing.copy()
+    for on_wall in _on_walls(points, ground, on_ground):
+        walls |= _reaching_up(_mask(measured, on_wall))
+    return _mask(measured, on_ground), walls
+
+
+def _reaching_up(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Keep the large pieces that leave the picture at its top: a cabinet's front does not."""
+    _, pieces = cv2.connectedComponents(mask.astype(np.uint8))
+    high = pieces[: max(1, round(_TOP_ROWS * len(mask)))]
+    large = np.bincount(pieces.ravel()) >= _LEAST_PIECE * mask.size
+    kept = [piece for piece in np.unique(high) if piece > 0 and large[piece]]
+    return np.isin(pieces, kept)
+
+
+def _mask(measured: NDArray[np.bool_], on_plane: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    mask = np.zeros(measured.shape, np.uint8)
+    mask[measured] = on_plane
     # Legs of chairs touch the plane too, in specks.
-    opened = cv2.morphologyEx(nothing.astype(np.uint8), cv2.MORPH_OPEN, np.ones((5, 5), np.uint8))
-    return np.asarray(opened > 0)
+    return np.asarray(cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((5, 5), np.uint8)) > 0)
+
+
+def _on_walls(
+    points: NDArray[np.float64], ground: NDArray[np.float64], taken: NDArray[np.bool_]
+) -> Iterator[NDArray[np.bool_]]:
+    """Which points lie on each wall. A corner's wall has the room behind it, but it is large."""
+    rng = np.random.default_rng(1)
+    up, found = ground[:3], np.zeros(len(points), np.bool_)
+    free = ~taken & (points @ up + ground[3] > _LEAST_WALL_HEIGHT_M)
+    for _ in range(_MOST_WALLS):
+        left = points[free & ~found]
+        if len(left) < _LEAST_WALL_SHARE * len(points):
+            break
+        some = points[rng.integers(0, len(points), min(len(points), 4000))]
+        tolerance = _tolerance(some[:, 2])
+        best, most = None, _LEAST_WALL_SHARE * len(some)
+        for corners in left[rng.integers(0, len(left), (_TRIALS, 3))]:
+            normal = np.cross(corners[1] - corners[0], corners[2] - corners[0])
+            length = float(np.linalg.norm(normal))
+            if length < 1e-9 or abs(normal @ up) > _MOST_LEANING * length:
+                continue
+            normal = normal / length
+            distance = -float(normal @ corners[0])
+            # The camera, at the origin, is on the positive side.
+            plane = np.append(normal, distance) * (1.0 if distance > 0 else -1.0)
+            before = some @ plane[:3] + plane[3]
+            on = int((np.abs(before) < tolerance).sum())
+            closed = (before < -2 * tolerance).mean() < _MOST_BELOW
+            if on > most and (closed or on > _LARGE_WALL_SHARE * len(some)):
+                best, most = plane, on
+        if best is None:
+            break
+        on_wall = free & (np.abs(points @ best[:3] + best[3]) < _tolerance(points[:, 2]))
+        found |= on_wall
+        yield on_wall
 
 
 def _best_plane(

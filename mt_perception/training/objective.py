@@ -77,8 +77,12 @@ def losses(
         if weights.segmentation > 0:
             found['segmentation'] = segmentation_loss(logits, batch.semantic, class_weights)
         if targets.segmentation is not None:
+            # No picture of the depth cameras has every pixel labelled: about the rest, sure
+            # mistakes would only confirm themselves (whole walls became tables).
+            measured = (batch.depth_per_focal > 0).flatten(1).any(dim=1)
+            seen = batch.inside & ~measured[:, None, None]
             labels = confident_labels(
-                targets.segmentation, batch.semantic, batch.inside, teachers.confidence
+                targets.segmentation, batch.semantic, seen, teachers.confidence
             )
             found['self_training'] = segmentation_loss(
                 logits, labels, torch.ones_like(class_weights)

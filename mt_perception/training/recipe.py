@@ -29,7 +29,7 @@ class SetSpec:
         pixels: coco: keep images whose pixels come from "panoptic" images or "polygons".
         focal_px: rgbd: focal length in pixels of the stored images.
         names: rgbd: class names of the label images' ids.
-        ground: rgbd: label the ground plane of the depth images.
+        ground: rgbd: label the ground and the walls, which the depth images show.
         voc_labels: fill unlabelled pixels with the VOC teacher's opinion.
         relative_depth: ask the relative depth teacher.
     """
