@@ -108,19 +108,25 @@ def evaluate(context: click.Context, /, sources: tuple[str, ...], **given: Any) 
     if summaries:
         console.print(figures_table(summaries))
         if given['report']:
-            write_page(given['out'], [o.job for o in outcomes if o.summary], console)
+            failed = [(o.job.source, o.error) for o in outcomes if not o.summary]
+            write_page(given['out'], [o.job for o in outcomes if o.summary], console, failed)
         console.print(f'written to {escape(str(given["out"]))}', highlight=False)
-    failed = [outcome for outcome in outcomes if not outcome.summary]
-    if failed:
-        console.print(f'[bold red]{len(failed)} of {len(jobs)} failed[/]', highlight=False)
+    if len(summaries) < len(outcomes):
+        missing = len(outcomes) - len(summaries)
+        console.print(f'[bold red]{missing} of {len(jobs)} failed[/]', highlight=False)
         context.exit(1)
 
 
-def write_page(out: Path, jobs: Sequence[Job], console: Console) -> None:
+def write_page(
+    out: Path,
+    jobs: Sequence[Job],
+    console: Console,
+    failed: Sequence[tuple[str, str]] = (),
+) -> None:
     """Write the report, or say why there is none: the figures are there without it."""
     try:
         with console.status('writing the report'):
-            write_report(out / REPORT_FILE, f'Evaluation {out.name}', jobs)
+            write_report(out / REPORT_FILE, f'Evaluation {out.name}', jobs, failed)
     except OutputError as error:
         console.print(f'[yellow]{escape(str(error))}[/]', highlight=False)
 
