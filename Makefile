@@ -32,8 +32,8 @@ test:
 
 test-train:
 	@$(PYTHON) tools/environment.py $(VENV_TRAIN) --extras dev,eval,train
-	@$(VENV_TRAIN)/bin/mypy -p mt_perception.network -p mt_perception.training \
-	  -m mt_perception.cli.train -m mt_perception.cli.export
+	@$(VENV_TRAIN)/bin/mypy $$(find mt_perception/network mt_perception/training -name '*.py') \
+	  mt_perception/cli/train.py mt_perception/cli/export.py
 	@$(VENV_TRAIN)/bin/python -m pytest -n $(WORKERS) \
 	  $$(grep -lE "importorskip\('torch'" test/test_*.py)
 
