@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -41,6 +42,9 @@ Output = Detections | DepthMap | Segmentation
 PlanSource = Callable[[Frame, frozenset[str]], Plan]
 """Decides what to run: (the frame, the tasks that somebody wants) → a plan."""
 
+FULL_PLANS = 64
+"""Plans remembered; subscribers come and go among few sets of tasks."""
+
 
 class Pipeline:
     """A model, ready to run.
@@ -74,7 +78,9 @@ class Pipeline:
         self.providers = providers
         self.warnings = warnings
         self.runner = runner
-        self._plan = plan_source or self._full_plan
+        # Tasks are put in order once for every set of them, not for every frame.
+        plans = lru_cache(FULL_PLANS)(partial(full_plan, manifest.graph))
+        self._plan = plan_source or (lambda frame, wanted: plans(wanted))
         self._options = (options or Options()).checked(manifest)
 
     @classmethod
@@ -84,6 +90,7 @@ class Pipeline:
         options: Options | None = None,
         providers: Sequence[str] = (CPU,),
         threads: int = 1,
+        memory_mb: float | None = None,
     ) -> Pipeline:
         """Load a model folder and run it once, so that the first frame is not the slow one.
 
@@ -92,13 +99,15 @@ class Pipeline:
             options: Settings; may be replaced between two frames.
             providers: ONNX Runtime execution providers, most wanted first.
             threads: Threads inside one operator; 0 lets ONNX Runtime take one per core.
+            memory_mb: Most megabytes (10^6 bytes) of weights to hold at any time; blocks are
+                loaded when their turn comes, which takes time. None holds all.
 
         Raises:
             ModelError: The folder is refused, or a task fails on a first image.
-            OptionError: The model cannot serve the options.
+            OptionError: The model cannot serve the options, or not in so little memory.
         """
         model = open_model(folder)
-        sessions = load_sessions(model, providers, threads)
+        sessions = load_sessions(model, providers, threads, memory_mb)
         pipeline = cls(
             model.manifest,
             Executor(sessions.by_block),
@@ -180,13 +189,11 @@ class Pipeline:
                     'postprocess': (end - ran) * 1e3,
                     'total': (end - start) * 1e3,
                 },
+                loaded_bytes=outcome.loaded_bytes,
             ),
             failures=failures,
             extra=results,
         )
-
-    def _full_plan(self, frame: Frame, wanted: frozenset[str]) -> Plan:
-        return full_plan(self.manifest.graph, wanted)
 
     def _postprocess(
         self, plan: Plan, outcome: Outcome, letterbox: Letterbox, frame: Frame, options: Options

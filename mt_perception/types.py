@@ -109,6 +109,7 @@ class Execution:
         network_size: (height, width) of the network's input in pixels.
         latency_ms: Wall time by stage: ``preprocess``, each block's name,
             ``postprocess`` and ``total``.
+        loaded_bytes: Bytes of weights that had to be loaded, under a memory budget.
     """
 
     tasks: tuple[str, ...]
@@ -118,6 +119,7 @@ class Execution:
     macs: int
     network_size: tuple[int, int]
     latency_ms: Mapping[str, float]
+    loaded_bytes: int = 0
 
 
 @dataclass(frozen=True, eq=False)

@@ -40,6 +40,11 @@ class Plan:
         return sum(block.macs for block in self.blocks)
 
     @cached_property
+    def block_names(self) -> tuple[str, ...]:
+        """Names of the blocks to run, in order."""
+        return tuple(block.name for block in self.blocks)
+
+    @cached_property
     def releases(self) -> tuple[tuple[str, ...], ...]:
         """For each block, the tensors that nobody reads once it has run."""
         if self.results is None:

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from mt_perception.errors import TaskError
 from mt_perception.graph.block import IMAGE, Block
 from mt_perception.graph.plan import Plan
+from mt_perception.runtime.memory import SessionStore
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,11 +26,13 @@ class Outcome:
         tensors: Tensor of the graph → its value, for the plan's results that could be made.
         failures: Tensor of the graph → why it could not be made.
         latency_ms: Block name → wall time, for every block that was started, in order.
+        loaded_bytes: Bytes of weights that had to be loaded for it, under a memory budget.
     """
 
     tensors: Mapping[str, NDArray[Any]]
     failures: Mapping[str, str]
     latency_ms: Mapping[str, float]
+    loaded_bytes: int = 0
 
     def tensor(self, name: str) -> NDArray[Any]:
         """The value of one tensor.
@@ -57,7 +59,7 @@ class Executor:
         sessions: Block name → its session.
     """
 
-    def __init__(self, sessions: Mapping[str, ort.InferenceSession]) -> None:
+    def __init__(self, sessions: SessionStore) -> None:
         self._sessions = sessions
 
     def run(self, plan: Plan, image: NDArray[np.uint8]) -> Outcome:
@@ -68,6 +70,8 @@ class Executor:
         tensors: dict[str, NDArray[Any]] = {IMAGE: image}
         failures: dict[str, str] = {}
         latency_ms: dict[str, float] = {}
+        loaded_before = self._sessions.loaded_bytes
+        self._sessions.follow(plan.block_names)
         for block, released in zip(plan.blocks, plan.releases, strict=True):
             broken = next((t for t in block.inputs.values() if t in failures), None)
             reason = None if broken is None else failures[broken]
@@ -83,7 +87,8 @@ class Executor:
                 failures.update(dict.fromkeys(map(block.tensor, block.outputs), reason))
             for tensor in released:
                 tensors.pop(tensor, None)
-        return Outcome(tensors, failures, latency_ms)
+        loaded_bytes = self._sessions.loaded_bytes - loaded_before
+        return Outcome(tensors, failures, latency_ms, loaded_bytes)
 
     def _made(self, block: Block, tensors: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         feeds = {name: tensors[tensor] for name, tensor in block.inputs.items()}

@@ -49,27 +49,36 @@ def open_model(path: Path | str) -> ModelFolder:
     """
     path = Path(path)
     manifest = read_manifest(path)
+    contents = {name: read_block(path, manifest, name) for name in manifest.files}
+    return ModelFolder(path, manifest, contents)
+
+
+def read_block(path: Path, manifest: Manifest, name: str) -> bytes:
+    """Read the file of one block and check it.
+
+    Raises:
+        ModelError: The file is missing, no regular file, outside the folder, changed, or refers
+            to data outside itself.
+    """
+    file = manifest.files[name]
+    found = path / file.path
     # Where the manifest really lies: an installation may link every file of the folder.
     root = Path(os.path.realpath(path / MANIFEST)).parent
-    contents = {}
-    for name, file in manifest.files.items():
-        found = path / file.path
-        if not Path(os.path.realpath(found)).is_relative_to(root):
-            raise ModelError(f'{found} is a link that leaves the model folder {root}; refused')
-        content = _read(found, MAX_BLOCK_BYTES)
-        digest = hashlib.sha256(content).hexdigest()
-        if digest != file.sha256:
-            raise ModelError(
-                f'{found} is not the file that the manifest describes: sha256 {digest[:12]}… '
-                f'instead of {file.sha256[:12]}…; copy or export the model again'
-            )
-        if _EXTERNAL_DATA.search(content):
-            raise ModelError(
-                f'{found} keeps weights in another file, which has no checksum; refused. Save it '
-                'with save_as_external_data=False'
-            )
-        contents[name] = content
-    return ModelFolder(path, manifest, contents)
+    if not Path(os.path.realpath(found)).is_relative_to(root):
+        raise ModelError(f'{found} is a link that leaves the model folder {root}; refused')
+    content = _read(found, MAX_BLOCK_BYTES)
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != file.sha256:
+        raise ModelError(
+            f'{found} is not the file that the manifest describes: sha256 {digest[:12]}… '
+            f'instead of {file.sha256[:12]}…; copy or export the model again'
+        )
+    if _EXTERNAL_DATA.search(content):
+        raise ModelError(
+            f'{found} keeps weights in another file, which has no checksum; refused. Save it '
+            'with save_as_external_data=False'
+        )
+    return content
 
 
 def read_manifest(path: Path | str) -> Manifest:

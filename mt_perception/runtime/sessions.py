@@ -4,14 +4,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import onnxruntime as ort
 
 from mt_perception.errors import ModelError
 from mt_perception.graph.block import IMAGE, Block
-from mt_perception.runtime.model_folder import ModelFolder
+from mt_perception.runtime.memory import SessionStore
+from mt_perception.runtime.model_folder import ModelFolder, read_block
 
 CPU = 'CPUExecutionProvider'
 
@@ -24,18 +25,21 @@ class Sessions:
     """A loaded model.
 
     Attributes:
-        by_block: Block name → its session.
+        by_block: Block name → its session; within a memory budget, opened when looked up.
         providers: The execution providers in use, most wanted first.
         warnings: What was asked for and could not be had, in words for an operator.
     """
 
-    by_block: Mapping[str, ort.InferenceSession]
+    by_block: SessionStore
     providers: tuple[str, ...]
     warnings: tuple[str, ...]
 
 
 def load_sessions(
-    model: ModelFolder, providers: Sequence[str] = (CPU,), threads: int = 1
+    model: ModelFolder,
+    providers: Sequence[str] = (CPU,),
+    threads: int = 1,
+    memory_mb: float | None = None,
 ) -> Sessions:
     """Make a session for every block of a model.
 
@@ -44,9 +48,11 @@ def load_sessions(
         providers: Execution providers, most wanted first, by ONNX Runtime's names with or without
             ``ExecutionProvider`` (``CUDA``, ``tensorrt``). The CPU is always the last resort.
         threads: Threads inside one operator; 0 lets ONNX Runtime take one per core.
+        memory_mb: Most megabytes (10^6 bytes) of block files to hold at any time; None holds all.
 
     Raises:
         ModelError: A provider's name is unknown, or a block is no usable graph.
+        OptionError: One block alone is larger than the memory allows.
     """
     wanted = _known(providers)
     available = ort.get_available_providers()
@@ -57,18 +63,37 @@ def load_sessions(
         for name in wanted
         if name not in available
     ]
-    by_block = {}
-    for name, content in model.contents.items():
-        by_block[name] = open_session(name, content, usable, threads)
-        _check_signature(model.manifest.graph.blocks[name], by_block[name])
+    by_block = SessionStore(
+        _opener(model, usable, threads),
+        {name: len(content) for name, content in model.contents.items()},
+        None if memory_mb is None else int(memory_mb * 1e6),
+    )
     # A provider can be built in and still not start, for want of a driver or a library.
-    started = {name for session in by_block.values() for name in session.get_providers()}
+    started: set[str] = set()
+    for name, block in model.manifest.graph.blocks.items():
+        session = by_block[name]
+        _check_signature(block, session)
+        started.update(session.get_providers())
     warnings += [
         f'execution provider {name} did not start; running on the CPU instead'
         for name in usable
         if name not in started
     ]
     return Sessions(by_block, tuple(n for n in usable if n in started), tuple(warnings))
+
+
+def _opener(
+    model: ModelFolder, providers: Sequence[str], threads: int
+) -> Callable[[str], ort.InferenceSession]:
+    """Opens blocks: from what was read the first time, and then from disk."""
+    # The model itself would keep everything that was read in memory.
+    path, manifest, contents = model.path, model.manifest, dict(model.contents)
+
+    def open_block(name: str) -> ort.InferenceSession:
+        content = contents.pop(name, None) or read_block(path, manifest, name)
+        return open_session(name, content, providers, threads)
+
+    return open_block
 
 
 def _known(providers: Sequence[str]) -> list[str]:
