@@ -57,12 +57,16 @@ def test_floor_in_front_of_a_wall(pitch_deg: float, below_m: float) -> None:
 def test_the_wall_behind_the_floor_and_not_a_cabinet_before_it(pitch_deg: float) -> None:
     floor, wall = plane_depth(pitch_deg, 0.6), upright_depth(pitch_deg, 2.5)
     cabinet = np.full_like(wall, np.inf)
-    cabinet[50:, :60] = upright_depth(pitch_deg, 1.5)[50:, :60]
-    ground, walls = room_masks(seen(floor, wall, cabinet), FOCAL_PX)
+    cabinet[20:, :60] = upright_depth(pitch_deg, 1.5)[20:, :60]
+    ground, walls, above = room_masks(seen(floor, wall, cabinet), FOCAL_PX)
     on_wall = (wall < floor) & ~(cabinet < np.minimum(floor, wall))
     assert (walls & on_wall).sum() / on_wall.sum() > 0.8
     assert walls[~on_wall].mean() < 0.05
     assert not (walls & ground).any()
+    stands = cabinet < np.minimum(floor, wall)
+    assert above[stands].mean() > 0.75
+    assert above[~stands].mean() < 0.15
+    assert not (above & (walls | ground)).any()
 
 
 def test_the_floor_and_not_the_larger_table() -> None:

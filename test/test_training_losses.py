@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -17,6 +19,7 @@ from mt_perception.training.losses.detection import (
     pairwise_iou,
 )
 from mt_perception.training.losses.segmentation import (
+    EXCLUDED,
     class_weights,
     confident_labels,
     segmentation_loss,
@@ -121,6 +124,20 @@ def test_segmentation_counts_labelled_pixels_only() -> None:
     assert touched.nonzero().tolist() == [[2, 3]]
     nothing = segmentation_loss(logits, torch.full((1, 6, 6), 255), torch.ones(4))
     assert nothing == 0
+
+
+def test_an_excluded_class_is_pushed_down_and_no_other_is_named() -> None:
+    torch.manual_seed(0)
+    logits = torch.randn(1, 4, 1, 2, requires_grad=True)
+    labels = torch.tensor([[[EXCLUDED + 2, 255]]])
+    loss = segmentation_loss(logits, labels, torch.ones(4))
+    p = logits.detach().softmax(1)[0, 2, 0, 0]
+    assert loss.item() == pytest.approx(-math.log(1 - p), rel=1e-4)
+    loss.backward()
+    down = logits.grad[0, :, 0, 0]
+    assert down[2] > 0
+    assert (down[[0, 1, 3]] < 0).all()
+    assert logits.grad[..., 1].abs().sum() == 0
 
 
 def test_segmentation_weights_are_those_of_the_labels() -> None:

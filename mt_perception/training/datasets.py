@@ -19,6 +19,7 @@ from mt_perception.errors import SourceError
 from mt_perception.evaluation.folder import held_out
 from mt_perception.evaluation.taxonomy import ClassMap, read_class_names
 from mt_perception.training.ground import room_masks
+from mt_perception.training.losses.segmentation import EXCLUDED
 from mt_perception.training.samples import Boxes, Sample, read_depth, read_image, read_map
 from mt_perception.types import UNLABELLED
 
@@ -181,8 +182,8 @@ def read_rgbd(
 def _room(depth_path: Path, focal_per_width: float, ids: tuple[int, int]) -> NDArray[np.uint8]:
     depth = read_depth(depth_path)
     label = np.full(depth.shape, UNLABELLED, np.uint8)
-    for mask, index in zip(room_masks(depth, focal_per_width * depth.shape[1]), ids, strict=True):
-        label[mask] = index
+    ground, walls, above = room_masks(depth, focal_per_width * depth.shape[1])
+    label[ground], label[walls], label[above] = ids[0], ids[1], EXCLUDED + ids[0]
     return label
 
 

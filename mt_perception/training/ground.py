@@ -20,6 +20,7 @@ _LEAST_SHARE = 0.15
 # What is below the plane speaks against it (a table top), but for mirrors and noise.
 _MOST_BELOW = 0.03
 _FARTHEST_M = 6.0
+_LEAST_ABOVE = 2.5  # tolerances
 _MOST_WALLS = 3
 _LEAST_WALL_SHARE = 0.08
 _LARGE_WALL_SHARE = 0.12
@@ -48,33 +49,34 @@ def ground_mask(depth: NDArray[np.float32], focal_px: float) -> NDArray[np.bool_
 
 def room_masks(
     depth: NDArray[np.float32], focal_px: float
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Find the ground, and the walls: upright planes with nothing behind them, or large ones.
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
+    """Find the ground, the walls (upright planes, closed or large) and what stands on the ground.
 
     Args:
         depth: (h, w) metres along the optical axis, 0 unmeasured.
         focal_px: focal length in pixels of the depth image.
 
     Returns:
-        (h, w) True on the ground, and (h, w) True on walls. Without ground nothing tells what is
-        upright, and both are False everywhere.
+        (h, w) True on the ground, on walls, and on everything else that is surely above the
+        ground. Without ground nothing tells what is upright, and all are False everywhere.
     """
     height, width = depth.shape
     measured = (depth > 0) & (depth < _FARTHEST_M)
     nothing = np.zeros(depth.shape, np.bool_)
     if measured.sum() < measured.size // 10:
-        return nothing, nothing
+        return nothing, nothing, nothing
     v, u = np.nonzero(measured)
     z = depth[measured].astype(np.float64)
     points = np.stack([(u - width / 2) * z / focal_px, (v - height / 2) * z / focal_px, z], 1)
     ground = _best_plane(points, points[v > height * 0.4])
     if ground is None:
-        return nothing, nothing
+        return nothing, nothing, nothing
     on_ground = np.abs(points @ ground[:3] + ground[3]) < _tolerance(z)
     walls = nothing.copy()
     for on_wall in _on_walls(points, ground, on_ground):
         walls |= _reaching_up(_mask(measured, on_wall))
-    return _mask(measured, on_ground), walls
+    above = points @ ground[:3] + ground[3] > _LEAST_ABOVE * _tolerance(z)
+    return _mask(measured, on_ground), walls, _mask(measured, above) & ~walls
 
 
 def _reaching_up(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

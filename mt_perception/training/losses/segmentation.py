@@ -6,9 +6,11 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from mt_perception.types import UNLABELLED
+
+# A label of EXCLUDED + c says that a pixel is anything but class c.
+EXCLUDED = 128
 
 
 def segmentation_loss(logits: Tensor, labels: Tensor, class_weights: Tensor) -> Tensor:
@@ -16,14 +18,20 @@ def segmentation_loss(logits: Tensor, labels: Tensor, class_weights: Tensor) -> 
 
     Args:
         logits: (B, C, h, w).
-        labels: (B, h, w) int64, 255 ignored.
+        labels: (B, h, w) int64: a class; EXCLUDED + a class, which the pixel is not; 255,
+            ignored.
         class_weights: (C,).
 
     Returns:
         The weighted mean, () float32; zero where nothing is labelled.
     """
-    weight = class_weights[labels.clamp(max=len(class_weights) - 1)] * (labels != UNLABELLED)
-    each = functional.cross_entropy(logits, labels, ignore_index=UNLABELLED, reduction='none')
+    known, excluded = labels < EXCLUDED, (labels >= EXCLUDED) & (labels != UNLABELLED)
+    classes = torch.where(known, labels, torch.where(excluded, labels - EXCLUDED, 0))
+    chosen = logits.log_softmax(dim=1).gather(1, classes[:, None])[:, 0]
+    # log(1 - p) for what a pixel is not; the floor keeps a sure mistake's gradient finite.
+    others = (-torch.expm1(chosen)).clamp_min(1e-4).log()
+    each = -torch.where(excluded, others, chosen)
+    weight = class_weights[classes] * (known | excluded)
     return (each * weight).sum() / weight.sum().clamp_min(1.0)
 
 
