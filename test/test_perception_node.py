@@ -37,6 +37,7 @@ from mt_perception.nodes.lifecycle import ACTIVE
 from mt_perception.nodes.outputs import LATCHED
 from mt_perception.nodes.perception import PerceptionNode
 from mt_perception.runtime.executor import Executor
+from mt_perception.runtime.memory import SessionStore
 from mt_perception.runtime.model_folder import open_model
 from mt_perception.runtime.sessions import load_sessions
 
@@ -550,7 +551,7 @@ def runner_with(model: Path, depth: onnx.ModelProto) -> Executor:
     """The model's blocks with another depth head, which loading the model would refuse."""
     sessions = dict(load_sessions(open_model(model)).by_block)
     sessions['depth'] = onnxruntime.InferenceSession(depth.SerializeToString())
-    return Executor(sessions)
+    return Executor(SessionStore(sessions.__getitem__, dict.fromkeys(sessions, 0)))
 
 
 def test_one_head_fails_and_the_others_go_on(graph: RosGraph, tiny: Path) -> None:
@@ -681,6 +682,7 @@ def test_what_the_model_cannot_do_is_refused(graph: RosGraph, tiny: Path) -> Non
         ('detection.classes', ['unicorn'], 'unicorn'),
         ('model', '/elsewhere', 'clean up'),
         ('runtime.threads', 3, 'clean up'),
+        ('runtime.memory_mb', 1.0, 'clean up'),
     ):
         result = bench.node.set_parameters([Parameter(name, value=value)])[0]
         assert not result.successful

@@ -236,6 +236,7 @@ def stats(execution: Execution, failures: Mapping[str, str]) -> dict[str, object
     return {
         **{f'latency_ms.{stage}': ms for stage, ms in execution.latency_ms.items()},
         'macs': execution.macs,
+        'loaded_bytes': execution.loaded_bytes,
         'network_height': execution.network_size[0],
         'network_width': execution.network_size[1],
         'tasks': ' '.join(execution.tasks),

@@ -39,6 +39,14 @@ class PerceptionSettings(Settings):
         maximum=256,
         change=Change.UNCONFIGURED,
     )
+    runtime_memory_mb: float = parameter(
+        'runtime.memory_mb',
+        0.0,
+        'Most megabytes of weights held; the others are loaded when needed. 0 holds all.',
+        minimum=0.0,
+        maximum=1_000_000.0,
+        change=Change.UNCONFIGURED,
+    )
     runtime_providers: tuple[str, ...] = parameter(
         'runtime.providers',
         ('CPUExecutionProvider',),

@@ -86,6 +86,7 @@ class PerceptionNode(SelfStartingNode):
                 settings.options(),
                 settings.runtime_providers,
                 settings.runtime_threads,
+                settings.runtime_memory_mb or None,
             )
             self._outputs = Outputs(self, self.pipeline.manifest, self._on_incompatible_qos)
         except Exception as error:

@@ -112,6 +112,7 @@ class ThroughNode:
                 macs=int(stats['macs']),
                 network_size=(int(stats['network_height']), int(stats['network_width'])),
                 latency_ms=latency_ms,
+                loaded_bytes=int(stats['loaded_bytes']),
             ),
             failures={
                 key.removeprefix('failed.'): reason
