@@ -135,6 +135,19 @@ def test_a_phase_moves_what_it_names_and_nothing_else(
     assert moved == {'trunk', 'detection', 'segmentation', 'depth'}
 
 
+def test_what_a_phase_freezes_keeps_its_average(
+    sets: tuple[SampleSet, ...], tmp_path: Path
+) -> None:
+    alone = replace(HEADS, name='alone', steps=3)
+    recipe = replace(RECIPE, phases=(HEADS, JOINT, alone))
+    run(sets, tmp_path, recipe, stop=HEADS.steps + JOINT.steps)
+    before = load_checkpoint(tmp_path)['average']
+    run(sets, tmp_path, recipe)
+    after = load_checkpoint(tmp_path)['average']
+    moved = {name.split('.')[0] for name in before if not torch.equal(before[name], after[name])}
+    assert moved == {'segmentation'}
+
+
 def test_only_wanted_losses_are_computed(sets: tuple[SampleSet, ...], tmp_path: Path) -> None:
     first, *_, last = run(sets, tmp_path)
     assert set(first.losses) == {'segmentation', 'depth'}

@@ -133,6 +133,13 @@ class _State:
 
     def begin(self, phase: Phase) -> None:
         self.optimizer = make_optimizer(self.network, phase, self.recipe.weight_decay)
+        # What a phase freezes stands still at its average, which is what was validated; else the
+        # quick first steps of the average would replace it by the raw weights.
+        for ours, averaged in zip(
+            self.network.parameters(), self.average.parameters(), strict=True
+        ):
+            if not ours.requires_grad:
+                ours.data.copy_(averaged)
 
     def step(self, batch: Batch, phase: Phase, step: int) -> dict[str, float]:
         assert self.optimizer is not None
