@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from mt_perception.graph.order_problem import START, OrderProblem, States, expected_cost
 
-BEAM = 32
-KICKS = 100
-EXCHANGES_PER_KICK = 3
-TOLERANCE = 1.05
+BEAM = 256
+KICKS = 120
+EXCHANGES_PER_KICK = 5
+TOLERANCE = 1.1
 """A kick may lead to an order that is this much worse than the best one; from there it goes on."""
 
 MAX_OUTCOMES = 64
