@@ -1,0 +1,53 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""What sharing saves: all tasks in one plan, over each task alone, which runs the trunk again.
+
+Both go through the same executor and take turns; the separate nets have the same trunk and heads.
+
+Usage: python benchmarks/bench_sharing.py [MODEL]
+"""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+from interleaved import medians_ms
+
+from mt_perception.graph.plan import full_plan
+from mt_perception.pipeline import Pipeline
+from mt_perception.share import find_model
+
+BAR = 0.50
+
+
+def main() -> None:
+    pipeline = Pipeline.load(find_model(sys.argv[1] if len(sys.argv) > 1 else 'cspnano'))
+    graph, runner = pipeline.manifest.graph, pipeline.runner
+    shared = full_plan(graph, graph.tasks)
+    alone = [full_plan(graph, [task]) for task in graph.tasks]
+    macs = shared.macs / sum(plan.macs for plan in alone)
+    print(f'{len(alone)} tasks: {", ".join(shared.tasks)}; MACs shared/separate {macs:.3f}')
+    print('network    shared      separate    ratio   aim')
+    for height, width in ((256, 320), (320, 416), (480, 640)):
+        image = np.random.default_rng(0).integers(0, 255, (1, height, width, 3), np.uint8)
+        together = runner.run(shared, image)
+        for plan in alone:
+            apart = runner.run(plan, image)
+            for tensor in plan.results or ():
+                assert apart.tensor(tensor).tobytes() == together.tensor(tensor).tobytes()
+        ms = medians_ms(
+            {
+                'shared': lambda x=image: runner.run(shared, x),
+                'separate': lambda x=image: [runner.run(plan, x) for plan in alone],
+            }
+        )
+        ratio = ms['shared'] / ms['separate']
+        print(
+            f'{width}x{height}  {ms["shared"]:7.2f} ms  {ms["separate"]:7.2f} ms  {ratio:6.3f}  '
+            f'{BAR:.2f}'
+        )
+
+
+if __name__ == '__main__':
+    main()
