@@ -120,7 +120,7 @@ def _record(
     environment = ros_environment(domain_id)
     recording = Recording()
     with ExitStack() as stack:
-        stack.enter_context(interruptible())
+        interruption = stack.enter_context(interruptible())
         listener = stack.enter_context(Listener(labels, domain_id))
         perception = stack.enter_context(
             configured_node('perception', {'model': parameters['model']}, environment, out)
@@ -135,6 +135,7 @@ def _record(
         task = bar.add_task('', total=length)
         heard_s = time.monotonic()
         while source.running or time.monotonic() - heard_s < LAST_ANSWER_S:
+            interruption.check()
             perception.check()
             listener.spin(0.05)
             for answer in listener.answered():

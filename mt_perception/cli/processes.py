@@ -152,22 +152,41 @@ def configured_node(
     return NodeProcess(name, arguments, environment, out / f'{name}.log')
 
 
+class Interruption:
+    """Whether somebody asked us to end.
+
+    A loop looks at it, because the exception out of a signal handler is lost where it hits a
+    destructor or a callback of compiled code.
+    """
+
+    asked = False
+
+    def check(self) -> None:
+        """Raise KeyboardInterrupt if somebody asked."""
+        if self.asked:
+            raise KeyboardInterrupt
+
+
 @contextlib.contextmanager
-def interruptible() -> Iterator[None]:
+def interruptible() -> Iterator[Interruption]:
     """SIGTERM ends us as Ctrl-C does, and no node that was started in here is left behind."""
+    interruption = Interruption()
 
     def stop(number: int, frame: object) -> None:
+        interruption.asked = True
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, stop)
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield
+        yield interruption
+        interruption.check()
     finally:
         # An impatient second Ctrl-C must not spare a node.
         with _deferred_signals():
             for process in tuple(_RUNNING):
                 process.stop()
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextlib.contextmanager
