@@ -51,3 +51,12 @@ def test_markup_in_a_manifest_is_only_text(
 def test_the_shipped_model_is_sound(model_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(['inspect', str(model_path), '--labels']) == 0
     assert 'toothbrush' in capsys.readouterr().out
+
+
+def test_the_graph_is_drawn(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    picture = tiny / 'graph.svg'
+    assert main(['inspect', str(tiny), '--graph', str(picture)]) == 0
+    assert 'shared by detection, segmentation, depth' in capsys.readouterr().out
+    assert picture.read_text(encoding='utf-8').startswith('<svg')
+    assert main(['inspect', str(tiny), '--graph', str(tiny / 'absent' / 'graph.svg')]) == 1
+    assert 'cannot be written' in ' '.join(capsys.readouterr().err.split())

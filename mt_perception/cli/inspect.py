@@ -4,12 +4,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from mt_perception.errors import OutputError
+from mt_perception.graph.drawing import graph_svg, graph_text
 from mt_perception.runtime.manifest import Manifest
 from mt_perception.runtime.model_folder import ModelFolder, open_model
 from mt_perception.runtime.sessions import load_sessions
@@ -21,7 +25,14 @@ SHOWN_LABELS = 12
 @click.command()
 @click.argument('model', default='cspnano')
 @click.option('--labels', is_flag=True, help='List every class.')
-def inspect(model: str, labels: bool) -> None:
+@click.option(
+    '--graph',
+    'picture',
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar='FILE.svg',
+    help='Draw the task graph into an SVG file.',
+)
+def inspect(model: str, labels: bool, picture: Path | None) -> None:
     """Show and check MODEL: the name of an installed model, or a model folder.
 
     Every file is read and compared with its checksum, and every graph is loaded; a folder that
@@ -44,10 +55,22 @@ def inspect(model: str, labels: bool) -> None:
     )
     console.print(_blocks(folder))
     console.print(_graph(manifest))
+    console.print(f'{graph_text(manifest.graph)}\n', markup=False, highlight=False, soft_wrap=True)
     console.print(_tasks(manifest, labels))
     if manifest.accuracy:
         console.print(_accuracy(manifest))
     console.print('[green]✓[/] every file is as the manifest says, and every graph loads')
+    if picture is not None:
+        _draw(manifest, picture)
+        console.print(f'the task graph is drawn in {escape(str(picture))}', highlight=False)
+
+
+def _draw(manifest: Manifest, picture: Path) -> None:
+    title = f'{manifest.name} {manifest.version}'
+    try:
+        picture.write_text(graph_svg(manifest.graph, title), encoding='utf-8')
+    except OSError as error:
+        raise OutputError(f'{picture} cannot be written: {error.strerror}') from error
 
 
 def _blocks(folder: ModelFolder) -> Table:

@@ -126,7 +126,7 @@ def open_session(
         providers: Execution providers by ONNX Runtime's names, most wanted first.
         threads: Threads inside one operator; 0 lets ONNX Runtime take one per core.
         arena: Keep what a run frees for the next run. Sessions that come and go do better without:
-            with half the weights of a small model held, the process took 55 MB instead of 92.
+            with half the weights of a small model held, the process took 68 MB instead of 91.
 
     Raises:
         ModelError: ONNX Runtime refuses the graph.
