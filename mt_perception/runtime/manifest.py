@@ -9,16 +9,16 @@ when it is read, so that code behind this file never has to.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any, TypeVar
 
 import yaml
 
 from mt_perception.errors import ModelError
 from mt_perception.graph.block import Block
 from mt_perception.graph.task_graph import TaskGraph
+from mt_perception.runtime.fields import Fields, is_name, names, strings
 from mt_perception.types import DEPTH, DETECTION, SEGMENTATION, UNLABELLED
 
 FORMAT = 1
@@ -38,8 +38,6 @@ detection: ``boxes`` float32 (1, N, 4) x0 y0 x1 y1 in network pixels, ``scores``
 ``depth_per_focal`` float32 (1, h, w), metres along the optical axis divided by the focal length
 in network pixels.
 """
-
-T = TypeVar('T')
 
 
 @dataclass(frozen=True)
@@ -146,7 +144,7 @@ def parse_manifest(text: str) -> Manifest:
         data = yaml.safe_load(text)
     except (yaml.YAMLError, RecursionError) as error:
         raise ModelError(f'manifest is not valid YAML: {error}') from error
-    root = _Fields(data, 'manifest')
+    root = Fields(data, 'manifest')
     version = root.take('format', int)
     if version != FORMAT:
         raise ModelError(
@@ -156,7 +154,7 @@ def parse_manifest(text: str) -> Manifest:
     blocks, files = _blocks(root.take('blocks', dict))
     tasks = _tasks(root.take('tasks', dict))
     manifest = Manifest(
-        name=root.take('name', str, _is_name),
+        name=root.take('name', str, is_name),
         version=root.take('version', str, bool),
         licence=root.take('licence', str, bool),
         description=root.take('description', str),
@@ -171,53 +169,14 @@ def parse_manifest(text: str) -> Manifest:
     return manifest
 
 
-class _Fields:
-    """A mapping from which every field is taken once, with its type; none may be left over."""
-
-    def __init__(self, data: object, where: str) -> None:
-        if not isinstance(data, dict):
-            raise ModelError(f'{where} must be a mapping, found {type(data).__name__}')
-        self._data = dict(data)
-        self._where = where
-
-    def take(
-        self,
-        key: str,
-        kind: type[T],
-        check: Callable[[Any], bool] = lambda value: True,
-    ) -> T:
-        where = f'{self._where}.{key}'
-        if key not in self._data:
-            raise ModelError(f'{where} is missing')
-        value: Any = self._data.pop(key)
-        if kind is float and type(value) is int:
-            value = float(value)
-        # bool is an int to Python; a manifest that says `macs: true` is wrong all the same.
-        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-            found = f'{type(value).__name__} {value!r:.60}'
-            raise ModelError(f'{where} must be of type {kind.__name__}, found {found}')
-        if not check(value):
-            raise ModelError(f'{where} is out of range: {value!r:.60}')
-        return value
-
-    def finish(self) -> None:
-        if self._data:
-            names = ', '.join(sorted(map(str, self._data)))
-            raise ModelError(f'{self._where} has unknown fields: {names}')
-
-
-def _is_name(value: str) -> bool:
-    return re.fullmatch(r'[A-Za-z0-9][A-Za-z0-9_.-]{0,63}', value) is not None
-
-
 def _blocks(data: Mapping[object, object]) -> tuple[list[Block], dict[str, BlockFile]]:
     blocks: list[Block] = []
     files: dict[str, BlockFile] = {}
     for name, value in data.items():
         where = f'manifest.blocks.{name}'
-        if not isinstance(name, str) or not _is_name(name):
+        if not isinstance(name, str) or not is_name(name):
             raise ModelError(f'{where}: a block name has letters, digits, "_", "." and "-"')
-        fields = _Fields(value, where)
+        fields = Fields(value, where)
         path = PurePosixPath(fields.take('file', str))
         if path.is_absolute() or '..' in path.parts or '\\' in str(path) or not path.name:
             raise ModelError(f'{where}.file {str(path)!r} leaves the model folder; refused')
@@ -228,8 +187,8 @@ def _blocks(data: Mapping[object, object]) -> tuple[list[Block], dict[str, Block
         blocks.append(
             Block(
                 name=name,
-                inputs=_strings(fields.take('inputs', dict), f'{where}.inputs'),
-                outputs=_names(fields.take('outputs', list, bool), f'{where}.outputs'),
+                inputs=strings(fields.take('inputs', dict), f'{where}.inputs'),
+                outputs=names(fields.take('outputs', list, bool), f'{where}.outputs'),
                 macs=fields.take('macs', int, lambda v: v >= 0),
                 parameters=fields.take('parameters', int, lambda v: v >= 0),
                 skippable=fields.take('skippable', bool),
@@ -246,16 +205,16 @@ def _tasks(data: Mapping[object, object]) -> list[TaskSpec]:
         # A task's name becomes part of topic names.
         if not isinstance(name, str) or not re.fullmatch('[a-z][a-z0-9_]{0,31}', name):
             raise ModelError(f'{where}: a task name has lower-case letters, digits and "_"')
-        fields = _Fields(value, where)
+        fields = Fields(value, where)
         kind: str = fields.take('kind', str)
         if kind not in TASK_OUTPUTS or (name in TASK_OUTPUTS and name != kind):
             kinds = ', '.join(sorted(TASK_OUTPUTS))
             raise ModelError(f'{where}.kind is {kind!r:.60}; kinds are {kinds}')
-        outputs = _strings(fields.take('outputs', dict), f'{where}.outputs')
+        outputs = strings(fields.take('outputs', dict), f'{where}.outputs')
         if set(outputs) != TASK_OUTPUTS[kind]:
             expected = ', '.join(sorted(TASK_OUTPUTS[kind]))
             raise ModelError(f'{where}.outputs must name exactly: {expected}')
-        labels = _names(fields.take('labels', list), f'{where}.labels')
+        labels = names(fields.take('labels', list), f'{where}.labels')
         if bool(labels) == (kind == DEPTH) or len(labels) > UNLABELLED:
             raise ModelError(f'{where}.labels: depth has none, other tasks 1 to {UNLABELLED}')
         fields.finish()
@@ -266,7 +225,7 @@ def _tasks(data: Mapping[object, object]) -> list[TaskSpec]:
 
 
 def _input(data: Mapping[object, object]) -> InputSpec:
-    fields = _Fields(data, 'manifest.input')
+    fields = Fields(data, 'manifest.input')
     spec = InputSpec(
         size=fields.take('size', int),
         min_size=fields.take('min_size', int, lambda v: v > 0),
@@ -283,7 +242,7 @@ def _input(data: Mapping[object, object]) -> InputSpec:
 
 
 def _accuracy(data: object, index: int) -> Accuracy:
-    fields = _Fields(data, f'manifest.accuracy[{index}]')
+    fields = Fields(data, f'manifest.accuracy[{index}]')
     row = Accuracy(
         task=fields.take('task', str, bool),
         metric=fields.take('metric', str),
@@ -299,17 +258,3 @@ def _size(value: list[object]) -> tuple[int, int]:
         case [int(height), int(width)] if height > 0 and width > 0:
             return height, width
     raise ModelError(f'manifest.reference_size must be [height, width], found {value!r:.60}')
-
-
-def _names(value: list[object], where: str) -> tuple[str, ...]:
-    names = tuple(v for v in value if isinstance(v, str) and v)
-    if len(names) != len(value) or len(set(names)) != len(names):
-        raise ModelError(f'{where} must be a list of different, non-empty strings')
-    return names
-
-
-def _strings(value: Mapping[object, object], where: str) -> dict[str, str]:
-    strings = {k: v for k, v in value.items() if isinstance(k, str) and isinstance(v, str)}
-    if len(strings) != len(value) or not strings:
-        raise ModelError(f'{where} must map names to tensors, such as "s8: trunk/s8"')
-    return strings
