@@ -190,6 +190,7 @@ class Pipeline:
                     'total': (end - start) * 1e3,
                 },
                 loaded_bytes=outcome.loaded_bytes,
+                facts={**plan.facts, **outcome.facts},
             ),
             failures=failures,
             extra=results,

@@ -96,6 +96,10 @@ class Segmentation:
     labels: tuple[str, ...]
 
 
+Fact = str | int | float | bool
+"""What a part has to say of one frame, for statistics and records."""
+
+
 @dataclass(frozen=True)
 class Execution:
     """What was run for one frame, and what it cost.
@@ -110,6 +114,8 @@ class Execution:
         latency_ms: Wall time by stage: ``preprocess``, each block's name,
             ``postprocess`` and ``total``.
         loaded_bytes: Bytes of weights that had to be loaded, under a memory budget.
+        facts: What parts that not every run has have to say, by dotted name, as
+            ``budget.wanted`` or ``offload.payload_bytes``.
     """
 
     tasks: tuple[str, ...]
@@ -120,6 +126,7 @@ class Execution:
     network_size: tuple[int, int]
     latency_ms: Mapping[str, float]
     loaded_bytes: int = 0
+    facts: Mapping[str, Fact] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)

@@ -177,6 +177,7 @@ def _record(sample: Sample, result: Result, metrics: Sequence[Metric]) -> FrameR
         network_size=run.network_size,
         failures=result.failures,
         digests=_digests(sample, result),
+        extra=run.facts,
         latency_ms=run.latency_ms,
     )
 

@@ -4,14 +4,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from mt_perception.graph.block import Block
 from mt_perception.graph.cache import releases
 from mt_perception.graph.order import order_problem, planned_order
 from mt_perception.graph.task_graph import TaskGraph
+from mt_perception.types import Fact
 
 FULL_PATH = 'full'
 
@@ -26,6 +27,7 @@ class Plan:
         path: Name of the path through the graph.
         reason: Why this plan, in words, for an operator.
         results: The tensors that somebody reads when all blocks have run; None keeps every one.
+        facts: What led to this plan, by dotted name; see ``Execution.facts``.
     """
 
     tasks: tuple[str, ...]
@@ -33,6 +35,7 @@ class Plan:
     path: str = FULL_PATH
     reason: str = 'everything that is wanted'
     results: frozenset[str] | None = None
+    facts: Mapping[str, Fact] = field(default_factory=dict)
 
     @property
     def macs(self) -> int:

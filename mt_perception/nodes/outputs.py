@@ -243,5 +243,6 @@ def stats(execution: Execution, failures: Mapping[str, str]) -> dict[str, object
         'blocks': ' '.join(execution.blocks),
         'path': execution.path,
         'reason': execution.reason,
+        **execution.facts,
         **{f'failed.{task}': reason for task, reason in failures.items()},
     }

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,6 +16,7 @@ from mt_perception.errors import TaskError
 from mt_perception.graph.block import IMAGE, Block
 from mt_perception.graph.plan import Plan
 from mt_perception.runtime.memory import SessionStore
+from mt_perception.types import Fact
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,12 +28,14 @@ class Outcome:
         failures: Tensor of the graph → why it could not be made.
         latency_ms: Block name → wall time, for every block that was started, in order.
         loaded_bytes: Bytes of weights that had to be loaded for it, under a memory budget.
+        facts: What the runner has to say, by dotted name; see ``Execution.facts``.
     """
 
     tensors: Mapping[str, NDArray[Any]]
     failures: Mapping[str, str]
     latency_ms: Mapping[str, float]
     loaded_bytes: int = 0
+    facts: Mapping[str, Fact] = field(default_factory=dict)
 
     def tensor(self, name: str) -> NDArray[Any]:
         """The value of one tensor.
