@@ -32,6 +32,7 @@ def spin(
     Returns:
         The exit status: 1 where the node could not start or broke off, else 0.
     """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     use_shared_memory(os.environ)
     rclpy.init(args=None if args is None else list(args))
     node = None
