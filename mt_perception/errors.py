@@ -56,6 +56,18 @@ class BagError(SourceError):
     """A bag is empty, truncated, foreign, or lacks what was asked of it."""
 
 
+class ProtocolError(PerceptionError):
+    """What came over the link is refused: too large, broken, foreign, or not what was asked."""
+
+
+class PayloadError(ProtocolError):
+    """A payload is refused: damaged, of another model, or larger than what it claims to be."""
+
+
+class OffloadError(PerceptionError):
+    """The remote host cannot be reached or started, or does not answer as it should."""
+
+
 class InterfaceError(PerceptionError):
     """The message definitions that ROS needs cannot be built or installed."""
 
