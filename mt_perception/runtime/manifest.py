@@ -11,13 +11,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 
 import yaml
 
 from mt_perception.errors import ModelError
 from mt_perception.graph.block import Block
 from mt_perception.graph.task_graph import TaskGraph
+from mt_perception.runtime.block_file import BlockFile, take_file
 from mt_perception.runtime.fields import Fields, is_name, names, strings
 from mt_perception.types import DEPTH, DETECTION, SEGMENTATION, UNLABELLED
 
@@ -57,14 +57,6 @@ class InputSpec:
     max_size: int
     multiple: int
     pad_value: int
-
-
-@dataclass(frozen=True)
-class BlockFile:
-    """Where a block's ONNX graph lies inside the folder, and its sha256 in lower-case hex."""
-
-    path: PurePosixPath
-    sha256: str
 
 
 @dataclass(frozen=True)
@@ -177,13 +169,7 @@ def _blocks(data: Mapping[object, object]) -> tuple[list[Block], dict[str, Block
         if not isinstance(name, str) or not is_name(name):
             raise ModelError(f'{where}: a block name has letters, digits, "_", "." and "-"')
         fields = Fields(value, where)
-        path = PurePosixPath(fields.take('file', str))
-        if path.is_absolute() or '..' in path.parts or '\\' in str(path) or not path.name:
-            raise ModelError(f'{where}.file {str(path)!r} leaves the model folder; refused')
-        sha256: str = fields.take(
-            'sha256', str, lambda v: re.fullmatch('[0-9a-f]{64}', v) is not None
-        )
-        files[name] = BlockFile(path, sha256)
+        files[name] = take_file(fields, where)
         blocks.append(
             Block(
                 name=name,
