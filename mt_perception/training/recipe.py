@@ -5,85 +5,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import yaml
 
 from mt_perception.errors import ModelError
+from mt_perception.training.phases import Phase, Weights, read_phase
+from mt_perception.training.recipe_fields import build, list_of, mapping
+from mt_perception.training.set_spec import SetSpec, read_set
 
-T = TypeVar('T')
-
-
-@dataclass(frozen=True)
-class SetSpec:
-    """One data set of a recipe.
-
-    Args:
-        name: for the log.
-        kind: coco (boxes, perhaps pixels), regions (boxes as weak pixels) or rgbd.
-        folder: inside the data folder.
-        weight: how often its images are drawn, relative to the other sets.
-        split: coco: keep images with this `coco_split`, or, where there is none, train.
-        pixels: coco: keep images whose pixels come from "panoptic" images or "polygons".
-        focal_px: rgbd: focal length in pixels of the stored images.
-        names: rgbd: class names of the label images' ids.
-        ground: rgbd: label the ground and the walls, which the depth images show.
-        voc_labels: fill unlabelled pixels with the VOC teacher's opinion.
-        relative_depth: ask the relative depth teacher.
-    """
-
-    name: str
-    kind: str
-    folder: str
-    weight: float
-    split: str | None = None
-    pixels: str | None = None
-    focal_px: float | None = None
-    names: Mapping[int, str] | None = None
-    ground: bool = False
-    voc_labels: bool = False
-    relative_depth: bool = False
-
-
-@dataclass(frozen=True)
-class Weights:
-    """Weights of the losses; a loss whose weight is zero is not computed."""
-
-    detection: float = 0.0
-    distillation: float = 0.0
-    segmentation: float = 0.0
-    self_training: float = 0.0
-    depth: float = 0.0
-    depth_gradient: float = 0.0
-    relative_depth: float = 0.0
-    sparsity: float = 0.0
-
-
-@dataclass(frozen=True)
-class Phase:
-    """A stretch of training with its own losses and learning rates.
-
-    Args:
-        name: for the log.
-        steps: number of steps.
-        batch_size: images per step.
-        weights: of the losses.
-        learning_rates: peak rate of each part (trunk, detection, segmentation, depth) or part
-            of a part: the longest beginning of a weight's name counts, 0 freezes.
-        relative_rates: the same, as a share of each tensor's own size; for parts that come from
-            a checkpoint. A part that neither map names is frozen.
-        warmup: steps over which the rates rise.
-    """
-
-    name: str
-    steps: int
-    batch_size: int
-    weights: Weights
-    learning_rates: Mapping[str, float]
-    relative_rates: Mapping[str, float] = field(default_factory=dict)
-    warmup: int = 100
+__all__ = ['Phase', 'Recipe', 'SetSpec', 'Structure', 'Weights', 'read_recipe']
 
 
 @dataclass(frozen=True)
@@ -165,26 +98,23 @@ def read_recipe(path: Path) -> Recipe:
         ModelError: a field is missing, unknown or of the wrong kind; the message names it.
     """
     data = yaml.safe_load(path.read_text(encoding='utf-8'))
-    root = _mapping(data, str(path))
-    root['sets'] = tuple(_build(SetSpec, s, 'sets') for s in _list(root, 'sets'))
-    root['phases'] = tuple(_phase(p) for p in _list(root, 'phases'))
-    root['canvases'] = tuple((int(h), int(w)) for h, w in _list(root, 'canvases'))
+    root = mapping(data, str(path))
+    root['sets'] = tuple(read_set(s) for s in list_of(root, 'sets'))
+    root['phases'] = tuple(read_phase(p) for p in list_of(root, 'phases'))
+    root['canvases'] = tuple((int(h), int(w)) for h, w in list_of(root, 'canvases'))
     root['structure'] = _structure(root.get('structure', {}))
-    recipe = _build(Recipe, root, str(path))
+    recipe = build(Recipe, root, str(path))
     if any(n % 32 for canvas in recipe.canvases for n in canvas):
         raise ModelError(f'{path}: canvases must be multiples of 32')
     if recipe.precision not in ('float32', 'bfloat16'):
         raise ModelError(f'{path}: precision is float32 or bfloat16, not {recipe.precision!r}')
-    for spec in recipe.sets:
-        if spec.kind not in ('coco', 'regions', 'rgbd'):
-            raise ModelError(f'{path}: a set is coco, regions or rgbd, not {spec.kind!r}')
     return recipe
 
 
 def _structure(data: Any) -> Structure:
-    values = _mapping(data, 'structure')
-    values['phases'] = tuple(_phase(p) for p in values.get('phases', ()))
-    structure = _build(Structure, values, 'structure')
+    values = mapping(data, 'structure')
+    values['phases'] = tuple(read_phase(p) for p in values.get('phases', ()))
+    structure = build(Structure, values, 'structure')
     if structure.kind not in ('hard_shared', 'antler', 'interrogate'):
         raise ModelError(
             f'structure.kind is hard_shared, antler or interrogate, not {structure.kind!r}'
@@ -192,34 +122,3 @@ def _structure(data: Any) -> Structure:
     if structure.kind != 'hard_shared' and not structure.phases:
         raise ModelError(f'structure.phases must say how {structure.kind} is trained')
     return structure
-
-
-def _phase(data: Any) -> Phase:
-    values = _mapping(data, 'phases')
-    values['weights'] = _build(Weights, values.get('weights', {}), 'phases.weights')
-    return _build(Phase, values, 'phases')
-
-
-def _build(kind: type[T], data: Any, where: str) -> T:
-    values = _mapping(data, where)
-    known = {f.name: f for f in fields(kind)}  # type: ignore[arg-type]
-    unknown = sorted(set(values) - set(known))
-    missing = sorted(
-        n for n, f in known.items()
-        if n not in values and f.default is MISSING and f.default_factory is MISSING
-    )  # fmt: skip
-    if unknown or missing:
-        raise ModelError(f'{where}: unknown fields {unknown}, missing fields {missing}')
-    return kind(**values)
-
-
-def _mapping(data: Any, where: str) -> dict[str, Any]:
-    if not isinstance(data, dict):
-        raise ModelError(f'{where}: expected a map, found {type(data).__name__}')
-    return dict(data)
-
-
-def _list(root: Mapping[str, Any], key: str) -> list[Any]:
-    if not isinstance(root.get(key), list):
-        raise ModelError(f'{key}: expected a list')
-    return list(root[key])

@@ -1,0 +1,53 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""One data set of a recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mt_perception.errors import ModelError
+from mt_perception.training.recipe_fields import build
+
+KINDS = ('coco', 'regions', 'rgbd')
+
+
+@dataclass(frozen=True)
+class SetSpec:
+    """One data set of a recipe.
+
+    Args:
+        name: for the log.
+        kind: coco (boxes, perhaps pixels), regions (boxes as weak pixels) or rgbd.
+        folder: inside the data folder.
+        weight: how often its images are drawn, relative to the other sets.
+        split: coco: keep images with this `coco_split`, or, where there is none, train.
+        pixels: coco: keep images whose pixels come from "panoptic" images or "polygons".
+        focal_px: rgbd: focal length in pixels of the stored images.
+        names: rgbd: class names of the label images' ids.
+        ground: rgbd: label the ground and the walls, which the depth images show.
+        voc_labels: fill unlabelled pixels with the VOC teacher's opinion.
+        relative_depth: ask the relative depth teacher.
+    """
+
+    name: str
+    kind: str
+    folder: str
+    weight: float
+    split: str | None = None
+    pixels: str | None = None
+    focal_px: float | None = None
+    names: Mapping[int, str] | None = None
+    ground: bool = False
+    voc_labels: bool = False
+    relative_depth: bool = False
+
+
+def read_set(data: Any) -> SetSpec:
+    """Read one set of a recipe."""
+    spec = build(SetSpec, data, 'sets')
+    if spec.kind not in KINDS:
+        raise ModelError(f'set {spec.name}: a set is {", ".join(KINDS)}, not {spec.kind!r}')
+    return spec
