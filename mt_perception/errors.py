@@ -61,7 +61,17 @@ class ProtocolError(PerceptionError):
 
 
 class PayloadError(ProtocolError):
-    """A payload is refused: damaged, of another model, or larger than what it claims to be."""
+    """A payload is refused: damaged, foreign, of another model, or larger than is taken.
+
+    Args:
+        reason: Short machine-readable name of the fault (``truncated``, ``corrupted``,
+            ``foreign``, ``version``, ``oversized``, ``model``, ``shape`` …), for counting.
+        message: The whole sentence for a person.
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class OffloadError(PerceptionError):

@@ -16,15 +16,22 @@ class TaskGraph:
     Args:
         blocks: The blocks, in any order.
         tasks: Task name → the tensors that its post-processing reads.
+        source: The tensor that no block makes.
 
     Raises:
         ModelError: A name is used twice, a tensor is made by no block, or blocks form a cycle.
     """
 
-    def __init__(self, blocks: Iterable[Block], tasks: Mapping[str, Iterable[str]]) -> None:
+    def __init__(
+        self,
+        blocks: Iterable[Block],
+        tasks: Mapping[str, Iterable[str]],
+        source: str = IMAGE,
+    ) -> None:
+        self._source = source
         self._blocks: dict[str, Block] = {}
         for block in blocks:
-            if block.name in self._blocks or block.name == IMAGE:
+            if block.name in self._blocks or block.name == source:
                 raise ModelError(f'block name {block.name!r} is used twice; name blocks uniquely')
             self._blocks[block.name] = block
         self._maker = {
@@ -35,10 +42,10 @@ class TaskGraph:
         self._tasks = {task: tuple(tensors) for task, tensors in tasks.items()}
         for reader, tensors in self._readers():
             for tensor in tensors:
-                if tensor != IMAGE and tensor not in self._maker:
+                if tensor != source and tensor not in self._maker:
                     raise ModelError(
                         f'{reader} reads tensor {tensor!r}, which no block makes; there are: '
-                        f'{", ".join([IMAGE, *sorted(self._maker)])}'
+                        f'{", ".join([source, *sorted(self._maker)])}'
                     )
         self._order = self._topological_order()
 
@@ -55,12 +62,13 @@ class TaskGraph:
     def ancestors(self, tensors: Iterable[str]) -> tuple[Block, ...]:
         """The blocks that have to run for these tensors, in an order in which they can."""
         needed: set[str] = set()
-        stack = [self._maker[tensor] for tensor in tensors if tensor != IMAGE]
+        stack = [self._maker[tensor] for tensor in tensors if tensor != self._source]
         while stack:
             name = stack.pop()
             if name not in needed:
                 needed.add(name)
-                stack += [self._maker[t] for t in self._blocks[name].inputs.values() if t != IMAGE]
+                reads = self._blocks[name].inputs.values()
+                stack += [self._maker[t] for t in reads if t != self._source]
         return tuple(self._blocks[name] for name in self._order if name in needed)
 
     def blocks_for(self, tasks: Iterable[str]) -> tuple[Block, ...]:
@@ -95,7 +103,9 @@ class TaskGraph:
                     name
                     for name, block in self._blocks.items()
                     if name not in done
-                    and all(t == IMAGE or self._maker[t] in done for t in block.inputs.values())
+                    and all(
+                        t == self._source or self._maker[t] in done for t in block.inputs.values()
+                    )
                 ),
                 None,
             )

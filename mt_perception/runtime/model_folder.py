@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mt_perception.errors import ModelError
+from mt_perception.runtime.block_file import BlockFile
 from mt_perception.runtime.manifest import MAX_BYTES, Manifest, parse_manifest
 
 MANIFEST = 'manifest.yaml'
@@ -60,7 +61,16 @@ def read_block(path: Path, manifest: Manifest, name: str) -> bytes:
         ModelError: The file is missing, no regular file, outside the folder, changed, or refers
             to data outside itself.
     """
-    file = manifest.files[name]
+    return read_file(path, manifest.files[name])
+
+
+def read_file(path: Path, file: BlockFile) -> bytes:
+    """Read one file of a model folder and check it.
+
+    Raises:
+        ModelError: The file is missing, no regular file, outside the folder, changed, or refers
+            to data outside itself.
+    """
     found = path / file.path
     # Where the manifest really lies: an installation may link every file of the folder.
     root = Path(os.path.realpath(path / MANIFEST)).parent

@@ -1,0 +1,174 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""The payload: one frame on its way to the remote host, in a versioned and bounded wire format.
+
+All numbers are little-endian::
+
+    offset  size  field
+         0     4  magic, "MTPL"
+         4     1  version of this format
+         5     1  kind of the body: 0 symbols, 1 JPEG
+         6     1  rate: index into the model's rates; 0 for JPEG
+         7     1  n, bytes of the frame id
+         8    16  digest of the model's cut
+        24     6  shape of what the body holds: channels, height, width
+        30     8  stamp in nanoseconds, signed
+        38     4  b, bytes of the body
+        42     4  crc32 of everything else
+        46     n  frame id, UTF-8
+      46+n     b  body
+
+The remote half answers in pixels of the network's image and in depth per focal length, so it
+needs neither the camera's intrinsics nor the size of the original image: the robot keeps them.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from dataclasses import dataclass
+
+from mt_perception.errors import PayloadError
+
+MAGIC = b'MTPL'
+VERSION = 1
+SYMBOLS = 0
+JPEG = 1
+DIGEST_BYTES = 16
+
+_HEADER = struct.Struct('<4s4B16s3HqI')
+_CRC = struct.Struct('<I')
+_BEFORE_BODY = _HEADER.size + _CRC.size
+_STAMPS = range(-(1 << 63), 1 << 63)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a receiver is ready to take.
+
+    Attributes:
+        max_bytes: Of a whole payload.
+        max_elements: Of what its body holds: symbols, or values of the image.
+    """
+
+    max_bytes: int = 1 << 20
+    max_elements: int = 1 << 21
+
+
+DEFAULT_LIMITS = Limits()
+
+
+@dataclass(frozen=True)
+class Payload:
+    """One frame's features, or its image, in few bytes.
+
+    Attributes:
+        kind: SYMBOLS or JPEG.
+        rate: Index into the rates of the model's cut.
+        digest: Of the cut (``Cut.digest``): both halves must be of one model.
+        shape: (channels, height, width) of the symbols, or of the image in network pixels.
+        stamp_ns: When the frame was taken.
+        frame_id: Where it was taken.
+        body: The coded symbols, or the JPEG file.
+    """
+
+    kind: int
+    rate: int
+    digest: bytes
+    shape: tuple[int, int, int]
+    stamp_ns: int
+    frame_id: str
+    body: bytes
+
+
+def pack(payload: Payload) -> bytes:
+    """Write a payload.
+
+    Raises:
+        PayloadError: A field does not fit into the format.
+    """
+    frame_id = payload.frame_id.encode('utf-8', 'surrogatepass')
+    if len(frame_id) > 255:
+        raise PayloadError('frame_id', f'frame id has {len(frame_id)} bytes; at most 255 fit')
+    if len(payload.digest) != DIGEST_BYTES or payload.stamp_ns not in _STAMPS:
+        raise PayloadError('field', 'expected a digest of 16 bytes and a stamp of 64 bits')
+    try:
+        header = _HEADER.pack(
+            MAGIC,
+            VERSION,
+            payload.kind,
+            payload.rate,
+            len(frame_id),
+            payload.digest,
+            *payload.shape,
+            payload.stamp_ns,
+            len(payload.body),
+        )
+    except struct.error as error:
+        raise PayloadError('field', f'a field does not fit into the payload: {error}') from error
+    return b''.join(
+        (header, _CRC.pack(_checksum(header, frame_id, payload.body)), frame_id, payload.body)
+    )
+
+
+def unpack(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Payload:
+    """Read a payload; nothing is copied before its sizes and its checksum are found good.
+
+    Args:
+        data: The bytes that came.
+        limits: What to take at most.
+
+    Raises:
+        PayloadError: They are no payload, or not one of this version, or too large, too short,
+            too long or changed on their way. No other exception comes out of here.
+    """
+    if len(data) > limits.max_bytes:
+        raise PayloadError(
+            'oversized', f'payload has {len(data)} bytes; at most {limits.max_bytes} are taken'
+        )
+    if data[:4] != MAGIC[: len(data)] or not data:
+        raise PayloadError('foreign', f'expected a payload of mt_perception, found {data[:4]!r}')
+    if len(data) < _BEFORE_BODY:
+        raise PayloadError(
+            'truncated', f'payload has {len(data)} bytes; its header alone has {_BEFORE_BODY}'
+        )
+    _, version, kind, rate, named, digest, *shape, stamp_ns, length = _HEADER.unpack_from(data)
+    if version != VERSION:
+        raise PayloadError(
+            'version',
+            f'payload has format {version}, this mt_perception reads {VERSION}; '
+            'install the same version on both machines',
+        )
+    expected = _BEFORE_BODY + named + length
+    if len(data) != expected:
+        raise PayloadError(
+            'truncated' if len(data) < expected else 'corrupted',
+            f'payload has {len(data)} bytes; its header says {expected}',
+        )
+    view = memoryview(data)
+    frame_id, body = view[_BEFORE_BODY : _BEFORE_BODY + named], view[_BEFORE_BODY + named :]
+    (crc,) = _CRC.unpack_from(data, _HEADER.size)
+    if crc != _checksum(view[: _HEADER.size], frame_id, body):
+        raise PayloadError('corrupted', 'payload was changed on its way: its checksum is wrong')
+    if kind not in (SYMBOLS, JPEG):
+        raise PayloadError('kind', f'payload is of kind {kind}; known are 0 symbols and 1 JPEG')
+    channels, height, width = shape
+    if not 0 < channels * height * width <= limits.max_elements:
+        raise PayloadError(
+            'shape', f'payload has shape {shape}; 1 to {limits.max_elements} values are taken'
+        )
+    return Payload(
+        kind,
+        rate,
+        digest,
+        (channels, height, width),
+        stamp_ns,
+        bytes(frame_id).decode('utf-8', 'replace'),
+        bytes(body),
+    )
+
+
+def _checksum(
+    header: bytes | memoryview, frame_id: bytes | memoryview, body: bytes | memoryview
+) -> int:
+    return zlib.crc32(body, zlib.crc32(frame_id, zlib.crc32(header)))
