@@ -181,8 +181,9 @@ def _detection() -> onnx.ModelProto:
             ('Reshape', ['cells', 'rows'], ['boxes'], {}),
         ],
         {
-            'row': np.array([1, -1], np.int64),
-            'rows': np.array([1, -1, 4], np.int64),
+            # 0 keeps the batch as it is.
+            'row': np.array([0, -1], np.int64),
+            'rows': np.array([0, -1, 4], np.int64),
             'zero': np.array(0, np.float32),
             'cell': np.array(CELL, np.float32),
             'axis_x': np.array(3, np.int64),

@@ -1,0 +1,154 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""The two halves of a cut network: the robot's, image to payload, and the remote one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from mt_perception.errors import ModelError, PayloadError
+from mt_perception.offload.codec import Codec, read_tables
+from mt_perception.offload.payload import SYMBOLS, Payload
+from mt_perception.runtime.manifest import Manifest
+from mt_perception.runtime.manifest_cut import LATENT, Cut
+from mt_perception.runtime.model_folder import read_file, read_manifest
+from mt_perception.runtime.sessions import CPU, open_session
+
+
+def cut_of(manifest: Manifest) -> Cut:
+    """The cut of a model that has one.
+
+    Raises:
+        ModelError: It has none.
+    """
+    if manifest.cut is None:
+        raise ModelError(
+            f'model {manifest.name!r} cannot be cut: its manifest has no section "cut"; '
+            'train one with recipes/offload.yaml'
+        )
+    return manifest.cut
+
+
+def read_codec(folder: Path, cut: Cut) -> Codec:
+    """Read the codec of a cut.
+
+    Raises:
+        ModelError: The tables are refused, or have other channels or rates than the manifest.
+    """
+    codec = read_tables(read_file(folder, cut.tables))
+    if codec.channels != cut.channels or codec.rates != len(cut.rates):
+        raise ModelError(
+            f'{cut.tables.path} has {codec.channels} channels and {codec.rates} rates; '
+            f'its manifest says {cut.channels} and {len(cut.rates)}'
+        )
+    return codec
+
+
+class RobotHalf:
+    """The encoder: an image becomes a payload.
+
+    Args:
+        folder: The model folder.
+        providers: ONNX Runtime's execution providers, most wanted first.
+        threads: Threads inside one operator.
+
+    Raises:
+        ModelError: The folder is refused, or has no cut.
+    """
+
+    def __init__(self, folder: Path, providers: Sequence[str] = (CPU,), threads: int = 1) -> None:
+        self.cut = cut_of(read_manifest(folder))
+        self.codec = read_codec(folder, self.cut)
+        content = read_file(folder, self.cut.encoder_file)
+        self._session = open_session(self.cut.encoder.name, content, providers, threads)
+        (self._input,) = self.cut.encoder.inputs
+
+    def symbols(self, image: NDArray[np.uint8], rate: int) -> NDArray[np.int16]:
+        """Symbols (C, h, w) of the network's input, uint8 (1, H, W, 3)."""
+        (latent,) = self._session.run([LATENT], {self._input: image})
+        return self.codec.quantise(latent[0], rate)
+
+    def payload(
+        self, image: NDArray[np.uint8], rate: int, stamp_ns: int = 0, frame_id: str = ''
+    ) -> Payload:
+        """The payload of the network's input, uint8 (1, H, W, 3).
+
+        Raises:
+            PayloadError: There is no such rate.
+        """
+        if not 0 <= rate < self.codec.rates:
+            raise PayloadError('rate', f'rate {rate}: the model has {self.codec.rates}')
+        symbols = self.symbols(image, rate)
+        shape = self.cut.latent_shape((image.shape[1], image.shape[2]))
+        body = self.codec.encode(symbols, rate)
+        return Payload(SYMBOLS, rate, self.cut.digest, shape, stamp_ns, frame_id, body)
+
+
+class RemoteHalf:
+    """The decoder, the rest of the trunk and the heads: latents become the tasks' tensors.
+
+    Args:
+        folder: The model folder.
+        providers: ONNX Runtime's execution providers, most wanted first.
+        threads: Threads inside one operator.
+
+    Raises:
+        ModelError: The folder is refused, or has no cut.
+    """
+
+    def __init__(self, folder: Path, providers: Sequence[str] = (CPU,), threads: int = 1) -> None:
+        self.manifest = read_manifest(folder)
+        self.cut = cut_of(self.manifest)
+        self.codec = read_codec(folder, self.cut)
+        self._sessions: dict[str, ort.InferenceSession] = {
+            name: open_session(name, read_file(folder, file), providers, threads)
+            for name, file in self.cut.files.items()
+        }
+
+    def latent(self, payload: Payload) -> NDArray[np.float32]:
+        """Latents (C, h, w) of a payload that was unpacked.
+
+        Raises:
+            PayloadError: It is of another model, another kind or a shape that the model has not.
+        """
+        if payload.kind != SYMBOLS or payload.digest != self.cut.digest:
+            raise PayloadError(
+                'model',
+                f'payload is of another model than {self.manifest.name!r}; install the same '
+                'model folder on both machines',
+            )
+        if payload.rate >= self.codec.rates:
+            raise PayloadError('rate', f'rate {payload.rate}: the model has {self.codec.rates}')
+        _, height, width = payload.shape
+        spec, stride = self.manifest.input, self.cut.stride
+        sides = (height * stride, width * stride)
+        if any(side % spec.multiple or not 0 < side <= spec.max_size for side in sides):
+            raise PayloadError(
+                'shape',
+                f'payload is of an image of {sides}; expected multiples of {spec.multiple} '
+                f'up to {spec.max_size}',
+            )
+        symbols = self.codec.decode(payload.body, payload.rate, payload.shape)
+        return self.codec.dequantise(symbols, payload.rate)
+
+    def run(self, latents: NDArray[np.float32], tasks: Iterable[str]) -> dict[str, NDArray[Any]]:
+        """Finish the work on latents of one shape, (B, C, h, w).
+
+        Returns:
+            Tensor of the graph (such as ``detection/boxes``) → its value, (B, …), for all that
+            the post-processing of these tasks reads.
+        """
+        tensors: dict[str, NDArray[Any]] = {LATENT: latents}
+        wanted = list(tasks)
+        for block in self.cut.graph.blocks_for(wanted):
+            feeds = {name: tensors[tensor] for name, tensor in block.inputs.items()}
+            values = self._sessions[block.name].run(list(block.outputs), feeds)
+            tensors.update(zip(map(block.tensor, block.outputs), values, strict=True))
+        graph_tasks: Mapping[str, tuple[str, ...]] = self.cut.graph.tasks
+        return {tensor: tensors[tensor] for task in wanted for tensor in graph_tasks[task]}

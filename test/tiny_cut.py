@@ -1,0 +1,112 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""A tiny model folder that can be cut: the remote half sees the colours that the local one sees.
+
+The encoder averages cells of 8×8 pixels into a latent of three channels, 0 to 255. Rate 0 keeps
+steps of 32 grey levels, rate 1 of 8, rate 2 of 1; the decoder scales them to the trunk's ``s8``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+from tiny_model import CELL, tiny_blocks, write_tiny_model
+
+from mt_perception.offload.codec import TOTAL, RateTables, Table, tables_json
+
+STEPS = (32.0, 8.0, 1.0)
+
+
+def write_tiny_cut(folder: Path, *, edit: Callable[[dict[str, Any]], None] | None = None) -> Path:
+    """Write the model folder and return it; `edit` changes the manifest before it is written."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tables = tables_json(tiny_tables())
+    (folder / 'codec.json').write_bytes(tables)
+    protos = {'encoder': _encoder(), 'decoder': _decoder()}
+    protos |= {f'remote_{n}': _batched(p) for n, p in tiny_blocks().items() if n != 'trunk'}
+    for name, proto in protos.items():
+        (folder / f'{name}.onnx').write_bytes(proto.SerializeToString())
+
+    def add_cut(manifest: dict[str, Any]) -> None:
+        local = manifest['blocks']
+
+        def entry(file: str, like: dict[str, Any], **changes: Any) -> dict[str, Any]:
+            content = (folder / f'{file}.onnx').read_bytes()
+            sums = {'file': f'{file}.onnx', 'sha256': hashlib.sha256(content).hexdigest()}
+            return {**like, **sums, **changes}
+
+        remote = {'decoder': entry('decoder', local['trunk'], inputs={'latent': 'latent'})}
+        for task in ('detection', 'segmentation', 'depth'):
+            remote[task] = entry(f'remote_{task}', local[task], inputs={'s8': 'decoder/s8'})
+        manifest['cut'] = {
+            'encoder': entry('encoder', local['trunk'], outputs=['latent']),
+            'tables': {'file': 'codec.json', 'sha256': hashlib.sha256(tables).hexdigest()},
+            'channels': 3,
+            'stride': CELL,
+            'rates': [{'payload_bytes': b, 'accuracy': {}} for b in (200, 300, 400)],
+            'remote': remote,
+        }
+        if edit is not None:
+            edit(manifest)
+
+    return write_tiny_model(folder, edit=add_cut)
+
+
+def tiny_tables() -> list[RateTables]:
+    """Tables for every grey level of each rate; brighter ones are rarer."""
+    rates = []
+    for step in STEPS:
+        levels = int(255 / step) + 1
+        share = np.exp(-np.arange(levels) / levels)
+        counts = np.maximum(share / share.sum() * (TOTAL - 1), 1).astype(np.int64)
+        counts[0] += TOTAL - 1 - counts.sum()
+        table = Table(0, (*map(int, counts), 1))
+        gain = np.full(3, 1 / step, np.float32)
+        rates.append(RateTables(gain, np.full(3, step, np.float32), (table,) * 3))
+    return rates
+
+
+def _encoder() -> onnx.ModelProto:
+    pool = {'kernel_shape': [CELL, CELL], 'strides': [CELL, CELL]}
+    return _graph(
+        [('image', TensorProto.UINT8, (1, 'H', 'W', 3))],
+        [('latent', TensorProto.FLOAT, (1, 3, 'h', 'w'))],
+        [
+            helper.make_node('Cast', ['image'], ['float'], to=TensorProto.FLOAT),
+            helper.make_node('Transpose', ['float'], ['planes'], perm=[0, 3, 1, 2]),
+            helper.make_node('AveragePool', ['planes'], ['latent'], **pool),
+        ],
+    )
+
+
+def _decoder() -> onnx.ModelProto:
+    return _graph(
+        [('latent', TensorProto.FLOAT, ('b', 3, 'h', 'w'))],
+        [('s8', TensorProto.FLOAT, ('b', 3, 'h', 'w'))],
+        [helper.make_node('Mul', ['latent', 'scale'], ['s8'])],
+        [numpy_helper.from_array(np.array(1 / 255, np.float32), 'scale')],
+    )
+
+
+def _graph(inputs: Any, outputs: Any, nodes: Any, weights: Any = ()) -> onnx.ModelProto:
+    graph = helper.make_graph(
+        nodes,
+        'half',
+        [helper.make_tensor_value_info(*tensor) for tensor in inputs],
+        [helper.make_tensor_value_info(*tensor) for tensor in outputs],
+        list(weights),
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid('', 17)], ir_version=8)
+
+
+def _batched(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """The same graph for batches of any size."""
+    for tensor in (*proto.graph.input, *proto.graph.output):
+        tensor.type.tensor_type.shape.dim[0].dim_param = 'b'
+    return proto
