@@ -1,0 +1,243 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Here or there: for each frame, whether the remote host finishes it, and at which rate.
+
+The deadline comes first: a frame is sent only if the local run could still begin in time should
+no reply come. Among what is expected in time the more accurate wins, and where accuracy is equal
+the faster. A robot that moves along the edge of a network's reach must not change its mind with
+every frame, so that going back to the remote host takes patience and a margin.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from mt_perception.offload.link import LinkState
+
+_SOON = 5.0
+"""Lost again within so many dwells is lost again soon."""
+
+AUTO, ALWAYS, NEVER = 'auto', 'always', 'never'
+MODES = (AUTO, ALWAYS, NEVER)
+
+
+@dataclass(frozen=True)
+class DecisionSettings:
+    """How decisions are taken.
+
+    Attributes:
+        mode: ``auto``, ``always`` (whenever the breaker and the deadline allow) or ``never``.
+        headroom: A frame is expected in time if this share of the time left would do; to come
+            back to the remote host after a change, the square of it.
+        dwell_s: After going local the remote host is not taken up again for so long; doubles
+            each time that it is lost again soon.
+        longest_dwell_s: At most this.
+        losses: Frames in a row that are lost before frames stay here.
+        steady_frames: So many frames in a row must look well before it is.
+        explore_s: An estimate that is older is tried on a frame; doubles while it stays bad.
+        longest_explore_s: At most this.
+        gain: Relative accuracy that counts as more accurate.
+    """
+
+    mode: str = AUTO
+    headroom: float = 0.8
+    dwell_s: float = 2.0
+    longest_dwell_s: float = 30.0
+    losses: int = 2
+    steady_frames: int = 3
+    explore_s: float = 2.0
+    longest_explore_s: float = 60.0
+    gain: float = 0.005
+
+
+@dataclass(frozen=True)
+class RateOption:
+    """One way to send a frame.
+
+    Attributes:
+        rate: Index of the rate.
+        payload_bytes: Expected size.
+        gain: Relative accuracy over the local run; negative where compression costs more than
+            the larger network gives, 0 if it was never measured.
+    """
+
+    rate: int
+    payload_bytes: float
+    gain: float = 0.0
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What is known when a frame arrives. Times in seconds.
+
+    Attributes:
+        now_s: Monotonic time.
+        left_s: Until the deadline, less what post-processing takes.
+        local_s: A local run as it usually is.
+        local_most_s: A local run that is slower than usual.
+        encode_s: Encoder, codec and packing.
+        link: The link.
+        reply_bytes: Expected size of the reply.
+        rates: Ways to send it, cheapest first.
+    """
+
+    now_s: float
+    left_s: float
+    local_s: float
+    local_most_s: float
+    encode_s: float
+    link: LinkState
+    reply_bytes: float
+    rates: Sequence[RateOption]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What is done with a frame.
+
+    Attributes:
+        rate: Index of the rate at which it is sent; None runs it here.
+        reason: Short and machine-readable.
+        expected_s: When its result is expected, from now.
+        explores: It is sent to learn about the link, not because it looks good.
+    """
+
+    rate: int | None
+    reason: str
+    expected_s: float
+    explores: bool = field(default=False)
+
+
+class Decider:
+    """Takes the decisions of one stream of frames.
+
+    Args:
+        settings: How.
+    """
+
+    def __init__(self, settings: DecisionSettings | None = None) -> None:
+        self.settings = settings or DecisionSettings()
+        self._remote = False
+        self._changed_s = -math.inf
+        self._looked_well = 0
+        self._losses = 0
+        self._dwell_s = self.settings.dwell_s
+        self._explore_s = self.settings.explore_s
+        self._explored_s = -math.inf
+
+    def decide(self, situation: Situation) -> Decision:
+        """Decide about the next frame."""
+        settings, s = self.settings, situation
+        here_s = s.local_s
+        if settings.mode == NEVER:
+            return Decision(None, 'never', here_s)
+        if not s.rates:
+            return self._stay('no_rate', s)
+        hedge_s = s.left_s - s.local_most_s
+        if s.local_s <= s.left_s and s.encode_s >= hedge_s:
+            # Nothing could save this frame if the host kept silent.
+            return self._stay('deadline_too_short', s)
+        # A robot that is too slow for its deadline anyway has nothing to lose but the deadline.
+        limit_s = hedge_s if s.local_s <= s.left_s else s.left_s
+        if settings.mode == ALWAYS:
+            best = self._fastest_fitting(s, limit_s) or s.rates[0]
+            return Decision(best.rate, 'always', _there_s(s, best))
+        if not s.link.known:
+            return self._explore(s, 'link_unknown')
+        return self._weigh(s, limit_s)
+
+    def won(self) -> None:
+        """A frame that was sent came back in time."""
+        self._losses = 0
+
+    def lost(self, now_s: float) -> None:
+        """A frame that was sent did not come back in time."""
+        self._losses += 1
+        if self._remote and self._losses >= self.settings.losses:
+            soon = now_s - self._changed_s < _SOON * self._dwell_s
+            longest_s = self.settings.longest_dwell_s
+            self._dwell_s = min(longest_s, 2 * self._dwell_s) if soon else self.settings.dwell_s
+            self._turn(False, now_s)
+
+    def _weigh(self, s: Situation, limit_s: float) -> Decision:
+        """The link is known: compare."""
+        settings = self.settings
+        fitting = [
+            option for option in s.rates if _there_s(s, option) <= settings.headroom * limit_s
+        ]
+        best = self._best(s, fitting)
+        if best is None:
+            self._looked_well = 0
+            return self._stay_or_explore('local_is_better' if fitting else 'too_slow', s)
+        expected_s = _there_s(s, best)
+        if self._remote:
+            return Decision(best.rate, 'remote', expected_s)
+        well = expected_s <= settings.headroom**2 * limit_s
+        self._looked_well = self._looked_well + 1 if well else 0
+        if self._looked_well < settings.steady_frames:
+            return self._stay_or_explore('not_steady', s)
+        if s.now_s - self._changed_s < self._dwell_s:
+            return Decision(None, 'dwell', s.local_s)
+        self._turn(True, s.now_s)
+        return Decision(best.rate, 'remote', expected_s)
+
+    def _best(self, s: Situation, fitting: Sequence[RateOption]) -> RateOption | None:
+        """The most accurate way, if it is better than the local run or as good and faster."""
+        if not fitting:
+            return None
+        best = max(fitting, key=lambda option: (option.gain, -option.payload_bytes))
+        if best.gain > self.settings.gain:
+            return best
+        # As good is as good as: the cheapest of them.
+        as_good = [o for o in fitting if abs(o.gain) <= self.settings.gain]
+        if not as_good:
+            return None
+        cheapest = min(as_good, key=lambda option: option.payload_bytes)
+        return cheapest if _there_s(s, cheapest) < s.local_s else None
+
+    def _fastest_fitting(self, s: Situation, limit_s: float) -> RateOption | None:
+        """For ``always``: the most accurate rate that is expected in time."""
+        if not s.link.known:
+            return None
+        fitting = [o for o in s.rates if _there_s(s, o) <= self.settings.headroom * limit_s]
+        return max(fitting, key=lambda o: (o.gain, -o.payload_bytes), default=None)
+
+    def _stay(self, reason: str, s: Situation) -> Decision:
+        if self._remote:
+            self._turn(False, s.now_s)
+        return Decision(None, reason, s.local_s)
+
+    def _stay_or_explore(self, reason: str, s: Situation) -> Decision:
+        """Run here, unless what is known of the link is too old to go by."""
+        stale = min(s.link.age_s, s.now_s - self._explored_s) >= self._explore_s
+        # Where not even a link without end could help there is nothing to learn.
+        best_there_s = s.encode_s + s.link.round_trip_s + s.link.remote_s
+        hopeless = best_there_s >= s.local_s and not any(
+            option.gain > self.settings.gain for option in s.rates
+        )
+        return self._explore(s, reason) if stale and not hopeless else self._stay(reason, s)
+
+    def _explore(self, s: Situation, reason: str) -> Decision:
+        """Send one frame in the cheapest way, to learn; the next time later."""
+        if s.now_s - self._explored_s < self._explore_s:
+            return self._stay(reason, s)
+        settings = self.settings
+        longest_s = settings.longest_explore_s
+        first = not math.isfinite(self._explored_s)
+        self._explore_s = settings.explore_s if first else min(longest_s, 2 * self._explore_s)
+        self._explored_s = s.now_s
+        cheapest = min(s.rates, key=lambda option: option.payload_bytes)
+        return Decision(cheapest.rate, 'explore', _there_s(s, cheapest), explores=True)
+
+    def _turn(self, remote: bool, now_s: float) -> None:
+        self._remote = remote
+        self._changed_s = now_s
+        self._looked_well = 0
+        if remote:
+            self._explore_s = self.settings.explore_s
+
+
+def _there_s(s: Situation, option: RateOption) -> float:
+    return s.encode_s + s.link.completion_s(option.payload_bytes, s.reply_bytes)
