@@ -27,29 +27,29 @@ demo:
 	@$(VENV)/bin/mt_perception demo
 
 test:
-	@$(PYTHON) tools/environment.py $(VENV) --ros --extras dev,eval
+	@$(PYTHON) tools/environment.py $(VENV) --ros --extras dev,eval,offload,serve
 	@$(VENV)/bin/python -m pytest -n $(WORKERS)
 
 test-train:
-	@$(PYTHON) tools/environment.py $(VENV_TRAIN) --extras dev,eval,train
+	@$(PYTHON) tools/environment.py $(VENV_TRAIN) --extras dev,eval,offload,train
 	@$(VENV_TRAIN)/bin/mypy $$(find mt_perception/network mt_perception/training -name '*.py') \
 	  mt_perception/cli/train.py mt_perception/cli/export.py
 	@$(VENV_TRAIN)/bin/python -m pytest -n $(WORKERS) \
 	  $$(grep -lE "importorskip\('torch'" test/test_*.py)
 
 lint:
-	@$(PYTHON) tools/environment.py $(VENV) --ros --extras dev,eval
+	@$(PYTHON) tools/environment.py $(VENV) --ros --extras dev,eval,offload,serve
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
 
 format:
-	@$(PYTHON) tools/environment.py $(VENV) --ros --extras dev,eval
+	@$(PYTHON) tools/environment.py $(VENV) --ros --extras dev,eval,offload,serve
 	@$(VENV)/bin/ruff check --fix .
 	@$(VENV)/bin/ruff format .
 
 bench:
-	@$(PYTHON) tools/environment.py $(VENV) --ros --extras dev,eval
+	@$(PYTHON) tools/environment.py $(VENV) --ros --extras dev,eval,offload,serve
 	@for file in benchmarks/bench_*.py; do $(VENV)/bin/python $$file || exit 1; done
 
 clean:

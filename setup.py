@@ -83,9 +83,19 @@ setup(
             'jinja2',  # the HTML report
             'matplotlib>=3.7',  # its plots
         ],
+        'offload': [
+            'constriction',  # the entropy coder (rANS)
+            'tritonclient[grpc]',  # stubs of the Open Inference Protocol, with gRPC
+        ],
+        'serve': [
+            'constriction',
+            'prometheus-client',  # metrics of the remote host
+            'tritonclient[grpc]',
+        ],
         'ray': ['ray'],  # evaluation of many bags on a cluster
         'dev': [
             'hypothesis',
+            'cryptography',  # tests make certificates of their own
             'mypy==2.4.1',
             'onnx',  # tests write small models of their own
             'pycocotools',  # the reference that our AP is tested against
@@ -94,6 +104,8 @@ setup(
             'ruff==0.17.6',
             'setuptools>=71,<80',  # builds the wheel that a test installs
             'types-PyYAML',
+            'types-grpcio',
+            'types-protobuf',
         ],
     },
     entry_points={'console_scripts': ['mt_perception = mt_perception.cli.main:main']},

@@ -32,7 +32,7 @@ MODEL_INFER = f'/{SERVICE}/ModelInfer'
 
 PAYLOAD = 'payload'
 
-MAX_REQUEST_BYTES = 2 << 20
+MAX_REQUEST_BYTES = (1 << 20) + (1 << 16)
 MAX_REPLY_BYTES = 64 << 20
 
 KEEPALIVE_S = 10.0
@@ -105,7 +105,8 @@ def write_request(request: Request) -> bytes:
     for name in ('min_score', 'precision'):
         if value := getattr(request, name):
             message.parameters[name].double_param = value
-    return message.SerializeToString()
+    serialised: bytes = message.SerializeToString()
+    return serialised
 
 
 def read_request(message: bytes, max_bytes: int = MAX_REQUEST_BYTES) -> Request:
@@ -157,7 +158,8 @@ def write_reply(request: Request, reply: Reply) -> bytes:
         message.raw_output_contents.append(np.ascontiguousarray(value).tobytes())
     for stage, value_ms in reply.server_ms.items():
         message.parameters[stage].double_param = value_ms
-    return message.SerializeToString()
+    serialised: bytes = message.SerializeToString()
+    return serialised
 
 
 def read_reply(message: bytes, request: Request, max_bytes: int = MAX_REPLY_BYTES) -> Reply:

@@ -1,0 +1,85 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""What does a remote host's work: this process, or a cluster behind it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Protocol
+
+from mt_perception.offload.hosted_model import HostedModel, Made
+from mt_perception.offload.job import Job
+from mt_perception.runtime.manifest import Manifest
+from mt_perception.runtime.sessions import CPU
+
+
+class Engine(Protocol):
+    """Runs jobs.
+
+    Attributes:
+        manifest: The model; None until it is loaded.
+        workers: How many batches can be run at once.
+    """
+
+    manifest: Manifest | None
+    workers: int
+
+    async def load(self) -> None:
+        """Become ready.
+
+        Raises:
+            PerceptionError: The model cannot be loaded.
+        """
+
+    async def run(self, jobs: Sequence[Job]) -> list[Made]:
+        """Run jobs of one key.
+
+        Returns:
+            For each job its tensors, or why there are none.
+
+        Raises:
+            PerceptionError: None of them could be run.
+        """
+
+    async def close(self) -> None:
+        """Give back what was taken."""
+
+
+class LocalEngine:
+    """Runs jobs in threads of this process; ONNX Runtime lets go of Python's lock.
+
+    Args:
+        model: The model folder.
+        workers: Batches that are run at once.
+        threads: Threads inside one operator.
+        providers: ONNX Runtime execution providers, most wanted first.
+    """
+
+    def __init__(
+        self, model: Path, workers: int = 1, threads: int = 1, providers: Sequence[str] = (CPU,)
+    ) -> None:
+        self.manifest: Manifest | None = None
+        self.workers = workers
+        self._load = lambda: HostedModel(model, threads, providers)
+        self._hosted: HostedModel | None = None
+        self._pool = ThreadPoolExecutor(workers, 'network')
+
+    async def load(self) -> None:
+        """Read the model and run it once."""
+        loop = asyncio.get_running_loop()
+        self._hosted = await loop.run_in_executor(self._pool, self._load)
+        self.manifest = self._hosted.manifest
+
+    async def run(self, jobs: Sequence[Job]) -> list[Made]:
+        """Run jobs of one key in one of the threads."""
+        if self._hosted is None:
+            raise RuntimeError('the engine is run before it is loaded')
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._pool, self._hosted.run, jobs)
+
+    async def close(self) -> None:
+        """Let the threads end."""
+        self._pool.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,143 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""The remote host: a gRPC server around an engine, from the first socket to the last answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import grpc
+
+from mt_perception.errors import OffloadError
+from mt_perception.offload.credentials import ServerTls, Tokens
+from mt_perception.offload.dispatcher import Dispatcher
+from mt_perception.offload.engine import Engine
+from mt_perception.offload.limits import HostLimits
+from mt_perception.offload.metrics import HostMetrics
+from mt_perception.offload.protocol import KEEPALIVE_S
+from mt_perception.offload.service import HostService
+
+LOOPBACK = '127.0.0.1'
+DEFAULT_PORT = 8001
+"""Where Triton and KServe listen for gRPC, too."""
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a host listens.
+
+    Attributes:
+        host: Address or name; the loopback unless somebody says otherwise.
+        port: TCP port; 0 takes one that is free.
+        metrics_port: Port of the metrics, always at the loopback; None serves none.
+    """
+
+    host: str = LOOPBACK
+    port: int = DEFAULT_PORT
+    metrics_port: int | None = None
+
+
+class RemoteHost:
+    """A remote host.
+
+    It is live as soon as it is started, and ready when its model is loaded.
+
+    Args:
+        engine: Does the work.
+        address: Where to listen.
+        limits: What to take at most.
+        tls: Files of TLS; None speaks plain text.
+        tokens: Whose requests are served; None serves everybody who can connect.
+
+    Attributes:
+        port: The port that was taken, once started.
+        metrics: What Prometheus is told.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        address: Address,
+        limits: HostLimits | None = None,
+        tls: ServerTls | None = None,
+        tokens: Tokens | None = None,
+    ) -> None:
+        self.port = address.port
+        self.metrics = HostMetrics()
+        self._engine = engine
+        self._address = address
+        self._limits = limits or HostLimits()
+        self._tls = tls
+        self._dispatcher = Dispatcher(engine, self._limits, self.metrics)
+        self._service = HostService(engine, self._dispatcher, self._limits, self.metrics, tokens)
+        self._server: grpc.aio.Server | None = None
+        self._stop_metrics: Callable[[], None] | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Whether requests are served."""
+        return self._service.ready
+
+    async def start(self) -> None:
+        """Listen, then load the model.
+
+        Raises:
+            OffloadError: An address is taken, or a file of TLS is refused.
+            PerceptionError: The model cannot be loaded.
+        """
+        self._server = grpc.aio.server(
+            options=_options(self._limits), maximum_concurrent_rpcs=self._limits.connected
+        )
+        self._server.add_generic_rpc_handlers(self._service.handlers())
+        place = f'{self._address.host}:{self._address.port}'
+        try:
+            if self._tls is None:
+                self.port = self._server.add_insecure_port(place)
+            else:
+                self.port = self._server.add_secure_port(place, self._tls.credentials())
+        except RuntimeError as error:
+            raise OffloadError(f'cannot listen at {place}: {error}') from error
+        if self._address.metrics_port is not None:
+            self._stop_metrics = self.metrics.serve(LOOPBACK, self._address.metrics_port)
+        await self._server.start()
+        await self._engine.load()
+        self._dispatcher.start()
+        self._service.ready = True
+
+    async def stop(self, grace_s: float) -> None:
+        """Take no more requests, finish those that are here, and leave.
+
+        Args:
+            grace_s: What is not finished after so long is cancelled.
+        """
+        self._service.ready = False
+        if self._server is not None:
+            await self._server.stop(grace_s)
+        await self._dispatcher.stop()
+        await self._engine.close()
+        if self._stop_metrics is not None:
+            await asyncio.get_running_loop().run_in_executor(None, self._stop_metrics)
+
+
+def _options(limits: HostLimits) -> list[tuple[str, int]]:
+    """Settings of gRPC itself."""
+    keepalive_ms = int(KEEPALIVE_S * 1e3)
+    return [
+        ('grpc.max_receive_message_length', limits.request_bytes),
+        # A request that is inflated on arrival could be of any size before anybody looks.
+        ('grpc.per_message_decompression', 0),
+        ('grpc.max_concurrent_streams', max(8, 2 * limits.per_client)),
+        ('grpc.max_metadata_size', 8192),
+        # A second host at the same port would take half of the requests unnoticed.
+        ('grpc.so_reuseport', 0),
+        # Connections that say nothing, peers that vanished, and those who ping all the time.
+        ('grpc.server_handshake_timeout_ms', int(limits.request_s * 1e3)),
+        ('grpc.max_connection_idle_ms', int(limits.idle_s * 1e3)),
+        ('grpc.keepalive_time_ms', keepalive_ms),
+        ('grpc.keepalive_timeout_ms', keepalive_ms),
+        ('grpc.keepalive_permit_without_calls', 1),
+        ('grpc.http2.min_ping_interval_without_data_ms', keepalive_ms // 2),
+        ('grpc.http2.max_ping_strikes', 3),
+    ]
