@@ -44,8 +44,8 @@ def count_parameters(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def layer_macs(module: nn.Module, size: tuple[int, int]) -> dict[str, int]:
-    """Count every convolution's multiply-accumulates by the path of the module that holds it.
+def convolution_macs(module: nn.Module, size: tuple[int, int]) -> dict[str, int]:
+    """Count every convolution's multiply-accumulates by its own path in a module.
 
     Args:
         module: reads an image (B, 3, H, W).
@@ -54,7 +54,7 @@ def layer_macs(module: nn.Module, size: tuple[int, int]) -> dict[str, int]:
     found: dict[str, int] = {}
 
     def count(name: str, layer: nn.Conv2d, output: Tensor) -> None:
-        found[name.rpartition('.')[0]] = output.numel() * layer.weight[0].numel()
+        found[name] = output.numel() * layer.weight[0].numel()
 
     hooks = [
         layer.register_forward_hook(lambda layer, _, output, name=name: count(name, layer, output))
@@ -68,3 +68,13 @@ def layer_macs(module: nn.Module, size: tuple[int, int]) -> dict[str, int]:
         for hook in hooks:
             hook.remove()
     return found
+
+
+def layer_macs(module: nn.Module, size: tuple[int, int]) -> dict[str, int]:
+    """Count every convolution's multiply-accumulates by the path of the module that holds it.
+
+    Args:
+        module: reads an image (B, 3, H, W).
+        size: height and width of the image.
+    """
+    return {name.rpartition('.')[0]: macs for name, macs in convolution_macs(module, size).items()}

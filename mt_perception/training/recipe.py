@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from mt_perception.errors import ModelError
+from mt_perception.training.gating import Gating, read_gating
 from mt_perception.training.phases import Phase, Weights, read_phase
 from mt_perception.training.recipe_fields import build, list_of, mapping
 from mt_perception.training.set_spec import SetSpec, read_set
@@ -58,6 +59,7 @@ class Recipe:
         sets: the data.
         phases: one after the other.
         structure: what the tasks share.
+        gating: paths and gates, trained beside a finished run.
         taxonomy: a file of segmentation classes beside the recipe; else the package's own.
         ema_decay: of the averaged weights, which are the ones that are validated and exported.
         weight_decay: of AdamW.
@@ -78,6 +80,7 @@ class Recipe:
     sets: tuple[SetSpec, ...]
     phases: tuple[Phase, ...]
     structure: Structure = Structure()
+    gating: Gating | None = None
     taxonomy: str | None = None
     ema_decay: float = 0.999
     weight_decay: float = 1e-4
@@ -103,6 +106,8 @@ def read_recipe(path: Path) -> Recipe:
     root['phases'] = tuple(read_phase(p) for p in list_of(root, 'phases'))
     root['canvases'] = tuple((int(h), int(w)) for h, w in list_of(root, 'canvases'))
     root['structure'] = _structure(root.get('structure', {}))
+    if root.get('gating') is not None:
+        root['gating'] = read_gating(root['gating'])
     recipe = build(Recipe, root, str(path))
     if any(n % 32 for canvas in recipe.canvases for n in canvas):
         raise ModelError(f'{path}: canvases must be multiples of 32')

@@ -1,0 +1,284 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Trains gates and lighter weights: policy alone from all on, both, then the gathered paths."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from mt_perception.errors import ModelError
+from mt_perception.network.gated import GatedNetwork
+from mt_perception.network.gates import (
+    Prices,
+    budget_loss,
+    either,
+    find_prices,
+    gating,
+    sample_gates,
+)
+from mt_perception.network.multitask import TASKS, Multitask
+from mt_perception.training.batches import Batch, SampleSet, batches, make_batch
+from mt_perception.training.checkpoint import FILE, load_checkpoint, save_checkpoint
+from mt_perception.training.export import REFERENCE_SIZE
+from mt_perception.training.loop import Progress, count_classes
+from mt_perception.training.path_objective import full_opinion, path_losses
+from mt_perception.training.phases import Phase
+from mt_perception.training.recipe import Recipe
+from mt_perception.training.schedule import (
+    make_optimizer,
+    phase_at,
+    rate_factor,
+    set_rates,
+    update_average,
+)
+from mt_perception.training.shrink import Shrink, shrink
+
+_CLIP = 10.0
+_ASKED = 16
+_BUDGETS = 5
+
+
+@dataclass(frozen=True)
+class Mask:
+    """A path after the gates were gathered.
+
+    Args:
+        name: of the path.
+        scale: of the long side of the full network's input.
+        skipped: the units that are left out.
+    """
+
+    name: str
+    scale: float
+    skipped: tuple[str, ...]
+
+
+def train_gates(
+    recipe: Recipe,
+    sets: Sequence[SampleSet],
+    labels: tuple[Sequence[str], Sequence[str]],
+    full: Multitask,
+    run: Path,
+) -> Iterator[Progress]:
+    """Train, or go on with a run that was interrupted; yield after every step.
+
+    A phase that trains the policy draws gates for a random budget and random wanted tasks. When
+    the first phase without it begins, masks are gathered, and its steps run the paths in turn.
+
+    Args:
+        recipe: with a section `gating`.
+        sets: the data.
+        labels: detection and segmentation class names.
+        full: the full network; it does not change.
+        run: folder of the run.
+    """
+    torch.set_num_threads(recipe.threads)
+    cv2.setNumThreads(1)
+    run.mkdir(parents=True, exist_ok=True)
+    state = _State(recipe, sets, labels, full)
+    step = state.resume(run) if (run / FILE).exists() else 0
+    while step < recipe.steps:
+        phase, begin = phase_at(recipe.phases, step)
+        if step == begin:
+            state.begin(phase)
+        steps = range(step, begin + phase.steps)
+        for batch in batches(sets, recipe.canvases, phase.batch_size, recipe.seed, steps):
+            started = time.perf_counter()
+            values = state.step(batch, phase, step - begin, step)
+            step += 1
+            speed = phase.batch_size / (time.perf_counter() - started)
+            if step % recipe.checkpoint_every == 0 or step == recipe.steps:
+                state.save(run, step)
+            yield Progress(step, recipe.steps, phase.name, values, speed)
+
+
+class _State:
+    """The full network, the lighter one, its average and its optimiser."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        sets: Sequence[SampleSet],
+        labels: tuple[Sequence[str], Sequence[str]],
+        full: Multitask,
+    ) -> None:
+        if recipe.gating is None:
+            raise ModelError('the recipe has no section `gating`')
+        torch.manual_seed(recipe.seed)
+        self.recipe, self.sets, self.labels = recipe, sets, labels
+        self.gating = recipe.gating
+        self.full = copy.deepcopy(full).requires_grad_(False).eval()
+        self.prices = find_prices(full, REFERENCE_SIZE)
+        self.network = GatedNetwork(full, self.prices)
+        for parameter in (*self.full.parameters(), *self.network.parameters()):
+            if parameter.ndim == 4:
+                parameter.data = parameter.data.to(memory_format=torch.channels_last)
+        self.average = copy.deepcopy(self.network).requires_grad_(False).eval()
+        self.class_weights = count_classes(sets, recipe, len(labels[1]))
+        self.precision = getattr(torch, recipe.precision)
+        self.noisy = sum(p.steps for p in recipe.phases if _trains_policy(p))
+        self.masks: tuple[Mask, ...] = ()
+        self.optimizer: torch.optim.Optimizer | None = None
+
+    def begin(self, phase: Phase) -> None:
+        self.optimizer = make_optimizer(self.network, phase, self.recipe.weight_decay)
+        if not _trains_policy(phase) and not self.masks:
+            self.masks = self._gather()
+
+    def step(self, batch: Batch, phase: Phase, step: int, position: int) -> dict[str, float]:
+        assert self.optimizer is not None
+        rng = np.random.default_rng((self.recipe.seed, position, 3))
+        torch.manual_seed(int(rng.integers(2**31)))
+        set_rates(self.optimizer, rate_factor(phase, step))
+        noisy = _trains_policy(phase)
+        turn = int(rng.integers(len(self.gating.paths)))
+        tasks = _draw_tasks(rng) if noisy else TASKS
+        how = Shrink((batch.image.shape[2], batch.image.shape[3]), self.gating.paths[turn].scale)
+        small = shrink(batch, how)
+        keep, budget = self._gates(small.image, turn, tasks, position, rng, noisy)
+        with torch.autocast('cpu', self.precision, enabled=self.precision != torch.float32):
+            opinion = full_opinion(self.full, batch, small, how, tasks)
+            with gating(self.network, self.prices.units, keep):
+                found = path_losses(
+                    self.network,
+                    small,
+                    opinion,
+                    phase.weights,
+                    self.class_weights,
+                    tasks,
+                    self.recipe.confidence,
+                    self.gating.imitation,
+                )
+        spent = self.prices.cost(keep, tasks)
+        if noisy:
+            found['budget'] = self.gating.budget * budget_loss(spent, budget)
+        self.optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(torch.stack([*found.values()]).sum())
+        trained = [p for p in self.network.parameters() if p.grad is not None]
+        torch.nn.utils.clip_grad_norm_(trained, _CLIP)
+        self.optimizer.step()
+        update_average(self.average, self.network, self.recipe.ema_decay, position)
+        values = {name: float(value.detach()) for name, value in found.items()}
+        return {**values, 'spent': float(spent.detach().mean()), 'wanted': float(budget.mean())}
+
+    def _gates(
+        self,
+        image: Tensor,
+        turn: int,
+        tasks: tuple[str, ...],
+        position: int,
+        rng: np.random.Generator,
+        noisy: bool,
+    ) -> tuple[Tensor, Tensor]:
+        """Give the gates (B, U) and the budgets (B,) of a step."""
+        images = len(image)
+        if not noisy:
+            keep = _kept(self.prices, self.masks[turn]).expand(images, -1)
+            return keep, torch.full((images,), self.gating.paths[turn].compute)
+        first, last = self.gating.temperatures
+        temperature = first * (last / first) ** (position / max(self.noisy - 1, 1))
+        drawn = rng.uniform(self.gating.least_budget, 1.0, images).astype(np.float32)
+        budget = torch.from_numpy(drawn)
+        logits = self.network.policy(image, budget)
+        wanted = torch.tensor([[float(task in tasks) for task in TASKS]]).expand(images, -1)
+        keep = either(sample_gates(logits, temperature), self.prices.units, wanted)
+        return keep, budget
+
+    @torch.no_grad()
+    def _gather(self) -> tuple[Mask, ...]:
+        """Ask the policy about training pictures and leave out what it misses least."""
+        policy = self.average.policy
+        kept = []
+        for step in range(_ASKED):
+            batch = make_batch(self.sets, self.recipe.canvases[:1], 8, self.recipe.seed + 1, step)
+            for value in np.linspace(self.gating.least_budget, 1.0, _BUDGETS):
+                budget = torch.full((len(batch.image),), float(value))
+                keep = policy(batch.image.float(), budget).sigmoid()
+                wanted = torch.ones(len(batch.image), len(TASKS))
+                kept.append(either(keep, self.prices.units, wanted).mean(dim=0))
+        return gather_masks(self.prices, torch.stack(kept).mean(dim=0), self.gating.paths)
+
+    def save(self, run: Path, step: int) -> None:
+        assert self.optimizer is not None
+        save_checkpoint(
+            run,
+            {
+                'step': step,
+                'network': self.network.state_dict(),
+                'average': self.average.state_dict(),
+                'optimizer': self.optimizer.state_dict(),
+                'name': self.recipe.network,
+                'detection_labels': list(self.labels[0]),
+                'segmentation_labels': list(self.labels[1]),
+                'paths': [
+                    {'name': m.name, 'scale': m.scale, 'skipped': list(m.skipped)}
+                    for m in self.masks
+                ],
+            },
+        )
+
+    def resume(self, run: Path) -> int:
+        saved = load_checkpoint(run)
+        self.network.load_state_dict(saved['network'])
+        self.average.load_state_dict(saved['average'])
+        self.masks = read_masks(saved)
+        step = int(saved['step'])
+        if step < self.recipe.steps:
+            phase, begin = phase_at(self.recipe.phases, step)
+            self.begin(phase)
+            if step > begin:
+                assert self.optimizer is not None
+                self.optimizer.load_state_dict(saved['optimizer'])
+        return step
+
+
+def gather_masks(prices: Prices, keep: Tensor, paths: Sequence[Any]) -> tuple[Mask, ...]:
+    """Turn how often units are kept into nested masks.
+
+    Units leave in the order in which the policy keeps them least, so that every mask lies
+    within those of more compute, until a path costs no more than it may.
+
+    Args:
+        prices: the units and their prices.
+        keep: (U,) mean keep-probability of every unit.
+        paths: PathSpec, most expensive first.
+    """
+    order = torch.argsort(keep, stable=True).tolist()
+    masks = []
+    for path in paths:
+        gates, skipped = torch.ones(1, len(prices.units)), []
+        for index in order:
+            if float(prices.cost(gates)) <= path.compute + 1e-6:
+                break
+            gates[0, index] = 0
+            skipped.append(prices.units[index].name)
+        masks.append(Mask(path.name, path.scale, tuple(sorted(skipped))))
+    return tuple(masks)
+
+
+def read_masks(saved: Mapping[str, Any]) -> tuple[Mask, ...]:
+    """Read the masks of a checkpoint."""
+    return tuple(Mask(m['name'], m['scale'], tuple(m['skipped'])) for m in saved['paths'])
+
+
+def _kept(prices: Prices, mask: Mask) -> Tensor:
+    return torch.tensor([[float(unit.name not in mask.skipped) for unit in prices.units]])
+
+
+def _trains_policy(phase: Phase) -> bool:
+    return 'policy' in phase.learning_rates
+
+
+def _draw_tasks(rng: np.random.Generator) -> tuple[str, ...]:
+    """Draw the wanted tasks: every second time all, else one alone."""
+    return TASKS if rng.random() < 0.5 else (TASKS[int(rng.integers(len(TASKS)))],)
