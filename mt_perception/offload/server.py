@@ -18,6 +18,7 @@ from mt_perception.offload.limits import HostLimits
 from mt_perception.offload.metrics import HostMetrics
 from mt_perception.offload.protocol import KEEPALIVE_S
 from mt_perception.offload.service import HostService
+from mt_perception.runtime.manifest import Manifest
 
 LOOPBACK = '127.0.0.1'
 DEFAULT_PORT = 8001
@@ -31,18 +32,25 @@ class Address:
     Attributes:
         host: Address or name; the loopback unless somebody says otherwise.
         port: TCP port; 0 takes one that is free.
-        metrics_port: Port of the metrics, always at the loopback; None serves none.
+        metrics_host: Address of the metrics for Prometheus.
+        metrics_port: Their port; 0 serves none.
     """
 
     host: str = LOOPBACK
     port: int = DEFAULT_PORT
-    metrics_port: int | None = None
+    metrics_host: str = LOOPBACK
+    metrics_port: int = 0
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can connect."""
+        return self.host in ('localhost', '::1') or self.host.startswith('127.')
 
 
 class RemoteHost:
     """A remote host.
 
-    It is live as soon as it is started, and ready when its model is loaded.
+    It is live when it listens, and ready when its model is loaded.
 
     Args:
         engine: Does the work.
@@ -52,7 +60,7 @@ class RemoteHost:
         tokens: Whose requests are served; None serves everybody who can connect.
 
     Attributes:
-        port: The port that was taken, once started.
+        port: The port that was taken, once it listens.
         metrics: What Prometheus is told.
     """
 
@@ -76,32 +84,49 @@ class RemoteHost:
         self._stop_metrics: Callable[[], None] | None = None
 
     @property
+    def manifest(self) -> Manifest | None:
+        """The model that is served, once it is loaded."""
+        return self._engine.manifest
+
+    @property
     def ready(self) -> bool:
         """Whether requests are served."""
         return self._service.ready
 
-    async def start(self) -> None:
-        """Listen, then load the model.
+    async def listen(self) -> None:
+        """Be live: take calls, and refuse requests until the model is loaded.
 
         Raises:
             OffloadError: An address is taken, or a file of TLS is refused.
-            PerceptionError: The model cannot be loaded.
         """
         self._server = grpc.aio.server(
             options=_options(self._limits), maximum_concurrent_rpcs=self._limits.connected
         )
         self._server.add_generic_rpc_handlers(self._service.handlers())
-        place = f'{self._address.host}:{self._address.port}'
+        place = address_text(self._address.host, self._address.port)
+        credentials = None if self._tls is None else self._tls.credentials()
         try:
-            if self._tls is None:
+            if credentials is None:
                 self.port = self._server.add_insecure_port(place)
             else:
-                self.port = self._server.add_secure_port(place, self._tls.credentials())
+                self.port = self._server.add_secure_port(place, credentials)
         except RuntimeError as error:
-            raise OffloadError(f'cannot listen at {place}: {error}') from error
-        if self._address.metrics_port is not None:
-            self._stop_metrics = self.metrics.serve(LOOPBACK, self._address.metrics_port)
+            raise OffloadError(
+                f'cannot listen at {place}: the port is taken, or the address is none of this '
+                f'machine ({error})'
+            ) from error
+        if self._address.metrics_port:
+            self._stop_metrics = self.metrics.serve(
+                self._address.metrics_host, self._address.metrics_port
+            )
         await self._server.start()
+
+    async def load(self) -> None:
+        """Load the model and be ready.
+
+        Raises:
+            PerceptionError: It cannot be loaded.
+        """
         await self._engine.load()
         self._dispatcher.start()
         self._service.ready = True
@@ -119,6 +144,11 @@ class RemoteHost:
         await self._engine.close()
         if self._stop_metrics is not None:
             await asyncio.get_running_loop().run_in_executor(None, self._stop_metrics)
+
+
+def address_text(host: str, port: int) -> str:
+    """An address as gRPC takes it; that of IPv6 is in brackets."""
+    return f'[{host}]:{port}' if ':' in host else f'{host}:{port}'
 
 
 def _options(limits: HostLimits) -> list[tuple[str, int]]:

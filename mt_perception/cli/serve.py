@@ -1,0 +1,132 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""``mt_perception serve``: the remote host, which finishes what robots begin."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from mt_perception.errors import OptionError
+from mt_perception.offload.credentials import ServerTls
+from mt_perception.offload.engine import Engine
+from mt_perception.offload.limits import HostLimits
+from mt_perception.offload.server import DEFAULT_PORT, LOOPBACK, Address
+from mt_perception.offload.serving import HostSettings
+from mt_perception.offload.serving import serve as run_host
+from mt_perception.share import find_model
+
+_DEFAULT = HostLimits()
+_FILE = click.Path(dir_okay=False, path_type=Path)
+_PORT = click.IntRange(0, 65535)
+
+
+# The character \b keeps click from filling the lines.
+_EXAMPLES = """\b
+On one machine, to try it:
+  mt_perception serve
+For robots in a network:
+  mt_perception serve --host 0.0.0.0 --tls-cert host.pem --tls-key host.key --token-file tokens
+"""
+
+
+@click.command(epilog=_EXAMPLES)
+@click.option('-m', '--model', default='cspnano', show_default=True, help='Model name or folder.')
+@click.option('--host', default=LOOPBACK, show_default=True, help='Address to listen at.')
+@click.option('--port', type=_PORT, default=DEFAULT_PORT, show_default=True, help='0: any free.')
+@click.option('--tls-cert', type=_FILE, help="PEM file of the host's certificate chain.")
+@click.option('--tls-key', type=_FILE, help='PEM file of its private key.')
+@click.option('--client-ca', type=_FILE, help='Only clients with a certificate of this CA.')
+@click.option('--token-file', type=_FILE, help='Lines of "TOKEN" or "NAME TOKEN"; chmod 600.')
+@click.option('--workers', type=click.IntRange(0, 256), default=0, help='Runs at once; 0: cores.')
+@click.option('--threads', type=click.IntRange(0, 256), default=1, help='Threads of one run.')
+@click.option('--provider', 'providers', multiple=True, help='ONNX Runtime provider; repeatable.')
+@click.option('--batch', type=int, default=_DEFAULT.batch, show_default=True, help='Frames a run.')
+@click.option(
+    '--batch-wait-ms', default=_DEFAULT.batch_wait_ms, show_default=True, help='To fill a batch.'
+)
+@click.option(
+    '--per-client', default=_DEFAULT.per_client, show_default=True, help='Requests of one robot.'
+)
+@click.option('--waiting', default=_DEFAULT.waiting, show_default=True, help='Requests of all.')
+@click.option('--metrics-host', default=LOOPBACK, show_default=True, help='For Prometheus.')
+@click.option('--metrics-port', type=_PORT, default=0, show_default=True, help='0: no metrics.')
+@click.option('--drain-s', default=5.0, show_default=True, help='To finish after SIGTERM.')
+@click.option('--engine', type=click.Choice(['local', 'ray']), default='local', show_default=True)
+@click.option(
+    '--replicas', type=click.IntRange(1), default=1, show_default=True, help='Ray: at least.'
+)
+@click.option(
+    '--max-replicas', type=click.IntRange(1), help='Ray: at most; as many as --replicas.'
+)
+def serve(**given: Any) -> None:
+    """Serve a model to robots over gRPC (Open Inference Protocol, KServe v2).
+
+    A robot with offload.endpoint set to this host sends its features here; this host runs the
+    rest of the network and sends the results back. Nothing beyond this machine can connect unless
+    --host says so; use --tls-cert, --tls-key and --token-file then.
+    """
+    settings = HostSettings(
+        model=find_model(given['model']),
+        address=Address(
+            given['host'], given['port'], given['metrics_host'], given['metrics_port']
+        ),
+        limits=HostLimits(
+            **{name: given[name] for name in ('batch', 'batch_wait_ms', 'per_client', 'waiting')}
+        ),
+        tls=_tls(given['tls_cert'], given['tls_key'], given['client_ca']),
+        token_file=given['token_file'],
+        workers=given['workers'],
+        threads=given['threads'],
+        providers=given['providers'] or HostSettings.providers,
+        drain_s=given['drain_s'],
+    )
+    engine = settings.engine()
+    if given['engine'] == 'ray':
+        engine = _ray_engine(settings, given['replicas'], given['max_replicas'])
+    asyncio.run(_until_signalled(settings, engine))
+
+
+def _tls(certificate: Path | None, key: Path | None, client_ca: Path | None) -> ServerTls | None:
+    """Files of TLS.
+
+    Raises:
+        OptionError: Some are given and others missing.
+    """
+    if certificate is not None and key is not None:
+        return ServerTls(certificate, key, client_ca)
+    if certificate is None and key is None and client_ca is None:
+        return None
+    # Going on without would be plain text where somebody wanted TLS.
+    raise OptionError('TLS needs both --tls-cert and --tls-key')
+
+
+def _ray_engine(settings: HostSettings, replicas: int, most: int | None) -> Engine:
+    from mt_perception.offload.ray_engine import RayEngine
+
+    return RayEngine(
+        settings.model, replicas, most or replicas, settings.threads, settings.providers
+    )
+
+
+async def _until_signalled(settings: HostSettings, engine: Engine) -> None:
+    console = Console(highlight=False, soft_wrap=True)
+    stop = asyncio.Event()
+
+    def on_signal() -> None:
+        if stop.is_set():
+            # Whoever asks twice does not want to wait.
+            os._exit(1)
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, on_signal)
+    await run_host(
+        settings.host(engine), settings, stop, lambda text: console.print(text, markup=False)
+    )
