@@ -22,6 +22,9 @@ _SOON = 5.0
 AUTO, ALWAYS, NEVER = 'auto', 'always', 'never'
 MODES = (AUTO, ALWAYS, NEVER)
 
+TOO_SHORT = 'deadline_too_short'
+"""Reason for which not even a trial is made."""
+
 
 @dataclass(frozen=True)
 class DecisionSettings:
@@ -138,7 +141,7 @@ class Decider:
         hedge_s = s.left_s - s.local_most_s
         if s.local_s <= s.left_s and s.encode_s >= hedge_s:
             # Nothing could save this frame if the host kept silent.
-            return self._stay('deadline_too_short', s)
+            return self._stay(TOO_SHORT, s)
         # A robot that is too slow for its deadline anyway has nothing to lose but the deadline.
         limit_s = hedge_s if s.local_s <= s.left_s else s.left_s
         if settings.mode == ALWAYS:
@@ -187,22 +190,22 @@ class Decider:
         """The most accurate way, if it is better than the local run or as good and faster."""
         if not fitting:
             return None
-        best = max(fitting, key=lambda option: (option.gain, -option.payload_bytes))
+        best = max(fitting, key=_worth)
         if best.gain > self.settings.gain:
             return best
-        # As good is as good as: the cheapest of them.
-        as_good = [o for o in fitting if abs(o.gain) <= self.settings.gain]
-        if not as_good:
-            return None
-        cheapest = min(as_good, key=lambda option: option.payload_bytes)
-        return cheapest if _there_s(s, cheapest) < s.local_s else None
+        quicker = [
+            option
+            for option in fitting
+            if abs(option.gain) <= self.settings.gain and _there_s(s, option) < s.local_s
+        ]
+        return max(quicker, key=_worth, default=None)
 
     def _fastest_fitting(self, s: Situation, limit_s: float) -> RateOption | None:
         """For ``always``: the most accurate rate that is expected in time."""
         if not s.link.known:
             return None
         fitting = [o for o in s.rates if _there_s(s, o) <= self.settings.headroom * limit_s]
-        return max(fitting, key=lambda o: (o.gain, -o.payload_bytes), default=None)
+        return max(fitting, key=_worth, default=None)
 
     def _stay(self, reason: str, s: Situation) -> Decision:
         if self._remote:
@@ -237,6 +240,11 @@ class Decider:
         self._looked_well = 0
         if remote:
             self._explore_s = self.settings.explore_s
+
+
+def _worth(option: RateOption) -> tuple[float, float]:
+    """The more accurate, and of equals the smaller."""
+    return option.gain, -option.payload_bytes
 
 
 def _there_s(s: Situation, option: RateOption) -> float:
