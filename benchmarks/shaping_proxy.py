@@ -1,0 +1,230 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""A TCP proxy that behaves like a bad link: rate, delay, jitter, stalls and resets.
+
+It stands in for ``tc netem`` where the kernel has none, and needs no root. Each direction has one
+token bucket, shared by all connections as a radio link is; what is on its way is bounded, so that
+a sender that is too fast is slowed down by TCP itself. A process of its own, told what to do by
+lines on its standard input: ``up 1.5``, ``down 1.5`` (Mbit/s, 0 is unlimited), ``delay 20``,
+``jitter 5`` (ms, one way), ``stall``, ``resume``, ``reset`` (every connection), ``refuse``,
+``accept``. Try it: ``python benchmarks/shaping_proxy.py 127.0.0.1:8001 8002``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import socket
+import struct
+import subprocess
+import sys
+from contextlib import suppress
+from types import TracebackType
+
+CHUNK = 1448
+"""Bytes of a segment on an Ethernet or Wi-Fi link."""
+BUFFER = 32_768
+"""Bytes on their way in one direction of a connection, as in a small router."""
+_ABORT = struct.pack('ii', 1, 0)
+"""Linger for no time: closing sends a reset."""
+
+
+class Direction:
+    """One direction of the link: who wants to send waits for its turn."""
+
+    def __init__(self) -> None:
+        self.bytes_per_s = 0.0
+        self.delay_s = 0.0
+        self.jitter_s = 0.0
+        self.moved = 0
+        self._free_s = 0.0
+
+    def arrival_s(self, size: int, now_s: float) -> float:
+        """When so many bytes will be at the other end, if they are handed over now."""
+        self._free_s = max(self._free_s, now_s)
+        if self.bytes_per_s:
+            self._free_s += size / self.bytes_per_s
+        self.moved += size
+        return self._free_s + self.delay_s + self.jitter_s * random.random()
+
+
+class Proxy:
+    """Connects whoever comes with one address."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._target = host, port
+        self.up, self.down = Direction(), Direction()
+        self._flowing = asyncio.Event()
+        self._flowing.set()
+        self._refusing = False
+        self._writers: set[asyncio.StreamWriter] = set()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One connection."""
+        if self._refusing:
+            _abort(writer)
+            return
+        self._writers.add(writer)
+        other: asyncio.StreamWriter | None = None
+        try:
+            back, other = await asyncio.open_connection(*self._target)
+            self._writers.add(other)
+            await asyncio.gather(
+                self._pump(reader, other, self.up), self._pump(back, writer, self.down)
+            )
+        except (OSError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            for end in (writer, other):
+                if end is not None:
+                    self._writers.discard(end)
+                    _abort(end)
+
+    async def _pump(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, way: Direction
+    ) -> None:
+        """Move bytes in one direction until either end is gone."""
+        loop = asyncio.get_running_loop()
+        under_way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(BUFFER // CHUNK)
+
+        async def deliver() -> None:
+            while True:
+                when_s, data = await under_way.get()
+                await asyncio.sleep(max(0.0, when_s - loop.time()))
+                await self._flowing.wait()
+                if not data:
+                    raise ConnectionResetError
+                writer.write(data)
+                await writer.drain()
+
+        delivering = asyncio.create_task(deliver())
+        try:
+            last_s = 0.0
+            while not delivering.done():
+                data = await reader.read(CHUNK)
+                # Jitter must not make a stream overtake itself.
+                last_s = max(last_s, way.arrival_s(len(data), loop.time()))
+                await under_way.put((last_s, data))
+                if not data:
+                    break
+                # The sender is held back to the link's rate, and not only the receiver.
+                await asyncio.sleep(max(0.0, last_s - way.delay_s - way.jitter_s - loop.time()))
+            await delivering
+        finally:
+            delivering.cancel()
+
+    def do(self, line: str) -> None:
+        """Obey one line."""
+        words = line.split()
+        match words:
+            case ['up' | 'down' as way, rate]:
+                getattr(self, way).bytes_per_s = float(rate) * 1e6 / 8
+            case ['delay' | 'jitter' as what, ms]:
+                for direction in (self.up, self.down):
+                    setattr(direction, f'{what}_s', float(ms) * 1e-3)
+            case ['stall']:
+                self._flowing.clear()
+            case ['resume']:
+                self._flowing.set()
+            case ['reset']:
+                for writer in tuple(self._writers):
+                    _abort(writer)
+            case ['refuse']:
+                self._refusing = True
+                self.do('reset')
+            case ['accept']:
+                self._refusing = False
+            case ['moved']:
+                print(json.dumps([self.up.moved, self.down.moved]), flush=True)
+            case _:
+                raise ValueError(f'unknown command {line!r}')
+
+
+def _abort(writer: asyncio.StreamWriter) -> None:
+    connection = writer.get_extra_info('socket')
+    if connection is not None:
+        with suppress(OSError):
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT)
+    writer.transport.abort()
+
+
+async def main(target: str, port: int) -> None:
+    """Listen, say at which port, and obey until standard input ends."""
+    host, _, target_port = target.rpartition(':')
+    proxy = Proxy(host, int(target_port))
+    server = await asyncio.start_server(proxy.serve, '127.0.0.1', port, limit=CHUNK)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    loop = asyncio.get_running_loop()
+    commands = asyncio.StreamReader()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)
+    while line := await commands.readline():
+        proxy.do(line.decode())
+        await asyncio.sleep(0)
+
+
+class ShapingProxy:
+    """A proxy in a process of its own; leaving the ``with`` ends it.
+
+    Args:
+        target: ``HOST:PORT`` behind it.
+        up: Mbit/s towards the target; 0 is unlimited.
+        down: Mbit/s from it.
+        delay_ms: One way.
+        jitter_ms: At most so much more, by chance.
+    """
+
+    def __init__(
+        self,
+        target: str,
+        up: float = 0,
+        down: float = 0,
+        delay_ms: float = 0,
+        jitter_ms: float = 0,
+    ) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, __file__, target, '0'],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self._process.stdout is not None
+        self.port = int(self._process.stdout.readline())
+        self.address = f'127.0.0.1:{self.port}'
+        for name, value in (
+            ('up', up),
+            ('down', down),
+            ('delay', delay_ms),
+            ('jitter', jitter_ms),
+        ):
+            self.tell(f'{name} {value}')
+
+    def tell(self, command: str) -> None:
+        """Give it a command."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(f'{command}\n')
+        self._process.stdin.flush()
+
+    def moved(self) -> tuple[int, int]:
+        """Bytes that went up and down so far."""
+        assert self._process.stdout is not None
+        self.tell('moved')
+        up, down = json.loads(self._process.stdout.readline())
+        return up, down
+
+    def __enter__(self) -> ShapingProxy:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+
+if __name__ == '__main__':
+    with suppress(KeyboardInterrupt):
+        asyncio.run(main(sys.argv[1], int(sys.argv[2])))
