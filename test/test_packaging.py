@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 NOT_SHIPPED = shutil.ignore_patterns(
     '.git', '.venv*', '.*_cache', '__pycache__', 'build', 'out', 'runs', '*.egg-info', 'shared'
 )
-EXECUTABLES = ('perception', 'source')
+EXECUTABLES = ('perception', 'source', 'remote_host')
 
 
 @pytest.fixture(scope='session')

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from mt_perception.nodes.declaration import Change, Settings, parameter, yaml_text
+from mt_perception.nodes.host_parameters import RemoteHostSettings
 from mt_perception.nodes.pipeline_parameters import PipelineParameters
 
 
@@ -57,7 +58,11 @@ class SourceSettings(Settings):
 
 
 NODES: Mapping[str, type[Settings]] = MappingProxyType(
-    {'perception': PerceptionSettings, 'source': SourceSettings}
+    {
+        'perception': PerceptionSettings,
+        'source': SourceSettings,
+        'remote_host': RemoteHostSettings,
+    }
 )
 """Run-time name of each node → its parameters."""
 

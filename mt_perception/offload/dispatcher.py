@@ -55,6 +55,11 @@ class Dispatcher:
         metrics.watch('waiting', 'Requests that wait.', lambda: len(self._queue))
         metrics.watch('clients', 'Clients with a request here.', lambda: self._queue.clients)
 
+    @property
+    def waiting(self) -> int:
+        """How many requests wait."""
+        return len(self._queue)
+
     def start(self) -> None:
         """Begin to work."""
         self._workers = [asyncio.create_task(self._work()) for _ in range(self._engine.workers)]

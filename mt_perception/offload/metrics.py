@@ -54,6 +54,15 @@ class HostMetrics:
             'mt_perception_host_sent_bytes', 'Bytes of replies.', registry=self.registry
         )
 
+    def outcomes(self) -> dict[str, int]:
+        """Requests so far, by outcome."""
+        samples = (sample for metric in self.requests.collect() for sample in metric.samples)
+        return {
+            sample.labels['outcome']: int(sample.value)
+            for sample in samples
+            if sample.name.endswith('_total')
+        }
+
     def watch(self, name: str, description: str, value: Callable[[], float]) -> None:
         """Export a value that is asked for whenever somebody looks."""
         gauge = Gauge(f'mt_perception_host_{name}', description, registry=self.registry)

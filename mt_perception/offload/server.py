@@ -93,6 +93,11 @@ class RemoteHost:
         """Whether requests are served."""
         return self._service.ready
 
+    @property
+    def waiting(self) -> int:
+        """How many requests wait."""
+        return self._dispatcher.waiting
+
     async def listen(self) -> None:
         """Be live: take calls, and refuse requests until the model is loaded.
 

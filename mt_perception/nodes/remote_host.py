@@ -1,0 +1,177 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""The remote host as a ROS node: parameters, log and diagnostics around the host itself."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
+from std_msgs.msg import Header
+
+from mt_perception.errors import PerceptionError
+from mt_perception.nodes.entry import spin
+from mt_perception.nodes.health import OK, WARN, counts, status
+from mt_perception.nodes.host_parameters import RemoteHostSettings
+from mt_perception.nodes.live_parameters import LiveParameters
+from mt_perception.offload.credentials import ServerTls
+from mt_perception.offload.limits import HostLimits
+from mt_perception.offload.server import Address, RemoteHost, address_text
+from mt_perception.offload.serving import HostSettings, serve
+from mt_perception.share import find_model
+
+NAME = 'remote_host'
+
+_PERIOD_S = 1.0
+_POLL_S = 0.1
+_MARGIN_S = 5.0
+"""What the end may take beside draining."""
+
+
+class RemoteHostNode(Node):
+    """Serves robots from a thread of its own; this one is for ROS.
+
+    Args:
+        kwargs: Whatever rclpy's Node takes.
+
+    Attributes:
+        host: The host itself.
+
+    Raises:
+        PerceptionError: A parameter, a file or the model's name is refused.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(NAME, **kwargs)
+        try:
+            live = LiveParameters(self, RemoteHostSettings())
+            self._settings = host_settings(live.settings)
+            self.host: RemoteHost = self._settings.host()
+        except PerceptionError:
+            super().destroy_node()
+            raise
+        for sentence in live.unknown:
+            self.get_logger().warning(sentence)
+        self._failure: Exception | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop: asyncio.Event | None = None
+        self._stopping = threading.Event()
+        self._answered = 0
+        self._report_s = time.monotonic()
+        self._publisher = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(_PERIOD_S, self._report, clock=steady)
+        self.create_timer(_POLL_S, self._check, clock=steady)
+        self._thread = threading.Thread(target=self._run, name='host', daemon=True)
+        self._thread.start()
+
+    def destroy_node(self) -> None:
+        """Let the host finish what is there, and leave the graph."""
+        self._stopping.set()
+        if self._loop is not None and self._stop is not None and self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(self._settings.drain_s + _MARGIN_S)
+        super().destroy_node()
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        except Exception as error:
+            # It is this thread's to fail and the node's to say so.
+            self._failure = error
+
+    async def _serve(self) -> None:
+        self._stop, self._loop = asyncio.Event(), asyncio.get_running_loop()
+        if self._stopping.is_set():
+            return
+        await serve(self.host, self._settings, self._stop, self._announce)
+
+    def _announce(self, sentence: str) -> None:
+        if not self.context.ok():
+            # After a signal there is no log to write to.
+            return
+        if sentence.startswith('warning: '):
+            self.get_logger().warning(sentence.removeprefix('warning: '))
+        else:
+            self.get_logger().info(sentence)
+
+    def _check(self) -> None:
+        """End the node where the host has ended."""
+        if self._failure is not None:
+            raise self._failure
+
+    def _report(self) -> None:
+        """How the host is doing, on ``/diagnostics``."""
+        now_s = time.monotonic()
+        outcomes = self.host.metrics.outcomes()
+        answered = outcomes.get('OK', 0)
+        rate_hz = (answered - self._answered) / max(now_s - self._report_s, 1e-9)
+        self._answered, self._report_s = answered, now_s
+        manifest, address = self.host.manifest, self._settings.address
+        notes = self._settings.warnings()
+        level, message = OK, f'{rate_hz:.1f} requests/s'
+        if manifest is None or not self.host.ready:
+            level, message = WARN, 'loading'
+        elif notes:
+            level, message = WARN, '; '.join(notes)
+        values = {
+            'endpoint': address_text(address.host, self.host.port),
+            'model': '' if manifest is None else f'{manifest.name} {manifest.version}',
+            'rate_hz': rate_hz,
+            'waiting': self.host.waiting,
+            **counts('requests', outcomes),
+        }
+        name = f'{self.get_fully_qualified_name()}: host'
+        hardware_id = '' if manifest is None else manifest.name
+        header = Header(stamp=self.get_clock().now().to_msg())
+        found = status(name, hardware_id, level, message, values)
+        self._publisher.publish(DiagnosticArray(header=header, status=[found]))
+
+
+def host_settings(settings: RemoteHostSettings) -> HostSettings:
+    """What the node's parameters tell the host.
+
+    Raises:
+        ModelError: There is no such model.
+        OptionError: A limit is out of range.
+    """
+    certificate, key = settings.file('tls.certificate'), settings.file('tls.key')
+    tls = None
+    if certificate is not None and key is not None:
+        tls = ServerTls(certificate, key, settings.file('tls.client_ca'))
+    return HostSettings(
+        model=find_model(settings.model),
+        address=Address(
+            settings.listen_host,
+            settings.listen_port,
+            settings.metrics_host,
+            settings.metrics_port,
+        ),
+        limits=HostLimits(
+            batch=settings.batch_size,
+            batch_wait_ms=settings.batch_wait_ms,
+            per_client=settings.limits_per_client,
+            waiting=settings.limits_waiting,
+        ),
+        tls=tls,
+        token_file=settings.file('token_file'),
+        workers=settings.workers,
+        threads=settings.runtime_threads,
+        providers=settings.runtime_providers,
+        drain_s=settings.drain_s,
+    )
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the remote host's node until it is told to stop.
+
+    Returns:
+        The exit status of the process.
+    """
+    return spin(RemoteHostNode, args)
