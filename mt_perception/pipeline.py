@@ -6,23 +6,27 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mt_perception.errors import CameraError, ImageError, ModelError, TaskError
-from mt_perception.graph.plan import Plan, full_plan
+from mt_perception.errors import CameraError, ImageError, ModelError, OptionError, TaskError
+from mt_perception.graph.budget import Budget
+from mt_perception.graph.plan import Plan
 from mt_perception.image.encodings import check_size
 from mt_perception.image.letterbox import Letterbox, fit
+from mt_perception.image.motion import Flow
 from mt_perception.runtime.executor import Executor, Outcome, Runner
 from mt_perception.runtime.manifest import Manifest
 from mt_perception.runtime.model_folder import open_model
 from mt_perception.runtime.options import Options
+from mt_perception.runtime.planner import Planner
+from mt_perception.runtime.policy_net import PolicyNet
 from mt_perception.runtime.postprocess.depth import depth
 from mt_perception.runtime.postprocess.detection import detections
+from mt_perception.runtime.postprocess.moved import Output, moved
 from mt_perception.runtime.postprocess.segmentation import segmentation
 from mt_perception.runtime.sessions import CPU, load_sessions
 from mt_perception.types import (
@@ -37,13 +41,8 @@ from mt_perception.types import (
     Segmentation,
 )
 
-Output = Detections | DepthMap | Segmentation
-
 PlanSource = Callable[[Frame, frozenset[str]], Plan]
 """Decides what to run: (the frame, the tasks that somebody wants) → a plan."""
-
-FULL_PLANS = 64
-"""Plans remembered; subscribers come and go among few sets of tasks."""
 
 
 class Pipeline:
@@ -52,7 +51,7 @@ class Pipeline:
     Args:
         manifest: What the model offers.
         runner: What runs its blocks.
-        plan_source: Decides what to run for each frame; by default everything that is wanted.
+        plan_source: Decides what to run for each frame; by default the planner.
         options: Settings; may be replaced between two frames.
 
     Attributes:
@@ -60,6 +59,7 @@ class Pipeline:
         runner: What runs its blocks.
         providers: Execution providers in use, most wanted first.
         warnings: What was asked for and could not be had, in words for an operator.
+        planner: Decides what to run, within a budget; None beside a ``plan_source``.
 
     Raises:
         OptionError: The model cannot serve the options.
@@ -69,7 +69,7 @@ class Pipeline:
         self,
         manifest: Manifest,
         runner: Runner,
-        plan_source: PlanSource | None = None,
+        plan_source: PlanSource | Planner | None = None,
         options: Options | None = None,
         providers: tuple[str, ...] = (CPU,),
         warnings: tuple[str, ...] = (),
@@ -78,9 +78,10 @@ class Pipeline:
         self.providers = providers
         self.warnings = warnings
         self.runner = runner
-        # Tasks are put in order once for every set of them, not for every frame.
-        plans = lru_cache(FULL_PLANS)(partial(full_plan, manifest.graph))
-        self._plan = plan_source or (lambda frame, wanted: plans(wanted))
+        source = plan_source or Planner(manifest)
+        self.planner = source if isinstance(source, Planner) else None
+        self._plan = self._planned if isinstance(source, Planner) else source
+        self._last: dict[str, Output] = {}
         self._options = (options or Options()).checked(manifest)
 
     @classmethod
@@ -91,6 +92,7 @@ class Pipeline:
         providers: Sequence[str] = (CPU,),
         threads: int = 1,
         memory_mb: float | None = None,
+        budget: Budget | None = None,
     ) -> Pipeline:
         """Load a model folder and run it once, so that the first frame is not the slow one.
 
@@ -101,28 +103,35 @@ class Pipeline:
             threads: Threads inside one operator; 0 lets ONNX Runtime take one per core.
             memory_mb: Most megabytes (10^6 bytes) of weights to hold at any time; blocks are
                 loaded when their turn comes, which takes time. None holds all.
+            budget: What may be spent on a frame; may be replaced between two frames.
 
         Raises:
             ModelError: The folder is refused, or a task fails on a first image.
-            OptionError: The model cannot serve the options, or not in so little memory.
+            OptionError: The model cannot serve the options, not in so little memory, or not
+                within the budget.
         """
         model = open_model(folder)
         sessions = load_sessions(model, providers, threads, memory_mb)
+        policy = None if model.manifest.paths.policy is None else PolicyNet(model)
         pipeline = cls(
             model.manifest,
             Executor(sessions.by_block),
+            Planner(model.manifest, policy),
             options=options,
             providers=sessions.providers,
             warnings=sessions.warnings,
         )
         size = pipeline.network_long_side
         noise = np.random.default_rng(0).integers(0, 255, (size * 3 // 4, size, 3), np.uint8)
-        failures = pipeline.run(Frame(noise)).failures
-        if failures:
-            raise ModelError(
-                'the model does not do what its manifest says: '
-                + '; '.join(f'{task}: {reason}' for task, reason in failures.items())
-            )
+        for path in model.manifest.paths.choices:
+            pipeline.budget = Budget(path=path.name)
+            failures = pipeline.run(Frame(noise)).failures
+            if failures:
+                raise ModelError(
+                    f'the model does not do what its manifest says (path {path.name}): '
+                    + '; '.join(f'{task}: {reason}' for task, reason in failures.items())
+                )
+        pipeline.budget = budget or Budget()
         return pipeline
 
     @property
@@ -132,7 +141,21 @@ class Pipeline:
 
     @options.setter
     def options(self, options: Options) -> None:
-        self._options = options.checked(self.manifest)
+        checked = options.checked(self.manifest)
+        if checked != self._options and self.planner is not None:
+            self.planner.forget()
+        self._options = checked
+
+    @property
+    def budget(self) -> Budget:
+        """What may be spent on a frame; assigning another takes effect with the next one."""
+        return Budget() if self.planner is None else self.planner.budget
+
+    @budget.setter
+    def budget(self, budget: Budget) -> None:
+        if self.planner is None:
+            raise OptionError('a pipeline with a plan source of its own keeps no budget')
+        self.planner.budget = budget
 
     @property
     def network_long_side(self) -> int:
@@ -158,15 +181,41 @@ class Pipeline:
         options = self._options
         _check_image(frame.image)
         plan = self._plan(frame, frozenset(self.manifest.tasks if wanted is None else wanted))
+        planned = time.perf_counter()
         spec = self.manifest.input
-        letterbox = fit(frame.image.shape[:2], options.size or spec.size, spec.multiple)
-        image = letterbox.network_image(frame.image, spec.pad_value)
+        side = spec.side(self.network_long_side, plan.scale)
+        letterbox = fit(frame.image.shape[:2], side, spec.multiple)
+        outcome, image = Outcome({}, {}, {}), None
+        if plan.blocks:
+            image = letterbox.network_image(frame.image, spec.pad_value)
         prepared = time.perf_counter()
-        outcome = self.runner.run(plan, image)
+        if image is not None:
+            outcome = self.runner.run(plan, image)
         ran = time.perf_counter()
         results, failures = self._postprocess(plan, outcome, letterbox, frame, options)
         end = time.perf_counter()
         blocks = tuple(block for block in plan.blocks if block.name in outcome.latency_ms)
+        macs = self.manifest.macs_at(sum(block.macs for block in blocks), letterbox.network_size)
+        execution = Execution(
+            tasks=plan.tasks,
+            blocks=tuple(block.name for block in (*plan.choice, *blocks)),
+            path=plan.path,
+            reason=plan.reason,
+            macs=macs + sum(block.macs for block in plan.choice),
+            network_size=letterbox.network_size,
+            latency_ms={
+                'plan': (planned - start) * 1e3,
+                'preprocess': (prepared - planned) * 1e3,
+                **outcome.latency_ms,
+                'postprocess': (end - ran) * 1e3,
+                'total': (end - start) * 1e3,
+            },
+            loaded_bytes=outcome.loaded_bytes,
+            facts={**plan.facts, **outcome.facts},
+        )
+        if self.planner is not None:
+            self.planner.finished(plan, execution, failures)
+        self._last.update({t: made for t, made in results.items() if t not in plan.reuse})
         return Result(
             stamp_ns=frame.stamp_ns,
             frame_id=frame.frame_id,
@@ -174,27 +223,14 @@ class Pipeline:
             detections=cast('Detections | None', results.pop(DETECTION, None)),
             depth=cast('DepthMap | None', results.pop(DEPTH, None)),
             segmentation=cast('Segmentation | None', results.pop(SEGMENTATION, None)),
-            execution=Execution(
-                tasks=plan.tasks,
-                blocks=tuple(block.name for block in blocks),
-                path=plan.path,
-                reason=plan.reason,
-                macs=self.manifest.macs_at(
-                    sum(block.macs for block in blocks), letterbox.network_size
-                ),
-                network_size=letterbox.network_size,
-                latency_ms={
-                    'preprocess': (prepared - start) * 1e3,
-                    **outcome.latency_ms,
-                    'postprocess': (end - ran) * 1e3,
-                    'total': (end - start) * 1e3,
-                },
-                loaded_bytes=outcome.loaded_bytes,
-                facts={**plan.facts, **outcome.facts},
-            ),
+            execution=execution,
             failures=failures,
             extra=results,
         )
+
+    def _planned(self, frame: Frame, wanted: frozenset[str]) -> Plan:
+        assert self.planner is not None
+        return self.planner.plan(frame, wanted, self.network_long_side)
 
     def _postprocess(
         self, plan: Plan, outcome: Outcome, letterbox: Letterbox, frame: Frame, options: Options
@@ -203,23 +239,33 @@ class Pipeline:
         results: dict[str, Output] = {}
         failures: dict[str, str] = {}
         for task in plan.tasks:
-            spec = self.manifest.tasks[task]
             try:
-                outputs = {name: outcome.tensor(t) for name, t in spec.outputs.items()}
-                if spec.kind == DETECTION:
-                    results[task] = detections(outputs, letterbox, spec.labels, options)
-                elif spec.kind == SEGMENTATION:
-                    results[task] = segmentation(outputs['class_ids'], letterbox, spec.labels)
+                if task in plan.reuse:
+                    results[task] = self._again(task, plan.reuse[task], frame)
                 else:
-                    results[task] = depth(
-                        outputs['depth_per_focal'],
-                        letterbox,
-                        frame.intrinsics,
-                        options.max_depth_m,
-                    )
+                    results[task] = self._made(task, outcome, letterbox, frame, options)
             except (TaskError, CameraError) as error:
                 failures[task] = str(error)
         return results, failures
+
+    def _again(self, task: str, flow: Flow | None, frame: Frame) -> Output:
+        """The last result of a task, moved along with the scene."""
+        if task not in self._last:
+            raise TaskError(f'task {task!r} has no earlier result to give again')
+        last = self._last[task]
+        return last if flow is None else moved(last, flow, frame.image.shape[:2])
+
+    def _made(
+        self, task: str, outcome: Outcome, letterbox: Letterbox, frame: Frame, options: Options
+    ) -> Output:
+        """A task's result of what the network gave."""
+        spec = self.manifest.tasks[task]
+        outputs = {name: outcome.tensor(t) for name, t in spec.outputs.items()}
+        if spec.kind == DETECTION:
+            return detections(outputs, letterbox, spec.labels, options)
+        if spec.kind == SEGMENTATION:
+            return segmentation(outputs['class_ids'], letterbox, spec.labels)
+        return depth(outputs['depth_per_focal'], letterbox, frame.intrinsics, options.max_depth_m)
 
 
 def _check_image(image: NDArray[Any]) -> None:

@@ -105,13 +105,13 @@ class Execution:
     """What was run for one frame, and what it cost.
 
     Attributes:
-        tasks: The tasks that were wanted.
+        tasks: The tasks that were served: those that were wanted and due.
         blocks: The blocks that ran, in order.
         path: Name of the plan's path through the graph (``full`` where nothing is skipped).
         reason: Why this plan, in words.
         macs: Multiply-accumulates of the blocks that ran, at this frame's network size.
         network_size: (height, width) of the network's input in pixels.
-        latency_ms: Wall time by stage: ``preprocess``, each block's name,
+        latency_ms: Wall time by stage: ``plan``, ``preprocess``, each block's name,
             ``postprocess`` and ``total``.
         loaded_bytes: Bytes of weights that had to be loaded, under a memory budget.
         facts: What parts that not every run has have to say, by dotted name, as

@@ -81,7 +81,7 @@ def test_what_was_run_and_what_it_cost(pipeline: Pipeline) -> None:
     assert run.network_size == (48, 64)
     whole = full_plan(pipeline.manifest.graph, run.tasks).macs
     assert run.macs == round(whole * 48 / 64)
-    stages = ['preprocess', *run.blocks, 'postprocess', 'total']
+    stages = ['plan', 'preprocess', *run.blocks, 'postprocess', 'total']
     assert list(run.latency_ms) == stages
     assert all(ms > 0 for ms in run.latency_ms.values())
     parts = sum(ms for stage, ms in run.latency_ms.items() if stage != 'total')

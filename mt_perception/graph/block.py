@@ -24,6 +24,8 @@ class Block:
         macs: Multiply-accumulates at the model's reference size.
         parameters: Number of weights.
         skippable: Whether a plan may leave the block out.
+        stands_for: The block whose place a plan may give it; its tensors then bear that one's
+            name, so that readers cannot tell them apart. Empty for a block of the graph itself.
     """
 
     name: str
@@ -32,7 +34,8 @@ class Block:
     macs: int
     parameters: int
     skippable: bool = False
+    stands_for: str = ''
 
     def tensor(self, output: str) -> str:
         """The graph-wide name of one of this block's outputs."""
-        return f'{self.name}/{output}'
+        return f'{self.stands_for or self.name}/{output}'

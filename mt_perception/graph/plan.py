@@ -11,10 +11,10 @@ from functools import cached_property
 from mt_perception.graph.block import Block
 from mt_perception.graph.cache import releases
 from mt_perception.graph.order import order_problem, planned_order
+from mt_perception.graph.paths import FULL, FULL_PATH, NetPath
 from mt_perception.graph.task_graph import TaskGraph
+from mt_perception.image.motion import Flow
 from mt_perception.types import Fact
-
-FULL_PATH = 'full'
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,10 @@ class Plan:
         reason: Why this plan, in words, for an operator.
         results: The tensors that somebody reads when all blocks have run; None keeps every one.
         facts: What led to this plan, by dotted name; see ``Execution.facts``.
+        scale: Factor on the long side of the network's input.
+        reuse: Those of the tasks whose last result is given again instead of a new one, with
+            the motion since then, along which it is moved; None leaves it where it is.
+        choice: What was run to choose this plan, and at which cost: it depends on no image size.
     """
 
     tasks: tuple[str, ...]
@@ -36,10 +40,13 @@ class Plan:
     reason: str = 'everything that is wanted'
     results: frozenset[str] | None = None
     facts: Mapping[str, Fact] = field(default_factory=dict)
+    scale: float = 1.0
+    reuse: Mapping[str, Flow | None] = field(default_factory=dict)
+    choice: tuple[Block, ...] = ()
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates of the plan at the model's reference size."""
+        """Multiply-accumulates of the blocks, each counted at the model's reference size."""
         return sum(block.macs for block in self.blocks)
 
     @cached_property
@@ -58,6 +65,15 @@ class Plan:
 def full_plan(graph: TaskGraph, wanted: Iterable[str]) -> Plan:
     """The plan that skips nothing: every block that a wanted task needs, and no other.
 
+    Raises:
+        ModelError: A wanted task is not of this graph.
+    """
+    return path_plan(graph, wanted, FULL)
+
+
+def path_plan(graph: TaskGraph, wanted: Iterable[str], path: NetPath) -> Plan:
+    """The plan that serves all wanted tasks on one path.
+
     The tasks come in an order in which each finds most of its way done; a task's own blocks run
     together, so that what only they read is released early.
 
@@ -74,8 +90,11 @@ def full_plan(graph: TaskGraph, wanted: Iterable[str]) -> Plan:
     )
     tasks = planned_order(problem)
     blocks = {block.name: block for task in tasks for block in graph.blocks_for([task])}
+    instead = {variant.stands_for: variant for variant in path.variants}
     return Plan(
         tasks=tasks,
-        blocks=tuple(blocks.values()),
+        blocks=tuple(instead.get(name, block) for name, block in blocks.items()),
+        path=path.name,
         results=frozenset(tensor for task in tasks for tensor in graph.tasks[task]),
+        scale=path.scale,
     )

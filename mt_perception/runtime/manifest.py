@@ -15,10 +15,12 @@ from dataclasses import dataclass
 import yaml
 
 from mt_perception.errors import ModelError
-from mt_perception.graph.block import Block
 from mt_perception.graph.task_graph import TaskGraph
-from mt_perception.runtime.block_file import BlockFile, take_file
+from mt_perception.runtime.block_file import BlockFile
 from mt_perception.runtime.fields import Fields, is_name, names, strings
+from mt_perception.runtime.manifest_blocks import read_blocks
+from mt_perception.runtime.manifest_cut import Cut, parse_cut
+from mt_perception.runtime.manifest_paths import ONLY_FULL, Paths, parse_paths
 from mt_perception.types import DEPTH, DETECTION, SEGMENTATION, UNLABELLED
 
 FORMAT = 1
@@ -57,6 +59,11 @@ class InputSpec:
     max_size: int
     multiple: int
     pad_value: int
+
+    def side(self, long_side: int, scale: float) -> int:
+        """A long side scaled down, as far as the network and its multiple go."""
+        scaled = round(long_side * scale / self.multiple) * self.multiple
+        return min(long_side, max(self.min_size, scaled))
 
 
 @dataclass(frozen=True)
@@ -97,10 +104,12 @@ class Manifest:
         description: One sentence.
         input: The network's input.
         reference_size: (height, width) at which the blocks' MACs are counted.
-        files: Block name → its file.
+        files: Block name → its file; those of variants and of the policy too.
         graph: The blocks and the tasks they serve.
         tasks: Task name → task.
         accuracy: Measured figures.
+        paths: The ways through the graph, and the policy that chooses among them.
+        cut: Where it may be cut for a remote host; None where it may not.
     """
 
     name: str
@@ -113,6 +122,8 @@ class Manifest:
     graph: TaskGraph
     tasks: Mapping[str, TaskSpec]
     accuracy: tuple[Accuracy, ...]
+    paths: Paths = ONLY_FULL
+    cut: Cut | None = None
 
     def macs_at(self, macs: int, size: tuple[int, int]) -> int:
         """Scale MACs from the reference size to a network input of (height, width) pixels.
@@ -143,8 +154,10 @@ def parse_manifest(text: str) -> Manifest:
             f'manifest format is {version}, this mt_perception reads {FORMAT}; '
             'export the model again or install the matching version'
         )
-    blocks, files = _blocks(root.take('blocks', dict))
+    blocks, files = read_blocks(root.take('blocks', dict))
     tasks = _tasks(root.take('tasks', dict))
+    graph = TaskGraph(blocks, {task.name: task.outputs.values() for task in tasks})
+    paths = parse_paths(root, graph)
     manifest = Manifest(
         name=root.take('name', str, is_name),
         version=root.take('version', str, bool),
@@ -152,36 +165,15 @@ def parse_manifest(text: str) -> Manifest:
         description=root.take('description', str),
         input=_input(root.take('input', dict)),
         reference_size=_size(root.take('reference_size', list)),
-        files=files,
-        graph=TaskGraph(blocks, {task.name: task.outputs.values() for task in tasks}),
+        files={**files, **paths.files},
+        graph=graph,
         tasks={task.name: task for task in tasks},
         accuracy=tuple(_accuracy(row, i) for i, row in enumerate(root.take('accuracy', list))),
+        paths=paths,
+        cut=parse_cut(root.take_or('cut', {}), {task.name: task.outputs for task in tasks}),
     )
     root.finish()
     return manifest
-
-
-def _blocks(data: Mapping[object, object]) -> tuple[list[Block], dict[str, BlockFile]]:
-    blocks: list[Block] = []
-    files: dict[str, BlockFile] = {}
-    for name, value in data.items():
-        where = f'manifest.blocks.{name}'
-        if not isinstance(name, str) or not is_name(name):
-            raise ModelError(f'{where}: a block name has letters, digits, "_", "." and "-"')
-        fields = Fields(value, where)
-        files[name] = take_file(fields, where)
-        blocks.append(
-            Block(
-                name=name,
-                inputs=strings(fields.take('inputs', dict), f'{where}.inputs'),
-                outputs=names(fields.take('outputs', list, bool), f'{where}.outputs'),
-                macs=fields.take('macs', int, lambda v: v >= 0),
-                parameters=fields.take('parameters', int, lambda v: v >= 0),
-                skippable=fields.take('skippable', bool),
-            )
-        )
-        fields.finish()
-    return blocks, files
 
 
 def _tasks(data: Mapping[object, object]) -> list[TaskSpec]:

@@ -11,6 +11,7 @@ import onnxruntime as ort
 
 from mt_perception.errors import ModelError
 from mt_perception.graph.block import IMAGE, Block
+from mt_perception.runtime.manifest_paths import POLICY
 from mt_perception.runtime.memory import SessionStore
 from mt_perception.runtime.model_folder import ModelFolder, read_block
 
@@ -65,13 +66,13 @@ def load_sessions(
     ]
     by_block = SessionStore(
         _opener(model, usable, threads, arena=memory_mb is None),
-        {name: len(content) for name, content in model.contents.items()},
+        {name: len(content) for name, content in model.contents.items() if name != POLICY},
         None if memory_mb is None else int(memory_mb * 1e6),
     )
     # A provider can be built in and still not start, for want of a driver or a library.
     started: set[str] = set()
-    for name, block in model.manifest.graph.blocks.items():
-        session = by_block[name]
+    for block in (*model.manifest.graph.blocks.values(), *model.manifest.paths.variants):
+        session = by_block[block.name]
         _check_signature(block, session)
         started.update(session.get_providers())
     warnings += [
