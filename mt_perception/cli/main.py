@@ -40,6 +40,7 @@ SUB_COMMANDS = {
     'compare': SubCommand('Say whether a model is better, or the difference noise.'),
     'replay': SubCommand('Measure the model inside the real node, over DDS.', 'ros'),
     'serve': SubCommand('Finish the work of robots: the remote host.', 'serve'),
+    'condition': SubCommand('Learn how often a conditional task would run on a recording.'),
     'doctor': SubCommand('Say what is missing on this computer, and what to do.'),
     'benchmark': SubCommand('Measure where the time of a frame goes.'),
     'train': SubCommand('Train a network by a recipe.', 'train'),

@@ -7,6 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mt_perception.errors import OptionError
+from mt_perception.runtime.conditions import check_conditions
 from mt_perception.runtime.manifest import Manifest
 from mt_perception.types import DETECTION
 
@@ -22,6 +23,8 @@ class Options:
         max_detections: At most so many detections are kept, the best ones.
         classes: Labels to detect; empty means all.
         max_depth_m: Depth beyond this is unknown.
+        conditions: Tasks that run only where another finds something, in words such as
+            ``segmentation if detection finds person or dog``.
     """
 
     size: int = 0
@@ -30,6 +33,7 @@ class Options:
     max_detections: int = 100
     classes: tuple[str, ...] = ()
     max_depth_m: float = 20.0
+    conditions: tuple[str, ...] = ()
 
     def checked(self, manifest: Manifest) -> Options:
         """These options, if a model can serve them.
@@ -60,4 +64,5 @@ class Options:
                 f'classes has {", ".join(unknown)}, which the model does not detect; it detects '
                 f'{", ".join(labels)}'
             )
+        check_conditions(self.conditions, manifest.tasks)
         return self

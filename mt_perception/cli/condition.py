@@ -1,0 +1,82 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""``mt_perception condition``: how often a conditional task would run, and what that saves."""
+
+from __future__ import annotations
+
+from itertools import islice
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from mt_perception.errors import OptionError
+from mt_perception.evaluation.condition_rate import (
+    Rate,
+    condition_rate,
+    recorded_labels,
+    seen_labels,
+)
+from mt_perception.evaluation.records import FRAMES_FILE
+from mt_perception.graph.conditional import Rule, ordered_tasks, parse_rule, saved_macs
+from mt_perception.pipeline import Pipeline
+from mt_perception.runtime.conditions import check_conditions
+from mt_perception.runtime.manifest import Manifest
+from mt_perception.runtime.model_folder import open_model
+from mt_perception.runtime.options import Options
+from mt_perception.share import find_model
+from mt_perception.sources import open_source
+from mt_perception.types import DETECTION
+
+
+@click.command()
+@click.argument('rule')
+@click.argument('source')
+@click.option('--model', default='cspnano', help='Installed model or model folder.')
+@click.option('--score', default=Options.score_threshold, help='Least score of a detection.')
+@click.option('--topic', help='Image topic of a bag.')
+@click.option('--limit', default=0, help='Stop after so many frames; 0: never.')
+def condition(
+    rule: str, source: str, model: str, score: float, topic: str | None, limit: int
+) -> None:
+    """Learn how often RULE holds on SOURCE, and say what it saves.
+
+    RULE is a condition such as "segmentation if detection finds person or dog". SOURCE is a bag,
+    a video, a folder of images, or a folder that `run --jsonl` or `evaluate` has written. The
+    rule that comes out, with its probability, is what `--condition` and the node's parameter
+    `tasks.conditions` take.
+    """
+    wanted = parse_rule(rule)
+    folder = find_model(model)
+    manifest = open_model(folder).manifest
+    check_conditions((rule,), manifest.tasks)
+    console = Console(soft_wrap=True, highlight=False)
+    if Path(source).is_dir() and any(Path(source).rglob(FRAMES_FILE)):
+        if wanted.on != DETECTION:
+            raise OptionError(
+                f'records hold what {DETECTION} found, not {wanted.on}; name a bag or a video'
+            )
+        rate = condition_rate(wanted, recorded_labels(Path(source), score))
+    else:
+        pipeline = Pipeline.load(folder, Options(score_threshold=score))
+        with open_source(source, topic, None) as frames, console.status(f'running {wanted.on}'):
+            seen = seen_labels(pipeline, islice(frames, limit or None), wanted.on)
+            rate = condition_rate(wanted, seen)
+    _tell(console, rate, manifest)
+
+
+def _tell(console: Console, rate: Rate, manifest: Manifest) -> None:
+    low, high = rate.interval
+    learned: Rule = rate.rule
+    console.print(
+        f'it holds on {rate.held} of {rate.frames} frames: {learned.probability:.3f} '
+        f'(95 %: {low:.3f} to {high:.3f})',
+        markup=False,
+    )
+    console.print(str(learned), markup=False, style='bold')
+    graph = manifest.graph
+    saved = saved_macs(graph, {learned.task: learned})
+    order = ordered_tasks(graph, frozenset(graph.tasks), (learned,))
+    console.print(
+        f'saves {saved:.1%} of the MACs of all tasks; order: {", ".join(order)}', markup=False
+    )
