@@ -27,4 +27,4 @@ class GatedNetwork(Multitask):
         self.detection = copy.deepcopy(network.detection)
         self.segmentation = copy.deepcopy(network.segmentation)
         self.depth = copy.deepcopy(network.depth)
-        self.policy = GatePolicy(prices.units)
+        self.policy = GatePolicy(network.trunk, prices.units)

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 
 import torch
@@ -12,34 +13,69 @@ from torch.nn import functional
 
 from mt_perception.network.gates import Unit, owners
 from mt_perception.network.multitask import TASKS
+from mt_perception.network.trunk import Trunk
 
 THUMBNAIL = (96, 128)
 """Height and width of the frame as the deployed policy sees it."""
 
-_WIDTHS = (16, 24, 32, 48)
 _HIDDEN = 64
 _ALL_ON = 3.0
+_POOLED = 3 * (64 + 128)
 
 
 class Glance(nn.Module):
-    """A few strided convolutions and, over the whole picture, the mean and the maximum.
+    """The first stages of the full trunk on a thumbnail, pooled over the whole picture.
 
-    What is pooled does not depend on the picture's size, so that any resolution works.
+    The trunk's own early features know objects and scenes from far more pictures than a policy
+    is trained on; they stand still. Mean, maximum and spread of every channel at strides 8 and 16
+    do not depend on where things are.
+
+    Args:
+        trunk: the full network's.
     """
 
-    def __init__(self) -> None:
+    centre: Tensor
+    spread: Tensor
+
+    def __init__(self, trunk: Trunk) -> None:
         super().__init__()
-        sides = zip((3, *_WIDTHS[:-1]), _WIDTHS, strict=True)
-        self.layers = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in sides)
-        self.mix = nn.Linear(2 * _WIDTHS[-1], _HIDDEN)
+        stages = (trunk.stem, trunk.stage2, trunk.stage3, trunk.stage4)
+        self.stages = copy.deepcopy(nn.ModuleList(stages)).requires_grad_(False)
+        self.register_buffer('centre', torch.zeros(_POOLED))
+        self.register_buffer('spread', torch.ones(_POOLED))
+        self.mix = nn.Linear(_POOLED, _HIDDEN)
+
+    @torch.no_grad()
+    def pool(self, image: Tensor) -> Tensor:
+        """Give the pooled features (B, 576) of pictures (B, 3, H, W), BGR, 0 to 255."""
+        if tuple(image.shape[2:]) != THUMBNAIL:
+            image = functional.interpolate(
+                image, THUMBNAIL, mode='bilinear', antialias=True, align_corners=False
+            )
+        x = self.stages[1](self.stages[0](image))
+        s8 = self.stages[2](x)
+        s16 = self.stages[3](s8)
+        pooled = []
+        for level in (s8, s16):
+            mean = level.mean(dim=(2, 3), keepdim=True)
+            pooled += [mean.flatten(1), level.amax(dim=(2, 3))]
+            pooled.append(((level - mean) ** 2).mean(dim=(2, 3)).sqrt())
+        return torch.cat(pooled, dim=1)
+
+    @torch.no_grad()
+    def fit(self, pooled: Tensor) -> None:
+        """Take the scale of every pooled feature from those (N, 576) of some pictures."""
+        self.centre.copy_(pooled.mean(dim=0))
+        self.spread.copy_(pooled.std(dim=0).clamp_min(1e-3))
+
+    def read(self, pooled: Tensor) -> Tensor:
+        """Give (B, 64) of pooled features."""
+        hidden: Tensor = self.mix((pooled - self.centre) / self.spread)
+        return functional.relu(hidden)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Give (B, 64) of an image (B, 3, H, W), BGR, 0 to 255."""
-        x = image / 128 - 1
-        for layer in self.layers:
-            x = functional.relu(layer(x))
-        pooled = torch.cat((x.mean(dim=(2, 3)), x.amax(dim=(2, 3))), dim=1)
-        return functional.relu(self.mix(pooled))
+        """Give (B, 64) of pictures."""
+        return self.read(self.pool(image))
 
 
 class GatePolicy(nn.Module):
@@ -48,14 +84,15 @@ class GatePolicy(nn.Module):
     Begins with everything on: the gates' logits start at 3 whatever the picture.
 
     Args:
+        trunk: the full network's.
         units: what may be skipped.
     """
 
     says: Tensor
 
-    def __init__(self, units: Sequence[Unit]) -> None:
+    def __init__(self, trunk: Trunk, units: Sequence[Unit]) -> None:
         super().__init__()
-        self.glance = Glance()
+        self.glance = Glance(trunk)
         self.budget = nn.Linear(1, _HIDDEN)
         self.gates = nn.Linear(_HIDDEN, len(TASKS) * len(units))
         nn.init.normal_(self.gates.weight, std=0.01)
@@ -72,3 +109,45 @@ class GatePolicy(nn.Module):
         seen = functional.relu(self.glance(image) + self.budget(budget[:, None]))
         logits: Tensor = self.gates(seen).unflatten(1, (len(TASKS), -1))
         return logits
+
+
+class PathScores(nn.Module):
+    """Scores every path for a picture: what it would lose there, and what it costs.
+
+    A path's score is −(Σ_t w_t loss_t(picture) / Σ_t w_t + λ(b) · cost): of all rules with the
+    same mean cost, taking the highest score loses least on average (Lagrange), and a smaller
+    budget never takes a dearer path. λ(b) = 2 (1 − b)³ falls to nothing at a budget of 1.
+
+    Args:
+        trunk: the full network's.
+        costs: share of the multiply-accumulates of every path; the first is the full one's, 1.
+    """
+
+    costs: Tensor
+
+    def __init__(self, trunk: Trunk, costs: Sequence[float]) -> None:
+        super().__init__()
+        self.glance = Glance(trunk)
+        self.losses = nn.Linear(_HIDDEN, len(TASKS) * (len(costs) - 1))
+        self.register_buffer('costs', torch.tensor(costs))
+
+    def predict(self, image: Tensor) -> Tensor:
+        """Give the losses (B, T, P) of a picture (B, 3, H, W), 0 for the full path."""
+        return self.read(self.glance.pool(image))
+
+    def read(self, pooled: Tensor) -> Tensor:
+        """Give the losses (B, T, P) of what a glance pooled."""
+        lighter: Tensor = self.losses(self.glance.read(pooled)).unflatten(1, (len(TASKS), -1))
+        return functional.pad(lighter, (1, 0))
+
+    def forward(self, image: Tensor, tasks: Tensor, budget: Tensor) -> Tensor:
+        """Give the scores (B, P).
+
+        Args:
+            image: (B, H, W, 3) uint8 BGR.
+            tasks: (B, T) weights, 0 for a task that is not wanted.
+            budget: (B, 1) in (0, 1].
+        """
+        losses = self.predict(image.permute(0, 3, 1, 2).float())
+        loss = (tasks[:, :, None] * losses).sum(dim=1) / tasks.sum(dim=1, keepdim=True)
+        return -(loss + 2 * (1 - budget) ** 3 * self.costs)

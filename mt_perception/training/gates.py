@@ -44,7 +44,7 @@ from mt_perception.training.schedule import (
 from mt_perception.training.shrink import Shrink, shrink
 
 _CLIP = 10.0
-_ASKED = 16
+_ASKED = 8
 _BUDGETS = 5
 
 
@@ -123,6 +123,7 @@ class _State:
         for parameter in (*self.full.parameters(), *self.network.parameters()):
             if parameter.ndim == 4:
                 parameter.data = parameter.data.to(memory_format=torch.channels_last)
+        self._fit_glance()
         self.average = copy.deepcopy(self.network).requires_grad_(False).eval()
         self.class_weights = count_classes(sets, recipe, len(labels[1]))
         self.precision = getattr(torch, recipe.precision)
@@ -195,12 +196,23 @@ class _State:
         return keep, budget
 
     @torch.no_grad()
+    def _fit_glance(self) -> None:
+        glance = self.network.policy.glance
+        images = [batch.image for batch in self._some()]
+        glance.fit(torch.cat([glance.pool(image.float()) for image in images]))
+
+    def _some(self) -> Iterator[Batch]:
+        """Make batches that no step sees."""
+        seed = self.recipe.seed + 1
+        for step in range(_ASKED):
+            yield make_batch(self.sets, self.recipe.canvases[:1], 8, seed, step)
+
+    @torch.no_grad()
     def _gather(self) -> tuple[Mask, ...]:
         """Ask the policy about training pictures and leave out what it misses least."""
         policy = self.average.policy
         kept = []
-        for step in range(_ASKED):
-            batch = make_batch(self.sets, self.recipe.canvases[:1], 8, self.recipe.seed + 1, step)
+        for batch in self._some():
             for value in np.linspace(self.gating.least_budget, 1.0, _BUDGETS):
                 budget = torch.full((len(batch.image),), float(value))
                 keep = policy(batch.image.float(), budget).sigmoid()

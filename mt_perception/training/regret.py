@@ -1,0 +1,167 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""What every path loses on every training picture, against the full path: the policy's teacher."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from mt_perception.network.multitask import TASKS
+from mt_perception.pipeline import Pipeline
+from mt_perception.training.figures import JUDGED
+from mt_perception.training.samples import Boxes, Sample, read_depth, read_image
+from mt_perception.types import UNLABELLED, Detections, Frame, Intrinsics, Result
+
+# What the full path sees this surely stands for objects where nobody labelled them all.
+_SURE = 0.3
+_MIN_IOU = 0.5
+_MIN_PIXELS = 400
+
+
+def regrets(
+    sample: Sample, image: NDArray[np.uint8], pipelines: Sequence[Pipeline]
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Measure what the paths lose on one picture.
+
+    Detection: how much lower score times overlap of the objects is. Segmentation: the share of
+    labelled pixels that are wrong. Depth: the mean relative error. Where there is no label, what
+    the full path says takes its place, and the loss is the distance to that.
+
+    Args:
+        sample: its labels.
+        image: its picture (H, W, 3).
+        pipelines: one for every path, the full one first.
+
+    Returns:
+        (T, P) losses and (T,) whether they were measured with labels.
+    """
+    height, width = image.shape[:2]
+    focal = sample.focal_px or float(width)
+    camera = Intrinsics(focal, focal, (width - 1) / 2, (height - 1) / 2, width, height)
+    frame = Frame(image, intrinsics=camera)
+    results = [pipeline.run(frame, TASKS) for pipeline in pipelines]
+    found = (
+        _detection(sample.boxes, results),
+        _segmentation(sample, results),
+        _depth(sample, results),
+    )
+    losses = np.stack([values for values, _ in found]).astype(np.float32)
+    return losses, np.array([labelled for _, labelled in found])
+
+
+def judged(pipeline: Pipeline, size: int) -> Pipeline:
+    """Set a pipeline to give everything that is measured, at a size."""
+    pipeline.options = replace(JUDGED, size=size)
+    return pipeline
+
+
+def _detection(boxes: Boxes | None, results: Sequence[Result]) -> tuple[NDArray[np.float64], bool]:
+    first = results[0].detections
+    assert first is not None
+    if boxes is None:
+        sure = first.scores > _SURE
+        corners, classes = first.boxes[sure], first.class_ids[sure]
+    else:
+        corners, classes = boxes.corners, boxes.classes
+    if not len(corners):
+        return np.zeros(len(results)), False
+    seen = [_quality(result.detections, corners, classes) for result in results]
+    return 1 - np.array(seen), boxes is not None
+
+
+def _quality(
+    found: Detections | None, corners: NDArray[np.float32], classes: NDArray[np.int64]
+) -> float:
+    """Give the mean over objects of the best score times overlap of a detection of its class."""
+    if found is None or not len(found):
+        return 0.0
+    low = np.maximum(corners[:, None, :2], found.boxes[None, :, :2])
+    high = np.minimum(corners[:, None, 2:], found.boxes[None, :, 2:])
+    shared = np.prod(np.clip(high - low, 0, None), axis=2)
+    areas = [np.prod(b[:, 2:] - b[:, :2], axis=1) for b in (corners, found.boxes)]
+    iou = shared / np.maximum(areas[0][:, None] + areas[1][None] - shared, 1e-6)
+    right = (classes[:, None] == found.class_ids[None]) & (iou >= _MIN_IOU)
+    return float((iou * right * found.scores[None]).max(axis=1).mean())
+
+
+def _segmentation(sample: Sample, results: Sequence[Result]) -> tuple[NDArray[np.float64], bool]:
+    maps = [r.segmentation.class_ids for r in results if r.segmentation is not None]
+    height, width = maps[0].shape
+    truth = np.full((height, width), UNLABELLED, np.uint8)
+    if sample.semantic is not None:
+        truth = np.asarray(
+            cv2.resize(sample.semantic(), (width, height), interpolation=cv2.INTER_NEAREST),
+            np.uint8,
+        )
+    known = truth < 128
+    labelled = bool(known.mean() > 0.1)
+    if not labelled:
+        return np.array([np.mean(m != maps[0]) for m in maps]), False
+    return np.array([np.mean(m[known] != truth[known]) for m in maps]), True
+
+
+def _depth(sample: Sample, results: Sequence[Result]) -> tuple[NDArray[np.float64], bool]:
+    maps = [r.depth.depth for r in results if r.depth is not None]
+    if sample.depth_path is None:
+        logs = [np.log(m) - np.log(maps[0]) for m in maps]
+        return np.array([np.nanmean(np.abs(values)) for values in logs]), False
+    height, width = maps[0].shape
+    truth = cv2.resize(
+        read_depth(sample.depth_path), (width, height), interpolation=cv2.INTER_NEAREST
+    )
+    known = (truth > 0) & (truth < JUDGED.max_depth_m)
+    if known.sum() < _MIN_PIXELS:
+        return np.zeros(len(maps)), False
+    errors = [np.abs(m[known] - truth[known]) / truth[known] for m in maps]
+    return np.array([float(np.nanmean(e)) for e in errors]), True
+
+
+def relative(losses: NDArray[np.float32], labelled: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Turn losses into relative ones, comparable between tasks and kinds of label.
+
+    With labels: the loss beyond the full path's, over what the full path achieves on average.
+    Without: the distance to the full path, scaled so that it is on average as large.
+
+    Args:
+        losses: (N, T, P).
+        labelled: (N, T).
+
+    Returns:
+        (N, T, P), 0 for the full path.
+    """
+    beyond = losses - losses[:, :, :1]
+    for task in range(losses.shape[1]):
+        known = labelled[:, task]
+        if not known.any():
+            continue
+        full = float(losses[known, task, 0].mean())
+        # Depth's metric is the error itself, the others' what is right.
+        unit = full if TASKS[task] == 'depth' else 1 - full
+        beyond[:, task] /= max(unit, 1e-3)
+        if (~known).any():
+            usual = float(np.abs(beyond[~known, task, 1:]).mean())
+            beyond[~known, task] *= float(beyond[known, task, 1:].mean()) / max(usual, 1e-6)
+    return beyond
+
+
+def measure_regrets(
+    samples: Sequence[Sample], pipelines: Sequence[Pipeline], size: tuple[int, int]
+) -> Mapping[str, NDArray[np.generic]]:
+    """Measure all pictures; also give them as thumbnails of a size (height, width)."""
+    losses, labelled, thumbnails = [], [], []
+    for sample in samples:
+        image = read_image(sample.image_path)
+        values, known = regrets(sample, image, pipelines)
+        losses.append(values)
+        labelled.append(known)
+        thumbnails.append(cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA))
+    return {
+        'losses': np.stack(losses),
+        'labelled': np.stack(labelled),
+        'thumbnails': np.stack(thumbnails).astype(np.uint8),
+    }
