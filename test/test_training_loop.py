@@ -15,7 +15,7 @@ import tiny_data
 from mt_perception.errors import ModelError
 from mt_perception.network.multitask import build
 from mt_perception.training.batches import SampleSet, draw, make_batch
-from mt_perception.training.checkpoint import FILE, load_checkpoint
+from mt_perception.training.checkpoint import FILE, load_checkpoint, phase_of
 from mt_perception.training.datasets import read_coco, read_rgbd
 from mt_perception.training.loop import LOG, Progress, train
 from mt_perception.training.recipe import Phase, Recipe, Weights
@@ -190,6 +190,12 @@ def test_sets_are_drawn_by_their_weights(sets: tuple[SampleSet, ...]) -> None:
     names = [draw(sets, 1, position).name.split('_')[0] for position in range(90)]
     for start in range(0, 90, 30):
         assert 18 <= names[start : start + 30].count('coco') <= 22
+
+
+def test_a_checkpoint_without_its_phase_is_found_its_place() -> None:
+    found = [phase_of({'step': step}, RECIPE.phases) for step in range(6)]
+    assert found == [(0, 0), (0, 0), (1, 2), (1, 2), (1, 2), (2, 5)]
+    assert phase_of({'step': 3, 'phase': 1, 'begun': 1}, RECIPE.phases) == (1, 1)
 
 
 def test_phases_follow_each_other() -> None:

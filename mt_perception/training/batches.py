@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -31,7 +31,7 @@ class SampleSet:
 
 @dataclass(frozen=True)
 class Batch:
-    """A batch on the CPU; what each field means stands in `augment.Example`."""
+    """A batch; what each field means stands in `augment.Example`."""
 
     clean: Tensor  # (B, 3, H, W) uint8
     image: Tensor  # (B, 3, H, W) uint8
@@ -40,6 +40,17 @@ class Batch:
     depth_per_focal: Tensor  # (B, H/4, W/4) float32
     relative_depth: Tensor  # (B, H/4, W/4) float32
     inside: Tensor  # (B, H/4, W/4) bool
+
+    def to(self, device: torch.device) -> Batch:
+        """Give the batch on a device; the boxes' arrays follow when they are used."""
+        if device.type == 'cpu':
+            return self
+        moved = {
+            f.name: getattr(self, f.name).to(device, non_blocking=True)
+            for f in fields(self)
+            if f.name != 'boxes'
+        }
+        return replace(self, **moved)
 
 
 def draw(sets: Sequence[SampleSet], seed: int, position: int) -> Sample:
@@ -57,10 +68,22 @@ def make_batch(
     batch_size: int,
     seed: int,
     step: int,
+    share: tuple[int, int] = (0, 1),
 ) -> Batch:
-    """Make the batch of a step; the same arguments always give the same batch."""
+    """Make the batch of a step; the same arguments always give the same batch.
+
+    Args:
+        sets: the data.
+        canvases: sizes, of which every step takes one.
+        batch_size: images of this process.
+        seed: of everything random.
+        step: of the run.
+        share: which of how many processes this is; together they see what one process with a
+            batch as large as all of theirs would see.
+    """
     canvas = canvases[int(np.random.default_rng((seed, step, 2)).integers(len(canvases)))]
-    positions = range(step * batch_size, (step + 1) * batch_size)
+    first = (step * share[1] + share[0]) * batch_size
+    positions = range(first, first + batch_size)
     return collate(
         [
             make_example(draw(sets, seed, p), canvas, np.random.default_rng((seed, p, 1)))
@@ -88,18 +111,19 @@ def batches(
     batch_size: int,
     seed: int,
     steps: range,
+    share: tuple[int, int] = (0, 1),
 ) -> Iterator[Batch]:
     """Make the batches of some steps, a few ahead in a thread beside the training."""
     with ThreadPoolExecutor(1) as pool:
         waiting = [
-            pool.submit(make_batch, sets, canvases, batch_size, seed, step)
+            pool.submit(make_batch, sets, canvases, batch_size, seed, step, share)
             for step in steps[:_AHEAD]
         ]
         for index in range(len(steps)):
             ahead = index + _AHEAD
             if ahead < len(steps):
                 waiting.append(
-                    pool.submit(make_batch, sets, canvases, batch_size, seed, steps[ahead])
+                    pool.submit(make_batch, sets, canvases, batch_size, seed, steps[ahead], share)
                 )
             yield waiting.pop(0).result()
 

@@ -4,12 +4,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from mt_perception.errors import ModelError
+from mt_perception.training.phases import Phase
+from mt_perception.training.schedule import phase_at
 
 FILE = 'checkpoint.pt'
 
@@ -34,3 +37,19 @@ def load_checkpoint(folder: Path) -> dict[str, Any]:
     if not isinstance(state, dict):
         raise ModelError(f'{path}: expected a checkpoint, found {type(state).__name__}')
     return state
+
+
+def phase_of(state: Mapping[str, Any], phases: Sequence[Phase]) -> tuple[int, int]:
+    """Give the index of the phase that a checkpoint is in, and the step at which it began.
+
+    Phases that ended early are known to the checkpoint; one that does not say so is from a run
+    whose phases all had their full length.
+    """
+    if 'phase' in state:
+        return int(state['phase']), int(state['begun'])
+    step = int(state['step'])
+    whole = sum(phase.steps for phase in phases)
+    if step >= whole:
+        return len(phases), whole
+    phase, begun = phase_at(phases, step)
+    return tuple(phases).index(phase), begun

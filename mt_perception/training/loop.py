@@ -1,46 +1,44 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The training loop: phases, teachers, averaged weights, checkpoints, a log in CSV."""
+"""The training loop: phases one after the other, validations, checkpoints, the log."""
 
 from __future__ import annotations
 
 import copy
-import csv
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
-import numpy as np
 import torch
-from torch import Tensor
 
-from mt_perception.errors import ModelError
-from mt_perception.network.branched import describe
-from mt_perception.network.multitask import Multitask, build
-from mt_perception.network.pretrained import load_yolox
-from mt_perception.training.batches import Batch, SampleSet, batches, draw
-from mt_perception.training.checkpoint import FILE, load_checkpoint, save_checkpoint
-from mt_perception.training.losses.segmentation import class_weights
-from mt_perception.training.objective import Teachers, losses, total
+from mt_perception.network.multitask import Multitask
+from mt_perception.training.batches import SampleSet, batches
+from mt_perception.training.checkpoint import FILE
+from mt_perception.training.processes import first_says, joined
 from mt_perception.training.recipe import Phase, Recipe
-from mt_perception.training.schedule import (
-    make_optimizer,
-    phase_at,
-    rate_factor,
-    set_rates,
-    update_average,
-)
+from mt_perception.training.run_log import LOG, RunLog
+from mt_perception.training.run_state import RunState, StepResult, count_classes
 
-LOG = 'log.csv'
-_COUNTED = 600  # samples over which the classes are counted
-_CLIP = 10.0
+__all__ = ['LOG', 'Progress', 'Validate', 'count_classes', 'train']
 
 
 @dataclass(frozen=True)
 class Progress:
-    """What the loop tells after every step."""
+    """What the loop tells after every step.
+
+    Args:
+        step: how many steps have been taken.
+        steps: how many there are at most.
+        phase: its name.
+        losses: unweighted, by name.
+        images_per_s: of all processes.
+        figures: of the validation, where there was one.
+        controls: the tasks' factors and weights, where they are not what the recipe says.
+        gmacs: what the step cost, 10⁹ multiply-accumulates.
+        spent_gmacs: what the run has cost so far.
+    """
 
     step: int
     steps: int
@@ -48,6 +46,9 @@ class Progress:
     losses: Mapping[str, float]
     images_per_s: float
     figures: Mapping[str, float] | None = None
+    controls: Mapping[str, float] = field(default_factory=dict)
+    gmacs: float = 0.0
+    spent_gmacs: float = 0.0
 
 
 Validate = Callable[[Multitask], Mapping[str, float]]
@@ -61,10 +62,12 @@ def train(
     run: Path,
     validate: Validate | None = None,
     network: Multitask | None = None,
+    board: bool = False,
 ) -> Iterator[Progress]:
     """Train, or go on with a run that was interrupted; yield after every step.
 
-    The same recipe, data and number of threads give the same weights, in one go or in pieces.
+    The same recipe, data, number of threads and of processes give the same weights, in one go or
+    in pieces.
 
     Args:
         recipe: what to do.
@@ -75,152 +78,93 @@ def train(
         validate: gives figures for the averaged weights.
         network: what to train; else the network that the recipe names, from `initial_weights`.
             Those are in any case what the detections are distilled from.
+        board: write TensorBoard's files too.
     """
     torch.set_num_threads(recipe.threads)
     # OpenCV's own threads would fight with torch's for the same cores.
     cv2.setNumThreads(1)
-    run.mkdir(parents=True, exist_ok=True)
-    state = _State(recipe, sets, labels, initial_weights, network)
-    step = state.resume(run) if (run / FILE).exists() else 0
-    while step < recipe.steps:
-        phase, begin = phase_at(recipe.phases, step)
-        if step == begin:
-            state.begin(phase)
-        for batch in batches(
-            sets, recipe.canvases, phase.batch_size, recipe.seed, range(step, begin + phase.steps)
-        ):
-            started = time.perf_counter()
-            values = state.step(batch, phase, step - begin)
-            step += 1
-            speed = phase.batch_size / (time.perf_counter() - started)
-            last = step == recipe.steps
-            figures = None
-            if validate is not None and (step % recipe.validate_every == 0 or last):
-                figures = validate(state.average)
-            _log(run, step, phase.name, values, figures)
-            if step % recipe.checkpoint_every == 0 or last:
-                state.save(run, step)
-            yield Progress(step, recipe.steps, phase.name, values, speed, figures)
+    with joined(recipe.device) as place:
+        state = RunState(recipe, sets, labels, initial_weights, network, place)
+        run.mkdir(parents=True, exist_ok=True)
+        step = state.resume(run) if (run / FILE).exists() else 0
+        log = RunLog(run, step, board) if place.first else None
+        while state.phase < len(recipe.phases):
+            for now in _phase(state, sets, step, validate):
+                step = now.step
+                values = {**now.losses, **now.controls, 'gmacs': now.gmacs, **(now.figures or {})}
+                finished = state.phase == len(recipe.phases)
+                if log is not None:
+                    log.add(step, now.phase, values)
+                    if step % recipe.checkpoint_every == 0 or finished:
+                        state.save(run, step)
+                yield now
+        if log is not None:
+            log.close()
 
 
-class _State:
-    """The network, its average, its teachers and its optimiser."""
-
-    def __init__(
-        self,
-        recipe: Recipe,
-        sets: Sequence[SampleSet],
-        labels: tuple[Sequence[str], Sequence[str]],
-        initial_weights: Path | None,
-        network: Multitask | None,
-    ) -> None:
-        torch.manual_seed(recipe.seed)
-        self.recipe = recipe
-        self.labels = labels
-        original = build(recipe.network, len(labels[0]), len(labels[1]))
-        if initial_weights is not None:
-            load_yolox(original, initial_weights)
-        self.network = copy.deepcopy(original if network is None else network)
-        for parameter in (*original.parameters(), *self.network.parameters()):
-            # Channels last is the layout in which the CPU's bfloat16 kernels are fast.
-            if parameter.ndim == 4:
-                parameter.data = parameter.data.to(memory_format=torch.channels_last)
-        original.requires_grad_(False).eval()
-        self.average = copy.deepcopy(self.network).requires_grad_(False).eval()
-        self.teachers = Teachers(original, self.average, recipe.confidence)
-        self.class_weights = count_classes(sets, recipe, len(labels[1]))
-        self.optimizer: torch.optim.Optimizer | None = None
-
-    def begin(self, phase: Phase) -> None:
-        self.optimizer = make_optimizer(self.network, phase, self.recipe.weight_decay)
-        # What a phase freezes stands still at its average, which is what was validated; else the
-        # quick first steps of the average would replace it by the raw weights.
-        for ours, averaged in zip(
-            self.network.parameters(), self.average.parameters(), strict=True
-        ):
-            if not ours.requires_grad:
-                ours.data.copy_(averaged)
-
-    def step(self, batch: Batch, phase: Phase, step: int) -> dict[str, float]:
-        assert self.optimizer is not None
-        set_rates(self.optimizer, rate_factor(phase, step))
-        found = losses(
-            self.network,
-            batch,
-            phase.weights,
-            self.teachers,
-            self.class_weights,
-            getattr(torch, self.recipe.precision),
-            'trunk' in {*phase.learning_rates, *phase.relative_rates},
-        )
-        self.optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(total(found, phase.weights))
-        trained = [p for p in self.network.parameters() if p.grad is not None]
-        torch.nn.utils.clip_grad_norm_(trained, _CLIP)
-        self.optimizer.step()
-        update_average(self.average, self.network, self.recipe.ema_decay, step)
-        return {name: float(value.detach()) for name, value in found.items()}
-
-    def save(self, run: Path, step: int) -> None:
-        assert self.optimizer is not None
-        save_checkpoint(
-            run,
-            {
-                'step': step,
-                'network': self.network.state_dict(),
-                'average': self.average.state_dict(),
-                'optimizer': self.optimizer.state_dict(),
-                'name': self.recipe.network,
-                'structure': describe(self.network),
-                'detection_labels': list(self.labels[0]),
-                'segmentation_labels': list(self.labels[1]),
-            },
-        )
-
-    def resume(self, run: Path) -> int:
-        saved = load_checkpoint(run)
-        ours = [list(names) for names in self.labels]
-        if ours != [saved['detection_labels'], saved['segmentation_labels']]:
-            raise ModelError(f'{run}: the run was started with other classes; use another folder')
-        self.network.load_state_dict(saved['network'])
-        self.average.load_state_dict(saved['average'])
-        step = int(saved['step'])
-        _forget_log_after(run, step)
-        if step < self.recipe.steps:
-            phase, begin = phase_at(self.recipe.phases, step)
-            self.begin(phase)
-            if step > begin:
-                assert self.optimizer is not None
-                self.optimizer.load_state_dict(saved['optimizer'])
-        return step
+def _phase(
+    state: RunState, sets: Sequence[SampleSet], step: int, validate: Validate | None
+) -> Iterator[Progress]:
+    """Take the steps of a phase that are left, and end it."""
+    recipe, place = state.recipe, state.place
+    phase, begun = recipe.phases[state.phase], state.begun
+    if step == begun:
+        state.begin(phase)
+    left = range(step, begun + phase.steps)
+    share = (place.rank, place.count)
+    for batch in batches(sets, recipe.canvases, phase.batch_size, recipe.seed, left, share):
+        started = time.perf_counter()
+        state.switch_if_due(phase, step - begun)
+        result = state.step(batch, phase, step - begun)
+        step += 1
+        speed = phase.batch_size * place.count / (time.perf_counter() - started)
+        last = step == begun + phase.steps
+        final = last and state.phase == len(recipe.phases) - 1
+        figures = None
+        if validate is not None and (step % recipe.validate_every == 0 or final):
+            figures = _measured(state, validate)
+            last = _stops(state, phase) or last
+        if last:
+            state.end_phase(step)
+        yield _progress(state, phase, step, result, speed, figures)
+        if last:
+            return
 
 
-def count_classes(sets: Sequence[SampleSet], recipe: Recipe, classes: int) -> Tensor:
-    """Weigh the segmentation classes by the pixels of the sequence's first samples."""
-    pixels = np.zeros(256, np.int64)
-    for position in range(_COUNTED):
-        sample = draw(sets, recipe.seed, position)
-        if sample.semantic is not None:
-            pixels += np.bincount(sample.semantic().ravel(), minlength=256)
-    return class_weights(torch.from_numpy(pixels[:classes]))
+def _measured(state: RunState, validate: Validate) -> dict[str, float] | None:
+    """Let the first process measure the averaged weights."""
+    if not state.place.first:
+        return None
+    average = state.average
+    if state.place.device.type != 'cpu':
+        average = copy.deepcopy(average).cpu()
+    figures = dict(validate(average))
+    state.history.append(figures)
+    return figures
 
 
-def _forget_log_after(run: Path, step: int) -> None:
-    """Drop what was logged after the checkpoint: those steps are done again."""
-    path = run / LOG
-    rows = path.read_text(encoding='utf-8').splitlines(keepends=True) if path.exists() else []
-    kept = [row for row in rows if int(row.partition(',')[0]) <= step]
-    path.write_text(''.join(kept), encoding='utf-8')
+def _stops(state: RunState, phase: Phase) -> bool:
+    """Tell every process whether the phase's figure has come to rest."""
+    rests = phase.stop is not None and phase.stop.reached(state.history)
+    return first_says(rests, state.place) if phase.stop is not None else False
 
 
-def _log(
-    run: Path,
+def _progress(
+    state: RunState,
+    phase: Phase,
     step: int,
-    phase: str,
-    values: Mapping[str, float],
+    result: StepResult,
+    speed: float,
     figures: Mapping[str, float] | None,
-) -> None:
-    with (run / LOG).open('a', newline='', encoding='utf-8') as file:
-        rows = csv.writer(file)
-        for name, value in {**values, **(figures or {})}.items():
-            rows.writerow((step, phase, name, f'{value:.6g}'))
+) -> Progress:
+    return Progress(
+        step,
+        state.recipe.steps,
+        phase.name,
+        result.losses,
+        speed,
+        figures,
+        result.controls,
+        result.macs / 1e9,
+        state.macs / 1e9,
+    )

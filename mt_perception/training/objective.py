@@ -4,7 +4,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from mt_perception.network.detection import cells_of
 from mt_perception.network.interrogate import GatedTrunk
 from mt_perception.network.multitask import TASKS, Multitask, Outputs
 from mt_perception.training.batches import Batch
+from mt_perception.training.junction import Junction
 from mt_perception.training.losses.depth import gradient_loss, metric_loss, relative_loss
 from mt_perception.training.losses.detection import detection_loss, distillation_loss
 from mt_perception.training.losses.segmentation import confident_labels, segmentation_loss
@@ -58,12 +60,23 @@ def losses(
     class_weights: Tensor,
     precision: torch.dtype,
     train_trunk: bool,
+    junction: Junction | None = None,
 ) -> dict[str, Tensor]:
-    """Compute the unweighted losses of a batch, those with a weight, by name."""
-    with torch.autocast('cpu', precision, enabled=precision != torch.float32):
+    """Compute the unweighted losses of a batch, those with a weight, by name.
+
+    With a junction, their gradients end there; it hands them on to the trunk.
+    """
+    tasks = wanted_tasks(weights)
+    kind = batch.image.device.type
+    with torch.autocast(kind, precision, enabled=precision != torch.float32):
         with torch.set_grad_enabled(train_trunk):
             features = network.trunk(batch.image.float())
-        outputs = _to_float(network.heads(features, wanted_tasks(weights)))
+        if junction is None:
+            outputs = _to_float(network.heads(features, tasks))
+        else:
+            leaves = junction.open(features, tasks)
+            heads = {t: getattr(network.heads(leaf, (t,)), t) for t, leaf in leaves.items()}
+            outputs = _to_float(Outputs(*(heads.get(task) for task in TASKS)))
         targets = _teacher_outputs(batch, weights, teachers)
     found: dict[str, Tensor] = {}
     if outputs.detection is not None:
@@ -94,9 +107,20 @@ def losses(
     return found
 
 
-def total(found: dict[str, Tensor], weights: Weights) -> Tensor:
-    """Give the weighted sum of losses."""
-    return torch.stack([getattr(weights, name) * loss for name, loss in found.items()]).sum()
+def running(weights: Weights, factors: Mapping[str, float]) -> Weights:
+    """Take out the losses of tasks whose factor is zero."""
+    gone = {loss: 0.0 for loss, task in TASK_OF.items() if factors.get(task, 1.0) == 0}
+    return replace(weights, **gone)
+
+
+def by_task(found: Mapping[str, Tensor], weights: Weights) -> dict[str, Tensor]:
+    """Add up each task's weighted losses; what belongs to no task has a name of its own."""
+    sums: dict[str, Tensor] = {}
+    for name, loss in found.items():
+        key = TASK_OF.get(name, name)
+        term = getattr(weights, name) * loss
+        sums[key] = sums[key] + term if key in sums else term
+    return sums
 
 
 def _depth_losses(log_depth: Tensor, batch: Batch, weights: Weights) -> dict[str, Tensor]:

@@ -14,10 +14,10 @@ import yaml
 from mt_perception.errors import ModelError
 from mt_perception.training.gating import Gating, read_gating
 from mt_perception.training.phases import Phase, Weights, read_phase
-from mt_perception.training.recipe_fields import build, list_of, mapping
+from mt_perception.training.recipe_fields import build, list_of, mapping, number
 from mt_perception.training.set_spec import SetSpec, read_set
 
-__all__ = ['Phase', 'Recipe', 'SetSpec', 'Structure', 'Weights', 'read_recipe']
+__all__ = ['Balancing', 'Phase', 'Recipe', 'SetSpec', 'Structure', 'Weights', 'read_recipe']
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,21 @@ class Structure:
 
 
 @dataclass(frozen=True)
+class Balancing:
+    """How the tasks' losses are weighed against each other, beside the phases' own weights.
+
+    Args:
+        kind: fixed, uncertainty (arXiv 1705.07115) or gradnorm (arXiv 1711.02257).
+        rate: uncertainty: learning rate of the variances; gradnorm: of the weights.
+        alpha: gradnorm: how much more a task is pulled that lags behind.
+    """
+
+    kind: str = 'fixed'
+    rate: float = 0.025
+    alpha: float = 1.5
+
+
+@dataclass(frozen=True)
 class Recipe:
     """A whole recipe.
 
@@ -54,12 +69,15 @@ class Recipe:
         relative_depth_teacher: ONNX file inside the data folder.
         seed: of everything random.
         threads: for torch; more than one needs OMP_WAIT_POLICY=PASSIVE.
-        precision: float32 or bfloat16 (autocast, forward only).
+        device: auto (a GPU where there is one), cpu or cuda.
+        precision: float32 or bfloat16 (autocast, forward only; bfloat16 has float32's range, so
+            the losses need no scaling).
         canvases: sizes (height, width) of the batches, drawn evenly.
         sets: the data.
         phases: one after the other.
         structure: what the tasks share.
         gating: paths and gates, trained beside a finished run.
+        balancing: of the tasks' losses.
         taxonomy: a file of segmentation classes beside the recipe; else the package's own.
         ema_decay: of the averaged weights, which are the ones that are validated and exported.
         weight_decay: of AdamW.
@@ -81,6 +99,8 @@ class Recipe:
     phases: tuple[Phase, ...]
     structure: Structure = Structure()
     gating: Gating | None = None
+    balancing: Balancing = Balancing()
+    device: str = 'auto'
     taxonomy: str | None = None
     ema_decay: float = 0.999
     weight_decay: float = 1e-4
@@ -90,7 +110,7 @@ class Recipe:
 
     @property
     def steps(self) -> int:
-        """The number of steps of all phases."""
+        """The number of steps of all phases, of which some may end early."""
         return sum(phase.steps for phase in self.phases)
 
 
@@ -108,7 +128,10 @@ def read_recipe(path: Path) -> Recipe:
     root['structure'] = _structure(root.get('structure', {}))
     if root.get('gating') is not None:
         root['gating'] = read_gating(root['gating'])
+    root['balancing'] = _balancing(root.get('balancing', {}))
     recipe = build(Recipe, root, str(path))
+    if recipe.device not in ('auto', 'cpu', 'cuda'):
+        raise ModelError(f'{path}: device is auto, cpu or cuda, not {recipe.device!r}')
     if any(n % 32 for canvas in recipe.canvases for n in canvas):
         raise ModelError(f'{path}: canvases must be multiples of 32')
     if recipe.precision not in ('float32', 'bfloat16'):
@@ -127,3 +150,14 @@ def _structure(data: Any) -> Structure:
     if structure.kind != 'hard_shared' and not structure.phases:
         raise ModelError(f'structure.phases must say how {structure.kind} is trained')
     return structure
+
+
+def _balancing(data: Any) -> Balancing:
+    balancing = build(Balancing, data, 'balancing')
+    if balancing.kind not in ('fixed', 'uncertainty', 'gradnorm'):
+        raise ModelError(
+            f'balancing.kind is fixed, uncertainty or gradnorm, not {balancing.kind!r}'
+        )
+    number(balancing.rate, 'balancing.rate')
+    number(balancing.alpha, 'balancing.alpha')
+    return balancing

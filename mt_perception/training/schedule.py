@@ -51,6 +51,19 @@ class RelativeAdamW(torch.optim.AdamW):
             group['scales'] = [_scale(p) for p in group['params']] if group['relative'] else []
         super().__init__(groups)
 
+    def add_plain(self, parameters: Sequence[Tensor], rate: float) -> None:
+        """Add weights that are none of the network's: an absolute rate, and no decay."""
+        self.add_param_group(
+            {
+                'params': list(parameters),
+                'lr': rate,
+                'peak': rate,
+                'weight_decay': 0.0,
+                'relative': False,
+                'scales': [],
+            }
+        )
+
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
         """Take a step."""

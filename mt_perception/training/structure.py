@@ -16,7 +16,7 @@ from mt_perception.network.multitask import TASKS, Multitask
 from mt_perception.network.tree import grow_tree
 from mt_perception.training.affinity import choose_structure
 from mt_perception.training.batches import SampleSet
-from mt_perception.training.checkpoint import FILE, load_checkpoint
+from mt_perception.training.checkpoint import FILE, load_checkpoint, phase_of
 from mt_perception.training.loop import Progress, Validate, train
 from mt_perception.training.objective import TASK_OF, wanted_tasks
 from mt_perception.training.recipe import Recipe, Structure
@@ -69,7 +69,9 @@ def train_structure(
 
 def is_finished(recipe: Recipe, folder: Path) -> bool:
     """Tell whether a folder has a run of this recipe's length that came to its end."""
-    return (folder / FILE).exists() and int(load_checkpoint(folder)['step']) >= recipe.steps
+    if not (folder / FILE).exists():
+        return False
+    return phase_of(load_checkpoint(folder), recipe.phases)[0] >= len(recipe.phases)
 
 
 def single_folder(folder: Path, task: str) -> Path:

@@ -7,6 +7,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from mt_perception.training.processes import mean_over_processes
+
 _SCALES = 3
 # The share of pixels with the largest error that the relative loss leaves out (MiDaS).
 _TRIMMED = 0.2
@@ -21,7 +23,7 @@ def metric_loss(log_depth: Tensor, depth: Tensor) -> Tensor:
     """
     measured = depth > 0
     error = (log_depth - depth.clamp_min(1e-9).log()).abs() * measured
-    return error.sum() / measured.sum().clamp_min(1)
+    return error.sum() / mean_over_processes(measured.sum().float()).clamp_min(1)
 
 
 def gradient_loss(log_depth: Tensor, depth: Tensor) -> Tensor:
@@ -40,7 +42,7 @@ def gradient_loss(log_depth: Tensor, depth: Tensor) -> Tensor:
             second = (slice(None),) * dim + (slice(1, None),)
             both = m[first] & m[second]
             change = (e[second] - e[first]).abs() * both
-            total = total + change.sum() / both.sum().clamp_min(1)
+            total = total + change.sum() / mean_over_processes(both.sum().float()).clamp_min(1)
     return total / _SCALES
 
 
@@ -67,7 +69,7 @@ def relative_loss(log_depth: Tensor, inverse: Tensor) -> Tensor:
         kept = int(len(error) * (1 - _TRIMMED))
         total = total + error.topk(kept, largest=False, sorted=False).values.mean()
         images += 1
-    return total / max(images, 1)
+    return total / mean_over_processes(total.new_tensor(float(images))).clamp_min(1)
 
 
 def _standardise(values: Tensor) -> Tensor:

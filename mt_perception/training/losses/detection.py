@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mt_perception.network.detection import RawDetections, decode_boxes
+from mt_perception.training.processes import mean_over_processes
 from mt_perception.training.samples import Boxes
 
 _CENTRE_RADIUS = 1.5  # strides around an object's centre that may predict it
@@ -41,8 +42,8 @@ def detection_loss(
     for index, labels in enumerate(boxes):
         if labels is None:
             continue
-        targets = torch.from_numpy(labels.corners)  # (G, 4)
-        classes = torch.from_numpy(labels.classes)  # (G,)
+        targets = torch.from_numpy(labels.corners).to(corners.device)  # (G, 4)
+        classes = torch.from_numpy(labels.classes).to(corners.device)  # (G,)
         predicted = decode_boxes(raw.boxes[index], corners, strides)  # (N, 4)
         objectness, logits = raw.objectness[index], raw.classes[index]
         cell, match, overlap = assign(
@@ -63,7 +64,7 @@ def detection_loss(
             )
             iou = paired_iou(predicted[cell], targets[match])
             total = total + _IOU_WEIGHT * (1 - iou**2).sum()
-    return total / max(positives, 1)
+    return total / mean_over_processes(total.new_tensor(float(positives))).clamp_min(1)
 
 
 @torch.no_grad()
@@ -139,7 +140,7 @@ def distillation_loss(raw: RawDetections, teacher: RawDetections) -> Tensor:
         The loss, () float32, zero where student and teacher agree.
     """
     there = teacher.objectness.sigmoid()
-    mass = there.sum().clamp_min(1.0)
+    mass = mean_over_processes(there.sum()).clamp_min(1.0)
     objectness = _excess(raw.objectness, teacher.objectness).sum() / mass
     classes = (_excess(raw.classes, teacher.classes).sum(dim=2) * there).sum() / mass
     boxes = ((raw.boxes - teacher.boxes).abs().sum(dim=2) * there).sum() / mass

@@ -7,6 +7,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from mt_perception.training.processes import mean_over_processes
 from mt_perception.types import UNLABELLED
 
 # A label of EXCLUDED + c says that a pixel is anything but class c.
@@ -32,7 +33,7 @@ def segmentation_loss(logits: Tensor, labels: Tensor, class_weights: Tensor) -> 
     others = (-torch.expm1(chosen)).clamp_min(1e-4).log()
     each = -torch.where(excluded, others, chosen)
     weight = class_weights[classes] * (known | excluded)
-    return (each * weight).sum() / weight.sum().clamp_min(1.0)
+    return (each * weight).sum() / mean_over_processes(weight.sum()).clamp_min(1.0)
 
 
 @torch.no_grad()

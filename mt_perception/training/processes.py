@@ -1,0 +1,115 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Training on several processes, as `torchrun` starts them: equal weights, split batches.
+
+Every process holds the whole network and takes its share of every batch. Losses are means over
+what is labelled, of which one share may have more than another: each is therefore divided by the
+mean over the processes, so that the mean of the gradients is exactly that of the whole batch.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, distributed
+
+from mt_perception.errors import ModelError
+
+CPU = torch.device('cpu')
+
+
+@dataclass(frozen=True)
+class Place:
+    """Which of how many processes this is, and where it computes."""
+
+    rank: int = 0
+    count: int = 1
+    device: torch.device = CPU
+
+    @property
+    def first(self) -> bool:
+        """Whether this process writes, measures and tells."""
+        return self.rank == 0
+
+
+@contextmanager
+def joined(device: str) -> Iterator[Place]:
+    """Join the processes that torchrun started, if it did.
+
+    Args:
+        device: cpu, cuda, or auto: cuda where there is one.
+
+    Raises:
+        ModelError: cuda is asked for and not there.
+    """
+    if device == 'cuda' and not torch.cuda.is_available():
+        raise ModelError('device: cuda, but torch finds none; use auto or cpu')
+    kind = 'cuda' if device != 'cpu' and torch.cuda.is_available() else 'cpu'
+    count = int(os.environ.get('WORLD_SIZE', '1'))
+    index = int(os.environ.get('LOCAL_RANK', '0'))
+    where = torch.device(kind, index) if kind == 'cuda' else torch.device('cpu')
+    if kind == 'cuda':
+        torch.cuda.set_device(where)
+    if count == 1 or distributed.is_initialized():
+        yield Place(_rank(), _count(), where)
+        return
+    distributed.init_process_group('nccl' if kind == 'cuda' else 'gloo')
+    try:
+        yield Place(_rank(), _count(), where)
+    finally:
+        distributed.destroy_process_group()
+
+
+def _alone() -> bool:
+    return not (distributed.is_available() and distributed.is_initialized())
+
+
+def _rank() -> int:
+    return 0 if _alone() else distributed.get_rank()
+
+
+def _count() -> int:
+    return 1 if _alone() else distributed.get_world_size()
+
+
+def mean_over_processes(value: Tensor) -> Tensor:
+    """Give the mean of a number over all processes, without a gradient."""
+    if _alone():
+        return value
+    shared = value.detach().clone()
+    distributed.all_reduce(shared)
+    return shared / distributed.get_world_size()
+
+
+def mean_gradients(parameters: Iterable[Tensor]) -> None:
+    """Replace every gradient by its mean over all processes, in one message."""
+    if _alone():
+        return
+    # One that only some processes have would leave the others waiting: none counts as zero.
+    trained = [p for p in parameters if p.requires_grad]
+    if not trained:
+        return
+    flat = torch.cat(
+        [(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in trained]
+    )
+    distributed.all_reduce(flat)
+    flat /= distributed.get_world_size()
+    begin = 0
+    for parameter in trained:
+        part = flat[begin : begin + parameter.numel()].view_as(parameter)
+        begin += parameter.numel()
+        if parameter.grad is not None:
+            parameter.grad.copy_(part)
+
+
+def first_says(value: bool, place: Place) -> bool:
+    """Give every process what the first one found."""
+    if place.count == 1:
+        return value
+    said = torch.tensor(float(value), device=place.device)
+    distributed.broadcast(said, 0)
+    return bool(said.item())

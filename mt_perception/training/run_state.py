@@ -1,0 +1,279 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""The state of a run: networks, optimiser, balance, and where in the phases it is."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mt_perception.errors import ModelError
+from mt_perception.network.branched import describe
+from mt_perception.network.multitask import TASKS, Multitask, build
+from mt_perception.network.pretrained import load_yolox
+from mt_perception.training.balancing import GradNorm, make_balance
+from mt_perception.training.batches import Batch, SampleSet, draw
+from mt_perception.training.checkpoint import load_checkpoint, phase_of, save_checkpoint
+from mt_perception.training.effort import Meter
+from mt_perception.training.junction import Junction
+from mt_perception.training.losses.segmentation import class_weights
+from mt_perception.training.objective import Teachers, by_task, losses, running
+from mt_perception.training.processes import (
+    Place,
+    first_says,
+    mean_gradients,
+)
+from mt_perception.training.recipe import Phase, Recipe
+from mt_perception.training.schedule import (
+    RelativeAdamW,
+    make_optimizer,
+    rate_factor,
+    set_rates,
+    update_average,
+)
+
+_COUNTED = 600  # samples over which the classes are counted
+_CLIP = 10.0
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What a step found.
+
+    Args:
+        losses: unweighted, by name, of this process's share of the batch.
+        controls: the tasks' factors and weights, where they are not what the recipe says.
+        macs: multiply-accumulates of all processes, forward and backward, teachers too.
+    """
+
+    losses: Mapping[str, float]
+    controls: Mapping[str, float]
+    macs: int
+
+
+class RunState:
+    """The network, its average, its teachers, its optimiser, and the phase it is in.
+
+    Args:
+        recipe: what to do.
+        sets: the data.
+        labels: detection and segmentation class names.
+        initial_weights: YOLOX checkpoint, or None for random weights.
+        network: what to train, where it is not what the recipe names.
+        place: which process this is.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        sets: Sequence[SampleSet],
+        labels: tuple[Sequence[str], Sequence[str]],
+        initial_weights: Path | None,
+        network: Multitask | None,
+        place: Place,
+    ) -> None:
+        torch.manual_seed(recipe.seed)
+        self.recipe = recipe
+        self.labels = labels
+        self.place = place
+        original = build(recipe.network, len(labels[0]), len(labels[1]))
+        if initial_weights is not None:
+            load_yolox(original, initial_weights)
+        self.network = copy.deepcopy(original if network is None else network)
+        for parameter in (*original.parameters(), *self.network.parameters()):
+            # Channels last is the layout in which the CPU's bfloat16 kernels are fast.
+            if parameter.ndim == 4:
+                parameter.data = parameter.data.to(memory_format=torch.channels_last)
+        self.network.to(place.device)
+        original.to(place.device).requires_grad_(False).eval()
+        self.average = copy.deepcopy(self.network).requires_grad_(False).eval()
+        self.teachers = Teachers(original, self.average, recipe.confidence)
+        self.class_weights = count_classes(sets, recipe, len(labels[1])).to(place.device)
+        self.balance = make_balance(recipe.balancing).to(place.device)
+        self.meter = Meter((self.network, self.average, original))
+        self.optimizer: RelativeAdamW | None = None
+        self.phase = 0  # index of the phase
+        self.begun = 0  # the run's step at which it began
+        self.switched = False
+        self.history: list[dict[str, float]] = []  # of the phase's validations
+        self.macs = 0
+
+    def begin(self, phase: Phase) -> None:
+        """Make ready for the first step of a phase."""
+        self.optimizer = make_optimizer(self.network, phase, self.recipe.weight_decay)
+        learned = list(self.balance.parameters())
+        if learned:
+            self.optimizer.add_plain(learned, self.recipe.balancing.rate)
+        self._rest_on_average()
+
+    def end_phase(self, step: int) -> None:
+        """Go on to the next phase, which begins at a step of the run."""
+        self.phase += 1
+        self.begun = step
+        self.switched = False
+        self.history = []
+
+    def switch_if_due(self, phase: Phase, step: int) -> None:
+        """Leave the other tasks behind, where the phase's switch says so.
+
+        Args:
+            phase: the phase.
+            step: of the phase, that is about to be taken.
+        """
+        switch = phase.mt2st.switch
+        if switch is None or self.switched:
+            return
+        due = switch.due(step, self.history)
+        # Only the first process measures.
+        if first_says(due, self.place) if switch.plateau is not None else due:
+            self.switched = True
+            self._leave_others(phase)
+
+    def _leave_others(self, phase: Phase) -> None:
+        switch = phase.mt2st.switch
+        assert switch is not None
+        left = [self.network.get_submodule(task) for task in TASKS if task not in switch.to]
+        if switch.trunk == 'frozen':
+            left.append(self.network.trunk)
+        for module in left:
+            module.requires_grad_(False)
+        self._rest_on_average()
+
+    def _rest_on_average(self) -> None:
+        # What is frozen stands still at its average, which is what was validated; else the
+        # quick first steps of the average would replace it by the raw weights.
+        for ours, averaged in zip(
+            self.network.parameters(), self.average.parameters(), strict=True
+        ):
+            if not ours.requires_grad:
+                ours.grad = None
+                ours.data.copy_(averaged)
+
+    def step(self, batch: Batch, phase: Phase, step: int) -> StepResult:
+        """Take a step of a phase."""
+        assert self.optimizer is not None
+        set_rates(self.optimizer, rate_factor(phase, step))
+        factors = phase.mt2st.factors(step, self.switched)
+        weights = running(phase.weights, factors)
+        trains_trunk = any(p.requires_grad for p in self.network.trunk.parameters())
+        junction = None
+        if trains_trunk and isinstance(self.balance, GradNorm):
+            junction = Junction()
+        self.optimizer.zero_grad(set_to_none=True)
+        with self.meter.counting():
+            found = losses(
+                self.network,
+                batch.to(self.place.device),
+                weights,
+                self.teachers,
+                self.class_weights,
+                getattr(torch, self.recipe.precision),
+                trains_trunk,
+                junction,
+            )
+            if found:
+                self._backward(by_task(found, weights), factors, junction)
+        trained = [*self.network.parameters(), *self.balance.parameters()]
+        mean_gradients(trained)
+        nn.utils.clip_grad_norm_(
+            [p for p in self.network.parameters() if p.grad is not None], _CLIP
+        )
+        self.optimizer.step()
+        update_average(self.average, self.network, self.recipe.ema_decay, step)
+        macs = self.meter.macs * self.place.count
+        self.macs += macs
+        return StepResult(
+            {name: float(loss.detach()) for name, loss in found.items()},
+            self._controls(phase, factors),
+            macs,
+        )
+
+    def _backward(
+        self,
+        sums: Mapping[str, Tensor],
+        factors: Mapping[str, float],
+        junction: Junction | None,
+    ) -> None:
+        """Run backward what is weighed by γ and balanced."""
+        tasks = {task: loss for task, loss in sums.items() if task in TASKS}
+        balanced = self.balance(tasks)
+        terms = [factors[task] * loss for task, loss in balanced.items()]
+        terms += [loss for name, loss in sums.items() if name not in TASKS]
+        torch.autograd.backward(torch.stack(terms).sum())
+        if junction is not None and isinstance(self.balance, GradNorm):
+            # γ is applied last: a task that is to fade must not be pulled back.
+            norms = {task: norm / factors[task] for task, norm in junction.norms().items()}
+            junction.pass_on()
+            self.balance.observe(norms, tasks)
+
+    def _controls(self, phase: Phase, factors: Mapping[str, float]) -> dict[str, float]:
+        told = {}
+        if phase.mt2st.diminish or phase.mt2st.switch is not None:
+            told = {f'gamma/{task}': value for task, value in factors.items()}
+        return told | {f'balance/{task}': v for task, v in self.balance.weights().items()}
+
+    def save(self, run: Path, step: int) -> None:
+        """Write the checkpoint."""
+        assert self.optimizer is not None
+        save_checkpoint(
+            run,
+            {
+                'step': step,
+                'phase': self.phase,
+                'begun': self.begun,
+                'switched': self.switched,
+                'history': self.history,
+                'macs': self.macs,
+                'network': self.network.state_dict(),
+                'average': self.average.state_dict(),
+                'optimizer': self.optimizer.state_dict(),
+                'balance': self.balance.state_dict(),
+                'name': self.recipe.network,
+                'structure': describe(self.network),
+                'detection_labels': list(self.labels[0]),
+                'segmentation_labels': list(self.labels[1]),
+            },
+        )
+
+    def resume(self, run: Path) -> int:
+        """Go back to a checkpoint; give its step."""
+        saved = load_checkpoint(run)
+        ours = [list(names) for names in self.labels]
+        if ours != [saved['detection_labels'], saved['segmentation_labels']]:
+            raise ModelError(f'{run}: the run was started with other classes; use another folder')
+        self.network.load_state_dict(saved['network'])
+        self.average.load_state_dict(saved['average'])
+        self.balance.load_state_dict(saved.get('balance', {}))
+        step = int(saved['step'])
+        self.phase, self.begun = phase_of(saved, self.recipe.phases)
+        self.history = list(saved.get('history', []))
+        self.macs = int(saved.get('macs', 0))
+        if self.phase < len(self.recipe.phases) and step > self.begun:
+            self._resume_phase(saved)
+        return step
+
+    def _resume_phase(self, saved: Mapping[str, Any]) -> None:
+        phase = self.recipe.phases[self.phase]
+        self.begin(phase)
+        assert self.optimizer is not None
+        self.optimizer.load_state_dict(saved['optimizer'])
+        self.switched = bool(saved.get('switched', False))
+        if self.switched:
+            self._leave_others(phase)
+
+
+def count_classes(sets: Sequence[SampleSet], recipe: Recipe, classes: int) -> Tensor:
+    """Weigh the segmentation classes by the pixels of the sequence's first samples."""
+    pixels = np.zeros(256, np.int64)
+    for position in range(_COUNTED):
+        sample = draw(sets, recipe.seed, position)
+        if sample.semantic is not None:
+            pixels += np.bincount(sample.semantic().ravel(), minlength=256)
+    return class_weights(torch.from_numpy(pixels[:classes]))
