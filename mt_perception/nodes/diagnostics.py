@@ -11,6 +11,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.clock import Clock, ClockType
 from std_msgs.msg import Header
 
+from mt_perception.nodes.budgeting import budget_values
 from mt_perception.nodes.health import ERROR, OK, WARN, Report, counts, status
 from mt_perception.nodes.lifecycle import ACTIVE
 
@@ -110,6 +111,7 @@ class Diagnostics:
             'latency_ms.p50': health.latency_ms(0.5),
             'latency_ms.p95': health.latency_ms(0.95),
             'processed': health.processed,
+            **budget_values(node.pipeline),
             'without_subscribers': health.idle,
             **counts('failed', health.task_failures),
         }

@@ -21,6 +21,7 @@ from sensor_msgs.msg import CameraInfo
 
 from mt_perception.errors import CameraError, ImageError, OptionError, PerceptionError
 from mt_perception.nodes import messages
+from mt_perception.nodes.budgeting import budget_of, note_latency
 from mt_perception.nodes.declaration import Change
 from mt_perception.nodes.diagnostics import Diagnostics
 from mt_perception.nodes.entry import spin
@@ -87,6 +88,7 @@ class PerceptionNode(SelfStartingNode):
                 settings.runtime_providers,
                 settings.runtime_threads,
                 settings.runtime_memory_mb or None,
+                budget_of(settings),
             )
             self._outputs = Outputs(self, self.pipeline.manifest, self._on_incompatible_qos)
         except Exception as error:
@@ -169,7 +171,9 @@ class PerceptionNode(SelfStartingNode):
                     f'{p.name} cannot change while a model is loaded; deactivate and clean up '
                     'the node first'
                 )
-        self.pipeline.options = settings.options()
+        options = settings.options().checked(self.pipeline.manifest)
+        self.pipeline.budget = budget_of(settings)
+        self.pipeline.options = options
 
     def _on_incompatible_qos(self, topic: str, policy: Any) -> None:
         name = qos_policy_name_from_kind(policy)
@@ -238,6 +242,7 @@ class PerceptionNode(SelfStartingNode):
         )
         latency_ms = _since_ms(arrived_s)
         self.health.frame_done(latency_ms, result.failures)
+        note_latency(self.pipeline, result, latency_ms)
         if STATS_TOPIC in wanted.topics:
             values = {
                 **stats(result.execution, result.failures),

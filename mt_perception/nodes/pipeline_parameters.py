@@ -82,11 +82,32 @@ class PipelineParameters(Settings):
     tasks_detection_enabled: bool = parameter(
         'tasks.detection.enabled', True, 'Serve detections to subscribers.'
     )
+    tasks_detection_max_rate_hz: float = parameter(
+        'tasks.detection.max_rate_hz',
+        0.0,
+        'Run detection at most so often; frames between have none. 0: every frame.',
+        minimum=0.0,
+        maximum=1000.0,
+    )
     tasks_depth_enabled: bool = parameter(
         'tasks.depth.enabled', True, 'Serve depth and points to subscribers.'
     )
+    tasks_depth_max_rate_hz: float = parameter(
+        'tasks.depth.max_rate_hz',
+        0.0,
+        'Run depth at most so often; frames between have none. 0: every frame.',
+        minimum=0.0,
+        maximum=1000.0,
+    )
     tasks_segmentation_enabled: bool = parameter(
         'tasks.segmentation.enabled', True, 'Serve segmentation to subscribers.'
+    )
+    tasks_segmentation_max_rate_hz: float = parameter(
+        'tasks.segmentation.max_rate_hz',
+        0.0,
+        'Run segmentation at most so often; frames between have none. 0: every frame.',
+        minimum=0.0,
+        maximum=1000.0,
     )
     detection_score_threshold: float = parameter(
         'detection.score_threshold',

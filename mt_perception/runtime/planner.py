@@ -86,7 +86,14 @@ class Planner:
         self._costs = lru_cache(_PLANS)(self._path_costs)
         self.outside_ms = 0.0
         """Time that a frame takes outside of the pipeline, for the wanted latency."""
-        self.budget = budget or Budget()
+        self.last: Execution | None = None
+        """What became of the last plan."""
+        self._apply(budget or Budget())
+
+    @property
+    def realised(self) -> float:
+        """Fraction of everything that the last frames cost."""
+        return self._spending.realised
 
     @property
     def budget(self) -> Budget:
@@ -95,6 +102,10 @@ class Planner:
 
     @budget.setter
     def budget(self, budget: Budget) -> None:
+        if budget != self._budget:
+            self._apply(budget)
+
+    def _apply(self, budget: Budget) -> None:
         names = [path.name for path in self._paths]
         self._budget = budget.checked(names, self._manifest.tasks)
         self._spending = Spending(budget.compute)
@@ -145,6 +156,7 @@ class Planner:
     def finished(self, plan: Plan, execution: Execution, failures: Collection[str]) -> None:
         """Take note of what became of the plan that was made last."""
         frame, everything, share = self._pending
+        self.last = execution
         self._spending.add(execution.macs, everything)
         made = [t for t in plan.tasks if t not in plan.reuse and t not in failures]
         self._seen.made(frame, made, {t: self._budget.period_ns(t) for t in made})
