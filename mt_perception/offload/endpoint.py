@@ -25,6 +25,8 @@ _OPTIONS: tuple[tuple[str, int], ...] = (
     ('grpc.max_reconnect_backoff_ms', 1000),
     ('grpc.dns_min_time_between_resolutions_ms', 1000),
     ('grpc.enable_retries', 0),
+    # Robots have a proxy for updates; images do not go that way.
+    ('grpc.enable_http_proxy', 0),
     # A peer that went away without a word is noticed, and its connection given up.
     ('grpc.keepalive_time_ms', int(KEEPALIVE_S * 1e3)),
     ('grpc.keepalive_timeout_ms', 3000),

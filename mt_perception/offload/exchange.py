@@ -181,7 +181,7 @@ class Exchange:
             message: bytes = call.future.result()
             reply = read_reply(message, call.request)
         except grpc.RpcError as error:
-            failure = failure_of(error, self.endpoint.address)
+            failure = failure_of(error, self.endpoint)
         except grpc.FutureCancelledError:
             failure = late(self.endpoint.address)
         except ProtocolError as error:
@@ -259,7 +259,7 @@ class Exchange:
         try:
             answer = pb.ModelReadyResponse.FromString(done.result())
         except grpc.RpcError as error:
-            return failure_of(error, address)
+            return failure_of(error, self.endpoint)
         except grpc.FutureCancelledError:
             return late(address)
         except Exception as error:

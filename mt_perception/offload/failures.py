@@ -9,8 +9,11 @@ from dataclasses import dataclass
 
 import grpc
 
+from mt_perception.offload.endpoint import Endpoint
+
 LATE = 'late'
 REFUSED = 'refused'
+LOST = 'lost'
 BAD_REPLY = 'bad_reply'
 
 
@@ -36,16 +39,6 @@ class Failure:
 # the more special comes first.
 _CONNECTION: tuple[tuple[str, str, str], ...] = (
     ('certificate has expired', 'tls_expired', "the host's certificate has expired; renew it"),
-    (
-        'certificate_required',
-        'tls_client',
-        'the host wants a certificate of the robot; set the client certificate and key',
-    ),
-    (
-        'certificate required',
-        'tls_client',
-        'the host wants a certificate of the robot; set the client certificate and key',
-    ),
     (
         'Hostname Verification Check failed',
         'tls_name',
@@ -81,16 +74,9 @@ _CONNECTION: tuple[tuple[str, str, str], ...] = (
         'nothing listens there; start it with: mt_perception serve --model MODEL',
     ),
     ('GOAWAY', 'draining', 'the host is shutting down'),
-    (
-        'Socket closed',
-        'lost',
-        'the connection was closed; a host with TLS does that to a plain client',
-    ),
-    (
-        'Connection reset',
-        'lost',
-        'the connection was reset; a host with TLS does that to a plain client',
-    ),
+    ('Socket closed', LOST, ''),
+    ('Connection reset', LOST, ''),
+    ('Broken pipe', LOST, ''),
     ('ailed to connect', 'unreachable', 'no connection could be made'),
 )
 
@@ -106,7 +92,7 @@ _CODES: Mapping[grpc.StatusCode, tuple[str, str]] = {
 }
 
 
-def failure_of(error: grpc.RpcError, address: str) -> Failure:
+def failure_of(error: grpc.RpcError, endpoint: Endpoint) -> Failure:
     """Put what gRPC raised into words."""
     code, details = error.code(), error.details() or ''
     if code in _CODES:
@@ -116,8 +102,25 @@ def failure_of(error: grpc.RpcError, address: str) -> Failure:
             ((reason, meaning) for text, reason, meaning in _CONNECTION if text in details),
             (code.name.lower(), 'the request failed'),
         )
+    if reason == LOST:
+        reason, meaning = _lost(endpoint)
     said = '' if reason == LATE or not details else f' ({details[:300]})'
-    return Failure(reason, f'remote host {address}: {meaning}{said}')
+    return Failure(reason, f'remote host {endpoint.address}: {meaning}{said}')
+
+
+def _lost(endpoint: Endpoint) -> tuple[str, str]:
+    """A connection was closed from the other end, which may be its way of saying no.
+
+    In TLS 1.3 a client believes itself connected before the host has looked at its certificate.
+    """
+    if endpoint.tls is None:
+        return LOST, 'the connection was closed; a host that wants TLS does that, too'
+    if endpoint.tls.certificate is None:
+        return 'tls_client', (
+            'the connection was closed; if the host wants a certificate of the robot, set the '
+            'client certificate and key'
+        )
+    return LOST, "the connection was closed; the host may not trust the robot's certificate"
 
 
 def late(address: str) -> Failure:
