@@ -14,7 +14,7 @@ a frame of 320×416, more than the image itself, about 8 kB remain, deflated by 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from tritonclient.grpc import service_pb2 as pb
 
 from mt_perception.errors import ProtocolError
-from mt_perception.offload.compact import STEP, packed, unpacked
+from mt_perception.offload.compact import BASE, STEP, packed, unpacked
 from mt_perception.offload.wire import check_message
 
 SERVICE = 'inference.GRPCInferenceService'
@@ -138,8 +138,13 @@ def read_request(message: bytes, max_bytes: int = MAX_REQUEST_BYTES) -> Request:
     )
 
 
-def write_reply(request: Request, reply: Reply) -> bytes:
+def write_reply(request: Request, reply: Reply, maps: Collection[str] = ()) -> bytes:
     """The message of a reply.
+
+    Args:
+        request: What it answers.
+        reply: What to write.
+        maps: The tensors that may be packed, if the request lets it.
 
     Raises:
         ProtocolError: A tensor has a type that replies do not have.
@@ -149,8 +154,10 @@ def write_reply(request: Request, reply: Reply) -> bytes:
     )
     for name, value in reply.tensors.items():
         output = message.outputs.add(name=name)
-        if request.precision > 0 and value.dtype == np.float32 and value.ndim == 3:
-            value, output.parameters[STEP].double_param = packed(value, request.precision)
+        if request.precision > 0 and name in maps and value.ndim == 3:
+            value, step, base = packed(value, request.precision)
+            output.parameters[STEP].double_param = step
+            output.parameters[BASE].double_param = base
         if value.dtype not in _DATATYPE_OF:
             raise ProtocolError(f'tensor {name!r} is {value.dtype}; it cannot be sent')
         output.datatype = _DATATYPE_OF[value.dtype]
@@ -222,7 +229,8 @@ def _tensor(output: Any, raw: bytes) -> NDArray[Any]:
         )
     value: NDArray[Any] = np.frombuffer(raw, kind).reshape(shape)
     if STEP in output.parameters:
-        value = unpacked(value, _numbers(output.parameters)[STEP])
+        numbers = _numbers(output.parameters)
+        value = unpacked(value, numbers[STEP], numbers.get(BASE, 0.0))
     if value.dtype.kind == 'f' and not np.isfinite(value).all():
         raise ProtocolError(f'tensor {output.name!r} has values that are not finite')
     return value

@@ -145,7 +145,13 @@ class HostService:
             # Who wants few bytes gets them deflated too.
             context.set_compression(grpc.Compression.Gzip)
         stages = {'queue_ms': answer.queue_s * 1e3, 'compute_ms': answer.compute_s * 1e3}
-        return write_reply(request, Reply(answer.tensors, stages))
+        maps = [
+            tensor
+            for task in manifest.tasks.values()
+            if task.kind == DEPTH
+            for tensor in task.outputs.values()
+        ]
+        return write_reply(request, Reply(answer.tensors, stages), maps)
 
     async def _message(self, messages: Any) -> bytes:
         """The one message of a request.

@@ -1,0 +1,276 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Messages of the Open Inference Protocol: what we write is read, everything else is refused."""
+
+from __future__ import annotations
+
+import contextlib
+import tracemalloc
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+pytest.importorskip('tritonclient.grpc', reason='needs the extra "offload"')
+from tritonclient.grpc import service_pb2 as pb
+
+from mt_perception.errors import ProtocolError
+from mt_perception.offload.compact import STEP, packed, unpacked
+from mt_perception.offload.protocol import (
+    MAX_REQUEST_BYTES,
+    PAYLOAD,
+    Reply,
+    Request,
+    read_reply,
+    read_request,
+    write_reply,
+    write_request,
+)
+
+REQUEST = Request('tiny', '1', 'frame 7', b'payload', ('depth/map', 'detection/boxes'))
+TENSORS = {
+    'depth/map': np.linspace(0.001, 0.05, 12, dtype=np.float32).reshape(1, 3, 4),
+    'detection/boxes': np.arange(8, dtype=np.float32).reshape(1, 2, 4),
+}
+names = st.text(st.characters(codec='utf-8', exclude_categories=['C', 'Z']), max_size=100)
+
+
+@given(
+    names, names, names, st.binary(max_size=500), st.lists(names, unique=True, max_size=5),
+    st.floats(0, 1), st.floats(0, 1),
+)  # fmt: skip
+def test_requests_come_back(
+    model: str,
+    version: str,
+    request_id: str,
+    payload: bytes,
+    tensors: list[str],
+    min_score: float,
+    precision: float,
+) -> None:
+    request = Request(model, version, request_id, payload, tuple(tensors), min_score, precision)
+    assert read_request(write_request(request)) == request
+
+
+def test_replies_come_back_bit_by_bit() -> None:
+    tensors = {
+        **TENSORS,
+        'segmentation/ids': np.arange(6, dtype=np.uint8).reshape(1, 2, 3),
+        'detection/ids': np.array([[2**40, -1]], np.int64),
+        'empty': np.zeros((1, 0, 4), np.float32),
+    }
+    request = Request('tiny', '1', 'x', b'', tuple(tensors))
+    reply = read_reply(write_reply(request, Reply(tensors, {'queue_ms': 1.5})), request)
+    assert reply.server_ms == {'queue_ms': 1.5}
+    for name, value in tensors.items():
+        assert reply.tensors[name].dtype == value.dtype
+        np.testing.assert_array_equal(reply.tensors[name], value)
+
+
+@given(st.integers(1, 20), st.integers(1, 20), st.floats(1e-4, 0.1), st.integers(0, 99))
+def test_packed_maps_are_as_precise_as_asked(h: int, w: int, precision: float, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    value = np.exp(random.uniform(-8, 2, (1, h, w))).astype(np.float32)
+    value[random.random(value.shape) < 0.1] = 0
+    found = unpacked(*packed(value, precision))
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, value, rtol=precision * 1.001)
+
+
+def test_packed_maps_reach_from_the_nearest_to_the_farthest() -> None:
+    value = np.array([[[1e-30, 0, -3, 3e38]]], np.float32)
+    found = unpacked(*packed(value, 1e-6))
+    np.testing.assert_allclose(found[0, 0, [0, 3]], value[0, 0, [0, 3]], rtol=2e-3)
+    assert not found[0, 0, 1:3].any()
+    nothing = np.zeros((1, 2, 2), np.float32)
+    np.testing.assert_array_equal(unpacked(*packed(nothing, 1e-3)), nothing)
+
+
+def test_precision_packs_maps_only() -> None:
+    request = Request('tiny', '1', 'x', b'', tuple(TENSORS), precision=1e-3)
+    message = write_reply(request, Reply(TENSORS), ['depth/map'])
+    sent = {tensor.name: tensor for tensor in pb.ModelInferResponse.FromString(message).outputs}
+    assert STEP in sent['depth/map'].parameters
+    assert STEP not in sent['detection/boxes'].parameters
+    np.testing.assert_array_equal(
+        read_reply(message, request).tensors['detection/boxes'], TENSORS['detection/boxes']
+    )
+
+
+def changed(edit: Callable[[Any], None]) -> bytes:
+    message = pb.ModelInferRequest.FromString(write_request(REQUEST))
+    edit(message)
+    return message.SerializeToString()
+
+
+REFUSED_REQUESTS: dict[str, tuple[Callable[[Any], Any], str]] = {
+    'no input': (lambda m: m.ClearField('inputs'), 'expected one input'),
+    'two inputs': (lambda m: m.inputs.add(name='image'), 'found 2: payload, image'),
+    'another input': (lambda m: setattr(m.inputs[0], 'name', 'image'), 'found 1: image'),
+    'another type': (lambda m: setattr(m.inputs[0], 'datatype', 'FP32'), "is 'FP32'"),
+    'shape of more': (lambda m: m.inputs[0].shape.__setitem__(1, 8), 'with 7 bytes'),
+    'shape of less': (lambda m: m.inputs[0].shape.__setitem__(1, 6), 'with 7 bytes'),
+    'negative shape': (lambda m: m.inputs[0].shape.__setitem__(0, -1), r'\[-1, 7\]'),
+    'huge shape': (lambda m: m.inputs[0].shape.__setitem__(1, 2**62), 'with 7 bytes'),
+    'deep shape': (lambda m: m.inputs[0].shape.extend([1] * 1000), 'with 7 bytes'),
+    'two tensors': (lambda m: m.raw_input_contents.append(b''), 'raw_input_contents'),
+    'no tensor': (lambda m: m.ClearField('raw_input_contents'), 'raw_input_contents'),
+    'contents': (
+        lambda m: m.inputs[0].contents.uint_contents.append(1),
+        'raw_input_contents, without',
+    ),
+    'shared memory': (
+        lambda m: (
+            m.inputs[0]
+            .parameters['shared_memory_region']
+            .MergeFrom(pb.InferParameter(string_param='x'))
+        ),
+        'without parameters',
+    ),
+    'output twice': (lambda m: m.outputs.add(name='depth/map'), 'asked for twice'),
+    'output in shared memory': (
+        lambda m: (
+            m.outputs[0]
+            .parameters['shared_memory_region']
+            .MergeFrom(pb.InferParameter(string_param='x'))
+        ),
+        'not supported',
+    ),
+    'unknown parameter': (
+        lambda m: setattr(m.parameters['sequence_id'], 'double_param', 1.0),
+        "'sequence_id' is not supported",
+    ),
+    'parameter of another type': (
+        lambda m: setattr(m.parameters['min_score'], 'string_param', '1'),
+        "'min_score' must be a number",
+    ),
+    'parameter that is no number': (
+        lambda m: setattr(m.parameters['precision'], 'double_param', float('nan')),
+        "'precision' must be a number",
+    ),
+    'long name': (lambda m: setattr(m, 'model_name', 'x' * 200), 'model_name must have'),
+    'line break': (lambda m: setattr(m, 'id', 'a\nb'), 'id must have'),
+    'description without end': (
+        lambda m: [m.outputs.add(name=f'{i}' * 8) for i in range(3000)],
+        '16384 bytes beside them',
+    ),
+}
+
+
+@pytest.mark.parametrize('fault', REFUSED_REQUESTS)
+def test_a_request_is_refused_by_name(fault: str) -> None:
+    edit, sentence = REFUSED_REQUESTS[fault]
+    with pytest.raises(ProtocolError, match=sentence):
+        read_request(changed(edit))
+
+
+@pytest.mark.parametrize(
+    ('message', 'sentence'),
+    [
+        (b'\x3a' + b'\xff' * 9 + b'\x01', 'truncated'),
+        (b'\x3a' + b'\xff' * 20, 'has no end'),
+        (b'\x3a\x80\x80\x80\x80\x04', 'truncated'),
+        (b'\x2a\x05\x0a\xff\xff\xff\xff', 'no ModelInferRequest'),
+        (b'\x2a\x06\x0a\xff\xff\xff\xff\x0f', 'no ModelInferRequest'),
+        (b'\x0b\x0b\x0b', 'kind 3'),
+        (b'\x0a\x02\xff\xfe', 'no ModelInferRequest'),
+        (bytes(MAX_REQUEST_BYTES + 1), 'at most'),
+        (b'\x3a\x00' * 100, 'more than 64 raw tensors'),
+        (b'\x2a\x00' * 500_000, 'beside them'),
+    ],
+)
+def test_broken_messages_are_refused_before_they_take_memory(
+    message: bytes, sentence: str
+) -> None:
+    with pytest.raises(ProtocolError):
+        read_request(message)  # Whatever an error loads when it is the first.
+    tracemalloc.start()
+    with pytest.raises(ProtocolError, match=sentence):
+        read_request(message)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 100_000
+
+
+def changed_reply(edit: Callable[[Any], None]) -> bytes:
+    message = pb.ModelInferResponse.FromString(write_reply(REQUEST, Reply(TENSORS)))
+    edit(message)
+    return message.SerializeToString()
+
+
+def step(message: Any, value: float) -> None:
+    message.outputs[0].parameters[STEP].double_param = value
+
+
+REFUSED_REPLIES: dict[str, tuple[Callable[[Any], Any], str]] = {
+    'another id': (lambda m: setattr(m, 'id', 'frame 6'), "to request 'frame 6', not 'frame 7'"),
+    'another model': (lambda m: setattr(m, 'model_name', 'big'), "by model 'big'"),
+    'a tensor less': (lambda m: (m.outputs.pop(), m.raw_output_contents.pop()), 'expected'),
+    'a tensor more': (
+        lambda m: (m.outputs.add(name='x'), m.raw_output_contents.append(b'')),
+        'expected',
+    ),
+    'a tensor twice': (lambda m: m.outputs[1].CopyFrom(m.outputs[0]), 'expected'),
+    'no bytes': (lambda m: m.raw_output_contents.pop(), '1 raw tensors'),
+    'another type': (lambda m: setattr(m.outputs[0], 'datatype', 'BYTES'), "'BYTES'"),
+    'wider type': (lambda m: setattr(m.outputs[0], 'datatype', 'INT64'), 'must have 96 bytes'),
+    'larger shape': (lambda m: m.outputs[0].shape.__setitem__(1, 4), 'must have 64 bytes'),
+    'overflowing shape': (
+        lambda m: m.outputs[0].shape.__setitem__(slice(None), [2**32, 2**32, 4]),
+        'must have',
+    ),
+    'negative shape': (
+        lambda m: m.outputs[0].shape.__setitem__(slice(None), [-3, -4, 1]),
+        r'\(-3, -4, 1\)',
+    ),
+    'deep shape': (lambda m: m.outputs[0].shape.extend([1] * 9), 'at most 8 sizes'),
+    'not a number': (
+        lambda m: m.raw_output_contents.__setitem__(0, np.full(12, np.nan, 'f4').tobytes()),
+        "'depth/map' has values that are not finite",
+    ),
+    'packed floats': (lambda m: step(m, 0.1), 'packed tensor must be UINT16'),
+    'step out of range': (lambda m: step(m, 5.0), 'packed tensor'),
+    'step that is no number': (lambda m: step(m, float('nan')), 'must be a number'),
+}
+
+
+@pytest.mark.parametrize('fault', REFUSED_REPLIES)
+def test_a_reply_is_refused_by_name(fault: str) -> None:
+    edit, sentence = REFUSED_REPLIES[fault]
+    with pytest.raises(ProtocolError, match=sentence):
+        read_reply(changed_reply(edit), REQUEST)
+
+
+def test_what_other_hosts_say_beside_it_does_no_harm() -> None:
+    def edit(message: Any) -> None:
+        message.parameters['triton_final_response'].bool_param = True
+        message.model_version = '1'
+
+    assert read_reply(changed_reply(edit), REQUEST).server_ms == {}
+
+
+@given(st.data())
+def test_damaged_messages_raise_nothing_else(data: st.DataObject) -> None:
+    """Row 69 of the faults; the benchmarks fuzz for longer."""
+    reader, whole = data.draw(
+        st.sampled_from(
+            [
+                (read_request, write_request(REQUEST)),
+                (lambda m: read_reply(m, REQUEST), write_reply(REQUEST, Reply(TENSORS))),
+            ]
+        )
+    )
+    message = bytearray(whole)
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(message)))
+        message[at : at + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=4))
+    with contextlib.suppress(ProtocolError):
+        reader(bytes(message))
+
+
+def test_the_input_is_called_payload() -> None:
+    """Triton's model folder under deploy/ names it so."""
+    assert PAYLOAD == 'payload'
