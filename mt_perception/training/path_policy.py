@@ -1,0 +1,212 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Trains the policy that chooses among exported paths, and adds it to the model folder."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from mt_perception.errors import ModelError
+from mt_perception.network.macs import count_macs, count_parameters
+from mt_perception.network.multitask import TASKS, Multitask
+from mt_perception.network.policy import THUMBNAIL, PathScores
+from mt_perception.training.batches import SampleSet
+from mt_perception.training.checkpoint import load_checkpoint
+from mt_perception.training.gates import read_masks
+from mt_perception.training.paths import path_pipelines, path_size, read, write
+from mt_perception.training.regret import judged, measure_regrets, relative
+from mt_perception.training.release import averaged
+
+REGRETS = 'regrets.npz'
+POLICY_FILE = 'policy.onnx'
+BUDGETS = tuple(round(0.1 * n, 1) for n in range(2, 11))
+_STEPS = 1500
+_BATCH = 64
+_RATE = 1e-3
+_DECAY = 0.1
+_DROPOUT = 0.3
+_LARGEST = 1.0
+_OPSET = 17
+
+
+def ask_paths(run: Path, model: Path, sets: Sequence[SampleSet], most: int) -> Path:
+    """Measure what the paths lose on training pictures; kept in the run, as it takes minutes.
+
+    Args:
+        run: folder of a run of `train_gates`, its paths exported.
+        model: the model folder.
+        sets: the training data.
+        most: pictures of each set, evenly spaced.
+    """
+    path = run / REGRETS
+    if path.exists():
+        return path
+    masks = read_masks(load_checkpoint(run))
+    scales = (1.0, *(mask.scale for mask in masks))
+    pipelines = [
+        judged(pipeline, path_size(scale))
+        for pipeline, scale in zip(path_pipelines(run, model, masks), scales, strict=True)
+    ]
+    samples = [s for group in sets for s in group.samples[:: -(-len(group.samples) // most)]]
+    np.savez_compressed(path, **measure_regrets(samples, pipelines, THUMBNAIL))
+    return path
+
+
+def train_policy(
+    full: Multitask,
+    costs: Sequence[float],
+    thumbnails: NDArray[np.uint8],
+    losses: NDArray[np.float32],
+    seed: int,
+) -> PathScores:
+    """Fit the policy's losses to measured ones.
+
+    Args:
+        full: the full network, whose first stages the policy looks through.
+        costs: of the paths.
+        thumbnails: (N, h, w, 3) BGR.
+        losses: (N, T, P) relative to the full path's.
+        seed: of the order and the dropout.
+    """
+    torch.manual_seed(seed)
+    policy = PathScores(full.trunk, costs)
+    views = [_pooled(policy, thumbnails), _pooled(policy, thumbnails[:, :, ::-1])]
+    policy.glance.fit(torch.cat(views))
+    target = torch.from_numpy(losses).clamp(-_LARGEST, _LARGEST)[:, :, 1:]
+    middle, spread = target.mean(dim=0), target.std(dim=0).clamp_min(1e-4)
+    with torch.no_grad():
+        policy.losses.weight.mul_(0.1)
+        policy.losses.bias.zero_()
+    trained = [p for p in policy.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, _RATE, weight_decay=_DECAY)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, _STEPS)
+    for _ in range(_STEPS):
+        chosen = torch.randint(len(target), (_BATCH,))
+        seen = views[int(torch.randint(2, ()))][chosen]
+        # Dropped features fall back to their mean, which is what no information looks like.
+        dropped = torch.rand_like(seen) < _DROPOUT
+        seen = torch.where(dropped, policy.glance.centre, seen)
+        found = policy.read(seen)[:, :, 1:]
+        wanted = (target[chosen] - middle) / spread
+        loss = functional.smooth_l1_loss(found, wanted)
+        optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        optimizer.step()
+        schedule.step()
+    with torch.no_grad():
+        # Back from standard deviations to losses.
+        policy.losses.weight.mul_(spread.reshape(-1, 1))
+        policy.losses.bias.mul_(spread.reshape(-1)).add_(middle.reshape(-1))
+    return policy.requires_grad_(False).eval()
+
+
+@torch.no_grad()
+def _pooled(policy: PathScores, thumbnails: NDArray[np.uint8]) -> Tensor:
+    parts = []
+    for start in range(0, len(thumbnails), _BATCH):
+        part = np.ascontiguousarray(thumbnails[start : start + _BATCH])
+        parts.append(policy.glance.pool(torch.from_numpy(part).permute(0, 3, 1, 2).float()))
+    return torch.cat(parts)
+
+
+def choices(
+    losses: NDArray[np.float32], costs: Sequence[float], budget: float
+) -> NDArray[np.intp]:
+    """Give the path of every picture by predicted losses (N, P), as the exported graph does."""
+    return np.argmin(losses + 2 * (1 - budget) ** 3 * np.asarray(costs), axis=1)
+
+
+def calibrate(losses: NDArray[np.float32], costs: Sequence[float]) -> dict[float, float]:
+    """Find the budget to feed for every budget wanted, so that the mean cost is that one.
+
+    Args:
+        losses: (N, P) predicted, over all tasks.
+        costs: of the paths.
+    """
+    fed = np.linspace(0.01, 1.0, 397)
+    spent = np.array([np.asarray(costs)[choices(losses, costs, b)].mean() for b in fed])
+    table = {b: float(fed[int(np.argmin(np.abs(spent - b)))]) for b in BUDGETS}
+    rising = np.maximum.accumulate([table[b] for b in BUDGETS])
+    return {b: round(float(value), 4) for b, value in zip(BUDGETS, rising, strict=True)}
+
+
+def add_policy(
+    run: Path, full_run: Path, model: Path, sets: Sequence[SampleSet], most: int
+) -> None:
+    """Train the policy of exported paths and write it into the model folder.
+
+    Args:
+        run: folder of a run of `train_gates`, its paths exported to `model`.
+        full_run: folder of the run that it started from.
+        model: the model folder.
+        sets: the training data.
+        most: pictures of each set to learn from.
+    """
+    manifest = read(model)
+    costs = [row['relative_macs'] for row in manifest['paths']]
+    full = averaged(load_checkpoint(full_run))
+    with np.load(ask_paths(run, model, sets, most)) as measured:
+        thumbnails = measured['thumbnails']
+        losses = relative(measured['losses'], measured['labelled'])
+    policy = train_policy(full, costs, thumbnails, losses, seed=1)
+    with torch.no_grad():
+        predicted = policy.read(_pooled(policy, thumbnails)).mean(dim=1).numpy()
+    path = model / POLICY_FILE
+    export_policy(policy, path)
+    given = _example(1)
+    manifest['policy'] = {
+        'file': POLICY_FILE,
+        'sha256': hashlib.sha256(path.read_bytes()).hexdigest(),
+        'macs': count_macs(policy, given),
+        'parameters': count_parameters(policy),
+        'size': list(THUMBNAIL),
+        'calibration': calibrate(predicted, costs),
+    }
+    write(model, manifest)
+
+
+def export_policy(policy: PathScores, path: Path) -> None:
+    """Write the policy as a graph for batches of any size, and compare it with torch.
+
+    Raises:
+        ModelError: ONNX Runtime does not compute what torch computes.
+    """
+    names = ['image', 'tasks', 'budget']
+    with warnings.catch_warnings():
+        # See `export.export_block` about the tracing exporter.
+        warnings.simplefilter('ignore', DeprecationWarning)
+        torch.onnx.export(
+            policy,
+            _example(1),
+            str(path),
+            input_names=names,
+            output_names=['scores'],
+            dynamic_axes={name: {0: 'batch'} for name in (*names, 'scores')},
+            opset_version=_OPSET,
+            dynamo=False,
+        )
+    onnx.checker.check_model(onnx.load(str(path)), full_check=True)
+    session = onnxruntime.InferenceSession(str(path), providers=['CPUExecutionProvider'])
+    given = _example(3)
+    feed = {name: t.numpy() for name, t in zip(names, given, strict=True)}
+    found = session.run(['scores'], feed)[0]
+    worst = float(np.abs(found - policy(*given).numpy()).max())
+    if not worst <= 1e-4:
+        raise ModelError(f'{path}: ONNX Runtime differs from torch by {worst:g}')
+
+
+def _example(images: int) -> tuple[Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    image = torch.randint(0, 256, (images, *THUMBNAIL, 3), dtype=torch.uint8, generator=generator)
+    return image, torch.ones(images, len(TASKS)), torch.full((images, 1), 0.5)
