@@ -126,6 +126,11 @@ class Exchange:
         return self._on_trial
 
     @property
+    def in_flight(self) -> int:
+        """Requests that gRPC has not let go of."""
+        return len(self._in_flight)
+
+    @property
     def reply_bytes(self) -> float:
         """What a reply usually takes on the wire."""
         return self._reply_bytes.value if self._reply_bytes.samples else 0.0
