@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Three single-task nets, hard sharing, a sharing tree and gates, on the same steps and seeds.
 
-Takes about an hour on one core; what is done is not done again. Every net sees the same number of
+Takes about an hour and a half on one core; what is done is not done again. Every net sees the same number of
 training steps: single-task nets and the hard-shared one train for as long as the structures that
 start from them half way. Prints one table; one JSON file for every net lies in the output folder.
 """
@@ -29,7 +29,7 @@ from mt_perception.network.multitask import TASKS, Multitask
 from mt_perception.runtime.options import Options
 from mt_perception.training import sources
 from mt_perception.training.batches import SampleSet
-from mt_perception.training.checkpoint import FILE, load_checkpoint
+from mt_perception.training.checkpoint import load_checkpoint
 from mt_perception.training.export import ModelCard
 from mt_perception.training.figures import all_figures
 from mt_perception.training.loop import train
@@ -45,7 +45,8 @@ from mt_perception.training.structure import (
 from mt_perception.training.validation import torch_pipeline
 
 ROOT = Path(__file__).resolve().parent.parent
-TARGETS = (0.15, 0.05, 0.3, 0.1)
+VARIETIES = (0.5, 0.3, 0.0)
+TARGETS = (0.2, 0.05, 0.4, 0.1)
 FIGURE = {'detection': 'ap', 'segmentation': 'miou', 'depth': 'abs_rel'}
 LOWER_IS_BETTER = {'depth'}
 
@@ -77,6 +78,7 @@ def main() -> None:
     parser.add_argument('--cache', type=Path, help="the teachers' opinions; default: in --out")
     parser.add_argument('--seeds', type=int, default=3)
     parser.add_argument('--steps', type=int, help="of each half; default: the recipe's")
+    parser.add_argument('--only', default='', help='structures whose name begins like this')
     args = parser.parse_args()
     path = ROOT / 'recipes' / 'structure.yaml'
     recipe = read_recipe(path)
@@ -93,7 +95,7 @@ def main() -> None:
     ]
     # One structure after the other, so that an interrupted run has all seeds of the first ones.
     for name in structures(recipe):
-        for bench in benches:
+        for bench in benches if name.startswith(args.only) else ():
             one_net(bench, name)
             print(table(args.out), flush=True)
 
@@ -108,14 +110,17 @@ def shortened(recipe: Recipe, steps: int) -> Recipe:
 
 def structures(recipe: Recipe) -> dict[str, Structure]:
     """Give what is compared, by name."""
-    tree = replace(recipe.structure, kind='antler')
+    trees = {
+        f'antler_{variety:.2f}': replace(recipe.structure, kind='antler', variety=variety)
+        for variety in VARIETIES
+    }
     gates = {
         f'interrogate_{tau:.2f}': replace(
             recipe.structure, kind='interrogate', targets=dict.fromkeys(TASKS, tau)
         )
         for tau in TARGETS
     }
-    return {'antler': tree, **gates}
+    return {**trees, **gates}
 
 
 def one_net(bench: Bench, name: str) -> None:
@@ -132,17 +137,16 @@ def one_net(bench: Bench, name: str) -> None:
 def longer(bench: Bench) -> None:
     """Give the single-task nets and the hard-shared one as many steps as the structures get."""
     joint = bench.recipe.phases[-1]
-    further = replace(joint, name='further', steps=bench.recipe.structure.phases[0].steps)
+    steps = sum(phase.steps for phase in bench.recipe.structure.phases)
+    further = replace(joint, name='further', steps=steps)
     more = replace(bench.recipe, structure=Structure(), phases=(*bench.recipe.phases, further))
     jobs = {single_folder(bench.out, task): single_task(more, task) for task in TASKS}
     jobs[bench.out / HARD_SHARED] = more
     for half, recipe in jobs.items():
-        if not (half / FILE).exists():
-            continue
         run = half.with_name(f'{half.name}_long')
         if (run / 'figures.json').exists():
             continue
-        if not run.exists():
+        if half.exists() and not run.exists():
             shutil.copytree(half, run)
         if not is_finished(recipe, run):
             for now in train(recipe, bench.sets, bench.labels, bench.weights, run):

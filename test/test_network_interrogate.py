@@ -44,11 +44,19 @@ def gated(trunks: dict[str, Trunk]) -> GatedTrunk:
     return GatedTrunk(trunks['shared'], own, dict.fromkeys(TASKS, 0.1), PREFIX)
 
 
+@torch.no_grad()
+def open_gates(gated: GatedTrunk, opened: torch.Tensor) -> None:
+    """Open these gates, (T, N), and no others."""
+    gated.gates.alpha.copy_(torch.where(opened, 1.0, -1.0))
+    gated.gates.allowed.copy_(opened.to(gated.gates.costs) @ gated.gates.costs)
+    assert gated.gates.opened().equal(opened)
+
+
 def set_gates(gated: GatedTrunk, share: float, seed: int = 0) -> None:
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         noise = torch.rand(gated.gates.alpha.shape, generator=generator)
-        gated.gates.alpha.copy_(torch.where(noise < share, 1.0, -1.0))
+        open_gates(gated, noise < share)
         gated.gates.beta.normal_(generator=generator)
 
 
@@ -62,7 +70,7 @@ def differences(ours: TaskFeatures, theirs: TaskFeatures) -> float:
 
 def test_gates_are_hard_and_their_gradient_is_the_sigmoids() -> None:
     alpha = torch.tensor([-2.0, -1e-6, 0.0, 3.0], requires_grad=True)
-    z = straight_through(alpha)
+    z = straight_through(alpha, alpha >= 0)
     assert z.tolist() == [0.0, 0.0, 1.0, 1.0]
     z.sum().backward()
     soft = alpha.detach().sigmoid()
@@ -73,7 +81,6 @@ def test_the_hinge_pulls_above_the_target_only_and_as_hard_as_a_filter_costs() -
     gates = Gates(torch.tensor([1.0, 2.0, 5.0]), [0.4, 0.1])
     with torch.no_grad():
         gates.alpha.copy_(torch.tensor([[1.0, 1.0, -1.0], [1.0, 1.0, -1.0]]))
-    torch.testing.assert_close(gates.use(), torch.tensor([3 / 8, 3 / 8]))
     gates.sparsity().backward()
     torch.testing.assert_close(gates.sparsity().detach(), torch.tensor((3 / 8 - 0.1) / 2))
     assert gates.alpha.grad is not None
@@ -81,6 +88,32 @@ def test_the_hinge_pulls_above_the_target_only_and_as_hard_as_a_filter_costs() -
     slope = gates.alpha.grad[1]
     torch.testing.assert_close(slope[2] / slope[0], torch.tensor(5.0))
     torch.testing.assert_close(slope[1] / slope[0], torch.tensor(2.0))
+
+
+def test_the_gates_that_matter_most_stay_open_within_the_budget() -> None:
+    """Whatever the sign of α: the hinge does not decide where the order is cut."""
+    gates = Gates(torch.tensor([1.0, 2.0, 5.0, 2.0]), [0.3, 0.5])
+    with torch.no_grad():
+        gates.alpha.copy_(torch.tensor([[3.0, 2.0, 1.0, 0.5], [-4.0, -1.0, -3.0, -2.0]]))
+    assert gates.opened().all()
+    gates.tighten(1.0)
+    assert gates.opened().tolist() == [[True, True, False, False], [False, True, False, True]]
+    torch.testing.assert_close(gates.use(), torch.tensor([0.3, 0.4]))
+
+
+@pytest.mark.parametrize('target', [0.0, 0.05, 0.1, 0.4, 1.0])
+def test_realised_use_is_the_target_or_just_less(gated: GatedTrunk, target: float) -> None:
+    gates = gated.gates
+    with torch.no_grad():
+        gates.targets.fill_(target)
+        gates.alpha.normal_(generator=torch.Generator().manual_seed(2))
+    allowed = []
+    for step in range(20):
+        gates.tighten((step + 1) / 20)
+        allowed.append(float(gates.allowed[0]))
+        assert (gates.use() <= gates.allowed + 1e-5).all()
+    assert allowed == sorted(allowed, reverse=True)
+    assert (gates.use() - target).abs().max() < 0.002
 
 
 def test_all_gates_on_is_every_single_task_net(
@@ -125,9 +158,8 @@ def test_pruned_computes_what_unpruned_computes(gated: GatedTrunk, share: float)
 def test_use_is_the_share_of_compute_that_is_left_after_pruning(gated: GatedTrunk) -> None:
     """Of every channel at most one task has its own, so that every shared filter is read."""
     channels = torch.arange(gated.gates.alpha.shape[1])
+    open_gates(gated, torch.stack([channels % 4 == task for task in range(len(TASKS))]))
     with torch.no_grad():
-        for task in range(len(TASKS)):
-            gated.gates.alpha[task] = torch.where(channels % 4 == task, 1.0, -1.0)
         whole = count_macs(Trunk(), [IMAGE])
         pruned = prune(gated)
         use = gated.gates.use()
@@ -146,9 +178,10 @@ def test_use_is_the_share_of_compute_that_is_left_after_pruning(gated: GatedTrun
 
 def test_what_nobody_reads_is_gone(gated: GatedTrunk) -> None:
     """A filter of the shared branch that every task replaced lives for nobody."""
-    set_gates(gated, 0.0)
+    opened = torch.zeros_like(gated.gates.alpha, dtype=torch.bool)
+    opened[:, gated.spans['bottom_up5.merge']] = True
+    open_gates(gated, opened)
     with torch.no_grad():
-        gated.gates.alpha[:, gated.spans['bottom_up5.merge']] = 1.0
         pruned = prune(gated)
         assert differences(gated(IMAGE), pruned(IMAGE)) < 1e-4
     assert not [name for name in pruned.reads if name == 'bottom_up5.merge-shared']
@@ -166,9 +199,10 @@ def test_who_specialised_nothing_reads_the_shared_path_itself(gated: GatedTrunk)
 
 
 def test_a_task_branches_off_where_it_first_specialises(gated: GatedTrunk) -> None:
-    set_gates(gated, 0.0)
+    opened = torch.zeros_like(gated.gates.alpha, dtype=torch.bool)
+    opened[TASKS.index('detection'), gated.spans['bottom_up5.merge']] = True
+    open_gates(gated, opened)
     with torch.no_grad():
-        gated.gates.alpha[TASKS.index('detection'), gated.spans['bottom_up5.merge']] = 1.0
         found = parts(prune(gated))
     # The others read the same features: no one's branch but the detector's.
     assert set(found) == {'trunk', 'trunk_detection', 'trunk_segmentation_depth'}

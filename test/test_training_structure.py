@@ -48,6 +48,8 @@ def networks() -> dict[str, Branched]:
         # Depth shares everything before the pyramid's way up.
         first = gated.spans['down3.0'].start
         gated.gates.alpha[TASKS.index('depth'), :first] = -1.0
+        opened = gated.gates.alpha >= 0
+        gated.gates.allowed.copy_(opened.to(gated.gates.costs) @ gated.gates.costs)
     return {
         'gates': Branched(gated, heads).eval(),
         'tree': Branched(grow_tree(TREE, trunks), heads, TREE).eval(),

@@ -5,13 +5,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 import torch
 from torch import nn
 
 from mt_perception.errors import ModelError
 from mt_perception.graph.sharing import SharingTree
-from mt_perception.network.blocks import ConvAct
 from mt_perception.network.branches import LEVELS, Branches, Step
 from mt_perception.network.layers import (
     IMAGE,
@@ -23,6 +23,8 @@ from mt_perception.network.layers import (
 )
 from mt_perception.network.multitask import TASKS
 from mt_perception.network.trunk import Features, Trunk
+
+M = TypeVar('M', bound=nn.Module)
 
 SEGMENTS: tuple[tuple[str, ...], ...] = (
     ('stem', 'stage2'),
@@ -77,12 +79,12 @@ def grow_tree(tree: SharingTree, trunks: Mapping[str, Trunk]) -> Branches:
 def _operation(layer: Layer, trunks: Sequence[nn.Module]) -> nn.Module:
     if layer.kind != 'convolution':
         return operation(layer)
-    return mean_convolution([copy_convolution(convolution(trunk, layer)) for trunk in trunks])
+    return mean_weights([copy_convolution(convolution(trunk, layer)) for trunk in trunks])
 
 
 @torch.no_grad()
-def mean_convolution(copies: Sequence[ConvAct]) -> ConvAct:
-    """Give the first of some convolutions with the mean of everyone's weights."""
+def mean_weights(copies: Sequence[M]) -> M:
+    """Give the first of some networks of one kind with the mean of everyone's weights."""
     for ours, *theirs in zip(*(copy.parameters() for copy in copies), strict=True):
         ours.copy_(torch.stack([ours, *theirs]).mean(dim=0))
     return copies[0]

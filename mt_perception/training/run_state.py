@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from mt_perception.errors import ModelError
 from mt_perception.network.branched import describe
+from mt_perception.network.interrogate import GatedTrunk
 from mt_perception.network.multitask import TASKS, Multitask, build
 from mt_perception.network.pretrained import load_yolox
 from mt_perception.training.balancing import GradNorm, make_balance
@@ -160,6 +161,9 @@ class RunState:
         """Take a step of a phase."""
         assert self.optimizer is not None
         set_rates(self.optimizer, rate_factor(phase, step))
+        for trunk in (self.network.trunk, self.average.trunk):
+            if isinstance(trunk, GatedTrunk):
+                trunk.gates.tighten((step + 1) / phase.steps)
         factors = phase.mt2st.factors(step, self.switched)
         weights = running(phase.weights, factors)
         trains_trunk = any(p.requires_grad for p in self.network.trunk.parameters())

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from importlib.util import find_spec
@@ -13,7 +14,7 @@ from mt_perception.errors import ModelError
 from mt_perception.network.branched import Branched
 from mt_perception.network.interrogate import GatedTrunk
 from mt_perception.network.multitask import TASKS, Multitask
-from mt_perception.network.tree import grow_tree
+from mt_perception.network.tree import grow_tree, mean_weights
 from mt_perception.training.affinity import choose_structure
 from mt_perception.training.batches import SampleSet
 from mt_perception.training.checkpoint import FILE, load_checkpoint, phase_of
@@ -38,8 +39,8 @@ def train_structure(
 ) -> Iterator[Progress]:
     """Train, or go on with a run that was interrupted; yield after every step.
 
-    Single-task nets, and for InterroGate the hard-shared one, are trained by the same recipe
-    beside the run, in folders of their own; those that are there already are used.
+    Single-task nets are trained by the same recipe beside the run, in folders of their own; those
+    that are there already are used.
 
     Args:
         recipe: what to do.
@@ -59,9 +60,6 @@ def train_structure(
         only, folder = single_task(plain, task), single_folder(run.parent, task)
         if not is_finished(only, folder):
             yield from train(only, sets, labels, initial_weights, folder)
-    shared = run.parent / HARD_SHARED
-    if structure.kind == 'interrogate' and not is_finished(plain, shared):
-        yield from train(plain, sets, labels, initial_weights, shared)
     structured = build_structure(recipe, sets, run)
     second = replace(recipe, phases=structure.phases)
     yield from train(second, sets, labels, initial_weights, run, validate, structured)
@@ -108,7 +106,9 @@ def _without(rates: Mapping[str, float], others: set[str]) -> dict[str, float]:
 
 
 def build_structure(recipe: Recipe, sets: Sequence[SampleSet], run: Path) -> Branched:
-    """Build the structure of a recipe from the nets that were trained beside the run.
+    """Build the structure of a recipe from the single-task nets that were trained beside the run.
+
+    What is shared starts from their mean: it is what the heads, which are theirs too, fit best.
 
     The tree that Antler takes is written to tree.csv with the front that it was taken from, and
     drawn as tree.svg where matplotlib is there.
@@ -119,10 +119,10 @@ def build_structure(recipe: Recipe, sets: Sequence[SampleSet], run: Path) -> Bra
     heads = {task: singles[task].get_submodule(task) for task in TASKS}
     structure = recipe.structure
     if structure.kind == 'interrogate':
-        shared = averaged(load_checkpoint(run.parent / HARD_SHARED)).trunk
         missing = set(TASKS) - set(structure.targets)
         if missing:
             raise ModelError(f'structure.targets must name every task; it lacks {sorted(missing)}')
+        shared = mean_weights([copy.deepcopy(trunks[TASKS[0]]), *(trunks[t] for t in TASKS[1:])])
         return Branched(GatedTrunk(shared, trunks, structure.targets), heads)
     choice = choose_structure(
         trunks, sets, recipe.canvases[0], structure.images, structure.variety
