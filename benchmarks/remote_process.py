@@ -86,12 +86,12 @@ class RemoteProcess:
     def kill(self) -> None:
         """End it without a farewell."""
         self.process.kill()
-        self.process.communicate()
+        self.process.wait()
 
     def terminate(self) -> None:
         """Ask it to end, and wait until it has."""
         self.process.terminate()
-        self.process.communicate(timeout=PATIENCE_S)
+        self.process.wait(PATIENCE_S)
 
     def __enter__(self) -> RemoteProcess:
         return self

@@ -1,0 +1,73 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Deadlines while the remote host and the link fail: frames, who finished them, worst overrun.
+
+    python benchmarks/bench_offload_faults.py models/cspnano IMAGES
+
+A frame's latency is from its arrival to its results, post-processing included. The bar is an
+overrun of at most 10 ms in every row. A machine that is busy with other things overruns without
+any host: the row ``local only`` says by how much, with the same frames.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+from pathlib import Path
+
+import numpy as np
+from offload_faults import FAULTS, Passed, drive, nothing, rig
+
+from mt_perception.sources import open_source
+from mt_perception.types import Frame
+
+BAR_MS = 10.0
+
+
+def read_frames(source: str, count: int) -> list[Frame]:
+    with open_source(source, None, None) as frames:
+        some = list(itertools.islice(frames, 20))
+    return [some[i % len(some)] for i in range(count)]
+
+
+def row(name: str, passed: list[Passed], deadline_ms: float, opened: object) -> str:
+    latency = np.array([frame.latency_ms for frame in passed])
+    remote = sum(frame.remote for frame in passed)
+    over = max(0.0, float(latency.max()) - deadline_ms)
+    without = sum(bool(frame.result.failures) for frame in passed)
+    verdict = 'ok' if over <= BAR_MS and not without else 'OVER'
+    return (
+        f'{name:32} {len(passed):6} {remote:6} {len(passed) - remote:6} {without:8} '
+        f'{np.median(latency):8.1f} {latency.max():8.1f} {over:9.1f}  {verdict}  {opened}'
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('model', type=Path)
+    parser.add_argument('source')
+    parser.add_argument('--frames', type=int, default=60)
+    parser.add_argument('--deadline-ms', type=float, default=150.0)
+    parser.add_argument('--period-ms', type=float, default=100.0)
+    parser.add_argument('--mode', default='always')
+    parser.add_argument('--only', default='', help='Part of the name of the faults to do.')
+    given = parser.parse_args()
+    frames = read_frames(given.source, given.frames)
+    print(f'deadline {given.deadline_ms:g} ms, a frame every {given.period_ms:g} ms, {given.mode}')
+    print(
+        f'{"fault":32} {"frames":>6} {"remote":>6} {"local":>6} {"no result":>8} '
+        f'{"p50 ms":>8} {"max ms":>8} {"over ms":>9}       failures seen'
+    )
+    for name, fault in {'local only': nothing, **FAULTS}.items():
+        if given.only not in name:
+            continue
+        mode = 'never' if name == 'local only' else given.mode
+        with rig(given.model, given.deadline_ms, mode) as made:
+            # What a plan takes is learnt from the first frames.
+            drive(made, frames[:5], given.period_ms * 1e-3, nothing)
+            passed = drive(made, frames, given.period_ms * 1e-3, fault)
+            print(row(name, passed, given.deadline_ms, dict(made.client.exchange.failures)))
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,174 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""What can happen to a remote host and to the way there, done to a real one while frames pass."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from remote_process import RemoteProcess
+from shaping_proxy import ShapingProxy
+
+from mt_perception.offload.breaker import BreakerSettings
+from mt_perception.offload.client import OffloadClient, offload
+from mt_perception.offload.decision import DecisionSettings
+from mt_perception.offload.endpoint import Endpoint
+from mt_perception.offload.settings import OffloadSettings
+from mt_perception.pipeline import Pipeline
+from mt_perception.types import Frame, Result
+
+
+@dataclass
+class Rig:
+    """A robot, a link and a host, each in a process of its own."""
+
+    host: RemoteProcess
+    link: ShapingProxy
+    pipeline: Pipeline
+    client: OffloadClient
+
+    def soon(self, delay_s: float, action: Callable[[], None]) -> None:
+        """Do something while a frame is on its way."""
+        threading.Timer(delay_s, action).start()
+
+
+@dataclass(frozen=True)
+class Passed:
+    """A frame that went through: its latency, and who finished it."""
+
+    latency_ms: float
+    result: Result
+
+    @property
+    def remote(self) -> bool:
+        return self.result.execution.facts['offload.remote'] is True
+
+
+@contextmanager
+def rig(
+    folder: Path, deadline_ms: float, mode: str, breaker: BreakerSettings | None = None
+) -> Iterator[Rig]:
+    """Start everything, and wait until the robot has reached the host."""
+    with RemoteProcess(folder) as host, ShapingProxy(host.address) as link:
+        pipeline = Pipeline.load(folder)
+        settings = OffloadSettings(
+            Endpoint(link.address),
+            deadline_ms,
+            DecisionSettings(mode),
+            breaker or BreakerSettings(first_s=0.25, longest_s=2.0),
+        )
+        client = offload(pipeline, folder, settings)
+        try:
+            if not client.exchange.connected(60):
+                raise RuntimeError(f'not connected: {client.exchange.last_failure}')
+            yield Rig(host, link, pipeline, client)
+        finally:
+            client.close()
+
+
+def drive(
+    rig: Rig, frames: list[Frame], period_s: float, before: Callable[[Rig, int], None]
+) -> list[Passed]:
+    """Let frames pass at a steady rate.
+
+    Args:
+        rig: What they pass through.
+        frames: The frames.
+        period_s: Between two of them.
+        before: Called with the number of each frame before it arrives: does the damage.
+    """
+    passed = []
+    next_s = time.monotonic()
+    for number, frame in enumerate(frames):
+        before(rig, number)
+        time.sleep(max(0.0, next_s - time.monotonic()))
+        arrived_s = time.monotonic()
+        next_s = arrived_s + period_s
+        with rig.client.frame(frame.stamp_ns, frame.frame_id, arrived_s):
+            result = rig.pipeline.run(frame)
+        passed.append(Passed((time.monotonic() - arrived_s) * 1e3, result))
+    return passed
+
+
+def nothing(rig: Rig, number: int) -> None:
+    """The host is well."""
+
+
+def refused(rig: Rig, number: int) -> None:
+    """The host's process ends, and does not come back."""
+    if number == 5:
+        rig.host.kill()
+
+
+def killed(rig: Rig, number: int) -> None:
+    """It is killed in the middle of a request, and started again."""
+    if number % 30 == 5:
+        rig.soon(0.01, rig.host.kill)
+    if number % 30 == 10:
+        rig.host.start(wait=False)
+
+
+def frozen(rig: Rig, number: int) -> None:
+    """It stops in the middle of a request, as does a machine that swaps, and goes on later."""
+    if number % 30 == 5:
+        rig.soon(0.01, rig.host.freeze)
+    if number % 30 == 20:
+        rig.host.thaw()
+
+
+def black_hole(rig: Rig, number: int) -> None:
+    """Nothing arrives any more, and nobody says so."""
+    if number == 5:
+        rig.soon(0.01, lambda: rig.link.tell('stall'))
+
+
+def reset(rig: Rig, number: int) -> None:
+    """Connections are cut, again and again."""
+    if number % 7 == 5:
+        rig.soon(0.01, lambda: rig.link.tell('reset'))
+
+
+def flapping(rig: Rig, number: int) -> None:
+    """The link is there for a moment, and then is not."""
+    if number % 6 == 2:
+        rig.link.tell('stall')
+    if number % 6 == 5:
+        rig.link.tell('resume')
+
+
+def slow(rig: Rig, number: int) -> None:
+    """Every answer takes longer than the deadline."""
+    if number == 5:
+        rig.link.tell('delay 400')
+
+
+def one_percent(rig: Rig, number: int) -> None:
+    """The link becomes a hundred times as slow as a bad one: 0.01 Mbit/s."""
+    if number == 5:
+        rig.link.tell('up 0.01')
+        rig.link.tell('down 0.01')
+
+
+def jittery(rig: Rig, number: int) -> None:
+    """Some answers come in time and some do not."""
+    if number == 5:
+        rig.link.tell('jitter 150')
+
+
+FAULTS: Mapping[str, Callable[[Rig, int], None]] = {
+    'none': nothing,
+    'ends, refused': refused,
+    'killed mid-request, restarted': killed,
+    'frozen (SIGSTOP), continued': frozen,
+    'black hole': black_hole,
+    'connections reset': reset,
+    'flapping link': flapping,
+    'slower than the deadline': slow,
+    '0.01 Mbit/s': one_percent,
+    'jitter to beyond the deadline': jittery,
+}
