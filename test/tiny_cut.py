@@ -18,7 +18,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from tiny_model import CELL, tiny_blocks, write_tiny_model
 
-from mt_perception.offload.codec import TOTAL, RateTables, Table, tables_json
+from mt_perception.offload.codec import TOTAL, Rate, Table, Tables
+from mt_perception.offload.codec_tables import write_tables
 
 STEPS = (32.0, 8.0, 1.0)
 
@@ -26,7 +27,7 @@ STEPS = (32.0, 8.0, 1.0)
 def write_tiny_cut(folder: Path, *, edit: Callable[[dict[str, Any]], None] | None = None) -> Path:
     """Write the model folder and return it; `edit` changes the manifest before it is written."""
     folder.mkdir(parents=True, exist_ok=True)
-    tables = tables_json(tiny_tables())
+    tables = write_tables(tiny_tables())
     (folder / 'codec.json').write_bytes(tables)
     protos = {'encoder': _encoder(), 'decoder': _decoder()}
     protos |= {f'remote_{n}': _batched(p) for n, p in tiny_blocks().items() if n != 'trunk'}
@@ -58,18 +59,27 @@ def write_tiny_cut(folder: Path, *, edit: Callable[[dict[str, Any]], None] | Non
     return write_tiny_model(folder, edit=add_cut)
 
 
-def tiny_tables() -> list[RateTables]:
-    """Tables for every grey level of each rate; brighter ones are rarer."""
+def tiny_tables() -> Tables:
+    """Tables for every grey level of each rate; where blue is dark, green and red are too."""
+    tables: list[Table] = []
     rates = []
     for step in STEPS:
-        levels = int(255 / step) + 1
+        levels = round(255 / step) + 1
         share = np.exp(-np.arange(levels) / levels)
-        counts = np.maximum(share / share.sum() * (TOTAL - 1), 1).astype(np.int64)
-        counts[0] += TOTAL - 1 - counts.sum()
-        table = Table(0, (*map(int, counts), 1))
-        gain = np.full(3, 1 / step, np.float32)
-        rates.append(RateTables(gain, np.full(3, step, np.float32), (table,) * 3))
-    return rates
+        for direction in (1, -1):
+            counts = np.maximum(share / share.sum() * (TOTAL - 1), 1).astype(np.int64)
+            counts[0] += TOTAL - 1 - counts.sum()
+            tables.append(Table(0, (*map(int, counts[::direction]), 1)))
+        dark, bright = len(tables) - 2, len(tables) - 1
+        rates.append(
+            Rate(
+                gain=np.full(3, 1 / step, np.float32),
+                inverse=np.full(3, step, np.float32),
+                thresholds=(np.array([], np.int64), np.array([50], np.int64)),
+                tables=np.array([[dark, dark], [dark, bright], [dark, bright]], np.uint8),
+            )
+        )
+    return Tables((np.array([0]), np.array([2, 1])), tuple(tables), tuple(rates))
 
 
 def _encoder() -> onnx.ModelProto:

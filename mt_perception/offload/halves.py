@@ -13,7 +13,8 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from mt_perception.errors import ModelError, PayloadError
-from mt_perception.offload.codec import Codec, read_tables
+from mt_perception.offload.codec import Codec
+from mt_perception.offload.codec_tables import read_tables
 from mt_perception.offload.payload import SYMBOLS, Payload
 from mt_perception.runtime.manifest import Manifest
 from mt_perception.runtime.manifest_cut import LATENT, Cut
@@ -41,7 +42,7 @@ def read_codec(folder: Path, cut: Cut) -> Codec:
     Raises:
         ModelError: The tables are refused, or have other channels or rates than the manifest.
     """
-    codec = read_tables(read_file(folder, cut.tables))
+    codec = Codec(read_tables(read_file(folder, cut.tables)))
     if codec.channels != cut.channels or codec.rates != len(cut.rates):
         raise ModelError(
             f'{cut.tables.path} has {codec.channels} channels and {codec.rates} rates; '

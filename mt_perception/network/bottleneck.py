@@ -1,0 +1,201 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""The learned bottleneck: an encoder for the robot, rates, an entropy model, and a decoder.
+
+After Ladon and the compression networks it stands on: Ballé et al., arXiv 1611.01704 (GDN,
+factorised prior, uniform noise); Johnston et al., arXiv 1912.08771 (GDN without square roots);
+Cui et al., arXiv 2003.02012 (gain units: several rates behind one encoder).
+
+What the decoder makes has the shape of the image, but nobody looks at it: it is trained for the
+features that a trunk sees in it.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+STRIDE = 16
+CHANNELS = 128
+WIDTH = 64
+"""Channels of the encoder at stride 8."""
+
+# A unit of the latents is this many grey levels, so that they are of the order of one.
+GREY_UNIT = 64.0
+GREY_OFFSET = 114.0
+
+_SMALLEST_MASS = 1e-9
+
+
+class GDN(nn.Module):
+    """Divisive normalisation: y = x / (β + γ|x|), and its approximate inverse y = x (β + γ|x|).
+
+    β and γ are squares of what is learned, which keeps them positive.
+    """
+
+    def __init__(self, channels: int, inverse: bool = False) -> None:
+        super().__init__()
+        self.inverse = inverse
+        self.beta = nn.Parameter(torch.ones(channels))
+        self.gamma = nn.Parameter(0.05 * torch.eye(channels) + 0.01)
+
+    def forward(self, x: Tensor) -> Tensor:
+        gamma = self.gamma.square()[:, :, None, None]
+        norm = functional.conv2d(x.abs(), gamma, self.beta.square() + 1e-3)
+        return x * norm if self.inverse else x / norm
+
+
+class Encoder(nn.Module):
+    """Image (B, 3, H, W) float BGR, 0 to 255 → latents (B, C, H/16, W/16).
+
+    The robot's whole share of the work: blocks of 8×8 pixels, each normalised by its own
+    contrast, then their neighbourhoods. Kernels that overlap at stride 4, and GDN there, would
+    each cost a third more time.
+    """
+
+    def __init__(self, channels: int = CHANNELS, width: int = WIDTH) -> None:
+        super().__init__()
+        self.conv8 = nn.Conv2d(3, width, 8, stride=8)
+        self.norm8 = GDN(width)
+        self.conv16 = nn.Conv2d(width, channels, 3, stride=2, padding=1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = self.norm8(self.conv8((image - GREY_OFFSET) / GREY_UNIT))
+        latent: Tensor = self.conv16(x)
+        return latent
+
+
+class Residual(nn.Module):
+    """x + two 3x3 convolutions of x; the second starts at zero, so that nothing is added yet."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(channels, channels, 3, padding=1)
+        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+        _start_at_zero(self.second)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.second(functional.silu(self.first(x)))
+        return x + y
+
+
+class Rise(nn.Module):
+    """From one stride to a finer one: a linear map of the blocks, and what a deep one adds.
+
+    Args:
+        inputs: channels.
+        outputs: channels after the rise.
+        width: channels of the deep map.
+        depth: its residual blocks.
+        factor: by which height and width grow.
+    """
+
+    def __init__(self, inputs: int, outputs: int, width: int, depth: int, factor: int) -> None:
+        super().__init__()
+        self.linear = nn.Conv2d(inputs, outputs * factor**2, 1)
+        self.deep = nn.Sequential(
+            nn.Conv2d(inputs, width, 3, padding=1), *(Residual(width) for _ in range(depth))
+        )
+        self.tail = nn.Conv2d(width, outputs * factor**2, 1)
+        _start_at_zero(self.tail)
+        self.factor = factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.linear(x) + self.tail(functional.silu(self.deep(x)))
+        return functional.pixel_shuffle(y, self.factor)
+
+
+class Decoder(nn.Module):
+    """Dequantised latents (B, C, H/16, W/16) → what the trunk reads, (B, 3, H, W), 0 to 255."""
+
+    def __init__(self, channels: int = CHANNELS, width: int = WIDTH) -> None:
+        super().__init__()
+        self.rise16 = Rise(channels, width, width=160, depth=2, factor=2)
+        self.norm8 = GDN(width, inverse=True)
+        self.rise8 = Rise(width, 3, width=96, depth=3, factor=8)
+
+    def forward(self, latent: Tensor) -> Tensor:
+        x = self.rise8(self.norm8(self.rise16(latent)))
+        image: Tensor = x * GREY_UNIT + GREY_OFFSET
+        return image
+
+
+class Density(nn.Module):
+    """A factorised prior: each channel's latents follow a mixture of three logistic densities."""
+
+    def __init__(self, channels: int = CHANNELS, parts: int = 3) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(parts, channels))
+        self.mean = nn.Parameter(torch.zeros(parts, channels))
+        spread = torch.linspace(-1, 1, parts)[:, None]
+        self.log_scale = nn.Parameter(spread.expand(parts, channels).clone())
+
+    def cumulative(self, y: Tensor) -> Tensor:
+        """P(latent < y) for y (B, C, h, w)."""
+        share = self.weight.softmax(dim=0)
+        total = torch.zeros_like(y)
+        for weight, mean, log_scale in zip(share, self.mean, self.log_scale, strict=True):
+            z = (y - mean[:, None, None]) * torch.exp(-log_scale)[:, None, None]
+            total = total + weight[:, None, None] * z.sigmoid()
+        return total
+
+    def bits(self, y: Tensor, step: Tensor) -> Tensor:
+        """Bits to tell y (B, C, h, w) from its neighbours one step (B, C, 1, 1) away."""
+        mass = self.cumulative(y + step / 2) - self.cumulative(y - step / 2)
+        return -torch.log2(mass.clamp_min(_SMALLEST_MASS))
+
+
+class Compressed(NamedTuple):
+    """What came out of the bottleneck, and what it cost."""
+
+    image: Tensor  # (B, 3, H, W), what the remote trunk reads
+    bits: Tensor  # (B,), estimated
+
+
+class Bottleneck(nn.Module):
+    """Encoder, gain units, entropy model and decoder.
+
+    Args:
+        rates: how many rates there are behind the encoder.
+        steps: quantisation steps that the first and the last rate start with, in latents.
+        channels: of the latents.
+    """
+
+    def __init__(
+        self, rates: int = 5, steps: tuple[float, float] = (1.0, 0.2), channels: int = CHANNELS
+    ) -> None:
+        super().__init__()
+        self.encoder = Encoder(channels)
+        self.decoder = Decoder(channels)
+        self.density = Density(channels)
+        first, last = (math.log(1 / step) for step in steps)
+        start = torch.linspace(first, last, rates)[:, None].expand(rates, channels)
+        self.log_gain = nn.Parameter(start.clone())
+        # What undoes a gain need not be its inverse: a symbol's mean lies nearer to zero.
+        self.log_inverse = nn.Parameter(-start.clone())
+
+    def forward(self, image: Tensor, rate: Tensor) -> Compressed:
+        """Compress and decompress.
+
+        Args:
+            image: (B, 3, H, W) float BGR, 0 to 255.
+            rate: (B,) int64, each image's rate.
+        """
+        latent = self.encoder(image).float()
+        gain = self.log_gain[rate].exp()[:, :, None, None]  # (B, C, 1, 1)
+        noise = torch.rand_like(latent) - 0.5
+        bits = self.density.bits(latent + noise / gain, 1 / gain)
+        scaled = latent * gain
+        symbols = scaled + (scaled.round() - scaled).detach()  # straight through
+        inverse = self.log_inverse[rate].exp()[:, :, None, None]
+        return Compressed(self.decoder(symbols * inverse), bits.sum(dim=(1, 2, 3)))
+
+
+def _start_at_zero(conv: nn.Conv2d) -> None:
+    nn.init.zeros_(conv.weight)
+    if conv.bias is not None:
+        nn.init.zeros_(conv.bias)

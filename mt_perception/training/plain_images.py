@@ -1,0 +1,75 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Batches of images without labels: what imitation needs, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mt_perception.training.batches import SampleSet, draw
+from mt_perception.training.samples import read_image
+
+_AHEAD = 3
+_GREY = 114
+# Relative to a view that fills the canvas: a little border at times, up to half of the image.
+_SCALES = (0.85, 1.6)
+
+
+def image_batches(
+    sets: Sequence[SampleSet],
+    canvas: tuple[int, int],
+    batch_size: int,
+    seed: int,
+    steps: range,
+) -> Iterator[Tensor]:
+    """Make the batches of some steps, (B, 3, H, W) uint8, a few ahead in a thread."""
+
+    def make(step: int) -> Tensor:
+        positions = range(step * batch_size, (step + 1) * batch_size)
+        images = [
+            random_view(
+                read_image(draw(sets, seed, p).image_path),
+                canvas,
+                np.random.default_rng((seed, p, 1)),
+            )
+            for p in positions
+        ]
+        return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
+
+    with ThreadPoolExecutor(1) as pool:
+        waiting = [pool.submit(make, step) for step in steps[:_AHEAD]]
+        for index in range(len(steps)):
+            if index + _AHEAD < len(steps):
+                waiting.append(pool.submit(make, steps[index + _AHEAD]))
+            yield waiting.pop(0).result()
+
+
+def random_view(
+    image: NDArray[np.uint8], canvas: tuple[int, int], rng: np.random.Generator
+) -> NDArray[np.uint8]:
+    """Scale, place, flip and light an image at random, (H, W, 3)."""
+    height, width = image.shape[:2]
+    scale = max(canvas[0] / height, canvas[1] / width) * float(rng.uniform(*_SCALES))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    scaled = cv2.resize(image, size, interpolation=how)
+    top, left = (
+        int(rng.integers(min(0, room), max(0, room) + 1))
+        for room in (scaled.shape[0] - canvas[0], scaled.shape[1] - canvas[1])
+    )
+    view = np.full((*canvas, 3), _GREY, np.uint8)
+    seen = scaled[max(top, 0) : top + canvas[0], max(left, 0) : left + canvas[1]]
+    row, column = max(-top, 0), max(-left, 0)
+    view[row : row + seen.shape[0], column : column + seen.shape[1]] = seen
+    if rng.random() < 0.5:
+        view = view[:, ::-1]
+    lit = view.astype(np.float32) * rng.uniform(0.7, 1.2) + rng.uniform(-15, 15)
+    clipped: NDArray[np.uint8] = np.clip(lit, 0, 255).astype(np.uint8)
+    return clipped
