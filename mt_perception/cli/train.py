@@ -34,7 +34,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 @click.option(
     '--start',
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help='Folder of a finished run to start from; a detector of other classes starts anew.',
+    help='Folder of a finished run to start from, and to distil from; a detector of other '
+    'classes starts anew.',
 )
 def train(recipe: Path, data: Path, out: Path, cache: Path | None, start: Path | None) -> None:
     """Train a network by RECIPE, a YAML file."""
@@ -42,7 +43,8 @@ def train(recipe: Path, data: Path, out: Path, cache: Path | None, start: Path |
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
     from mt_perception.training import sources
     from mt_perception.training.export import ModelCard
-    from mt_perception.training.leaf import leaf_validator, on_trunk_of
+    from mt_perception.training.leaf import is_leaf, leaf_validator, on_trunk_of
+    from mt_perception.training.opinions import ask_pixel_teacher
     from mt_perception.training.recipe import read_recipe
     from mt_perception.training.structure import train_structure
     from mt_perception.training.validation import validator
@@ -57,6 +59,14 @@ def train(recipe: Path, data: Path, out: Path, cache: Path | None, start: Path |
             bar.update(task, completed=done, total=everything)
     sets = sources.read_sets(plan, data, classes, cache)
     labels = (classes.detection, classes.segmentation)
+    if plan.pixel_teacher is not None and start is None:
+        raise click.UsageError('the recipe has a pixel_teacher: give a finished run with --start')
+    with _bar(console) as bar:
+        task = bar.add_task('pixels', total=None, shown='')
+        if start is not None:
+            for done, everything in ask_pixel_teacher(plan, sets, data, classes, start):
+                bar.update(task, completed=done, total=everything)
+    is_other = start is not None and is_leaf(start, labels)
     card = ModelCard(plan.network, 'unreleased', 'unknown', '', *labels)
     out.mkdir(parents=True, exist_ok=True)
     (out / 'recipe.yaml').write_text(recipe.read_text(encoding='utf-8'), encoding='utf-8')
@@ -68,7 +78,7 @@ def train(recipe: Path, data: Path, out: Path, cache: Path | None, start: Path |
             labels,
             None if start is not None else data / plan.initial_weights,
             out,
-            validator(data, plan, card) if start is None else leaf_validator(data, plan, card),
+            (leaf_validator if is_other else validator)(data, plan, card),
             None if start is None else on_trunk_of(start, labels),
         )
         for now in steps:

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -34,20 +36,29 @@ class DenseHead(nn.Module):
         deep: channels at s32 and s16.
         middle: channels at s8.
         fine: channels at s4.
+        inputs: channels of the features that it reads.
     """
 
-    def __init__(self, outputs: int, deep: int = 96, middle: int = 64, fine: int = 32) -> None:
+    def __init__(
+        self,
+        outputs: int,
+        deep: int = 96,
+        middle: int = 64,
+        fine: int = 32,
+        inputs: Mapping[str, int] = FEATURE_CHANNELS,
+    ) -> None:
         super().__init__()
-        self.project32 = nn.Conv2d(FEATURE_CHANNELS['s32'], deep, 1)
-        self.scene = nn.Conv2d(FEATURE_CHANNELS['s32'], deep, 1)
+        self.inputs = dict(inputs)
+        self.project32 = nn.Conv2d(inputs['s32'], deep, 1)
+        self.scene = nn.Conv2d(inputs['s32'], deep, 1)
         self.refine32 = Refine(deep)
-        self.project16 = nn.Conv2d(FEATURE_CHANNELS['s16'], deep, 1)
+        self.project16 = nn.Conv2d(inputs['s16'], deep, 1)
         self.refine16 = Refine(deep)
         self.reduce16 = nn.Conv2d(deep, middle, 1)
-        self.project8 = nn.Conv2d(FEATURE_CHANNELS['s8'], middle, 1)
+        self.project8 = nn.Conv2d(inputs['s8'], middle, 1)
         self.refine8 = Refine(middle)
         self.reduce8 = nn.Conv2d(middle, fine, 1)
-        self.project4 = nn.Conv2d(FEATURE_CHANNELS['s4'], fine, 1)
+        self.project4 = nn.Conv2d(inputs['s4'], fine, 1)
         self.refine4 = Refine(fine, kernel=3)
         self.predict = nn.Conv2d(fine, outputs, 1)
 

@@ -54,6 +54,7 @@ class Example:
         depth_per_focal: (H/4, W/4) float32, metres over canvas focal length, 0 unmeasured.
         relative_depth: (H/4, W/4) float32, teacher's inverse depth, negative where there is none.
         inside: (H/4, W/4) bool, where the image is, not the border.
+        opinion: (C, H/4, W/4) uint8, a teacher's probabilities of 255, or None.
     """
 
     clean: NDArray[np.uint8]
@@ -63,6 +64,7 @@ class Example:
     depth_per_focal: NDArray[np.float32]
     relative_depth: NDArray[np.float32]
     inside: NDArray[np.bool_]
+    opinion: NDArray[np.uint8] | None = None
 
 
 def random_view(
@@ -98,6 +100,7 @@ def make_example(sample: Sample, canvas: tuple[int, int], rng: np.random.Generat
         depth_per_focal=_depth_per_focal(sample, view),
         relative_depth=_relative_depth(sample, view),
         inside=inside,
+        opinion=_opinion(sample, view),
     )
 
 
@@ -169,19 +172,27 @@ def _place_map(
     Nearest neighbour, for every map: a mean of two classes, or of a depth and an edge's other
     side, is a value that nobody measured.
     """
-    height, width = (n // LABEL_STRIDE for n in view.size)
-    scales = (have * view.scale / n for have, n in zip(stored, values.shape, strict=True))
+    placed = cv2.warpAffine(
+        values,
+        _to_labels(values.shape, stored, view),
+        tuple(n // LABEL_STRIDE for n in view.size[::-1]),
+        flags=cv2.INTER_NEAREST,
+        borderValue=border,
+    )
+    return np.asarray(placed, values.dtype)
+
+
+def _to_labels(shape: tuple[int, ...], stored: tuple[int, int], view: View) -> NDArray[np.float64]:
+    """The 2x3 matrix from a map that is stretched over the stored image to the label grid."""
+    scales = (have * view.scale / n for have, n in zip(stored, shape[:2], strict=True))
     sy, sx = (scale / LABEL_STRIDE for scale in scales)
     dx, dy = view.left / LABEL_STRIDE, view.top / LABEL_STRIDE
     # Pixel centres lie at halves: x' + 0.5 = s (x + 0.5) + d.
     matrix = np.array([[sx, 0, 0.5 * sx + dx - 0.5], [0, sy, 0.5 * sy + dy - 0.5]])
     if view.flip:
         matrix[0] = -matrix[0]
-        matrix[0, 2] += width - 1
-    placed = cv2.warpAffine(
-        values, matrix, (width, height), flags=cv2.INTER_NEAREST, borderValue=border
-    )
-    return np.asarray(placed, values.dtype)
+        matrix[0, 2] += view.size[1] // LABEL_STRIDE - 1
+    return matrix
 
 
 def _depth_per_focal(sample: Sample, view: View) -> NDArray[np.float32]:
@@ -199,3 +210,18 @@ def _relative_depth(sample: Sample, view: View) -> NDArray[np.float32]:
         return np.full(shape, -1, np.float32)
     inverse = read_map(sample.relative_depth_path).astype(np.float32) / np.float32(65535)
     return _place_map(inverse, sample.size, view, -1)
+
+
+def _opinion(sample: Sample, view: View) -> NDArray[np.uint8] | None:
+    if sample.opinion_path is None:
+        return None
+    values = np.load(sample.opinion_path, allow_pickle=False)
+    matrix = _to_labels(values.shape, sample.size, view)
+    size = tuple(n // LABEL_STRIDE for n in view.size[::-1])
+    # OpenCV fills the border of at most four channels.
+    parts = [
+        cv2.warpAffine(np.ascontiguousarray(values[..., c : c + 4]), matrix, size, borderValue=0)
+        for c in range(0, values.shape[2], 4)
+    ]
+    placed = np.concatenate([part.reshape(*size[::-1], -1) for part in parts], axis=2)
+    return np.ascontiguousarray(placed.transpose(2, 0, 1)).astype(np.uint8, copy=False)

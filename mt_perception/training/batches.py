@@ -22,11 +22,19 @@ _AHEAD = 3
 
 @dataclass(frozen=True)
 class SampleSet:
-    """Samples that are drawn together, and how often relative to the other sets."""
+    """Samples that are drawn together, how often relative to the other sets, and which how often.
+
+    Args:
+        name: for the log.
+        samples: the samples.
+        weight: relative to other sets.
+        shares: how often each sample is drawn, with sum 1; None draws all alike.
+    """
 
     name: str
     samples: tuple[Sample, ...]
     weight: float
+    shares: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -40,6 +48,7 @@ class Batch:
     depth_per_focal: Tensor  # (B, H/4, W/4) float32
     relative_depth: Tensor  # (B, H/4, W/4) float32
     inside: Tensor  # (B, H/4, W/4) bool
+    opinion: Tensor | None = None  # (B, C, H/4, W/4) uint8
 
     def to(self, device: torch.device) -> Batch:
         """Give the batch on a device; the boxes' arrays follow when they are used."""
@@ -59,6 +68,8 @@ def draw(sets: Sequence[SampleSet], seed: int, position: int) -> Sample:
     turn = (position * _GOLDEN) % 1.0 * ends[-1]
     chosen = sets[min(int(np.searchsorted(ends, turn, side='right')), len(sets) - 1)]
     rng = np.random.default_rng((seed, position, 0))
+    if chosen.shares is not None:
+        return chosen.samples[int(rng.choice(len(chosen.samples), p=chosen.shares))]
     return chosen.samples[int(rng.integers(len(chosen.samples)))]
 
 
@@ -102,6 +113,7 @@ def collate(examples: Sequence[Example]) -> Batch:
         depth_per_focal=torch.from_numpy(np.stack([e.depth_per_focal for e in examples])),
         relative_depth=torch.from_numpy(np.stack([e.relative_depth for e in examples])),
         inside=torch.from_numpy(np.stack([e.inside for e in examples])),
+        opinion=_opinions(examples),
     )
 
 
@@ -126,6 +138,16 @@ def batches(
                     pool.submit(make_batch, sets, canvases, batch_size, seed, steps[ahead], share)
                 )
             yield waiting.pop(0).result()
+
+
+def _opinions(examples: Sequence[Example]) -> Tensor | None:
+    asked = [e.opinion for e in examples if e.opinion is not None]
+    if not asked:
+        return None
+    silent = np.zeros_like(asked[0])
+    return torch.from_numpy(
+        np.stack([silent if e.opinion is None else e.opinion for e in examples])
+    )
 
 
 def _images(images: Sequence[np.ndarray[tuple[int, ...], np.dtype[np.uint8]]]) -> Tensor:

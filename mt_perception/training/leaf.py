@@ -41,8 +41,13 @@ from mt_perception.training.validation import torch_pipeline
 from mt_perception.types import DETECTION, Detections
 
 
+def is_leaf(run: Path, labels: tuple[Sequence[str], Sequence[str]]) -> bool:
+    """Tell whether labels ask for another detector than the one that a run has."""
+    return bool(load_checkpoint(run)['detection_labels'] != list(labels[0]))
+
+
 def on_trunk_of(run: Path, labels: tuple[Sequence[str], Sequence[str]]) -> Multitask:
-    """Give a finished run's network with a detection head for other classes.
+    """Give a finished run's network; for other classes, with a detection head for them.
 
     The head's towers start from the run's own: where objects are, and how large, is known there.
     What says which class they are starts anew.
@@ -55,6 +60,8 @@ def on_trunk_of(run: Path, labels: tuple[Sequence[str], Sequence[str]]) -> Multi
     if state['segmentation_labels'] != list(labels[1]):
         raise ModelError(f'{run}: the run has other segmentation classes than the recipe')
     network = averaged(state)
+    if state['detection_labels'] == list(labels[0]):
+        return network
     head = DetectionHead(len(labels[0]))
     kept = {
         name: value

@@ -17,13 +17,20 @@ from mt_perception.training.batches import Batch
 from mt_perception.training.junction import Junction
 from mt_perception.training.losses.depth import gradient_loss, metric_loss, relative_loss
 from mt_perception.training.losses.detection import detection_loss, distillation_loss
-from mt_perception.training.losses.segmentation import confident_labels, segmentation_loss
+from mt_perception.training.losses.segmentation import (
+    confident_labels,
+    dice_loss,
+    opinion_loss,
+    segmentation_loss,
+)
 from mt_perception.training.recipe import Weights
 
 TASK_OF = {
     'detection': 'detection',
     'distillation': 'detection',
     'segmentation': 'segmentation',
+    'dice': 'segmentation',
+    'opinion': 'segmentation',
     'self_training': 'segmentation',
     'depth': 'depth',
     'depth_gradient': 'depth',
@@ -86,20 +93,10 @@ def losses(
         if targets.detection is not None:
             found['distillation'] = distillation_loss(outputs.detection, targets.detection)
     if outputs.segmentation is not None:
-        logits = outputs.segmentation
-        if weights.segmentation > 0:
-            found['segmentation'] = segmentation_loss(logits, batch.semantic, class_weights)
-        if targets.segmentation is not None:
-            # No picture of the depth cameras has every pixel labelled: about the rest, sure
-            # mistakes would only confirm themselves (whole walls became tables).
-            measured = (batch.depth_per_focal > 0).flatten(1).any(dim=1)
-            seen = batch.inside & ~measured[:, None, None]
-            labels = confident_labels(
-                targets.segmentation, batch.semantic, seen, teachers.confidence
-            )
-            found['self_training'] = segmentation_loss(
-                logits, labels, torch.ones_like(class_weights)
-            )
+        found |= _segmentation_losses(
+            outputs.segmentation, targets.segmentation, batch, weights, class_weights,
+            teachers.confidence,
+        )  # fmt: skip
     if outputs.depth is not None:
         found |= _depth_losses(outputs.depth, batch, weights)
     if weights.sparsity > 0 and isinstance(network.trunk, GatedTrunk):
@@ -121,6 +118,31 @@ def by_task(found: Mapping[str, Tensor], weights: Weights) -> dict[str, Tensor]:
         term = getattr(weights, name) * loss
         sums[key] = sums[key] + term if key in sums else term
     return sums
+
+
+def _segmentation_losses(
+    logits: Tensor,
+    averaged: Tensor | None,
+    batch: Batch,
+    weights: Weights,
+    class_weights: Tensor,
+    confidence: float,
+) -> dict[str, Tensor]:
+    found = {}
+    if weights.segmentation > 0:
+        found['segmentation'] = segmentation_loss(logits, batch.semantic, class_weights)
+    if weights.dice > 0:
+        found['dice'] = dice_loss(logits, batch.semantic)
+    if weights.opinion > 0 and batch.opinion is not None:
+        found['opinion'] = opinion_loss(logits, batch.opinion, batch.semantic)
+    if averaged is not None:
+        # No picture of the depth cameras has every pixel labelled: about the rest, sure
+        # mistakes would only confirm themselves (whole walls became tables).
+        measured = (batch.depth_per_focal > 0).flatten(1).any(dim=1)
+        seen = batch.inside & ~measured[:, None, None]
+        labels = confident_labels(averaged, batch.semantic, seen, confidence)
+        found['self_training'] = segmentation_loss(logits, labels, torch.ones_like(class_weights))
+    return found
 
 
 def _depth_losses(log_depth: Tensor, batch: Batch, weights: Weights) -> dict[str, Tensor]:

@@ -19,6 +19,8 @@ class Weights:
     detection: float = 0.0
     distillation: float = 0.0
     segmentation: float = 0.0
+    dice: float = 0.0
+    opinion: float = 0.0
     self_training: float = 0.0
     depth: float = 0.0
     depth_gradient: float = 0.0

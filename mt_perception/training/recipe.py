@@ -14,6 +14,7 @@ import yaml
 from mt_perception.errors import ModelError
 from mt_perception.training.gating import Gating, read_gating
 from mt_perception.training.phases import Phase, Weights, read_phase
+from mt_perception.training.pixel_teacher_spec import PixelTeacherSpec
 from mt_perception.training.recipe_fields import build, list_of, mapping, number
 from mt_perception.training.set_spec import SetSpec, read_set
 
@@ -78,6 +79,8 @@ class Recipe:
         structure: what the tasks share.
         gating: paths and gates, trained beside a finished run.
         balancing: of the tasks' losses.
+        pixel_teacher: who labels the pixels of sets with `opinions`; needs a run to start from.
+        classes_from: the set whose pixels decide the classes' weights; all sets where it is empty.
         taxonomy: a file of segmentation classes beside the recipe; else the package's own.
         ema_decay: of the averaged weights, which are the ones that are validated and exported.
         weight_decay: of AdamW.
@@ -100,6 +103,8 @@ class Recipe:
     structure: Structure = Structure()
     gating: Gating | None = None
     balancing: Balancing = Balancing()
+    pixel_teacher: PixelTeacherSpec | None = None
+    classes_from: str = ''
     device: str = 'auto'
     taxonomy: str | None = None
     ema_decay: float = 0.999
@@ -129,9 +134,16 @@ def read_recipe(path: Path) -> Recipe:
     if root.get('gating') is not None:
         root['gating'] = read_gating(root['gating'])
     root['balancing'] = _balancing(root.get('balancing', {}))
+    if root.get('pixel_teacher') is not None:
+        root['pixel_teacher'] = build(PixelTeacherSpec, root['pixel_teacher'], 'pixel_teacher')
     recipe = build(Recipe, root, str(path))
     if recipe.device not in ('auto', 'cpu', 'cuda'):
         raise ModelError(f'{path}: device is auto, cpu or cuda, not {recipe.device!r}')
+    names = {spec.name for spec in recipe.sets}
+    weights = recipe.pixel_teacher.weights if recipe.pixel_teacher is not None else ()
+    unknown = sorted({*weights, *filter(None, (recipe.classes_from,))} - names)
+    if unknown:
+        raise ModelError(f'{path}: there are no sets called {unknown}; there are {sorted(names)}')
     if any(n % 32 for canvas in recipe.canvases for n in canvas):
         raise ModelError(f'{path}: canvases must be multiples of 32')
     if recipe.precision not in ('float32', 'bfloat16'):

@@ -67,7 +67,8 @@ class RunState:
         sets: the data.
         labels: detection and segmentation class names.
         initial_weights: YOLOX checkpoint, or None for random weights.
-        network: what to train, where it is not what the recipe names.
+        network: what to train, where it is not what the recipe names. Without initial weights
+            its own detections, as they are now, are what must not be forgotten.
         place: which process this is.
     """
 
@@ -84,7 +85,10 @@ class RunState:
         self.recipe = recipe
         self.labels = labels
         self.place = place
-        original = build(recipe.network, len(labels[0]), len(labels[1]))
+        if network is None or initial_weights is not None:
+            original = build(recipe.network, len(labels[0]), len(labels[1]))
+        else:
+            original = copy.deepcopy(network)
         if initial_weights is not None:
             load_yolox(original, initial_weights)
         self.network = copy.deepcopy(original if network is None else network)
@@ -274,10 +278,13 @@ class RunState:
 
 
 def count_classes(sets: Sequence[SampleSet], recipe: Recipe, classes: int) -> Tensor:
-    """Weigh the segmentation classes by the pixels of the sequence's first samples."""
+    """Weigh the segmentation classes by the pixels of one set, or of the first samples drawn."""
     pixels = np.zeros(256, np.int64)
-    for position in range(_COUNTED):
-        sample = draw(sets, recipe.seed, position)
+    if recipe.classes_from:
+        samples = [s for group in sets if group.name == recipe.classes_from for s in group.samples]
+    else:
+        samples = [draw(sets, recipe.seed, position) for position in range(_COUNTED)]
+    for sample in samples:
         if sample.semantic is not None:
             pixels += np.bincount(sample.semantic().ravel(), minlength=256)
     return class_weights(torch.from_numpy(pixels[:classes]))

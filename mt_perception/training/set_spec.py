@@ -30,6 +30,10 @@ class SetSpec:
         ground: rgbd: label the ground and the walls, which the depth images show.
         voc_labels: fill unlabelled pixels with the VOC teacher's opinion.
         relative_depth: ask the relative depth teacher.
+        opinions: ask the pixel teacher about what is not labelled.
+        complete: regions: classes of which every instance has a box; where no box of the class
+            is, the pixel teacher's opinion of it does not count.
+        balanced: draw images with rare classes more often.
     """
 
     name: str
@@ -43,6 +47,9 @@ class SetSpec:
     ground: bool = False
     voc_labels: bool = False
     relative_depth: bool = False
+    opinions: bool = False
+    complete: tuple[str, ...] = ()
+    balanced: bool = False
 
 
 def read_set(data: Any) -> SetSpec:

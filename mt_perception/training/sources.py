@@ -4,8 +4,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from mt_perception.errors import SourceError
 from mt_perception.evaluation.taxonomy import DEFAULT_TAXONOMY, ClassMap, read_taxonomy
@@ -16,6 +20,7 @@ from mt_perception.training.datasets import (
     read_regions,
     read_rgbd,
 )
+from mt_perception.training.losses.segmentation import EXCLUDED
 from mt_perception.training.recipe import Recipe, SetSpec
 from mt_perception.training.samples import Sample
 from mt_perception.training.teachers import (
@@ -26,7 +31,11 @@ from mt_perception.training.teachers import (
     with_voc_labels,
 )
 
-_VOC, _RELATIVE = 'voc', 'relative_depth'
+_VOC, _RELATIVE, _PIXELS = 'voc', 'relative_depth', 'pixels'
+# An image shows a class where at least so many pixels are of it.
+_SHOWN_PIXELS = 300
+# How much more often than the usual image one with rare classes is drawn, at most.
+_MOST_OFTEN, _LEAST_OFTEN = 3.0, 0.5
 
 
 def network_classes(recipe: Recipe, data: Path, beside: Path) -> ClassMap:
@@ -52,7 +61,11 @@ def read_sets(recipe: Recipe, data: Path, classes: ClassMap, cache: Path) -> tup
             samples = [with_voc_labels(s, cache / _VOC, classes) for s in samples]
         if spec.relative_depth:
             samples = [with_relative_depth(s, cache / _RELATIVE) for s in samples]
-        sets.append(SampleSet(spec.name, tuple(samples), spec.weight))
+        if spec.opinions:
+            folder = cache / _PIXELS
+            samples = [replace(s, opinion_path=folder / f'{s.name}.npy') for s in samples]
+        shares = class_shares(samples) if spec.balanced else None
+        sets.append(SampleSet(spec.name, tuple(samples), spec.weight, shares))
     return tuple(sets)
 
 
@@ -73,6 +86,22 @@ def ask_teachers(
         for _ in ask(relative, predict, cache / _RELATIVE):
             done += 1
             yield done, everything
+
+
+def class_shares(samples: Sequence[Sample]) -> tuple[float, ...]:
+    """Give how often to draw each sample so that classes which few images show come more often."""
+    shows = np.array([_shown_classes(sample) for sample in samples])
+    chances = (shows / np.maximum(shows.sum(axis=0), 1)).sum(axis=1) + 0.05
+    usual = float(np.median(chances))
+    chances = np.clip(chances, _LEAST_OFTEN * usual, _MOST_OFTEN * usual)
+    return tuple(chances / chances.sum())
+
+
+def _shown_classes(sample: Sample) -> NDArray[np.bool_]:
+    if sample.semantic is None:
+        return np.zeros(EXCLUDED, np.bool_)
+    counts = np.bincount(sample.semantic().ravel(), minlength=256)
+    return np.asarray(counts[:EXCLUDED] > _SHOWN_PIXELS)
 
 
 def _read(spec: SetSpec, data: Path, classes: ClassMap) -> list[Sample]:

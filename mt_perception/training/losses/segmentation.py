@@ -1,11 +1,12 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Segmentation losses: labelled pixels, and confident pixels of a slowly moving teacher."""
+"""Segmentation losses: labelled pixels, overlap of classes, what teachers say of the rest."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from mt_perception.training.processes import mean_over_processes
 from mt_perception.types import UNLABELLED
@@ -65,3 +66,43 @@ def class_weights(pixels: Tensor, strongest: float = 4.0) -> Tensor:
     middle = weights.median()
     weights = weights.clamp(middle / strongest, middle * strongest)
     return (weights / weights.mean()).float()
+
+
+def dice_loss(logits: Tensor, labels: Tensor, least: int = 50) -> Tensor:
+    """One minus the Dice overlap of each class over the whole batch (arXiv 1606.04797).
+
+    Cross entropy counts pixels; this counts classes, as mean IoU does.
+
+    Args:
+        logits: (B, C, h, w).
+        labels: (B, h, w) int64; only plain classes count.
+        least: pixels that a class needs in the batch to be judged.
+
+    Returns:
+        The mean over the classes that are there, () float32; zero without any.
+    """
+    known = labels < logits.shape[1]
+    truth = functional.one_hot(torch.where(known, labels, 0), logits.shape[1])
+    truth = truth.permute(0, 3, 1, 2) * known[:, None]
+    guess = logits.softmax(dim=1) * known[:, None]
+    both = (guess * truth).sum(dim=(0, 2, 3))
+    either = (guess + truth).sum(dim=(0, 2, 3))
+    present = truth.sum(dim=(0, 2, 3)) >= least
+    missed = (1 - 2 * both / either.clamp_min(1.0)) * present
+    return missed.sum() / present.sum().clamp_min(1)
+
+
+def opinion_loss(logits: Tensor, opinion: Tensor, labels: Tensor) -> Tensor:
+    """The divergence from a teacher's probabilities where nobody labelled a pixel.
+
+    Args:
+        logits: (B, C, h, w).
+        opinion: (B, C, h, w) uint8 probabilities of 255; all zero where there is none.
+        labels: (B, h, w); a pixel that is not 255 here is left to its label.
+    """
+    sums = opinion.sum(dim=1, dtype=torch.float32)
+    # Below half lies the border of the image, where the teacher was not.
+    asked = (sums > 128) & (labels == UNLABELLED)
+    target = opinion.float() / sums.clamp_min(1.0)[:, None]
+    pointwise = functional.kl_div(logits.log_softmax(dim=1), target, reduction='none')
+    return (pointwise.sum(dim=1) * asked).sum() / asked.sum().clamp_min(1)

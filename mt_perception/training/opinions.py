@@ -1,0 +1,147 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""What the pixel teacher says about images, cached as class probabilities at stride 8."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from mt_perception.evaluation.taxonomy import ClassMap
+from mt_perception.training.batches import SampleSet
+from mt_perception.training.checkpoint import load_checkpoint
+from mt_perception.training.datasets import read_regions
+from mt_perception.training.pixel_teacher import PixelTeacher, build_teacher, train_teacher
+from mt_perception.training.recipe import Recipe
+from mt_perception.training.release import averaged
+from mt_perception.training.samples import Sample, read_image
+from mt_perception.training.set_spec import SetSpec
+from mt_perception.types import UNLABELLED
+
+_LONG_SIDE, _MULTIPLE, _PAD_VALUE = 416, 32, 114
+_STRIDE, _BATCH = 8, 8
+
+
+def ask_pixel_teacher(
+    recipe: Recipe, sets: Sequence[SampleSet], data: Path, classes: ClassMap, run: Path
+) -> Iterator[tuple[int, int]]:
+    """Train the pixel teacher beside a finished run's network and ask it; yield (done, all).
+
+    Opinions that are there are kept; where none is missing there is nothing to do.
+
+    Args:
+        recipe: says how the teacher is trained.
+        sets: the recipe's; samples with an `opinion_path` are asked about.
+        data: the data folder.
+        classes: the network's classes.
+        run: folder of the run whose network the teacher listens to.
+    """
+    missing = [
+        [s for s in group.samples if s.opinion_path is not None and not s.opinion_path.exists()]
+        for group in sets
+    ]
+    spec, images = recipe.pixel_teacher, sum(map(len, missing))
+    if spec is None or not images:
+        return
+    precision = getattr(torch, recipe.precision)
+    teacher = build_teacher(averaged(load_checkpoint(run)), spec)
+    drawn = [
+        replace(
+            group,
+            weight=spec.weights[group.name],
+            samples=tuple(replace(s, opinion_path=None) for s in group.samples),
+        )
+        for group in sets
+        if group.name in spec.weights
+    ]
+    steps = train_teacher(teacher, spec, drawn, recipe.canvases, recipe.seed, precision)
+    for step, _ in steps:
+        yield step, spec.steps + images
+    done = spec.steps
+    for source, samples in zip(recipe.sets, missing, strict=True):
+        for answered in ask_pixels(teacher, samples, precision):
+            done += answered
+            yield done, spec.steps + images
+        if source.complete:
+            _forbid_outside(source, data, classes, samples)
+
+
+def ask_pixels(
+    teacher: PixelTeacher, samples: Sequence[Sample], precision: torch.dtype
+) -> Iterator[int]:
+    """Write the opinion of every sample to its path; yield how many were answered each time."""
+    by_size: dict[tuple[int, int], list[Sample]] = defaultdict(list)
+    for sample in samples:
+        by_size[sample.size].append(sample)
+    for group in by_size.values():
+        for begin in range(0, len(group), _BATCH):
+            part = group[begin : begin + _BATCH]
+            views, height, width = _views([read_image(s.image_path) for s in part])
+            with (
+                torch.no_grad(),
+                torch.autocast('cpu', precision, enabled=precision != torch.float32),
+            ):
+                probabilities = teacher(views)
+            full = functional.interpolate(probabilities, scale_factor=4, mode='bilinear')
+            coarse = (max(height // _STRIDE, 1), max(width // _STRIDE, 1))
+            answers = functional.interpolate(full[:, :, :height, :width], size=coarse, mode='area')
+            for sample, answer in zip(part, answers, strict=True):
+                values = (answer * 255).round().byte().permute(1, 2, 0).contiguous().numpy()
+                _write(sample, values)
+            yield len(part)
+
+
+def _forbid_outside(
+    source: SetSpec, data: Path, classes: ClassMap, samples: Sequence[Sample]
+) -> None:
+    """A class whose every instance has a box is nowhere else."""
+    boxes = {s.name: s for s in read_regions(data / source.folder, classes, shrink=-0.03)}
+    for sample in samples:
+        read = boxes[sample.name].semantic
+        labels = np.full(sample.size, UNLABELLED, np.uint8) if read is None else read()
+        for name in source.complete:
+            index = classes.segmentation_id(name)
+            _forbid(sample, index, labels == index)
+
+
+def _forbid(sample: Sample, index: int, allowed: NDArray[np.bool_]) -> None:
+    """Take a class out of an opinion where it cannot be; the others share its part."""
+    assert sample.opinion_path is not None
+    values = np.load(sample.opinion_path, allow_pickle=False).astype(np.float32)
+    near = cv2.resize(
+        allowed.astype(np.float32), values.shape[1::-1], interpolation=cv2.INTER_AREA
+    )
+    values[..., index] *= near > 0
+    sums = np.maximum(values.sum(axis=2, keepdims=True), 1e-6)
+    _write(sample, np.rint(values / sums * 255).astype(np.uint8))
+
+
+def _write(sample: Sample, values: NDArray[np.uint8]) -> None:
+    assert sample.opinion_path is not None
+    sample.opinion_path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = sample.opinion_path.with_suffix('.part.npy')
+    np.save(unfinished, values, allow_pickle=False)
+    unfinished.rename(sample.opinion_path)
+
+
+def _views(images: Sequence[NDArray[np.uint8]]) -> tuple[Tensor, int, int]:
+    """Scale images of one size to the network's long side, padded at the right and the bottom."""
+    stored = images[0].shape[:2]
+    scale = _LONG_SIDE / max(stored)
+    height, width = (max(1, round(n * scale)) for n in stored)
+    padded = (-(-height // _MULTIPLE) * _MULTIPLE, -(-width // _MULTIPLE) * _MULTIPLE)
+    canvas = np.full((len(images), *padded, 3), _PAD_VALUE, np.uint8)
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    for view, image in zip(canvas, images, strict=True):
+        view[:height, :width] = cv2.resize(image, (width, height), interpolation=how)
+    views = torch.from_numpy(canvas).permute(0, 3, 1, 2).float()
+    return views.contiguous(memory_format=torch.channels_last), height, width

