@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Three single-task nets, hard sharing, a sharing tree and gates, on the same steps and seeds.
 
-Takes about an hour and a half on one core; what is done is not done again. Every net sees the same number of
+Takes an hour and a half on one core; what is done is not done again. Every net sees as many
 training steps: single-task nets and the hard-shared one train for as long as the structures that
 start from them half way. Prints one table; one JSON file for every net lies in the output folder.
 """

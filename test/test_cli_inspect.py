@@ -4,11 +4,13 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 from tiny_model import write_tiny_model
 
+from mt_perception.cli.inspect import RASTERISER
 from mt_perception.cli.main import main
 
 
@@ -60,3 +62,17 @@ def test_the_graph_is_drawn(tiny: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert picture.read_text(encoding='utf-8').startswith('<svg')
     assert main(['inspect', str(tiny), '--graph', str(tiny / 'absent' / 'graph.svg')]) == 1
     assert 'cannot be written' in ' '.join(capsys.readouterr().err.split())
+
+
+def test_the_graph_is_drawn_in_pixels_too(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture = tiny / 'graph.png'
+    if shutil.which(RASTERISER):
+        assert main(['inspect', str(tiny), '--graph', str(picture)]) == 0
+        assert picture.read_bytes().startswith(b'\x89PNG')
+        picture.unlink()
+    monkeypatch.setenv('PATH', str(tiny))
+    assert main(['inspect', str(tiny), '--graph', str(picture)]) == 1
+    assert 'name an .svg file' in ' '.join(capsys.readouterr().err.split())
+    assert not picture.exists()

@@ -25,6 +25,7 @@ from mt_perception.evaluation.job import Job, all_metrics, run_job
 from mt_perception.evaluation.output import RecordWriter
 from mt_perception.evaluation.records import FrameRecord
 from mt_perception.evaluation.report import write_report
+from mt_perception.evaluation.report.graphs import graphs
 from mt_perception.evaluation.report.page import render
 from mt_perception.evaluation.report.pictures import (
     BEST,
@@ -340,6 +341,25 @@ def test_the_report_of_a_real_evaluation(tmp_path: Path, tiny_model: Path) -> No
     assert len(sources) == 4
     assert all(source.startswith('data:image/jpeg;base64,/9j/') for source in sources)
     assert 'model or the data has' not in page.text
+    assert 'What their tasks share' in page.text
+
+
+def test_the_report_draws_what_the_tasks_of_each_model_share(
+    tmp_path: Path, tiny_model: Path
+) -> None:
+    """Once for each model, in the page's colours; a model that is gone costs nothing else."""
+    found = graphs([str(tiny_model), str(tiny_model), 'onnx:net.onnx', str(tmp_path / 'gone')])
+    assert [graph.name for graph in found] == ['tiny 1']
+    run = make_run(tmp_path / 'run', 'tiny', 0.5)
+    text = render('Title', [[run]], [Pictures(())], models=found)
+    page = Page(text)
+    assert not page.open
+    assert 'Models' in page.text
+    drawing = found[0].svg
+    for part in ('trunk', 'detection', 'segmentation', 'depth', 'class="plot"', 'currentColor'):
+        assert part in drawing
+    assert 'fill="white"' not in drawing
+    assert drawing in text
 
 
 def test_pictures_say_when_they_are_not_of_what_was_measured(

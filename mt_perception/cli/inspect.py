@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from pathlib import Path
 
 import click
@@ -20,6 +22,7 @@ from mt_perception.runtime.sessions import load_sessions
 from mt_perception.share import find_model
 
 SHOWN_LABELS = 12
+RASTERISER = 'rsvg-convert'
 
 
 @click.command()
@@ -30,7 +33,7 @@ SHOWN_LABELS = 12
     'picture',
     type=click.Path(dir_okay=False, path_type=Path),
     metavar='FILE.svg',
-    help='Draw the task graph into an SVG file.',
+    help='Draw the task graph into an SVG file; or .png, by rsvg-convert.',
 )
 def inspect(model: str, labels: bool, picture: Path | None) -> None:
     """Show and check MODEL: the name of an installed model, or a model folder.
@@ -66,11 +69,22 @@ def inspect(model: str, labels: bool, picture: Path | None) -> None:
 
 
 def _draw(manifest: Manifest, picture: Path) -> None:
-    title = f'{manifest.name} {manifest.version}'
+    svg = graph_svg(manifest.graph, f'{manifest.name} {manifest.version}').encode()
     try:
-        picture.write_text(graph_svg(manifest.graph, title), encoding='utf-8')
+        picture.write_bytes(_as_png(svg) if picture.suffix == '.png' else svg)
     except OSError as error:
         raise OutputError(f'{picture} cannot be written: {error.strerror}') from error
+
+
+def _as_png(svg: bytes) -> bytes:
+    """The picture in pixels, by librsvg's own tool: a package for this alone is not worth it."""
+    tool = shutil.which(RASTERISER)
+    if tool is None:
+        raise OutputError(
+            f'a PNG needs {RASTERISER}, which is not here; name an .svg file, or install it '
+            '(apt install librsvg2-bin)'
+        )
+    return subprocess.run([tool, '--zoom=2'], input=svg, stdout=subprocess.PIPE, check=True).stdout
 
 
 def _blocks(folder: ModelFolder) -> Table:

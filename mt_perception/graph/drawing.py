@@ -15,11 +15,11 @@ from mt_perception.graph.task_graph import TaskGraph
 WIDTH, HEIGHT = 232, 56
 COLUMN, ROW = WIDTH + 64, HEIGHT + 18
 MARGIN, TOP = 20, 64
-CHIP = 10
+CHIP, LETTER = 10, 7
 
 # Okabe and Ito's colours, which the colour-blind can tell apart too.
 COLOURS = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#8c6d31')
-SHARED, INK, PALE = '#5a6270', '#1f2328', '#e8eaed'
+SHARED, INK, PALE, BOX, PAPER = '#5a6270', '#1f2328', '#e8eaed', '#f8f9fa', 'white'
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def graph_svg(graph: TaskGraph, title: str) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0f}" height="{height:.0f}" '
         f'viewBox="0 0 {width:.0f} {height:.0f}" font-family="sans-serif" font-size="12" '
         f'fill="{INK}">',
-        f'<rect width="{width:.0f}" height="{height:.0f}" fill="white"/>',
+        f'<rect width="{width:.0f}" height="{height:.0f}" fill="{PAPER}"/>',
         _text(MARGIN, 28, title, 'font-size="16" font-weight="bold"'),
         _text(MARGIN, 46, _headline(graph), f'fill="{SHARED}"'),
         *_edges(tree, layout, colours),
@@ -195,12 +195,12 @@ def _box(tree: _Tree, name: str, place: tuple[int, float], colours: Mapping[str,
     dashes = ' stroke-dasharray="5 3"' if block.skippable else ''
     return (
         f'<g><title>{escape(f"{name}: reads {reads}; makes {made}")}</title>'
-        f'<rect x="{x}" y="{y}" width="{WIDTH}" height="{HEIGHT}" rx="6" fill="#f8f9fa" '
+        f'<rect x="{x}" y="{y}" width="{WIDTH}" height="{HEIGHT}" rx="6" fill="{BOX}" '
         f'stroke="{colour}" stroke-width="1.5"{dashes}/>'
         f'<rect x="{x + 8}" y="{y + HEIGHT - 11}" width="{WIDTH - 16}" height="5" fill="{PALE}"/>'
         f'<rect x="{x + 8}" y="{y + HEIGHT - 11}" width="{part * (WIDTH - 16):.1f}" height="5" '
         f'fill="{colour}"/>'
-        + _text(x + 8, y + 17, _fitting(name), 'font-weight="bold"')
+        + _text(x + 8, y + 17, _fitting(name, len(served)), 'font-weight="bold"')
         + _text(x + 8, y + 35, f'{_cost(block)}, {part:.0%}', f'fill="{SHARED}"')
         + f'{chips}</g>'
     )
@@ -210,8 +210,10 @@ def _colour(served: tuple[str, ...], colours: Mapping[str, str]) -> str:
     return colours[served[0]] if len(served) == 1 else SHARED
 
 
-def _fitting(name: str) -> str:
-    return name if len(name) <= 16 else f'{name[:15]}…'
+def _fitting(name: str, chips: int) -> str:
+    """A name, shortened where the squares leave no room for it."""
+    room = (WIDTH - 24 - (chips if chips <= len(COLOURS) else 6) * (CHIP + 2)) // LETTER
+    return name if len(name) <= room else f'{name[: room - 1]}…'
 
 
 def _text(x: float, y: float, content: str, style: str) -> str:

@@ -53,6 +53,7 @@ def write_report(
     """
     check_available()
     # Only here: who needs no report needs neither package.
+    from mt_perception.evaluation.report.graphs import graphs
     from mt_perception.evaluation.report.page import render
     from mt_perception.evaluation.report.pictures import draw
 
@@ -66,7 +67,8 @@ def write_report(
         for number, group in enumerate(groups.values())
     ]
     runs = [_told_apart([run for _, run in group]) for group in groups.values()]
-    write_text(path, render(title, runs, pictures, failed))
+    models = graphs(job.model for job in jobs)
+    write_text(path, render(title, runs, pictures, failed, models))
 
 
 def _told_apart(runs: Sequence[Run]) -> list[Run]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from mt_perception.evaluation.report.graphs import Graph
 from mt_perception.evaluation.report.pictures import Pictures
 from mt_perception.evaluation.report.sections import section
 from mt_perception.evaluation.report.tables import overview_table
@@ -22,6 +23,7 @@ def render(
     groups: Sequence[Sequence[Run]],
     pictures: Sequence[Pictures],
     failed: Sequence[tuple[str, str]] = (),
+    models: Sequence[Graph] = (),
 ) -> str:
     """The whole page. Text from bags and data sets is escaped wherever it stands.
 
@@ -30,6 +32,7 @@ def render(
         groups: The runs of each source, the one in question first.
         pictures: Frames of the first run of each source.
         failed: Source and reason of those that gave nothing.
+        models: Task graphs of the models.
     """
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
@@ -50,6 +53,7 @@ def render(
         ],
         overview=overview_table([runs[0] for runs in groups]) if len(groups) > 1 else None,
         failed=failed,
+        models=models,
         machine=sorted(machine.items()),
         versions=sorted(first.versions.items()),
     )
