@@ -1,11 +1,12 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Certificates for tests: an authority, and whoever it vouches for."""
+"""Certificates for tests: authorities, and what they signed, as PEM files."""
 
 from __future__ import annotations
 
 import datetime
 import ipaddress
+from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
@@ -13,71 +14,67 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-_DAY = datetime.timedelta(days=1)
+DAY = datetime.timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A certificate and its key, as files."""
+
+    certificate: Path
+    key: Path
 
 
 class Authority:
-    """Signs certificates, and writes everything into a folder as PEM files.
-
-    Args:
-        folder: Where to; made if it is missing.
-        name: What its files begin with.
-    """
+    """Signs certificates."""
 
     def __init__(self, folder: Path, name: str = 'ca') -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self.file = folder / f'{name}.pem'
-        self._folder = folder
+        self.folder = folder
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        now = datetime.datetime.now(datetime.timezone.utc)
         certificate = (
-            self._begun(self._name, self._key, expired=False)
-            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            x509.CertificateBuilder()
+            .subject_name(self._name)
+            .issuer_name(self._name)
+            .public_key(self._key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - DAY)
+            .not_valid_after(now + DAY)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
             .sign(self._key, hashes.SHA256())
         )
-        self.file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+        self.certificate = folder / f'{name}.pem'
+        self.certificate.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
-    def issue(self, name: str, *hosts: str, expired: bool = False) -> tuple[Path, Path]:
-        """A certificate for these names and addresses.
-
-        Returns:
-            The files of the certificate and of its key.
-        """
+    def signed(
+        self, name: str, host: str = 'localhost', days: int = 1, password: bytes | None = None
+    ) -> Pair:
+        """A certificate for a host or a robot; a negative number of days has passed already."""
         key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        builder = self._begun(subject, key, expired)
-        if hosts:
-            names = x509.SubjectAlternativeName([_general_name(host) for host in hosts])
-            builder = builder.add_extension(names, critical=False)
-        certificate = builder.sign(self._key, hashes.SHA256())
-        files = self._folder / f'{name}.pem', self._folder / f'{name}.key'
-        files[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-        files[1].write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM,
-                serialization.PrivateFormat.PKCS8,
-                serialization.NoEncryption(),
-            )
-        )
-        return files
-
-    def _begun(
-        self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, expired: bool
-    ) -> x509.CertificateBuilder:
         now = datetime.datetime.now(datetime.timezone.utc)
-        return (
+        names: list[x509.GeneralName] = [x509.DNSName(host)]
+        if host == 'localhost':
+            names.append(x509.IPAddress(ipaddress.ip_address('127.0.0.1')))
+        certificate = (
             x509.CertificateBuilder()
-            .subject_name(subject)
+            .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
             .issuer_name(self._name)
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - 3 * _DAY)
-            .not_valid_after(now - _DAY if expired else now + _DAY)
+            .not_valid_before(now - 30 * DAY)
+            .not_valid_after(now + days * DAY)
+            .add_extension(x509.SubjectAlternativeName(names), critical=False)
+            .sign(self._key, hashes.SHA256())
         )
-
-
-def _general_name(host: str) -> x509.GeneralName:
-    try:
-        return x509.IPAddress(ipaddress.ip_address(host))
-    except ValueError:
-        return x509.DNSName(host)
+        encryption: serialization.KeySerializationEncryption = serialization.NoEncryption()
+        if password is not None:
+            encryption = serialization.BestAvailableEncryption(password)
+        pair = Pair(self.folder / f'{name}.pem', self.folder / f'{name}.key')
+        pair.certificate.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+        pair.key.write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption
+            )
+        )
+        return pair
