@@ -17,7 +17,7 @@ from mt_perception.graph.budget import Budget
 from mt_perception.graph.plan import Plan
 from mt_perception.image.encodings import check_size
 from mt_perception.image.letterbox import Letterbox, fit
-from mt_perception.image.motion import Flow
+from mt_perception.image.motion import Motion
 from mt_perception.runtime.executor import Executor, Outcome, Runner
 from mt_perception.runtime.manifest import Manifest
 from mt_perception.runtime.model_folder import open_model
@@ -248,12 +248,14 @@ class Pipeline:
                 failures[task] = str(error)
         return results, failures
 
-    def _again(self, task: str, flow: Flow | None, frame: Frame) -> Output:
+    def _again(self, task: str, motion: Motion | None, frame: Frame) -> Output:
         """The last result of a task, moved along with the scene."""
         if task not in self._last:
             raise TaskError(f'task {task!r} has no earlier result to give again')
         last = self._last[task]
-        return last if flow is None else moved(last, flow, frame.image.shape[:2])
+        if motion is None:
+            return last
+        return moved(last, motion, (frame.image.shape[0], frame.image.shape[1]))
 
     def _made(
         self, task: str, outcome: Outcome, letterbox: Letterbox, frame: Frame, options: Options

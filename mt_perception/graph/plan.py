@@ -13,7 +13,7 @@ from mt_perception.graph.cache import releases
 from mt_perception.graph.order import order_problem, planned_order
 from mt_perception.graph.paths import FULL, FULL_PATH, NetPath
 from mt_perception.graph.task_graph import TaskGraph
-from mt_perception.image.motion import Flow
+from mt_perception.image.motion import Motion
 from mt_perception.types import Fact
 
 
@@ -41,7 +41,7 @@ class Plan:
     results: frozenset[str] | None = None
     facts: Mapping[str, Fact] = field(default_factory=dict)
     scale: float = 1.0
-    reuse: Mapping[str, Flow | None] = field(default_factory=dict)
+    reuse: Mapping[str, Motion | None] = field(default_factory=dict)
     choice: tuple[Block, ...] = ()
 
     @property

@@ -31,7 +31,7 @@ _MEDIAN_OF_NOISE = 0.6745
 def glance(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """A small grey image, uint8 (h, w), of an image uint8 (H, W, 3), BGR."""
     height, width = image.shape[:2]
-    scale = GLANCE_SIDE / max(height, width)
+    scale = min(1.0, GLANCE_SIDE / max(height, width))
     size = max(_CELL, round(width * scale)), max(_CELL, round(height * scale))
     # The mean over areas alone takes ten times as long where the scale is no integer.
     double = (2 * size[0], 2 * size[1])

@@ -14,6 +14,7 @@ from std_msgs.msg import Header
 from mt_perception.nodes.budgeting import budget_values
 from mt_perception.nodes.health import ERROR, OK, WARN, Report, counts, status
 from mt_perception.nodes.lifecycle import ACTIVE
+from mt_perception.nodes.offloading import offload_report
 
 if TYPE_CHECKING:
     from mt_perception.nodes.perception import PerceptionNode
@@ -53,6 +54,8 @@ class Diagnostics:
                 node.get_logger().warning(sentence)
         header = Header(stamp=node.get_clock().now().to_msg())
         statuses = [self._input(report, now_s), self._perception(report)]
+        if node.offload is not None:
+            statuses.append(self._status('offload', *offload_report(node.offload)))
         self._publisher.publish(DiagnosticArray(header=header, status=statuses))
 
     def _input(self, report: Report, now_s: float) -> DiagnosticStatus:

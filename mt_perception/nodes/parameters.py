@@ -11,11 +11,12 @@ from types import MappingProxyType
 from mt_perception.nodes.budget_parameters import BudgetParameters
 from mt_perception.nodes.declaration import Change, Settings, parameter, yaml_text
 from mt_perception.nodes.host_parameters import RemoteHostSettings
+from mt_perception.nodes.offload_parameters import OffloadParameters
 from mt_perception.nodes.pipeline_parameters import PipelineParameters
 
 
 @dataclass(frozen=True)
-class PerceptionSettings(BudgetParameters, PipelineParameters):
+class PerceptionSettings(OffloadParameters, BudgetParameters, PipelineParameters):
     """What the perception node can be told; of its bases the last one's parameters come first."""
 
 

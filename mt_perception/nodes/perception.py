@@ -13,7 +13,7 @@ import time
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.qos import qos_policy_name_from_kind
@@ -29,11 +29,15 @@ from mt_perception.nodes.health import ERROR, OK, WARN, Health, Stamp, StampChec
 from mt_perception.nodes.inputs import ImageType, Inputs
 from mt_perception.nodes.lifecycle import SelfStartingNode
 from mt_perception.nodes.live_parameters import LiveParameters
+from mt_perception.nodes.offloading import change_offload, on_time, open_offload
 from mt_perception.nodes.outputs import STATS_TOPIC, Outputs, stats
 from mt_perception.nodes.parameters import PerceptionSettings
 from mt_perception.pipeline import Pipeline
 from mt_perception.share import find_model
 from mt_perception.types import DEPTH, Frame, Intrinsics
+
+if TYPE_CHECKING:
+    from mt_perception.offload.client import OffloadClient
 
 NAME = 'perception'
 
@@ -64,6 +68,7 @@ class PerceptionNode(SelfStartingNode):
         self.health = Health(time.monotonic())
         self.fault = ''
         self.pipeline: Pipeline | None = None
+        self.offload: OffloadClient | None = None
         self.inputs: Inputs | None = None
         self._outputs: Outputs | None = None
         self._stamps = StampCheck()
@@ -82,14 +87,16 @@ class PerceptionNode(SelfStartingNode):
         """Load the model and offer the outputs."""
         settings = self.live.settings
         try:
+            folder = find_model(settings.model)
             self.pipeline = Pipeline.load(
-                find_model(settings.model),
+                folder,
                 settings.options(),
                 settings.runtime_providers,
                 settings.runtime_threads,
                 settings.runtime_memory_mb or None,
                 budget_of(settings),
             )
+            self.offload = open_offload(self.pipeline, folder, settings)
             self._outputs = Outputs(self, self.pipeline.manifest, self._on_incompatible_qos)
         except Exception as error:
             # Whatever it is: rclpy hides what a transition raises, and finalizes the node.
@@ -99,7 +106,8 @@ class PerceptionNode(SelfStartingNode):
             self.get_logger().error(f'cannot be configured: {what}')
             return FAILURE
         self.fault = ''
-        for sentence in self.pipeline.warnings:
+        unsafe = () if self.offload is None else self.offload.warnings
+        for sentence in (*self.pipeline.warnings, *unsafe):
             self.get_logger().warning(sentence)
         manifest = self.pipeline.manifest
         self.get_logger().info(f'model {manifest.name} {manifest.version} is ready')
@@ -156,6 +164,9 @@ class PerceptionNode(SelfStartingNode):
         if self._outputs is not None:
             self._outputs.destroy()
             self._outputs = None
+        if self.offload is not None:
+            self.offload.close()
+            self.offload = None
         self.pipeline = None
 
     def _accept(self, settings: PerceptionSettings, names: frozenset[str]) -> None:
@@ -174,6 +185,7 @@ class PerceptionNode(SelfStartingNode):
         options = settings.options().checked(self.pipeline.manifest)
         self.pipeline.budget = budget_of(settings)
         self.pipeline.options = options
+        change_offload(self.offload, settings)
 
     def _on_incompatible_qos(self, topic: str, policy: Any) -> None:
         name = qos_policy_name_from_kind(policy)
@@ -235,11 +247,12 @@ class PerceptionNode(SelfStartingNode):
         image = messages.image_from(message)
         camera = self._camera(camera_info, image.shape[:2], DEPTH in wanted.tasks)
         frame = Frame(image, stamp.stamp_ns, message.header.frame_id, camera)
-        result = self.pipeline.run(frame, wanted.tasks)
         info = camera_info if camera is not None else None
-        made = self._outputs.publish(
-            wanted.topics, message.header, frame, result, info, wanted.stride
-        )
+        with on_time(self.offload, frame, arrived_s):
+            result = self.pipeline.run(frame, wanted.tasks)
+            made = self._outputs.publish(
+                wanted.topics, message.header, frame, result, info, wanted.stride
+            )
         latency_ms = _since_ms(arrived_s)
         self.health.frame_done(latency_ms, result.failures)
         note_latency(self.pipeline, result, latency_ms)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mt_perception.image.change import change, glance
-from mt_perception.image.motion import Flow, flow_between
+from mt_perception.image.motion import Motion
 from mt_perception.types import Frame, Intrinsics
 
 
@@ -84,11 +84,11 @@ class LastSeen:
         found = {view: change(view.glance, now) for view in set(made.values())}
         return {task: found[view] for task, view in made.items()}
 
-    def flows(self, made: Mapping[str, View]) -> dict[str, Flow]:
+    def motions(self, made: Mapping[str, View]) -> dict[str, Motion]:
         """Task → the motion since."""
         assert self._now is not None
         now = self._now[1].glance
-        found = {view: flow_between(view.glance, now) for view in set(made.values())}
+        found = {view: Motion(view.glance, now) for view in set(made.values())}
         return {task: found[view] for task, view in made.items()}
 
     def is_due(self, task: str, frame: Frame, period_ns: float) -> bool:
@@ -105,7 +105,11 @@ class LastSeen:
             self._made.pop(task, None)
             if self._now is not None and self._now[0] is frame:
                 self._made[task] = self._now[1]
+            if not frame.stamp_ns:
+                self._due_ns.pop(task, None)
+                continue
             # By a grid of times, so that a camera's jitter does not halve the rate.
-            due_ns, period_ns = self._due_ns.get(task, 0.0), periods_ns.get(task, 0.0)
+            period_ns = periods_ns.get(task, 0.0)
+            due_ns = self._due_ns.get(task, -period_ns)
             on_time = due_ns <= frame.stamp_ns < due_ns + period_ns
             self._due_ns[task] = (due_ns if on_time else frame.stamp_ns) + period_ns

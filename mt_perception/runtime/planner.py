@@ -21,7 +21,7 @@ from mt_perception.graph.budget import AUTO, Budget, LatencyLoop, Spending
 from mt_perception.graph.plan import Plan, path_plan
 from mt_perception.graph.policy import PathPolicy, Scores, mixed_choice, path_values
 from mt_perception.image.letterbox import fit
-from mt_perception.image.motion import Flow
+from mt_perception.image.motion import Motion
 from mt_perception.runtime.last_seen import LastSeen
 from mt_perception.runtime.manifest import Manifest
 from mt_perception.types import DEPTH, Execution, Fact, Frame
@@ -169,7 +169,7 @@ class Planner:
 
     def _reuse(
         self, frame: Frame, due: frozenset[str]
-    ) -> tuple[dict[str, Flow | None], float, str, dict[str, Fact]]:
+    ) -> tuple[dict[str, Motion | None], float, str, dict[str, Fact]]:
         """The tasks whose last result is given again, with the motion since, if any.
 
         Returns:
@@ -181,14 +181,14 @@ class Planner:
         self._seen.look(frame)
         usable = self._seen.usable(due, budget.max_stale_ms)
         changes = self._seen.changes(usable)
-        reuse: dict[str, Flow | None] = {
+        reuse: dict[str, Motion | None] = {
             task: None for task in sorted(usable) if changes[task] <= budget.max_change
         }
         reason = f'nothing changed ({" ".join(reuse)})' if reuse else ''
         moving = {task: view for task, view in usable.items() if task not in reuse}
         allowance = self._allowance()
         if moving and due == usable.keys() and not self._is_turn(allowance):
-            reuse |= self._seen.flows(moving)
+            reuse |= self._seen.motions(moving)
             reason = f'moved along within budget {budget.compute:g} ({" ".join(sorted(moving))})'
         facts: dict[str, Fact] = {}
         if usable:

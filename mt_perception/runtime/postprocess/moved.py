@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from mt_perception.image.motion import Flow, moved_boxes, moved_map
+from mt_perception.image.motion import Motion
 from mt_perception.types import DepthMap, Detections, Segmentation
 
 Output = Detections | DepthMap | Segmentation
@@ -17,16 +17,16 @@ _LEAST_SIDE = 1.0
 """A box of which less is left, in pixels, has gone out of view."""
 
 
-def moved(result: Output, flow: Flow, image_size: tuple[int, int]) -> Output:
+def moved(result: Output, motion: Motion, image_size: tuple[int, int]) -> Output:
     """The result, as it lies over a later frame.
 
     Args:
         result: Of an earlier frame of the same size.
-        flow: The motion since; see ``image.motion``.
+        motion: What moved where since.
         image_size: (height, width) of the frames.
     """
     if isinstance(result, Detections):
-        boxes = moved_boxes(result.boxes, flow, image_size)
+        boxes = motion.moved_boxes(result.boxes, image_size)
         left = np.all(boxes[:, 2:] - boxes[:, :2] >= _LEAST_SIDE, axis=1)
         return replace(
             result,
@@ -35,5 +35,5 @@ def moved(result: Output, flow: Flow, image_size: tuple[int, int]) -> Output:
             class_ids=result.class_ids[left],
         )
     if isinstance(result, DepthMap):
-        return replace(result, depth=moved_map(result.depth, flow))
-    return replace(result, class_ids=moved_map(result.class_ids, flow))
+        return replace(result, depth=motion.moved_map(result.depth))
+    return replace(result, class_ids=motion.moved_map(result.class_ids))
