@@ -111,6 +111,12 @@ class OffloadClient:
         """Cancel what is on its way and close the connection."""
         self.exchange.close()
 
+    def change(self, deadline_ms: float, mode: str) -> None:
+        """Other settings from the next frame on; what is known of the link stays known."""
+        decision = replace(self.settings.decision, mode=mode)
+        self.settings = replace(self.settings, deadline_ms=deadline_ms, decision=decision)
+        self._decider.settings = decision
+
     @contextmanager
     def frame(
         self, stamp_ns: int = 0, frame_id: str = '', arrived_s: float | None = None

@@ -13,8 +13,8 @@ from mt_perception.graph.plan import Plan
 from mt_perception.offload.run_time import RunTime
 from mt_perception.runtime.manifest import Manifest, TaskSpec
 
-SPARE_S = 0.002
-"""What starting a local run may cost beyond the run itself."""
+SPARE_S = 0.005
+"""What starting a local run may cost beyond the run itself, on a machine that does other things."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,119 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Offloading in the perception node: from its parameters to a client, and into its reports.
+
+gRPC and the codec are imported only here and only where offloading is enabled: a robot that does
+not use them need not have them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mt_perception.errors import OffloadError
+from mt_perception.nodes.health import OK, WARN, counts
+from mt_perception.nodes.parameters import PerceptionSettings
+from mt_perception.pipeline import Pipeline
+from mt_perception.types import Frame
+
+if TYPE_CHECKING:
+    from mt_perception.offload.client import OffloadClient
+
+
+def open_offload(
+    pipeline: Pipeline, folder: Path, settings: PerceptionSettings
+) -> OffloadClient | None:
+    """Let a pipeline use a remote host, if the node is told to.
+
+    Raises:
+        OffloadError: What it takes is not installed, or the endpoint or its files are refused.
+        ModelError: The model cannot be cut.
+    """
+    if not settings.offload_enabled:
+        return None
+    try:
+        from mt_perception.offload.client import offload
+        from mt_perception.offload.decision import DecisionSettings
+        from mt_perception.offload.endpoint import ClientTls, Endpoint
+        from mt_perception.offload.settings import OffloadSettings
+    except ImportError as error:
+        raise OffloadError(
+            f'offload.enabled needs {error.name}, which is not installed; '
+            'pip install "mt_perception[offload]"'
+        ) from error
+
+    def file(name: str) -> Path | None:
+        value = str(settings.value(name))
+        return Path(value).expanduser() if value else None
+
+    tls = ClientTls(
+        file('offload.tls.ca_file'),
+        file('offload.tls.certificate_file'),
+        file('offload.tls.key_file'),
+        settings.offload_tls_server_name,
+    )
+    endpoint = Endpoint(
+        settings.offload_endpoint,
+        tls if settings.offload_tls_enabled else None,
+        file('offload.token_file'),
+    )
+    chosen = OffloadSettings(
+        endpoint,
+        settings.offload_deadline_ms,
+        DecisionSettings(settings.offload_mode),
+        providers=settings.runtime_providers,
+        threads=settings.runtime_threads,
+    )
+    return offload(pipeline, folder, chosen)
+
+
+@contextmanager
+def on_time(client: OffloadClient | None, frame: Frame, arrived_s: float) -> Iterator[None]:
+    """What is done with a frame inside has to be done within the client's deadline."""
+    if client is None:
+        yield
+        return
+    with client.frame(frame.stamp_ns, frame.frame_id, arrived_s):
+        yield
+
+
+def change_offload(client: OffloadClient | None, settings: PerceptionSettings) -> None:
+    """Take over what may change while frames pass."""
+    if client is not None:
+        client.change(settings.offload_deadline_ms, settings.offload_mode)
+
+
+def offload_report(client: OffloadClient) -> tuple[bytes, str, dict[str, object]]:
+    """How offloading goes: level, message and values for diagnostics."""
+    from mt_perception.offload.breaker import State
+    from mt_perception.offload.client import link_facts
+
+    now_s = time.monotonic()
+    exchange = client.exchange
+    state = exchange.breaker.state
+    frames = client.frames_remote + client.frames_local
+    level, message = OK, f'{client.frames_remote} of {frames} frames by the remote host'
+    failure = exchange.last_failure
+    if state is not State.CLOSED and failure is not None:
+        level, message = WARN, f'{failure.sentence}; frames are run here'
+    elif client.warnings:
+        level, message = WARN, '; '.join(client.warnings)
+    values: dict[str, object] = {
+        'endpoint': exchange.endpoint.address,
+        'tls': exchange.endpoint.tls is not None,
+        'mode': client.settings.decision.mode,
+        'deadline_ms': client.settings.deadline_ms,
+        'breaker': state.value,
+        'retry_s': exchange.breaker.wait_s(now_s),
+        'frames.remote': client.frames_remote,
+        'frames.local': client.frames_local,
+        'in_flight': exchange.in_flight,
+        'last_failure': '' if failure is None else failure.sentence,
+        **link_facts(exchange.state(now_s)),
+        **counts('failures', exchange.failures),
+    }
+    return level, message, values
