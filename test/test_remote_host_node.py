@@ -1,0 +1,88 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""The remote host as a ROS node: it serves, it reports, and it refuses what it cannot be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip('rclpy', reason='needs ROS 2')
+pytest.importorskip('tritonclient.grpc', reason='needs the extra "serve"')
+pytest.importorskip('prometheus_client', reason='needs the extra "serve"')
+pytest.importorskip('constriction', reason='needs the extra "serve"')
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from hosts import image, robot
+from ros_graph import Peer, RosGraph, ros_graph
+from tiny_cut import write_tiny_cut
+
+from mt_perception.errors import ModelError, OffloadError, OptionError
+from mt_perception.nodes.remote_host import RemoteHostNode
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_cut(tmp_path_factory.mktemp('cut'))
+
+
+@pytest.fixture
+def graph() -> Iterator[RosGraph]:
+    with ros_graph() as made:
+        yield made
+
+
+def settings(folder: Path, **others: object) -> dict[str, object]:
+    return {'model': str(folder), 'listen.port': 0, 'workers': 1, **others}
+
+
+def test_it_serves_and_reports(graph: RosGraph, folder: Path) -> None:
+    peer = graph.add(Peer)
+    reports = peer.listen('/diagnostics', DiagnosticArray)
+    node = graph.add(RemoteHostNode, **settings(folder))
+    assert graph.spin_until(lambda: node.host.ready)
+    with robot(f'127.0.0.1:{node.host.port}', folder) as client:
+        assert client.ask(client.request(image())).tensors
+        client.refused(client.request(image(), model='big'))
+
+    def values() -> dict[str, str]:
+        return {v.key: v.value for v in reports[-1].status[0].values} if reports else {}
+
+    assert graph.spin_until(lambda: values().get('requests') == '2')
+    assert values()['requests.OK'] == '1'
+    assert values()['requests.NOT_FOUND'] == '1'
+    assert values()['model'] == 'tiny 1'
+    assert values()['endpoint'] == f'127.0.0.1:{node.host.port}'
+    status = reports[-1].status[0]
+    assert (status.name, status.level) == ('/remote_host: host', DiagnosticStatus.OK)
+
+
+def test_an_open_host_is_warned_about(graph: RosGraph, folder: Path) -> None:
+    peer = graph.add(Peer)
+    reports = peer.listen('/diagnostics', DiagnosticArray)
+    graph.add(RemoteHostNode, **settings(folder, **{'listen.host': '0.0.0.0'}))
+    assert graph.spin_until(lambda: reports and 'without TLS' in reports[-1].status[0].message)
+    assert reports[-1].status[0].level == DiagnosticStatus.WARN
+
+
+@pytest.mark.parametrize(
+    ('name', 'value', 'error'),
+    [
+        ('model', 'nix', ModelError),
+        ('tls.certificate', '/no/such.pem', OptionError),
+        ('token_file', '/no/such', OffloadError),
+        ('listen.port', 70000, OptionError),
+    ],
+)
+def test_what_it_cannot_be_is_refused_at_once(
+    name: str, value: object, error: type[Exception], graph: RosGraph, folder: Path
+) -> None:
+    with pytest.raises(error):
+        graph.add(RemoteHostNode, **settings(folder, **{name: value}))
+
+
+def test_an_address_that_is_none_of_ours_ends_the_node(graph: RosGraph, folder: Path) -> None:
+    graph.add(RemoteHostNode, **settings(folder, **{'listen.host': '192.0.2.1'}))
+    with pytest.raises(OffloadError, match='none of this machine'):
+        graph.spin_until(lambda: False, 10)

@@ -1,0 +1,178 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""``mt_perception serve`` as a process: it says where it is, it drains, and it ends cleanly."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+
+pytest.importorskip('tritonclient.grpc', reason='needs the extra "serve"')
+pytest.importorskip('prometheus_client', reason='needs the extra "serve"')
+pytest.importorskip('constriction', reason='needs the extra "serve"')
+from click.testing import CliRunner
+from hosts import PATIENCE_S, GatedEngine, eventually, image, robot, running_host
+from tiny_cut import write_tiny_cut
+
+from mt_perception.cli.main import main
+from mt_perception.cli.serve import serve
+from mt_perception.offload.protocol import write_request
+
+Code = grpc.StatusCode
+ROOT = Path(__file__).resolve().parent.parent
+PROGRAM = 'import sys; from mt_perception.cli.main import main; sys.exit(main())'
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_cut(tmp_path_factory.mktemp('cut'))
+
+
+@contextlib.contextmanager
+def serving(folder: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """The process, and where it listens."""
+    command = [sys.executable, '-u', '-c', PROGRAM, 'serve', '--model', str(folder)]
+    process = subprocess.Popen(
+        [*command, '--port', '0', '--workers', '1', *options],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert process.stdout is not None
+    try:
+        said = ''
+        for line in process.stdout:
+            said += line
+            if found := re.search(r'ready: tiny 1 at (\S+)', said):
+                break
+        else:
+            raise AssertionError(said)
+        yield process, found[1]
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        return int(probe.getsockname()[1])
+
+
+def test_it_serves_and_tells_prometheus(folder: Path) -> None:
+    port = free_port()
+    with serving(folder, '--metrics-port', str(port)) as (process, target):
+        with robot(target, folder) as client:
+            for _ in range(3):
+                assert client.ask(client.request(image())).tensors
+            client.refused(client.request(image(), model='big'))
+        with urllib.request.urlopen(f'http://127.0.0.1:{port}/metrics', timeout=10) as page:
+            text = page.read().decode()
+        for sample in (
+            'mt_perception_host_requests_total{outcome="OK"} 3.0',
+            'mt_perception_host_requests_total{outcome="NOT_FOUND"} 1.0',
+            'mt_perception_host_seconds_count{stage="compute"} 3.0',
+            'mt_perception_host_batch_size_count 3.0',
+            'mt_perception_host_waiting 0.0',
+            'mt_perception_host_clients 0.0',
+        ):
+            assert sample in text
+        process.send_signal(signal.SIGINT)
+        assert process.wait(PATIENCE_S) == 0
+
+
+def test_sigterm_under_load_loses_no_request_that_was_taken(folder: Path) -> None:
+    """Row 68 of the faults."""
+    with serving(folder) as (process, target):
+        statuses: list[grpc.StatusCode] = []
+        over = threading.Event()
+
+        def go_on_asking() -> None:
+            with robot(target, folder) as client:
+                message = write_request(client.request(image()))
+                while not over.is_set():
+                    try:
+                        client.send(message, timeout=10)
+                        statuses.append(Code.OK)
+                    except grpc.RpcError as error:
+                        statuses.append(error.code())
+
+        threads = [threading.Thread(target=go_on_asking) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        assert eventually(lambda: len(statuses) > 50)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE_S) == 0
+        over.set()
+        for thread in threads:
+            thread.join(PATIENCE_S)
+        first = next(i for i, status in enumerate(statuses) if status != Code.OK)
+        assert first > 50
+        assert set(statuses) <= {Code.OK, Code.UNAVAILABLE}
+
+
+def test_what_is_here_is_finished_and_what_comes_is_refused(folder: Path) -> None:
+    engine = GatedEngine.loaded(folder)
+    with contextlib.ExitStack() as stack:
+        running = stack.enter_context(running_host(folder, engine))
+        with robot(running.target, folder) as client:
+            first = client.infer.future(write_request(client.request(image())))
+            assert engine.started.wait(PATIENCE_S)
+            stopping = threading.Thread(target=stack.pop_all().close)
+            stopping.start()
+            assert eventually(
+                lambda: client.refused(client.request(image()), timeout=1)[0] == Code.UNAVAILABLE
+            )
+            assert stopping.is_alive()
+            engine.may_run.set()
+            assert first.result(PATIENCE_S)
+            stopping.join(PATIENCE_S)
+            assert not stopping.is_alive()
+
+
+def test_a_port_that_is_taken(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as taken:
+        taken.bind(('127.0.0.1', 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        assert main(['serve', '--model', str(folder), '--port', port]) == 1
+        assert 'the port is taken' in capsys.readouterr().err
+        arguments = ['serve', '--model', str(folder), '--port', '0', '--metrics-port', port]
+        assert main(arguments) == 1
+        assert 'metrics cannot be served' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'sentence'),
+    [
+        (['--model', 'nix'], "model 'nix' is neither a folder nor installed"),
+        (['--tls-cert', 'a.pem'], 'both --tls-cert and --tls-key'),
+        (['--client-ca', 'a.pem'], 'both --tls-cert and --tls-key'),
+        (['--token-file', 'nix'], 'nix is no file'),
+        (['--batch', '0'], 'batch must be in'),
+    ],
+)
+def test_usage(
+    arguments: list[str], sentence: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(['serve', '--model', str(folder), '--port', '0', *arguments]) == 1
+    assert sentence in ' '.join(capsys.readouterr().err.split())
+
+
+def test_help_says_how_to_begin() -> None:
+    found = CliRunner().invoke(serve, ['--help'])
+    assert found.exit_code == 0
+    assert 'mt_perception serve --host 0.0.0.0 --tls-cert' in found.output
