@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 
 from mt_perception.errors import CameraError, ImageError, ModelError, OptionError, TaskError
 from mt_perception.graph.budget import Budget
+from mt_perception.graph.conditional import parse_rules, with_deciders
 from mt_perception.graph.plan import Plan
 from mt_perception.image.encodings import check_size
 from mt_perception.image.letterbox import Letterbox, fit
 from mt_perception.image.motion import Motion
+from mt_perception.runtime.attempt import attempt
 from mt_perception.runtime.executor import Executor, Outcome, Runner
 from mt_perception.runtime.manifest import Manifest
 from mt_perception.runtime.model_folder import open_model
@@ -171,7 +173,8 @@ class Pipeline:
 
         Returns:
             The results of the tasks that were wanted. A task that failed is named in
-            ``failures``; the others have their results all the same.
+            ``failures``; the others have their results all the same. A task that its condition
+            left out has neither, and is not among ``execution.tasks``.
 
         Raises:
             ImageError: The image is no uint8 BGR image of a size that a camera has.
@@ -180,7 +183,9 @@ class Pipeline:
         start = time.perf_counter()
         options = self._options
         _check_image(frame.image)
-        plan = self._plan(frame, frozenset(self.manifest.tasks if wanted is None else wanted))
+        rules = parse_rules(options.conditions)
+        tasks = with_deciders(self.manifest.tasks if wanted is None else wanted, rules)
+        plan = self._plan(frame, tasks)
         planned = time.perf_counter()
         spec = self.manifest.input
         side = spec.side(self.network_long_side, plan.scale)
@@ -189,8 +194,10 @@ class Pipeline:
         if plan.blocks:
             image = letterbox.network_image(frame.image, spec.pad_value)
         prepared = time.perf_counter()
+        tried = attempt(plan, self.manifest, letterbox, options)
         if image is not None:
-            outcome = self.runner.run(plan, image)
+            outcome = self.runner.run(tried.plan, image)
+        plan = tried.served()
         ran = time.perf_counter()
         results, failures = self._postprocess(plan, outcome, letterbox, frame, options)
         end = time.perf_counter()

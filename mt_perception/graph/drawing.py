@@ -15,7 +15,7 @@ from mt_perception.graph.task_graph import TaskGraph
 WIDTH, HEIGHT = 232, 56
 COLUMN, ROW = WIDTH + 64, HEIGHT + 18
 MARGIN, TOP = 20, 64
-CHIP, LETTER = 10, 7
+CHIP, LETTER = 10, 8
 
 # Okabe and Ito's colours, which the colour-blind can tell apart too.
 COLOURS = ('#0072b2', '#d55e00', '#009e73', '#cc79a7', '#e69f00', '#56b4e9', '#8c6d31')

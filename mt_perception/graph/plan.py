@@ -4,9 +4,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
+
+from numpy.typing import NDArray
 
 from mt_perception.graph.block import Block
 from mt_perception.graph.cache import releases
@@ -15,6 +18,8 @@ from mt_perception.graph.paths import FULL, FULL_PATH, NetPath
 from mt_perception.graph.task_graph import TaskGraph
 from mt_perception.image.motion import Motion
 from mt_perception.types import Fact
+
+Guard = Callable[[Mapping[str, NDArray[Any]]], bool]
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,7 @@ class Plan:
         reuse: Those of the tasks whose last result is given again instead of a new one, with
             the motion since then, along which it is moved; None leaves it where it is.
         choice: What was run to choose this plan, and at which cost: it depends on no image size.
+        guards: Name of a block → says, given the tensors made so far, whether it runs.
     """
 
     tasks: tuple[str, ...]
@@ -43,6 +49,7 @@ class Plan:
     scale: float = 1.0
     reuse: Mapping[str, Motion | None] = field(default_factory=dict)
     choice: tuple[Block, ...] = ()
+    guards: Mapping[str, Guard] = field(default_factory=dict)
 
     @property
     def macs(self) -> int:

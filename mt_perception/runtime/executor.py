@@ -68,7 +68,8 @@ class Executor:
     def run(self, plan: Plan, image: NDArray[np.uint8]) -> Outcome:
         """Run the blocks of a plan on the network's input, uint8 (1, H, W, 3).
 
-        A tensor is kept as long as a later block reads it, or as a result.
+        A tensor is kept as long as a later block reads it, or as a result. A block that its guard
+        leaves out is not started, nor are its weights loaded.
         """
         tensors: dict[str, NDArray[Any]] = {IMAGE: image}
         failures: dict[str, str] = {}
@@ -78,7 +79,10 @@ class Executor:
         for block, released in zip(plan.blocks, plan.releases, strict=True):
             broken = next((t for t in block.inputs.values() if t in failures), None)
             reason = None if broken is None else failures[broken]
-            if broken is None:
+            runs = block.name not in plan.guards or plan.guards[block.name](tensors)
+            if broken is None and not runs:
+                reason = f'block {block.name!r} was not called for'
+            elif broken is None:
                 start = time.perf_counter()
                 try:
                     tensors.update(self._made(block, tensors))
