@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import csv
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -29,9 +29,11 @@ from mt_perception.evaluation.opening import SourceOptions, open_samples
 from mt_perception.evaluation.taxonomy import ClassMap, read_taxonomy
 from mt_perception.evaluation.truth import Sample
 from mt_perception.graph.paths import NetPath
+from mt_perception.graph.plan import Plan
 from mt_perception.pipeline import Pipeline
-from mt_perception.runtime.executor import Executor
+from mt_perception.runtime.executor import Executor, Outcome
 from mt_perception.runtime.model_folder import ModelFolder, open_model
+from mt_perception.runtime.options import Options
 from mt_perception.runtime.policy_net import PolicyNet
 from mt_perception.runtime.sessions import load_sessions
 from mt_perception.training.figures import JUDGED
@@ -40,20 +42,61 @@ from mt_perception.types import DEPTH, DETECTION, SEGMENTATION, Result
 
 ROOT = Path(__file__).resolve().parent.parent
 BUDGETS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
-SEEDS = 5
+SEEDS = 10
 TASKS = (DETECTION, SEGMENTATION, DEPTH)
 
 
 @dataclass(frozen=True)
 class Seen:
-    """One image with what every path made of it."""
+    """One image: what every path cost there, and what the policy says."""
 
     group: str
-    sample: Sample
-    results: tuple[Result, ...]
-    macs: tuple[int, ...]
+    macs: NDArray[np.float64]  # (paths,)
+    ms: NDArray[np.float64]  # (paths,)
     policy_ms: float
     scores: NDArray[np.float32]  # (budgets, paths)
+    objects: float
+
+
+class Judge:
+    """Knows every image through every path, and so the accuracy of any choice among them."""
+
+    def __init__(self, paths: int) -> None:
+        self.paths = paths
+        self.photographs: list[int] = []
+        self.detection, self.segmentation = DetectionMetric(), SegmentationMetric()
+        self.scenes: dict[str, tuple[DepthMetric, list[int]]] = {}
+
+    def add(self, index: int, group: str, sample: Sample, results: Sequence[Result]) -> None:
+        """Add an image; its truth says which tasks it judges."""
+        truth = sample.truth
+        if truth is not None and truth.depth is not None:
+            metric, images = self.scenes.setdefault(group, (DepthMetric(), []))
+            images.append(index)
+            for result in results:
+                metric.process(sample, result)
+            return
+        self.photographs.append(index)
+        for result in results:
+            self.detection.process(sample, result)
+            self.segmentation.process(sample, result)
+
+    def accuracy(self, chosen: NDArray[np.intp]) -> dict[str, NDArray[np.float64]]:
+        """Give AP, mIoU and the mean over scenes of AbsRel of choices (B, N) of paths."""
+        weights = self._weights(chosen, self.photographs)
+        errors = [
+            metric.resample(self._weights(chosen, images))['metric.abs_rel']
+            for metric, images in self.scenes.values()
+        ]
+        return {
+            DETECTION: self.detection.resample(weights)['ap'],
+            SEGMENTATION: self.segmentation.resample(weights)['miou'],
+            DEPTH: np.mean(errors, axis=0),
+        }
+
+    def _weights(self, chosen: NDArray[np.intp], images: Sequence[int]) -> NDArray[np.float64]:
+        # Each path's view of an image is a frame of the metric; the chosen one is seen once.
+        return np.eye(self.paths)[chosen[:, images]].reshape(len(chosen), -1)
 
 
 class _AsPath:
@@ -63,7 +106,7 @@ class _AsPath:
         self.executor = executor
         self.by_original = {block.stands_for: block for block in path.variants}
 
-    def run(self, plan, image):  # type: ignore[no-untyped-def]
+    def run(self, plan: Plan, image: NDArray[np.uint8]) -> Outcome:
         """Run the plan's blocks, each by what stands in for it."""
         blocks = tuple(self.by_original.get(block.name, block) for block in plan.blocks)
         outcome = self.executor.run(replace(plan, blocks=blocks), image)
@@ -72,19 +115,19 @@ class _AsPath:
         return replace(outcome, latency_ms=latency)
 
 
-def open_paths(model: ModelFolder) -> list[Pipeline]:
+def open_paths(model: ModelFolder, options: Options = JUDGED) -> list[Pipeline]:
     """Open one pipeline for each path, at its own size."""
     executor = Executor(load_sessions(model).by_block)
     spec = model.manifest.input
     pipelines = []
     for path in model.manifest.paths.choices:
         size = round(spec.size * path.scale / spec.multiple) * spec.multiple
-        options = replace(JUDGED, size=size)
-        pipelines.append(Pipeline(model.manifest, _AsPath(executor, path), options=options))
+        runner = _AsPath(executor, path)
+        pipelines.append(Pipeline(model.manifest, runner, options=replace(options, size=size)))
     return pipelines
 
 
-def look(model: ModelFolder, data: Path, recipe_path: Path) -> Iterator[Seen]:
+def look(model: ModelFolder, data: Path, recipe_path: Path) -> tuple[list[Seen], Judge]:
     """Run every validation image through every path."""
     recipe, manifest = read_recipe(recipe_path), model.manifest
     pipelines, policy = open_paths(model), PolicyNet(model)
@@ -97,20 +140,37 @@ def look(model: ModelFolder, data: Path, recipe_path: Path) -> Iterator[Seen]:
     scenes = [s for s in recipe.sets if s.kind == 'rgbd']
     sources += [(data / s.folder, 'held_out', s.focal_px, [labels[0], ()]) for s in scenes]
     macs = [_macs(model, path) for path in manifest.paths.choices]
+    seen: list[Seen] = []
+    judge = Judge(len(macs))
     for folder, split, focal, names in sources:
         classes = ClassMap(*names, read_taxonomy())
         options = SourceOptions(split=split, camera=focal)
         with open_samples(str(folder), options, classes) as samples:
             for sample in samples:
-                results = tuple(p.run(sample.frame, TASKS) for p in pipelines)
+                results = [p.run(sample.frame, TASKS) for p in pipelines]
                 start = time.perf_counter()
-                scores = np.stack([policy(sample.frame.image, [1.0] * 3, b) for b in budgets])
+                scores = [policy(sample.frame.image, [1.0] * 3, b) for b in budgets]
                 ms = (time.perf_counter() - start) * 1e3 / len(budgets)
-                cost = tuple(
+                judge.add(len(seen), folder.name, sample, results)
+                cost = [
                     manifest.macs_at(m, r.execution.network_size)
                     for m, r in zip(macs, results, strict=True)
+                ]
+                times = np.array([_net_ms(r) for r in results])
+                objects = _objects(sample, results[0])
+                seen.append(
+                    Seen(folder.name, np.array(cost), times, ms, np.stack(scores), objects)
                 )
-                yield Seen(folder.name, sample, results, cost, ms, scores)
+    return seen, judge
+
+
+def _net_ms(result: Result) -> float:
+    """Give the time without post-processing, which is longer here than on a robot.
+
+    Average precision wants detections of every score.
+    """
+    latency = result.execution.latency_ms
+    return latency['total'] - latency['postprocess']
 
 
 def _macs(model: ModelFolder, path: NetPath) -> int:
@@ -118,64 +178,33 @@ def _macs(model: ModelFolder, path: NetPath) -> int:
     return sum({b.stands_for or b.name: b.macs for b in blocks}.values())
 
 
-def accuracy(seen: Sequence[Seen], chosen: Sequence[int]) -> dict[str, float]:
-    """Give AP, mIoU and the mean over scenes of AbsRel for a choice of paths."""
-    detection, segmentation = DetectionMetric(), SegmentationMetric()
-    depths: dict[str, DepthMetric] = {}
-    for image, path in zip(seen, chosen, strict=True):
-        result = image.results[path]
-        if image.group == seen[0].group:
-            detection.process(image.sample, result)
-            segmentation.process(image.sample, result)
-        else:
-            depths.setdefault(image.group, DepthMetric()).process(image.sample, result)
-    errors = [float(d.evaluate()['metric']['abs_rel']) for d in depths.values()]
-    return {
-        DETECTION: float(detection.evaluate()['ap']),
-        SEGMENTATION: float(segmentation.evaluate()['miou']),
-        DEPTH: float(np.mean(errors)),
-    }
-
-
-def loss(found: Mapping[str, float], full: Mapping[str, float]) -> float:
-    """Give the mean relative loss over the tasks in per cent, positive where it is worse."""
+def losses(
+    found: Mapping[str, NDArray[np.float64]], full: Mapping[str, NDArray[np.float64]]
+) -> NDArray[np.float64]:
+    """Give the mean relative loss over the tasks in per cent, positive where it is worse, (B,)."""
     signs = {DETECTION: -1, SEGMENTATION: -1, DEPTH: 1}
-    return 100 * float(np.mean([s * (found[t] / full[t] - 1) for t, s in signs.items()]))
+    each = [sign * (found[task] / full[task] - 1) for task, sign in signs.items()]
+    return 100 * np.asarray(np.mean(each, axis=0))
 
 
-def spent(seen: Sequence[Seen], chosen: Sequence[int], policy_macs: int) -> float:
-    """Give the mean cost over that of the full path, the policy's own included."""
-    return float(
-        np.mean([(s.macs[c] + policy_macs) / s.macs[0] for s, c in zip(seen, chosen, strict=True)])
-    )
+def shuffled(seen: Sequence[Seen], chosen: NDArray[np.intp], within: bool) -> NDArray[np.intp]:
+    """Give the same paths to other images, of all data or of the same data set, (SEEDS, N)."""
+    groups = np.array([s.group if within else '' for s in seen])
+    rows = np.tile(chosen, (SEEDS, 1))
+    for seed, row in enumerate(rows):
+        rng = np.random.default_rng(seed)
+        for group in set(groups.tolist()):
+            index = np.flatnonzero(groups == group)
+            row[index] = row[rng.permutation(index)]
+    return rows
 
 
-def slower(seen: Sequence[Seen], chosen: Sequence[int], policy: bool = True) -> float:
-    """Give the time over that of the full path, preprocessing to post-processing."""
-    total = sum(
-        s.results[c].execution.latency_ms['total'] + policy * s.policy_ms
-        for s, c in zip(seen, chosen, strict=True)
-    )
-    return total / sum(s.results[0].execution.latency_ms['total'] for s in seen)
-
-
-def shuffled(seen: Sequence[Seen], chosen: Sequence[int], seed: int, within: bool) -> list[int]:
-    """Give the same paths to other images, of all data or of the same data set."""
-    rng = np.random.default_rng(seed)
-    result = np.array(chosen)
-    groups = [s.group if within else '' for s in seen]
-    for group in set(groups):
-        index = np.flatnonzero([g == group for g in groups])
-        result[index] = result[rng.permutation(index)]
-    return [int(path) for path in result]
-
-
-def hardness(image: Seen) -> float:
+def _objects(sample: Sample, result: Result) -> float:
     """Give how many objects there are, labelled or, without labels, seen by the full path."""
-    truth = image.sample.truth
+    truth = sample.truth
     if truth is not None and truth.objects is not None:
         return float(len(truth.objects))
-    found = image.results[0].detections
+    found = result.detections
     return 0.0 if found is None else float((found.scores > 0.3).sum())
 
 
@@ -190,61 +219,64 @@ def main(folder: Path, data: Path | None, recipe: Path | None, out: Path | None)
     spec = model.manifest.paths.policy
     assert spec is not None, 'the model has no policy'
     data = data or ROOT.parent / 'shared' / 'data'
-    seen = list(look(model, data, recipe or ROOT / 'recipes' / 'cspnano.yaml'))
+    seen, judge = look(model, data, recipe or ROOT / 'recipes' / 'cspnano.yaml')
     names = [path.name for path in model.manifest.paths.choices]
-    full = accuracy(seen, [0] * len(seen))
-    console, rows = Console(width=150), []
+    macs, ms = np.stack([s.macs for s in seen]), np.stack([s.ms for s in seen])
+    scores = np.stack([s.scores for s in seen], axis=1)  # (budgets, N, paths)
+    chosen = np.where(np.array(BUDGETS)[:, None] < 1, scores.argmax(axis=2), 0)
+    every = np.arange(len(seen))
+    full = judge.accuracy(np.zeros((1, len(seen)), np.intp))
+    rows: list[dict[str, object]] = []
 
-    def row(rule: str, budget: object, chosen: Sequence[int], policy: bool) -> dict[str, float]:
-        found = accuracy(seen, chosen)
-        cost = spent(seen, chosen, spec.block.macs if policy else 0)
+    def add(rule: str, budget: object, choice: NDArray[np.intp], asked: bool) -> None:
+        found = judge.accuracy(choice)
+        worse = losses(found, full)
+        extra = asked * spec.block.macs  # type: ignore[union-attr]
+        spent = ((macs[every, choice[0]] + extra) / macs[:, 0]).mean()
+        slow = ms[every, choice[0]].sum() + asked * sum(s.policy_ms for s in seen)
         rows.append(
             {
                 'rule': rule,
                 'budget': budget,
-                'macs': round(cost, 3),
-                'time': round(slower(seen, chosen, policy), 3),
-                **{task: round(value, 4) for task, value in found.items()},
-                'loss %': round(loss(found, full), 2),
-                'paths': ' '.join(f'{n}:{list(chosen).count(i)}' for i, n in enumerate(names)),
+                'MACs': f'{spent:.3f}',
+                'time': f'{slow / ms[:, 0].sum():.3f}',
+                **{task: f'{values.mean():.4f}' for task, values in found.items()},
+                'loss %': f'{worse.mean():.2f} ± {worse.std():.2f}',
+                'paths': ' '.join(f'{n}:{(choice[0] == i).sum()}' for i, n in enumerate(names)),
             }
         )
-        return found
 
     for index, name in enumerate(names):
-        row('fixed', name, [index] * len(seen), policy=False)
-    for index, budget in enumerate(BUDGETS):
-        chosen = [int(s.scores[index].argmax()) if budget < 1 else 0 for s in seen]
-        row('policy', budget, chosen, policy=budget < 1)
-        for rule, within in (('random', False), ('random in set', True)):
-            tries = [accuracy(seen, shuffled(seen, chosen, s, within)) for s in range(SEEDS)]
-            losses = [loss(t, full) for t in tries]
-            rows.append(
-                {
-                    **dict.fromkeys(rows[0], ''),
-                    'rule': rule,
-                    'budget': budget,
-                    **{t: round(float(np.mean([x[t] for x in tries])), 4) for t in TASKS},
-                    'loss %': f'{np.mean(losses):.2f} ± {np.std(losses):.2f}',
-                }
-            )
-    table = Table(*rows[0])
-    for values in rows:
-        table.add_row(*(str(value) for value in values.values()))
-    console.print(table)
-    hard = np.array([hardness(s) for s in seen])
-    low, high = np.quantile(hard, (1 / 3, 2 / 3))
-    for index, budget in enumerate(BUDGETS[:-1]):
-        cost = np.array([s.macs[int(s.scores[index].argmax())] / s.macs[0] for s in seen])
-        ratio = cost[hard <= low].mean() / cost[hard >= high].mean()
-        console.print(f'budget {budget}: few objects / many objects, MACs {ratio:.3f} (bar 0.80)')
-    share = spec.block.macs / seen[0].macs[0]
-    console.print(f'policy: {share:.4f} of the MACs (bar 0.03)')
+        add('fixed', name, np.full((1, len(seen)), index), asked=False)
+    for budget, choice in zip(BUDGETS, chosen, strict=True):
+        add('policy', budget, choice[None], asked=budget < 1)
+        add('random', budget, shuffled(seen, choice, within=False), asked=False)
+        add('random in its set', budget, shuffled(seen, choice, within=True), asked=False)
+    _print(rows)
+    _print_hardness(seen, macs[every, chosen] / macs[:, 0])
+    share = (spec.block.macs / macs[:, 0]).mean()
+    Console().print(f'policy: {share:.4f} of the MACs (bar 0.03)')
     if out is not None:
         with out.open('w', newline='', encoding='utf-8') as file:
             writer = csv.DictWriter(file, rows[0])
             writer.writeheader()
             writer.writerows(rows)
+
+
+def _print(rows: Sequence[Mapping[str, object]]) -> None:
+    table = Table(*rows[0])
+    for values in rows:
+        table.add_row(*(str(value) for value in values.values()))
+    Console(width=150).print(table)
+
+
+def _print_hardness(seen: Sequence[Seen], cost: NDArray[np.float64]) -> None:
+    """Compare the third of the images with the fewest objects with that with the most."""
+    objects = np.array([s.objects for s in seen])
+    low, high = np.quantile(objects, (1 / 3, 2 / 3))
+    for budget, each in zip(BUDGETS, cost, strict=True):
+        ratio = each[objects <= low].mean() / each[objects >= high].mean()
+        Console().print(f'budget {budget}: few / many objects, MACs {ratio:.3f} (bar 0.80)')
 
 
 if __name__ == '__main__':

@@ -37,12 +37,17 @@ def export(
     """Write the network of RUN, a folder of a training run, as the model folder MODEL.
 
     The averaged weights are exported, as one ONNX file for each block, and compared with torch.
+    Of a run whose recipe has `gating`, the lighter paths are added to the MODEL that is there.
     """
     from mt_perception.training.leaf import add_leaf
+    from mt_perception.training.path_policy import add_paths
+    from mt_perception.training.paths import has_paths
     from mt_perception.training.release import release
 
     console = Console()
-    if as_task is None:
+    if has_paths(run):
+        figures = add_paths(run, model, data)
+    elif as_task is None:
         figures = release(run, model, data, version, licence)
     else:
         figures = add_leaf(run, model, as_task, data)

@@ -229,6 +229,7 @@ class _State:
                 'network': self.network.state_dict(),
                 'average': self.average.state_dict(),
                 'optimizer': self.optimizer.state_dict(),
+                'full': self.full.state_dict(),
                 'name': self.recipe.network,
                 'detection_labels': list(self.labels[0]),
                 'segmentation_labels': list(self.labels[1]),

@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,13 +25,23 @@ from mt_perception.network.policy import THUMBNAIL, PathScores
 from mt_perception.training.batches import SampleSet
 from mt_perception.training.checkpoint import load_checkpoint
 from mt_perception.training.gates import read_masks
-from mt_perception.training.paths import path_pipelines, path_size, read, write
+from mt_perception.training.paths import (
+    RECIPE,
+    export_paths,
+    full_network,
+    path_pipelines,
+    path_size,
+    read,
+    write,
+)
+from mt_perception.training.recipe import read_recipe
 from mt_perception.training.regret import judged, measure_regrets, relative
-from mt_perception.training.release import averaged
+from mt_perception.training.sources import network_classes, read_sets
 
 REGRETS = 'regrets.npz'
 POLICY_FILE = 'policy.onnx'
 BUDGETS = tuple(round(0.1 * n, 1) for n in range(2, 11))
+_MOST = 350
 _STEPS = 1500
 _BATCH = 64
 _RATE = 1e-3
@@ -40,14 +51,13 @@ _LARGEST = 1.0
 _OPSET = 17
 
 
-def ask_paths(run: Path, model: Path, sets: Sequence[SampleSet], most: int) -> Path:
+def ask_paths(run: Path, model: Path, sets: Sequence[SampleSet]) -> Path:
     """Measure what the paths lose on training pictures; kept in the run, as it takes minutes.
 
     Args:
         run: folder of a run of `train_gates`, its paths exported.
         model: the model folder.
-        sets: the training data.
-        most: pictures of each set, evenly spaced.
+        sets: the training data; of each at most 350 pictures, evenly spaced, are taken.
     """
     path = run / REGRETS
     if path.exists():
@@ -58,8 +68,15 @@ def ask_paths(run: Path, model: Path, sets: Sequence[SampleSet], most: int) -> P
         judged(pipeline, path_size(scale))
         for pipeline, scale in zip(path_pipelines(run, model, masks), scales, strict=True)
     ]
-    samples = [s for group in sets for s in group.samples[:: -(-len(group.samples) // most)]]
-    np.savez_compressed(path, **measure_regrets(samples, pipelines, THUMBNAIL))
+    samples = [s for group in sets for s in group.samples[:: -(-len(group.samples) // _MOST)]]
+    measured = measure_regrets(samples, pipelines, THUMBNAIL)
+    with path.open('wb') as file:
+        np.savez_compressed(
+            file,
+            losses=measured['losses'],
+            labelled=measured['labelled'],
+            thumbnails=measured['thumbnails'],
+        )
     return path
 
 
@@ -124,39 +141,42 @@ def choices(
     losses: NDArray[np.float32], costs: Sequence[float], budget: float
 ) -> NDArray[np.intp]:
     """Give the path of every picture by predicted losses (N, P), as the exported graph does."""
-    return np.argmin(losses + 2 * (1 - budget) ** 3 * np.asarray(costs), axis=1)
+    chosen: NDArray[np.intp] = np.argmin(
+        losses + 2 * (1 - budget) ** 3 * np.asarray(costs), axis=1
+    )
+    return chosen
 
 
-def calibrate(losses: NDArray[np.float32], costs: Sequence[float]) -> dict[float, float]:
+def calibrate(
+    losses: NDArray[np.float32], costs: Sequence[float], own: float
+) -> dict[float, float]:
     """Find the budget to feed for every budget wanted, so that the mean cost is that one.
 
     Args:
         losses: (N, P) predicted, over all tasks.
         costs: of the paths.
+        own: cost of the policy itself, which is part of what is spent.
     """
     fed = np.linspace(0.01, 1.0, 397)
-    spent = np.array([np.asarray(costs)[choices(losses, costs, b)].mean() for b in fed])
+    spent = np.array([np.asarray(costs)[choices(losses, costs, b)].mean() for b in fed]) + own
     table = {b: float(fed[int(np.argmin(np.abs(spent - b)))]) for b in BUDGETS}
     rising = np.maximum.accumulate([table[b] for b in BUDGETS])
     return {b: round(float(value), 4) for b, value in zip(BUDGETS, rising, strict=True)}
 
 
-def add_policy(
-    run: Path, full_run: Path, model: Path, sets: Sequence[SampleSet], most: int
-) -> None:
+def add_policy(run: Path, model: Path, data: Path) -> None:
     """Train the policy of exported paths and write it into the model folder.
 
     Args:
         run: folder of a run of `train_gates`, its paths exported to `model`.
-        full_run: folder of the run that it started from.
         model: the model folder.
-        sets: the training data.
-        most: pictures of each set to learn from.
+        data: the data folder.
     """
     manifest = read(model)
     costs = [row['relative_macs'] for row in manifest['paths']]
-    full = averaged(load_checkpoint(full_run))
-    with np.load(ask_paths(run, model, sets, most)) as measured:
+    full = full_network(load_checkpoint(run))
+    sets = _labelled_sets(run, data)
+    with np.load(ask_paths(run, model, sets)) as measured:
         thumbnails = measured['thumbnails']
         losses = relative(measured['losses'], measured['labelled'])
     policy = train_policy(full, costs, thumbnails, losses, seed=1)
@@ -164,16 +184,25 @@ def add_policy(
         predicted = policy.read(_pooled(policy, thumbnails)).mean(dim=1).numpy()
     path = model / POLICY_FILE
     export_policy(policy, path)
-    given = _example(1)
+    macs = count_macs(policy, _example(1))
+    own = macs / sum(block['macs'] for block in manifest['blocks'].values())
     manifest['policy'] = {
         'file': POLICY_FILE,
         'sha256': hashlib.sha256(path.read_bytes()).hexdigest(),
-        'macs': count_macs(policy, given),
+        'macs': macs,
         'parameters': count_parameters(policy),
         'size': list(THUMBNAIL),
-        'calibration': calibrate(predicted, costs),
+        'calibration': calibrate(predicted, costs, own),
     }
     write(model, manifest)
+
+
+def _labelled_sets(run: Path, data: Path) -> tuple[SampleSet, ...]:
+    """Read the run's data with what people and sensors labelled, and no teacher's opinion."""
+    recipe = read_recipe(run / RECIPE)
+    specs = tuple(replace(s, voc_labels=False, relative_depth=False) for s in recipe.sets)
+    recipe = replace(recipe, sets=specs)
+    return read_sets(recipe, data, network_classes(recipe, data, run), run)
 
 
 def export_policy(policy: PathScores, path: Path) -> None:
@@ -210,3 +239,20 @@ def _example(images: int) -> tuple[Tensor, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(0)
     image = torch.randint(0, 256, (images, *THUMBNAIL, 3), dtype=torch.uint8, generator=generator)
     return image, torch.ones(images, len(TASKS)), torch.full((images, 1), 0.5)
+
+
+def add_paths(run: Path, model: Path, data: Path | None) -> dict[str, float]:
+    """Add the paths of a run, and with data their figures and the policy, to a model folder.
+
+    Returns:
+        Path and task → accuracy, path → share of the multiply-accumulates and of the time.
+    """
+    export_paths(run, model, data)
+    if data is not None:
+        add_policy(run, model, data)
+    found: dict[str, float] = {}
+    for row in read(model)['paths']:
+        found |= {f'{row["name"]}/{task}': value for task, value in row['accuracy'].items()}
+        for name in ('relative_macs', 'relative_latency'):
+            found[f'{row["name"]}/{name}'] = row[name]
+    return found

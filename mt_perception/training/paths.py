@@ -20,7 +20,7 @@ from mt_perception.image.letterbox import fit
 from mt_perception.network.gated import GatedNetwork
 from mt_perception.network.gates import find_prices, without
 from mt_perception.network.graphs import block_graphs
-from mt_perception.network.multitask import Multitask
+from mt_perception.network.multitask import Multitask, build
 from mt_perception.pipeline import Pipeline
 from mt_perception.runtime.manifest import parse_manifest
 from mt_perception.runtime.model_folder import MANIFEST
@@ -28,17 +28,20 @@ from mt_perception.runtime.options import Options
 from mt_perception.training.checkpoint import load_checkpoint
 from mt_perception.training.export import (
     INPUT,
+    PARITY_SIZES,
     REFERENCE_SIZE,
     ModelCard,
     block_entry,
+    check_blocks,
     example,
     export_folder,
 )
 from mt_perception.training.figures import all_figures
 from mt_perception.training.gates import Mask, read_masks
 from mt_perception.training.recipe import Recipe, read_recipe
-from mt_perception.training.release import averaged
 from mt_perception.types import Frame
+
+RECIPE = 'recipe.yaml'
 
 WORK = 'paths'
 """Folder of a run in which every path lies as a model of its own."""
@@ -49,13 +52,27 @@ _ROUNDS = 40
 _FIGURES = {'detection': 'ap', 'segmentation': 'miou', 'depth': 'abs_rel'}
 
 
+def has_paths(run: Path) -> bool:
+    """Tell whether a run is one of lighter paths."""
+    return (run / RECIPE).exists() and read_recipe(run / RECIPE).gating is not None
+
+
 def path_size(scale: float) -> int:
     """Give the long side of a path's input at the model's own size."""
     return max(INPUT.multiple, round(INPUT.size * scale / INPUT.multiple) * INPUT.multiple)
 
 
-def lighter_network(state: Mapping[str, Any], full: Multitask) -> GatedNetwork:
+def full_network(state: Mapping[str, Any]) -> Multitask:
+    """Build the full network that a checkpoint of `train_gates` started from."""
+    labels = state['detection_labels'], state['segmentation_labels']
+    network = build(state['name'], *(len(names) for names in labels))
+    network.load_state_dict(state['full'])
+    return network.requires_grad_(False).eval()
+
+
+def lighter_network(state: Mapping[str, Any]) -> GatedNetwork:
     """Build the averaged lighter network of a checkpoint of `train_gates`."""
+    full = full_network(state)
     network = GatedNetwork(full, find_prices(full, REFERENCE_SIZE))
     network.load_state_dict(state['average'])
     return network.requires_grad_(False).eval()
@@ -69,25 +86,25 @@ def distinct(masks: Sequence[Mask]) -> dict[tuple[str, ...], str]:
     return found
 
 
-def export_paths(run: Path, full_run: Path, model: Path, data: Path | None) -> None:
+def export_paths(run: Path, model: Path, data: Path | None) -> None:
     """Add the paths of a run to a model folder; its blocks, and so its full path, do not change.
 
     Args:
         run: folder of a run of `train_gates`.
-        full_run: folder of the run that it started from.
-        model: the model folder, exported from `full_run`.
+        model: the model folder, exported from the run that this one started from.
         data: the data folder to measure accuracy with, or None.
 
     Raises:
-        ModelError: the run has no paths yet.
+        ModelError: the run has no paths yet, or the model is not the one it started from.
     """
     state = load_checkpoint(run)
     masks = read_masks(state)
     if not masks:
         raise ModelError(f'{run}: its masks are not gathered yet; train it to the end')
-    recipe = read_recipe(run / 'recipe.yaml')
-    full = averaged(load_checkpoint(full_run))
-    lighter = lighter_network(state, full)
+    recipe = read_recipe(run / RECIPE)
+    # Raises where the model's blocks are of other weights than those that the paths imitate.
+    check_blocks(block_graphs(full_network(state)), model, PARITY_SIZES[0])
+    lighter = lighter_network(state)
     manifest = _plain(model)
     card = _card(manifest, state)
     variants: dict[str, Any] = {}

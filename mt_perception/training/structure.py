@@ -18,6 +18,7 @@ from mt_perception.network.tree import grow_tree, mean_weights
 from mt_perception.training.affinity import choose_structure
 from mt_perception.training.batches import SampleSet
 from mt_perception.training.checkpoint import FILE, load_checkpoint, phase_of
+from mt_perception.training.gates import train_gates
 from mt_perception.training.loop import Progress, Validate, train
 from mt_perception.training.objective import TASK_OF, wanted_tasks
 from mt_perception.training.recipe import Recipe, Structure
@@ -49,9 +50,15 @@ def train_structure(
         initial_weights: YOLOX checkpoint, or None for random weights.
         run: folder of the run.
         validate: gives figures for the averaged weights.
-        network: hard_shared: what to train, where it is not what the recipe names.
+        network: hard_shared: what to train, where it is not what the recipe names; with
+            `gating`: the full network.
     """
     structure = recipe.structure
+    if recipe.gating is not None:
+        if network is None:
+            raise ModelError('a recipe with `gating` starts from a finished run; name it')
+        yield from train_gates(recipe, sets, labels, network, run)
+        return
     if structure.kind == HARD_SHARED:
         yield from train(recipe, sets, labels, initial_weights, run, validate, network)
         return
