@@ -144,6 +144,14 @@ def test_defaults_are_those_of_the_pipeline() -> None:
     assert chosen.classes == ('person',)
 
 
+def test_conditions_reach_the_pipeline_one_by_one() -> None:
+    rule = 'segmentation if detection finds person or dog'
+    chosen = PerceptionSettings().changed({'tasks.conditions': [rule]})
+    assert chosen.options().conditions == (rule,)
+    with pytest.raises(OptionError, match=r"\['none'\] or a list of conditions"):
+        PerceptionSettings().changed({'tasks.conditions': ['none', rule]})
+
+
 def live_node(graph: RosGraph, **overrides: object) -> tuple[Node, LiveParameters]:
     node = graph.add(lambda **kwargs: Node('parameters', **kwargs), **overrides)
     return node, LiveParameters(node, PerceptionSettings())

@@ -11,6 +11,7 @@ from mt_perception.nodes.declaration import Change, Settings, parameter
 from mt_perception.runtime.options import Options
 
 ALL_CLASSES = 'all'
+NO_CONDITIONS = 'none'
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,12 @@ class PipelineParameters(Settings):
         minimum=0.0,
         maximum=1000.0,
     )
+    tasks_conditions: tuple[str, ...] = parameter(
+        'tasks.conditions',
+        (NO_CONDITIONS,),
+        "Tasks that run only where another finds something, such as 'segmentation if detection "
+        "finds person or dog'; or 'none'.",
+    )
     detection_score_threshold: float = parameter(
         'detection.score_threshold',
         0.35,
@@ -147,6 +154,8 @@ class PipelineParameters(Settings):
         super().check()
         if ALL_CLASSES in self.detection_classes and len(self.detection_classes) > 1:
             raise OptionError("detection.classes is either ['all'] or a list of class names")
+        if NO_CONDITIONS in self.tasks_conditions and len(self.tasks_conditions) > 1:
+            raise OptionError("tasks.conditions is either ['none'] or a list of conditions")
 
     def options(self) -> Options:
         """What of it concerns the pipeline."""
@@ -158,6 +167,7 @@ class PipelineParameters(Settings):
             max_detections=self.detection_max_detections,
             classes=() if every else self.detection_classes,
             max_depth_m=self.depth_max_range_m,
+            conditions=() if NO_CONDITIONS in self.tasks_conditions else self.tasks_conditions,
         )
 
     def enabled(self, task: str) -> bool:
