@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from mt_perception.cli.budget_options import BUDGET_OPTIONS, budget_of
 from mt_perception.cli.figures import figures_table
+from mt_perception.cli.offload_options import OFFLOAD_OPTIONS, offload_summary, offloaded
 from mt_perception.cli.run import read_calibration
 from mt_perception.errors import OutputError
 from mt_perception.evaluation.job import Job
@@ -23,13 +25,17 @@ from mt_perception.evaluation.opening import SourceOptions
 from mt_perception.evaluation.pool import Outcome, run_here, run_in_pool
 from mt_perception.evaluation.ray_engine import run_on_ray
 from mt_perception.evaluation.report import REPORT_FILE, write_report
-from mt_perception.evaluation.subject import RunSettings
+from mt_perception.evaluation.subject import RunSettings, Subject, open_subject
 from mt_perception.evaluation.sweep import SWEEPABLE, parse_grid, plan_jobs
 from mt_perception.evaluation.taxonomy import DEFAULT_TAXONOMY
 from mt_perception.evaluation.truth_topics import TruthTopics
+from mt_perception.pipeline import Pipeline
 from mt_perception.runtime.options import Options
 from mt_perception.share import find_model
 from mt_perception.types import DEPTH, DETECTION, SEGMENTATION
+
+OFFLOAD_DEADLINE_MS = 10_000.0
+"""Figures are about what comes back, and not about how long it took."""
 
 _FOLDER = click.Path(exists=True, file_okay=False)
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -74,7 +80,7 @@ SOURCE_OPTIONS: Sequence[Callable[[Any], Any]] = (
 
 
 def _all_options(command: Callable[..., None]) -> Callable[..., None]:
-    for option in reversed((*_OPTIONS, *SOURCE_OPTIONS)):
+    for option in reversed((*_OPTIONS, *BUDGET_OPTIONS, *OFFLOAD_OPTIONS, *SOURCE_OPTIONS)):
         command = option(command)
     return command
 
@@ -137,6 +143,8 @@ def _jobs(sources: Sequence[str], given: dict[str, Any]) -> list[Job]:
         given['providers'] or RunSettings().providers,
         given['threads'],
         given['tasks'] or None,
+        budget_of(given),
+        given['offload'] or '',
     )
     base = Job(
         source='',
@@ -189,18 +197,20 @@ def _kept(jobs: Sequence[Job]) -> list[Outcome]:
 
 def _run(jobs: Sequence[Job], given: dict[str, Any], bar: Progress) -> Iterator[Outcome]:
     overall = bar.task_ids[0]
+    if given['offload'] and (given['engine'] == 'ray' or jobs[0].at_once > 1):
+        raise click.UsageError('with --offload jobs are run one by one: --workers 1')
     if given['engine'] == 'ray':
         outcomes = run_on_ray(jobs, given['workers'] or None)
     elif jobs[0].at_once > 1:
         outcomes = run_in_pool(jobs, jobs[0].at_once)
     else:
-        outcomes = _one_by_one(jobs, bar)
+        outcomes = _one_by_one(jobs, given, bar)
     for outcome in outcomes:
         bar.advance(overall)
         yield outcome
 
 
-def _one_by_one(jobs: Sequence[Job], bar: Progress) -> Iterator[Outcome]:
+def _one_by_one(jobs: Sequence[Job], given: Mapping[str, Any], bar: Progress) -> Iterator[Outcome]:
     frames = bar.add_task('')
 
     def watch(job: Job) -> Callable[[int, int | None], None]:
@@ -208,7 +218,25 @@ def _one_by_one(jobs: Sequence[Job], bar: Progress) -> Iterator[Outcome]:
         bar.reset(frames, description=escape(f'{job.name} {swept}'), total=None)
         return lambda done, total: bar.update(frames, completed=done, total=total)
 
-    yield from run_here(jobs, watch)
+    for job in jobs:
+        with ExitStack() as stack:
+
+            def opened(job: Job, stack: ExitStack = stack) -> Subject | None:
+                return _offloaded(job, given, bar.console, stack) if given['offload'] else None
+
+            yield from run_here([job], watch, opened)
+
+
+def _offloaded(job: Job, given: Mapping[str, Any], console: Console, stack: ExitStack) -> Subject:
+    """The model of a job with its frames finished by a remote host."""
+
+    def prepare(pipeline: Pipeline) -> None:
+        client = stack.enter_context(
+            offloaded(pipeline, Path(job.model), given, OFFLOAD_DEADLINE_MS)
+        )
+        stack.callback(offload_summary, client, console)
+
+    return open_subject(job.model, job.settings, prepare)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import click
 import yaml
@@ -16,6 +16,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from mt_perception.cli.budget_options import budget_of, with_budget_options
+from mt_perception.cli.offload_options import offload_summary, offloaded, with_offload_options
 from mt_perception.cli.pictures import Pictures
 from mt_perception.cli.summary import Summary, summary_table
 from mt_perception.errors import ImageError, OutputError, SourceError
@@ -38,6 +40,9 @@ from mt_perception.types import (
 
 PICTURES = 10
 """About so many pictures are saved unless --show-every says otherwise."""
+
+DEADLINE_MS = 200.0
+"""Of a frame that a remote host may finish."""
 
 LIVE_SHOW_EVERY = 30
 TOPIC_PREFIX = 'topic:'
@@ -88,6 +93,8 @@ class Outputs:
 @click.option('--show-every', type=int, help='Save a picture of every n-th frame; 0: none.')
 @click.option('--save-video', is_flag=True, help='Write an annotated video.')
 @click.option('--jsonl', is_flag=True, help='Write detections and times as JSON lines.')
+@with_budget_options
+@with_offload_options
 def run(
     source: str,
     model: str,
@@ -103,6 +110,7 @@ def run(
     show_every: int | None,
     save_video: bool,
     jsonl: bool,
+    **given: Any,
 ) -> None:
     """Run the model on SOURCE and show what came out.
 
@@ -114,11 +122,20 @@ def run(
     with _open(source, topic, camera) as frames:
         options = Options(size=size, score_threshold=score)
         with console.status('loading the model'):
-            pipeline = Pipeline.load(find_model(model), options, providers or ('CPU',), threads)
+            folder = find_model(model)
+            pipeline = Pipeline.load(
+                folder,
+                options,
+                providers or ('CPU',),
+                threads,
+                budget=budget_of(given),
+            )
         for warning in pipeline.warnings:
             console.print(f'[yellow]{escape(warning)}[/]')
         outputs = Outputs(out, show_every, save_video, jsonl)
-        summary = run_pipeline(pipeline, frames, tasks or None, limit, outputs, console)
+        with offloaded(pipeline, folder, given, DEADLINE_MS) as client:
+            summary = run_pipeline(pipeline, frames, tasks or None, limit, outputs, console)
+        offload_summary(client, console)
     facts = [
         ('provider', ', '.join(pipeline.providers)),
         ('results', str(out)),
@@ -245,6 +262,7 @@ def _record(frame: Frame, result: Result, index: int) -> FrameRecord:
         macs=execution.macs,
         network_size=execution.network_size,
         failures=result.failures,
+        extra=execution.facts,
         latency_ms=execution.latency_ms,
     )
 

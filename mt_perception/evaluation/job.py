@@ -33,6 +33,7 @@ from mt_perception.evaluation.subject import RunSettings, Subject, model_sha256,
 from mt_perception.evaluation.taxonomy import DEFAULT_TAXONOMY, read_taxonomy
 from mt_perception.evaluation.truth import Sample
 from mt_perception.evaluation.truth_topics import OFF, TruthTopics
+from mt_perception.graph.budget import Budget
 from mt_perception.types import Result
 
 BAG_FOLDER = 'results'
@@ -79,6 +80,8 @@ class Job:
                 'providers': self.settings.providers,
                 'threads': self.settings.threads,
                 'tasks': self.settings.tasks,
+                **({'offload': self.settings.offload} if self.settings.offload else {}),
+                'budget': asdict(self.settings.budget),
                 'model': self.model,
                 'source': self.source,
                 'source_options': asdict(self.source_options),
@@ -148,12 +151,23 @@ def run_job(
 def revisit(job: Job, keys: set[str]) -> Iterator[tuple[Sample, Result]]:
     """Run a job's samples of these keys again, for pictures of them; results are the same.
 
+    Within a budget a result depends on the frames before it, so that those are run as well.
+
     Raises:
         PerceptionError: As for ``run_job``.
     """
     with open_job(job) as (samples, subject):
-        wanted = (sample for sample in samples if sample.key in keys)
-        yield from run_all(wanted, subject, len(keys))
+        if job.settings.budget == Budget():
+            wanted = (sample for sample in samples if sample.key in keys)
+            yield from run_all(wanted, subject, len(keys))
+            return
+        left = set(keys)
+        for sample, result in run_all(samples, subject, job.limit):
+            if sample.key in left:
+                left.remove(sample.key)
+                yield sample, result
+            if not left:
+                return
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from mt_perception.errors import PerceptionError
 from mt_perception.evaluation.job import Job, run_job
 from mt_perception.evaluation.records import Summary
 from mt_perception.evaluation.runner import Progress
+from mt_perception.evaluation.subject import Subject
 
 
 @dataclass(frozen=True)
@@ -35,10 +36,20 @@ class Outcome:
     kept: bool = False
 
 
-def attempt(job: Job, progress: Progress = lambda done, total: None) -> Outcome:
-    """Run a job; whatever goes wrong in it becomes its outcome and stays inside it."""
+def attempt(
+    job: Job,
+    progress: Progress = lambda done, total: None,
+    opened: Callable[[Job], Subject | None] = lambda job: None,
+) -> Outcome:
+    """Run a job; whatever goes wrong in it becomes its outcome and stays inside it.
+
+    Args:
+        job: The job.
+        progress: Told after every frame.
+        opened: Opens the model of a job in a way of its own, or leaves that to the job.
+    """
     try:
-        return Outcome(job, run_job(job, progress))
+        return Outcome(job, run_job(job, progress, opened(job)))
     except PerceptionError as error:
         return Outcome(job, error=str(error))
     except Exception as error:  # One bag of many may hit a fault of ours: the others still run.
@@ -46,16 +57,19 @@ def attempt(job: Job, progress: Progress = lambda done, total: None) -> Outcome:
 
 
 def run_here(
-    jobs: Sequence[Job], progress: Callable[[Job], Progress] = lambda job: lambda done, total: None
+    jobs: Sequence[Job],
+    progress: Callable[[Job], Progress] = lambda job: lambda done, total: None,
+    opened: Callable[[Job], Subject | None] = lambda job: None,
 ) -> Iterator[Outcome]:
     """Run jobs one after the other in this process.
 
     Args:
         jobs: The jobs.
         progress: Makes, for each job, what is told after each of its frames.
+        opened: Opens the model of a job in a way of its own, or leaves that to the job.
     """
     for job in jobs:
-        yield attempt(job, progress(job))
+        yield attempt(job, progress(job), opened)
 
 
 def run_in_pool(jobs: Sequence[Job], workers: int) -> Iterator[Outcome]:

@@ -13,6 +13,7 @@ from mt_perception.errors import ModelError
 from mt_perception.evaluation.peers.opening import PREFIX, open_peer
 from mt_perception.evaluation.records import Json
 from mt_perception.evaluation.taxonomy import ClassMap, Taxonomy
+from mt_perception.graph.budget import Budget
 from mt_perception.pipeline import Pipeline
 from mt_perception.runtime.model_folder import MANIFEST
 from mt_perception.runtime.options import Options
@@ -30,12 +31,16 @@ class RunSettings:
         providers: ONNX Runtime execution providers, most wanted first.
         threads: Threads inside one operator.
         tasks: The tasks to run; None means all that the model serves.
+        budget: What may be spent on a frame; peers know none.
+        offload: Remote host that finishes frames, for the record; empty is none.
     """
 
     options: Options = field(default_factory=lambda: Options(score_threshold=0.0))
     providers: tuple[str, ...] = (CPU,)
     threads: int = 1
     tasks: tuple[str, ...] | None = None
+    budget: Budget = field(default_factory=Budget)
+    offload: str = ''
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,16 +66,33 @@ class Subject:
         )
 
 
-def open_subject(model: str, settings: RunSettings) -> Subject:
+def open_subject(
+    model: str,
+    settings: RunSettings,
+    prepare: Callable[[Pipeline], object] = lambda pipeline: None,
+) -> Subject:
     """Load a model folder, or a peer (``onnx:…``), to be measured.
+
+    Args:
+        model: The model, as it was typed.
+        settings: How to run it.
+        prepare: Given the pipeline of a model folder before its first frame, for instance to
+            let something else run it.
 
     Raises:
         ModelError: The folder is refused, or does not serve a task that is wanted.
-        OptionError: The model cannot serve the options.
+        OptionError: The model cannot serve the options, or not within the budget.
     """
     if model.startswith(PREFIX):
         return _peer(model, settings)
-    pipeline = Pipeline.load(model, settings.options, settings.providers, settings.threads)
+    pipeline = Pipeline.load(
+        model,
+        settings.options,
+        settings.providers,
+        settings.threads,
+        budget=settings.budget,
+    )
+    prepare(pipeline)
     manifest = pipeline.manifest
     tasks = settings.tasks or tuple(manifest.tasks)
     _check_tasks(manifest.name, tasks, manifest.tasks)
