@@ -29,6 +29,7 @@ GREY_UNIT = 64.0
 GREY_OFFSET = 114.0
 
 _SMALLEST_MASS = 1e-9
+_LEAST_NORM = 1e-3
 
 
 class GDN(nn.Module):
@@ -45,7 +46,29 @@ class GDN(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         gamma = self.gamma.square()[:, :, None, None]
-        norm = functional.conv2d(x.abs(), gamma, self.beta.square() + 1e-3)
+        norm = functional.conv2d(x.abs(), gamma, self.beta.square() + _LEAST_NORM)
+        return x * norm if self.inverse else x / norm
+
+    def fixed(self) -> FixedGDN:
+        """The same with constants, as it runs."""
+        fixed = FixedGDN(len(self.beta), self.inverse)
+        with torch.no_grad():
+            fixed.norm.weight.copy_(self.gamma.square()[:, :, None, None])
+            assert fixed.norm.bias is not None
+            fixed.norm.bias.copy_(self.beta.square() + _LEAST_NORM)
+        return fixed
+
+
+class FixedGDN(nn.Module):
+    """Divisive normalisation whose β and γ are a convolution's bias and weights."""
+
+    def __init__(self, channels: int, inverse: bool) -> None:
+        super().__init__()
+        self.inverse = inverse
+        self.norm = nn.Conv2d(channels, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        norm: Tensor = self.norm(x.abs())
         return x * norm if self.inverse else x / norm
 
 
@@ -115,7 +138,7 @@ class Decoder(nn.Module):
     def __init__(self, channels: int = CHANNELS, width: int = WIDTH) -> None:
         super().__init__()
         self.rise16 = Rise(channels, width, width=160, depth=2, factor=2)
-        self.norm8 = GDN(width, inverse=True)
+        self.norm8: nn.Module = GDN(width, inverse=True)
         self.rise8 = Rise(width, 3, width=96, depth=3, factor=8)
 
     def forward(self, latent: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ from torch.nn import functional
 
 from mt_perception.network.bottleneck import Bottleneck
 from mt_perception.network.multitask import Multitask, Outputs
-from mt_perception.network.trunk import Features, Trunk
+from mt_perception.network.trunk import Trunk
 from mt_perception.training.batches import SampleSet
 from mt_perception.training.checkpoint import FILE, load_checkpoint, save_checkpoint
 from mt_perception.training.cut_recipe import CutRecipe, Stage
@@ -237,9 +237,3 @@ def distillation(found: Outputs, wanted: Outputs) -> Tensor:
 
 def _group(module: nn.Module, rate: float) -> dict[str, object]:
     return {'params': list(module.parameters()), 'peak': rate}
-
-
-def features_of(cut: CutNetwork, latent: Tensor) -> Features:
-    """What the remote half's trunk sees in dequantised latents."""
-    features: Features = cut.remote.trunk(cut.bottleneck.decoder(latent))
-    return features

@@ -1,0 +1,74 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""`mt_perception cut`: trains a cut for a network, and adds it to its model folder."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+@click.command()
+@click.argument('recipe', type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    '--network',
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    required=True,
+    help='Folder of the run that trained the network.',
+)
+@click.option(
+    '--data',
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    required=True,
+    help='Folder of the data sets whose images are used.',
+)
+@click.option(
+    '--out',
+    type=click.Path(file_okay=False, path_type=Path),
+    required=True,
+    help='Folder of the run; an interrupted run in it goes on.',
+)
+@click.option(
+    '--model',
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help='Model folder of the network, to which the cut is added.',
+)
+@click.option('--images', default=400, show_default=True, help='Images to count symbols in.')
+def cut(
+    recipe: Path, network: Path, data: Path, out: Path, model: Path | None, images: int
+) -> None:
+    """Cut a trained network in two by RECIPE: an encoder for the robot, the rest for a host."""
+    os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+    from mt_perception.training.bottleneck import CutNetwork, train_cut
+    from mt_perception.training.checkpoint import load_checkpoint
+    from mt_perception.training.cut_images import image_sets, network_images
+    from mt_perception.training.cut_recipe import read_cut_recipe
+    from mt_perception.training.export_cut import export_cut
+    from mt_perception.training.release import averaged
+
+    console = Console()
+    plan = read_cut_recipe(recipe)
+    whole = averaged(load_checkpoint(network))
+    sets = image_sets(plan, data, recipe.parent)
+    with Progress(
+        TextColumn('{task.description}'),
+        BarColumn(),
+        TextColumn('{task.completed}/{task.total}'),
+        TimeRemainingColumn(),
+        TextColumn('{task.fields[shown]}'),
+        console=console,
+    ) as bar:
+        task = bar.add_task('start', total=plan.steps, shown='')
+        for now in train_cut(plan, whole, sets, out):
+            shown = f'error {now.error:.3f}  {now.bits_per_pixel:.3f} bits a pixel'
+            shown += f'  {now.images_per_s:.1f} images/s'
+            bar.update(task, completed=now.step, description=now.stage, shown=shown)
+    if model is not None:
+        trained = CutNetwork(whole, plan)
+        trained.load_state_dict(load_checkpoint(out)['cut'])
+        export_cut(trained, list(network_images(sets, images, plan.seed)), model)
+        console.print(f'{model}: cut added, and equal to torch at two sizes')

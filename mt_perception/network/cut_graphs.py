@@ -1,0 +1,84 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""The two halves of a cut network as they run: the robot's encoder, the remote host's rest."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from mt_perception.network.bottleneck import (
+    GDN,
+    GREY_OFFSET,
+    GREY_UNIT,
+    Bottleneck,
+    Decoder,
+    Encoder,
+)
+from mt_perception.network.graphs import BlockGraph, head_graphs
+from mt_perception.network.multitask import Multitask
+from mt_perception.network.trunk import Features, Trunk
+
+LATENT = 'latent'
+
+
+class EncoderGraph(nn.Module):
+    """image, uint8 (1, H, W, 3) BGR → latent (1, C, H/16, W/16).
+
+    A row of the image is 3 W numbers in memory, and a block of 8×8 pixels is 8 rows of 24: a
+    convolution on one channel reads the blocks as they lie, and nothing has to be transposed.
+    The scaling of grey levels is part of its weights, which is exact since it has no border.
+    """
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        theirs = encoder.conv8
+        side = theirs.kernel_size[0]
+        self.blocks = nn.Conv2d(1, theirs.out_channels, (side, 3 * side), (side, 3 * side))
+        assert self.blocks.bias is not None
+        assert theirs.bias is not None
+        with torch.no_grad():
+            weight = theirs.weight.contiguous() / GREY_UNIT  # (O, 3, 8, 8)
+            self.blocks.weight.copy_(weight.permute(0, 2, 3, 1).reshape(-1, 1, side, 3 * side))
+            self.blocks.bias.copy_(theirs.bias - GREY_OFFSET * weight.sum(dim=(1, 2, 3)))
+        self.norm8 = encoder.norm8.fixed()
+        self.conv16 = copy.deepcopy(encoder.conv16)
+
+    def forward(self, image: Tensor) -> Tensor:
+        rows = image.flatten(2).unsqueeze(1).float()  # (1, 1, H, 3 W)
+        latent: Tensor = self.conv16(self.norm8(self.blocks(rows)))
+        return latent
+
+
+class RemoteTrunkGraph(nn.Module):
+    """latent (B, C, h, w), dequantised → s4, s8, s16, s32."""
+
+    def __init__(self, decoder: Decoder, trunk: Trunk) -> None:
+        super().__init__()
+        self.decoder = copy.deepcopy(decoder)
+        if isinstance(decoder.norm8, GDN):
+            self.decoder.norm8 = decoder.norm8.fixed()
+        self.trunk = trunk
+
+    def forward(self, latent: Tensor) -> Features:
+        features: Features = self.trunk(self.decoder(latent))
+        return features
+
+
+def robot_graph(bottleneck: Bottleneck) -> BlockGraph:
+    """The robot's half."""
+    return BlockGraph('encoder', EncoderGraph(bottleneck.encoder), {'image': 'image'}, (LATENT,))
+
+
+def remote_graphs(bottleneck: Bottleneck, remote: Multitask) -> tuple[BlockGraph, ...]:
+    """The remote half: blocks that have the names of the whole network's."""
+    trunk = RemoteTrunkGraph(bottleneck.decoder, remote.trunk)
+    levels = Features._fields
+    taps = {'detection': levels[1:], 'segmentation': levels, 'depth': levels}
+    tensors = {task: tuple(f'trunk/{level}' for level in names) for task, names in taps.items()}
+    return (
+        BlockGraph('trunk', trunk, {LATENT: LATENT}, levels),
+        *head_graphs(remote, tensors),
+    )

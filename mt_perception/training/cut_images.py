@@ -1,0 +1,46 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""The images that a cut is trained on: those of its network's recipe, without their labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mt_perception.image.letterbox import fit
+from mt_perception.training.batches import SampleSet, draw
+from mt_perception.training.cut_recipe import CutRecipe
+from mt_perception.training.export import INPUT
+from mt_perception.training.recipe import read_recipe
+from mt_perception.training.samples import read_image
+from mt_perception.training.sources import network_classes, read_sets
+
+
+def image_sets(recipe: CutRecipe, data: Path, beside: Path) -> tuple[SampleSet, ...]:
+    """Read the sets of the recipe that a cut's recipe names.
+
+    Args:
+        recipe: of the cut.
+        data: the data folder.
+        beside: the folder of the recipe.
+    """
+    path = beside / recipe.images_of
+    theirs = read_recipe(path)
+    # No teacher is asked about images whose labels nobody reads.
+    plain = tuple(replace(s, voc_labels=False, relative_depth=False) for s in theirs.sets)
+    classes = network_classes(theirs, data, beside)
+    return read_sets(replace(theirs, sets=plain), data, classes, data)
+
+
+def network_images(
+    sets: Sequence[SampleSet], count: int, seed: int
+) -> Iterator[NDArray[np.uint8]]:
+    """Give images as the network sees them, (1, H, W, 3): what the tables are counted from."""
+    for position in range(count):
+        image = read_image(draw(sets, seed, position).image_path)
+        letterbox = fit(image.shape[:2], INPUT.size, INPUT.multiple)
+        yield letterbox.network_image(image, INPUT.pad_value)

@@ -1,0 +1,182 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Adds a trained cut to a model folder: the encoder, the tables, the remote half, the section."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+import yaml
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mt_perception.errors import ModelError
+from mt_perception.network.bottleneck import CHANNELS, STRIDE
+from mt_perception.network.cut_graphs import LATENT, remote_graphs, robot_graph
+from mt_perception.network.graphs import BlockGraph
+from mt_perception.offload.codec import Codec
+from mt_perception.offload.codec_tables import write_tables
+from mt_perception.offload.halves import RemoteHalf, RobotHalf
+from mt_perception.runtime.manifest import parse_manifest
+from mt_perception.runtime.sessions import open_session
+from mt_perception.training.bottleneck import CutNetwork
+from mt_perception.training.code_tables import build_tables
+from mt_perception.training.export import PARITY_SIZES, REFERENCE_SIZE, block_entry
+
+FOLDER = 'cut'
+"""Where the cut's files lie inside the model folder."""
+
+TASKS = ('detection', 'segmentation', 'depth')
+_TABLES = 'codec.json'
+_OPSET = 17
+_BATCH = 2
+_TOLERANCE = 1e-3
+
+
+def export_cut(cut: CutNetwork, images: Sequence[NDArray[np.uint8]], folder: Path) -> None:
+    """Write a cut into the folder of the model that it was trained for.
+
+    Args:
+        cut: both halves, trained.
+        images: inputs of the network, (1, H, W, 3), whose symbols the tables are counted from.
+        folder: the model folder; its section `cut` is replaced.
+
+    Raises:
+        ModelError: ONNX Runtime does not compute what torch computes.
+    """
+    cut = cut.eval().float().requires_grad_(False)
+    (folder / FOLDER).mkdir(exist_ok=True)
+    encoder = robot_graph(cut.bottleneck)
+    path = folder / FOLDER / f'{encoder.name}.onnx'
+    image = torch.from_numpy(_noise(REFERENCE_SIZE))
+    entry = _export(encoder, [image], path)
+    codec = _write_codec(cut, path.read_bytes(), images, folder)
+    latent = torch.zeros(1, CHANNELS, *(side // STRIDE for side in REFERENCE_SIZE))
+    section = {
+        'encoder': entry,
+        'tables': {'file': f'{FOLDER}/{_TABLES}', 'sha256': _sha256(folder / FOLDER / _TABLES)},
+        'channels': CHANNELS,
+        'stride': STRIDE,
+        'rates': [{'payload_bytes': 0, 'accuracy': {}} for _ in range(codec.rates)],
+        'remote': _export_remote(remote_graphs(cut.bottleneck, cut.remote), latent, folder),
+    }
+    write_section(folder, section)
+    for size in PARITY_SIZES:
+        check_halves(cut, folder, size)
+
+
+def write_section(folder: Path, section: Mapping[str, Any]) -> None:
+    """Replace the section `cut` of a manifest."""
+    path = folder / 'manifest.yaml'
+    data = yaml.safe_load(path.read_text(encoding='utf-8'))
+    data['cut'] = dict(section)
+    text = yaml.safe_dump(data, sort_keys=False, width=99)
+    parse_manifest(text)
+    path.write_text(text, encoding='utf-8')
+
+
+def check_halves(cut: CutNetwork, folder: Path, size: tuple[int, int]) -> None:
+    """Compare both halves as they run with torch at one input size.
+
+    Raises:
+        ModelError: a latent differs by more than a thousandth of the largest, or a tensor does.
+    """
+    robot, remote = RobotHalf(folder), RemoteHalf(folder)
+    image = _noise(size)
+    rate = robot.codec.rates - 1
+    payload = robot.payload(image, rate)
+    latent = remote.latent(payload)[None]
+    found = remote.run(latent, TASKS)
+    tensors: dict[str, Tensor] = {LATENT: torch.from_numpy(latent)}
+    with torch.no_grad():
+        expected = cut.bottleneck.encoder(torch.from_numpy(image).permute(0, 3, 1, 2).float())
+        for graph in remote_graphs(cut.bottleneck, cut.remote):
+            made = graph.module(*(tensors[source] for source in graph.inputs.values()))
+            values = made if isinstance(made, tuple) else (made,)
+            names = (f'{graph.name}/{output}' for output in graph.outputs)
+            tensors.update(zip(names, values, strict=True))
+    session = open_session('encoder', (folder / FOLDER / 'encoder.onnx').read_bytes())
+    pairs = {LATENT: (expected.numpy(), session.run(None, {'image': image})[0])}
+    pairs |= {name: (tensors[name].numpy(), value) for name, value in found.items()}
+    for name, (ours, theirs) in pairs.items():
+        worst = float(np.abs(ours.astype(np.float64) - theirs).max() / np.abs(ours).max())
+        if np.issubdtype(ours.dtype, np.integer):
+            worst = float(np.mean(ours != theirs))
+        if not worst <= _TOLERANCE:
+            raise ModelError(f'{folder}: at {size} {name} differs from torch by {worst:.2g}')
+
+
+def _write_codec(
+    cut: CutNetwork, encoder: bytes, images: Sequence[NDArray[np.uint8]], folder: Path
+) -> Codec:
+    session = open_session('encoder', encoder)
+    latents = [session.run(None, {'image': image})[0][0] for image in images]
+    gains = cut.bottleneck.log_gain.exp().numpy()
+    inverses = cut.bottleneck.log_inverse.exp().numpy()
+    symbols = [
+        [np.rint(latent * gain[:, None, None]).astype(np.int16) for latent in latents]
+        for gain in gains
+    ]
+    tables = build_tables(symbols, gains, inverses)
+    (folder / FOLDER / _TABLES).write_bytes(write_tables(tables))
+    return Codec(tables)
+
+
+def _export_remote(
+    graphs: Sequence[BlockGraph], latent: Tensor, folder: Path
+) -> dict[str, dict[str, Any]]:
+    tensors = {LATENT: latent.expand(_BATCH, -1, -1, -1)}
+    entries = {}
+    for graph in graphs:
+        given = [tensors[source] for source in graph.inputs.values()]
+        path = folder / FOLDER / f'{graph.name}.onnx'
+        entries[graph.name] = _export(graph, given, path)
+        with torch.no_grad():
+            made = graph.module(*given)
+        values = made if isinstance(made, tuple) else (made,)
+        names = (f'{graph.name}/{output}' for output in graph.outputs)
+        tensors.update(zip(names, values, strict=True))
+    return entries
+
+
+def _export(graph: BlockGraph, given: Sequence[Tensor], path: Path) -> dict[str, Any]:
+    """Write a block as ONNX for images of any size, and features in batches of any size."""
+    axes = {
+        name: {1: 'height', 2: 'width'}
+        if name == 'image'
+        else {0: 'batch', 2: f'height_{name}', 3: f'width_{name}'}
+        for name in graph.inputs
+    }
+    axes |= {name: {0: 'batch'} for name in graph.outputs if 'image' not in graph.inputs}
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', DeprecationWarning)
+        torch.onnx.export(
+            graph.module.eval(),
+            tuple(given),
+            str(path),
+            input_names=list(graph.inputs),
+            output_names=list(graph.outputs),
+            dynamic_axes=axes,
+            opset_version=_OPSET,
+            dynamo=False,
+        )
+    onnx.checker.check_model(onnx.load(str(path)), full_check=True)
+    one = [tensor[:1] for tensor in given]
+    return {**block_entry(graph, one, _sha256(path)), 'file': f'{FOLDER}/{path.name}'}
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _noise(size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Smooth noise: latents of an image that a camera could have taken."""
+    small = np.random.default_rng(0).integers(0, 256, (1, size[0] // 8, size[1] // 8, 3), np.uint8)
+    return small.repeat(8, axis=1).repeat(8, axis=2)
