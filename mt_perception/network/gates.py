@@ -149,7 +149,7 @@ def sample_gates(logits: Tensor, temperature: float) -> Tensor:
     """
     u = torch.rand_like(logits).clamp(1e-6, 1 - 1e-6)
     soft = torch.sigmoid((logits + torch.logit(u)) / temperature)
-    return (soft >= 0.5).to(soft.dtype) + soft - soft.detach()
+    return (soft >= 0.5).to(soft.dtype) + (soft - soft.detach())
 
 
 def decide_gates(logits: Tensor) -> Tensor:

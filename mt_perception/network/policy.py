@@ -23,6 +23,13 @@ _ALL_ON = 3.0
 _POOLED = 3 * (64 + 128)
 
 
+def thumbnail(image: Tensor) -> Tensor:
+    """Squeeze pictures (B, 3, H, W) of any size to the thumbnail."""
+    return functional.interpolate(
+        image, THUMBNAIL, mode='bilinear', antialias=True, align_corners=False
+    )
+
+
 class Glance(nn.Module):
     """The first stages of the full trunk on a thumbnail, pooled over the whole picture.
 
@@ -47,11 +54,7 @@ class Glance(nn.Module):
 
     @torch.no_grad()
     def pool(self, image: Tensor) -> Tensor:
-        """Give the pooled features (B, 576) of pictures (B, 3, H, W), BGR, 0 to 255."""
-        if tuple(image.shape[2:]) != THUMBNAIL:
-            image = functional.interpolate(
-                image, THUMBNAIL, mode='bilinear', antialias=True, align_corners=False
-            )
+        """Give the pooled features (B, 576) of thumbnails (B, 3, h, w), BGR, 0 to 255."""
         x = self.stages[1](self.stages[0](image))
         s8 = self.stages[2](x)
         s16 = self.stages[3](s8)
@@ -74,7 +77,7 @@ class Glance(nn.Module):
         return functional.relu(hidden)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Give (B, 64) of pictures."""
+        """Give (B, 64) of thumbnails."""
         return self.read(self.pool(image))
 
 
@@ -106,7 +109,7 @@ class GatePolicy(nn.Module):
             image: (B, 3, H, W) BGR, 0 to 255, of any size.
             budget: (B,) share of the network's multiply-accumulates that is wanted.
         """
-        seen = functional.relu(self.glance(image) + self.budget(budget[:, None]))
+        seen = functional.relu(self.glance(thumbnail(image)) + self.budget(budget[:, None]))
         logits: Tensor = self.gates(seen).unflatten(1, (len(TASKS), -1))
         return logits
 
@@ -132,7 +135,7 @@ class PathScores(nn.Module):
         self.register_buffer('costs', torch.tensor(costs))
 
     def predict(self, image: Tensor) -> Tensor:
-        """Give the losses (B, T, P) of a picture (B, 3, H, W), 0 for the full path."""
+        """Give the losses (B, T, P) on thumbnails (B, 3, h, w), 0 for the full path."""
         return self.read(self.glance.pool(image))
 
     def read(self, pooled: Tensor) -> Tensor:
@@ -144,7 +147,7 @@ class PathScores(nn.Module):
         """Give the scores (B, P).
 
         Args:
-            image: (B, H, W, 3) uint8 BGR.
+            image: (B, h, w, 3) uint8 BGR thumbnails.
             tasks: (B, T) weights, 0 for a task that is not wanted.
             budget: (B, 1) in (0, 1].
         """

@@ -6,11 +6,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from mt_perception.errors import ModelError
+from mt_perception.image.letterbox import resized
 from mt_perception.runtime.manifest_paths import POLICY, POLICY_INPUTS, POLICY_OUTPUT
 from mt_perception.runtime.model_folder import ModelFolder
 from mt_perception.runtime.sessions import open_session
@@ -58,7 +58,7 @@ class PolicyNet:
             ModelError: The graph fails, or gives something else.
         """
         height, width = self._size
-        small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+        small = resized(image, height, width)
         feeds = {
             'image': small[None],
             'tasks': np.array([weights], np.float32),

@@ -27,6 +27,7 @@ from mt_perception.network.gates import (
     sample_gates,
 )
 from mt_perception.network.multitask import TASKS, Multitask
+from mt_perception.network.policy import thumbnail
 from mt_perception.training.batches import Batch, SampleSet, batches, make_batch
 from mt_perception.training.checkpoint import FILE, load_checkpoint, save_checkpoint
 from mt_perception.training.export import REFERENCE_SIZE
@@ -199,7 +200,7 @@ class _State:
     def _fit_glance(self) -> None:
         glance = self.network.policy.glance
         images = [batch.image for batch in self._some()]
-        glance.fit(torch.cat([glance.pool(image.float()) for image in images]))
+        glance.fit(torch.cat([glance.pool(thumbnail(image.float())) for image in images]))
 
     def _some(self) -> Iterator[Batch]:
         """Make batches that no step sees."""

@@ -215,6 +215,7 @@ def export_policy(policy: PathScores, path: Path) -> None:
     with warnings.catch_warnings():
         # See `export.export_block` about the tracing exporter.
         warnings.simplefilter('ignore', DeprecationWarning)
+        warnings.simplefilter('ignore', UserWarning)
         torch.onnx.export(
             policy,
             _example(1),

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mt_perception.image.letterbox import resized
 from mt_perception.network.multitask import TASKS
 from mt_perception.pipeline import Pipeline
 from mt_perception.training.figures import JUDGED
@@ -159,7 +160,7 @@ def measure_regrets(
         values, known = regrets(sample, image, pipelines)
         losses.append(values)
         labelled.append(known)
-        thumbnails.append(cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA))
+        thumbnails.append(resized(image, *size))
     return {
         'losses': np.stack(losses),
         'labelled': np.stack(labelled),
