@@ -18,7 +18,8 @@ import pytest
 pytest.importorskip('tritonclient.grpc', reason='needs the extra "serve"')
 pytest.importorskip('prometheus_client', reason='needs the extra "serve"')
 pytest.importorskip('constriction', reason='needs the extra "serve"')
-from hosts import PATIENCE_S, GatedEngine, Robot, eventually, image, robot, running_host
+from hosts import GatedEngine, eventually, running_host
+from plain_client import PATIENCE_S, Robot, image, robot
 from tiny_cut import write_tiny_cut
 
 from mt_perception.errors import OffloadError, OptionError

@@ -16,8 +16,9 @@ import pytest
 pytest.importorskip('tritonclient.grpc', reason='needs the extra "serve"')
 pytest.importorskip('prometheus_client', reason='needs the extra "serve"')
 pytest.importorskip('constriction', reason='needs the extra "serve"')
-from hosts import GatedEngine, Robot, eventually, image, robot, running_host
+from hosts import GatedEngine, eventually, running_host
 from onnx import helper
+from plain_client import Robot, image, robot
 from tiny_cut import write_tiny_cut
 from tiny_model import tiny_blocks, write_tiny_model
 from tritonclient.grpc import service_pb2 as pb
@@ -241,6 +242,16 @@ def test_metadata_name_the_tensors(client: Robot) -> None:
         stub.ModelMetadata(pb.ModelMetadataRequest(name='big'))
     with pytest.raises(grpc.RpcError, match='UNIMPLEMENTED'):
         stub.RepositoryIndex(pb.RepositoryIndexRequest())
+
+
+def test_broken_small_messages_are_refused(client: Robot) -> None:
+    for method in ('ServerLive', 'ModelReady', 'ModelMetadata'):
+        call = client.channel.unary_unary(f'/inference.GRPCInferenceService/{method}')
+        for message in (b'\xff', bytes(100_000), b'\x0a\x7f'):
+            with pytest.raises(grpc.RpcError) as refused:
+                call(message)
+            assert refused.value.code() == Code.INVALID_ARGUMENT
+            assert f'no {method}Request' in refused.value.details()
 
 
 def test_frames_of_several_robots_become_one_batch(folder: Path) -> None:

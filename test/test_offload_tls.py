@@ -15,7 +15,8 @@ pytest.importorskip('prometheus_client', reason='needs the extra "serve"')
 pytest.importorskip('constriction', reason='needs the extra "serve"')
 pytest.importorskip('cryptography', reason='makes certificates')
 from certificates import Authority, Pair
-from hosts import GatedEngine, image, robot, running_host
+from hosts import GatedEngine, running_host
+from plain_client import image, robot
 from tiny_cut import write_tiny_cut
 
 from mt_perception.errors import OffloadError

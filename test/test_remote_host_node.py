@@ -14,7 +14,7 @@ pytest.importorskip('tritonclient.grpc', reason='needs the extra "serve"')
 pytest.importorskip('prometheus_client', reason='needs the extra "serve"')
 pytest.importorskip('constriction', reason='needs the extra "serve"')
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from hosts import image, robot
+from plain_client import image, robot
 from ros_graph import Peer, RosGraph, ros_graph
 from tiny_cut import write_tiny_cut
 

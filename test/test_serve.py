@@ -22,7 +22,8 @@ pytest.importorskip('tritonclient.grpc', reason='needs the extra "serve"')
 pytest.importorskip('prometheus_client', reason='needs the extra "serve"')
 pytest.importorskip('constriction', reason='needs the extra "serve"')
 from click.testing import CliRunner
-from hosts import PATIENCE_S, GatedEngine, eventually, image, robot, running_host
+from hosts import GatedEngine, eventually, running_host
+from plain_client import PATIENCE_S, image, robot
 from tiny_cut import write_tiny_cut
 
 from mt_perception.cli.main import main
@@ -121,7 +122,9 @@ def test_sigterm_under_load_loses_no_request_that_was_taken(folder: Path) -> Non
             thread.join(PATIENCE_S)
         first = next(i for i, status in enumerate(statuses) if status != Code.OK)
         assert first > 50
-        assert set(statuses) <= {Code.OK, Code.UNAVAILABLE}
+        # What arrives in the very last moment is cancelled by gRPC, before we see it.
+        assert set(statuses) <= {Code.OK, Code.UNAVAILABLE, Code.CANCELLED}
+        assert statuses.count(Code.CANCELLED) <= len(threads)
 
 
 def test_what_is_here_is_finished_and_what_comes_is_refused(folder: Path) -> None:

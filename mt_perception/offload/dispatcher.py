@@ -17,6 +17,9 @@ from mt_perception.offload.limits import HostLimits
 from mt_perception.offload.metrics import HostMetrics
 
 
+_POLL_S = 0.01
+
+
 class LateError(PerceptionError):
     """The deadline of a request passed before it was worked on."""
 
@@ -63,6 +66,11 @@ class Dispatcher:
     def start(self) -> None:
         """Begin to work."""
         self._workers = [asyncio.create_task(self._work()) for _ in range(self._engine.workers)]
+
+    async def idle(self) -> None:
+        """Wait until nothing waits and nothing is worked on."""
+        while self._queue.clients:
+            await asyncio.sleep(_POLL_S)
 
     async def stop(self) -> None:
         """Work no more."""

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -23,6 +24,9 @@ from mt_perception.runtime.manifest import Manifest
 LOOPBACK = '127.0.0.1'
 DEFAULT_PORT = 8001
 """Where Triton and KServe listen for gRPC, too."""
+
+_LAST_S = 1.0
+"""Answers that are on their way when all work is done have this long to leave."""
 
 
 @dataclass(frozen=True)
@@ -143,8 +147,11 @@ class RemoteHost:
             grace_s: What is not finished after so long is cancelled.
         """
         self._service.ready = False
+        # gRPC cancels what it has not handed to us yet; refusing it by name is kinder.
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._dispatcher.idle(), grace_s)
         if self._server is not None:
-            await self._server.stop(grace_s)
+            await self._server.stop(min(grace_s, _LAST_S))
         await self._dispatcher.stop()
         await self._engine.close()
         if self._stop_metrics is not None:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import grpc
+from google.protobuf.message import DecodeError
 from tritonclient.grpc import service_pb2 as pb
 
 from mt_perception import __version__
@@ -57,6 +58,9 @@ _OUTPUTS: Mapping[tuple[str, str], tuple[str, tuple[int, ...]]] = {
     (DEPTH, 'depth_per_focal'): ('FP32', (1, -1, -1)),
 }
 """(Kind of task, output) → datatype and shape, as the manifest promises them."""
+
+_MAX_SMALL = 4096
+"""Bytes of a request other than for inference; ours are names and versions."""
 
 # A health check is one string and its answer one number: not worth a package of stubs.
 _HEALTH = 'grpc.health.v1.Health'
@@ -231,10 +235,22 @@ class HostService:
         return _SERVING if self.ready else _NOT_SERVING
 
 
-def _call(handler: Any, request: Any) -> Any:
-    return grpc.unary_unary_rpc_method_handler(
-        handler, request.FromString, lambda reply: reply.SerializeToString()
-    )
+def _call(handler: Any, kind: Any) -> Any:
+    """A call with small messages, parsed where a broken one can be refused by name."""
+
+    async def call(message: bytes, context: Context) -> bytes:
+        try:
+            request = kind.FromString(message[: _MAX_SMALL + 1])
+        except DecodeError:
+            request = None
+        if request is None or len(message) > _MAX_SMALL:
+            await context.abort(
+                grpc.StatusCode.INVALID_ARGUMENT, f'the message is no {kind.DESCRIPTOR.name}'
+            )
+        reply: bytes = (await handler(request, context)).SerializeToString()
+        return reply
+
+    return grpc.unary_unary_rpc_method_handler(call)
 
 
 def _status(error: PerceptionError) -> grpc.StatusCode:
