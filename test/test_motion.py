@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mt_perception.image.change import glance
+from mt_perception.image.change import GLANCE_SIDE, glance
 from mt_perception.image.motion import Motion
 from mt_perception.runtime.postprocess.moved import moved
 from mt_perception.types import DepthMap, Detections, Intrinsics, Segmentation
@@ -35,7 +35,7 @@ def motion(scene: np.ndarray) -> Motion:
 
 
 def test_the_flow_leads_back(motion: Motion) -> None:
-    middle = np.median(motion.flow[10:-10, 10:-10].reshape(-1, 2), axis=0) * 640 / 160
+    middle = np.median(motion.flow[10:-10, 10:-10].reshape(-1, 2), axis=0) * 640 / GLANCE_SIDE
     np.testing.assert_allclose(middle, [-SHIFT[0], -SHIFT[1]], atol=1)
 
 

@@ -19,6 +19,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from mt_perception.cli.budget_options import BUDGET_OPTIONS, budget_of
 from mt_perception.cli.evaluate import SOURCE_OPTIONS, source_options, write_page
 from mt_perception.cli.figures import figures_table
 from mt_perception.cli.processes import (
@@ -45,7 +46,7 @@ THROUGH_NODE, IN_PROCESS = 'through_node', 'in_process'
 
 
 def _all_options(command: Any) -> Any:
-    for option in reversed(SOURCE_OPTIONS):
+    for option in reversed((*BUDGET_OPTIONS, *SOURCE_OPTIONS)):
         command = option(command)
     return command
 
@@ -69,7 +70,8 @@ def replay(context: click.Context, /, source: str, **given: Any) -> None:
     """
     console = Console()
     folder: Path = given['out'] / source_name(source)
-    settings = RunSettings(Options(size=given['size'], score_threshold=given['score']))
+    options = Options(size=given['size'], score_threshold=given['score'])
+    settings = RunSettings(options, budget=budget_of(given))
     job = Job(
         source=source,
         model=str(find_model(given['model'])),
@@ -152,7 +154,7 @@ def differing_lines(one: Path, other: Path) -> list[int]:
 
 
 def _parameters(job: Job) -> Mapping[str, object]:
-    options = job.settings.options
+    options, budget = job.settings.options, job.settings.budget
     return {
         'model': str(Path(job.model).resolve()),
         'runtime.threads': job.settings.threads,
@@ -162,6 +164,10 @@ def _parameters(job: Job) -> Mapping[str, object]:
         'detection.iou_threshold': options.nms_iou,
         'detection.max_detections': options.max_detections,
         'depth.max_range_m': options.max_depth_m,
+        'budget.compute': budget.compute,
+        'budget.latency_ms': budget.latency_ms,
+        'budget.path': budget.path,
+        'budget.max_stale_ms': budget.max_stale_ms,
     }
 
 

@@ -29,6 +29,12 @@ def _option(name: str) -> _Setter:
     )
 
 
+def _budget(name: str) -> _Setter:
+    return lambda settings, value: replace(
+        settings, budget=replace(settings.budget, **{name: value})
+    )
+
+
 _PARAMETERS: Mapping[str, tuple[Callable[[str], Json], _Setter]] = {
     'size': (int, _option('size')),
     'score_threshold': (float, _option('score_threshold')),
@@ -36,6 +42,10 @@ _PARAMETERS: Mapping[str, tuple[Callable[[str], Json], _Setter]] = {
     'max_detections': (int, _option('max_detections')),
     'max_depth_m': (float, _option('max_depth_m')),
     'threads': (int, lambda settings, value: replace(settings, threads=value)),
+    'budget': (float, _budget('compute')),
+    'latency_ms': (float, _budget('latency_ms')),
+    'stale_ms': (float, _budget('max_stale_ms')),
+    'path': (str, _budget('path')),
     'provider': (str, lambda settings, value: replace(settings, providers=(value,))),
 }
 

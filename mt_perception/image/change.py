@@ -8,15 +8,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-GLANCE_SIDE = 160
+GLANCE_SIDE = 240
 """Long side of the grey image that changes are looked for in."""
 
 _CELL = 3
 """Differences are averaged over so many pixels each way: the smallest thing that is looked for."""
 
 _DEVIATIONS = 5.0
-"""So many standard deviations of the camera's noise are no change; the largest of the 20 000
-averages of pure noise reaches about 4.2."""
+"""So many standard deviations of the camera's noise are no change; the largest of the 40 000
+averages of pure noise reaches about 4.4."""
 
 _NOISIEST = 4.0
 """More than this, in grey levels, is not taken for noise: else a pan would hide itself."""
@@ -50,7 +50,7 @@ def change(before: NDArray[np.uint8], after: NDArray[np.uint8]) -> float:
 
     Returns:
         0 for images that differ by noise only; about the contrast of a thing of three pixels or
-        more (in an image of 640 pixels: twelve) that came, went or moved away.
+        more (in an image of 640 pixels: eight) that came, went or moved away.
     """
     difference = after.astype(np.int16) - before
     shift = _median(difference)

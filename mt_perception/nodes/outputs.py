@@ -23,7 +23,7 @@ from mt_perception.image.overlay import overlay
 from mt_perception.image.points import point_cloud
 from mt_perception.nodes import health, messages
 from mt_perception.runtime.manifest import Manifest
-from mt_perception.types import DEPTH, DETECTION, SEGMENTATION, Execution, Frame, Result
+from mt_perception.types import DEPTH, DETECTION, SEGMENTATION, Execution, Fact, Frame, Result
 
 DETECTIONS_TOPIC = '~/detections'
 DEPTH_TOPIC = '~/depth/image'
@@ -229,6 +229,26 @@ def _filler(kind: str) -> Callable[[Header, Any], Any]:
 def _copy(qos: QoSProfile) -> QoSProfile:
     """A profile of its own: overriding by parameters changes it in place."""
     return QoSProfile(depth=qos.depth, reliability=qos.reliability, durability=qos.durability)
+
+
+FACTS = ('budget.', 'reuse.', 'policy.', 'offload.')
+"""How the names of facts begin, in statistics."""
+
+
+def facts_of(values: Mapping[str, str]) -> dict[str, Fact]:
+    """The facts among the values of a ``~/stats`` message, as they were in the execution."""
+    return {key: _fact(text) for key, text in values.items() if key.startswith(FACTS)}
+
+
+def _fact(text: str) -> Fact:
+    if text in ('True', 'False'):
+        return text == 'True'
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
 
 
 def stats(execution: Execution, failures: Mapping[str, str]) -> dict[str, object]:

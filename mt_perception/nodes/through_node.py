@@ -15,6 +15,7 @@ from rclpy.executors import SingleThreadedExecutor
 from mt_perception.errors import NodeError
 from mt_perception.nodes.frame_publisher import FramePublisher
 from mt_perception.nodes.lock_step import LockStep
+from mt_perception.nodes.outputs import facts_of
 from mt_perception.nodes.recorder import Record, Recorder
 from mt_perception.types import Execution, Frame, Result
 
@@ -113,6 +114,7 @@ class ThroughNode:
                 network_size=(int(stats['network_height']), int(stats['network_width'])),
                 latency_ms=latency_ms,
                 loaded_bytes=int(stats['loaded_bytes']),
+                facts=facts_of(stats),
             ),
             failures={
                 key.removeprefix('failed.'): reason

@@ -146,8 +146,8 @@ class Planner:
             reason=reason or 'nothing is due',
             reuse=reuse,
             facts={
-                'budget.compute': budget.compute,
-                'budget.realised': round(self._spending.realised, 4),
+                'budget.compute': round(budget.compute, 3),
+                'budget.realised': round(self._spending.realised, 3),
                 **facts,
                 **({'policy.not_due': ' '.join(sorted(wanted - due))} if due != wanted else {}),
             },
