@@ -201,7 +201,8 @@ class Pipeline:
         ran = time.perf_counter()
         results, failures = self._postprocess(plan, outcome, letterbox, frame, options)
         end = time.perf_counter()
-        blocks = tuple(block for block in plan.blocks if block.name in outcome.latency_ms)
+        started = tuple(block for block in plan.blocks if block.name in outcome.latency_ms)
+        blocks = (*outcome.beside, *started)
         macs = self.manifest.macs_at(sum(block.macs for block in blocks), letterbox.network_size)
         execution = Execution(
             tasks=plan.tasks,

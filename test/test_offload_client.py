@@ -140,6 +140,32 @@ def test_the_host_gets_the_frames_stamp_and_is_asked_for_what_is_wanted(
         assert len(set(ids)) == len(ids)
 
 
+def test_what_the_robot_did_is_counted(folder: Path, odd: OddHost) -> None:
+    with robot(folder, odd.address) as (pipeline, client):
+        remote = pipeline.run(Frame(patch('red'))).execution
+        assert remote.blocks == ('encoder',)
+        assert (
+            0
+            < remote.macs
+            == pipeline.manifest.macs_at(client._half.cut.encoder.macs, remote.network_size)
+        )
+        odd.code = grpc.StatusCode.INTERNAL
+        both = pipeline.run(Frame(patch('red'))).execution
+        assert both.blocks[0] == 'encoder'
+        assert set(both.blocks[1:]) == {'trunk', 'detection', 'segmentation', 'depth'}
+
+
+def test_a_conditional_task_is_left_out_by_what_the_host_found(folder: Path, odd: OddHost) -> None:
+    with robot(folder, odd.address) as (pipeline, _):
+        pipeline.options = Options(conditions=('depth if detection finds blue',))
+        for colour, served in (('red', False), ('blue', True)):
+            pipeline.run(Frame(patch(colour)))
+            result = pipeline.run(Frame(patch(colour)))
+            assert facts(result)['offload.remote'] is True
+            assert (result.depth is not None) is served
+            assert not result.failures
+
+
 Bent = Callable[[pb.ModelInferResponse], Any]
 
 

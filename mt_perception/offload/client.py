@@ -243,12 +243,24 @@ class OffloadClient:
             facts['offload.remote'] = True
             latency_ms['offload_reply'] = (call.done_s - sent_s) * 1e3
             latency_ms |= {f'offload_{stage[:-3]}': ms for stage, ms in answer.server_ms.items()}
-            return Outcome(answer.tensors, {}, latency_ms, facts=facts)
+            for guard in work.plan.guards.values():
+                # What was found there decides which conditional tasks are given out here.
+                guard(answer.tensors)
+            done = Outcome({}, {}, {}) if local is None else local
+            return replace(
+                done,
+                tensors=answer.tensors,
+                failures={},
+                latency_ms={**latency_ms, **done.latency_ms},
+                facts=facts,
+                beside=(self._half.cut.encoder,),
+            )
         self._decider.lost(time.monotonic())
         facts['offload.failure'] = answer.reason
         assert local is not None
         return replace(
             local,
+            beside=(self._half.cut.encoder,),
             latency_ms={**latency_ms, **local.latency_ms},
             facts={**local.facts, **facts},
         )

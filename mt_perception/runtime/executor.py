@@ -29,6 +29,7 @@ class Outcome:
         latency_ms: Block name → wall time, for every block that was started, in order.
         loaded_bytes: Bytes of weights that had to be loaded for it, under a memory budget.
         facts: What the runner has to say, by dotted name; see ``Execution.facts``.
+        beside: Blocks that ran on this machine beside the plan's, such as an encoder.
     """
 
     tensors: Mapping[str, NDArray[Any]]
@@ -36,6 +37,7 @@ class Outcome:
     latency_ms: Mapping[str, float]
     loaded_bytes: int = 0
     facts: Mapping[str, Fact] = field(default_factory=dict)
+    beside: tuple[Block, ...] = ()
 
     def tensor(self, name: str) -> NDArray[Any]:
         """The value of one tensor.
