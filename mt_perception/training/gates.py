@@ -32,6 +32,7 @@ from mt_perception.training.batches import Batch, SampleSet, batches, make_batch
 from mt_perception.training.checkpoint import FILE, load_checkpoint, save_checkpoint
 from mt_perception.training.export import REFERENCE_SIZE
 from mt_perception.training.loop import Progress, count_classes
+from mt_perception.training.objective import wanted_tasks
 from mt_perception.training.path_objective import full_opinion, path_losses
 from mt_perception.training.phases import Phase
 from mt_perception.training.recipe import Recipe
@@ -144,7 +145,8 @@ class _State:
         set_rates(self.optimizer, rate_factor(phase, step))
         noisy = _trains_policy(phase)
         turn = int(rng.integers(len(self.gating.paths)))
-        tasks = _draw_tasks(rng) if noisy else TASKS
+        trained = wanted_tasks(phase.weights)
+        tasks = _draw_tasks(rng, trained) if noisy else trained
         how = Shrink((batch.image.shape[2], batch.image.shape[3]), self.gating.paths[turn].scale)
         small = shrink(batch, how)
         keep, budget = self._gates(small.image, turn, tasks, position, rng, noisy)
@@ -166,8 +168,8 @@ class _State:
             found['budget'] = self.gating.budget * budget_loss(spent, budget)
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(torch.stack([*found.values()]).sum())
-        trained = [p for p in self.network.parameters() if p.grad is not None]
-        torch.nn.utils.clip_grad_norm_(trained, _CLIP)
+        moving = [p for p in self.network.parameters() if p.grad is not None]
+        torch.nn.utils.clip_grad_norm_(moving, _CLIP)
         self.optimizer.step()
         update_average(self.average, self.network, self.recipe.ema_decay, position)
         values = {name: float(value.detach()) for name, value in found.items()}
@@ -293,6 +295,6 @@ def _trains_policy(phase: Phase) -> bool:
     return 'policy' in phase.learning_rates
 
 
-def _draw_tasks(rng: np.random.Generator) -> tuple[str, ...]:
+def _draw_tasks(rng: np.random.Generator, tasks: tuple[str, ...]) -> tuple[str, ...]:
     """Draw the wanted tasks: every second time all, else one alone."""
-    return TASKS if rng.random() < 0.5 else (TASKS[int(rng.integers(len(TASKS)))],)
+    return tasks if rng.random() < 0.5 else (tasks[int(rng.integers(len(tasks)))],)

@@ -103,7 +103,8 @@ def export_paths(run: Path, model: Path, data: Path | None) -> None:
         raise ModelError(f'{run}: its masks are not gathered yet; train it to the end')
     recipe = read_recipe(run / RECIPE)
     # Raises where the model's blocks are of other weights than those that the paths imitate.
-    check_blocks(block_graphs(full_network(state)), model, PARITY_SIZES[0])
+    full = full_network(state)
+    check_blocks(block_graphs(full), model, PARITY_SIZES[0])
     lighter = lighter_network(state)
     manifest = _plain(model)
     card = _card(manifest, state)
@@ -111,9 +112,10 @@ def export_paths(run: Path, model: Path, data: Path | None) -> None:
     for skipped, name in distinct(masks).items():
         network = static(lighter, skipped)
         export_folder(network, replace(card, name=name), run / WORK / name)
-        variants |= _variants(network, name, run / WORK / name, model)
+        changed = changed_blocks(full, network)
+        variants |= _variants(network, name, changed, run / WORK / name, model)
     manifest['variants'] = variants
-    manifest['paths'] = path_rows(run, model, masks, recipe, data)
+    manifest['paths'] = path_rows(run, model, masks, recipe, data, tuple(variants))
     write(model, manifest)
 
 
@@ -126,7 +128,12 @@ def static(network: Multitask, skipped: Sequence[str]) -> Multitask:
 
 
 def path_rows(
-    run: Path, model: Path, masks: Sequence[Mask], recipe: Recipe, data: Path | None
+    run: Path,
+    model: Path,
+    masks: Sequence[Mask],
+    recipe: Recipe,
+    data: Path | None,
+    variants: Sequence[str],
 ) -> list[dict[str, Any]]:
     """Give the manifest's rows of all paths, the full one first; measure time and accuracy."""
     pipelines = path_pipelines(run, model, masks)
@@ -143,7 +150,7 @@ def path_rows(
                 'name': 'full' if mask is None else mask.name,
                 'variants': []
                 if mask is None
-                else [f'{block}_{names[mask.skipped]}' for block in blocks],
+                else [v for b in blocks if (v := f'{b}_{names[mask.skipped]}') in variants],
                 'scale': 1.0 if mask is None else mask.scale,
                 'relative_macs': round(macs[index] / macs[0], 4),
                 'relative_latency': round(ms[index] / ms[0], 3),
@@ -217,12 +224,26 @@ def _card(manifest: Mapping[str, Any], state: Mapping[str, Any]) -> ModelCard:
     )
 
 
-def _variants(network: Multitask, name: str, folder: Path, model: Path) -> dict[str, Any]:
+def changed_blocks(full: Multitask, network: Multitask) -> tuple[str, ...]:
+    """Give the blocks in which a path skips something or has weights of its own."""
+    found = []
+    for block in block_graphs(network):
+        ours, theirs = (n.get_submodule(block.name).state_dict() for n in (network, full))
+        if ours.keys() != theirs.keys() or any(not v.equal(theirs[k]) for k, v in ours.items()):
+            found.append(block.name)
+    return tuple(found)
+
+
+def _variants(
+    network: Multitask, name: str, changed: Sequence[str], folder: Path, model: Path
+) -> dict[str, Any]:
     """Copy a path's blocks into the model folder and give what the manifest says of them."""
     graphs = block_graphs(network)
     tensors = example(graphs, REFERENCE_SIZE)
     entries: dict[str, Any] = {}
     for graph in graphs:
+        if graph.name not in changed:
+            continue
         content = (folder / f'{graph.name}.onnx').read_bytes()
         (model / f'{graph.name}_{name}.onnx').write_bytes(content)
         given = [tensors[source] for source in graph.inputs.values()]
