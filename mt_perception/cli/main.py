@@ -45,6 +45,7 @@ SUB_COMMANDS = {
     'benchmark': SubCommand('Measure where the time of a frame goes.'),
     'train': SubCommand('Train a network by a recipe.', 'train'),
     'export': SubCommand('Write a trained network as a model folder.', 'train'),
+    'quantize': SubCommand('Write a model folder that computes in 8 bits.', 'train'),
     'cut': SubCommand('Cut a trained network in two, for offloading.', 'train'),
 }
 
