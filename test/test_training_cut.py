@@ -1,0 +1,221 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Cutting a network: it compresses from the start, learns, resumes, and exports what it is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+torch = pytest.importorskip('torch')
+
+from mt_perception.errors import ModelError
+from mt_perception.network.bottleneck import GDN, Bottleneck
+from mt_perception.network.cut_graphs import EncoderGraph
+from mt_perception.network.macs import count_macs
+from mt_perception.network.multitask import build
+from mt_perception.offload.codec import Codec
+from mt_perception.offload.halves import RemoteHalf, RobotHalf
+from mt_perception.runtime.manifest import parse_manifest
+from mt_perception.training.batches import SampleSet
+from mt_perception.training.bottleneck import CutNetwork, relative_error, train_cut
+from mt_perception.training.checkpoint import load_checkpoint
+from mt_perception.training.code_tables import build_tables
+from mt_perception.training.cut_recipe import CutRecipe, Stage, read_cut_recipe
+from mt_perception.training.export import ModelCard, export_folder
+from mt_perception.training.export_cut import TASKS, export_cut
+from mt_perception.training.plain_images import random_view
+from mt_perception.training.principal import start_from_principal_components
+from mt_perception.training.samples import Sample
+
+ROOT = Path(__file__).resolve().parent.parent
+RECIPE = CutRecipe(
+    images_of='',
+    seed=1,
+    threads=1,
+    precision='float32',
+    canvas=(64, 64),
+    bit_prices=(1.0, 0.2),
+    stage_weights=(1.0, 1.0, 1.0, 1.0),
+    imitate=Stage(2, 2, 1e-3, warmup=1),
+    finish=Stage(2, 2, 1e-3, warmup=1),
+    checkpoint_every=1,
+)
+
+
+def scene(seed: int, size: tuple[int, int] = (96, 128)) -> np.ndarray:
+    """Smooth shapes: an image that can be compressed, (H, W, 3)."""
+    rng = np.random.default_rng(seed)
+    small = rng.integers(0, 256, (size[0] // 16, size[1] // 16, 3), np.uint8)
+    return cv2.resize(small, size[::-1], interpolation=cv2.INTER_CUBIC)
+
+
+@pytest.fixture
+def sets(tmp_path: Path) -> list[SampleSet]:
+    samples = []
+    for index in range(4):
+        path = tmp_path / f'{index}.png'
+        cv2.imwrite(str(path), scene(index))
+        samples.append(Sample(str(index), path, (96, 128)))
+    return [SampleSet('scenes', tuple(samples), 1.0)]
+
+
+def images(count: int) -> torch.Tensor:
+    stacked = np.stack([scene(i) for i in range(count)])
+    return torch.from_numpy(stacked).permute(0, 3, 1, 2).float()
+
+
+def test_principal_components_compress_before_anything_is_learned() -> None:
+    torch.manual_seed(0)
+    bottleneck = Bottleneck(2, steps=(1.0, 0.1))
+    pictures = images(12)
+    with torch.no_grad():
+        before = bottleneck(pictures, torch.ones(12, dtype=torch.long)).image
+        start_from_principal_components(bottleneck, pictures)
+        coarse = bottleneck(pictures, torch.zeros(12, dtype=torch.long))
+        fine = bottleneck(pictures, torch.ones(12, dtype=torch.long))
+    errors = [float((x - pictures).square().mean()) for x in (before, coarse.image, fine.image)]
+    assert errors[2] < errors[1] < errors[0] / 10
+    assert coarse.bits.mean() < fine.bits.mean()
+
+
+def test_gdn_is_the_same_with_constants() -> None:
+    x = torch.randn(2, 5, 4, 4)
+    for inverse in (False, True):
+        gdn = GDN(5, inverse)
+        torch.nn.init.normal_(gdn.gamma)
+        torch.testing.assert_close(gdn.fixed()(x), gdn(x))
+
+
+def test_the_robots_half_is_cheap() -> None:
+    """At most 0.35 of the whole net; here it is the net's own counter that says so."""
+    network = build('cspnano')
+    image = torch.zeros(1, 320, 416, 3, dtype=torch.uint8)
+    robot = count_macs(EncoderGraph(Bottleneck().encoder), [image])
+    whole = count_macs(network, [torch.zeros(1, 3, 320, 416)])
+    assert robot < 0.2 * whole
+
+
+def test_the_encoder_reads_bytes_as_the_bottleneck_reads_planes() -> None:
+    bottleneck = Bottleneck()
+    pixels = torch.from_numpy(scene(1))[None]
+    with torch.no_grad():
+        expected = bottleneck.encoder(pixels.permute(0, 3, 1, 2).float())
+        torch.testing.assert_close(
+            EncoderGraph(bottleneck.encoder)(pixels), expected, rtol=1e-4, atol=1e-4
+        )
+
+
+def test_an_interrupted_run_goes_on_as_if_it_had_not_been(
+    tmp_path: Path, sets: list[SampleSet]
+) -> None:
+    network = build('cspnano', 3, 4)
+    whole = list(train_cut(RECIPE, network, sets, tmp_path / 'whole'))
+    assert [row.stage for row in whole] == ['imitate'] * 2 + ['finish'] * 2
+    for stop in (1, 3):
+        run = tmp_path / f'{stop}'
+        for row in train_cut(RECIPE, network, sets, run):
+            if row.step == stop:
+                break
+        list(train_cut(RECIPE, network, sets, run))
+        ours, theirs = (load_checkpoint(tmp_path / name)['cut'] for name in (run.name, 'whole'))
+        for name, value in ours.items():
+            torch.testing.assert_close(value, theirs[name], msg=name)
+
+
+def test_the_second_stage_leaves_bytes_alone(tmp_path: Path, sets: list[SampleSet]) -> None:
+    network = build('cspnano', 3, 4)
+    steps = train_cut(RECIPE, network, sets, tmp_path)
+    for row in steps:
+        if row.step == 2:
+            break
+    first = load_checkpoint(tmp_path)['cut']
+    list(train_cut(RECIPE, network, sets, tmp_path))
+    second = load_checkpoint(tmp_path)['cut']
+    changed = {n.split('.')[1] for n, v in second.items() if not torch.equal(v, first[n])}
+    assert not changed & {'encoder', 'density', 'log_gain'}
+    assert {'decoder', 'log_inverse', 'trunk', 'detection', 'segmentation', 'depth'} <= changed
+
+
+def test_the_export_is_what_was_trained(tmp_path: Path, sets: list[SampleSet]) -> None:
+    network = build('cspnano', 3, 4)
+    cut = CutNetwork(network, RECIPE)
+    start_from_principal_components(cut.bottleneck, images(12))
+    card = ModelCard('net', '1', 'Apache-2.0', '', ('a', 'b', 'c'), ('d', 'e', 'f', 'g'))
+    export_folder(network, card, tmp_path)
+    inputs = [scene(i, (160, 224))[None] for i in range(3)]
+    export_cut(cut, inputs, tmp_path)
+    robot, remote = RobotHalf(tmp_path), RemoteHalf(tmp_path)
+    assert parse_manifest((tmp_path / 'manifest.yaml').read_text()).cut is not None
+    latents = np.stack([remote.latent(robot.payload(image, 1)) for image in inputs])
+    together = remote.run(latents, TASKS)
+    for index, latent in enumerate(latents):
+        for name, value in remote.run(latent[None], TASKS).items():
+            np.testing.assert_allclose(together[name][index], value[0], rtol=1e-3, atol=1e-3)
+
+
+def test_tables_code_what_they_were_counted_from() -> None:
+    rng = np.random.default_rng(0)
+    scale = np.linspace(6, 0.2, 80)[:, None, None]
+    activity = rng.exponential(1.0, (6, 1, 4, 4)).repeat(8, axis=2).repeat(8, axis=3)
+    drawn = np.rint(rng.laplace(size=(6, 80, 32, 32)) * scale * activity).astype(np.int16)
+    gains = np.ones((1, 80), np.float32)
+    codec = Codec(build_tables([list(drawn)], gains, gains))
+    codes = [codec.encode(image, 0) for image in drawn]
+    for image, code in zip(drawn, codes, strict=True):
+        assert np.array_equal(codec.decode(code, 0, image.shape), image)
+    # A table for each channel, without contexts, would need this much:
+    share = [np.unique(drawn[:, c], return_counts=True)[1] / drawn[:, c].size for c in range(80)]
+    bits = sum(-(p * np.log2(p)).sum() for p in share) * 1024
+    assert np.mean([len(code) for code in codes]) < 0.95 * bits / 8
+
+
+def test_relative_error_is_one_where_nothing_is_told() -> None:
+    wanted = torch.randn(4, 3, 16, 16)
+    assert float(relative_error(wanted, wanted).sum()) == 0
+    told_nothing = relative_error(torch.zeros_like(wanted), wanted)
+    assert float(told_nothing.mean()) == pytest.approx(1, rel=0.05)
+
+
+def test_views_fill_the_canvas() -> None:
+    for seed in range(20):
+        view = random_view(scene(0), (64, 96), np.random.default_rng(seed))
+        assert view.shape == (64, 96, 3)
+        assert view.dtype == np.uint8
+
+
+def test_the_shipped_recipe_is_read() -> None:
+    recipe = read_cut_recipe(ROOT / 'recipes' / 'offload.yaml')
+    assert (ROOT / 'recipes' / recipe.images_of).is_file()
+    assert recipe.canvas[0] % 32 == recipe.canvas[1] % 32 == 0
+
+
+@pytest.mark.parametrize(
+    ('old', 'new', 'message'),
+    [
+        ('imitate:', 'imitates:', 'imitate'),
+        ('bit_prices: [', 'bit_prices: [0.0, ', 'must fall'),
+        ('seed: 1', 'sed: 1', "unknown fields \\['sed'\\]"),
+        ('canvas: [160, 192]', 'canvas: 160', 'expected a list'),
+    ],
+)
+def test_recipes_that_do_not_fit_are_refused(
+    tmp_path: Path, old: str, new: str, message: str
+) -> None:
+    text = (ROOT / 'recipes' / 'offload.yaml').read_text()
+    assert old in text
+    path = tmp_path / 'recipe.yaml'
+    path.write_text(text.replace(old, new))
+    with pytest.raises(ModelError, match=message):
+        read_cut_recipe(path)
+
+
+def test_the_rate_rises_and_falls() -> None:
+    stage = replace(RECIPE.imitate, steps=100, warmup=10)
+    factors = [stage.rate_factor(step) for step in range(100)]
+    assert factors[0] < factors[9] == max(factors)
+    assert factors[99] < 0.05
