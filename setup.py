@@ -100,7 +100,7 @@ setup(
             'prometheus-client',  # metrics of the remote host
             'tritonclient[grpc]',
         ],
-        'ray': ['ray'],  # evaluation of many bags on a cluster
+        'ray': ['ray[serve]'],  # evaluation of many bags on a cluster, and the remote host on one
         'dev': [
             'hypothesis',
             'cryptography',  # tests make certificates of their own
