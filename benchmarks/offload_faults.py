@@ -108,7 +108,7 @@ def refused(rig: Rig, number: int) -> None:
 def killed(rig: Rig, number: int) -> None:
     """It is killed in the middle of a request, and started again."""
     if number % 30 == 5:
-        rig.soon(0.01, rig.host.kill)
+        rig.soon(0.005, rig.host.kill)
     if number % 30 == 10:
         rig.host.start(wait=False)
 
@@ -116,7 +116,7 @@ def killed(rig: Rig, number: int) -> None:
 def frozen(rig: Rig, number: int) -> None:
     """It stops in the middle of a request, as does a machine that swaps, and goes on later."""
     if number % 30 == 5:
-        rig.soon(0.01, rig.host.freeze)
+        rig.soon(0.005, rig.host.freeze)
     if number % 30 == 20:
         rig.host.thaw()
 
@@ -124,13 +124,13 @@ def frozen(rig: Rig, number: int) -> None:
 def black_hole(rig: Rig, number: int) -> None:
     """Nothing arrives any more, and nobody says so."""
     if number == 5:
-        rig.soon(0.01, lambda: rig.link.tell('stall'))
+        rig.soon(0.005, lambda: rig.link.tell('stall'))
 
 
 def reset(rig: Rig, number: int) -> None:
     """Connections are cut, again and again."""
     if number % 7 == 5:
-        rig.soon(0.01, lambda: rig.link.tell('reset'))
+        rig.soon(0.005, lambda: rig.link.tell('reset'))
 
 
 def flapping(rig: Rig, number: int) -> None:

@@ -25,6 +25,14 @@ def free_port() -> int:
         return port
 
 
+def move_elsewhere(process: subprocess.Popen[str]) -> None:
+    """Give a process the cores that this one leaves, if any: as if on a machine of its own."""
+    if hasattr(os, 'sched_setaffinity'):
+        others = set(range(os.cpu_count() or 1)) - os.sched_getaffinity(0)
+        if others:
+            os.sched_setaffinity(process.pid, others)
+
+
 class RemoteProcess:
     """``mt_perception serve`` with a model folder; leaving the ``with`` kills it.
 
@@ -53,6 +61,7 @@ class RemoteProcess:
             text=True,
             env={**os.environ, 'OMP_NUM_THREADS': '1'},
         )
+        move_elsewhere(self._process)
         if wait:
             self.wait_ready()
 

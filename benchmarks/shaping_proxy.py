@@ -22,6 +22,8 @@ import sys
 from contextlib import suppress
 from types import TracebackType
 
+from remote_process import move_elsewhere
+
 CHUNK = 1448
 """Bytes of a segment on an Ethernet or Wi-Fi link."""
 BUFFER = 32_768
@@ -188,6 +190,7 @@ class ShapingProxy:
             stdout=subprocess.PIPE,
             text=True,
         )
+        move_elsewhere(self._process)
         assert self._process.stdout is not None
         self.port = int(self._process.stdout.readline())
         self.address = f'127.0.0.1:{self.port}'
