@@ -41,7 +41,8 @@ def row(name: str, passed: list[Passed], deadline_ms: float, opened: object) -> 
     verdict = 'ok' if over_sent <= BAR_MS and not without else 'OVER'
     return (
         f'{name:32} {len(passed):6} {sent.sum():5} {remote:6} {without:9} '
-        f'{np.median(latency):7.1f} {latency.max():7.1f} {over_sent:10.1f} {over_here:10.1f}  {verdict:4}  {opened}'
+        f'{np.median(latency):7.1f} {latency.max():7.1f} {over_sent:10.1f} {over_here:10.1f}  '
+        f'{verdict:4}  {opened}'
     )
 
 
