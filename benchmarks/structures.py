@@ -46,6 +46,7 @@ from mt_perception.training.validation import torch_pipeline
 
 ROOT = Path(__file__).resolve().parent.parent
 VARIETIES = (0.5, 0.3, 0.0)
+SEPARATE = 'three single-task nets'
 TARGETS = (0.2, 0.05, 0.4, 0.1)
 FIGURE = {'detection': 'ap', 'segmentation': 'miou', 'depth': 'abs_rel'}
 LOWER_IS_BETTER = {'depth'}
@@ -176,21 +177,37 @@ def judge(bench: Bench, network: Multitask, run: Path) -> None:
     (run / 'figures.json').write_text(json.dumps(found, indent=1), encoding='utf-8')
 
 
-def table(out: Path) -> str:
-    """Give the table of all nets that are there, mean ± standard deviation over the seeds."""
+def measured(out: Path) -> dict[str, list[dict[str, float]]]:
+    """Give every net's row for every seed that is there, by the name of its structure."""
     rows: dict[str, list[dict[str, float]]] = {}
     for seed in sorted(out.glob('seed*')):
         base = baseline(seed)
-        if base:
-            rows.setdefault('three single-task nets', []).append(compared(base, base))
-        for path in sorted(seed.glob('*/figures.json')) if base else ():
+        if not base:
+            continue
+        found = {SEPARATE: compared(base, base)}
+        for path in sorted(seed.glob('*/figures.json')):
             if not path.parent.name.startswith('single'):
-                found = json.loads(path.read_text(encoding='utf-8'))
-                name = path.parent.name.removesuffix('_long')
-                rows.setdefault(name, []).append(compared(found, base))
-    columns = ('ap', 'miou', 'abs_rel', 'delta_mtl_%', 'mmacs', 'of_three', 'of_hard', 'use')
+                figures = json.loads(path.read_text(encoding='utf-8'))
+                found[path.parent.name.removesuffix('_long')] = compared(figures, base)
+        # Seeds differ more than structures do: what is compared is within a seed.
+        hard = found.get(HARD_SHARED, {}).get('delta_mtl_%', math.nan)
+        for name, row in found.items():
+            rows.setdefault(name, []).append({**row, 'over_hard': row['delta_mtl_%'] - hard})
+    return rows
+
+
+def table(out: Path) -> str:
+    """Give the table of all nets that are there, mean ± standard deviation over the seeds."""
+    rows = measured(out)
+    columns = (
+        *('ap', 'miou', 'abs_rel', 'delta_mtl_%', 'over_hard'),
+        *('mmacs', 'of_three', 'of_hard', 'use'),
+    )
     hard = statistics.mean([r['mmacs'] for r in rows.get(HARD_SHARED, ())] or [math.nan])
-    lines = ['| structure | seeds | ' + ' | '.join(columns) + ' |', '|---' * 10 + '|']
+    lines = [
+        '| structure | seeds | ' + ' | '.join(columns) + ' |',
+        '|---' * (2 + len(columns)) + '|',
+    ]
     for name, found in rows.items():
         cells = []
         for column in columns:
