@@ -15,7 +15,7 @@ table for each channel.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -167,7 +167,7 @@ class Codec:
             size = (len(channels), *shape[1:])
             ids = self._table_ids(before, rate, group, size)
             values = np.empty(ids.shape, np.int32)
-            values[np.argsort(ids, kind='stable')] = self._decoded(coder, np.bincount(ids))
+            values[np.argsort(ids, kind='stable')] = self._decoded(coder, ids)
             before = values.reshape(size)
             symbols[channels] = before
         if not coder.is_empty():
@@ -194,41 +194,49 @@ class Codec:
         entries, escape = values - self._first[ids], self._escape[ids]
         escaped = (entries < 0) | (entries >= escape)
         entries[escaped] = escape[escaped]
-        counts = np.bincount(ids)
-        chunks = [
-            (table, part)
-            for table, part in enumerate(np.split(entries, np.cumsum(counts)[:-1]))
-            if part.size
-        ]
+        chunks: list[Chunk] = []
+        begin = 0
+        for table, count in _used(ids):
+            chunks.append((table, entries[begin : begin + count]))
+            begin += count
         if escaped.any():
             words = (values[escaped] - SYMBOL_MIN).astype('<u2')
             chunks.append((-1, words.view(np.uint8).astype(np.int32)))
         return chunks
 
     def _decoded(
-        self, coder: constriction.stream.stack.AnsCoder, counts: NDArray[np.int64]
+        self, coder: constriction.stream.stack.AnsCoder, ids: NDArray[np.uint8]
     ) -> NDArray[np.int32]:
-        """The next symbols, ``counts[i]`` of table i."""
-        used = np.flatnonzero(counts)
-        entries = [coder.decode(self._models[table], int(counts[table])) for table in used]
-        flags = [part == self._escape[table] for part, table in zip(entries, used, strict=True)]
-        values: NDArray[np.int32] = np.concatenate(
-            [part + self._first[table] for part, table in zip(entries, used, strict=True)]
-        )
+        """The next symbols in the order of their tables; then come those that none could code."""
+        parts, flags = [], []
+        for table, count in _used(ids):
+            entries = coder.decode(self._models[table], count)
+            flags.append(entries == self._escape[table])
+            parts.append(entries + self._first[table])
+        values: NDArray[np.int32] = np.concatenate(parts)
         escaped = np.concatenate(flags)
         if escaped.any():
-            parts = coder.decode(self._models[-1], 2 * int(escaped.sum())).astype(np.uint8)
-            values[escaped] = parts.view('<u2').astype(np.int32) + SYMBOL_MIN
+            words = coder.decode(self._models[-1], 2 * int(escaped.sum())).astype(np.uint8)
+            values[escaped] = words.view('<u2').astype(np.int32) + SYMBOL_MIN
         return values
+
+
+def _used(ids: NDArray[np.uint8]) -> Iterator[tuple[int, int]]:
+    """The tables that are used at all, and how often."""
+    counts = np.bincount(ids)
+    used = np.flatnonzero(counts)
+    return zip(used.tolist(), counts[used].tolist(), strict=True)
 
 
 def context_sums(values: NDArray[np.int32]) -> NDArray[np.int32]:
     """How large the symbols (n, h, w) are around every cell, (h, w); itself counts four times."""
     size = np.minimum(np.abs(values), _LARGEST_COUNTED).sum(axis=0, dtype=np.int32)
-    height, width = size.shape
-    padded = np.pad(size, 1)
-    around = [padded[i : i + height, j : j + width] for i in range(3) for j in range(3)]
-    total: NDArray[np.int32] = 3 * size + np.sum(around, axis=0, dtype=np.int32)
+    around = size.copy()
+    around[1:] += size[:-1]
+    around[:-1] += size[1:]
+    total: NDArray[np.int32] = 3 * size + around
+    total[:, 1:] += around[:, :-1]
+    total[:, :-1] += around[:, 1:]
     return total
 
 
