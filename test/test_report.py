@@ -212,7 +212,7 @@ def test_the_page_has_it_all(page_text: str, expected: str) -> None:
 def test_the_page_is_well_formed(page_text: str) -> None:
     page = Page(page_text)
     assert not page.open
-    assert page.tags.count('svg') == 11
+    assert page.tags.count('svg') == 12
     ids = [value for name, value in page.attributes if name == 'id']
     assert len(ids) == len(set(ids))
     for name, value in page.attributes:

@@ -53,6 +53,7 @@ def write_report(
     """
     check_available()
     # Only here: who needs no report needs neither package.
+    from mt_perception.evaluation.report.effort import draw_effort
     from mt_perception.evaluation.report.graphs import graphs
     from mt_perception.evaluation.report.page import render
     from mt_perception.evaluation.report.pictures import draw
@@ -63,7 +64,9 @@ def write_report(
         groups.setdefault(run.data, []).append((job, run))
     each = max(1, min(MOST_OF_A_KIND, MOST_PICTURES // (3 * len(groups))))
     pictures = [
-        draw(*group[0], each if number < MOST_PICTURES // 3 else 0)
+        draw(*group[0], each if number < MOST_PICTURES // 3 else 0).beside(
+            draw_effort(group, each if number < MOST_PICTURES // 6 else 0)
+        )
         for number, group in enumerate(groups.values())
     ]
     runs = [_told_apart([run for _, run in group]) for group in groups.values()]

@@ -19,6 +19,7 @@ from mt_perception.evaluation.report.figures import SURE
 from mt_perception.evaluation.runner import digest
 from mt_perception.evaluation.runs import Run
 from mt_perception.evaluation.truth import GroundTruth, Sample, TrueObjects
+from mt_perception.graph.paths import FULL_PATH
 from mt_perception.image.camera import typical
 from mt_perception.image.overlay import (
     Picture,
@@ -74,6 +75,10 @@ class Pictures:
 
     frames: tuple[Shown, ...] = ()
     warning: str = ''
+
+    def beside(self, others: Pictures) -> Pictures:
+        """These and others, and what must be said about either."""
+        return Pictures((*self.frames, *others.frames), self.warning or others.warning)
 
 
 def draw(job: Job, run: Run, each: int) -> Pictures:
@@ -164,6 +169,8 @@ def show(kind: str, record: FrameRecord, sample: Sample, result: Result) -> Show
 def describe(record: FrameRecord) -> str:
     """What was measured on a frame, in one line."""
     parts = [f'{title} {value:.2f}' for title, value in _figures(record).items()]
+    if record.path not in ('', FULL_PATH):
+        parts.append(f'path {record.path}')
     if 'total' in record.latency_ms:
         parts.append(f'{record.latency_ms["total"]:.0f} ms')
     parts += [f'{task} failed: {reason}' for task, reason in record.failures.items()]

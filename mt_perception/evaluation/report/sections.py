@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mt_perception.evaluation.compare import compare_runs
+from mt_perception.evaluation.report.effort import effort_table, path_strips, telling
 from mt_perception.evaluation.report.groups import (
     Plot,
     depth,
@@ -78,6 +79,7 @@ def section(
     tables = [
         figures_table(runs),
         shared_table(runs, _baseline(runs)),
+        effort_table(runs),
         paths_table(runs),
         stability_table(runs),
     ]
@@ -88,6 +90,7 @@ def section(
         'Segmentation': segmentation(runs, anchor),
         'Depth': depth(runs, anchor),
         'Time': time(runs, anchor),
+        'Paths': _paths(runs, anchor),
     }
     rivals = [run for run in runs[1:] if run.model != first.model] or runs[1:]
     return Section(
@@ -108,6 +111,13 @@ def section(
             for run in runs
         ),
     )
+
+
+def _paths(runs: Sequence[Run], anchor: str) -> list[Plot]:
+    told = telling(runs)
+    if not told:
+        return []
+    return [Plot('The path of every frame', path_strips(told, f'{anchor}-paths'))]
 
 
 def _baseline(runs: Sequence[Run]) -> int:
