@@ -160,10 +160,10 @@ class Planner:
         self._spending.add(execution.macs, everything)
         made = [t for t in plan.tasks if t not in plan.reuse and t not in failures]
         self._seen.made(frame, made, {t: self._budget.period_ns(t) for t in made})
+        latency_ms = execution.latency_ms
+        blocks_ms = sum(latency_ms.get(name, 0.0) for name in plan.block_names)
         # What runs elsewhere tells nothing about this machine.
-        if self._loop is not None and execution.blocks:
-            latency_ms = execution.latency_ms
-            blocks_ms = sum(latency_ms.get(name, 0.0) for name in plan.block_names)
+        if self._loop is not None and blocks_ms:
             rest_ms = latency_ms['total'] - blocks_ms + self.outside_ms
             self._loop.observe(time.perf_counter(), blocks_ms, rest_ms, share)
 
