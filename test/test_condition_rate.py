@@ -14,7 +14,12 @@ from tiny_model import write_tiny_model
 from mt_perception.cli.main import main
 from mt_perception.errors import SourceError
 from mt_perception.evaluation.condition_rate import Rate, condition_rate, recorded_labels
-from mt_perception.evaluation.records import DetectionRecord, FrameRecord, frame_line
+from mt_perception.evaluation.records import (
+    DetectionRecord,
+    FrameRecord,
+    frame_line,
+    read_frames,
+)
 from mt_perception.graph.conditional import Rule, parse_rule
 
 RED, GREY = (0, 0, 200), (90, 90, 90)
@@ -88,6 +93,17 @@ def test_a_source_and_its_records_teach_the_same(
     capsys.readouterr()
     assert main(['condition', RULE, str(out), *model]) == 0
     assert capsys.readouterr().out == seen
+
+
+def test_a_run_under_the_rule_leaves_out_what_it_says(
+    tiny: Path, pictures: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / 'out'
+    asked = ['run', str(pictures), '--model', str(tiny), '--jsonl', '--out', str(out)]
+    assert main([*asked, '--condition', RULE]) == 0
+    tasks = [record.tasks for record in read_frames(out / 'frames.jsonl')]
+    assert sum('depth' in served for served in tasks) == 3
+    assert all('segmentation' in served for served in tasks)
 
 
 def test_a_rule_that_the_model_cannot_serve_is_refused(

@@ -82,6 +82,9 @@ class Outputs:
     help='Only this task; may be repeated.',
 )
 @click.option('--score', default=Options.score_threshold, help='Least score of a detection.')
+@click.option(
+    '--condition', 'conditions', multiple=True, help='"segmentation if detection finds person".'
+)
 @click.option('--topic', help='Image topic of a bag.')
 @click.option(
     '--camera-info',
@@ -103,6 +106,7 @@ def run(
     providers: tuple[str, ...],
     tasks: tuple[str, ...],
     score: float,
+    conditions: tuple[str, ...],
     topic: str | None,
     camera_info: Path | None,
     limit: int,
@@ -120,7 +124,7 @@ def run(
     camera = read_calibration(camera_info) if camera_info else None
     console = Console()
     with _open(source, topic, camera) as frames:
-        options = Options(size=size, score_threshold=score)
+        options = Options(size=size, score_threshold=score, conditions=conditions)
         with console.status('loading the model'):
             folder = find_model(model)
             pipeline = Pipeline.load(
