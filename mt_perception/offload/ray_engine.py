@@ -131,7 +131,7 @@ class RayEngine:
             # Ray itself looks for RAY_ADDRESS.
             self._ray.init(include_dashboard=False, log_to_driver=False)
             self._started_here = True
-        self._serve.start(http_options={'location': 'NoServer'}, proxy_location='Disabled')
+        self._serve.start(proxy_location='Disabled')
         deployment = self._serve.deployment(
             Replica,
             name=APPLICATION,

@@ -1,0 +1,179 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""A remote host under a hundred robots: errors, requests a second, fairness, memory, batches.
+
+Every robot has a connection of its own, a frame under way at any time, and a deadline. A greedy
+one among them has as many under way as it may. With --batches, the same number of robots ask
+hosts that make batches of several sizes, one after the other, to see whether batches pay here.
+
+Usage: python benchmarks/bench_host.py [--model cspnano] [--clients 100] [--seconds 60] [--batches]
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import grpc
+import numpy as np
+from plain_client import Robot
+
+from mt_perception.offload.protocol import MODEL_INFER, read_reply, write_request
+from mt_perception.share import find_model
+
+PROGRAM = 'import sys; from mt_perception.cli.main import main; sys.exit(main())'
+DEADLINE_S = 30.0
+GREEDY = 8
+"""Requests that the greedy robot has under way; the host lets each have this many."""
+SIZE = (320, 416)
+
+
+@dataclass
+class Tally:
+    """What happened to one host."""
+
+    answered: Counter[int] = field(default_factory=Counter)
+    errors: Counter[str] = field(default_factory=Counter)
+    latency_s: list[float] = field(default_factory=list)
+    memory: list[int] = field(default_factory=list)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--model', default='cspnano')
+    parser.add_argument('--clients', type=int, default=100)
+    parser.add_argument('--seconds', type=float, default=60.0)
+    parser.add_argument('--size', type=int, nargs=2, default=SIZE, help='height and width')
+    parser.add_argument('--batches', action='store_true')
+    arguments = parser.parse_args()
+    folder = find_model(arguments.model)
+    message, request = frame(folder, tuple(arguments.size))
+    print(f'{arguments.clients} robots, {len(message)} bytes a frame, {folder.name}')
+    for batch in (1, 2, 4, 8) if arguments.batches else (1,):
+        tally = measured(folder, message, request, batch, arguments)
+        report(tally, batch, arguments)
+
+
+def frame(folder: Path, size: tuple[int, int]) -> tuple[bytes, object]:
+    """One request: blurred noise, which is about as large as a real frame."""
+    import cv2
+
+    noise = np.random.default_rng(0).integers(0, 255, (*size, 3), np.uint8)
+    pixels = cv2.blur(noise, (9, 9))
+    robot = Robot('127.0.0.1:1', folder)
+    payload = (
+        robot.picture(pixels, '.jpg')
+        if robot.half is None
+        else robot.half.payload(pixels[None], robot.half.codec.rates - 1)
+    )
+    request = robot.request_of(payload, min_score=0.3, precision=1e-3)
+    robot.close()
+    return write_request(request), request
+
+
+def measured(
+    folder: Path, message: bytes, request: object, batch: int, arguments: argparse.Namespace
+) -> Tally:
+    """Run one host under load."""
+    options = ['--port', '0', '--workers', '1', '--batch', str(batch), '--waiting', '1000']
+    options += ['--per-client', str(GREEDY), '--batch-wait-ms', '2']
+    with tempfile.TemporaryFile('w+') as log:
+        host = subprocess.Popen(
+            [sys.executable, '-u', '-c', PROGRAM, 'serve', '--model', str(folder), *options],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            port = ready_port(log, host)
+            tally = asyncio.run(load(port, host.pid, message, request, arguments))
+        finally:
+            host.terminate()
+            status = host.wait()
+        log.seek(0)
+        text = log.read()
+    if status or 'Traceback' in text:
+        print(text[-2000:])
+        raise SystemExit(f'the host ended with status {status}')
+    return tally
+
+
+def ready_port(log: object, host: subprocess.Popen[bytes]) -> int:
+    while host.poll() is None:
+        log.seek(0)
+        if found := re.search(r'ready: .*:(\d+)\n', log.read()):
+            return int(found[1])
+        time.sleep(0.1)
+    log.seek(0)
+    raise SystemExit(log.read())
+
+
+async def load(
+    port: int, pid: int, message: bytes, request: object, arguments: argparse.Namespace
+) -> Tally:
+    """Ask as long as told, from as many connections."""
+    tally = Tally()
+    options = [('grpc.use_local_subchannel_pool', 1)]
+    channels = [
+        grpc.aio.insecure_channel(f'127.0.0.1:{port}', options) for _ in range(arguments.clients)
+    ]
+    end = time.monotonic() + arguments.seconds
+
+    async def robot(number: int) -> None:
+        infer = channels[number].unary_unary(MODEL_INFER)
+        while time.monotonic() < end:
+            start = time.monotonic()
+            try:
+                reply = await infer(message, timeout=DEADLINE_S)
+            except grpc.aio.AioRpcError as error:
+                tally.errors[error.code().name] += 1
+                await asyncio.sleep(0.1)
+                continue
+            tally.answered[number] += 1
+            tally.latency_s.append(time.monotonic() - start)
+            if tally.answered[number] == 1:
+                read_reply(reply, request)
+
+    async def watch() -> None:
+        while time.monotonic() < end:
+            await asyncio.sleep(arguments.seconds / 20)
+            tally.memory.append(resident_bytes(pid))
+
+    robots = [robot(number) for number in range(arguments.clients)]
+    await asyncio.gather(*robots, *(robot(0) for _ in range(GREEDY - 1)), watch())
+    for channel in channels:
+        await channel.close()
+    return tally
+
+
+def report(tally: Tally, batch: int, arguments: argparse.Namespace) -> None:
+    modest = [tally.answered[number] for number in range(1, arguments.clients)] or [0]
+    latency_ms = np.quantile(tally.latency_s or [np.nan], [0.5, 0.99]) * 1e3
+    # What the first fifth needs for its caches and pools is no leak.
+    settled = tally.memory[len(tally.memory) // 5 :]
+    print(
+        f'batches of up to {batch}: {sum(tally.answered.values()) / arguments.seconds:.1f} '
+        f'requests/s, errors {dict(tally.errors) or "none"}, latency p50 {latency_ms[0]:.0f} '
+        f'p99 {latency_ms[1]:.0f} ms'
+    )
+    print(
+        f'  answers of a modest robot {min(modest)} to {max(modest)}, of the greedy one '
+        f'{tally.answered[0]}; memory {settled[0] / 1e6:.1f} to {settled[-1] / 1e6:.1f} MB, '
+        f'most {max(settled) / 1e6:.1f}'
+    )
+
+
+def resident_bytes(pid: int) -> int:
+    text = Path(f'/proc/{pid}/status').read_text()
+    return 1024 * int(re.search(r'VmRSS:\s+(\d+)', text)[1])
+
+
+if __name__ == '__main__':
+    main()
