@@ -34,7 +34,7 @@ from mt_perception.offload.decision import (
 from mt_perception.offload.exchange import Call, Exchange
 from mt_perception.offload.failures import Failure
 from mt_perception.offload.halves import RobotHalf
-from mt_perception.offload.link import LinkState
+from mt_perception.offload.link import link_facts
 from mt_perception.offload.payload import pack
 from mt_perception.offload.protocol import Reply, Request
 from mt_perception.offload.rates import Rates
@@ -309,13 +309,3 @@ def offload(pipeline: Pipeline, folder: Path, settings: OffloadSettings) -> Offl
     client = OffloadClient(folder, manifest, local, settings, lambda: pipeline.options)
     pipeline.runner = client
     return client
-
-
-def link_facts(link: LinkState) -> dict[str, Fact]:
-    """What is known of the link, for statistics."""
-    facts: dict[str, Fact] = {'offload.failure_rate': link.failure_rate}
-    if math.isfinite(link.round_trip_s):
-        facts['offload.round_trip_ms'] = link.round_trip_s * 1e3
-    if math.isfinite(link.bytes_per_s):
-        facts['offload.mbit_s'] = link.bytes_per_s * 8e-6
-    return facts

@@ -10,6 +10,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from mt_perception.types import Fact
+
 _GAIN = 0.25
 """Weight of a new sample; twice that of TCP's round trip (RFC 6298)."""
 _DEVIATION_GAIN = 0.5
@@ -180,3 +182,13 @@ class LinkEstimate:
     def deviation(self) -> float:
         """Mean relative deviation of the time that a byte takes."""
         return self._s_per_byte.deviation
+
+
+def link_facts(link: LinkState) -> dict[str, Fact]:
+    """What is known of the link, for statistics."""
+    facts: dict[str, Fact] = {'offload.failure_rate': link.failure_rate}
+    if math.isfinite(link.round_trip_s):
+        facts['offload.round_trip_ms'] = link.round_trip_s * 1e3
+    if math.isfinite(link.bytes_per_s):
+        facts['offload.mbit_s'] = link.bytes_per_s * 8e-6
+    return facts
