@@ -31,9 +31,11 @@ def test_segmentation_speaks_only_where_something_red_is_seen(tmp_path: Path) ->
         peer.listen(SEGMENTATION, Image)
         peer.listen(STATS, DiagnosticArray)
         assert graph.spin_until(
-            lambda: node.state == ACTIVE
-            and peer.images.get_subscription_count()
-            and len(node._outputs.demand()) == 2
+            lambda: (
+                node.state == ACTIVE
+                and peer.images.get_subscription_count()
+                and len(node._outputs.demand()) == 2
+            )
         )
 
         def told(stamp_s: int, colour: tuple[int, int, int]) -> dict[str, str]:
