@@ -20,7 +20,9 @@ from tiny_cut import write_tiny_cut
 from tiny_model import write_tiny_model
 from vision_msgs.msg import Detection2DArray
 
+from mt_perception.errors import OptionError
 from mt_perception.nodes.lifecycle import ACTIVE
+from mt_perception.nodes.parameters import PerceptionSettings
 from mt_perception.nodes.perception import PerceptionNode
 
 RED = (0, 0, 255)
@@ -188,6 +190,20 @@ def test_what_cannot_work_is_said_when_the_node_is_configured(
     assert 'clear text' in refused(graph, **enabled, **token)
     whole = write_tiny_model(tmp_path / 'whole')
     assert 'cut' in refused(graph, **{**enabled, 'model': str(whole)})
+
+
+@pytest.mark.parametrize(
+    ('settings', 'cause'),
+    [
+        ({'offload.tls.ca_file': 'ca.pem'}, 'offload.tls.enabled'),
+        ({'offload.tls.enabled': True, 'offload.tls.key_file': 'key.pem'}, 'belong together'),
+        ({'offload.mode': 'sometimes'}, 'auto'),
+        ({'offload.deadline_ms': 0.0}, 'offload.deadline_ms'),
+    ],
+)
+def test_parameters_that_contradict_each_other(settings: dict[str, Any], cause: str) -> None:
+    with pytest.raises(OptionError, match=cause):
+        PerceptionSettings().changed(settings)
 
 
 def test_without_grpc_the_node_says_what_to_install(
