@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from tiny_model import write_tiny_model
+from tiny_paths import write_tiny_paths
 
 from mt_perception.cli.inspect import RASTERISER
 from mt_perception.cli.main import main
@@ -76,3 +77,11 @@ def test_the_graph_is_drawn_in_pixels_too(
     assert main(['inspect', str(tiny), '--graph', str(picture)]) == 1
     assert 'name an .svg file' in ' '.join(capsys.readouterr().err.split())
     assert not picture.exists()
+
+
+def test_paths_are_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(['inspect', str(write_tiny_paths(tmp_path))]) == 0
+    shown = ' '.join(capsys.readouterr().out.split())
+    assert 'trunk_light trunk_light.onnx' in shown
+    assert 'small trunk_light 32 0.25 0.25 0.300 0.300 0.167' in shown
+    assert 'chosen by a policy' in shown

@@ -15,6 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from mt_perception.errors import OutputError
+from mt_perception.graph.block import Block
 from mt_perception.graph.drawing import graph_svg, graph_text
 from mt_perception.runtime.manifest import Manifest
 from mt_perception.runtime.model_folder import ModelFolder, open_model
@@ -59,6 +60,8 @@ def inspect(model: str, labels: bool, picture: Path | None) -> None:
     console.print(_blocks(folder))
     console.print(_graph(manifest))
     console.print(f'{graph_text(manifest.graph)}\n', markup=False, highlight=False, soft_wrap=True)
+    if len(manifest.paths.choices) > 1:
+        console.print(_paths(manifest))
     console.print(_tasks(manifest, labels))
     if manifest.accuracy:
         console.print(_accuracy(manifest))
@@ -94,25 +97,37 @@ def _blocks(folder: ModelFolder) -> Table:
     for name in ('MMAC', 'parameters', 'kB', 'sha256'):
         table.add_column(name, justify='right', no_wrap=True)
     blocks = manifest.graph.blocks
-    for name, block in blocks.items():
-        table.add_row(
-            name,
-            escape(str(manifest.files[name].path)),
-            f'{block.macs / 1e6:.0f}',
-            f'{block.parameters:,}',
-            f'{len(folder.contents[name]) / 1e3:.0f}',
-            f'{manifest.files[name].sha256[:6]}… [green]✓[/]',
-        )
+    for block in blocks.values():
+        table.add_row(*_file(folder, block))
     table.add_section()
     table.add_row(
         'all',
         '',
         f'{sum(block.macs for block in blocks.values()) / 1e6:.0f}',
         f'{sum(block.parameters for block in blocks.values()):,}',
-        f'{sum(map(len, folder.contents.values())) / 1e3:.0f}',
+        f'{sum(len(folder.contents[name]) for name in blocks) / 1e3:.0f}',
         '',
     )
+    paths = manifest.paths
+    others = [*paths.variants, *([paths.policy.block] if paths.policy else [])]
+    if others:
+        table.add_section()
+    for block in others:
+        table.add_row(*_file(folder, block))
     return table
+
+
+def _file(folder: ModelFolder, block: Block) -> tuple[str, ...]:
+    """The row of one block's file."""
+    file = folder.manifest.files[block.name]
+    return (
+        block.name,
+        escape(str(file.path)),
+        f'{block.macs / 1e6:.0f}',
+        f'{block.parameters:,}',
+        f'{len(folder.contents[block.name]) / 1e3:.0f}',
+        f'{file.sha256[:6]}… [green]✓[/]',
+    )
 
 
 def _graph(manifest: Manifest) -> Table:
@@ -120,6 +135,31 @@ def _graph(manifest: Manifest) -> Table:
     for name, block in manifest.graph.blocks.items():
         made = ', '.join(block.tensor(output) for output in block.outputs)
         table.add_row(name, escape(', '.join(block.inputs.values())), escape(made))
+    return table
+
+
+def _paths(manifest: Manifest) -> Table:
+    paths = manifest.paths
+    table = _table('paths', 'path', 'other blocks')
+    for name in ('size', 'MACs', 'time', *manifest.tasks):
+        table.add_column(name, justify='right', no_wrap=True)
+    spec = manifest.input
+    for path in paths.choices:
+        table.add_row(
+            path.name,
+            ', '.join(block.name for block in path.variants),
+            str(spec.side(spec.size, path.scale)),
+            f'{path.relative_macs:.2f}',
+            f'{path.relative_latency:.2f}',
+            *(f'{path.accuracy[t]:.3f}' if t in path.accuracy else '' for t in manifest.tasks),
+        )
+    policy = paths.policy
+    if policy is not None:
+        height, width = policy.size
+        table.caption = (
+            f'chosen by a policy of {policy.block.macs / 1e6:.2f} MMAC that looks at the image '
+            f'at {width}x{height}'
+        )
     return table
 
 

@@ -1,0 +1,75 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""What deciding costs: every frame runs everything, with and without looking whether it must.
+
+Usage: python benchmarks/bench_gates.py [MODEL]
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from functools import lru_cache
+
+import cv2
+import numpy as np
+from bench_pipeline import smooth_picture
+from interleaved import medians_ms
+
+from mt_perception.graph.budget import Budget
+from mt_perception.graph.paths import FULL_PATH
+from mt_perception.graph.plan import full_plan
+from mt_perception.pipeline import Pipeline
+from mt_perception.runtime.model_folder import open_model
+from mt_perception.runtime.policy_net import PolicyNet
+from mt_perception.share import find_model
+from mt_perception.types import Frame
+
+BAR = 1.06
+
+
+def main() -> None:
+    """Print the ratios."""
+    cv2.setNumThreads(1)
+    model = find_model(sys.argv[1] if len(sys.argv) > 1 else 'cspnano')
+    # Two images that have nothing in common, so that nothing is ever given again.
+    images = [smooth_picture(480, 640), 255 - smooth_picture(480, 640)]
+    loaded = Pipeline.load(model)
+    plans = lru_cache(lambda wanted: full_plan(loaded.manifest.graph, wanted))
+    ungated = Pipeline(loaded.manifest, loaded.runner, lambda frame, wanted: plans(wanted))
+    planned = Pipeline.load(model)
+    gated = Pipeline.load(model, budget=Budget(max_stale_ms=1000.0))
+    cases = {'ungated': ungated, 'budget 1': planned, 'change detector on': gated}
+    work = {name: _runner(pipeline, images) for name, pipeline in cases.items()}
+    spec = loaded.manifest.paths.policy
+    if spec is not None:
+        policy = PolicyNet(open_model(model))
+        weights = [1.0] * len(loaded.manifest.tasks)
+        both = _runner(Pipeline.load(model, budget=Budget(max_stale_ms=1000.0)), images)
+
+        def all_gates() -> None:
+            policy(images[0], weights, 1.0)
+            both()
+
+        work['all gates on'] = all_gates
+        macs = sum(block.macs for block in loaded.manifest.graph.blocks.values())
+        print(f'policy: {spec.block.macs / macs:.2%} of the MACs of {FULL_PATH}')
+    ms = medians_ms(work)
+    for name, value in ms.items():
+        print(f'{name:20} {value:7.2f} ms {value / ms["ungated"]:7.3f}')
+    print(f'bar: {BAR}')
+
+
+def _runner(pipeline: Pipeline, images: list[np.ndarray]):
+    turn = 0
+
+    def run() -> None:
+        nonlocal turn
+        turn += 1
+        pipeline.run(Frame(images[turn % 2], time.time_ns()))
+
+    return run
+
+
+if __name__ == '__main__':
+    main()
