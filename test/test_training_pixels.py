@@ -29,8 +29,9 @@ from mt_perception.training.opinions import ask_pixel_teacher
 from mt_perception.training.phases import Phase, Weights
 from mt_perception.training.pixel_teacher import backbone_file
 from mt_perception.training.pixel_teacher_spec import PixelTeacherSpec
+from mt_perception.training.plausible import in_context, settle, things, within_boxes
 from mt_perception.training.recipe import Recipe
-from mt_perception.training.samples import Sample
+from mt_perception.training.samples import Boxes, Sample
 from mt_perception.training.set_spec import SetSpec
 from mt_perception.training.sources import class_shares
 from mt_perception.types import UNLABELLED
@@ -170,6 +171,57 @@ def test_images_with_rare_classes_are_drawn_more_often(tmp_path: Path) -> None:
     drawn = [draw([group], 0, position).name for position in range(400)]
     assert drawn.count('rare') / len(drawn) == pytest.approx(shares[-1], abs=0.08)
     assert class_shares([replace(s, semantic=None) for s in samples])[0] == pytest.approx(1 / 9)
+
+
+def even(height: int = 8, width: int = 8) -> np.ndarray:
+    count = len(CLASSES.segmentation)
+    return np.full((height, width, count), 1 / count, np.float32)
+
+
+def test_things_are_what_the_detector_knows_all_of() -> None:
+    # The tiny detector knows persons, chairs and tables, but neither couches nor counters.
+    assert things(CLASSES) == (CLASSES.segmentation_id('person'),)
+
+
+@pytest.mark.parametrize('complete', [True, False])
+def test_a_person_is_in_a_box_or_nowhere(complete: bool) -> None:
+    person = CLASSES.segmentation_id('person')
+    boxes = Boxes(np.array([[0, 0, 27, 27]], np.float32), np.array([0]), complete)
+    values = even()
+    within_boxes(values, boxes, (64, 64), CLASSES)
+    assert (values[:4, :4, person] > 0).all()
+    assert (values[4:, :, person] == 0).all()
+    assert (values[:, 4:, person] == 0).all()
+    none = Boxes(np.zeros((0, 4), np.float32), np.zeros(0, np.int64), complete)
+    within_boxes(values, none, (64, 64), CLASSES)
+    assert (values[..., person] == 0).all()
+
+
+def test_around_a_surfboard_a_meadow_is_water_and_the_ground_is_anything() -> None:
+    ground, grass, water = map(CLASSES.segmentation_id, ('ground', 'vegetation', 'water'))
+    context = {'surfboard': {'vegetation': 'water', 'ground': None}}
+    values = np.zeros((2, 2, len(CLASSES.segmentation)), np.float32)
+    values[0, :, grass] = 1
+    values[1, 0, ground] = 1
+    values[1, 1, water] = 1
+    before = values.copy()
+    in_context(values, {'kite'}, context, CLASSES)
+    assert (values == before).all()
+    in_context(values, {'surfboard'}, context, CLASSES)
+    settled = settle(values)
+    assert (settled[0, :, water] == 255).all()
+    assert settled[1, 0].sum() == 0
+    assert settled[1, 1, water] == 255
+
+
+def test_of_an_opinion_that_is_hardly_left_nothing_is_left() -> None:
+    values = even()
+    values[..., 2:] = 0
+    assert settle(values).sum() == 0
+    values = even()
+    values[..., 0] = 0
+    sums = settle(values).sum(axis=2, dtype=int)
+    assert np.abs(sums - 255).max() <= len(CLASSES.segmentation)
 
 
 def test_the_teacher_answers_for_what_is_not_labelled(tmp_path: Path, backbone: Path) -> None:

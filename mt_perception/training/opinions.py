@@ -21,14 +21,16 @@ from mt_perception.training.batches import SampleSet
 from mt_perception.training.checkpoint import load_checkpoint
 from mt_perception.training.datasets import read_regions
 from mt_perception.training.pixel_teacher import PixelTeacher, build_teacher, train_teacher
+from mt_perception.training.plausible import forbid_outside, in_context, settle, within_boxes
 from mt_perception.training.recipe import Recipe
 from mt_perception.training.release import averaged
 from mt_perception.training.samples import Sample, read_image
-from mt_perception.training.set_spec import SetSpec
 from mt_perception.types import UNLABELLED
 
 _LONG_SIDE, _MULTIPLE, _PAD_VALUE = 416, 32, 114
 _STRIDE, _BATCH = 8, 8
+# From which score the network's own detection is believed.
+_SEEN_FROM = 0.45
 
 
 def ask_pixel_teacher(
@@ -68,17 +70,33 @@ def ask_pixel_teacher(
         yield step, spec.steps + images
     done = spec.steps
     for source, samples in zip(recipe.sets, missing, strict=True):
-        for answered in ask_pixels(teacher, samples, precision):
-            done += answered
-            yield done, spec.steps + images
+        regions: dict[str, Sample] = {}
         if source.complete:
-            _forbid_outside(source, data, classes, samples)
+            boxes = read_regions(data / source.folder, classes, shrink=-0.03)
+            regions = {sample.name: sample for sample in boxes}
+        for part, answers, scores in ask_pixels(teacher, samples, precision):
+            for sample, values, row in zip(part, answers, scores, strict=True):
+                if sample.boxes is not None:
+                    within_boxes(values, sample.boxes, sample.size, classes)
+                for name in source.complete:
+                    index = classes.segmentation_id(name)
+                    near = _labels(regions[sample.name]) == index
+                    forbid_outside(values, index, near.astype(np.uint8))
+                in_context(values, _seen(sample, row, classes), spec.context, classes)
+                _write(sample, settle(values))
+            done += len(part)
+            yield done, spec.steps + images
 
 
 def ask_pixels(
     teacher: PixelTeacher, samples: Sequence[Sample], precision: torch.dtype
-) -> Iterator[int]:
-    """Write the opinion of every sample to its path; yield how many were answered each time."""
+) -> Iterator[tuple[Sequence[Sample], NDArray[np.float32], NDArray[np.float32]]]:
+    """Ask about samples, a few of one size at a time.
+
+    Returns:
+        An iterator over some samples, their probabilities (n, h, w, C) at stride 8, and the best
+        score in each of every class of the detector (n, classes).
+    """
     by_size: dict[tuple[int, int], list[Sample]] = defaultdict(list)
     for sample in samples:
         by_size[sample.size].append(sample)
@@ -90,39 +108,24 @@ def ask_pixels(
                 torch.no_grad(),
                 torch.autocast('cpu', precision, enabled=precision != torch.float32),
             ):
-                probabilities = teacher(views)
+                probabilities, scores = teacher(views), teacher.seen(views)
             full = functional.interpolate(probabilities, scale_factor=4, mode='bilinear')
             coarse = (max(height // _STRIDE, 1), max(width // _STRIDE, 1))
             answers = functional.interpolate(full[:, :, :height, :width], size=coarse, mode='area')
-            for sample, answer in zip(part, answers, strict=True):
-                values = (answer * 255).round().byte().permute(1, 2, 0).contiguous().numpy()
-                _write(sample, values)
-            yield len(part)
+            yield part, answers.permute(0, 2, 3, 1).contiguous().numpy(), scores.numpy()
 
 
-def _forbid_outside(
-    source: SetSpec, data: Path, classes: ClassMap, samples: Sequence[Sample]
-) -> None:
-    """A class whose every instance has a box is nowhere else."""
-    boxes = {s.name: s for s in read_regions(data / source.folder, classes, shrink=-0.03)}
-    for sample in samples:
-        read = boxes[sample.name].semantic
-        labels = np.full(sample.size, UNLABELLED, np.uint8) if read is None else read()
-        for name in source.complete:
-            index = classes.segmentation_id(name)
-            _forbid(sample, index, labels == index)
+def _seen(sample: Sample, scores: NDArray[np.float32], classes: ClassMap) -> set[str]:
+    """Give the names of the objects in an image: as labelled, else as the network detects them."""
+    if sample.boxes is not None and sample.boxes.complete:
+        return {classes.detection[int(index)] for index in sample.boxes.classes}
+    return {classes.detection[int(index)] for index in np.flatnonzero(scores >= _SEEN_FROM)}
 
 
-def _forbid(sample: Sample, index: int, allowed: NDArray[np.bool_]) -> None:
-    """Take a class out of an opinion where it cannot be; the others share its part."""
-    assert sample.opinion_path is not None
-    values = np.load(sample.opinion_path, allow_pickle=False).astype(np.float32)
-    near = cv2.resize(
-        allowed.astype(np.float32), values.shape[1::-1], interpolation=cv2.INTER_AREA
-    )
-    values[..., index] *= near > 0
-    sums = np.maximum(values.sum(axis=2, keepdims=True), 1e-6)
-    _write(sample, np.rint(values / sums * 255).astype(np.uint8))
+def _labels(sample: Sample) -> NDArray[np.uint8]:
+    if sample.semantic is None:
+        return np.full(sample.size, UNLABELLED, np.uint8)
+    return sample.semantic()
 
 
 def _write(sample: Sample, values: NDArray[np.uint8]) -> None:

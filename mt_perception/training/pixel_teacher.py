@@ -53,11 +53,12 @@ class PixelTeacher(nn.Module):
     def __init__(self, network: Multitask, backbone: EfficientNetLite) -> None:
         super().__init__()
         self.trunk, self.own, self.backbone = network.trunk, network.segmentation, backbone
+        self.detector = network.detection
         self.head = wide_head(network.segmentation.predict.out_channels, backbone)
         for parameter in self.parameters():
             if parameter.ndim == 4:
                 parameter.data = parameter.data.to(memory_format=torch.channels_last)
-        for part in (self.trunk, self.own, self.backbone):
+        for part in (self.trunk, self.own, self.detector, self.backbone):
             part.requires_grad_(False).eval()
 
     def features(self, image: Tensor) -> Features:
@@ -71,6 +72,13 @@ class PixelTeacher(nn.Module):
         own: Tensor = self.own(trunk).float().softmax(dim=1)
         mixed: Tensor = _WIDE_SHARE * wide + (1 - _WIDE_SHARE) * own
         return mixed
+
+    def seen(self, image: Tensor) -> Tensor:
+        """Give the best score of each of the detector's classes, (B, classes)."""
+        raw = self.detector(*self.trunk(image)[1:])
+        scores = raw.objectness.float().sigmoid()[..., None] * raw.classes.float().sigmoid()
+        best: Tensor = scores.amax(dim=1)
+        return best
 
     def _joined(self, image: Tensor, trunk: Features) -> Features:
         # Halved: ReLU6 and SiLU both reach values that a fresh head would amplify.

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,7 @@ class PixelTeacherSpec:
         batch_size: images per step.
         learning_rate: of AdamW at its peak.
         weight_decay: of AdamW.
+        context: object → what the teacher says around it → what that is; null: nobody can tell.
     """
 
     backbone: str
@@ -30,3 +31,4 @@ class PixelTeacherSpec:
     batch_size: int = 8
     learning_rate: float = 0.0015
     weight_decay: float = 0.02
+    context: Mapping[str, Mapping[str, str | None]] = field(default_factory=dict)
