@@ -10,6 +10,7 @@ import pytest
 torch = pytest.importorskip('torch')
 
 from mt_perception.graph.sharing import choose_tree, score_trees
+from mt_perception.graph.sharing import SharingTree
 from mt_perception.network.multitask import TASKS
 from mt_perception.network.tree import SEGMENTS
 from mt_perception.network.trunk import Trunk
@@ -72,3 +73,18 @@ def test_the_table_marks_the_tree_that_was_taken(trunks: list[Trunk], tmp_path: 
 
     draw_front(choice, tmp_path / 'tree.svg')
     assert 'Pareto front' in (tmp_path / 'tree.svg').read_text(encoding='utf-8')
+
+
+def test_where_tasks_part_in_words() -> None:
+    pytest.importorskip('matplotlib')
+    from mt_perception.training.front_plot import in_words
+
+    everybody, pair, apart = ((0, 1, 2),), ((0, 2), (1,)), ((0,), (1,), (2,))
+    assert in_words(SharingTree((everybody,) * 6)) == (
+        'shared to the heads: detection + segmentation + depth'
+    )
+    assert in_words(SharingTree((everybody, everybody, pair, pair, pair, apart))) == (
+        'after stage3: detection + depth | segmentation\n'
+        'after top_down3: detection | segmentation | depth'
+    )
+    assert in_words(SharingTree((pair,) * 6)).startswith('from the image on: detection + depth')

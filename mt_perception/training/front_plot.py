@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -18,8 +19,8 @@ from mt_perception.network.tree import SEGMENTS
 from mt_perception.training.affinity import TreeChoice
 
 _GREY, _FRONT, _TAKEN = '0.78', '#0072b2', '#d55e00'
-# Text stays text, and the same run draws the same file.
-_STYLE = {'svg.fonttype': 'none', 'svg.hashsalt': 'mt_perception', 'font.size': 9}
+# Text stays text, and the same run draws the same file. Any: the stubs want keys as literals.
+_STYLE: Any = {'svg.fonttype': 'none', 'svg.hashsalt': 'mt_perception', 'font.size': 9}
 
 
 def draw_front(choice: TreeChoice, path: Path) -> None:
