@@ -9,8 +9,7 @@ import pytest
 
 torch = pytest.importorskip('torch')
 
-from mt_perception.graph.sharing import choose_tree, score_trees
-from mt_perception.graph.sharing import SharingTree
+from mt_perception.graph.sharing import SharingTree, choose_tree, score_trees
 from mt_perception.network.multitask import TASKS
 from mt_perception.network.tree import SEGMENTS
 from mt_perception.network.trunk import Trunk
