@@ -39,6 +39,12 @@ from rich.table import Table
 )
 @click.option('--images', default=32, show_default=True, help='Number of calibration images.')
 @click.option('--int8-stem', is_flag=True, help='Quantise the first convolution too.')
+@click.option(
+    '--float-parts',
+    default='trunk.stage2',
+    show_default=True,
+    help='Parts that stay in floats, separated by commas: what is sensitive.',
+)
 @click.option('--measure/--no-measure', default=True, help='Print accuracy and latency of both.')
 def quantize(
     model: Path,
@@ -49,6 +55,7 @@ def quantize(
     calibration: str,
     images: int,
     int8_stem: bool,
+    float_parts: str,
     measure: bool,
 ) -> None:
     """Write MODEL as the model folder FOLDER whose blocks compute in 8 bits."""
@@ -62,7 +69,8 @@ def quantize(
     every = tuple(open_model(model).manifest.graph.blocks)
     chosen = every if blocks is None else tuple(blocks.split(','))
     shown = calibration_images(plan, data, recipe.parent, images)
-    how = Quantisation(chosen, calibration, float_stem=not int8_stem)
+    parts = tuple(filter(None, float_parts.split(',')))
+    how = Quantisation(chosen, calibration, not int8_stem, parts)
     quantize_folder(model, folder, shown, how)
     console.print(f'{folder}: written; {", ".join(chosen)} in 8 bits, by {calibration}')
     if not measure:

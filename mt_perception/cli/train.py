@@ -5,11 +5,19 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from mt_perception.training.loop import Progress as Step
+
+# The figures that stay in sight while a run goes on.
+_SHOWN = ('ap', 'miou', 'abs_rel')
 
 
 @click.command()
@@ -37,8 +45,16 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
     help='Folder of a finished run to start from, and to distil from; a detector of other '
     'classes starts anew.',
 )
-def train(recipe: Path, data: Path, out: Path, cache: Path | None, start: Path | None) -> None:
-    """Train a network by RECIPE, a YAML file."""
+@click.option('--tensorboard', is_flag=True, help="Write TensorBoard's files into OUT too.")
+def train(
+    recipe: Path,
+    data: Path,
+    out: Path,
+    cache: Path | None,
+    start: Path | None,
+    tensorboard: bool,
+) -> None:
+    """Train a network by RECIPE, a YAML file; with several GPUs or processes, under torchrun."""
     # Before torch starts its threads: spinning ones cost more than they give on few cores.
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
     from mt_perception.training import sources
@@ -46,10 +62,13 @@ def train(recipe: Path, data: Path, out: Path, cache: Path | None, start: Path |
     from mt_perception.training.leaf import is_leaf, leaf_validator, on_trunk_of
     from mt_perception.training.opinions import ask_pixel_teacher
     from mt_perception.training.recipe import read_recipe
+    from mt_perception.training.run_record import record_run
     from mt_perception.training.structure import train_structure
     from mt_perception.training.validation import validator
 
-    console = Console()
+    # Of several processes the first one tells.
+    first = os.environ.get('RANK', '0') == '0'
+    console = Console(quiet=not first)
     plan = read_recipe(recipe)
     classes = sources.network_classes(plan, data, recipe.parent)
     cache = cache or out.parent / 'cache'
@@ -68,32 +87,49 @@ def train(recipe: Path, data: Path, out: Path, cache: Path | None, start: Path |
                 bar.update(task, completed=done, total=everything)
     is_other = start is not None and is_leaf(start, labels)
     card = ModelCard(plan.network, 'unreleased', 'unknown', '', *labels)
-    out.mkdir(parents=True, exist_ok=True)
-    (out / 'recipe.yaml').write_text(recipe.read_text(encoding='utf-8'), encoding='utf-8')
+    if first:
+        record_run(out, recipe, plan, sets)
+    weights = data / plan.initial_weights if plan.initial_weights and start is None else None
     with _bar(console) as bar:
         task = bar.add_task('start', total=plan.steps, shown='')
         steps = train_structure(
             plan,
             sets,
             labels,
-            None if start is not None else data / plan.initial_weights,
+            weights,
             out,
             (leaf_validator if is_other else validator)(data, plan, card),
             None if start is None else on_trunk_of(start, labels),
+            tensorboard,
         )
+        last: dict[str, float] = {}
+        now = None
         for now in steps:
-            shown = '  '.join(f'{name} {value:.3f}' for name, value in now.losses.items())
-            shown += f'  {now.images_per_s:.1f} images/s'
+            last |= {k: v for k, v in (now.figures or {}).items() if k in _SHOWN}
             bar.update(
                 task,
                 completed=now.step,
                 total=now.steps,
                 description=now.phase,
-                shown=shown,
+                shown=_shown(now, last),
             )
             if now.figures is not None:
-                figures = '  '.join(f'{name} {value:.3f}' for name, value in now.figures.items())
-                console.print(f'step {now.step}: {figures}')
+                console.print(f'step {now.step}: {_numbers(now.figures)}')
+    if now is not None:
+        console.print(f'{out}: {now.step} steps, {now.spent_gmacs / 1e3:.2f} TMAC')
+
+
+def _shown(now: Step, last: Mapping[str, float]) -> str:
+    """The last validation's figures, the losses, the pace and the compute spent."""
+    figures = f'[bold]{_numbers(last)}[/bold]  ' if last else ''
+    # A task that MT2ST has faded shows its weight.
+    faded = {k: v for k, v in now.controls.items() if k.startswith('gamma/') and v < 1}
+    parts = (_numbers(now.losses), _numbers(faded), f'{now.images_per_s:.1f} images/s')
+    return figures + '  '.join(filter(None, parts)) + f'  {now.spent_gmacs / 1e3:.2f} TMAC'
+
+
+def _numbers(values: Mapping[str, float]) -> str:
+    return '  '.join(f'{name} {value:.3f}' for name, value in values.items())
 
 
 def _bar(console: Console) -> Progress:

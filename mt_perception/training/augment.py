@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mt_perception.errors import SourceError
 from mt_perception.training.samples import Boxes, Sample, read_depth, read_image, read_map
 from mt_perception.types import UNLABELLED
 
@@ -84,7 +85,13 @@ def random_view(
 def make_example(sample: Sample, canvas: tuple[int, int], rng: np.random.Generator) -> Example:
     """Read a sample and see it through a random view."""
     view = random_view(sample.size, canvas, rng)
-    clean = _place_image(read_image(sample.image_path), view)
+    stored = read_image(sample.image_path)
+    if stored.shape[:2] != sample.size:
+        raise SourceError(
+            f'{sample.image_path}: its labels are for (height, width) {sample.size}, and it has '
+            f'{stored.shape[:2]}; scale the labels with the image'
+        )
+    clean = _place_image(stored, view)
     size = sample.size
     semantic = sample.semantic() if sample.semantic else np.full((1, 1), UNLABELLED, np.uint8)
     inside = _place_map(np.ones((1, 1), np.uint8), size, view, 0) > 0

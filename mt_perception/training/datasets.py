@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from mt_perception.errors import SourceError
 from mt_perception.evaluation.folder import held_out
 from mt_perception.evaluation.taxonomy import ClassMap, read_class_names
+from mt_perception.evaluation.truth_files import MAX_FILE_BYTES, inside
 from mt_perception.training.ground import room_masks
 from mt_perception.training.losses.segmentation import EXCLUDED
 from mt_perception.training.samples import Boxes, Sample, read_depth, read_image, read_map
@@ -51,7 +52,7 @@ def read_coco(
             or "held_out".
         pixels: keep only images whose pixels come from "panoptic" images or "polygons".
     """
-    index = _read_json(folder / 'instances.json')
+    index = _read_index(folder)
     names = {c['id']: c['name'] for c in index['categories']}
     complete = classes.exhaustive(names.values()) == frozenset(range(len(classes.detection)))
     position = {number: classes.detection_id(name) for number, name in names.items()}
@@ -69,7 +70,7 @@ def read_coco(
         found = by_image[image['id']]
         known = [a for a in found if not a.get('iscrowd') and position[a['category_id']] >= 0]
         panoptic = folder / 'semantic' / f'{stem}.png'
-        polygons = [a for a in found if a.get('segmentation') and not a.get('iscrowd')]
+        polygons = [a for a in found if _has_polygons(a)]
         semantic = source = None
         if panoptic.exists():
             semantic, source = partial(_lookup, panoptic, table), 'panoptic'
@@ -77,7 +78,7 @@ def read_coco(
             source = 'polygons'
             areas = [
                 (classes.segmentation_id(names[a['category_id']]), a['segmentation'])
-                for a in sorted(polygons, key=lambda a: -float(a['area']))
+                for a in sorted(polygons, key=lambda a: -_area(a))
             ]
             semantic = partial(_fill, (image['height'], image['width']), areas)
         if pixels is not None and source != pixels:
@@ -85,7 +86,7 @@ def read_coco(
         samples.append(
             Sample(
                 f'{folder.name}_{stem}',
-                folder / 'images' / image['file_name'],
+                inside(folder / 'images', image['file_name']),
                 (image['height'], image['width']),
                 Boxes(
                     _corners([a['bbox'] for a in known]),
@@ -104,7 +105,7 @@ def read_regions(folder: Path, classes: ClassMap, shrink: float = 0.15) -> list[
     The inside of a box, shrunk on each side, is taken for its class; where boxes of different
     classes overlap nothing is said. Classes that are not listed by name are left out.
     """
-    index = _read_json(folder / 'instances.json')
+    index = _read_index(folder)
     names = {c['id']: c['name'] for c in index['categories']}
     by_image: dict[int, list[tuple[int, list[float]]]] = defaultdict(list)
     for annotation in index['annotations']:
@@ -115,7 +116,7 @@ def read_regions(folder: Path, classes: ClassMap, shrink: float = 0.15) -> list[
     return [
         Sample(
             f'{folder.name}_{Path(image["file_name"]).stem}',
-            folder / 'images' / image['file_name'],
+            inside(folder / 'images', image['file_name']),
             (image['height'], image['width']),
             semantic=partial(
                 _paint, (image['height'], image['width']), by_image[image['id']], shrink
@@ -158,6 +159,8 @@ def read_rgbd(
             continue
         label = folder / 'label' / f'{path.stem}.png'
         depth = folder / 'depth_mm' / f'{path.stem}.png'
+        if not depth.exists():
+            raise SourceError(f'{depth}: expected the depth of {path.name}, uint16 millimetres')
         height, width = read_image(path).shape[:2]
         semantic = None
         if table is not None:
@@ -190,7 +193,45 @@ def _room(depth_path: Path, focal_per_width: float, ids: tuple[int, int]) -> NDA
 def _read_json(path: Path) -> Any:
     if not path.exists():
         raise SourceError(f'{path}: expected a COCO-style annotation file')
-    return json.loads(path.read_text(encoding='utf-8'))
+    if path.stat().st_size > MAX_FILE_BYTES:
+        raise SourceError(f'{path} is larger than {MAX_FILE_BYTES} bytes')
+    try:
+        return json.loads(path.read_text(encoding='utf-8'))
+    except (ValueError, RecursionError) as error:
+        raise SourceError(f'{path} is no JSON: {error}') from error
+
+
+def _read_index(folder: Path) -> Any:
+    """Read instances.json, and see that it says what every reader needs."""
+    path = folder / 'instances.json'
+    index = _read_json(path)
+    wanted = {
+        'images': {'id', 'file_name', 'height', 'width'},
+        'annotations': {'image_id', 'category_id', 'bbox'},
+        'categories': {'id', 'name'},
+    }
+    for part, keys in wanted.items():
+        rows = index.get(part) if isinstance(index, dict) else None
+        if not isinstance(rows, list):
+            raise SourceError(f'{path} is not in COCO format: it has no list of {part}')
+        for row in rows:
+            if not isinstance(row, dict) or keys - row.keys():
+                raise SourceError(f'{path}: each of its {part} needs {sorted(keys)}; one is {row}')
+    known = {row['id'] for row in index['categories']}
+    strange = {row['category_id'] for row in index['annotations']} - known
+    if strange:
+        raise SourceError(f'{path}: annotations have categories that it does not list: {strange}')
+    return index
+
+
+def _has_polygons(annotation: Mapping[str, Any]) -> bool:
+    """Whether pixels can be drawn from it; run lengths, which some tools write, are left out."""
+    shape = annotation.get('segmentation')
+    return isinstance(shape, list) and bool(shape) and not annotation.get('iscrowd')
+
+
+def _area(annotation: Mapping[str, Any]) -> float:
+    return float(annotation.get('area', annotation['bbox'][2] * annotation['bbox'][3]))
 
 
 def _corners(boxes: Sequence[Sequence[float]]) -> NDArray[np.float32]:
@@ -227,7 +268,7 @@ def _paint(
     for index, (x, y, width, height) in boxes:
         left, right = round(x + shrink * width), round(x + (1 - shrink) * width)
         top, bottom = round(y + shrink * height), round(y + (1 - shrink) * height)
-        inside = label[max(top, 0) : bottom, max(left, 0) : right]
-        inside[...] = np.where((inside == UNLABELLED) | (inside == index), index, _CONFLICT)
+        region = label[max(top, 0) : bottom, max(left, 0) : right]
+        region[...] = np.where((region == UNLABELLED) | (region == index), index, _CONFLICT)
     label[label == _CONFLICT] = UNLABELLED
     return label

@@ -40,7 +40,7 @@ def all_figures(pipeline: Pipeline, data: Path, recipe: Recipe) -> dict[str, flo
     Args:
         pipeline: the model.
         data: the data folder.
-        recipe: names the annotation file whose val2017 part is used, and the RGB-D sets whose
+        recipe: names the annotation file whose validation part is used, and the RGB-D sets whose
             held-out frames are used.
 
     Returns:
@@ -50,10 +50,13 @@ def all_figures(pipeline: Pipeline, data: Path, recipe: Recipe) -> dict[str, flo
     """
     folder = (data / recipe.detection_labels).parent
     detection, segmentation = DetectionMetric(), SegmentationMetric()
-    measure(pipeline, folder, 'val2017', None, {DETECTION: detection, SEGMENTATION: segmentation})
+    both: dict[str, Metric] = {DETECTION: detection, SEGMENTATION: segmentation}
+    measure(pipeline, folder, recipe.validation_split, None, both)
     found, classes = detection.evaluate(), segmentation.evaluate()
-    figures = {'ap': found['ap'], 'ap50': found['ap50'], 'miou': classes['miou']}
-    figures |= {f'iou/{name}': row['iou'] for name, row in classes['classes'].items()}
+    # Images without boxes, or without pixels, give no figure.
+    figures = {'ap': found.get('ap'), 'ap50': found.get('ap50'), 'miou': classes.get('miou')}
+    figures |= {f'iou/{name}': row['iou'] for name, row in classes.get('classes', {}).items()}
+    figures = {name: value for name, value in figures.items() if value is not None}
     scenes = [depth_figures(pipeline, data, spec) for spec in recipe.sets if spec.kind == 'rgbd']
     for spec, scene in zip((s for s in recipe.sets if s.kind == 'rgbd'), scenes, strict=True):
         figures |= {f'{name}/{spec.name}': value for name, value in scene.items()}

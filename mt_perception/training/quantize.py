@@ -55,11 +55,14 @@ class Quantisation:
         calibration: minmax, percentile (99.99 %) or entropy.
         float_stem: leave the convolution that reads the image in floats: it has three inputs,
             for which the 8-bit kernel is the slower one.
+        float_parts: beginnings of paths inside the network, such as trunk.stage2, that stay in
+            floats: what is sensitive. Its few channels differ by orders of magnitude.
     """
 
     blocks: tuple[str, ...]
     calibration: str = 'minmax'
     float_stem: bool = True
+    float_parts: tuple[str, ...] = ()
 
 
 def quantize_folder(
@@ -111,12 +114,15 @@ def quantize_folder(
     (folder / MANIFEST).write_text(text, encoding='utf-8')
 
 
-def quantized_nodes(graph: onnx.GraphProto, float_stem: bool) -> list[str]:
+def quantized_nodes(
+    graph: onnx.GraphProto, float_stem: bool, float_parts: Sequence[str] = ()
+) -> list[str]:
     """Give the nodes that are computed in 8 bits: those that a convolution follows.
 
     Args:
         graph: of one block.
         float_stem: whether what reads the image, up to its first activation, is left out.
+        float_parts: beginnings of paths that are left out.
     """
     readers: dict[str, list[onnx.NodeProto]] = {}
     for node in graph.node:
@@ -127,11 +133,13 @@ def quantized_nodes(graph: onnx.GraphProto, float_stem: bool) -> list[str]:
         following = [reader for output in node.output for reader in readers.get(output, ())]
         if any(n.op_type == 'Conv' or n.name in before_conv for n in following):
             before_conv.add(node.name)
-    stem = _stem(graph) if float_stem else set()
+    left = _stem(graph) if float_stem else set()
+    parts = tuple(f'/{part.replace(".", "/")}/' for part in float_parts)
+    left |= {node.name for node in graph.node if node.name.startswith(parts)}
     return [
         node.name
         for node in graph.node
-        if node.op_type in _OPERATIONS and node.name in before_conv and node.name not in stem
+        if node.op_type in _OPERATIONS and node.name in before_conv and node.name not in left
     ]
 
 
@@ -170,7 +178,7 @@ def _quantize_block(
     with tempfile.TemporaryDirectory() as scratch:
         prepared = Path(scratch) / 'prepared.onnx'
         quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
-        nodes = quantized_nodes(onnx.load(prepared).graph, how.float_stem)
+        nodes = quantized_nodes(onnx.load(prepared).graph, how.float_stem, how.float_parts)
         quantize_static(
             str(prepared),
             str(target),

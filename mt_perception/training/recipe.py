@@ -63,11 +63,8 @@ class Recipe:
 
     Args:
         network: its name in `network.multitask`.
-        initial_weights: YOLOX checkpoint inside the data folder.
         detection_labels: annotation file inside the data folder whose categories, in order, are
-            the detector's classes.
-        voc_teacher: TensorFlow Lite file inside the data folder.
-        relative_depth_teacher: ONNX file inside the data folder.
+            the detector's classes; its folder's images measure detection and segmentation.
         seed: of everything random.
         threads: for torch; more than one needs OMP_WAIT_POLICY=PASSIVE.
         device: auto (a GPU where there is one), cpu or cuda.
@@ -76,6 +73,11 @@ class Recipe:
         canvases: sizes (height, width) of the batches, drawn evenly.
         sets: the data.
         phases: one after the other.
+        initial_weights: YOLOX checkpoint inside the data folder; random where it is empty.
+        voc_teacher: TensorFlow Lite file inside the data folder, for sets with `voc_labels`.
+        relative_depth_teacher: ONNX file inside the data folder, for sets with
+            `relative_depth`.
+        validation_split: the split that measures; "held_out" where the file has no splits.
         structure: what the tasks share.
         gating: paths and gates, trained beside a finished run.
         balancing: of the tasks' losses.
@@ -90,16 +92,17 @@ class Recipe:
     """
 
     network: str
-    initial_weights: str
     detection_labels: str
-    voc_teacher: str
-    relative_depth_teacher: str
     seed: int
     threads: int
     precision: str
     canvases: tuple[tuple[int, int], ...]
     sets: tuple[SetSpec, ...]
     phases: tuple[Phase, ...]
+    initial_weights: str = ''
+    voc_teacher: str = ''
+    relative_depth_teacher: str = ''
+    validation_split: str = 'val2017'
     structure: Structure = Structure()
     gating: Gating | None = None
     balancing: Balancing = Balancing()
@@ -139,6 +142,11 @@ def read_recipe(path: Path) -> Recipe:
     recipe = build(Recipe, root, str(path))
     if recipe.device not in ('auto', 'cpu', 'cuda'):
         raise ModelError(f'{path}: device is auto, cpu or cuda, not {recipe.device!r}')
+    teachers = {'voc_labels': 'voc_teacher', 'relative_depth': 'relative_depth_teacher'}
+    for wants, named in teachers.items():
+        asking = [spec.name for spec in recipe.sets if getattr(spec, wants)]
+        if asking and not getattr(recipe, named):
+            raise ModelError(f'{path}: sets {asking} want {wants}: name a {named}')
     names = {spec.name for spec in recipe.sets}
     weights = recipe.pixel_teacher.weights if recipe.pixel_teacher is not None else ()
     unknown = sorted({*weights, *filter(None, (recipe.classes_from,))} - names)

@@ -11,7 +11,7 @@ from typing import Any
 from mt_perception.errors import ModelError
 from mt_perception.training.recipe_fields import build
 
-KINDS = ('coco', 'regions', 'rgbd')
+KINDS = ('coco', 'regions', 'rgbd', 'segmentation')
 
 
 @dataclass(frozen=True)
@@ -20,13 +20,15 @@ class SetSpec:
 
     Args:
         name: for the log.
-        kind: coco (boxes, perhaps pixels), regions (boxes as weak pixels) or rgbd.
+        kind: coco (boxes, perhaps pixels), regions (boxes as weak pixels), rgbd (depth, perhaps
+            pixels) or segmentation (pixels).
         folder: inside the data folder.
         weight: how often its images are drawn, relative to the other sets.
         split: coco: keep images with this `coco_split`, or, where there is none, train.
         pixels: coco: keep images whose pixels come from "panoptic" images or "polygons".
         focal_px: rgbd: focal length in pixels of the stored images.
-        names: rgbd: class names of the label images' ids.
+        names: rgbd, segmentation: class names of the label images' ids; segmentation: without them
+            the one YAML file of the folder says them.
         ground: rgbd: label the ground and the walls, which the depth images show.
         voc_labels: fill unlabelled pixels with the VOC teacher's opinion.
         relative_depth: ask the relative depth teacher.

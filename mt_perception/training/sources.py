@@ -20,6 +20,7 @@ from mt_perception.training.datasets import (
     read_regions,
     read_rgbd,
 )
+from mt_perception.training.label_folder import read_segmentation
 from mt_perception.training.losses.segmentation import EXCLUDED
 from mt_perception.training.recipe import Recipe, SetSpec
 from mt_perception.training.samples import Sample
@@ -112,6 +113,8 @@ def _read(spec: SetSpec, data: Path, classes: ClassMap) -> list[Sample]:
         if spec.focal_px is None:
             raise SourceError(f'set {spec.name}: an rgbd set needs focal_px')
         samples = read_rgbd(folder, classes, spec.focal_px, 'train', spec.names, spec.ground)
+    elif spec.kind == 'segmentation':
+        samples = read_segmentation(folder, classes, spec.names)
     else:
         samples = read_coco(folder, classes, spec.split, spec.pixels)
     if not samples:

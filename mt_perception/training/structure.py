@@ -37,6 +37,7 @@ def train_structure(
     run: Path,
     validate: Validate | None = None,
     network: Multitask | None = None,
+    board: bool = False,
 ) -> Iterator[Progress]:
     """Train, or go on with a run that was interrupted; yield after every step.
 
@@ -52,6 +53,7 @@ def train_structure(
         validate: gives figures for the averaged weights.
         network: hard_shared: what to train, where it is not what the recipe names; with
             `gating`: the full network.
+        board: write TensorBoard's files of the last stage too.
     """
     structure = recipe.structure
     if recipe.gating is not None:
@@ -60,7 +62,7 @@ def train_structure(
         yield from train_gates(recipe, sets, labels, network, run)
         return
     if structure.kind == HARD_SHARED:
-        yield from train(recipe, sets, labels, initial_weights, run, validate, network)
+        yield from train(recipe, sets, labels, initial_weights, run, validate, network, board)
         return
     plain = replace(recipe, structure=Structure())
     for task in TASKS:
@@ -69,7 +71,7 @@ def train_structure(
             yield from train(only, sets, labels, initial_weights, folder)
     structured = build_structure(recipe, sets, run)
     second = replace(recipe, phases=structure.phases)
-    yield from train(second, sets, labels, initial_weights, run, validate, structured)
+    yield from train(second, sets, labels, initial_weights, run, validate, structured, board)
 
 
 def is_finished(recipe: Recipe, folder: Path) -> bool:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
@@ -95,7 +96,8 @@ def ask(samples: Iterable[Sample], predict: Predict, cache: Path) -> Iterable[st
     for sample in samples:
         path = cache / f'{sample.name}.png'
         if not path.exists():
-            unfinished = path.with_suffix('.part.png')
+            # Several processes may ask at once.
+            unfinished = path.with_suffix(f'.{os.getpid()}.part.png')
             cv2.imwrite(str(unfinished), predict(read_image(sample.image_path)))
             unfinished.rename(path)
         yield sample.name
