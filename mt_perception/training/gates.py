@@ -144,7 +144,7 @@ class _State:
         torch.manual_seed(int(rng.integers(2**31)))
         set_rates(self.optimizer, rate_factor(phase, step))
         noisy = _trains_policy(phase)
-        turn = int(rng.integers(len(self.gating.paths)))
+        turn = self._draw_path(rng, noisy)
         trained = wanted_tasks(phase.weights)
         tasks = _draw_tasks(rng, trained) if noisy else trained
         how = Shrink((batch.image.shape[2], batch.image.shape[3]), self.gating.paths[turn].scale)
@@ -174,6 +174,12 @@ class _State:
         update_average(self.average, self.network, self.recipe.ema_decay, position)
         values = {name: float(value.detach()) for name, value in found.items()}
         return {**values, 'spent': float(spent.detach().mean()), 'wanted': float(budget.mean())}
+
+    def _draw_path(self, rng: np.random.Generator, noisy: bool) -> int:
+        """Draw a path; those that skip nothing are the full network's, and need no training."""
+        paths = range(len(self.gating.paths))
+        able = [n for n in paths if noisy or self.masks[n].skipped]
+        return able[int(rng.integers(len(able)))]
 
     def _gates(
         self,

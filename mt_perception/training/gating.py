@@ -20,7 +20,7 @@ class PathSpec:
         name: for the manifest.
         scale: of the long side of the network's input, as a share of the full one.
         compute: share of the multiply-accumulates that its mask leaves, at that size. Paths of
-            equal compute share their files.
+            equal compute share their files; 1 is the full network itself.
     """
 
     name: str

@@ -41,7 +41,7 @@ from mt_perception.training.sources import network_classes, read_sets
 REGRETS = 'regrets.npz'
 POLICY_FILE = 'policy.onnx'
 BUDGETS = tuple(round(0.1 * n, 1) for n in range(2, 11))
-_MOST = 350
+_MOST = 200
 _STEPS = 1500
 _BATCH = 64
 _RATE = 1e-3
@@ -57,7 +57,7 @@ def ask_paths(run: Path, model: Path, sets: Sequence[SampleSet]) -> Path:
     Args:
         run: folder of a run of `train_gates`, its paths exported.
         model: the model folder.
-        sets: the training data; of each at most 350 pictures, evenly spaced, are taken.
+        sets: the training data; of each at most 200 pictures, evenly spaced, are taken.
     """
     path = run / REGRETS
     if path.exists():

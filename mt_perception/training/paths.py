@@ -110,7 +110,8 @@ def export_paths(run: Path, model: Path, data: Path | None) -> None:
     card = _card(manifest, state)
     variants: dict[str, Any] = {}
     for skipped, name in distinct(masks).items():
-        network = static(lighter, skipped)
+        # What skips nothing is the full network itself, at another size.
+        network = static(lighter, skipped) if skipped else full
         export_folder(network, replace(card, name=name), run / WORK / name)
         changed = changed_blocks(full, network)
         variants |= _variants(network, name, changed, run / WORK / name, model)
