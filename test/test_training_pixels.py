@@ -122,7 +122,7 @@ def test_dice_counts_classes_not_pixels() -> None:
     assert float(dice_loss(always_first, torch.full_like(labels, UNLABELLED))) == 0.0
 
 
-def test_an_opinion_counts_only_where_nobody_labelled() -> None:
+def test_labels_outrank_an_opinion() -> None:
     opinion = torch.zeros(1, 3, 4, 4, dtype=torch.uint8)
     opinion[:, 1, :2] = 255
     labels = torch.full((1, 4, 4), UNLABELLED)
@@ -131,7 +131,14 @@ def test_an_opinion_counts_only_where_nobody_labelled() -> None:
     assert float(opinion_loss(agree, opinion, labels)) == pytest.approx(0.0, abs=1e-4)
     assert float(opinion_loss(against, opinion, labels)) > 1.0
     labels[:, :2] = 0
+    first = torch.zeros(1, 3, 4, 4)
+    first[:, 0] = 40.0
+    assert float(opinion_loss(first, opinion, labels)) == pytest.approx(0.0, abs=1e-4)
+    assert float(opinion_loss(agree, opinion, labels)) > 1.0
+    # What a pixel is not, says nothing here; and images that nobody was asked about are left out.
+    labels[:, :2] = EXCLUDED
     assert float(opinion_loss(against, opinion, labels)) == 0.0
+    assert float(opinion_loss(against, torch.zeros_like(opinion), labels)) == 0.0
 
 
 @settings(max_examples=20, deadline=None)

@@ -18,12 +18,14 @@ from mt_perception.training.junction import Junction
 from mt_perception.training.losses.depth import gradient_loss, metric_loss, relative_loss
 from mt_perception.training.losses.detection import detection_loss, distillation_loss
 from mt_perception.training.losses.segmentation import (
+    asked_images,
     confident_labels,
     dice_loss,
     opinion_loss,
     segmentation_loss,
 )
 from mt_perception.training.recipe import Weights
+from mt_perception.types import UNLABELLED
 
 TASK_OF = {
     'detection': 'detection',
@@ -128,13 +130,15 @@ def _segmentation_losses(
     class_weights: Tensor,
     confidence: float,
 ) -> dict[str, Tensor]:
-    found = {}
-    if weights.segmentation > 0:
-        found['segmentation'] = segmentation_loss(logits, batch.semantic, class_weights)
-    if weights.dice > 0:
-        found['dice'] = dice_loss(logits, batch.semantic)
+    found, labels = {}, batch.semantic
     if weights.opinion > 0 and batch.opinion is not None:
-        found['opinion'] = opinion_loss(logits, batch.opinion, batch.semantic)
+        found['opinion'] = opinion_loss(logits, batch.opinion, labels)
+        asked = asked_images(batch.opinion)
+        labels = torch.where(asked[:, None, None], UNLABELLED, labels)
+    if weights.segmentation > 0:
+        found['segmentation'] = segmentation_loss(logits, labels, class_weights)
+    if weights.dice > 0:
+        found['dice'] = dice_loss(logits, labels)
     if averaged is not None:
         # No picture of the depth cameras has every pixel labelled: about the rest, sure
         # mistakes would only confirm themselves (whole walls became tables).

@@ -86,6 +86,6 @@ def in_context(
 def settle(values: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Turn probabilities whose sum has shrunk into bytes that sum to 255, or to 0: no opinion."""
     sums = values.sum(axis=2, keepdims=True)
-    settled = np.rint(values / np.maximum(sums, 1e-6) * 255).astype(np.uint8)
+    settled: NDArray[np.uint8] = np.rint(values / np.maximum(sums, 1e-6) * 255).astype(np.uint8)
     settled[sums[..., 0] < _LEAST_LEFT] = 0
     return settled

@@ -92,17 +92,34 @@ def dice_loss(logits: Tensor, labels: Tensor, least: int = 50) -> Tensor:
     return missed.sum() / present.sum().clamp_min(1)
 
 
+def asked_images(opinion: Tensor) -> Tensor:
+    """Tell of which images a teacher was asked, (B,) bool, from (B, C, h, w) opinions."""
+    return (opinion > 0).flatten(1).any(dim=1)
+
+
 def opinion_loss(logits: Tensor, opinion: Tensor, labels: Tensor) -> Tensor:
-    """The divergence from a teacher's probabilities where nobody labelled a pixel.
+    """The divergence from labels and, where there are none, from a teacher's probabilities.
+
+    In such images only some classes have labels. A loss over the labelled pixels alone would
+    teach that every second thing is a cabinet; together all pixels keep their natural shares.
 
     Args:
         logits: (B, C, h, w).
         opinion: (B, C, h, w) uint8 probabilities of 255; all zero where there is none.
-        labels: (B, h, w); a pixel that is not 255 here is left to its label.
+        labels: (B, h, w) int64; plain classes count, in images that the teacher was asked about.
+
+    Returns:
+        The mean over these pixels, () float32; zero without any.
     """
     sums = opinion.sum(dim=1, dtype=torch.float32)
+    known = (labels < logits.shape[1]) & asked_images(opinion)[:, None, None]
     # Below half lies the border of the image, where the teacher was not.
-    asked = (sums > 128) & (labels == UNLABELLED)
-    target = opinion.float() / sums.clamp_min(1.0)[:, None]
+    judged = known | ((sums > 128) & (labels == UNLABELLED))
+    certain = functional.one_hot(torch.where(known, labels, 0), logits.shape[1])
+    target = torch.where(
+        known[:, None],
+        certain.permute(0, 3, 1, 2).float(),
+        opinion.float() / sums.clamp_min(1.0)[:, None],
+    )
     pointwise = functional.kl_div(logits.log_softmax(dim=1), target, reduction='none')
-    return (pointwise.sum(dim=1) * asked).sum() / asked.sum().clamp_min(1)
+    return (pointwise.sum(dim=1) * judged).sum() / judged.sum().clamp_min(1)
