@@ -8,8 +8,14 @@ import shutil
 from pathlib import Path
 
 import yaml
+from bench_pipeline import smooth_picture
+from interleaved import medians_ms
 
+from mt_perception.graph.budget import Budget
+from mt_perception.graph.paths import FULL_PATH
+from mt_perception.pipeline import Pipeline
 from mt_perception.runtime.model_folder import read_manifest
+from mt_perception.types import Frame
 
 SIDES = (0.85, 0.77, 0.62)
 
@@ -42,6 +48,18 @@ def model_with_paths(model: Path, folder: Path) -> Path:
                 'accuracy': {},
             }
         )
-    text = yaml.safe_dump(data, sort_keys=False)
-    (copy / 'manifest.yaml').write_text(text, encoding='utf-8')
+    _write(copy, data)
+    pipelines = {
+        p['name']: Pipeline.load(copy, budget=Budget(path=p['name'])) for p in data['paths']
+    }
+    frame = Frame(smooth_picture(480, 640))
+    ms = medians_ms({n: lambda p=p: p.run(frame) for n, p in pipelines.items()}, rounds=20)
+    for path in data['paths']:
+        path['relative_latency'] = min(1.0, ms[path['name']] / ms[FULL_PATH])
+    _write(copy, data)
     return copy
+
+
+def _write(folder: Path, data: object) -> None:
+    text = yaml.safe_dump(data, sort_keys=False)
+    (folder / 'manifest.yaml').write_text(text, encoding='utf-8')

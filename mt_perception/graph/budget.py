@@ -117,14 +117,14 @@ class LatencyLoop:
         wanted_ms: The time to keep below, at the 95th percentile.
     """
 
-    WINDOW_S = 1.0
+    WINDOW_S = 0.8
     FEWEST = 4
     """Frames in the window before anything is decided."""
 
     DOWN, UP = 0.95, 0.85
     """Fractions of the time wanted: a path must fit the first to stay, the second to come back."""
 
-    HOLD_S = 0.4
+    HOLD_S = 0.3
 
     def __init__(self, wanted_ms: float) -> None:
         self._wanted_ms = wanted_ms

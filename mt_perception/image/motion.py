@@ -30,15 +30,13 @@ class Motion:
     Attributes:
         flow: float32 (h, w, 2): for each pixel of the later image the way (x, y) to its place in
             the earlier one.
+        forward: float32 (h, w, 2): for each pixel of the earlier image the way to its place in
+            the later one. Seen from there, a thing is where its box still is.
     """
 
     def __init__(self, before: NDArray[np.uint8], after: NDArray[np.uint8]) -> None:
-        self.flow: NDArray[np.float32] = np.zeros((*before.shape, 2), np.float32)
-        if min(before.shape) >= _LEAST_SIDE:
-            # Not in OpenCV's own type stubs by the name that every OpenCV 4 has.
-            create: Any = vars(cv2)['DISOpticalFlow_create']
-            search = create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
-            self.flow = np.asarray(search.calc(after, before, None), np.float32)
+        self.flow = _way(after, before)
+        self.forward = _way(before, after)
         self._places: dict[tuple[int, int], NDArray[np.float32]] = {}
 
     def moved_map(self, values: NDArray[Any]) -> NDArray[Any]:
@@ -79,19 +77,29 @@ class Motion:
             (N, 4), inside the image; a box that left it has no width or no height.
         """
         height, width = image_size
-        rows, columns = self.flow.shape[:2]
+        rows, columns = self.forward.shape[:2]
         scale = np.array([width / columns, height / rows], np.float32)
         steps = (np.arange(_SAMPLES, dtype=np.float32) + 0.5) / _SAMPLES
         sides = (boxes[:, 2:] - boxes[:, :2])[:, None]
         places = (boxes[:, None, :2] + sides * steps[:, None]) / scale
         x = np.clip(places[..., 0].astype(np.intp), 0, columns - 1)
         y = np.clip(places[..., 1].astype(np.intp), 0, rows - 1)
-        motions = self.flow[y[:, :, None], x[:, None, :]].reshape(len(boxes), _SAMPLES**2, 2)
+        motions = self.forward[y[:, :, None], x[:, None, :]].reshape(len(boxes), _SAMPLES**2, 2)
         speed = np.hypot(motions[..., 0], motions[..., 1])
         faster = np.argsort(speed, axis=1, kind='stable')[:, _SAMPLES**2 // 2 :, None]
         way = np.take_along_axis(motions, faster, axis=1).mean(axis=1) * scale
         limit = np.array([width, height] * 2, np.float32)
-        return np.asarray(np.clip(boxes - np.tile(way, 2), 0, limit), np.float32)
+        return np.asarray(np.clip(boxes + np.tile(way, 2), 0, limit), np.float32)
+
+
+def _way(image: NDArray[np.uint8], other: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """(h, w, 2): for each pixel of an image the way to its place in the other one."""
+    if min(image.shape) < _LEAST_SIDE:
+        return np.zeros((*image.shape, 2), np.float32)
+    # Not in OpenCV's own type stubs by the name that every OpenCV 4 has.
+    create: Any = vars(cv2)['DISOpticalFlow_create']
+    search = create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
+    return np.asarray(search.calc(image, other, None), np.float32)
 
 
 def _places(flow: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
