@@ -189,6 +189,16 @@ def test_what_is_spent_is_the_budget(folders: dict[str, Path], model: str, compu
     assert asked == (model == 'policy' and compute < 1)
 
 
+def test_more_budget_is_never_spent_on_less(folders: dict[str, Path]) -> None:
+    images = [*still(8), *walk(24)]
+    spent = []
+    for compute in (0.2, 0.4, 0.6, 0.8, 1.0):
+        results = run(load(folders['paths'], replace(STALE, compute=compute)), images)
+        spent.append(sum(r.execution.macs for r in results))
+    assert spent == sorted(spent)
+    assert spent[0] < spent[-1] / 2
+
+
 def test_a_moving_scene_on_a_small_budget_is_moved_along(folders: dict[str, Path]) -> None:
     images = walk(23)
     whole = run(load(folders['plain']), images)
@@ -203,6 +213,22 @@ def test_a_moving_scene_on_a_small_budget_is_moved_along(folders: dict[str, Path
     for number, base in zip(moved, before, strict=True):
         way = middle(results[number]) - middle(whole[base])
         assert 0.4 <= way / (4 * (number - base)) <= 1.3
+
+
+def test_what_matters_less_is_run_less_often(folders: dict[str, Path]) -> None:
+    weights = {'detection': 1.0, 'depth': 0.5, 'segmentation': 0.0}
+    budget = Budget(compute=0.5, max_stale_ms=1000.0, weights=weights)
+    results = run(load(folders['plain'], budget), walk(23))
+    counts = {
+        task: sum(task in r.execution.blocks for r in results)
+        for task in ('detection', 'depth', 'segmentation')
+    }
+    assert counts['detection'] >= 8
+    assert counts['depth'] == pytest.approx(counts['detection'] / 2, abs=1.5)
+    # Only when it has become too old.
+    assert counts['segmentation'] in (2, 3)
+    assert all(r.depth is not None and r.segmentation is not None for r in results)
+    assert max(r.execution.facts.get('reuse.age_ms', 0) for r in results) <= 1000
 
 
 def middle(result: Result) -> float:

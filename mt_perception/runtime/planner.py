@@ -20,6 +20,7 @@ from typing import NamedTuple
 from mt_perception.graph.budget import AUTO, Budget, LatencyLoop, Spending
 from mt_perception.graph.plan import Plan, path_plan
 from mt_perception.graph.policy import PathPolicy, Scores, mixed_choice, path_values
+from mt_perception.graph.turns import Turns
 from mt_perception.image.letterbox import fit
 from mt_perception.image.motion import Motion
 from mt_perception.runtime.last_seen import LastSeen
@@ -82,6 +83,7 @@ class Planner:
             self._policy = PathPolicy(scores, spec.calibration)
         self._errors = {t.name for t in manifest.tasks.values() if t.kind == DEPTH}
         self._seen = LastSeen()
+        self._turns = Turns()
         self._plans = lru_cache(_PLANS)(self._path_plan)
         self._costs = lru_cache(_PLANS)(self._path_costs)
         self.outside_ms = 0.0
@@ -187,9 +189,19 @@ class Planner:
         reason = f'nothing changed ({" ".join(reuse)})' if reuse else ''
         moving = {task: view for task, view in usable.items() if task not in reuse}
         allowance = self._allowance()
-        if moving and due == usable.keys() and not self._is_turn(allowance):
-            reuse |= self._seen.motions(moving)
-            reason = f'moved along within budget {budget.compute:g} ({" ".join(sorted(moving))})'
+        if moving and budget.compute < 1:
+            left = due.difference(reuse)
+            if left == moving.keys() and not self._is_turn(allowance):
+                resting = left
+            else:
+                resting = self._turns.resting(left, {task: budget.weight(task) for task in left})
+            moving = {task: view for task, view in moving.items() if task in resting}
+            if moving:
+                reuse |= self._seen.motions(moving)
+                moved = (
+                    f'moved along within budget {budget.compute:g} ({" ".join(sorted(moving))})'
+                )
+                reason = f'{reason}, {moved}' if reason else moved
         facts: dict[str, Fact] = {}
         if usable:
             facts['reuse.change'] = round(max(changes.values()), 2)
@@ -207,7 +219,7 @@ class Planner:
     def _is_turn(self, allowance: float) -> bool:
         """Whether there is enough in hand to run a frame that could be done without."""
         compute = self._budget.compute
-        return compute >= 1 or self._spending.credit + compute >= allowance / 2
+        return self._spending.credit + compute >= allowance / 2
 
     def _run(
         self, frame: Frame, run: frozenset[str], costs: _Costs, allowance: float
