@@ -85,6 +85,9 @@ def train(
         if start is not None:
             for done, everything in ask_pixel_teacher(plan, sets, data, classes, start):
                 bar.update(task, completed=done, total=everything)
+    if plan.pixel_teacher is not None:
+        # How often an image is drawn depends on what the teacher sees in it.
+        sets = sources.read_sets(plan, data, classes, cache)
     is_other = start is not None and is_leaf(start, labels)
     card = ModelCard(plan.network, 'unreleased', 'unknown', '', *labels)
     if first:

@@ -4,13 +4,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Sequence
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from mt_perception.evaluation.taxonomy import ClassMap
+from mt_perception.training.pixel_teacher_spec import Context
 from mt_perception.training.samples import Boxes
 
 # Where less than this share of the teacher's belief is left, it has no opinion.
@@ -62,25 +63,26 @@ def forbid_outside(values: NDArray[np.float32], index: int, near: NDArray[np.uin
 def in_context(
     values: NDArray[np.float32],
     seen: Collection[str],
-    context: Mapping[str, Mapping[str, str | None]],
+    context: Sequence[Context],
     classes: ClassMap,
 ) -> None:
-    """Correct what a teacher gets wrong around certain objects: surfboards are not on meadows.
+    """Correct what a teacher gets wrong around certain objects.
 
     Args:
         values: (h, w, C) probabilities, changed in place.
         seen: names of objects in the image.
-        context: object → what the teacher says → what it is there; None: nobody can tell.
+        context: the rules, which are applied in order.
         classes: the network's classes.
     """
-    for name in sorted(set(seen) & set(context)):
-        for said, meant in context[name].items():
-            index = classes.segmentation_id(said)
-            if meant is None:
-                values[values.argmax(axis=2) == index] = 0
-            else:
-                values[..., classes.segmentation_id(meant)] += values[..., index]
-                values[..., index] = 0
+    for rule in context:
+        if rule.seen not in seen:
+            continue
+        said, meant = classes.segmentation_id(rule.said), classes.segmentation_id(rule.meant)
+        if (values.argmax(axis=2) == meant).mean() >= rule.least:
+            values[..., meant] += values[..., said]
+            values[..., said] = 0
+        else:
+            values[values.argmax(axis=2) == said] = 0
 
 
 def settle(values: NDArray[np.float32]) -> NDArray[np.uint8]:

@@ -14,7 +14,10 @@ import yaml
 from mt_perception.errors import ModelError
 from mt_perception.training.gating import Gating, read_gating
 from mt_perception.training.phases import Phase, Weights, read_phase
-from mt_perception.training.pixel_teacher_spec import PixelTeacherSpec
+from mt_perception.training.pixel_teacher_spec import (
+    PixelTeacherSpec,
+    read_pixel_teacher,
+)
 from mt_perception.training.recipe_fields import build, list_of, mapping, number
 from mt_perception.training.set_spec import SetSpec, read_set
 
@@ -138,7 +141,7 @@ def read_recipe(path: Path) -> Recipe:
         root['gating'] = read_gating(root['gating'])
     root['balancing'] = _balancing(root.get('balancing', {}))
     if root.get('pixel_teacher') is not None:
-        root['pixel_teacher'] = build(PixelTeacherSpec, root['pixel_teacher'], 'pixel_teacher')
+        root['pixel_teacher'] = read_pixel_teacher(root['pixel_teacher'])
     recipe = build(Recipe, root, str(path))
     if recipe.device not in ('auto', 'cpu', 'cuda'):
         raise ModelError(f'{path}: device is auto, cpu or cuda, not {recipe.device!r}')

@@ -35,8 +35,10 @@ from mt_perception.training.teachers import (
 _VOC, _RELATIVE, _PIXELS = 'voc', 'relative_depth', 'pixels'
 # An image shows a class where at least so many pixels are of it.
 _SHOWN_PIXELS = 300
+_SHOWN_SHARE, _SURE = 0.02, 128
+_SHOWS_NOTHING = 0.02
 # How much more often than the usual image one with rare classes is drawn, at most.
-_MOST_OFTEN, _LEAST_OFTEN = 3.0, 0.5
+_MOST_OFTEN, _LEAST_OFTEN = 5.0, 0.5
 
 
 def network_classes(recipe: Recipe, data: Path, beside: Path) -> ClassMap:
@@ -92,17 +94,24 @@ def ask_teachers(
 def class_shares(samples: Sequence[Sample]) -> tuple[float, ...]:
     """Give how often to draw each sample so that classes which few images show come more often."""
     shows = np.array([_shown_classes(sample) for sample in samples])
-    chances = (shows / np.maximum(shows.sum(axis=0), 1)).sum(axis=1) + 0.05
+    chances = (shows / np.maximum(shows.sum(axis=0), 1)).sum(axis=1) + _SHOWS_NOTHING / len(shows)
     usual = float(np.median(chances))
     chances = np.clip(chances, _LEAST_OFTEN * usual, _MOST_OFTEN * usual)
     return tuple(chances / chances.sum())
 
 
 def _shown_classes(sample: Sample) -> NDArray[np.bool_]:
-    if sample.semantic is None:
-        return np.zeros(EXCLUDED, np.bool_)
-    counts = np.bincount(sample.semantic().ravel(), minlength=256)
-    return np.asarray(counts[:EXCLUDED] > _SHOWN_PIXELS)
+    """Which classes an image shows, by its labels or, where it was asked, by the pixel teacher."""
+    shown = np.zeros(EXCLUDED, np.bool_)
+    if sample.semantic is not None:
+        counts = np.bincount(sample.semantic().ravel(), minlength=256)
+        shown |= counts[:EXCLUDED] > _SHOWN_PIXELS
+    if sample.opinion_path is not None and sample.opinion_path.exists():
+        opinion = np.load(sample.opinion_path, allow_pickle=False)
+        sure = opinion.argmax(axis=2)[opinion.max(axis=2) > _SURE]
+        counts = np.bincount(sure, minlength=EXCLUDED)
+        shown |= counts[:EXCLUDED] > _SHOWN_SHARE * opinion[..., 0].size
+    return shown
 
 
 def _read(spec: SetSpec, data: Path, classes: ClassMap) -> list[Sample]:
