@@ -133,7 +133,7 @@ async def load(
             try:
                 reply = await infer(message, timeout=DEADLINE_S)
             except grpc.aio.AioRpcError as error:
-                tally.errors[error.code().name] += 1
+                tally.errors[f'{error.code().name}: {error.details()}'] += 1
                 await asyncio.sleep(0.1)
                 continue
             tally.answered[number] += 1
@@ -168,6 +168,7 @@ def report(tally: Tally, batch: int, arguments: argparse.Namespace) -> None:
         f'{tally.answered[0]}; memory {settled[0] / 1e6:.1f} to {settled[-1] / 1e6:.1f} MB, '
         f'most {max(settled) / 1e6:.1f}'
     )
+    print('  MB:', *(round(value / 1e6) for value in tally.memory))
 
 
 def resident_bytes(pid: int) -> int:

@@ -64,14 +64,14 @@ class Robot:
         shape = (3, *image.shape[:2])
         return Payload(JPEG, 0, model_digest(self.manifest), shape, 0, '', body)
 
-    def ask(self, request: Request, timeout: float = PATIENCE_S) -> Any:
+    def ask(self, request: Request, timeout: float | None = PATIENCE_S) -> Any:
         return read_reply(self.send(write_request(request), timeout), request)
 
-    def send(self, message: bytes, timeout: float = PATIENCE_S, **options: Any) -> bytes:
+    def send(self, message: bytes, timeout: float | None = PATIENCE_S, **options: Any) -> bytes:
         return self.infer(message, timeout=timeout, metadata=self.metadata, **options)
 
     def refused(
-        self, message: bytes | Request, timeout: float = PATIENCE_S, **options: Any
+        self, message: bytes | Request, timeout: float | None = PATIENCE_S, **options: Any
     ) -> Any:
         """Send what has to be refused: (status, sentence)."""
         message = write_request(message) if isinstance(message, Request) else message

@@ -343,7 +343,7 @@ def test_without_a_deadline_the_host_sets_one(folder: Path) -> None:
         running_host(folder, engine, limits=limits) as running,
         robot(running.target, folder) as client,
     ):
-        status, sentence = client.refused(client.request(image()), timeout=30)
+        status, sentence = client.refused(client.request(image()), timeout=None)
         assert status == Code.DEADLINE_EXCEEDED
         assert 'the host is busy' in sentence
         engine.may_run.set()

@@ -16,7 +16,6 @@ from mt_perception.offload.job import Job
 from mt_perception.offload.limits import HostLimits
 from mt_perception.offload.metrics import HostMetrics
 
-
 _POLL_S = 0.01
 
 
@@ -101,6 +100,9 @@ class Dispatcher:
         finally:
             self._queue.remove(entry)
             self._queue.done(entry)
+            # An error holds this frame, and the future holds the error: a circle that would keep
+            # the payload until the garbage is collected.
+            del answer
 
     async def _work(self) -> None:
         while True:

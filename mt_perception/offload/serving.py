@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -104,6 +105,9 @@ async def serve(
         await asyncio.wait({loading, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if loading.done():
             loading.result()
+            # What is here stays; without it, what requests leave behind is found early.
+            gc.collect()
+            gc.freeze()
             if host.manifest is not None:
                 announce(f'ready: {host.manifest.name} {host.manifest.version} at {place}')
             await stopping
