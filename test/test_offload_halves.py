@@ -14,10 +14,12 @@ from tiny_model import write_tiny_model
 
 from mt_perception.errors import ModelError, PayloadError
 from mt_perception.graph.plan import full_plan
+from mt_perception.offload.cut_runner import CutRunner
 from mt_perception.offload.halves import RemoteHalf, RobotHalf
 from mt_perception.offload.payload import JPEG, pack, unpack
 from mt_perception.pipeline import Pipeline
 from mt_perception.runtime.manifest import parse_manifest
+from mt_perception.types import Frame
 
 TASKS = ('detection', 'segmentation', 'depth')
 
@@ -125,3 +127,21 @@ def test_a_cut_that_contradicts_itself_is_refused(
     folder = write_tiny_cut(tmp_path, edit=lambda manifest: manifest['cut'].update({field: value}))
     with pytest.raises(ModelError, match=message):
         RobotHalf(folder)
+
+
+def test_a_pipeline_runs_through_the_payload(folder: Path) -> None:
+    """What a benchmark measures: the same results, and the bytes that they cost."""
+    frame = Frame(image()[0])
+    whole = Pipeline.load(folder)
+    runner = CutRunner(folder, len(STEPS) - 1)
+    cut = Pipeline(whole.manifest, runner)
+    ours, theirs = cut.run(frame), whole.run(frame)
+    assert ours.detections is not None
+    assert theirs.detections is not None
+    np.testing.assert_allclose(ours.detections.boxes, theirs.detections.boxes, atol=1e-3)
+    fine = ours.execution.facts['offload.payload_bytes']
+    runner.rate = 0
+    coarse = cut.run(frame).execution.facts['offload.payload_bytes']
+    assert isinstance(fine, int)
+    assert isinstance(coarse, int)
+    assert 46 < coarse < fine
