@@ -204,7 +204,11 @@ class _State:
 
     def restore_optimizer(self, run: Path) -> None:
         assert self.optimizer is not None
+        peaks = [group['peak'] for group in self.optimizer.param_groups]
         self.optimizer.load_state_dict(load_checkpoint(run)['optimizer'])
+        # The recipe may have changed since; what it says now is what counts.
+        for group, peak in zip(self.optimizer.param_groups, peaks, strict=True):
+            group['peak'] = peak
 
 
 def relative_error(found: Tensor, wanted: Tensor) -> Tensor:
