@@ -42,7 +42,8 @@ class ReferenceSamples(SampleSource):
     def __iter__(self) -> Iterator[Sample]:
         for sample in self._samples:
             try:
-                truth = self._truth(self._reference.run(sample.frame))
+                found = self._reference.run(sample.frame)
+                truth = pseudo_truth(found, self._classes, self._reference.name)
             except PerceptionError:
                 truth = None
             yield replace(sample, truth=truth)
@@ -51,33 +52,42 @@ class ReferenceSamples(SampleSource):
         """Close the source."""
         self._samples.close()
 
-    def _truth(self, result: Result) -> GroundTruth:
-        segmentation = None
-        if result.segmentation is not None and self._classes.segmentation:
-            names = dict(enumerate(result.segmentation.labels))
-            table = self._classes.segmentation_table(names)
-            table[UNLABELLED] = UNLABELLED
-            segmentation = table[result.segmentation.class_ids]
-        objects = None
-        if result.detections is not None and self._classes.detection:
-            objects = self._objects(result.detections)
-        return GroundTruth(
-            objects=objects,
-            segmentation=segmentation,
-            segmentation_labels=self._classes.segmentation,
-            depth=None if result.depth is None else result.depth.depth,
-            pseudo=self._reference.name,
-        )
 
-    def _objects(self, found: Detections) -> TrueObjects:
-        sure = np.flatnonzero(found.scores >= SURE)
-        boxes = found.boxes[sure]
-        ids = [self._classes.detection_id(found.labels[i]) for i in found.class_ids[sure]]
-        return TrueObjects(
-            boxes=boxes,
-            class_ids=np.array(ids, np.int64),
-            crowd=np.zeros(len(sure), np.bool_),
-            areas=(boxes[:, 2:] - boxes[:, :2]).astype(np.float64).prod(axis=1),
-            exhaustive=self._classes.exhaustive(found.labels),
-            labels=self._classes.detection,
-        )
+def pseudo_truth(result: Result, classes: ClassMap, name: str) -> GroundTruth:
+    """What a result says, taken for truth.
+
+    Args:
+        result: Of the reference, without detections that it is not sure of.
+        classes: The labels of the model that is measured.
+        name: Of the reference.
+    """
+    segmentation = None
+    if result.segmentation is not None and classes.segmentation:
+        names = dict(enumerate(result.segmentation.labels))
+        table = classes.segmentation_table(names)
+        table[UNLABELLED] = UNLABELLED
+        segmentation = table[result.segmentation.class_ids]
+    objects = None
+    if result.detections is not None and classes.detection:
+        objects = _objects(result.detections, classes)
+    return GroundTruth(
+        objects=objects,
+        segmentation=segmentation,
+        segmentation_labels=classes.segmentation,
+        depth=None if result.depth is None else result.depth.depth,
+        pseudo=name,
+    )
+
+
+def _objects(found: Detections, classes: ClassMap) -> TrueObjects:
+    sure = np.flatnonzero(found.scores >= SURE)
+    boxes = found.boxes[sure]
+    ids = [classes.detection_id(found.labels[i]) for i in found.class_ids[sure]]
+    return TrueObjects(
+        boxes=boxes,
+        class_ids=np.array(ids, np.int64),
+        crowd=np.zeros(len(sure), np.bool_),
+        areas=(boxes[:, 2:] - boxes[:, :2]).astype(np.float64).prod(axis=1),
+        exhaustive=classes.exhaustive(found.labels),
+        labels=classes.detection,
+    )
