@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
+from mt_perception.nodes.host_parameters import RemoteHostSettings
 from mt_perception.nodes.parameters import PerceptionSettings, SourceSettings
 from mt_perception.nodes.transport import VARIABLES
 
@@ -162,6 +163,15 @@ def test_replay_plays_the_bag_and_ends_with_it(launched: Any) -> None:
     assert handler.on_exit[0].kind == 'Shutdown'
 
 
+def test_the_remote_host_takes_what_is_given(launched: Any) -> None:
+    node = only_node(launched('remote_host', host='0.0.0.0', model='small', use_respawn='true'))
+    assert (node.name, node.executable, node.respawn) == ('remote_host', 'remote_host', True)
+    assert node.parameters[1] == {'listen.host': '0.0.0.0', 'model': 'small'}
+    assert RemoteHostSettings().changed(node.parameters[1]).listen_host == '0.0.0.0'
+    assert only_node(launched('remote_host')).parameters[1] == {}
+    assert (ROOT / 'lib' / node.package / node.executable).is_file()
+
+
 @pytest.mark.parametrize('file', FILES, ids=lambda file: file.name)
 def test_what_is_included_is_there_and_takes_what_it_is_given(file: Path, launched: Any) -> None:
     for action in launched(file.name.removesuffix('.launch.py'), **needed(file)):
@@ -172,7 +182,7 @@ def test_what_is_included_is_there_and_takes_what_it_is_given(file: Path, launch
             assert {key for key, _ in action.launch_arguments} <= arguments(launched(name))
 
 
-@pytest.mark.parametrize('name', ['perception', 'view'])
+@pytest.mark.parametrize('name', ['perception', 'view', 'remote_host'])
 def test_shared_memory_is_used_unless_the_user_has_his_own(
     name: str, launched: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -114,7 +114,7 @@ class RemoteHostNode(Node):
         rate_hz = (answered - self._answered) / max(now_s - self._report_s, 1e-9)
         self._answered, self._report_s = answered, now_s
         manifest, address = self.host.manifest, self._settings.address
-        notes = self._settings.warnings()
+        notes = [*self._settings.warnings(), *self.host.warnings]
         level, message = OK, f'{rate_hz:.1f} requests/s'
         if manifest is None or not self.host.ready:
             level, message = WARN, 'loading'

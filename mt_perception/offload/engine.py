@@ -22,10 +22,12 @@ class Engine(Protocol):
     Attributes:
         manifest: The model; None until it is loaded.
         workers: How many batches can be run at once.
+        warnings: What was asked for and could not be had, in words for an operator.
     """
 
     manifest: Manifest | None
     workers: int
+    warnings: tuple[str, ...]
 
     async def load(self) -> None:
         """Become ready.
@@ -63,6 +65,7 @@ class LocalEngine:
     ) -> None:
         self.manifest: Manifest | None = None
         self.workers = workers
+        self.warnings: tuple[str, ...] = ()
         self._load = lambda: HostedModel(model, threads, providers)
         self._hosted: HostedModel | None = None
         self._pool = ThreadPoolExecutor(workers, 'network')
@@ -71,7 +74,7 @@ class LocalEngine:
         """Read the model and run it once."""
         loop = asyncio.get_running_loop()
         self._hosted = await loop.run_in_executor(self._pool, self._load)
-        self.manifest = self._hosted.manifest
+        self.manifest, self.warnings = self._hosted.manifest, self._hosted.warnings
 
     async def run(self, jobs: Sequence[Job]) -> list[Made]:
         """Run jobs of one key in one of the threads."""

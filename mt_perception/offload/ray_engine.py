@@ -90,6 +90,7 @@ class RayEngine:
                 f'Ray Serve is not installed ({error}); pip install "mt_perception[serve,ray]"'
             ) from error
         self.manifest: Manifest | None = None
+        self.warnings: tuple[str, ...] = ()
         # One more than can be worked on: Serve counts those that wait to know that it needs more.
         self.workers = most + 1
         self._model = model.resolve()

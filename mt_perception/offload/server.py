@@ -93,6 +93,17 @@ class RemoteHost:
         return self._engine.manifest
 
     @property
+    def warnings(self) -> tuple[str, ...]:
+        """What an operator should know about the model that is served."""
+        manifest = self._engine.manifest
+        if manifest is None or manifest.cut is not None:
+            return self._engine.warnings
+        uncut = (
+            f'{manifest.name} has no cut, so it serves pictures only: robots cannot send features'
+        )
+        return (*self._engine.warnings, uncut)
+
+    @property
     def ready(self) -> bool:
         """Whether requests are served."""
         return self._service.ready
@@ -109,7 +120,10 @@ class RemoteHost:
             OffloadError: An address is taken, or a file of TLS is refused.
         """
         self._server = grpc.aio.server(
-            options=_options(self._limits), maximum_concurrent_rpcs=self._limits.connected
+            options=_options(self._limits),
+            # Asked for by a call alone it does nothing in gRPC's asyncio server.
+            compression=grpc.Compression.Gzip,
+            maximum_concurrent_rpcs=self._limits.connected,
         )
         self._server.add_generic_rpc_handlers(self._service.handlers())
         place = address_text(self._address.host, self._address.port)

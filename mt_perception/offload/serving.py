@@ -110,6 +110,8 @@ async def serve(
             gc.freeze()
             if host.manifest is not None:
                 announce(f'ready: {host.manifest.name} {host.manifest.version} at {place}')
+            for warning in host.warnings:
+                announce(f'warning: {warning}')
             await stopping
         announce(f'stopping; requests that are here have {settings.drain_s:g} s')
     finally:
