@@ -16,6 +16,7 @@ from offload_faults import FAULTS, Rig, drive, nothing, rig
 from tiny_cut import write_tiny_cut
 
 from mt_perception.offload.breaker import State
+from mt_perception.runtime.options import Options
 from mt_perception.types import Frame
 
 COLOURS = ((0, 0, 255), (0, 255, 0), (255, 0, 0))
@@ -111,3 +112,16 @@ def test_where_one_percent_of_the_link_is_left_few_frames_are_sent(folder: Path)
         after, _ = made.link.moved()
     # 60 frames are 60 times what the link still carries in their time of 3 s.
     assert after - before < 30_000
+
+
+def test_a_reply_takes_few_bytes_of_the_link(folder: Path) -> None:
+    """Depth as differences of steps, weak boxes left out, and all of it deflated."""
+    with rig(folder, 20_000.0, 'always') as made:
+        made.pipeline.options = Options(size=512)
+        drive(made, frames(3), 0.05, nothing)
+        _, before = made.link.moved()
+        passed = drive(made, frames(1), 0.05, nothing)
+        _, after = made.link.moved()
+        assert passed[0].remote
+    # Labels and depth of 48×64 cells alone are 9 kB as they come out of the network.
+    assert after - before < 4000

@@ -147,9 +147,6 @@ class HostService:
             answer = await asyncio.wait_for(working, max(0.0, wait_s))
         except asyncio.TimeoutError as error:
             raise LateError(f'no answer within {wait_s * 1e3:.0f} ms; the host is busy') from error
-        if request.precision or request.min_score:
-            # Who wants few bytes gets them deflated too.
-            context.set_compression(grpc.Compression.Gzip)
         stages = {'queue_ms': answer.queue_s * 1e3, 'compute_ms': answer.compute_s * 1e3}
         maps = [
             tensor
