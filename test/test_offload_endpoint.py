@@ -10,7 +10,7 @@ from pathlib import Path
 
 import grpc
 import pytest
-from certificates import Authority
+from certificates import Authority, Pair
 from odd_host import OddHost
 from tiny_cut import write_tiny_cut
 
@@ -32,10 +32,8 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     return Authority(tmp_path_factory.mktemp('certificates'))
 
 
-def server_credentials(
-    certificate: tuple[Path, Path], client_ca: Path | None = None
-) -> grpc.ServerCredentials:
-    chain, key = certificate
+def server_credentials(certificate: Pair, client_ca: Path | None = None) -> grpc.ServerCredentials:
+    chain, key = certificate.certificate, certificate.key
     return grpc.ssl_server_credentials(
         [(key.read_bytes(), chain.read_bytes())],
         None if client_ca is None else client_ca.read_bytes(),
@@ -45,7 +43,7 @@ def server_credentials(
 
 @pytest.fixture(scope='module')
 def tls_host(folder: Path, authority: Authority) -> Iterator[OddHost]:
-    with OddHost(folder, server_credentials(authority.issue('host', '127.0.0.1'))) as host:
+    with OddHost(folder, server_credentials(authority.signed('host'))) as host:
         yield host
 
 
@@ -80,12 +78,12 @@ def first_failure(endpoint: Endpoint) -> tuple[str, str]:
 
 def test_plain_and_tls(plain_host: OddHost, tls_host: OddHost, authority: Authority) -> None:
     assert not connected(Endpoint(plain_host.address))
-    assert not connected(Endpoint(tls_host.address, ClientTls(authority.file)))
+    assert not connected(Endpoint(tls_host.address, ClientTls(authority.certificate)))
 
 
 def test_a_host_of_another_authority_is_not_believed(tls_host: OddHost, tmp_path: Path) -> None:
     other = Authority(tmp_path, 'other')
-    reason, sentence = first_failure(Endpoint(tls_host.address, ClientTls(other.file)))
+    reason, sentence = first_failure(Endpoint(tls_host.address, ClientTls(other.certificate)))
     assert reason == 'tls_untrusted'
     assert 'CA' in sentence
 
@@ -95,25 +93,25 @@ def test_the_systems_authorities_do_not_vouch_for_it(tls_host: OddHost) -> None:
 
 
 def test_an_expired_certificate(folder: Path, authority: Authority) -> None:
-    credentials = server_credentials(authority.issue('old', '127.0.0.1', expired=True))
+    credentials = server_credentials(authority.signed('old', days=-1))
     with OddHost(folder, credentials) as host:
-        reason, sentence = first_failure(Endpoint(host.address, ClientTls(authority.file)))
+        reason, sentence = first_failure(Endpoint(host.address, ClientTls(authority.certificate)))
     assert reason == 'tls_expired'
     assert 'renew' in sentence
 
 
 def test_a_certificate_for_another_name(folder: Path, authority: Authority) -> None:
-    credentials = server_credentials(authority.issue('elsewhere', 'elsewhere.example'))
+    credentials = server_credentials(authority.signed('elsewhere', 'elsewhere.example'))
     with OddHost(folder, credentials) as host:
-        endpoint = Endpoint(host.address, ClientTls(authority.file))
+        endpoint = Endpoint(host.address, ClientTls(authority.certificate))
         assert first_failure(endpoint)[0] == 'tls_name'
-        named = ClientTls(authority.file, server_name='elsewhere.example')
+        named = ClientTls(authority.certificate, server_name='elsewhere.example')
         assert not connected(Endpoint(host.address, named))
 
 
 def test_tls_never_falls_back_to_plain(plain_host: OddHost, authority: Authority) -> None:
     pings = plain_host.pings
-    endpoint = Endpoint(plain_host.address, ClientTls(authority.file))
+    endpoint = Endpoint(plain_host.address, ClientTls(authority.certificate))
     assert first_failure(endpoint)[0] == 'tls_plain_host'
     assert plain_host.pings == pings
 
@@ -125,15 +123,17 @@ def test_plain_to_a_port_of_tls(tls_host: OddHost) -> None:
 
 
 def test_mutual_tls(folder: Path, authority: Authority, tmp_path: Path) -> None:
-    credentials = server_credentials(authority.issue('mutual', '127.0.0.1'), authority.file)
+    credentials = server_credentials(authority.signed('mutual'), authority.certificate)
     with OddHost(folder, credentials) as host:
-        chain, key = authority.issue('robot')
-        assert not connected(Endpoint(host.address, ClientTls(authority.file, chain, key)))
-        reason, sentence = first_failure(Endpoint(host.address, ClientTls(authority.file)))
+        ours = authority.signed('robot', 'robot')
+        tls = ClientTls(authority.certificate, ours.certificate, ours.key)
+        assert not connected(Endpoint(host.address, tls))
+        reason, sentence = first_failure(Endpoint(host.address, ClientTls(authority.certificate)))
         assert reason == 'tls_client'
         assert 'certificate' in sentence
-        stranger = Authority(tmp_path, 'stranger').issue('stranger')
-        assert first_failure(Endpoint(host.address, ClientTls(authority.file, *stranger)))[0] in {
+        other = Authority(tmp_path, 'stranger').signed('stranger', 'stranger')
+        stranger = ClientTls(authority.certificate, other.certificate, other.key)
+        assert first_failure(Endpoint(host.address, stranger))[0] in {
             'tls',
             'lost',
             'unreachable',
@@ -196,16 +196,17 @@ def test_plain_text_to_another_machine_is_said_aloud() -> None:
 
 
 def test_files_that_are_not_what_they_should_be(tmp_path: Path, authority: Authority) -> None:
-    chain, key = authority.issue('some')
+    some = authority.signed('some')
+    chain, key = some.certificate, some.key
     wrong = tmp_path / 'wrong.pem'
     wrong.write_text('no PEM')
     for tls in (
         ClientTls(wrong),
         ClientTls(tmp_path / 'missing.pem'),
         ClientTls(tmp_path),
-        ClientTls(authority.file, chain),
-        ClientTls(authority.file, key=key),
-        ClientTls(authority.file, key, chain),
+        ClientTls(authority.certificate, chain),
+        ClientTls(authority.certificate, key=key),
+        ClientTls(authority.certificate, key, chain),
     ):
         with pytest.raises(OffloadError):
             connect(Endpoint('127.0.0.1:8001', tls))
