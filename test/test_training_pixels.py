@@ -13,16 +13,18 @@ import pytest
 torch = pytest.importorskip('torch')
 
 import tiny_data
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
+from mt_perception.cli.train import train
 from mt_perception.errors import ModelError
 from mt_perception.network.efficientnet import load_efficientnet_lite
 from mt_perception.network.multitask import build
 from mt_perception.training.augment import make_example
 from mt_perception.training.batches import SampleSet, draw, make_batch
-from mt_perception.training.checkpoint import save_checkpoint
+from mt_perception.training.checkpoint import load_checkpoint, save_checkpoint
 from mt_perception.training.datasets import read_coco, read_regions
 from mt_perception.training.losses.segmentation import EXCLUDED, dice_loss, opinion_loss
 from mt_perception.training.opinions import ask_pixel_teacher
@@ -31,6 +33,7 @@ from mt_perception.training.pixel_teacher import backbone_file
 from mt_perception.training.pixel_teacher_spec import Context, PixelTeacherSpec
 from mt_perception.training.plausible import in_context, settle, things, within_boxes
 from mt_perception.training.recipe import Recipe
+from mt_perception.training.run_log import LOG
 from mt_perception.training.samples import Boxes, Sample
 from mt_perception.training.set_spec import SetSpec
 from mt_perception.training.sources import class_shares
@@ -238,18 +241,22 @@ def test_of_an_opinion_that_is_hardly_left_nothing_is_left() -> None:
     assert np.abs(sums - 255).max() <= len(CLASSES.segmentation)
 
 
-def test_the_teacher_answers_for_what_is_not_labelled(tmp_path: Path, backbone: Path) -> None:
+def finished_run(folder: Path) -> Path:
     network = build('cspnano', len(CLASSES.detection), len(CLASSES.segmentation))
-    run = tmp_path / 'run'
-    run.mkdir()
+    folder.mkdir()
     save_checkpoint(
-        run,
+        folder,
         {
             'average': network.state_dict(), 'name': 'cspnano', 'structure': {'kind': 'trunk'},
             'detection_labels': list(CLASSES.detection),
             'segmentation_labels': list(CLASSES.segmentation),
         },
     )  # fmt: skip
+    return folder
+
+
+def test_the_teacher_answers_for_what_is_not_labelled(tmp_path: Path, backbone: Path) -> None:
+    run = finished_run(tmp_path / 'run')
     coco = read_coco(tiny_data.write_coco(tmp_path / 'coco'), CLASSES)
     tiny_data.write_coco(tmp_path / 'doors', names=('door', 'handle'))
     doors = read_regions(tmp_path / 'doors', CLASSES)
@@ -283,3 +290,53 @@ def test_the_teacher_answers_for_what_is_not_labelled(tmp_path: Path, backbone: 
     batch = make_batch(sets, ((64, 64),), 4, 0, 0)
     assert batch.opinion is not None
     assert batch.opinion.shape == (4, len(CLASSES.segmentation), 16, 16)
+
+
+RECIPE = f"""
+network: cspnano
+initial_weights: ''
+detection_labels: coco/instances.json
+seed: 1
+threads: 1
+precision: float32
+canvases: [[64, 96]]
+checkpoint_every: 1
+classes_from: coco
+pixel_teacher:
+  backbone: {PACKAGE}
+  weights: {{coco: 1.0}}
+  steps: 2
+  fresh: 1
+  batch_size: 2
+  context: [{{seen: person, said: vegetation, meant: ground}}]
+sets:
+  - {{name: coco, kind: coco, folder: coco, weight: 1.0, pixels: panoptic, balanced: true}}
+  - {{name: asked, kind: coco, folder: coco, weight: 1.0, pixels: polygons, opinions: true,
+     balanced: true}}
+phases:
+  - name: segmentation
+    steps: 2
+    batch_size: 4
+    warmup: 1
+    weights: {{segmentation: 1.0, dice: 0.4, opinion: 1.0}}
+    learning_rates: {{segmentation: 0.001}}
+"""
+
+
+def test_the_second_stage_moves_the_segmentation_head_alone(
+    tmp_path: Path, backbone: Path
+) -> None:
+    tiny_data.write_coco(tmp_path / 'data' / 'coco')
+    start, recipe = finished_run(tmp_path / 'first'), tmp_path / 'recipe.yaml'
+    recipe.write_text(RECIPE)
+    arguments = [str(recipe), '--data', str(tmp_path / 'data'), '--out', str(tmp_path / 'last')]
+    without = CliRunner().invoke(train, arguments)
+    assert without.exit_code == 2
+    assert '--start' in without.output
+    result = CliRunner().invoke(train, [*arguments, '--start', str(start)], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    before, after = (load_checkpoint(run)['average'] for run in (start, tmp_path / 'last'))
+    moved = {name.partition('.')[0] for name in before if not before[name].equal(after[name])}
+    assert moved == {'segmentation'}
+    losses = {row.split(',')[2] for row in (tmp_path / 'last' / LOG).read_text().splitlines()}
+    assert {'segmentation', 'dice', 'opinion'} <= losses
