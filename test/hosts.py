@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from plain_client import PATIENCE_S
+import grpc
+from plain_client import PATIENCE_S, image, robot
 
 from mt_perception.offload.engine import Engine, LocalEngine
+from mt_perception.offload.protocol import write_request
 from mt_perception.offload.server import Address, RemoteHost
 from mt_perception.offload.serving import HostSettings, serve
 
@@ -100,6 +102,35 @@ class GatedEngine(LocalEngine):
         engine = cls(folder)
         engine.may_load.set()
         return engine
+
+
+@contextmanager
+def load(
+    target: str, folder: Path, clients: int = 4, timeout: float = 60.0
+) -> Iterator[list[Any]]:
+    """Robots that ask without a pause; yields the statuses that they get, in order."""
+    statuses: list[Any] = []
+    over = threading.Event()
+
+    def go_on_asking() -> None:
+        with robot(target, folder) as client:
+            message = write_request(client.request(image()))
+            while not over.is_set():
+                try:
+                    client.send(message, timeout)
+                    statuses.append(grpc.StatusCode.OK)
+                except grpc.RpcError as error:
+                    statuses.append(error.code())
+
+    threads = [threading.Thread(target=go_on_asking) for _ in range(clients)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield statuses
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join(PATIENCE_S)
 
 
 def eventually(condition: Callable[[], Any], seconds: float = PATIENCE_S) -> bool:

@@ -1,14 +1,12 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The remote host on Ray Serve: a local cluster, two replicas, one of them killed under load."""
+"""The remote host on Ray Serve: a local cluster grows to two replicas, one of them is killed."""
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -19,13 +17,12 @@ pytest.importorskip('prometheus_client', reason='needs the extra "serve"')
 pytest.importorskip('constriction', reason='needs the extra "serve"')
 import grpc
 import hosts
-from hosts import eventually, running_host
+from hosts import eventually, load, running_host
 from plain_client import image, robot
 from tiny_cut import write_tiny_cut
 
 from mt_perception.errors import OptionError
 from mt_perception.offload.halves import RemoteHalf
-from mt_perception.offload.protocol import write_request
 from mt_perception.offload.ray_engine import APPLICATION, RayEngine
 
 START_S = 300.0
@@ -37,24 +34,29 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tiny_cut(tmp_path_factory.mktemp('cut'))
 
 
-def replicas() -> list[str]:
+def running_replicas() -> int:
+    from ray import serve
+
+    deployments = serve.status().applications[APPLICATION].deployments
+    return int(deployments[APPLICATION].replica_states.get('RUNNING', 0))
+
+
+def kill_a_replica() -> None:
     import ray
 
     actors = ray.util.list_named_actors(all_namespaces=True)
-    names = [actor['name'] for actor in actors]
-    return sorted(name for name in names if f'REPLICA::{APPLICATION}#' in name)
+    name = next(a['name'] for a in actors if f'REPLICA::{APPLICATION}#' in a['name'])
+    ray.kill(ray.get_actor(name, namespace='serve'))
 
 
-def test_two_replicas_serve_and_one_that_is_killed_is_not_missed(
+def test_load_brings_a_second_replica_and_one_that_is_killed_is_not_missed(
     folder: Path,
     monkeypatch: pytest.MonkeyPatch,
     record_property: Callable[[str, object], None],
 ) -> None:
-    import ray
-
     monkeypatch.setattr(hosts, 'PATIENCE_S', START_S)
     monkeypatch.setenv('RAY_USAGE_STATS_ENABLED', '0')
-    engine = RayEngine(folder, replicas=2, most=2)
+    engine = RayEngine(folder, replicas=1, most=2)
     with (
         running_host(folder, engine) as running,
         robot(running.target, folder) as client,
@@ -67,37 +69,22 @@ def test_two_replicas_serve_and_one_that_is_killed_is_not_missed(
             np.testing.assert_allclose(found[name], value, atol=1e-4)
         status, sentence = client.refused(client.request_of(client.picture(image()), model='x'))
         assert (status, 'serves tiny' in sentence) == (grpc.StatusCode.NOT_FOUND, True)
-        before = replicas()
-        assert len(before) == 2
-
-        statuses: list[Any] = []
-        over = threading.Event()
-
-        def go_on_asking() -> None:
-            with robot(running.target, folder) as asking:
-                message = write_request(asking.request(image()))
-                while not over.is_set():
-                    try:
-                        asking.send(message, timeout=60)
-                        statuses.append(grpc.StatusCode.OK)
-                    except grpc.RpcError as error:
-                        statuses.append((error.code(), error.details()))
-
-        threads = [threading.Thread(target=go_on_asking) for _ in range(4)]
-        for thread in threads:
-            thread.start()
-        assert eventually(lambda: len(statuses) > 50, START_S)
-        killed = time.monotonic()
-        ray.kill(ray.get_actor(before[0], namespace='serve'))
-        at_kill = len(statuses)
-        assert eventually(lambda: before[0] not in replicas() and len(replicas()) == 2, START_S)
-        replaced_s = time.monotonic() - killed
-        assert eventually(lambda: len(statuses) > at_kill + 50, START_S)
-        over.set()
-        for thread in threads:
-            thread.join(START_S)
+        assert running_replicas() == 1
+        started = time.monotonic()
+        with load(running.target, folder) as statuses:
+            assert eventually(lambda: running_replicas() == 2, START_S)
+            grown_s = time.monotonic() - started
+            killed, at_kill = time.monotonic(), len(statuses)
+            kill_a_replica()
+            assert eventually(lambda: running_replicas() < 2, START_S)
+            assert eventually(lambda: running_replicas() == 2, START_S)
+            replaced_s = time.monotonic() - killed
+            at_replacement = len(statuses)
+            assert eventually(lambda: len(statuses) > at_replacement + 50, START_S)
         assert set(statuses) == {grpc.StatusCode.OK}
         record_property('requests', len(statuses))
+        record_property('before the kill', at_kill)
+        record_property('grown_s', grown_s)
         record_property('replaced_s', replaced_s)
 
 

@@ -22,7 +22,7 @@ pytest.importorskip('tritonclient.grpc', reason='needs the extra "serve"')
 pytest.importorskip('prometheus_client', reason='needs the extra "serve"')
 pytest.importorskip('constriction', reason='needs the extra "serve"')
 from click.testing import CliRunner
-from hosts import GatedEngine, eventually, running_host
+from hosts import GatedEngine, eventually, load, running_host
 from plain_client import PATIENCE_S, image, robot
 from tiny_cut import write_tiny_cut
 
@@ -98,33 +98,15 @@ def test_it_serves_and_tells_prometheus(folder: Path) -> None:
 def test_sigterm_under_load_loses_no_request_that_was_taken(folder: Path) -> None:
     """Row 68 of the faults."""
     with serving(folder) as (process, target):
-        statuses: list[grpc.StatusCode] = []
-        over = threading.Event()
-
-        def go_on_asking() -> None:
-            with robot(target, folder) as client:
-                message = write_request(client.request(image()))
-                while not over.is_set():
-                    try:
-                        client.send(message, timeout=10)
-                        statuses.append(Code.OK)
-                    except grpc.RpcError as error:
-                        statuses.append(error.code())
-
-        threads = [threading.Thread(target=go_on_asking) for _ in range(4)]
-        for thread in threads:
-            thread.start()
-        assert eventually(lambda: len(statuses) > 50)
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(PATIENCE_S) == 0
-        over.set()
-        for thread in threads:
-            thread.join(PATIENCE_S)
+        with load(target, folder) as statuses:
+            assert eventually(lambda: len(statuses) > 50)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(PATIENCE_S) == 0
         first = next(i for i, status in enumerate(statuses) if status != Code.OK)
         assert first > 50
         # What arrives in the very last moment is cancelled by gRPC, before we see it.
         assert set(statuses) <= {Code.OK, Code.UNAVAILABLE, Code.CANCELLED}
-        assert statuses.count(Code.CANCELLED) <= len(threads)
+        assert statuses.count(Code.CANCELLED) <= 4
 
 
 def test_what_is_here_is_finished_and_what_comes_is_refused(folder: Path) -> None:

@@ -28,7 +28,8 @@ APPLICATION = 'mt_perception'
 _ATTEMPTS = 3
 """A batch whose replica died goes to another one; nothing is lost by doing it again."""
 
-_START_S = 120.0
+_PACE = {'target_ongoing_requests': 1, 'upscale_delay_s': 3, 'downscale_delay_s': 60}
+"""Robots notice a host that is too slow at once, and come back soon after they left."""
 
 Sent = Tensors | tuple[str, str]
 """What a replica sends of a job: tensors, or the reason and the sentence of an error.
@@ -139,7 +140,7 @@ class RayEngine:
             # A replica has its processors for one batch at a time.
             max_ongoing_requests=1,
             ray_actor_options={'num_cpus': max(1, self._threads)},
-            autoscaling_config={**self._scale, 'target_ongoing_requests': 1},
+            autoscaling_config={**self._scale, **_PACE},
             health_check_period_s=2,
             health_check_timeout_s=10,
         )
