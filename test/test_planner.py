@@ -18,6 +18,7 @@ from mt_perception.errors import ModelError, OptionError
 from mt_perception.graph.budget import Budget
 from mt_perception.pipeline import Pipeline
 from mt_perception.runtime.options import Options
+from mt_perception.runtime.planner import Planner
 from mt_perception.types import Frame, Intrinsics, Result
 
 PERIOD_NS = 100_000_000
@@ -248,6 +249,20 @@ def test_the_policy_looks_at_the_image(folders: dict[str, Path]) -> None:
     assert bright.macs == round(everything * 48 / 64) + POLICY_MACS
     assert dark.macs < bright.macs
     assert 'path light within budget 0.6' in dark.reason
+
+
+def test_a_policy_that_fails_is_done_without(folders: dict[str, Path]) -> None:
+    manifest = load(folders['policy']).manifest
+
+    def fails(image: np.ndarray, weights: Sequence[float], budget: float) -> np.ndarray:
+        raise ModelError('the policy failed: NaN')
+
+    planner = Planner(manifest, fails, Budget(compute=0.6))
+    pipeline = Pipeline(manifest, load(folders['policy']).runner, planner)
+    results = run(pipeline, still(10))
+    assert all(not r.failures and r.detections is not None for r in results)
+    assert 'the policy failed: NaN' in results[0].execution.reason
+    assert results[-1].execution.facts['budget.realised'] == pytest.approx(0.6, abs=0.1)
 
 
 def test_a_pinned_path(folders: dict[str, Path]) -> None:

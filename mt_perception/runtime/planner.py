@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import NamedTuple
 
+from mt_perception.errors import ModelError
 from mt_perception.graph.budget import AUTO, Budget, LatencyLoop, Spending
 from mt_perception.graph.plan import Plan, path_plan
 from mt_perception.graph.policy import PathPolicy, Scores, mixed_choice, path_values
@@ -126,7 +127,7 @@ class Planner:
             long_side: Of the network's input on the full path, pixels.
 
         Raises:
-            ModelError: A wanted task is not of this model, or the policy fails.
+            ModelError: A wanted task is not of this model.
         """
         budget = self._budget
         self._plans(wanted, 0)  # Refuses unknown tasks by name.
@@ -238,8 +239,8 @@ class Planner:
                 )
         best = max(allowed, key=lambda i: (costs.paths[i], -i))
         if len(allowed) > 1 and allowance < costs.paths[best]:
-            best, asked = self._within(frame, run, costs, allowed, allowance)
-            reason = f'path {self._paths[best].name} within budget {budget.compute:g}'
+            best, asked, complaint = self._within(frame, run, costs, allowed, allowance)
+            reason = f'path {self._paths[best].name} within budget {budget.compute:g}{complaint}'
         plan = self._plans(run, best)
         if asked and self._manifest.paths.policy is not None:
             plan = replace(plan, choice=(self._manifest.paths.policy.block,))
@@ -247,19 +248,27 @@ class Planner:
 
     def _within(
         self, frame: Frame, run: frozenset[str], costs: _Costs, allowed: list[int], budget: float
-    ) -> tuple[int, bool]:
-        """The path within a budget, and whether the policy was asked."""
+    ) -> tuple[int, bool, str]:
+        """The path within a budget, whether the policy was asked, and what is wrong with it."""
         weights = {task: self._budget.weight(task) for task in self._manifest.tasks}
         credit = self._spending.credit
+        complaint = ''
         if self._policy is not None:
             given = [weights[task] if task in run else 0.0 for task in weights]
-            path = self._policy.choose(frame.image, given, costs.paths, allowed, budget, credit)
-            return path, True
+            try:
+                path = self._policy.choose(
+                    frame.image, given, costs.paths, allowed, budget, credit
+                )
+            except ModelError as error:
+                # The paths are there all the same, and so is what was measured of them.
+                complaint = f' ({error})'
+            else:
+                return path, True, ''
         values = path_values(self._paths, {t: weights[t] for t in run}, self._errors)
         chosen = mixed_choice(
             [costs.paths[i] for i in allowed], [values[i] for i in allowed], budget, credit
         )
-        return allowed[chosen], False
+        return allowed[chosen], False, complaint
 
     def _path_plan(self, tasks: frozenset[str], path: int) -> Plan:
         return path_plan(self._manifest.graph, tasks, self._paths[path])
