@@ -38,6 +38,7 @@ from mt_perception.runtime.policy_net import PolicyNet
 from mt_perception.runtime.sessions import load_sessions
 from mt_perception.training.figures import JUDGED
 from mt_perception.training.recipe import read_recipe
+from mt_perception.training.regret import distances
 from mt_perception.types import DEPTH, DETECTION, SEGMENTATION, Result
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -56,6 +57,7 @@ class Seen:
     policy_ms: float
     scores: NDArray[np.float32]  # (budgets, paths)
     objects: float
+    far: NDArray[np.float64]  # (tasks,) the cheapest path's results from the full one's
 
 
 class Judge:
@@ -158,8 +160,9 @@ def look(model: ModelFolder, data: Path, recipe_path: Path) -> tuple[list[Seen],
                 ]
                 times = np.array([_net_ms(r) for r in results])
                 objects = _objects(sample, results[0])
+                far = distances(results)[:, -1]
                 seen.append(
-                    Seen(folder.name, np.array(cost), times, ms, np.stack(scores), objects)
+                    Seen(folder.name, np.array(cost), times, ms, np.stack(scores), objects, far)
                 )
     return seen, judge
 
@@ -271,12 +274,21 @@ def _print(rows: Sequence[Mapping[str, object]]) -> None:
 
 
 def _print_hardness(seen: Sequence[Seen], cost: NDArray[np.float64]) -> None:
-    """Compare the third of the images with the fewest objects with that with the most."""
-    objects = np.array([s.objects for s in seen])
-    low, high = np.quantile(objects, (1 / 3, 2 / 3))
-    for budget, each in zip(BUDGETS, cost, strict=True):
-        ratio = each[objects <= low].mean() / each[objects >= high].mean()
-        Console().print(f'budget {budget}: few / many objects, MACs {ratio:.3f} (bar 0.80)')
+    """Compare the easiest third of the images with the hardest, by two measures.
+
+    An image is easy if the cheapest path says nearly the same there as the full one, all tasks
+    alike; or if there are few objects.
+    """
+    far = np.stack([s.far for s in seen])
+    measures = {
+        'cheapest path near / far': (far / far.mean(axis=0)).mean(axis=1),
+        'few / many objects': np.array([s.objects for s in seen]),
+    }
+    for name, hard in measures.items():
+        low, high = np.quantile(hard, (1 / 3, 2 / 3))
+        ratios = cost[:, hard <= low].mean(axis=1) / cost[:, hard >= high].mean(axis=1)
+        told = '  '.join(f'{b}: {r:.3f}' for b, r in zip(BUDGETS, ratios, strict=True))
+        Console(width=150).print(f'MACs of easy / hard ({name}), by budget, bar 0.80:  {told}')
 
 
 if __name__ == '__main__':

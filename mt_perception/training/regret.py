@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -166,3 +167,20 @@ def measure_regrets(
         'labelled': np.stack(labelled),
         'thumbnails': np.stack(thumbnails).astype(np.uint8),
     }
+
+
+def distances(results: Sequence[Result]) -> NDArray[np.float64]:
+    """Give how far every path's results are from those of the full one, (T, P), no label asked.
+
+    Args:
+        results: of one picture, the full path's first.
+    """
+    unlabelled = Sample('', Path(), (1, 1))
+    detection, _ = _detection(None, results)
+    return np.stack(
+        [
+            detection - detection[0],
+            _segmentation(unlabelled, results)[0],
+            _depth(unlabelled, results)[0],
+        ]
+    )
