@@ -62,6 +62,7 @@ def change(before: NDArray[np.uint8], after: NDArray[np.uint8]) -> float:
 
 
 def _median(values: NDArray[np.generic]) -> float:
-    flat = values.ravel()
+    """The median of a map, by every third of its pixels each way: it takes a tenth of the time."""
+    flat = values[::_CELL, ::_CELL].ravel()
     middle = flat.size // 2
     return float(np.partition(flat, middle)[middle])
