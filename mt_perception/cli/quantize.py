@@ -33,7 +33,7 @@ from rich.table import Table
 @click.option(
     '--calibration',
     type=click.Choice(['minmax', 'percentile', 'entropy']),
-    default='minmax',
+    default='percentile',
     show_default=True,
     help='How the range of the activations is found.',
 )
@@ -41,7 +41,7 @@ from rich.table import Table
 @click.option('--int8-stem', is_flag=True, help='Quantise the first convolution too.')
 @click.option(
     '--float-parts',
-    default='trunk.stage2',
+    default='trunk.stage2,trunk.stage3',
     show_default=True,
     help='Parts that stay in floats, separated by commas: what is sensitive.',
 )

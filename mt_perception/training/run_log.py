@@ -38,7 +38,9 @@ class RunLog:
         self._board: Any = None
         if board:
             if find_spec('tensorboard') is None:
-                raise ModelError('TensorBoard is not installed: pip install tensorboard')
+                raise ModelError(
+                    'TensorBoard is not installed: pip install mt_perception[tensorboard]'
+                )
             from torch.utils.tensorboard import SummaryWriter
 
             self._board = SummaryWriter(str(run / BOARD), purge_step=step + 1)
