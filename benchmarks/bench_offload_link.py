@@ -122,7 +122,7 @@ def table(given: argparse.Namespace, host: RemoteProcess, pipeline: Pipeline, bo
         f'{"Mbit/s":>7} {"local":>8} {"JPEG":>8} {"features":>9} {"/JPEG":>6} {"/local":>7}   ms'
     )
     sizes: dict[str, list[int]] = {'jpeg': [], 'features': []}
-    for mbit_s in MBIT_S:
+    for mbit_s in given.mbit_s:
         down = mbit_s if both else 0
         link = {'up': mbit_s, 'down': down, 'delay_ms': given.delay_ms}
         with linked(host, manifest.name, manifest.version, **link) as exchange:
@@ -188,6 +188,7 @@ def main() -> None:
     parser.add_argument('--frames', type=int, default=9)
     parser.add_argument('--rate', type=int, default=-1, help='Index of the rate; -1: the best.')
     parser.add_argument('--quality', type=int, default=75, help='Of the JPEG.')
+    parser.add_argument('--mbit-s', type=float, nargs='+', default=MBIT_S)
     parser.add_argument('--delay-ms', type=float, default=5.0, help='Of the link, one way.')
     given = parser.parse_args()
     pipeline = Pipeline.load(given.model)
