@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from small_bags import Contents, write_bag
 from tiny_model import fragile_head, write_tiny_model
+from tiny_paths import write_tiny_paths
 
 pytest.importorskip('rclpy')
 pytest.importorskip('vision_msgs')
@@ -70,6 +71,16 @@ def test_images_of_unknown_cameras_and_failing_heads(tmp_path: Path) -> None:
     records = list(read_frames(file))
     assert [bool(r.failures) for r in records] == [False, False, False, True]
     assert [r.network_size for r in records[:2]] == [(72, 96), (96, 72)]
+
+
+def test_within_a_budget_the_same_frames_make_the_same_plans(tmp_path: Path) -> None:
+    bag = write_bag(tmp_path / 'kitchen', Contents(frames=12))
+    model = write_tiny_paths(tmp_path / 'tiny')
+    options = ['--budget', 0.5, '--stale-ms', 2000, '--topic', '/camera/image_raw']
+    assert replay(bag, model, tmp_path / 'out', *options) == 0
+    records = list(read_frames(tmp_path / 'out' / 'kitchen' / 'through_node' / 'frames.jsonl'))
+    assert len({record.path for record in records}) > 1
+    assert records[-1].extra['budget.compute'] == 0.5
 
 
 def test_differing_lines(tmp_path: Path) -> None:
