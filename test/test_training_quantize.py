@@ -109,6 +109,22 @@ def test_what_cannot_be_is_said(tmp_path: Path) -> None:
         quantize_folder(MODEL, tmp_path / 'a', [], Quantisation(('depth',)))
 
 
+def test_what_it_costs_and_brings_is_printed(tmp_path: Path) -> None:
+    data, recipe = own_data(tmp_path / 'data'), documented_recipe(tmp_path)
+    text = (data / 'shelves' / 'instances.json').read_text()
+    for ours, coco in (('person', 'bear'), ('chair', 'kite'), ('dining table', 'cup')):
+        text = text.replace(ours, coco)
+    (data / 'shelves' / 'instances.json').write_text(text)
+    arguments = [
+        str(MODEL), str(tmp_path / 'small'), '--data', str(data), '--recipe', str(recipe),
+        '--blocks', 'depth', '--images', '2', '--calibration', 'minmax',
+    ]  # fmt: skip
+    result = CliRunner().invoke(quantize, arguments, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    shown = result.output
+    assert all(name in shown for name in ('ap', 'abs_rel', 'depth, ms', 'all blocks', 'files, MB'))
+
+
 @pytest.mark.parametrize('calibration', ['percentile', 'entropy'])
 def test_the_command_calibrates_on_a_recipe_s_images(tmp_path: Path, calibration: str) -> None:
     data, recipe = own_data(tmp_path / 'data'), documented_recipe(tmp_path)

@@ -56,10 +56,12 @@ def measure_both(model: Path, quantised: Path, recipe: Recipe, data: Path) -> It
     """
     pipelines = [Pipeline.load(folder) for folder in (model, quantised)]
     before, after = (all_figures(pipeline, data, recipe) for pipeline in pipelines)
-    for name in _FIGURES:
+    # A data set without some labels gives no figure of that task.
+    for name in (name for name in _FIGURES if name in before and name in after):
         sign = -1 if name in _LESS_IS_BETTER else 1
-        loss = sign * (before[name] - after[name]) / before[name]
-        yield Row(name, before[name], after[name], f'{loss:+.2%}')
+        lost = sign * (before[name] - after[name])
+        told = f'{lost / before[name]:+.2%}' if before[name] else 'no ratio to zero'
+        yield Row(name, before[name], after[name], told)
     for name, (first, second) in latencies_ms(pipelines[0], pipelines[1]).items():
         yield Row(f'{name}, ms', first, second, f'{second / first:.2f}')
     sizes = [sum(p.stat().st_size for p in f.glob('*.onnx')) / 1e6 for f in (model, quantised)]
