@@ -231,7 +231,7 @@ def _copy(qos: QoSProfile) -> QoSProfile:
     return QoSProfile(depth=qos.depth, reliability=qos.reliability, durability=qos.durability)
 
 
-FACTS = ('budget.', 'reuse.', 'policy.', 'offload.')
+FACTS = ('budget.', 'reuse.', 'policy.', 'offload.', 'conditions.')
 """How the names of facts begin, in statistics."""
 
 
