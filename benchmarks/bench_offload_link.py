@@ -7,7 +7,9 @@
 Both ways of sending use the same host, protocol and replies; only the payload differs: a JPEG of
 the network's input, or what the encoder makes of it at one rate. A frame's latency is from the
 image to its results, letterbox and post-processing included, on an idle link. Robot, link and
-host are processes of their own on this machine: each waits while another one works.
+host are processes of their own on this machine, with cores of their own if there are enough. A
+host worth the name is faster than this machine; the last columns leave out what the network takes
+there, so that what is left is the robot's part and the link's.
 """
 
 from __future__ import annotations
@@ -53,6 +55,7 @@ class Sender:
         self._encode = encode
         self._numbers = itertools.count()
         self.sizes: list[int] = []
+        self.host_ms: list[float] = []
 
     def run(self, plan: Plan, image: NDArray[np.uint8]) -> Outcome:
         manifest = self._pipeline.manifest
@@ -72,6 +75,7 @@ class Sender:
         reply = self._exchange.receive(call)
         if not isinstance(reply, Reply):
             raise RuntimeError(reply.sentence)
+        self.host_ms.append(sum(reply.server_ms.values()))
         return Outcome(reply.tensors, {}, {})
 
 
@@ -119,9 +123,11 @@ def table(given: argparse.Namespace, host: RemoteProcess, pipeline: Pipeline, bo
         f'\n{"up and down" if both else "up only (down unlimited)"}, {given.delay_ms:g} ms one way'
     )
     print(
-        f'{"Mbit/s":>7} {"local":>8} {"JPEG":>8} {"features":>9} {"/JPEG":>6} {"/local":>7}   ms'
+        f'{"Mbit/s":>7} {"local ms":>8} {"JPEG ms":>8} {"features ms":>11} {"of JPEG":>8} '
+        f'{"of local":>8}   without the host: {"JPEG ms":>8} {"features ms":>11} {"of JPEG":>8}'
     )
-    sizes: dict[str, list[int]] = {'jpeg': [], 'features': []}
+    sizes: dict[str, list[int]] = {'JPEG': [], 'features': []}
+    host_ms: dict[str, list[float]] = {'JPEG': [], 'features': []}
     for mbit_s in given.mbit_s:
         down = mbit_s if both else 0
         link = {'up': mbit_s, 'down': down, 'delay_ms': given.delay_ms}
@@ -132,15 +138,20 @@ def table(given: argparse.Namespace, host: RemoteProcess, pipeline: Pipeline, bo
             sent = latencies(pipeline, pictures, frames)
             cut = latencies(pipeline, features, frames)
             pipeline.runner = local
-        sizes['jpeg'] += pictures.sizes
-        sizes['features'] += features.sizes
+        for name, sender in (('JPEG', pictures), ('features', features)):
+            sizes[name] += sender.sizes
+            host_ms[name] += sender.host_ms
+        sent_net = sent - float(np.median(pictures.host_ms))
+        cut_net = cut - float(np.median(features.host_ms))
         print(
-            f'{mbit_s:7g} {here:8.1f} {sent:8.1f} {cut:9.1f} {cut / sent:6.2f} {cut / here:7.2f}'
+            f'{mbit_s:7g} {here:8.1f} {sent:8.1f} {cut:11.1f} {cut / sent:8.2f} {cut / here:8.2f} '
+            f'                    {sent_net:8.1f} {cut_net:11.1f} {cut_net / sent_net:8.2f}'
         )
     means = {name: np.mean(found) for name, found in sizes.items()}
     print(
-        f'payload: JPEG q{given.quality} {means["jpeg"]:.0f} bytes, features at rate {rate} '
-        f'{means["features"]:.0f} ({means["features"] / means["jpeg"]:.2f} of it)'
+        f'payload: JPEG q{given.quality} {means["JPEG"]:.0f} bytes, features at rate {rate} '
+        f'{means["features"]:.0f} ({means["features"] / means["JPEG"]:.2f} of it); at the host: '
+        f'JPEG {np.median(host_ms["JPEG"]):.0f} ms, features {np.median(host_ms["features"]):.0f}'
     )
 
 
