@@ -3,7 +3,7 @@
 """MT2ST against joint training, and the joint model against three single-task ones.
 
 A reduced set-up (recipes/mt2st.yaml, 96x128), three seeds, about half an hour on one core; what
-is done is not done again. The joint baseline trains every task and the trunk for 160 steps.
+is done is not done again. The joint baseline trains every task and the trunk for 120 steps.
 Training compute is counted step by step (forward, backward, teachers); the opinions of cached
 teachers are the same for everybody and left out. Prints two tables, mean ± standard deviation:
 
@@ -143,7 +143,7 @@ def main() -> None:
     parser.add_argument('--out', type=Path, required=True)
     parser.add_argument('--cache', type=Path, help="the teachers' opinions; default: in --out")
     parser.add_argument('--seeds', default='1,2,3', help='separated by commas')
-    parser.add_argument('--steps', type=int, default=160, help='of the joint baseline')
+    parser.add_argument('--steps', type=int, default=120, help='of the joint baseline')
     parser.add_argument('--parts', default='mt2st,macs,steps', help='what to do, in order')
     parser.add_argument('--table', action='store_true', help='only print what is there')
     args = parser.parse_args()

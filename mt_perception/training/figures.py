@@ -54,15 +54,15 @@ def all_figures(pipeline: Pipeline, data: Path, recipe: Recipe) -> dict[str, flo
     measure(pipeline, folder, recipe.validation_split, None, both)
     found, classes = detection.evaluate(), segmentation.evaluate()
     # Images without boxes, or without pixels, give no figure.
-    figures = {'ap': found.get('ap'), 'ap50': found.get('ap50'), 'miou': classes.get('miou')}
-    figures |= {f'iou/{name}': row['iou'] for name, row in classes.get('classes', {}).items()}
-    figures = {name: value for name, value in figures.items() if value is not None}
+    told = {'ap': found.get('ap'), 'ap50': found.get('ap50'), 'miou': classes.get('miou')}
+    told |= {f'iou/{name}': row['iou'] for name, row in classes.get('classes', {}).items()}
+    figures: dict[str, float] = {n: float(v) for n, v in told.items() if v is not None}
     scenes = [depth_figures(pipeline, data, spec) for spec in recipe.sets if spec.kind == 'rgbd']
     for spec, scene in zip((s for s in recipe.sets if s.kind == 'rgbd'), scenes, strict=True):
         figures |= {f'{name}/{spec.name}': value for name, value in scene.items()}
     for name in scenes[0] if scenes else ():
         figures[name] = sum(scene[name] for scene in scenes) / len(scenes)
-    return {name: float(value) for name, value in figures.items()}
+    return figures
 
 
 def depth_figures(
