@@ -19,6 +19,7 @@ from pathlib import Path
 import click
 import cv2
 import numpy as np
+import yaml
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
@@ -27,6 +28,7 @@ from mt_perception.graph.plan import Plan
 from mt_perception.offload.cut_runner import CutRunner
 from mt_perception.pipeline import Pipeline
 from mt_perception.runtime.executor import Outcome, Runner
+from mt_perception.runtime.manifest import parse_manifest
 from mt_perception.training.figures import all_figures
 from mt_perception.training.recipe import read_recipe
 
@@ -159,14 +161,33 @@ def plot(rows: Mapping[str, dict[str, dict[str, float]]], path: Path) -> None:
     figure.savefig(path, metadata={'Date': None})
 
 
+def write_down(rows: Mapping[str, dict[str, dict[str, float]]], model: Path) -> None:
+    """Write each rate's bytes and accuracy into the manifest, from which robots choose."""
+    path = model / 'manifest.yaml'
+    data = yaml.safe_load(path.read_text(encoding='utf-8'))
+    for index, rate in enumerate(data['cut']['rates']):
+        row = rows[f'cut {index}']
+        rate['payload_bytes'] = round(row['bytes']['detection'])
+        rate['accuracy'] = {task: round(value, 4) for task, value in row['figures'].items()}
+    text = yaml.safe_dump(data, sort_keys=False, width=99)
+    parse_manifest(text)
+    path.write_text(text, encoding='utf-8')
+
+
 @click.command()
 @click.argument('model', type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option('--data', type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option('--recipe', type=click.Path(exists=True, path_type=Path))
 @click.option('--out', default=Path('out/rate_accuracy'), type=click.Path(path_type=Path))
 @click.option('--only', multiple=True, help='Only cases that begin so; may be given twice.')
+@click.option('--write', is_flag=True, help='Write the figures of the rates into the manifest.')
 def main(
-    model: Path, data: Path | None, recipe: Path | None, out: Path, only: Sequence[str]
+    model: Path,
+    data: Path | None,
+    recipe: Path | None,
+    out: Path,
+    only: Sequence[str],
+    write: bool,
 ) -> None:
     """Measure MODEL, a folder with a cut, on the validation parts of a recipe's data."""
     console = Console()
@@ -191,6 +212,8 @@ def main(
         console.print(f'{name}: {row}', highlight=False)
     show({name: rows[name] for name in found if name in rows}, console)
     plot(rows, out / 'rate_accuracy.svg')
+    if write:
+        write_down(rows, model)
     console.print(f'{out / "rate_accuracy.svg"}')
 
 

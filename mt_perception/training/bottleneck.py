@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import torch
@@ -30,6 +31,7 @@ from mt_perception.training.cut_recipe import CutRecipe, Stage
 from mt_perception.training.losses.detection import distillation_loss
 from mt_perception.training.plain_images import image_batches
 from mt_perception.training.principal import start_from_principal_components
+from mt_perception.training.schedule import RelativeAdamW
 
 IMITATE, FINISH = 'imitate', 'finish'
 _CLIP = 1.0
@@ -122,23 +124,23 @@ class _State:
         if stage == IMITATE:
             bottleneck.requires_grad_(True)
             halves = [*bottleneck.encoder.parameters(), *bottleneck.decoder.parameters()]
-            others = [bottleneck.log_gain, bottleneck.log_inverse]
-            groups = [
-                {'params': halves, 'peak': plan.learning_rate},
-                # Numbers of the order of one, each with a whole channel behind it.
-                {'params': others, 'peak': 5 * plan.learning_rate},
-                _group(bottleneck.density, 5 * plan.learning_rate),
+            others = [
+                bottleneck.log_gain,
+                bottleneck.log_inverse,
+                *bottleneck.density.parameters(),
             ]
+            # The others are numbers of the order of one, each with a whole channel behind it.
+            groups = [_group(halves, plan.learning_rate), _group(others, 5 * plan.learning_rate)]
         else:
             bottleneck.decoder.requires_grad_(True)
             bottleneck.log_inverse.requires_grad_(True)
             remote.requires_grad_(True)
             decoder = [*bottleneck.decoder.parameters(), bottleneck.log_inverse]
             groups = [
-                {'params': decoder, 'peak': plan.learning_rate},
-                _group(remote, plan.learning_rate * plan.remote_share),
+                _group(decoder, plan.learning_rate),
+                _group(remote.parameters(), plan.remote_rate, relative=True),
             ]
-        self.optimizer = torch.optim.Adam(groups, lr=plan.learning_rate)
+        self.optimizer = RelativeAdamW(groups)
 
     def step(self, images: Tensor, stage: str, plan: Stage, step: int) -> tuple[float, float]:
         assert self.optimizer is not None
@@ -239,5 +241,13 @@ def distillation(found: Outputs, wanted: Outputs) -> Tensor:
     return detection + segmentation.sum(dim=1).mean() + 2 * depth
 
 
-def _group(module: nn.Module, rate: float) -> dict[str, object]:
-    return {'params': list(module.parameters()), 'peak': rate}
+def _group(
+    parameters: Iterable[nn.Parameter], rate: float, relative: bool = False
+) -> dict[str, Any]:
+    return {
+        'params': list(parameters),
+        'lr': rate,
+        'peak': rate,
+        'weight_decay': 0.0,
+        'relative': relative,
+    }

@@ -21,16 +21,16 @@ class Stage:
     Args:
         steps: number of steps.
         batch_size: images per step.
-        learning_rate: peak rate of Adam.
+        learning_rate: peak rate of Adam for what is new.
         warmup: steps over which the rate rises; then it falls like a cosine.
-        remote_share: second stage: the share of the rate that trunk and heads get.
+        remote_rate: second stage: peak rate of trunk and heads, as a share of each filter's size.
     """
 
     steps: int
     batch_size: int
     learning_rate: float
     warmup: int = 50
-    remote_share: float = 0.1
+    remote_rate: float = 0.0003
 
     def rate_factor(self, step: int) -> float:
         """The share of the peak rate at a step."""
