@@ -133,6 +133,15 @@ def test_a_balanced_run_in_pieces_is_bit_equal(
     assert weights(tmp_path / 'whole')
 
 
+def test_balancing_by_gradients_works_in_bfloat16(
+    sets: tuple[SampleSet, ...], tmp_path: Path
+) -> None:
+    recipe = replace(RECIPE, balancing=GRADNORM, precision='bfloat16')
+    steps = run(sets, tmp_path, recipe)
+    assert all(0 <= value < 100 for now in steps for value in now.losses.values())
+    assert all(value > 0 for value in steps[-1].controls.values())
+
+
 def test_fading_is_not_balanced_away(sets: tuple[SampleSet, ...]) -> None:
     """GradNorm sees the norms without γ, so that a faded task stays faded."""
     batch = make_batch(sets, ((64, 96),), 4, 3, 0)
