@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The remote host on Ray Serve: a local cluster grows to two replicas, one of them is killed."""
+"""The remote host on Ray Serve: a local cluster, two replicas, one of them killed under load."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ def kill_a_replica() -> None:
     ray.kill(ray.get_actor(name, namespace='serve'))
 
 
-def test_load_brings_a_second_replica_and_one_that_is_killed_is_not_missed(
+def test_two_replicas_serve_and_one_that_is_killed_is_not_missed(
     folder: Path,
     monkeypatch: pytest.MonkeyPatch,
     record_property: Callable[[str, object], None],
 ) -> None:
     monkeypatch.setattr(hosts, 'PATIENCE_S', START_S)
     monkeypatch.setenv('RAY_USAGE_STATS_ENABLED', '0')
-    engine = RayEngine(folder, replicas=1, most=2)
+    engine = RayEngine(folder, replicas=2, most=2)
     with (
         running_host(folder, engine) as running,
         robot(running.target, folder) as client,
@@ -69,11 +69,9 @@ def test_load_brings_a_second_replica_and_one_that_is_killed_is_not_missed(
             np.testing.assert_allclose(found[name], value, atol=1e-4)
         status, sentence = client.refused(client.request_of(client.picture(image()), model='x'))
         assert (status, 'serves tiny' in sentence) == (grpc.StatusCode.NOT_FOUND, True)
-        assert running_replicas() == 1
-        started = time.monotonic()
+        assert running_replicas() == 2
         with load(running.target, folder) as statuses:
-            assert eventually(lambda: running_replicas() == 2, START_S)
-            grown_s = time.monotonic() - started
+            assert eventually(lambda: len(statuses) > 50, START_S)
             killed, at_kill = time.monotonic(), len(statuses)
             kill_a_replica()
             assert eventually(lambda: running_replicas() < 2, START_S)
@@ -84,7 +82,6 @@ def test_load_brings_a_second_replica_and_one_that_is_killed_is_not_missed(
         assert set(statuses) == {grpc.StatusCode.OK}
         record_property('requests', len(statuses))
         record_property('before the kill', at_kill)
-        record_property('grown_s', grown_s)
         record_property('replaced_s', replaced_s)
 
 

@@ -130,8 +130,12 @@ class RayEngine:
 
     def _deploy(self) -> Any:
         if not self._ray.is_initialized():
-            # Ray itself looks for RAY_ADDRESS.
-            self._ray.init(include_dashboard=False, log_to_driver=False)
+            try:
+                # Ray itself looks for RAY_ADDRESS.
+                self._ray.init(include_dashboard=False, log_to_driver=False)
+            except Exception as error:
+                # Ray's own errors here have no base class of their own.
+                raise OffloadError(f'there is no Ray cluster: {error}') from error
             self._started_here = True
         self._serve.start(proxy_location='Disabled')
         deployment = self._serve.deployment(
