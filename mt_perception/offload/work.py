@@ -14,7 +14,7 @@ from mt_perception.offload.run_time import RunTime
 from mt_perception.runtime.manifest import Manifest, TaskSpec
 
 SPARE_S = 0.005
-"""What starting a local run may cost beyond the run itself, on a machine that does other things."""
+"""What starting a local run may cost beyond the run itself, on a machine that is busy."""
 
 
 @dataclass(frozen=True)
