@@ -6,8 +6,7 @@ Every frame goes through a pipeline that runs everything and through one for eac
 so that times compare. They are judged twice. Against truth that none of them made (a sensor's
 depth, or other people's networks for boxes and labels): the loss is how much worse the budget's
 figure is than that of running everything. And against the results of running everything, which
-is what a person sees flicker: both jitter, so this never reaches 1. Lines with a "w" give
-segmentation and depth half the weight of detection, and twice the age.
+is what a person sees flicker: both jitter, so this never reaches 1.
 
 Usage: python benchmarks/bench_video_budget.py [--model MODEL] [--data ../shared/data]
            [--frames 300] [--compute 0.35 --compute 0.25] [--stale-ms 350]
@@ -37,7 +36,7 @@ from mt_perception.graph.budget import Budget
 from mt_perception.pipeline import Pipeline
 from mt_perception.runtime.options import Options
 from mt_perception.share import find_model
-from mt_perception.types import DEPTH, SEGMENTATION, Result
+from mt_perception.types import Result
 
 VIDEOS = ('video/vtest.avi', 'bags/nc_redkitchen_dev_90f')
 TEACHERS = ('picodet_s_416_coco.onnx', 'deeplabv3_257_pascal_float.onnx')
@@ -108,12 +107,7 @@ def run_video(path: Path, arguments: argparse.Namespace) -> None:
     classes = own.classes(read_taxonomy(DEFAULT_TAXONOMY))
     budgets = {'all': Budget()}
     for compute in arguments.compute:
-        budget = Budget(compute=compute, max_stale_ms=arguments.stale_ms)
-        budgets[f'{compute:g}'] = budget
-        slow = dict.fromkeys((SEGMENTATION, DEPTH), 0.5)
-        budgets[f'{compute:g} w'] = replace(
-            budget, weights=slow, max_stale_ms=2 * arguments.stale_ms
-        )
+        budgets[f'{compute:g}'] = Budget(compute=compute, max_stale_ms=arguments.stale_ms)
     pipelines = {
         name: Pipeline.load(model, options, budget=budget) for name, budget in budgets.items()
     }
