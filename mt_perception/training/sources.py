@@ -38,7 +38,7 @@ _SHOWN_PIXELS = 300
 _SHOWN_SHARE, _SURE = 0.02, 128
 _SHOWS_NOTHING = 0.02
 # How much more often than the usual image one with rare classes is drawn, at most.
-_MOST_OFTEN, _LEAST_OFTEN = 5.0, 0.5
+_MOST_OFTEN, _LEAST_OFTEN = 3.0, 0.5
 
 
 def network_classes(recipe: Recipe, data: Path, beside: Path) -> ClassMap:
