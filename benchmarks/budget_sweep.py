@@ -221,6 +221,7 @@ def main(folder: Path, data: Path | None, recipe: Path | None, out: Path | None)
     model = open_model(folder)
     spec = model.manifest.paths.policy
     assert spec is not None, 'the model has no policy'
+    policy_macs = spec.block.macs
     data = data or ROOT.parent / 'shared' / 'data'
     seen, judge = look(model, data, recipe or ROOT / 'recipes' / 'cspnano.yaml')
     names = [path.name for path in model.manifest.paths.choices]
@@ -234,7 +235,7 @@ def main(folder: Path, data: Path | None, recipe: Path | None, out: Path | None)
     def add(rule: str, budget: object, choice: NDArray[np.intp], asked: bool) -> None:
         found = judge.accuracy(choice)
         worse = losses(found, full)
-        extra = asked * spec.block.macs  # type: ignore[union-attr]
+        extra = asked * policy_macs
         spent = ((macs[every, choice[0]] + extra) / macs[:, 0]).mean()
         slow = ms[every, choice[0]].sum() + asked * sum(s.policy_ms for s in seen)
         rows.append(
@@ -257,7 +258,7 @@ def main(folder: Path, data: Path | None, recipe: Path | None, out: Path | None)
         add('random in its set', budget, shuffled(seen, choice, within=True), asked=False)
     _print(rows)
     _print_hardness(seen, macs[every, chosen] / macs[:, 0])
-    share = (spec.block.macs / macs[:, 0]).mean()
+    share = (policy_macs / macs[:, 0]).mean()
     Console().print(f'policy: {share:.4f} of the MACs (bar 0.03)')
     if out is not None:
         with out.open('w', newline='', encoding='utf-8') as file:
