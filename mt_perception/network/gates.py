@@ -99,7 +99,7 @@ def _skippable(network: Multitask) -> Iterator[str]:
             yield name
         elif isinstance(module, Level):
             for tower in ('class_tower', 'box_tower'):
-                last = len(module.get_submodule(tower)) - 1  # type: ignore[arg-type]
+                last = len([*module.get_submodule(tower).children()]) - 1
                 if isinstance(module.get_submodule(f'{tower}.{last}'), DepthwiseConv):
                     yield f'{name}.{tower}.{last}'
 
