@@ -1,0 +1,64 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""What a cut costs the robot: the encoder and the codec, as shares of the trunk and the whole.
+
+python benchmarks/bench_encoder.py models/cspnano
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+from interleaved import medians_ms
+
+from mt_perception.offload.halves import RobotHalf
+from mt_perception.offload.payload import pack
+from mt_perception.pipeline import Pipeline
+from mt_perception.runtime.model_folder import open_model
+from mt_perception.runtime.sessions import open_session
+
+DEFAULT = Path(__file__).resolve().parent.parent / 'models' / 'cspnano'
+
+
+def main() -> None:
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else DEFAULT
+    model = open_model(folder)
+    if model.manifest.cut is None:
+        print(f'{folder} has no cut')
+        return
+    robot = RobotHalf(folder)
+    pipeline = Pipeline.load(folder)
+    trunk = open_session('trunk', model.contents['trunk'])
+    height, width = model.manifest.reference_size
+    small = np.random.default_rng(0).integers(0, 256, (1, height // 16, width // 16, 3), np.uint8)
+    image = small.repeat(16, axis=1).repeat(16, axis=2)
+    middle = robot.codec.rates // 2
+    symbols = robot.symbols(image, middle)
+    times = medians_ms(
+        {
+            'trunk': lambda: trunk.run(None, {'image': image}),
+            'encoder': lambda: robot.symbols(image, middle),
+            'codec': lambda: robot.codec.encode(symbols, middle),
+            'payload': lambda: pack(robot.payload(image, middle)),
+        },
+        rounds=40,
+    )
+    for name in ('encoder', 'codec', 'payload'):
+        print(f'{name}: {times[name]:.2f} ms, {times[name] / times["trunk"]:.3f} of the trunk')
+    whole = sum(block.macs for block in pipeline.manifest.graph.blocks.values())
+    print(f'MACs: {robot.cut.encoder.macs / whole:.3f} of the whole network')
+    tensor = 4 * int(np.prod(robot.cut.latent_shape((height, width))))
+    features = 4 * 32 * (height // 4) * (width // 4)
+    for index, rate in enumerate(robot.cut.rates):
+        size = rate.payload_bytes
+        if size:
+            print(
+                f'rate {index}: {size} bytes, 1/{tensor / size:.0f} of the float32 latent, '
+                f'1/{features / size:.0f} of s4'
+            )
+
+
+if __name__ == '__main__':
+    main()
