@@ -14,7 +14,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
+    from mt_perception.evaluation.taxonomy import ClassMap
+    from mt_perception.training.batches import SampleSet
     from mt_perception.training.loop import Progress as Step
+    from mt_perception.training.recipe import Recipe
 
 # The figures that stay in sight while a run goes on.
 _SHOWN = ('ap', 'miou', 'abs_rel')
@@ -60,7 +63,6 @@ def train(
     from mt_perception.training import sources
     from mt_perception.training.export import ModelCard
     from mt_perception.training.leaf import is_leaf, leaf_validator, on_trunk_of
-    from mt_perception.training.opinions import ask_pixel_teacher
     from mt_perception.training.recipe import read_recipe
     from mt_perception.training.run_record import record_run
     from mt_perception.training.structure import train_structure
@@ -78,16 +80,7 @@ def train(
             bar.update(task, completed=done, total=everything)
     sets = sources.read_sets(plan, data, classes, cache)
     labels = (classes.detection, classes.segmentation)
-    if plan.pixel_teacher is not None and start is None:
-        raise click.UsageError('the recipe has a pixel_teacher: give a finished run with --start')
-    with _bar(console) as bar:
-        task = bar.add_task('pixels', total=None, shown='')
-        if start is not None:
-            for done, everything in ask_pixel_teacher(plan, sets, data, classes, start):
-                bar.update(task, completed=done, total=everything)
-    if plan.pixel_teacher is not None:
-        # How often an image is drawn depends on what the teacher sees in it.
-        sets = sources.read_sets(plan, data, classes, cache)
+    sets = _with_opinions(plan, sets, data, classes, cache, start, console)
     is_other = start is not None and is_leaf(start, labels)
     card = ModelCard(plan.network, 'unreleased', 'unknown', '', *labels)
     if first:
@@ -133,6 +126,31 @@ def _shown(now: Step, last: Mapping[str, float]) -> str:
 
 def _numbers(values: Mapping[str, float]) -> str:
     return '  '.join(f'{name} {value:.3f}' for name, value in values.items())
+
+
+def _with_opinions(
+    plan: Recipe,
+    sets: tuple[SampleSet, ...],
+    data: Path,
+    classes: ClassMap,
+    cache: Path,
+    start: Path | None,
+    console: Console,
+) -> tuple[SampleSet, ...]:
+    """Ask the pixel teacher, where the recipe has one; give the sets as they are then."""
+    from mt_perception.training.opinions import ask_pixel_teacher
+    from mt_perception.training.sources import read_sets
+
+    if plan.pixel_teacher is None:
+        return sets
+    if start is None:
+        raise click.UsageError('the recipe has a pixel_teacher: give a finished run with --start')
+    with _bar(console) as bar:
+        task = bar.add_task('pixels', total=None, shown='')
+        for done, everything in ask_pixel_teacher(plan, sets, data, classes, start):
+            bar.update(task, completed=done, total=everything)
+    # How often an image is drawn depends on what the teacher sees in it.
+    return read_sets(plan, data, classes, cache)
 
 
 def _bar(console: Console) -> Progress:
