@@ -70,6 +70,14 @@ def test_a_rate_that_costs_accuracy_is_never_chosen() -> None:
     assert steady(Decider(), situation(rates=BETTER[:1])).rate is None
 
 
+def test_a_little_accuracy_may_be_lost_for_time_and_more_for_a_deadline() -> None:
+    rates = (RateOption(0, 3000, -0.2), RateOption(1, 6000, -0.015))
+    assert steady(Decider(), situation(rates=rates, local_s=0.05)).rate == 1
+    assert steady(Decider(), situation(rates=rates, local_s=0.02)).rate is None
+    assert steady(Decider(), situation(rates=rates[:1], local_s=0.05)).rate is None
+    assert steady(Decider(), situation(rates=rates[:1], local_s=1.0, left_s=0.2)).rate == 0
+
+
 def test_never_and_always() -> None:
     assert Decider(DecisionSettings('never')).decide(situation()).rate is None
     always = Decider(DecisionSettings('always'))

@@ -41,7 +41,8 @@ class DecisionSettings:
         steady_frames: So many frames in a row must look well before it is.
         explore_s: An estimate that is older is tried on a frame; doubles while it stays bad.
         longest_explore_s: At most this.
-        gain: Relative accuracy that counts as more accurate.
+        gain: Relative accuracy that counts as more accurate, and is worth time.
+        loss: Relative accuracy that may be lost where the host is faster.
     """
 
     mode: str = AUTO
@@ -53,6 +54,7 @@ class DecisionSettings:
     explore_s: float = 2.0
     longest_explore_s: float = 60.0
     gain: float = 0.005
+    loss: float = 0.02
 
 
 @dataclass(frozen=True)
@@ -191,12 +193,13 @@ class Decider:
         if not fitting:
             return None
         best = max(fitting, key=_worth)
-        if best.gain > self.settings.gain:
+        # Where the own network is late anyway, something in time is better than nothing.
+        if best.gain > self.settings.gain or s.local_s > s.left_s:
             return best
         quicker = [
             option
             for option in fitting
-            if abs(option.gain) <= self.settings.gain and _there_s(s, option) < s.local_s
+            if option.gain >= -self.settings.loss and _there_s(s, option) < s.local_s
         ]
         return max(quicker, key=_worth, default=None)
 
