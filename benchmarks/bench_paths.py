@@ -14,12 +14,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from budget_sweep import open_paths
 from rich.console import Console
 from rich.table import Table
 
+from mt_perception.graph.budget import Budget
+from mt_perception.pipeline import Pipeline
 from mt_perception.runtime.model_folder import open_model
-from mt_perception.runtime.options import Options
 from mt_perception.runtime.policy_net import PolicyNet
 from mt_perception.share import find_model
 from mt_perception.types import Frame
@@ -31,7 +31,7 @@ ON_BAR = 1.06
 def main() -> None:
     model = open_model(find_model(sys.argv[1] if len(sys.argv) > 1 else 'cspnano'))
     choices = model.manifest.paths.choices
-    pipelines = open_paths(model, Options())
+    pipelines = [Pipeline.load(model.path, budget=Budget(path=path.name)) for path in choices]
     policy = PolicyNet(model)
     times: dict[str, list[float]] = {name: [] for name in (*(p.name for p in choices), 'asked')}
     cv2.setNumThreads(1)

@@ -62,7 +62,8 @@ def test_every_frame_has_its_own_results(name: str, folder: Path) -> None:
         assert set(result.detections.class_ids) == {colour}
         assert result.segmentation.class_ids[48, 64] == colour
         assert frame.latency_ms < HANGS_MS
-    if name != 'none':
+    # A connection that is reset while nothing is on its way is there again for the next frame.
+    if name not in ('none', 'connections reset'):
         assert not all(frame.remote for frame in passed)
 
 

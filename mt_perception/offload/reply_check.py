@@ -12,7 +12,10 @@ from numpy.typing import NDArray
 
 from mt_perception.errors import ProtocolError
 from mt_perception.runtime.manifest import TaskSpec
-from mt_perception.types import DETECTION, SEGMENTATION, UNLABELLED
+from mt_perception.types import DEPTH, DETECTION, SEGMENTATION, UNLABELLED
+
+_FARTHEST = 1e6
+"""Metres per pixel of focal length; more might not stay finite as metres."""
 
 
 def check_reply(
@@ -68,6 +71,8 @@ def _check_map(task: TaskSpec, name: str, value: NDArray[Any], size: tuple[int, 
             f'{task.name}/{name}: expected {np.dtype(expected)} (1, h, w) up to {size}, found '
             f'{value.dtype} {value.shape}'
         )
+    if task.kind == DEPTH and np.abs(value).max() > _FARTHEST:
+        raise ProtocolError(f'{task.name}/{name} is beyond anything that a camera sees')
     if task.kind == SEGMENTATION:
         known = value[value != UNLABELLED]
         if known.size and known.max() >= len(task.labels):
