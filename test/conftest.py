@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -30,3 +31,11 @@ def data() -> Path:
 def model_path() -> Path:
     """The model folder that we ship."""
     return ROOT / 'models' / 'cspnano'
+
+
+@pytest.fixture(autouse=True)
+def same_weights() -> None:
+    """Networks of a test begin with the same random weights in every run."""
+    torch = sys.modules.get('torch')
+    if torch is not None:
+        torch.manual_seed(0)
