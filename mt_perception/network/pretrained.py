@@ -1,9 +1,10 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Fills the trunk and the detection head from a YOLOX-nano ONNX file."""
+"""Fills networks with the weights of detectors that others trained, from their ONNX files."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +16,16 @@ from torch import Tensor, nn
 
 from mt_perception.errors import ModelError
 from mt_perception.network.multitask import Multitask
+from mt_perception.network.picodet import PicoDet
+
+Weights = tuple[NDArray[np.float32], NDArray[np.float32]]
+
+# ImageNet's, of grey levels from 0 to 255, red first.
+_RGB_DEVIATION = np.array([0.229, 0.224, 0.225], np.float32).reshape(1, 3, 1, 1) * 255
 
 
 def load_yolox(network: Multitask, path: Path) -> None:
     """Copy the checkpoint's weights into the trunk and the detection head.
-
-    The graph is walked in its own order, which is the order in which the modules are declared;
-    every shape is checked, so a checkpoint of another width or depth is refused.
 
     Args:
         network: what to fill, in place. The other heads are left as they are.
@@ -31,28 +35,58 @@ def load_yolox(network: Multitask, path: Path) -> None:
         ModelError: the graph has another number of convolutions or another shape.
     """
     theirs = _convolutions(path)
+    first = theirs[0][0]
+    if first.ndim == 4 and first.shape[1:] == (12, 3, 3):
+        theirs[0] = unfold_focus(torch.from_numpy(first.copy())).numpy(), theirs[0][1]
+    _fill((network.trunk, network.detection), theirs, path, 'a YOLOX-nano checkpoint')
+
+
+def load_picodet(detector: PicoDet, path: Path) -> None:
+    """Copy the checkpoint's weights into a detector.
+
+    Args:
+        detector: what to fill, in place.
+        path: the ONNX file, batch normalisation folded; it reads RGB, with ImageNet's deviation
+            taken out.
+
+    Raises:
+        ModelError: the graph has another number of convolutions or another shape.
+    """
+    theirs = _convolutions(path)
+    weight, bias = theirs[0]
+    if weight.shape[1:2] == (3,):
+        # Ours reads grey levels, blue first.
+        theirs[0] = (weight / _RGB_DEVIATION)[:, ::-1], bias
+    _fill((detector,), theirs, path, 'a PicoDet-S checkpoint')
+
+
+def _fill(
+    parts: Sequence[nn.Module], theirs: Sequence[Weights], path: Path, expected: str
+) -> None:
+    """Copy weights into the convolutions of some modules.
+
+    The graph is walked in its own order, which is the order in which the modules are declared;
+    every shape is checked, so a checkpoint of another width or depth is refused.
+    """
     ours = [
         (name, module)
-        for part in (network.trunk, network.detection)
+        for part in parts
         for name, module in part.named_modules()
         if isinstance(module, nn.Conv2d)
     ]
     if len(ours) != len(theirs):
         raise ModelError(
             f'{path.name} has {len(theirs)} convolutions, the network has {len(ours)}; '
-            'expected a YOLOX-nano checkpoint'
+            f'expected {expected}'
         )
     for index, ((name, module), (weight, bias)) in enumerate(zip(ours, theirs, strict=True)):
-        value = torch.from_numpy(weight.copy())
-        if index == 0 and weight.ndim == 4 and weight.shape[1:] == (12, 3, 3):
-            value = unfold_focus(value)
-        if value.shape != module.weight.shape:
+        if weight.shape != module.weight.shape:
             raise ModelError(
                 f'{path.name}, convolution {index}: expected {tuple(module.weight.shape)} '
-                f'for {name}, found {tuple(value.shape)}'
+                f'for {name}, found {weight.shape}'
             )
         with torch.no_grad():
-            module.weight.copy_(value)
+            module.weight.copy_(torch.from_numpy(weight.copy()))
             if module.bias is not None:
                 module.bias.copy_(torch.from_numpy(bias.copy()))
 
@@ -68,10 +102,13 @@ def unfold_focus(weight: Tensor) -> Tensor:
     return phases.permute(0, 3, 4, 2, 5, 1).reshape(outputs, 3, 6, 6).contiguous()
 
 
-def _convolutions(path: Path) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+def _convolutions(path: Path) -> list[Weights]:
     """Give weight and bias of every convolution in graph order."""
     graph = onnx.load(str(path)).graph
     values = {tensor.name: tensor for tensor in graph.initializer}
+    for node in graph.node:
+        if node.op_type == 'Constant' and node.attribute[0].name == 'value':
+            values[node.output[0]] = node.attribute[0].t
     found = []
     for node in graph.node:
         if node.op_type != 'Conv':
