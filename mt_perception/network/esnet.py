@@ -22,8 +22,8 @@ class Levels(NamedTuple):
 
     s4: Tensor  # (B, 24, H/4, W/4)
     s8: Tensor  # (B, 96, H/8, W/8)
-    s16: Tensor  # (B, 192, H/16, W/16)
-    s32: Tensor  # (B, 384, H/32, W/32)
+    s16: Tensor  # (B, 192, ⌈H/16⌉, ⌈W/16⌉)
+    s32: Tensor  # (B, 384, ⌈H/32⌉, ⌈W/32⌉)
 
 
 class Swish(nn.Module):
@@ -33,9 +33,7 @@ class Swish(nn.Module):
         self, inputs: int, outputs: int, kernel: int = 1, stride: int = 1, groups: int = 1
     ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(
-            inputs, outputs, kernel, stride, padding=kernel // 2, groups=groups
-        )
+        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, groups=groups)
 
     def forward(self, x: Tensor) -> Tensor:
         return functional.hardswish(self.conv(x))
@@ -92,7 +90,8 @@ class Shuffling(nn.Module):
         wide = self.widen(worked)
         both = self.attention(torch.cat((wide, self.spatial(wide)), dim=1))
         pair = torch.stack((kept, self.project(both)), dim=2)  # (B, C/2, 2, h, w)
-        return pair.flatten(1, 2)
+        # Training is fast in this layout only.
+        return pair.flatten(1, 2).contiguous(memory_format=torch.channels_last)
 
 
 class ESNet(nn.Module):
@@ -114,7 +113,7 @@ class ESNet(nn.Module):
         """Compute the features.
 
         Args:
-            image: (B, 3, H, W) float BGR, 0 to 255, H and W multiples of 32.
+            image: (B, 3, H, W) float BGR, 0 to 255, H and W multiples of 8.
         """
         assert isinstance(self.mean, Tensor)
         # The border that the stem adds is the mean, as it was when its weights were trained.

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from mt_perception.network.branched import Branched
 from mt_perception.network.branches import LEVELS, Branches, Part
-from mt_perception.network.dense import DenseHead
+from mt_perception.network.dense import DenseHead, LightHead
 from mt_perception.network.detection import (
     DetectionHead,
     RawDetections,
@@ -53,24 +53,32 @@ class DetectionGraph(nn.Module):
 
 
 class SegmentationGraph(nn.Module):
-    """s4 … s32 → class_ids, uint8 (1, H/2, W/2)."""
+    """s4 … s32 → class_ids, uint8 (1, H/2, W/2); of a light head (1, H/4, W/4)."""
 
-    def __init__(self, head: DenseHead) -> None:
+    def __init__(self, head: DenseHead | LightHead) -> None:
         super().__init__()
         self.head = head
 
     def forward(self, s4: Tensor, s8: Tensor, s16: Tensor, s32: Tensor) -> Tensor:
         logits = self.head(Features(s4, s8, s16, s32))
-        fine = functional.interpolate(
-            logits, scale_factor=2.0, mode='bilinear', align_corners=False
-        )
-        return fine.argmax(dim=1).to(torch.uint8)
+        if isinstance(self.head, DenseHead):
+            # Finer borders, for a third of the head's time: a light one leaves them.
+            logits = functional.interpolate(
+                logits, scale_factor=2.0, mode='bilinear', align_corners=False
+            )
+        return logits.argmax(dim=1).to(torch.uint8)
+
+
+def best_classes(logits: Tensor) -> Tensor:
+    """Turn logits (B, C, H/4, W/4) into class ids, uint8 (B, H/2, W/2)."""
+    fine = functional.interpolate(logits, scale_factor=2.0, mode='bilinear', align_corners=False)
+    return fine.argmax(dim=1).to(torch.uint8)
 
 
 class DepthGraph(nn.Module):
     """s4 … s32 → depth_per_focal, float32 (1, H/4, W/4): metres over focal length in pixels."""
 
-    def __init__(self, head: DenseHead) -> None:
+    def __init__(self, head: DenseHead | LightHead) -> None:
         super().__init__()
         self.head = head
 

@@ -22,16 +22,12 @@ BINS = 8
 
 
 class Pyramid(NamedTuple):
-    """What the head reads, and the backbone's finest features."""
+    """What the head reads."""
 
-    s4: Tensor  # (B, 24, H/4, W/4)
     s8: Tensor  # (B, 96, H/8, W/8)
-    s16: Tensor  # (B, 96, H/16, W/16)
-    s32: Tensor  # (B, 96, H/32, W/32)
+    s16: Tensor  # (B, 96, ⌈H/16⌉, ⌈W/16⌉)
+    s32: Tensor  # (B, 96, ⌈H/32⌉, ⌈W/32⌉)
     s64: Tensor  # (B, 96, ⌈H/64⌉, ⌈W/64⌉)
-
-
-PYRAMID_CHANNELS = {'s4': CHANNELS['s4'], 's8': WIDTH, 's16': WIDTH, 's32': WIDTH}
 
 
 class RawSides(NamedTuple):
@@ -45,9 +41,7 @@ class Separable(nn.Sequential):
     """A depthwise 5x5 and a 1x1 convolution, each with hard swish."""
 
     def __init__(self, channels: int, stride: int = 1) -> None:
-        super().__init__(
-            Swish(channels, channels, 5, stride, channels), Swish(channels, channels)
-        )
+        super().__init__(Swish(channels, channels, 5, stride, channels), Swish(channels, channels))
 
 
 class CSPLayer(nn.Module):
@@ -82,13 +76,13 @@ class CSPPAN(nn.Module):
         self.top_lateral = Separable(WIDTH, 2)
         self.top_down = Separable(WIDTH, 2)
 
-    def forward(self, s4: Tensor, c8: Tensor, c16: Tensor, c32: Tensor) -> Pyramid:
+    def forward(self, c8: Tensor, c16: Tensor, c32: Tensor) -> Pyramid:
         c8, c16, c32 = self.lateral8(c8), self.lateral16(c16), self.lateral32(c32)
-        p16 = self.top_down16(torch.cat((_double(c32), c16), dim=1))
-        s8 = self.top_down8(torch.cat((_double(p16), c8), dim=1))
+        p16 = self.top_down16(torch.cat((_double(c32, c16), c16), dim=1))
+        s8 = self.top_down8(torch.cat((_double(p16, c8), c8), dim=1))
         s16 = self.bottom_up16(torch.cat((self.down8(s8), p16), dim=1))
         s32 = self.bottom_up32(torch.cat((self.down16(s16), c32), dim=1))
-        return Pyramid(s4, s8, s16, s32, self.top_lateral(c32) + self.top_down(s32))
+        return Pyramid(s8, s16, s32, self.top_lateral(c32) + self.top_down(s32))
 
 
 class PicoDet(nn.Module):
@@ -117,9 +111,9 @@ class PicoDet(nn.Module):
         """Compute what the head reads.
 
         Args:
-            image: (B, 3, H, W) float BGR, 0 to 255, H and W multiples of 32.
+            image: (B, 3, H, W) float BGR, 0 to 255, H and W multiples of 8.
         """
-        found: Pyramid = self.neck(*self.backbone(image))
+        found: Pyramid = self.neck(*self.backbone(image)[1:])
         return found
 
     def head(self, s8: Tensor, s16: Tensor, s32: Tensor, s64: Tensor) -> RawSides:
@@ -136,7 +130,7 @@ class PicoDet(nn.Module):
         return RawSides(rows[..., : self.classes], sides)
 
     def forward(self, image: Tensor) -> RawSides:
-        return self.head(*self.pyramid(image)[1:])
+        return self.head(*self.pyramid(image))
 
 
 def decode_sides(sides: Tensor, centres: Tensor, strides: Tensor) -> Tensor:
@@ -150,7 +144,7 @@ def decode_sides(sides: Tensor, centres: Tensor, strides: Tensor) -> Tensor:
         strides: (N, 1) of the cells.
     """
     steps = torch.arange(BINS, dtype=sides.dtype, device=sides.device)
-    distance = (sides.softmax(dim=3) * steps).sum(dim=3) * strides  # (B, N, 4)
+    distance = (sides.softmax(dim=3) @ steps) * strides  # (B, N, 4)
     return torch.cat((centres - distance[..., :2], centres + distance[..., 2:]), dim=-1)
 
 
@@ -164,5 +158,7 @@ def cells_of(s8: Tensor, s16: Tensor, s32: Tensor, s64: Tensor) -> tuple[Tensor,
     return torch.cat([corners for corners, _ in grids]) + strides / 2, strides
 
 
-def _double(x: Tensor) -> Tensor:
-    return functional.interpolate(x, scale_factor=2.0, mode='nearest')
+def _double(x: Tensor, like: Tensor) -> Tensor:
+    """Double height and width, less the row or column that an odd finer level does not have."""
+    doubled = functional.interpolate(x, scale_factor=2.0, mode='nearest')
+    return doubled[:, :, : like.shape[2], : like.shape[3]]

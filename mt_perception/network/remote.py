@@ -1,0 +1,129 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""What a remote host runs behind the decoder: trunk and heads like the robot's, and larger ones.
+
+A host has room that a robot has not, so that offloading buys accuracy and not only time.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mt_perception.network.dense import DenseHead
+from mt_perception.network.multitask import Multitask
+from mt_perception.network.picodet import WIDTH, PicoDet, Pyramid, RawSides
+from mt_perception.network.trunk import FEATURE_CHANNELS, Features
+
+ENLARGED = 1.25
+"""The detector looks at the image enlarged: it finds more of what is small."""
+
+# Both networks' activations reach values that a fresh head would amplify.
+_DAMPED = 0.5
+
+
+class RemoteOutputs(NamedTuple):
+    """Raw outputs of the remote half."""
+
+    detection: RawSides
+    segmentation: Tensor  # (B, C, H/4, W/4) logits
+    depth: Tensor  # (B, H/4, W/4) log of (metres / focal length in pixels)
+
+
+class WideHead(nn.Module):
+    """What both dense heads of the robot miss: a wide head on the trunk's and the detector's eyes.
+
+    Its last layer starts at zero: the sums are at the beginning exactly what the robot's own
+    heads say.
+
+    Args:
+        outputs: channels of the map: the classes of segmentation, and one for depth.
+    """
+
+    def __init__(self, outputs: int) -> None:
+        super().__init__()
+        inputs = {
+            level: channels + (0 if level == 's4' else WIDTH)
+            for level, channels in FEATURE_CHANNELS.items()
+        }
+        self.head = DenseHead(outputs, deep=160, middle=96, fine=64, inputs=inputs)
+        first = (self.head.project4, self.head.project8, self.head.project16)
+        with torch.no_grad():
+            for conv in (*first, self.head.project32, self.head.scene):
+                conv.weight.mul_(_DAMPED)
+        nn.init.zeros_(self.head.predict.weight)
+        if self.head.predict.bias is not None:
+            nn.init.zeros_(self.head.predict.bias)
+
+    def forward(self, features: Features, d8: Tensor, d16: Tensor, d32: Tensor) -> Tensor:
+        """Give the map, (B, outputs, H/4, W/4).
+
+        Args:
+            features: of the trunk.
+            d8: of the detector, which saw the image enlarged, at its own stride 8.
+            d16: likewise, 16.
+            d32: likewise, 32.
+        """
+        joined = [
+            torch.cat((x, _fitted(y, x)), dim=1)
+            for x, y in zip(features[1:], (d8, d16, d32), strict=True)
+        ]
+        found: Tensor = self.head(Features(features.s4, *joined))
+        return found
+
+
+class Remote(nn.Module):
+    """Trunk, detector, the robot's dense heads, and a wide one.
+
+    Args:
+        network: the robot's, whose trunk and dense heads are copied.
+    """
+
+    def __init__(self, network: Multitask) -> None:
+        super().__init__()
+        classes = network.detection.levels[0].classes
+        assert isinstance(classes, nn.Conv2d)
+        self.trunk = copy.deepcopy(network.trunk)
+        self.detector = PicoDet(classes.out_channels)
+        self.segmentation = copy.deepcopy(network.segmentation)
+        self.depth = copy.deepcopy(network.depth)
+        self.wide = WideHead(network.segmentation.predict.out_channels + 1)
+        # Slope and offset of the detector's logits: a score means what the robot's own means.
+        self.register_buffer('calibration', torch.tensor([1.0, 0.0]))
+
+    def forward(self, image: Tensor) -> tuple[Features, Pyramid, RemoteOutputs]:
+        """Run everything.
+
+        Args:
+            image: what the decoder made, (B, 3, H, W) float BGR, 0 to 255.
+
+        Returns:
+            The trunk's features, the detector's pyramid, and the heads' outputs.
+        """
+        features = self.trunk(image)
+        pyramid = self.detector.pyramid(enlarged(image))
+        wide = self.wide(features, *pyramid[:3])
+        outputs = RemoteOutputs(
+            self.detector.head(*pyramid),
+            self.segmentation(features) + wide[:, :-1],
+            self.depth(features)[:, 0] + wide[:, -1],
+        )
+        return features, pyramid, outputs
+
+
+def enlarged(image: Tensor) -> Tensor:
+    """Enlarge an image for the detector."""
+    return functional.interpolate(
+        image, scale_factor=ENLARGED, mode='bilinear', align_corners=False
+    )
+
+
+def _fitted(x: Tensor, like: Tensor) -> Tensor:
+    """Bring a feature map to the size of another."""
+    return functional.interpolate(
+        x, size=(like.shape[2], like.shape[3]), mode='bilinear', align_corners=False
+    )
