@@ -17,7 +17,7 @@ from mt_perception.graph.budget import Budget
 from mt_perception.graph.conditional import parse_rules, with_deciders
 from mt_perception.graph.plan import Plan
 from mt_perception.image.encodings import check_size
-from mt_perception.image.letterbox import Letterbox, fit
+from mt_perception.image.letterbox import Letterbox
 from mt_perception.image.motion import Motion
 from mt_perception.runtime.attempt import attempt
 from mt_perception.runtime.executor import Executor, Outcome, Runner
@@ -188,8 +188,7 @@ class Pipeline:
         plan = self._plan(frame, tasks)
         planned = time.perf_counter()
         spec = self.manifest.input
-        side = spec.side(self.network_long_side, plan.scale)
-        letterbox = fit(frame.image.shape[:2], side, spec.multiple)
+        letterbox = spec.letterbox(frame.image.shape[:2], self.network_long_side, plan.scale)
         outcome, image = Outcome({}, {}, {}), None
         if plan.blocks:
             image = letterbox.network_image(frame.image, spec.pad_value)

@@ -29,6 +29,22 @@ def test_sizes(image_size: tuple[int, int], network: tuple[int, int]) -> None:
         assert whole % multiple == 0
 
 
+@given(SIZES, NETWORKS)
+def test_a_little_slack_saves_padding(
+    image_size: tuple[int, int], network: tuple[int, int]
+) -> None:
+    plain, loose = fit(image_size, *network), fit(image_size, *network, slack=0.04)
+    assert all(a <= b for a, b in zip(loose.network_size, plain.network_size, strict=True))
+    for less, whole in zip(loose.content_size, plain.content_size, strict=True):
+        assert 0.96 * whole - 1 <= less <= whole
+
+
+def test_slack_counts_what_a_camera_gives() -> None:
+    assert fit((480, 640), 352, 32, slack=0.04).network_size == (256, 352)
+    assert fit((480, 640), 352, 32, slack=0.04).content_size == (256, 341)
+    assert fit((480, 640), 416, 32, slack=0.04) == fit((480, 640), 416, 32)
+
+
 @given(SIZES, NETWORKS, st.lists(st.tuples(*[st.floats(0, 1)] * 4), min_size=1, max_size=5))
 def test_boxes_there_and_back(
     image_size: tuple[int, int],

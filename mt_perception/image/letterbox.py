@@ -93,15 +93,23 @@ class Letterbox:
         return np.asarray(resized)[:height, :width]
 
 
-def fit(image_size: tuple[int, int], long_side: int, multiple: int) -> Letterbox:
+def fit(
+    image_size: tuple[int, int], long_side: int, multiple: int, slack: float = 0.0
+) -> Letterbox:
     """The letterbox that scales an image's long side to the network's.
 
     Args:
         image_size: (height, width) of the image.
         long_side: Long side of the network's input, a multiple of ``multiple``.
         multiple: Height and width of the network's input are multiples of this.
+        slack: By how much, as a fraction, the image may be made smaller than that, so that its
+            short side needs no multiple of which it would fill only a little.
     """
     scale = long_side / max(image_size)
+    short = min(image_size) * scale
+    fewer = short // multiple * multiple
+    if 0 < fewer < short <= fewer / (1 - slack):
+        scale *= fewer / short
     height, width = (max(1, round(side * scale)) for side in image_size)
     return Letterbox(
         image_size=image_size,

@@ -16,6 +16,7 @@ import yaml
 
 from mt_perception.errors import ModelError
 from mt_perception.graph.task_graph import TaskGraph
+from mt_perception.image.letterbox import Letterbox, fit
 from mt_perception.runtime.block_file import BlockFile
 from mt_perception.runtime.fields import Fields, is_name, names, strings
 from mt_perception.runtime.manifest_blocks import read_blocks
@@ -27,6 +28,9 @@ FORMAT = 1
 """Version of the manifest's own format; a newer one is refused, not guessed at."""
 
 MAX_BYTES = 1 << 20
+
+_SLACK = 0.04
+"""By how much a lighter path's picture may be smaller than the path's size."""
 
 TASK_OUTPUTS: Mapping[str, frozenset[str]] = {
     DETECTION: frozenset({'boxes', 'scores', 'class_ids'}),
@@ -64,6 +68,22 @@ class InputSpec:
         """A long side scaled down, as far as the network and its multiple go."""
         scaled = round(long_side * scale / self.multiple) * self.multiple
         return min(long_side, max(self.min_size, scaled))
+
+    def letterbox(
+        self, image_size: tuple[int, int], long_side: int, scale: float = 1.0
+    ) -> Letterbox:
+        """The letterbox of an image on a path.
+
+        Lighter paths need not have exactly their size, and so never pay a row of the coarsest
+        stride for a few pixels: 352x264 becomes 341x256.
+
+        Args:
+            image_size: (height, width) of the image.
+            long_side: Of the network's input on the full path.
+            scale: Of the path.
+        """
+        side = self.side(long_side, scale)
+        return fit(image_size, side, self.multiple, _SLACK if side < long_side else 0.0)
 
 
 @dataclass(frozen=True)

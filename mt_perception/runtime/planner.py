@@ -22,7 +22,6 @@ from mt_perception.graph.budget import AUTO, Budget, LatencyLoop, Spending
 from mt_perception.graph.plan import Plan, path_plan
 from mt_perception.graph.policy import PathPolicy, Scores, mixed_choice, path_values
 from mt_perception.graph.turns import Turns
-from mt_perception.image.letterbox import fit
 from mt_perception.image.motion import Motion
 from mt_perception.runtime.last_seen import LastSeen
 from mt_perception.runtime.manifest import Manifest
@@ -280,8 +279,8 @@ class Planner:
 
         def macs(tasks: frozenset[str], path: int) -> int:
             plan = self._plans(tasks, path)
-            side = spec.side(long_side, plan.scale)
-            return self._manifest.macs_at(plan.macs, fit(size, side, spec.multiple).network_size)
+            letterbox = spec.letterbox(size, long_side, plan.scale)
+            return self._manifest.macs_at(plan.macs, letterbox.network_size)
 
         full_macs = macs(wanted, 0)
         paths = tuple(macs(run, i) / max(1, full_macs) for i in range(len(self._paths)))
