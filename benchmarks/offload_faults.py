@@ -11,9 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from remote_process import RemoteProcess
-from shaping_proxy import ShapingProxy
-
+from mt_perception.evaluation.link.host import HostProcess
+from mt_perception.evaluation.link.shaped import ShapedLink
 from mt_perception.offload.breaker import BreakerSettings
 from mt_perception.offload.client import OffloadClient, offload
 from mt_perception.offload.decision import DecisionSettings
@@ -27,8 +26,8 @@ from mt_perception.types import Frame, Result
 class Rig:
     """A robot, a link and a host, each in a process of its own."""
 
-    host: RemoteProcess
-    link: ShapingProxy
+    host: HostProcess
+    link: ShapedLink
     pipeline: Pipeline
     client: OffloadClient
 
@@ -54,7 +53,7 @@ def rig(
     folder: Path, deadline_ms: float, mode: str, breaker: BreakerSettings | None = None
 ) -> Iterator[Rig]:
     """Start everything, and wait until the robot has reached the host."""
-    with RemoteProcess(folder) as host, ShapingProxy(host.address) as link:
+    with HostProcess(folder) as host, ShapedLink(host.address) as link:
         pipeline = Pipeline.load(folder)
         settings = OffloadSettings(
             Endpoint(link.address),

@@ -29,11 +29,11 @@ FLOORS = {
     'pipeline': 2,
     'sources': 2,
     'network': 2,
-    'evaluation': 3,
     'offload': 3,
-    'training': 4,
-    'nodes': 5,
-    'cli': 6,
+    'evaluation': 4,
+    'training': 5,
+    'nodes': 6,
+    'cli': 7,
 }
 # What a robot need not install, and where alone it may be used; so may ROS messages in nodes/.
 ONLY_IN = {

@@ -16,11 +16,13 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from mt_perception.cli.budget_options import BUDGET_OPTIONS, budget_of
-from mt_perception.cli.figures import figures_table
+from mt_perception.cli.figures import figures_table, link_figures
+from mt_perception.cli.link_options import LINK_OPTIONS, link_settings, measured_links
 from mt_perception.cli.offload_options import OFFLOAD_OPTIONS, offload_summary, offloaded
 from mt_perception.cli.run import read_calibration
 from mt_perception.errors import OutputError
 from mt_perception.evaluation.job import Job
+from mt_perception.evaluation.link.study import LinkStudy
 from mt_perception.evaluation.opening import SourceOptions
 from mt_perception.evaluation.pool import Outcome, run_here, run_in_pool
 from mt_perception.evaluation.ray_engine import run_on_ray
@@ -80,7 +82,9 @@ SOURCE_OPTIONS: Sequence[Callable[[Any], Any]] = (
 
 
 def _all_options(command: Callable[..., None]) -> Callable[..., None]:
-    for option in reversed((*_OPTIONS, *BUDGET_OPTIONS, *OFFLOAD_OPTIONS, *SOURCE_OPTIONS)):
+    for option in reversed(
+        (*_OPTIONS, *BUDGET_OPTIONS, *OFFLOAD_OPTIONS, *LINK_OPTIONS, *SOURCE_OPTIONS)
+    ):
         command = option(command)
     return command
 
@@ -98,6 +102,7 @@ def evaluate(context: click.Context, /, sources: tuple[str, ...], **given: Any) 
     """
     console = Console()
     jobs = _jobs(sources, given)
+    links = link_settings(given)
     outcomes = [] if given['fresh'] else _kept(jobs)
     if outcomes:
         console.print(f'{len(outcomes)} of {len(jobs)} were there already (--fresh: run them)')
@@ -111,15 +116,23 @@ def evaluate(context: click.Context, /, sources: tuple[str, ...], **given: Any) 
     order = {job.folder: number for number, job in enumerate(jobs)}
     outcomes.sort(key=lambda outcome: order[outcome.job.folder])
     summaries = [outcome.summary for outcome in outcomes if outcome.summary]
+    failed = [(o.job.source, o.error) for o in outcomes if not o.summary]
+    studies: list[LinkStudy] = []
     if summaries:
         console.print(figures_table(summaries))
+        if links is not None:
+            studies, stuck = measured_links(jobs, links, given['fresh'], console)
+            failed += stuck
+            for study in studies:
+                console.print(link_figures(study))
         if given['report']:
-            failed = [(o.job.source, o.error) for o in outcomes if not o.summary]
-            write_page(given['out'], [o.job for o in outcomes if o.summary], console, failed)
+            done_jobs = [o.job for o in outcomes if o.summary]
+            write_page(given['out'], done_jobs, console, failed, studies)
         console.print(f'written to {escape(str(given["out"]))}', highlight=False)
     if len(summaries) < len(outcomes):
         missing = len(outcomes) - len(summaries)
         console.print(f'[bold red]{missing} of {len(jobs)} failed[/]', highlight=False)
+    if failed:
         context.exit(1)
 
 
@@ -128,11 +141,12 @@ def write_page(
     jobs: Sequence[Job],
     console: Console,
     failed: Sequence[tuple[str, str]] = (),
+    links: Sequence[LinkStudy] = (),
 ) -> None:
     """Write the report, or say why there is none: the figures are there without it."""
     try:
         with console.status('writing the report'):
-            write_report(out / REPORT_FILE, f'Evaluation {out.name}', jobs, failed)
+            write_report(out / REPORT_FILE, f'Evaluation {out.name}', jobs, failed, links)
     except OutputError as error:
         console.print(f'[yellow]{escape(str(error))}[/]', highlight=False)
 

@@ -10,6 +10,7 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
+from mt_perception.evaluation.link.study import LOCAL, LinkStudy
 from mt_perception.evaluation.records import Json, Summary
 
 MAX_NAME = 18
@@ -33,6 +34,8 @@ def figures_table(summaries: Sequence[Summary]) -> Table:
     wanted = _FIGURES if metric_depth else (*_FIGURES, _RELATIVE)
     columns = [(name, [_figure(s, path) for s in summaries]) for name, path in wanted]
     columns = [(name, values) for name, values in columns if any(v is not None for v in values)]
+    sizes = [_figure(s, ('cost', 'payload_bytes')) for s in summaries]
+    sent = any(size is not None for size in sizes)
     swept = sorted({name for s in summaries for name in s.parameters['swept']})
     table = Table(
         box=box.SIMPLE_HEAD,
@@ -42,7 +45,8 @@ def figures_table(summaries: Sequence[Summary]) -> Table:
     )
     for name in ('source', 'model'):
         table.add_column(name, overflow='fold', min_width=9)
-    for name in (*swept, 'frames', *(name for name, _ in columns), 'MMAC', 'ms'):
+    costs = ('MMAC', 'kB', 'ms') if sent else ('MMAC', 'ms')
+    for name in (*swept, 'frames', *(name for name, _ in columns), *costs):
         table.add_column(name.replace('_', ' '), justify='right', no_wrap=name not in swept)
     for row, summary in enumerate(summaries):
         pseudo = summary.data['pseudo']
@@ -54,8 +58,28 @@ def figures_table(summaries: Sequence[Summary]) -> Table:
             str(summary.counts['frames']),
             *('-' if values[row] is None else f'{values[row]:.3f}' for _, values in columns),
             f'{summary.counts["macs_mean"] / 1e6:.0f}',
+            *(['-' if sizes[row] is None else f'{sizes[row] * 1e-3:.1f}'] if sent else []),
             f'{total.get("p50", 0):.1f}',
         )
+    return table
+
+
+def link_figures(study: LinkStudy) -> Table:
+    """Median time of a frame for each way of getting it done, over every link."""
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        caption=f'{study.source}: ms a frame over a link, measured on this machine',
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+    )
+    ways = [way for way in study.ways if way != LOCAL]
+    for name in ('Mbit/s', LOCAL, *ways):
+        table.add_column(name, justify='right')
+    (local,) = study.find(LOCAL)
+    rows = {(row.way, row.mbit_s): row.p50_ms for row in study.rows}
+    for mbit_s in study.settings.mbit_s:
+        times = (local.p50_ms, *(rows[way, mbit_s] for way in ways))
+        table.add_row(f'{mbit_s:g}', *(f'{ms:.1f}' for ms in times))
     return table
 
 

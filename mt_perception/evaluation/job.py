@@ -81,6 +81,7 @@ class Job:
                 'threads': self.settings.threads,
                 'tasks': self.settings.tasks,
                 **({'offload': self.settings.offload} if self.settings.offload else {}),
+                **({'codec': self.settings.codec} if self.settings.codec else {}),
                 'budget': asdict(self.settings.budget),
                 'model': self.model,
                 'source': self.source,
@@ -187,7 +188,9 @@ def open_job(job: Job, subject: Subject | None = None) -> Iterator[tuple[SampleS
     with samples:
         if job.reference is not None:
             sure = replace(job.settings.options, score_threshold=SURE)
-            reference = open_subject(job.reference, replace(job.settings, options=sure))
+            # Whatever the model in question is held to, its judge sees everything.
+            whole = replace(job.settings, options=sure, budget=Budget(), codec='')
+            reference = open_subject(job.reference, whole)
             samples = ReferenceSamples(samples, reference, classes)
         yield samples, subject
 

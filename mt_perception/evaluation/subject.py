@@ -9,7 +9,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mt_perception.errors import ModelError
+from mt_perception.errors import ModelError, OptionError
+from mt_perception.evaluation.codecs import parse_codec, through
 from mt_perception.evaluation.peers.opening import PREFIX, open_peer
 from mt_perception.evaluation.records import Json
 from mt_perception.evaluation.taxonomy import ClassMap, Taxonomy
@@ -33,6 +34,7 @@ class RunSettings:
         tasks: The tasks to run; None means all that the model serves.
         budget: What may be spent on a frame; peers know none.
         offload: Remote host that finishes frames, for the record; empty is none.
+        codec: What frames pass through first, see ``codecs``; empty is nothing.
     """
 
     options: Options = field(default_factory=lambda: Options(score_threshold=0.0))
@@ -41,6 +43,7 @@ class RunSettings:
     tasks: tuple[str, ...] | None = None
     budget: Budget = field(default_factory=Budget)
     offload: str = ''
+    codec: str = ''
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +95,8 @@ def open_subject(
         settings.threads,
         budget=settings.budget,
     )
+    if settings.codec:
+        through(pipeline, Path(model), parse_codec(settings.codec))
     prepare(pipeline)
     manifest = pipeline.manifest
     tasks = settings.tasks or tuple(manifest.tasks)
@@ -125,6 +130,8 @@ def model_sha256(model: str) -> str:
 
 
 def _peer(spec: str, settings: RunSettings) -> Subject:
+    if settings.codec:
+        raise OptionError(f'{spec}: codec {settings.codec} is for model folders, not for peers')
     peer = open_peer(spec, settings.options, settings.threads)
     tasks = settings.tasks or tuple(peer.labels)
     _check_tasks(peer.name, tasks, peer.labels)

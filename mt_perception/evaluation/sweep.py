@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from mt_perception.errors import OptionError
+from mt_perception.evaluation.codecs import ALL, parse_codec, standard_codecs
 from mt_perception.evaluation.job import Job
 from mt_perception.evaluation.records import Json
 from mt_perception.evaluation.samples import safe_name, source_name, unique
@@ -35,6 +36,10 @@ def _budget(name: str) -> _Setter:
     )
 
 
+def _codec(text: str) -> str:
+    return ALL if text == ALL else parse_codec(text).name
+
+
 _PARAMETERS: Mapping[str, tuple[Callable[[str], Json], _Setter]] = {
     'size': (int, _option('size')),
     'score_threshold': (float, _option('score_threshold')),
@@ -47,6 +52,7 @@ _PARAMETERS: Mapping[str, tuple[Callable[[str], Json], _Setter]] = {
     'stale_ms': (float, _budget('max_stale_ms')),
     'path': (str, _budget('path')),
     'provider': (str, lambda settings, value: replace(settings, providers=(value,))),
+    'codec': (_codec, lambda settings, value: replace(settings, codec=value)),
 }
 
 SWEEPABLE = tuple(_PARAMETERS)
@@ -89,6 +95,9 @@ def plan_jobs(
         grid: Parameter → its values.
         base: All that the jobs have in common.
         out: Folder of the whole evaluation.
+
+    Raises:
+        ModelError: All codecs of a model are wanted whose folder is refused.
     """
     used: Counter[str] = Counter()
     names = [unique(source_name(source), used).replace('#', '-') for source in sources]
@@ -99,7 +108,7 @@ def plan_jobs(
         zip(sources, names, strict=True), zip(models, folders, strict=True)
     ):
         place = out / name / folder if len(models) > 1 else out / name
-        for values in itertools.product(*grid.values()):
+        for values in itertools.product(*(_values(model, *row) for row in grid.items())):
             swept = tuple(zip(grid, values, strict=True))
             jobs.append(
                 replace(
@@ -113,6 +122,13 @@ def plan_jobs(
                 )
             )
     return jobs
+
+
+def _values(model: str, parameter: str, values: Sequence[Json]) -> Sequence[Json]:
+    """The values of a parameter; all codecs are those that a model has."""
+    if parameter != 'codec' or ALL not in values:
+        return values
+    return standard_codecs(model)
 
 
 def _settings(settings: RunSettings, swept: Sequence[tuple[str, Json]]) -> RunSettings:

@@ -46,4 +46,5 @@ class CutRunner:
         end = time.perf_counter()
         latency_ms = {'encode': (sent - start) * 1e3, 'remote': (end - sent) * 1e3}
         facts = {'offload.rate': self.rate, 'offload.payload_bytes': len(data)}
-        return Outcome(tensors, {}, latency_ms, facts=facts)
+        blocks = (self.robot.cut.encoder, *self.remote.cut.graph.blocks_for(plan.tasks))
+        return Outcome(tensors, {}, latency_ms, facts=facts, beside=blocks)

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from mt_perception.evaluation.codecs import PAYLOAD_BYTES
 from mt_perception.evaluation.records import FrameRecord, Json
 from mt_perception.evaluation.truth import Sample
 from mt_perception.types import Result
@@ -37,12 +38,18 @@ class CostMetric:
         self._paths: Counter[str] = Counter()
         self._blocks: Counter[str] = Counter()
         self._failures: Counter[str] = Counter()
+        self._payloads: list[float] = []
 
     def process(self, sample: Sample, result: Result) -> Mapping[str, Json]:
         """Add one frame; all it cost is in the record already, so nothing is returned."""
         run = result.execution
         self._count(
-            run.macs, run.path, run.blocks, result.failures, run.latency_ms.get('total', np.nan)
+            run.macs,
+            run.path,
+            run.blocks,
+            result.failures,
+            run.latency_ms.get('total', np.nan),
+            run.facts,
         )
         return {}
 
@@ -54,6 +61,7 @@ class CostMetric:
             record.blocks,
             record.failures,
             record.latency_ms.get('total', np.nan),
+            record.extra,
         )
 
     def _count(
@@ -63,15 +71,21 @@ class CostMetric:
         blocks: Iterable[str],
         failures: Iterable[str],
         latency_ms: float,
+        facts: Mapping[str, Json],
     ) -> None:
         self._macs.append(macs)
         self._latency_ms.append(latency_ms)
         self._paths[path] += 1
         self._blocks.update(blocks)
         self._failures.update(iter(failures))
+        if PAYLOAD_BYTES in facts:
+            self._payloads.append(float(facts[PAYLOAD_BYTES]))
 
     def evaluate(self) -> Mapping[str, Json]:
-        """MACs per frame, and how many frames took each path, ran each block, failed each task."""
+        """MACs per frame, and how many frames took each path, ran each block, failed each task.
+
+        Where frames were sent, ``payload_bytes`` as well: their mean size on the way.
+        """
         if not self._macs:
             return {}
         frames = len(self._macs)
@@ -82,6 +96,7 @@ class CostMetric:
             'paths': dict(sorted(self._paths.items())),
             'blocks': dict(sorted(self._blocks.items())),
             'failures': dict(sorted(self._failures.items())),
+            **({'payload_bytes': float(np.mean(self._payloads))} if self._payloads else {}),
         }
 
     def resample(self, weights: NDArray[np.floating]) -> Mapping[str, NDArray[np.float64]]:

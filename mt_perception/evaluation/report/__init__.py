@@ -9,11 +9,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mt_perception.errors import OutputError
 from mt_perception.evaluation.job import Job
 from mt_perception.evaluation.output import write_text
 from mt_perception.evaluation.runs import Run, read_run
+
+if TYPE_CHECKING:
+    from mt_perception.evaluation.link.study import LinkStudy
 
 REPORT_FILE = 'report.html'
 NEEDED = ('jinja2', 'matplotlib')
@@ -37,7 +41,11 @@ def check_available() -> None:
 
 
 def write_report(
-    path: Path, title: str, jobs: Sequence[Job], failed: Sequence[tuple[str, str]] = ()
+    path: Path,
+    title: str,
+    jobs: Sequence[Job],
+    failed: Sequence[tuple[str, str]] = (),
+    links: Sequence[LinkStudy] = (),
 ) -> None:
     """Write the report of finished jobs; frames that are shown are run once more.
 
@@ -46,6 +54,7 @@ def write_report(
         title: Of the page.
         jobs: The jobs in their order; the first one of each source is the one in question.
         failed: Source and reason of those that gave nothing.
+        links: What frames of these sources take over narrow links.
 
     Raises:
         OutputError: A package is missing, or the file cannot be written.
@@ -53,6 +62,7 @@ def write_report(
     """
     check_available()
     # Only here: who needs no report needs neither package.
+    from mt_perception.evaluation.report.compressed import draw_compressed
     from mt_perception.evaluation.report.effort import draw_effort
     from mt_perception.evaluation.report.graphs import graphs
     from mt_perception.evaluation.report.page import render
@@ -64,14 +74,14 @@ def write_report(
         groups.setdefault(run.data, []).append((job, run))
     each = max(1, min(MOST_OF_A_KIND, MOST_PICTURES // (3 * len(groups))))
     pictures = [
-        draw(*group[0], each if number < MOST_PICTURES // 3 else 0).beside(
-            draw_effort(group, each if number < MOST_PICTURES // 6 else 0)
-        )
+        draw(*group[0], each if number < MOST_PICTURES // 3 else 0)
+        .beside(draw_effort(group, each if number < MOST_PICTURES // 6 else 0))
+        .beside(draw_compressed(group, 2 if number < MOST_OF_A_KIND else 0))
         for number, group in enumerate(groups.values())
     ]
     runs = [_told_apart([run for _, run in group]) for group in groups.values()]
     models = graphs(job.model for job in jobs)
-    write_text(path, render(title, runs, pictures, failed, models))
+    write_text(path, render(title, runs, pictures, failed, models, links))
 
 
 def _told_apart(runs: Sequence[Run]) -> list[Run]:

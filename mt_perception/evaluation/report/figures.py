@@ -59,10 +59,13 @@ ACCURACY = (
     Figure('AbsRel fitted', ('depth', 'affine', 'abs_rel'), False, explanation='scale and shift'),
 )
 
+BYTES = Figure('kB', ('cost', 'payload_bytes'), False, 1, 1e-3, 'of a frame on its way')
+
 COST = (
     Figure('MMAC', ('cost', 'macs'), False, 0, 1e-6, 'million multiply-accumulates a frame'),
     Figure('ms', ('timing', 'latency_ms', 'total', 'p50'), False, 1, 1, 'median of one frame'),
     Figure('ms p95', ('timing', 'latency_ms', 'total', 'p95'), False, 1, 1, '95th percentile'),
+    BYTES,
 )
 
 STABILITY = (

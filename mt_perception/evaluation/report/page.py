@@ -9,6 +9,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from mt_perception.evaluation.link.study import LinkStudy
 from mt_perception.evaluation.report.graphs import Graph
 from mt_perception.evaluation.report.pictures import Pictures
 from mt_perception.evaluation.report.sections import section
@@ -24,6 +25,7 @@ def render(
     pictures: Sequence[Pictures],
     failed: Sequence[tuple[str, str]] = (),
     models: Sequence[Graph] = (),
+    links: Sequence[LinkStudy] = (),
 ) -> str:
     """The whole page. Text from bags and data sets is escaped wherever it stands.
 
@@ -33,6 +35,7 @@ def render(
         pictures: Frames of the first run of each source.
         failed: Source and reason of those that gave nothing.
         models: Task graphs of the models.
+        links: What frames of the sources take over narrow links.
     """
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
@@ -48,7 +51,7 @@ def render(
         title=title,
         style=(TEMPLATES / 'style.css').read_text(encoding='utf-8'),
         sections=[
-            section(number, runs, shown.frames, shown.warning)
+            section(number, runs, shown, links)
             for number, (runs, shown) in enumerate(zip(groups, pictures, strict=True))
         ],
         overview=overview_table([runs[0] for runs in groups]) if len(groups) > 1 else None,

@@ -71,14 +71,25 @@ class Shown:
 
 @dataclass(frozen=True)
 class Pictures:
-    """Frames of one run, and what must be said about them."""
+    """Frames of one run, and what must be said about them.
+
+    Attributes:
+        frames: What was found in them, below what is true.
+        warning: What must be said, or nothing.
+        compressed: Frames that were sent as few bytes, see ``compressed``.
+    """
 
     frames: tuple[Shown, ...] = ()
     warning: str = ''
+    compressed: tuple[Shown, ...] = ()
 
     def beside(self, others: Pictures) -> Pictures:
         """These and others, and what must be said about either."""
-        return Pictures((*self.frames, *others.frames), self.warning or others.warning)
+        return Pictures(
+            (*self.frames, *others.frames),
+            self.warning or others.warning,
+            (*self.compressed, *others.compressed),
+        )
 
 
 def draw(job: Job, run: Run, each: int) -> Pictures:
@@ -155,12 +166,16 @@ def choose(frames: Sequence[FrameRecord], each: int, apart: int = 1) -> dict[str
 
 def show(kind: str, record: FrameRecord, sample: Sample, result: Result) -> Shown:
     """Make the picture of one frame."""
-    picture = montage(sample, result)
+    return as_shown(kind, record.key, describe(record), montage(sample, result))
+
+
+def as_shown(kind: str, key: str, figures: str, picture: Picture) -> Shown:
+    """A picture as it goes into the page."""
     done, jpeg = cv2.imencode('.jpg', picture, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
     return Shown(
         kind=kind,
-        key=record.key,
-        figures=describe(record),
+        key=key,
+        figures=figures,
         jpeg=base64.b64encode(jpeg.tobytes()).decode('ascii') if done else '',
         size=(picture.shape[0], picture.shape[1]),
     )
@@ -180,22 +195,30 @@ def describe(record: FrameRecord) -> str:
 def montage(sample: Sample, result: Result) -> Picture:
     """What is true in the upper row, what was found in the lower one; a column for each task."""
     image = sample.frame.image
-    scale = min(1.0, _PANEL_SIZE[0] / image.shape[0], _PANEL_SIZE[1] / image.shape[1])
-    size = tuple(max(2, round(side * scale)) for side in image.shape[:2])
-    clean = np.asarray(cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA), np.uint8)
     tasks = result.execution.tasks
+    found = result_row(result, image)
+    if sample.truth is None or not tasks:
+        return found
+    clean, known = _small(image), _truth(sample.truth, image)
+    return np.vstack([np.hstack([_panel(clean, image, known.get(task)) for task in tasks]), found])
+
+
+def result_row(result: Result, image: Picture) -> Picture:
+    """What was found in an image, a column for each task; the image itself without tasks."""
+    clean = _small(image)
     given = {
         DETECTION: result.detections and _sure(result.detections),
         SEGMENTATION: result.segmentation,
         DEPTH: result.depth,
     }
-    rows = [[_panel(clean, image, given[task]) for task in tasks]]
-    if sample.truth is not None:
-        known = _truth(sample.truth, image)
-        rows.insert(0, [_panel(clean, image, known.get(task)) for task in tasks])
-    if not tasks:
-        return clean
-    return np.vstack([np.hstack(row) for row in rows])
+    panels = [_panel(clean, image, given[task]) for task in result.execution.tasks]
+    return np.hstack(panels or [clean])
+
+
+def _small(image: Picture) -> Picture:
+    scale = min(1.0, _PANEL_SIZE[0] / image.shape[0], _PANEL_SIZE[1] / image.shape[1])
+    size = tuple(max(2, round(side * scale)) for side in image.shape[:2])
+    return np.asarray(cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _panel(

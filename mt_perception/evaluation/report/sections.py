@@ -8,7 +8,9 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from mt_perception.evaluation.codecs import RATE
 from mt_perception.evaluation.compare import compare_runs
+from mt_perception.evaluation.link.study import LinkStudy
 from mt_perception.evaluation.report.effort import effort_table, path_strips, telling
 from mt_perception.evaluation.report.groups import (
     Plot,
@@ -18,7 +20,14 @@ from mt_perception.evaluation.report.groups import (
     time,
     trade_offs,
 )
-from mt_perception.evaluation.report.pictures import Shown
+from mt_perception.evaluation.report.offload import (
+    codec_of,
+    link_plots,
+    link_table,
+    rate_plots,
+    rate_table,
+)
+from mt_perception.evaluation.report.pictures import Pictures, Shown
 from mt_perception.evaluation.report.tables import (
     Card,
     Table,
@@ -48,6 +57,7 @@ class Section:
         tables: Every run beside the others.
         comparisons: The first run against others, with confidence intervals.
         pictures: Frames of the first run.
+        compressed: Frames that were sent as few bytes.
         plots: Group's heading → plots.
         settings: (name of the run, its parameters as text).
     """
@@ -60,57 +70,73 @@ class Section:
     tables: tuple[Table, ...]
     comparisons: tuple[Table, ...]
     pictures: tuple[Shown, ...]
+    compressed: tuple[Shown, ...]
     plots: Mapping[str, tuple[Plot, ...]]
     settings: tuple[tuple[str, str], ...]
 
 
 def section(
-    number: int, runs: Sequence[Run], pictures: Sequence[Shown], warning: str = ''
+    number: int, runs: Sequence[Run], pictures: Pictures, links: Sequence[LinkStudy] = ()
 ) -> Section:
     """Put together what is known about one source.
 
     Args:
         number: Of the section, for anchors.
         runs: The runs on this source, the one in question first.
-        pictures: Frames of the first run.
-        warning: What must be said about the pictures, or nothing.
+        pictures: Frames of the first run, and compressed ones.
+        links: What frames take over narrow links, of any source.
     """
     first = runs[0]
+    # Frames that were compressed are measured by bytes, not by what the networks cost.
+    plain = [run for run in runs if codec_of(run) is None]
+    studies = [study for study in links if study.source == first.summary.source]
     tables = [
         figures_table(runs),
-        shared_table(runs, _baseline(runs)),
+        shared_table(plain, _baseline(plain)),
         effort_table(runs),
         paths_table(runs),
         stability_table(runs),
+        rate_table(runs),
+        *map(link_table, studies),
     ]
     anchor = f's{number}'
     groups = {
-        'Accuracy against cost': trade_offs(runs, anchor),
+        'Accuracy against cost': trade_offs(plain, anchor),
+        'Offload': [*rate_plots(runs, anchor), *link_plots(studies, anchor)],
         'Detection': detection(runs, anchor),
         'Segmentation': segmentation(runs, anchor),
         'Depth': depth(runs, anchor),
         'Time': time(runs, anchor),
         'Paths': _paths(runs, anchor),
     }
-    rivals = [run for run in runs[1:] if run.model != first.model] or runs[1:]
     return Section(
         anchor=anchor,
         name=first.summary.source,
         lead=_lead(first, len(runs)),
-        warnings=tuple(filter(None, [*_warnings(runs), warning])),
+        warnings=tuple(filter(None, [*_warnings(runs), pictures.warning])),
         cards=tuple(cards(first)),
         tables=tuple(table for table in tables if table is not None),
         comparisons=tuple(
-            comparison_table(compare_runs(rival, first, RESAMPLES))
-            for rival in rivals[:MOST_COMPARED]
+            comparison_table(compare_runs(a, b, RESAMPLES)) for a, b in _pairs(runs)
         ),
-        pictures=tuple(pictures),
+        pictures=pictures.frames,
+        compressed=pictures.compressed,
         plots={title: tuple(found) for title, found in groups.items() if found},
         settings=tuple(
             (run.label, json.dumps(run.summary.parameters, indent=2, ensure_ascii=False))
             for run in runs
         ),
     )
+
+
+def _pairs(runs: Sequence[Run]) -> list[tuple[Run, Run]]:
+    """The runs to compare: the first one against others, and features against no loss."""
+    first = runs[0]
+    rates = [run for run in runs[1:] if (codec := codec_of(run)) and codec.kind == RATE]
+    if rates:
+        return [(first, rate) for rate in rates[-MOST_COMPARED:]]
+    rivals = [run for run in runs[1:] if run.model != first.model] or runs[1:]
+    return [(rival, first) for rival in rivals[:MOST_COMPARED]]
 
 
 def _paths(runs: Sequence[Run], anchor: str) -> list[Plot]:

@@ -116,11 +116,13 @@ def shared_table(runs: Sequence[Run], baseline: int) -> Table | None:
         runs: The runs.
         baseline: Index of the run that the others are measured against.
     """
+    if len(runs) < 2:
+        return None
     shared = shared_labels([run.summary for run in runs])
     metrics = [metrics_on(run.summary, shared) for run in runs]
     name = runs[baseline].label
     changes = [delta_mtl(each, metrics[baseline], name) for each in metrics]
-    if len(runs) < 2 or not any(changes):
+    if not any(changes):
         return None
     alike = [replace(run, summary=replace(run.summary, metrics=each))
              for run, each in zip(runs, metrics, strict=True)]  # fmt: skip

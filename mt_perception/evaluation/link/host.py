@@ -33,7 +33,7 @@ def move_elsewhere(process: subprocess.Popen[str]) -> None:
             os.sched_setaffinity(process.pid, others)
 
 
-class RemoteProcess:
+class HostProcess:
     """``mt_perception serve`` with a model folder; leaving the ``with`` kills it.
 
     Args:
@@ -82,6 +82,7 @@ class RemoteProcess:
 
     @property
     def process(self) -> subprocess.Popen[str]:
+        """The process that was started last."""
         assert self._process is not None
         return self._process
 
@@ -90,6 +91,7 @@ class RemoteProcess:
         self.process.send_signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
+        """Let it go on."""
         self.process.send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
@@ -102,7 +104,7 @@ class RemoteProcess:
         self.process.terminate()
         self.process.wait(PATIENCE_S)
 
-    def __enter__(self) -> RemoteProcess:
+    def __enter__(self) -> HostProcess:
         return self
 
     def __exit__(

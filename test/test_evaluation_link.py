@@ -10,7 +10,8 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from shaping_proxy import ShapingProxy
+
+from mt_perception.evaluation.link.shaped import ShapedLink
 
 
 @pytest.fixture
@@ -53,7 +54,7 @@ def there_and_back(connection: socket.socket, size: int) -> float:
 
 def test_rate_and_delay_are_kept(echo: str) -> None:
     with (
-        ShapingProxy(echo, up=1.0, delay_ms=30) as proxy,
+        ShapedLink(echo, up=1.0, delay_ms=30) as proxy,
         socket.create_connection(('127.0.0.1', proxy.port)) as connection,
     ):
         # There is no lower bound that a machine could break by being fast.
@@ -64,7 +65,7 @@ def test_rate_and_delay_are_kept(echo: str) -> None:
 
 def test_a_stall_holds_everything_back_until_it_is_over(echo: str) -> None:
     with (
-        ShapingProxy(echo) as proxy,
+        ShapedLink(echo) as proxy,
         socket.create_connection(('127.0.0.1', proxy.port), timeout=0.3) as connection,
     ):
         there_and_back(connection, 10)
@@ -79,7 +80,7 @@ def test_a_stall_holds_everything_back_until_it_is_over(echo: str) -> None:
 
 
 def test_a_reset_is_a_reset_and_a_refusal_lasts(echo: str) -> None:
-    with ShapingProxy(echo) as proxy:
+    with ShapedLink(echo) as proxy:
         connection = socket.create_connection(('127.0.0.1', proxy.port), timeout=30)
         there_and_back(connection, 10)
         proxy.tell('reset')

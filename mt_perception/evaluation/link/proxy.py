@@ -7,22 +7,20 @@ token bucket, shared by all connections as a radio link is; what is on its way i
 a sender that is too fast is slowed down by TCP itself. A process of its own, told what to do by
 lines on its standard input: ``up 1.5``, ``down 1.5`` (Mbit/s, 0 is unlimited), ``delay 20``,
 ``jitter 5`` (ms, one way), ``stall``, ``resume``, ``reset`` (every connection), ``refuse``,
-``accept``. Try it: ``python benchmarks/shaping_proxy.py 127.0.0.1:8001 8002``.
+``accept``, ``moved``. Try it:
+``python -m mt_perception.evaluation.link.proxy 127.0.0.1:8001 8002``.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import random
 import socket
 import struct
-import subprocess
 import sys
 from contextlib import suppress
-from types import TracebackType
 
-from remote_process import move_elsewhere
+import numpy as np
 
 CHUNK = 1448
 """Bytes of a segment on an Ethernet or Wi-Fi link."""
@@ -41,6 +39,7 @@ class Direction:
         self.jitter_s = 0.0
         self.moved = 0
         self._free_s = 0.0
+        self._chance = np.random.default_rng()
 
     def arrival_s(self, size: int, now_s: float) -> float:
         """When so many bytes will be at the other end, if they are handed over now."""
@@ -48,7 +47,7 @@ class Direction:
         if self.bytes_per_s:
             self._free_s += size / self.bytes_per_s
         self.moved += size
-        return self._free_s + self.delay_s + self.jitter_s * random.random()
+        return self._free_s + self.delay_s + self.jitter_s * self._chance.random()
 
 
 class Proxy:
@@ -138,9 +137,14 @@ class Proxy:
             case ['accept']:
                 self._refusing = False
             case ['moved']:
-                print(json.dumps([self.up.moved, self.down.moved]), flush=True)
+                _say(json.dumps([self.up.moved, self.down.moved]))
             case _:
                 raise ValueError(f'unknown command {line!r}')
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f'{line}\n')
+    sys.stdout.flush()
 
 
 def _abort(writer: asyncio.StreamWriter) -> None:
@@ -156,76 +160,13 @@ async def main(target: str, port: int) -> None:
     host, _, target_port = target.rpartition(':')
     proxy = Proxy(host, int(target_port))
     server = await asyncio.start_server(proxy.serve, '127.0.0.1', port, limit=CHUNK)
-    print(server.sockets[0].getsockname()[1], flush=True)
+    _say(str(server.sockets[0].getsockname()[1]))
     loop = asyncio.get_running_loop()
     commands = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)
     while line := await commands.readline():
         proxy.do(line.decode())
         await asyncio.sleep(0)
-
-
-class ShapingProxy:
-    """A proxy in a process of its own; leaving the ``with`` ends it.
-
-    Args:
-        target: ``HOST:PORT`` behind it.
-        up: Mbit/s towards the target; 0 is unlimited.
-        down: Mbit/s from it.
-        delay_ms: One way.
-        jitter_ms: At most so much more, by chance.
-    """
-
-    def __init__(
-        self,
-        target: str,
-        up: float = 0,
-        down: float = 0,
-        delay_ms: float = 0,
-        jitter_ms: float = 0,
-    ) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, __file__, target, '0'],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        move_elsewhere(self._process)
-        assert self._process.stdout is not None
-        self.port = int(self._process.stdout.readline())
-        self.address = f'127.0.0.1:{self.port}'
-        for name, value in (
-            ('up', up),
-            ('down', down),
-            ('delay', delay_ms),
-            ('jitter', jitter_ms),
-        ):
-            self.tell(f'{name} {value}')
-
-    def tell(self, command: str) -> None:
-        """Give it a command."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(f'{command}\n')
-        self._process.stdin.flush()
-
-    def moved(self) -> tuple[int, int]:
-        """Bytes that went up and down so far."""
-        assert self._process.stdout is not None
-        self.tell('moved')
-        up, down = json.loads(self._process.stdout.readline())
-        return up, down
-
-    def __enter__(self) -> ShapingProxy:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._process.kill()
-        self._process.communicate()
 
 
 if __name__ == '__main__':

@@ -1,0 +1,128 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Measures what a frame takes from image to results over links of several bandwidths.
+
+Run here, sent as a JPEG of the network's input, sent as features: host, protocol and replies are
+the same, only the payload differs. Robot, link and host are processes on this machine, each with
+a core of its own if there are enough. No deadline and no decision: every frame is sent, and its
+reply is waited for.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from mt_perception.errors import OffloadError, SourceError
+from mt_perception.evaluation.codecs import PAYLOAD_BYTES, RATE, REFERENCE, Codec, parse_codec
+from mt_perception.evaluation.job import Job, open_job
+from mt_perception.evaluation.link.host import HostProcess
+from mt_perception.evaluation.link.sender import HOST_MS, PATIENCE_S, Sender, encoder
+from mt_perception.evaluation.link.shaped import ShapedLink
+from mt_perception.evaluation.link.study import LOCAL, LinkRow, LinkSettings, LinkStudy
+from mt_perception.evaluation.machine import machine
+from mt_perception.evaluation.subject import model_sha256, open_subject
+from mt_perception.offload.breaker import Breaker
+from mt_perception.offload.endpoint import Endpoint
+from mt_perception.offload.exchange import Exchange
+from mt_perception.pipeline import Pipeline
+from mt_perception.runtime.executor import Runner
+from mt_perception.runtime.manifest import Manifest
+from mt_perception.runtime.options import Options
+from mt_perception.types import Frame
+
+_MOST_RATES = 3
+
+
+def measure(
+    job: Job,
+    settings: LinkSettings,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> LinkStudy:
+    """Measure frames of a job's source with its model.
+
+    Args:
+        job: Source and model.
+        settings: What to measure.
+        progress: Told after every way over every link.
+
+    Raises:
+        PerceptionError: Source or model is not what it should be, or the host did not answer.
+    """
+    folder = Path(job.model)
+    frames, pipeline = _opened(job, settings.frames)
+    manifest, local = pipeline.manifest, pipeline.runner
+    codecs = tuple(map(parse_codec, settings.codecs)) or usual_codecs(manifest)
+    encoders = {codec.name: encoder(folder, manifest, codec) for codec in codecs}
+    total = 1 + len(settings.mbit_s) * len(codecs)
+    done = itertools.count(1)
+    rows = [_row(LOCAL, 0.0, pipeline, local, frames)]
+    progress(next(done), total)
+    with HostProcess(folder) as host:
+        for mbit_s in settings.mbit_s:
+            with _linked(host, manifest, mbit_s, settings) as exchange:
+                for name, encode in encoders.items():
+                    sender = Sender(exchange, pipeline, encode)
+                    rows.append(_row(name, mbit_s, pipeline, sender, frames))
+                    progress(next(done), total)
+    pipeline.runner = local
+    model = {'name': manifest.name, 'sha256': model_sha256(job.model)}
+    return LinkStudy(job.name or job.source, model, settings, machine(), tuple(rows))
+
+
+def usual_codecs(manifest: Manifest) -> tuple[Codec, ...]:
+    """A JPEG, and of the cut's rates the cheapest, the middle and the best one."""
+    rates = 0 if manifest.cut is None else len(manifest.cut.rates)
+    chosen = np.linspace(0, rates - 1, min(rates, _MOST_RATES)).round().astype(int).tolist()
+    return (REFERENCE, *(Codec(RATE, rate) for rate in chosen))
+
+
+def _opened(job: Job, count: int) -> tuple[list[Frame], Pipeline]:
+    """The first frames of a source, and the model as a robot runs it."""
+    options = replace(job.settings.options, score_threshold=Options().score_threshold)
+    opened: list[Pipeline] = []
+    subject = open_subject(job.model, replace(job.settings, options=options), opened.append)
+    with open_job(job, subject) as (samples, _):
+        frames = [sample.frame for sample in itertools.islice(samples, count)]
+    if not frames or not opened:
+        raise SourceError(f'{job.source} with {job.model}: no image, or no model with a host')
+    return frames, opened[0]
+
+
+def _row(
+    way: str, mbit_s: float, pipeline: Pipeline, runner: Runner, frames: Sequence[Frame]
+) -> LinkRow:
+    pipeline.runner = runner
+    # Caches and connections are warm where frames follow one another.
+    runs = [pipeline.run(frame).execution for frame in (frames[0], *frames)][1:]
+    total = [run.latency_ms['total'] for run in runs]
+    return LinkRow(
+        way,
+        mbit_s,
+        float(np.mean([float(run.facts.get(PAYLOAD_BYTES, 0)) for run in runs])),
+        float(np.median(total)),
+        float(np.percentile(total, 95)),
+        float(np.median([run.latency_ms.get(HOST_MS, 0.0) for run in runs])),
+    )
+
+
+@contextmanager
+def _linked(
+    host: HostProcess, manifest: Manifest, mbit_s: float, settings: LinkSettings
+) -> Iterator[Exchange]:
+    """An exchange over a link, connected."""
+    down = mbit_s if settings.down else 0
+    with ShapedLink(host.address, mbit_s, down, settings.delay_ms) as link:
+        exchange = Exchange(Endpoint(link.address), manifest.name, manifest.version, Breaker())
+        try:
+            if not exchange.connected(PATIENCE_S):
+                failure = exchange.last_failure
+                raise OffloadError(failure.sentence if failure else 'the host does not answer')
+            yield exchange
+        finally:
+            exchange.close()

@@ -1,0 +1,94 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""A runner that has every frame finished by a remote host, however long that takes."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mt_perception.errors import OffloadError, OptionError
+from mt_perception.evaluation.codecs import JPEG, PAYLOAD_BYTES, RATE, Codec, encoded
+from mt_perception.graph.plan import Plan
+from mt_perception.offload.client import PRECISION
+from mt_perception.offload.digest import model_digest
+from mt_perception.offload.exchange import Exchange
+from mt_perception.offload.halves import RobotHalf
+from mt_perception.offload.payload import JPEG as JPEG_FILE
+from mt_perception.offload.payload import Payload, pack
+from mt_perception.offload.protocol import Reply, Request
+from mt_perception.pipeline import Pipeline
+from mt_perception.runtime.executor import Outcome
+from mt_perception.runtime.manifest import Manifest
+
+PATIENCE_S = 120.0
+HOST_MS = 'host'
+"""The stage of a frame that is the time at the host, waiting in its queue included."""
+
+Encode = Callable[[NDArray[np.uint8]], Payload]
+
+
+class Sender:
+    """Sends every frame and waits for its reply: what is measured is the way, not a decision.
+
+    Args:
+        exchange: The robot's end of the link.
+        pipeline: Whose frames they are.
+        encode: The network's input, uint8 (1, H, W, 3), as a payload.
+    """
+
+    def __init__(self, exchange: Exchange, pipeline: Pipeline, encode: Encode) -> None:
+        self._exchange = exchange
+        self._pipeline = pipeline
+        self._encode = encode
+        self._numbers = itertools.count()
+
+    def run(self, plan: Plan, image: NDArray[np.uint8]) -> Outcome:
+        """Have a plan's results made of the network's input, uint8 (1, H, W, 3).
+
+        Raises:
+            OffloadError: The host did not answer, or refused.
+        """
+        manifest = self._pipeline.manifest
+        content = pack(self._encode(image))
+        request = Request(
+            manifest.name,
+            manifest.version,
+            str(next(self._numbers)),
+            content,
+            tuple(sorted(plan.results or ())),
+            self._pipeline.options.score_threshold,
+            PRECISION,
+        )
+        call = self._exchange.send(request, PATIENCE_S)
+        call.wait(PATIENCE_S)
+        reply = self._exchange.receive(call) if call.done else self._exchange.give_up(call)
+        if not isinstance(reply, Reply):
+            raise OffloadError(reply.sentence)
+        times = {HOST_MS: sum(reply.server_ms.values())}
+        return Outcome(reply.tensors, {}, times, facts={PAYLOAD_BYTES: len(content)})
+
+
+def encoder(folder: Path, manifest: Manifest, codec: Codec) -> Encode:
+    """What makes payloads by a codec.
+
+    Raises:
+        ModelError: The model has no cut, and a rate is wanted.
+        OptionError: The host takes no payloads of this kind.
+    """
+    if codec.kind == RATE:
+        half = RobotHalf(folder)
+        return lambda image: half.payload(image, codec.value)
+    if codec.kind != JPEG:
+        raise OptionError(f'frames are sent as {JPEG} or as a {RATE}, not as {codec.name}')
+    digest = model_digest(manifest)
+
+    def file(image: NDArray[np.uint8]) -> Payload:
+        height, width = image.shape[1:3]
+        return Payload(JPEG_FILE, 0, digest, (3, height, width), 0, '', encoded(image, codec))
+
+    return file

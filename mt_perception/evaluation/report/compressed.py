@@ -1,0 +1,130 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""What the tasks make of a frame that became few bytes: features beside a JPEG of equal size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from mt_perception.errors import PerceptionError
+from mt_perception.evaluation.codecs import (
+    IMAGE,
+    PAYLOAD_BYTES,
+    RATE,
+    Codec,
+    CodecRunner,
+    jpeg_of,
+    parse_codec,
+    through,
+)
+from mt_perception.evaluation.job import Job, open_job
+from mt_perception.evaluation.report.offload import title_of
+from mt_perception.evaluation.report.pictures import (
+    TYPICAL,
+    Pictures,
+    Shown,
+    as_shown,
+    choose,
+    montage,
+    result_row,
+)
+from mt_perception.evaluation.runs import Run
+from mt_perception.evaluation.subject import Subject, open_subject
+from mt_perception.evaluation.truth import Sample
+from mt_perception.image.letterbox import fit
+from mt_perception.image.overlay import Picture
+from mt_perception.pipeline import Pipeline
+from mt_perception.types import Frame, Result
+
+MOST_RATES = 3
+
+
+@dataclass(frozen=True)
+class _Coded:
+    """A frame's results behind a codec, and how many bytes they had on their way."""
+
+    codec: Codec
+    size: int
+    result: Result
+
+
+def draw_compressed(group: Sequence[tuple[Job, Run]], each: int) -> Pictures:
+    """Pictures of typical frames at some rates of a sweep over codecs.
+
+    Args:
+        group: The jobs on one source and what became of them.
+        each: How many frames.
+    """
+    jobs = {parse_codec(j.settings.codec): (j, run) for j, run in group if j.settings.codec}
+    rates = [codec for codec in jobs if codec.kind == RATE]
+    if not rates or not each:
+        return Pictures()
+    picks = np.linspace(0, len(rates) - 1, min(MOST_RATES, len(rates))).round().astype(int)
+    job, run = jobs.get(Codec(IMAGE), jobs[rates[-1]])
+    chosen = choose(run.frames, each)
+    kinds = [key for key, kind in chosen.items() if kind == TYPICAL] or list(chosen)
+    keys = set(kinds[:each])
+    shown: list[Shown] = []
+    try:
+        subject, runner = _opened(job)
+        with open_job(job, subject) as (samples, _):
+            for sample in samples:
+                if sample.key in keys:
+                    shown += _frame(sample, subject, runner, [rates[i] for i in picks])
+                    keys.remove(sample.key)
+                if not keys:
+                    break
+    except PerceptionError as error:
+        return Pictures(warning=f'There are no pictures of compressed frames: {error}')
+    return Pictures(compressed=tuple(shown))
+
+
+def _opened(job: Job) -> tuple[Subject, CodecRunner]:
+    """The model of a job, with a codec that can be changed from frame to frame."""
+    runners: list[CodecRunner] = []
+
+    def prepare(pipeline: Pipeline) -> None:
+        runners.append(through(pipeline, Path(job.model), Codec(IMAGE)))
+
+    subject = open_subject(job.model, replace(job.settings, codec=''), prepare)
+    return subject, runners[0]
+
+
+def _frame(
+    sample: Sample, subject: Subject, runner: CodecRunner, rates: Sequence[Codec]
+) -> list[Shown]:
+    """One frame without loss, and then at every rate below a JPEG of as many bytes."""
+    whole = _run(sample.frame, subject, runner, Codec(IMAGE))
+    image = runner.seen
+    shown = [as_shown('no loss', sample.key, 'what is known above', montage(sample, whole.result))]
+    for rate in rates:
+        features = _run(sample.frame, subject, runner, rate)
+        jpeg = _run(sample.frame, subject, runner, jpeg_of(image, features.size))
+        decoded = _content(runner.seen, sample.frame)
+        picture = np.vstack(
+            [result_row(jpeg.result, decoded), result_row(features.result, sample.frame.image)]
+        )
+        words = ', '.join(f'{title_of(c.codec)}: {c.size * 1e-3:.1f} kB' for c in (jpeg, features))
+        shown.append(as_shown(rate.name, sample.key, words, picture))
+    return shown
+
+
+def _run(frame: Frame, subject: Subject, runner: CodecRunner, codec: Codec) -> _Coded:
+    runner.codec = codec
+    result = subject.run(frame)
+    return _Coded(codec, int(result.execution.facts[PAYLOAD_BYTES]), result)
+
+
+def _content(seen: Picture, frame: Frame) -> Picture:
+    """What the network saw of a frame, without padding, as large as the frame."""
+    height, width = frame.image.shape[:2]
+    box = fit((height, width), max(seen.shape[1:3]), 1)
+    rows, columns = box.content_size
+    content = seen[0, :rows, :columns]
+    large = cv2.resize(content, (width, height), interpolation=cv2.INTER_CUBIC)
+    return np.asarray(large, np.uint8)
