@@ -17,9 +17,9 @@ from mt_perception.network.bottleneck import (
     Decoder,
     Encoder,
 )
-from mt_perception.network.graphs import BlockGraph, head_graphs
-from mt_perception.network.multitask import Multitask
-from mt_perception.network.trunk import Features, Trunk
+from mt_perception.network.graphs import BlockGraph
+from mt_perception.network.remote import Remote
+from mt_perception.network.remote_graphs import SEEN, remote_blocks
 
 LATENT = 'latent'
 
@@ -52,19 +52,18 @@ class EncoderGraph(nn.Module):
         return latent
 
 
-class RemoteTrunkGraph(nn.Module):
-    """latent (B, C, h, w), dequantised → s4, s8, s16, s32."""
+class DecoderGraph(nn.Module):
+    """latent (B, C, h, w), dequantised → seen (B, 3, H, W)."""
 
-    def __init__(self, decoder: Decoder, trunk: Trunk) -> None:
+    def __init__(self, decoder: Decoder) -> None:
         super().__init__()
         self.decoder = copy.deepcopy(decoder)
         if isinstance(decoder.norm8, GDN):
             self.decoder.norm8 = decoder.norm8.fixed()
-        self.trunk = trunk
 
-    def forward(self, latent: Tensor) -> Features:
-        features: Features = self.trunk(self.decoder(latent))
-        return features
+    def forward(self, latent: Tensor) -> Tensor:
+        seen: Tensor = self.decoder(latent)
+        return seen
 
 
 def robot_graph(bottleneck: Bottleneck) -> BlockGraph:
@@ -72,13 +71,10 @@ def robot_graph(bottleneck: Bottleneck) -> BlockGraph:
     return BlockGraph('encoder', EncoderGraph(bottleneck.encoder), {'image': 'image'}, (LATENT,))
 
 
-def remote_graphs(bottleneck: Bottleneck, remote: Multitask) -> tuple[BlockGraph, ...]:
-    """The remote half: blocks that have the names of the whole network's."""
-    trunk = RemoteTrunkGraph(bottleneck.decoder, remote.trunk)
-    levels = Features._fields
-    taps = {'detection': levels[1:], 'segmentation': levels, 'depth': levels}
-    tensors = {task: tuple(f'trunk/{level}' for level in names) for task, names in taps.items()}
+def remote_graphs(bottleneck: Bottleneck, remote: Remote) -> tuple[BlockGraph, ...]:
+    """The remote half; its tasks' blocks have the names of the whole network's."""
+    decoder = DecoderGraph(bottleneck.decoder)
     return (
-        BlockGraph('trunk', trunk, {LATENT: LATENT}, levels),
-        *head_graphs(remote, tensors),
+        BlockGraph('decoder', decoder, {LATENT: LATENT}, (SEEN,)),
+        *remote_blocks(remote, f'decoder/{SEEN}'),
     )

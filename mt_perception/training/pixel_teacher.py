@@ -32,6 +32,7 @@ from mt_perception.training.losses.segmentation import (
     segmentation_loss,
 )
 from mt_perception.training.pixel_teacher_spec import PixelTeacherSpec
+from mt_perception.training.samples import count_pixels
 from mt_perception.training.schedule import update_average
 
 _DROPPED = 0.1
@@ -129,7 +130,9 @@ def train_teacher(
     optimizer = torch.optim.AdamW(
         head.parameters(), spec.learning_rate, weight_decay=spec.weight_decay
     )
-    weights = _weigh_classes(sets, head.predict.out_channels)
+    # Every pixel of the first set is labelled.
+    pixels = count_pixels(sets[0].samples, head.predict.out_channels)
+    weights = class_weights(torch.from_numpy(pixels))
     rng = np.random.default_rng(seed)
     kept: list[tuple[Features, Tensor]] = []
     fresh = batches(sets, canvases, spec.batch_size, seed, range(min(spec.fresh, spec.steps)))
@@ -167,12 +170,3 @@ def _seen_again(
     if rng.random() < 0.5:
         features, labels = Features(*(f.flip(3) for f in features)), labels.flip(2)
     return features, labels
-
-
-def _weigh_classes(sets: Sequence[SampleSet], classes: int) -> Tensor:
-    """Weigh the classes by the pixels of the first set, whose every pixel is labelled."""
-    pixels = np.zeros(256, np.int64)
-    for sample in sets[0].samples:
-        if sample.semantic is not None:
-            pixels += np.bincount(sample.semantic().ravel(), minlength=256)
-    return class_weights(torch.from_numpy(pixels[:classes]))

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -32,6 +31,7 @@ from mt_perception.training.processes import (
     mean_gradients,
 )
 from mt_perception.training.recipe import Phase, Recipe
+from mt_perception.training.samples import count_pixels
 from mt_perception.training.schedule import (
     RelativeAdamW,
     make_optimizer,
@@ -279,12 +279,8 @@ class RunState:
 
 def count_classes(sets: Sequence[SampleSet], recipe: Recipe, classes: int) -> Tensor:
     """Weigh the segmentation classes by the pixels of one set, or of the first samples drawn."""
-    pixels = np.zeros(256, np.int64)
     if recipe.classes_from:
         samples = [s for group in sets if group.name == recipe.classes_from for s in group.samples]
     else:
         samples = [draw(sets, recipe.seed, position) for position in range(_COUNTED)]
-    for sample in samples:
-        if sample.semantic is not None:
-            pixels += np.bincount(sample.semantic().ravel(), minlength=256)
-    return class_weights(torch.from_numpy(pixels[:classes]))
+    return class_weights(torch.from_numpy(count_pixels(samples, classes)))

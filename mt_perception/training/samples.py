@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -86,3 +86,12 @@ def read_map(path: Path) -> NDArray[np.generic]:
 def read_depth(path: Path) -> NDArray[np.float32]:
     """Read depth in metres, (H, W) float32, 0 unmeasured."""
     return (read_map(path).astype(np.float32) * np.float32(1e-3)).astype(np.float32)
+
+
+def count_pixels(samples: Iterable[Sample], classes: int) -> NDArray[np.int64]:
+    """Count how many labelled pixels of each class some images have, (classes,)."""
+    pixels = np.zeros(256, np.int64)
+    for sample in samples:
+        if sample.semantic is not None:
+            pixels += np.bincount(sample.semantic().ravel(), minlength=256)
+    return pixels[:classes]
