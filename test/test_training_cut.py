@@ -18,14 +18,16 @@ from mt_perception.network.bottleneck import GDN, Bottleneck
 from mt_perception.network.cut_graphs import EncoderGraph
 from mt_perception.network.macs import count_macs
 from mt_perception.network.multitask import build
+from mt_perception.network.picodet import PicoDet
 from mt_perception.offload.codec import Codec
 from mt_perception.offload.halves import RemoteHalf, RobotHalf
 from mt_perception.runtime.manifest import parse_manifest
 from mt_perception.training.batches import SampleSet
-from mt_perception.training.bottleneck import CutNetwork, relative_error, train_cut
+from mt_perception.training.bottleneck import CutNetwork, train_cut
 from mt_perception.training.checkpoint import load_checkpoint
 from mt_perception.training.code_tables import build_tables
-from mt_perception.training.cut_recipe import CutRecipe, Stage, read_cut_recipe
+from mt_perception.training.cut_losses import DetectorEye, NetworkEye, imitation, relative_error
+from mt_perception.training.cut_recipe import CutRecipe, ErrorWeights, Stage, read_cut_recipe
 from mt_perception.training.export import ModelCard, export_folder
 from mt_perception.training.export_cut import TASKS, export_cut
 from mt_perception.training.plain_images import random_view
@@ -38,11 +40,11 @@ RECIPE = CutRecipe(
     seed=1,
     threads=1,
     precision='float32',
-    canvas=(64, 64),
+    detector='',
     bit_prices=(1.0, 0.2),
-    stage_weights=(1.0, 1.0, 1.0, 1.0),
-    imitate=Stage(2, 2, 1e-3, warmup=1),
-    finish=Stage(2, 2, 1e-3, warmup=1),
+    weights=ErrorWeights(1.0, (1.0, 1.0, 1.0, 1.0), 1.0, 1.0, 1.0),
+    imitate=Stage(2, 2, ((64, 64),), 1e-3, warmup=1),
+    finish=Stage(2, 2, ((64, 64), (64, 96)), 1e-3, warmup=1, rate_shares=(1.0, 2.0)),
     checkpoint_every=1,
 )
 
@@ -114,14 +116,15 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(
     tmp_path: Path, sets: list[SampleSet]
 ) -> None:
     network = build('cspnano', 3, 4)
-    whole = list(train_cut(RECIPE, network, sets, tmp_path / 'whole'))
+    detector = PicoDet(3)
+    whole = list(train_cut(RECIPE, network, detector, sets, tmp_path / 'whole'))
     assert [row.stage for row in whole] == ['imitate'] * 2 + ['finish'] * 2
     for stop in (1, 3):
         run = tmp_path / f'{stop}'
-        for row in train_cut(RECIPE, network, sets, run):
+        for row in train_cut(RECIPE, network, detector, sets, run):
             if row.step == stop:
                 break
-        list(train_cut(RECIPE, network, sets, run))
+        list(train_cut(RECIPE, network, detector, sets, run))
         ours, theirs = (load_checkpoint(tmp_path / name)['cut'] for name in (run.name, 'whole'))
         for name, value in ours.items():
             torch.testing.assert_close(value, theirs[name], msg=name)
@@ -129,16 +132,25 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(
 
 def test_the_second_stage_leaves_bytes_alone(tmp_path: Path, sets: list[SampleSet]) -> None:
     network = build('cspnano', 3, 4)
-    steps = train_cut(RECIPE, network, sets, tmp_path)
+    detector = PicoDet(3)
+    steps = train_cut(RECIPE, network, detector, sets, tmp_path)
     for row in steps:
         if row.step == 2:
             break
     first = load_checkpoint(tmp_path)['cut']
-    list(train_cut(RECIPE, network, sets, tmp_path))
+    list(train_cut(RECIPE, network, detector, sets, tmp_path))
     second = load_checkpoint(tmp_path)['cut']
     changed = {n.split('.')[1] for n, v in second.items() if not torch.equal(v, first[n])}
     assert not changed & {'encoder', 'density', 'log_gain'}
-    assert {'decoder', 'log_inverse', 'trunk', 'detection', 'segmentation', 'depth'} <= changed
+    assert {
+        'decoder',
+        'log_inverse',
+        'trunk',
+        'detector',
+        'segmentation',
+        'depth',
+        'wide',
+    } <= changed
 
 
 def test_the_export_is_what_was_trained(tmp_path: Path, sets: list[SampleSet]) -> None:
@@ -181,6 +193,23 @@ def test_relative_error_is_one_where_nothing_is_told() -> None:
     assert float(told_nothing.mean()) == pytest.approx(1, rel=0.05)
 
 
+def test_who_looks_at_the_real_image_sees_no_error() -> None:
+    torch.manual_seed(0)
+    weights = RECIPE.weights
+    for eye in (NetworkEye(build('cspnano', 3, 4), weights), DetectorEye(PicoDet(), weights)):
+        eye.eval()
+        bottleneck = Bottleneck(2)
+        pictures = images(2)
+        found, compressed = imitation(eye, bottleneck, pictures, torch.tensor([0, 1]), weights)
+        assert found.shape == compressed.bits.shape == (2,)
+        assert float(found.detach().min()) > 0
+        with torch.no_grad():
+            seen = eye.look(pictures)
+            assert float(eye.answer_errors(seen, seen).abs().max()) < 1e-5
+            others = seen._replace(answers=tuple(t + torch.randn_like(t) for t in seen.answers))
+            assert float(eye.answer_errors(others, seen).min()) > 0.01
+
+
 def test_views_fill_the_canvas() -> None:
     for seed in range(20):
         view = random_view(scene(0), (64, 96), np.random.default_rng(seed))
@@ -191,7 +220,7 @@ def test_views_fill_the_canvas() -> None:
 def test_the_shipped_recipe_is_read() -> None:
     recipe = read_cut_recipe(ROOT / 'recipes' / 'offload.yaml')
     assert (ROOT / 'recipes' / recipe.images_of).is_file()
-    assert recipe.canvas[0] % 32 == recipe.canvas[1] % 32 == 0
+    assert len(recipe.finish.rate_shares) in (0, len(recipe.bit_prices))
 
 
 @pytest.mark.parametrize(
@@ -200,7 +229,9 @@ def test_the_shipped_recipe_is_read() -> None:
         ('imitate:', 'imitates:', 'imitate'),
         ('bit_prices: [', 'bit_prices: [0.0, ', 'must fall'),
         ('seed: 1', 'sed: 1', "unknown fields \\['sed'\\]"),
-        ('canvas: [160, 192]', 'canvas: 160', 'expected a list'),
+        ('canvases: [[192, 256]]', 'canvases: 192', 'expected a list'),
+        ('canvases: [[192, 256]]', 'canvases: [[192, 250]]', 'multiples of 32'),
+        ('pyramid: 0.5', 'piramid: 0.5', "unknown fields \\['piramid'\\]"),
     ],
 )
 def test_recipes_that_do_not_fit_are_refused(

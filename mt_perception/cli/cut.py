@@ -45,7 +45,7 @@ def cut(
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
     from mt_perception.training.bottleneck import CutNetwork, train_cut
     from mt_perception.training.checkpoint import load_checkpoint
-    from mt_perception.training.cut_images import image_sets, network_images
+    from mt_perception.training.cut_images import detector_of, image_sets, network_images
     from mt_perception.training.cut_recipe import read_cut_recipe
     from mt_perception.training.export_cut import export_cut
     from mt_perception.training.release import averaged
@@ -63,7 +63,7 @@ def cut(
         console=console,
     ) as bar:
         task = bar.add_task('start', total=plan.steps, shown='')
-        for now in train_cut(plan, whole, sets, out):
+        for now in train_cut(plan, whole, detector_of(plan, data), sets, out):
             shown = f'error {now.error:.3f}  {now.bits_per_pixel:.3f} bits a pixel'
             shown += f'  {now.images_per_s:.1f} images/s'
             bar.update(task, completed=now.step, description=now.stage, shown=shown)

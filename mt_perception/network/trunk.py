@@ -69,10 +69,18 @@ class Trunk(nn.Module):
         Args:
             image: (B, 3, H, W) float BGR, 0 to 255, H and W multiples of 32.
         """
+        return self.pyramid(*self.backbone(image))
+
+    def backbone(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Compute what the pyramid reads: the stages' outputs at strides 4, 8, 16 and 32."""
         s4 = self.stage2(self.stem(image))
         c8 = self.stage3(s4)
         c16 = self.stage4(c8)
-        lateral5 = self.lateral5(self.stage5(c16))  # (B, 128, H/32, W/32)
+        return s4, c8, c16, self.stage5(c16)
+
+    def pyramid(self, s4: Tensor, c8: Tensor, c16: Tensor, c32: Tensor) -> Features:
+        """Compute the features from the backbone's."""
+        lateral5 = self.lateral5(c32)  # (B, 128, H/32, W/32)
         p16 = self.top_down4(torch.cat((_upsample(lateral5), c16), dim=1))
         lateral4 = self.lateral4(p16)  # (B, 64, H/16, W/16)
         s8 = self.top_down3(torch.cat((_upsample(lateral4), c8), dim=1))

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The images that a cut is trained on: those of its network's recipe, without their labels."""
+"""What a cut is trained with: the images of its network's recipe, and a detector."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mt_perception.image.letterbox import fit
+from mt_perception.network.picodet import PicoDet
+from mt_perception.network.pretrained import load_picodet
 from mt_perception.training.batches import SampleSet, draw
 from mt_perception.training.cut_recipe import CutRecipe
 from mt_perception.training.export import INPUT
@@ -34,6 +36,13 @@ def image_sets(recipe: CutRecipe, data: Path, beside: Path) -> tuple[SampleSet, 
     plain = tuple(replace(s, voc_labels=False, relative_depth=False) for s in theirs.sets)
     classes = network_classes(theirs, data, beside)
     return read_sets(replace(theirs, sets=plain), data, classes, data)
+
+
+def detector_of(recipe: CutRecipe, data: Path) -> PicoDet:
+    """Read the detector that the remote half has besides."""
+    detector = PicoDet()
+    load_picodet(detector, data / recipe.detector)
+    return detector
 
 
 def network_images(

@@ -13,18 +13,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mt_perception.image.letterbox import fit
 from mt_perception.training.batches import SampleSet, draw
+from mt_perception.training.export import INPUT
 from mt_perception.training.samples import read_image
 
 _AHEAD = 3
 _GREY = 114
-# Relative to a view that fills the canvas: a little border at times, up to half of the image.
-_SCALES = (0.85, 1.6)
+# Relative to the whole image at the network's input size.
+_SCALES = (0.6, 1.3)
 
 
 def image_batches(
     sets: Sequence[SampleSet],
-    canvas: tuple[int, int],
+    canvases: Sequence[tuple[int, int]],
     batch_size: int,
     seed: int,
     steps: range,
@@ -32,6 +34,7 @@ def image_batches(
     """Make the batches of some steps, (B, 3, H, W) uint8, a few ahead in a thread."""
 
     def make(step: int) -> Tensor:
+        canvas = canvases[int(np.random.default_rng((seed, step, 2)).integers(len(canvases)))]
         positions = range(step * batch_size, (step + 1) * batch_size)
         images = [
             random_view(
@@ -54,9 +57,14 @@ def image_batches(
 def random_view(
     image: NDArray[np.uint8], canvas: tuple[int, int], rng: np.random.Generator
 ) -> NDArray[np.uint8]:
-    """Scale, place, flip and light an image at random, (H, W, 3)."""
+    """Scale, place, flip and light an image at random, (H, W, 3).
+
+    The scale is about the one at which the network will see such an image, whatever part of it
+    fits on the canvas: how many bits a block needs depends on it.
+    """
     height, width = image.shape[:2]
-    scale = max(canvas[0] / height, canvas[1] / width) * float(rng.uniform(*_SCALES))
+    fitted = fit((height, width), INPUT.size, INPUT.multiple).content_size
+    scale = fitted[1] / width * float(rng.uniform(*_SCALES))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     scaled = cv2.resize(image, size, interpolation=how)
@@ -70,6 +78,6 @@ def random_view(
     view[row : row + seen.shape[0], column : column + seen.shape[1]] = seen
     if rng.random() < 0.5:
         view = view[:, ::-1]
-    lit = view.astype(np.float32) * rng.uniform(0.7, 1.2) + rng.uniform(-15, 15)
-    clipped: NDArray[np.uint8] = np.clip(lit, 0, 255).astype(np.uint8)
-    return clipped
+    levels = np.arange(256) * rng.uniform(0.7, 1.2) + rng.uniform(-15, 15)
+    lit: NDArray[np.uint8] = np.clip(levels, 0, 255).astype(np.uint8)[view]
+    return lit

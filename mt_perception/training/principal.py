@@ -26,8 +26,8 @@ def start_from_principal_components(bottleneck: Bottleneck, images: Tensor) -> N
     """
     encoder, decoder = bottleneck.encoder, bottleneck.decoder
     x = (images - GREY_OFFSET) / GREY_UNIT
-    y = _fill(encoder.conv8, decoder.rise8.linear, x, 8)
-    z = _fill(encoder.conv16, decoder.rise16.linear, encoder.norm8(y), 2)
+    y = _fill(encoder.conv8, decoder.linear8, x, 8)
+    z = _fill(encoder.conv16, decoder.linear16, encoder.norm8(y), 2)
     spread = z.std(dim=(0, 2, 3)).clamp_min(1e-3).log()
     # Three widths around the measured one: latents are more often small than their spread says.
     bottleneck.density.log_scale.copy_(spread + torch.tensor([-3.0, -1.7, -0.6])[:, None])
