@@ -15,7 +15,7 @@ table for each channel.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -111,11 +111,11 @@ class Codec:
     def quantise(self, latent: NDArray[np.float32], rate: int) -> NDArray[np.int16]:
         """Latents (C, h, w) to symbols: scaled and rounded to the nearest, halves to even."""
         scaled = latent * self._rates[rate].gain[:, None, None]
-        # A NaN has no integer; which one a cast makes of it differs between machines.
-        finite = np.nan_to_num(scaled, nan=0.0)
-        symbols: NDArray[np.int16] = np.clip(np.rint(finite), SYMBOL_MIN, SYMBOL_MAX).astype(
-            np.int16
-        )
+        np.rint(scaled, out=scaled)
+        if not (scaled.min() >= SYMBOL_MIN and scaled.max() <= SYMBOL_MAX):
+            # A NaN has no integer; which one a cast makes of it differs between machines.
+            np.clip(np.nan_to_num(scaled, nan=0.0), SYMBOL_MIN, SYMBOL_MAX, out=scaled)
+        symbols: NDArray[np.int16] = scaled.astype(np.int16)
         return symbols
 
     def dequantise(self, symbols: NDArray[np.int16], rate: int) -> NDArray[np.float32]:
@@ -167,7 +167,8 @@ class Codec:
             size = (len(channels), *shape[1:])
             ids = self._table_ids(before, rate, group, size)
             values = np.empty(ids.shape, np.int32)
-            values[np.argsort(ids, kind='stable')] = self._decoded(coder, ids)
+            order = np.argsort(ids, kind='stable')
+            values[order] = self._decoded(coder, ids[order])
             before = values.reshape(size)
             symbols[channels] = before
         if not coder.is_empty():
@@ -191,14 +192,16 @@ class Codec:
 
     def _chunks(self, values: NDArray[np.int32], ids: NDArray[np.uint8]) -> list[Chunk]:
         """Symbols in the order of their tables → what each table codes, then what none can."""
-        entries, escape = values - self._first[ids], self._escape[ids]
-        escaped = (entries < 0) | (entries >= escape)
-        entries[escaped] = escape[escaped]
-        chunks: list[Chunk] = []
-        begin = 0
-        for table, count in _used(ids):
-            chunks.append((table, entries[begin : begin + count]))
-            begin += count
+        used, ends = _runs(ids)
+        counts = np.diff(ends, prepend=0)
+        entries = values - np.repeat(self._first[used], counts)
+        escape = np.repeat(self._escape[used], counts)
+        # As unsigned numbers, those below zero are the largest.
+        escaped = entries.view(np.uint32) >= escape.view(np.uint32)
+        np.copyto(entries, escape, where=escaped)
+        begins = (ends - counts).tolist()
+        runs = zip(used.tolist(), begins, ends.tolist(), strict=True)
+        chunks: list[Chunk] = [(table, entries[begin:end]) for table, begin, end in runs]
         if escaped.any():
             words = (values[escaped] - SYMBOL_MIN).astype('<u2')
             chunks.append((-1, words.view(np.uint8).astype(np.int32)))
@@ -209,7 +212,9 @@ class Codec:
     ) -> NDArray[np.int32]:
         """The next symbols in the order of their tables; then come those that none could code."""
         parts, flags = [], []
-        for table, count in _used(ids):
+        used, ends = _runs(ids)
+        counts = np.diff(ends, prepend=0)
+        for table, count in zip(used.tolist(), counts.tolist(), strict=True):
             entries = coder.decode(self._models[table], count)
             flags.append(entries == self._escape[table])
             parts.append(entries + self._first[table])
@@ -221,11 +226,11 @@ class Codec:
         return values
 
 
-def _used(ids: NDArray[np.uint8]) -> Iterator[tuple[int, int]]:
-    """The tables that are used at all, and how often."""
-    counts = np.bincount(ids)
-    used = np.flatnonzero(counts)
-    return zip(used.tolist(), counts[used].tolist(), strict=True)
+def _runs(ids: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The tables in rising ids, and where the entries of each end."""
+    ends = np.searchsorted(ids, np.arange(256, dtype=np.uint8), side='right')
+    used = np.flatnonzero(np.diff(ends, prepend=0))
+    return used, ends[used]
 
 
 def context_sums(values: NDArray[np.int32]) -> NDArray[np.int32]:
