@@ -55,7 +55,7 @@ def plain_host(folder: Path) -> Iterator[OddHost]:
 
 def connected(endpoint: Endpoint) -> str:
     """Empty if the host can be talked to, else the reason why not."""
-    exchange = Exchange(endpoint, 'tiny', '1', Breaker())
+    exchange = Exchange(endpoint, 'tiny', Breaker())
     try:
         if exchange.connected(30 if not endpoint.address.endswith(':1') else 3):
             return ''
@@ -67,7 +67,7 @@ def connected(endpoint: Endpoint) -> str:
 
 def first_failure(endpoint: Endpoint) -> tuple[str, str]:
     """Why the first attempt failed: reason and sentence."""
-    exchange = Exchange(endpoint, 'tiny', '1', Breaker())
+    exchange = Exchange(endpoint, 'tiny', Breaker())
     try:
         while exchange.last_failure is None:
             assert not exchange.connected(0.05), 'it should not have been let in'

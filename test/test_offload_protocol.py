@@ -18,7 +18,7 @@ pytest.importorskip('tritonclient.grpc', reason='needs the extra "offload"')
 from tritonclient.grpc import service_pb2 as pb
 
 from mt_perception.errors import ProtocolError
-from mt_perception.offload.compact import STEP, packed, unpacked
+from mt_perception.offload.compact import MAX_CELLS, PARAMETERS, PackedMap, packed, unpacked
 from mt_perception.offload.protocol import (
     MAX_REQUEST_BYTES,
     PAYLOAD,
@@ -75,29 +75,86 @@ def test_packed_maps_are_as_precise_as_asked(h: int, w: int, precision: float, s
     random = np.random.default_rng(seed)
     value = np.exp(random.uniform(-8, 2, (1, h, w))).astype(np.float32)
     value[random.random(value.shape) < 0.1] = 0
-    found = unpacked(*packed(value, precision))
+    found = unpacked(packed(value, precision))
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, value, rtol=precision * 1.001)
 
 
 def test_packed_maps_reach_from_the_nearest_to_the_farthest() -> None:
     value = np.array([[[1e-30, 0, -3, 3e38]]], np.float32)
-    found = unpacked(*packed(value, 1e-6))
+    found = unpacked(packed(value, 1e-6))
     np.testing.assert_allclose(found[0, 0, [0, 3]], value[0, 0, [0, 3]], rtol=2e-3)
     assert not found[0, 0, 1:3].any()
     nothing = np.zeros((1, 2, 2), np.float32)
-    np.testing.assert_array_equal(unpacked(*packed(nothing, 1e-3)), nothing)
+    np.testing.assert_array_equal(unpacked(packed(nothing, 1e-3)), nothing)
 
 
 def test_precision_packs_maps_only() -> None:
     request = Request('tiny', '1', 'x', b'', tuple(TENSORS), precision=1e-3)
     message = write_reply(request, Reply(TENSORS), ['depth/map'])
     sent = {tensor.name: tensor for tensor in pb.ModelInferResponse.FromString(message).outputs}
-    assert STEP in sent['depth/map'].parameters
-    assert STEP not in sent['detection/boxes'].parameters
+    assert set(sent['depth/map'].parameters) == set(PARAMETERS)
+    assert not sent['detection/boxes'].parameters
     np.testing.assert_array_equal(
         read_reply(message, request).tensors['detection/boxes'], TENSORS['detection/boxes']
     )
+
+
+def smooth_map(seed: int) -> np.ndarray:
+    """Depth of a room: planes and a little noise, float32 (1, 80, 104)."""
+    random = np.random.default_rng(seed)
+    y, x = np.mgrid[0:80, 0:104] / 100
+    planes = [a + b * x + c * y for a, b, c in random.uniform(0.2, 1.0, (3, 3))]
+    noise = np.exp(random.normal(0, 0.003, (80, 104)))
+    return (np.minimum.reduce(planes) * noise).astype(np.float32)[None]
+
+
+def test_packed_maps_are_small() -> None:
+    for precision, most in ((0.002, 5500), (0.01, 3400)):
+        assert packed(smooth_map(1), precision).data.size < most
+    assert packed(np.ones((1, 80, 104), np.float32), 0.01).data.size < 1300
+
+
+def test_the_tables_are_the_same_on_every_machine() -> None:
+    """These bytes were written down once; floats in the tables would make others of them."""
+    levels = np.cumsum(np.arange(-6, 7) % 5 - 2).reshape(1, 1, -1)
+    data = packed(np.exp(levels * 0.02).astype(np.float32), 0.005).data
+    assert data.tobytes().hex() == '37ae40ee6e9bf05c46000000'
+
+
+@pytest.mark.parametrize(
+    'change',
+    [
+        {'log_step': 0.0},
+        {'log_step': 2.0},
+        {'log_base': 0.0},
+        {'spread': 16.0},
+        {'spread': 0.5},
+        {'height': 0.0},
+        {'height': 80.5},
+        {'width': float(MAX_CELLS)},
+        {'height': 79.0},
+    ],
+)
+def test_numbers_that_do_not_fit_a_packed_map_are_refused(change: dict[str, float]) -> None:
+    whole = packed(smooth_map(2), 0.01)
+    with pytest.raises(ProtocolError, match='packed tensor'):
+        unpacked(PackedMap(whole.data, {**whole.numbers, **change}))
+    for name in change:
+        fewer = {key: value for key, value in whole.numbers.items() if key != name}
+        if name != 'spread':
+            with pytest.raises(ProtocolError, match='packed tensor'):
+                unpacked(PackedMap(whole.data, fewer))
+
+
+@given(st.binary(max_size=200), st.integers(0, 15), st.integers(1, 30), st.integers(1, 30))
+def test_what_is_no_code_is_refused_or_a_map(data: bytes, spread: int, h: int, w: int) -> None:
+    numbers = dict(zip(PARAMETERS, (0.01, 0.1, float(spread), float(h), float(w)), strict=True))
+    try:
+        found = unpacked(PackedMap(np.frombuffer(data, np.uint8)[None], numbers))
+    except ProtocolError:
+        return
+    assert found.shape == (1, h, w)
 
 
 def changed(edit: Callable[[Any], None]) -> bytes:
@@ -202,7 +259,7 @@ def changed_reply(edit: Callable[[Any], None]) -> bytes:
 
 
 def step(message: Any, value: float) -> None:
-    message.outputs[0].parameters[STEP].double_param = value
+    message.outputs[0].parameters[PARAMETERS[0]].double_param = value
 
 
 REFUSED_REPLIES: dict[str, tuple[Callable[[Any], Any], str]] = {
@@ -231,7 +288,7 @@ REFUSED_REPLIES: dict[str, tuple[Callable[[Any], Any], str]] = {
         lambda m: m.raw_output_contents.__setitem__(0, np.full(12, np.nan, 'f4').tobytes()),
         "'depth/map' has values that are not finite",
     ),
-    'packed floats': (lambda m: step(m, 0.1), 'packed tensor must be UINT16'),
+    'packed floats': (lambda m: step(m, 0.1), 'packed tensor must be UINT8'),
     'step out of range': (lambda m: step(m, 5.0), 'packed tensor'),
     'step that is no number': (lambda m: step(m, float('nan')), 'must be a number'),
 }

@@ -48,9 +48,6 @@ from mt_perception.runtime.manifest import Manifest
 from mt_perception.runtime.options import Options
 from mt_perception.types import Fact
 
-PRECISION = 0.002
-"""Relative error that depth may take on the way; the network's own is fifty times as large."""
-
 
 class OffloadClient:
     """Runs plans on a remote host where that is better, and here where it is not.
@@ -102,7 +99,7 @@ class OffloadClient:
         self._session = uuid.uuid4().hex[:12]
         self._numbers = itertools.count()
         breaker = Breaker(settings.breaker)
-        self.exchange = Exchange(settings.endpoint, manifest.name, manifest.version, breaker)
+        self.exchange = Exchange(settings.endpoint, manifest.name, breaker)
         if settings.decision.mode != NEVER:
             # Connects while the first frames are still run here.
             self.exchange.gate(time.monotonic())
@@ -271,12 +268,13 @@ class OffloadClient:
         )
         return Request(
             model=self._manifest.name,
-            version=self._manifest.version,
+            # The payload's digest names the weights; hosts count versions in their own way.
+            version='',
             request_id=f'{self._session}-{next(self._numbers)}',
             payload=pack(payload),
             tensors=tuple(sorted(work.tensors)),
             min_score=self._options().score_threshold,
-            precision=PRECISION,
+            precision=self.exchange.state(time.monotonic()).precision,
         )
 
     def _answer(self, work: Work, call: Call) -> Reply | Failure:

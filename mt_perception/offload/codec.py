@@ -137,7 +137,9 @@ class Codec:
         for table, entries in reversed(chunks):
             coder.encode_reverse(entries, self._models[table])
         words: NDArray[np.uint32] = coder.get_compressed()
-        return words.astype('<u4').tobytes()
+        # Nothing at all would be the code of each table's first symbol, over and over: that one
+        # is written as a word of zeros, so that an empty body is none.
+        return words.astype('<u4').tobytes() or bytes(4)
 
     def decode(self, data: bytes, rate: int, shape: tuple[int, int, int]) -> NDArray[np.int16]:
         """Symbols from their code.
@@ -158,9 +160,11 @@ class Codec:
                 f'bytes for {self.channels} channels at one of {self.rates} rates',
             )
         words = np.frombuffer(data, '<u4').astype(np.uint32)
-        if words.size and not words[-1]:
+        if not words.size:
+            raise PayloadError('corrupted', 'a code has at least one word')
+        if words.size > 1 and not words[-1]:
             raise PayloadError('corrupted', 'the last word of a code cannot be zero')
-        coder = constriction.stream.stack.AnsCoder(words)
+        coder = constriction.stream.stack.AnsCoder(words if words[-1] else words[:0])
         symbols = np.empty(shape, np.int16)
         before = None
         for group, channels in enumerate(self._groups):

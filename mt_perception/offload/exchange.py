@@ -93,14 +93,13 @@ class Exchange:
     Args:
         endpoint: Where it is.
         model: Name of the model.
-        version: Its version.
         breaker: Leaves a failing host alone.
 
     Raises:
         OffloadError: The endpoint's files cannot be used.
     """
 
-    def __init__(self, endpoint: Endpoint, model: str, version: str, breaker: Breaker) -> None:
+    def __init__(self, endpoint: Endpoint, model: str, breaker: Breaker) -> None:
         self.endpoint = endpoint
         self.breaker = breaker
         self.failures: Counter[str] = Counter()
@@ -110,7 +109,8 @@ class Exchange:
         channel = self._connection.channel
         self._infer: Any = channel.unary_unary(MODEL_INFER)
         self._model_ready: Any = channel.unary_unary(MODEL_READY)
-        self._ping_message = pb.ModelReadyRequest(name=model, version=version).SerializeToString()
+        # Without a version: a payload's digest names the weights; hosts count in their own way.
+        self._ping_message = pb.ModelReadyRequest(name=model).SerializeToString()
         self._in_flight: set[Call] = set()
         self._pings: deque[_Ping] = deque()
         self._pinging = False

@@ -25,6 +25,11 @@ _FIRST_DEVIATION = 0.35
 
 _FAILURE_GAIN = 0.1
 
+_FINE, _COARSE = 0.002, 0.01
+"""Relative errors that depth may take on the way; the network's own is ten times as large."""
+_FINE_BYTES, _FINE_S = 1600, 0.003
+"""So much larger is a reply with the finer depth, and so long may it take."""
+
 _FASTEST = 1.25e9
 """Bytes per second beyond which a transfer takes no time: 10 Gbit/s."""
 
@@ -100,6 +105,11 @@ class LinkState:
     def known(self) -> bool:
         """Whether a request was ever answered."""
         return math.isfinite(self.age_s)
+
+    @property
+    def precision(self) -> float:
+        """Relative error that depth may take in a reply: less where its bytes cost no time."""
+        return _FINE if _FINE_BYTES / self.bytes_per_s < _FINE_S else _COARSE
 
     def completion_s(self, sent_bytes: float, reply_bytes: float) -> float:
         """Expected time from the beginning of sending to the end of receiving."""

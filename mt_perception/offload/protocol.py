@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from tritonclient.grpc import service_pb2 as pb
 
 from mt_perception.errors import ProtocolError
-from mt_perception.offload.compact import BASE, STEP, packed, unpacked
+from mt_perception.offload.compact import PARAMETERS, PackedMap, packed, unpacked
 from mt_perception.offload.wire import check_message
 
 SERVICE = 'inference.GRPCInferenceService'
@@ -155,9 +155,10 @@ def write_reply(request: Request, reply: Reply, maps: Collection[str] = ()) -> b
     for name, value in reply.tensors.items():
         output = message.outputs.add(name=name)
         if request.precision > 0 and name in maps and value.ndim == 3:
-            value, step, base = packed(value, request.precision)
-            output.parameters[STEP].double_param = step
-            output.parameters[BASE].double_param = base
+            made = packed(value, request.precision)
+            value = made.data
+            for parameter, number in made.numbers.items():
+                output.parameters[parameter].double_param = number
         if value.dtype not in _DATATYPE_OF:
             raise ProtocolError(f'tensor {name!r} is {value.dtype}; it cannot be sent')
         output.datatype = _DATATYPE_OF[value.dtype]
@@ -228,9 +229,8 @@ def _tensor(output: Any, raw: bytes) -> NDArray[Any]:
             f'found {len(raw)}'
         )
     value: NDArray[Any] = np.frombuffer(raw, kind).reshape(shape)
-    if STEP in output.parameters:
-        numbers = _numbers(output.parameters)
-        value = unpacked(value, numbers[STEP], numbers.get(BASE, 0.0))
+    if PARAMETERS[0] in output.parameters:
+        value = unpacked(PackedMap(value, _numbers(output.parameters)))
     if value.dtype.kind == 'f' and not np.isfinite(value).all():
         raise ProtocolError(f'tensor {output.name!r} has values that are not finite')
     return value

@@ -118,7 +118,7 @@ def _linked(
     """An exchange over a link, connected."""
     down = mbit_s if settings.down else 0
     with ShapedLink(host.address, mbit_s, down, settings.delay_ms) as link:
-        exchange = Exchange(Endpoint(link.address), manifest.name, manifest.version, Breaker())
+        exchange = Exchange(Endpoint(link.address), manifest.name, Breaker())
         try:
             if not exchange.connected(PATIENCE_S):
                 failure = exchange.last_failure

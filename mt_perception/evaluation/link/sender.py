@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,6 @@ from numpy.typing import NDArray
 from mt_perception.errors import OffloadError, OptionError
 from mt_perception.evaluation.codecs import JPEG, PAYLOAD_BYTES, RATE, Codec, encoded
 from mt_perception.graph.plan import Plan
-from mt_perception.offload.client import PRECISION
 from mt_perception.offload.digest import model_digest
 from mt_perception.offload.exchange import Exchange
 from mt_perception.offload.halves import RobotHalf
@@ -57,12 +57,12 @@ class Sender:
         content = pack(self._encode(image))
         request = Request(
             manifest.name,
-            manifest.version,
+            '',
             str(next(self._numbers)),
             content,
             tuple(sorted(plan.results or ())),
             self._pipeline.options.score_threshold,
-            PRECISION,
+            self._exchange.state(time.monotonic()).precision,
         )
         call = self._exchange.send(request, PATIENCE_S)
         call.wait(PATIENCE_S)
