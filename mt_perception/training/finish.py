@@ -39,6 +39,7 @@ _TRUNK, _PYRAMID = 0.5, 0.25
 _DICE = 0.4
 _DEPTH_GRADIENT = 0.5
 _DEPTH_IMITATED = 1.0
+_DEPTH = 3.0
 # From this share of labelled pixels on, an image's labels say how rare a class is.
 _COMPLETE = 0.6
 
@@ -119,7 +120,7 @@ class Finishing:
             'pyramid': _PYRAMID * _features(levels, pyramid),
             'detection': detection_errors(found.detection, sides).mean(),
             'segmentation': self._segmentation(found.segmentation, dense.segmentation, batch),
-            'depth': _depth(found.depth.float(), dense.depth.float(), batch),
+            'depth': _DEPTH * _depth(found.depth.float(), dense.depth.float(), batch),
         }
         loss = torch.stack(list(terms.values())).sum()
         bits = compressed.bits.detach().mean() / image[0, 0].numel()
