@@ -17,6 +17,7 @@ from mt_perception.graph.budget import Budget
 from mt_perception.graph.conditional import parse_rules, with_deciders
 from mt_perception.graph.plan import Plan
 from mt_perception.image.encodings import check_size
+from mt_perception.image.halves import Halves
 from mt_perception.image.letterbox import Letterbox
 from mt_perception.image.motion import Motion
 from mt_perception.runtime.attempt import attempt
@@ -82,7 +83,7 @@ class Pipeline:
         self.runner = runner
         source = plan_source or Planner(manifest)
         self.planner = source if isinstance(source, Planner) else None
-        self._plan = self._planned if isinstance(source, Planner) else source
+        self._plan_source = None if isinstance(source, Planner) else source
         self._last: dict[str, Output] = {}
         self._options = (options or Options()).checked(manifest)
 
@@ -185,13 +186,14 @@ class Pipeline:
         _check_image(frame.image)
         rules = parse_rules(options.conditions)
         tasks = with_deciders(self.manifest.tasks if wanted is None else wanted, rules)
-        plan = self._plan(frame, tasks)
+        halves = Halves(frame.image)
+        plan = self._plan(frame, halves, tasks)
         planned = time.perf_counter()
         spec = self.manifest.input
         letterbox = spec.letterbox(frame.image.shape[:2], self.network_long_side, plan.scale)
         outcome, image = Outcome({}, {}, {}), None
         if plan.blocks:
-            image = letterbox.network_image(frame.image, spec.pad_value)
+            image = letterbox.network_image(halves, spec.pad_value)
         prepared = time.perf_counter()
         tried = attempt(plan, self.manifest, letterbox, options)
         if image is not None:
@@ -235,9 +237,11 @@ class Pipeline:
             extra=results,
         )
 
-    def _planned(self, frame: Frame, wanted: frozenset[str]) -> Plan:
+    def _plan(self, frame: Frame, image: Halves, wanted: frozenset[str]) -> Plan:
+        if self._plan_source is not None:
+            return self._plan_source(frame, wanted)
         assert self.planner is not None
-        return self.planner.plan(frame, wanted, self.network_long_side)
+        return self.planner.plan(frame, image, wanted, self.network_long_side)
 
     def _postprocess(
         self, plan: Plan, outcome: Outcome, letterbox: Letterbox, frame: Frame, options: Options

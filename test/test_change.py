@@ -10,7 +10,9 @@ import cv2
 import numpy as np
 import pytest
 
-from mt_perception.image.change import GLANCE_SIDE, change, glance
+from mt_perception.image.change import CELLS_SIDE, cells, change
+from mt_perception.image.halves import Halves, resized
+from mt_perception.image.letterbox import fit
 
 STILL = 10.0
 """What the node takes for no change, in grey levels."""
@@ -33,17 +35,36 @@ def with_thing(image: np.ndarray, x: int, y: int, side: int, grey: int) -> np.nd
 
 
 def changed(before: np.ndarray, after: np.ndarray) -> bool:
-    return change(glance(before), glance(after)) > STILL
+    return change(cells(before), cells(after)) > STILL
 
 
 @pytest.mark.parametrize(
     ('height', 'width'), [(480, 640), (1080, 1920), (100, 60), (3, 3), (1, 999)]
 )
-def test_a_glance_is_small(height: int, width: int) -> None:
-    small = glance(room(height, width))
+def test_what_is_looked_at_is_small(height: int, width: int) -> None:
+    small = cells(room(height, width))
     assert small.ndim == 2
-    assert max(small.shape) <= max(GLANCE_SIDE, 3)
+    assert max(small.shape) <= max(CELLS_SIDE, 3)
     assert change(small, small) == 0
+
+
+@pytest.mark.parametrize('deviation', [0, 3, 8])
+def test_eight_pixels_of_640_are_seen_wherever_they_are(deviation: float) -> None:
+    image = room()
+    for x in range(300, 309):
+        y = 200 + x % 5
+        grey = image[y : y + 8, x : x + 8].mean()
+        after = with_thing(image, x, y, 8, round(grey + (60 if grey < 128 else -60)))
+        assert changed(noisy(image, deviation, 1), noisy(after, deviation, 2))
+
+
+def test_who_reads_one_image_gets_the_same_as_alone() -> None:
+    image = room()
+    shared = Halves(image)
+    np.testing.assert_array_equal(cells(shared), cells(image))
+    np.testing.assert_array_equal(resized(shared, 64, 80), resized(image, 64, 80))
+    box = fit((480, 640), 256, 32)
+    np.testing.assert_array_equal(box.network_image(shared, 0), box.network_image(image, 0))
 
 
 @pytest.mark.parametrize('deviation', [0, 3, 8, 15])

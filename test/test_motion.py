@@ -8,8 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mt_perception.image.change import GLANCE_SIDE, glance
-from mt_perception.image.motion import Motion
+from mt_perception.image.motion import GLANCE_SIDE, Motion, glance
 from mt_perception.runtime.postprocess.moved import moved
 from mt_perception.types import DepthMap, Detections, Intrinsics, Segmentation
 

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mt_perception.graph.paths import NetPath
+from mt_perception.image.halves import Halves
 
-Scores = Callable[[NDArray[np.uint8], Sequence[float], float], NDArray[np.float32]]
+Scores = Callable[[Halves, Sequence[float], float], NDArray[np.float32]]
 """(image, weight of each task of the model, budget) → (P,) scores, of which the highest wins."""
 
 _PULL = 0.05
@@ -106,7 +107,7 @@ class PathPolicy:
 
     def choose(
         self,
-        image: NDArray[np.uint8],
+        image: Halves,
         weights: Sequence[float],
         costs: Sequence[float],
         allowed: Sequence[int],
@@ -119,7 +120,7 @@ class PathPolicy:
         overdrew it; on images unlike those that it was calibrated with, it is held to it.
 
         Args:
-            image: uint8 (H, W, 3), BGR.
+            image: The frame's image, uint8 (H, W, 3), BGR.
             weights: Of each task of the model, 0 for those that are not run.
             costs: Cost of each path for this frame, as a fraction of everything.
             allowed: The paths to choose from.

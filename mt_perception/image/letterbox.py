@@ -16,6 +16,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mt_perception.image.halves import Halves, resized
+
 
 @dataclass(frozen=True)
 class Letterbox:
@@ -41,7 +43,9 @@ class Letterbox:
         """Network pixels per image pixel along a column."""
         return self.content_size[0] / self.image_size[0]
 
-    def network_image(self, image: NDArray[np.uint8], pad_value: int) -> NDArray[np.uint8]:
+    def network_image(
+        self, image: NDArray[np.uint8] | Halves, pad_value: int
+    ) -> NDArray[np.uint8]:
         """Scale and pad an image.
 
         Args:
@@ -55,7 +59,7 @@ class Letterbox:
         height, width = self.content_size
         content = canvas[0, :height, :width]
         if self.content_size == self.image_size:
-            content[:] = image
+            content[:] = image.image if isinstance(image, Halves) else image
         else:
             content[:] = resized(image, height, width)
         return canvas
@@ -116,16 +120,3 @@ def fit(
         content_size=(height, width),
         network_size=(-(-height // multiple) * multiple, -(-width // multiple) * multiple),
     )
-
-
-def resized(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
-    """Resize by halving until bilinear interpolation skips no pixel, which would alias.
-
-    The mean over areas looks the same, but is 4 to 15 times as slow where the scale is no
-    integer: 16 ms from 1080p to 416 pixels against 1.9 ms, and bilinear alone 0.5 ms.
-    """
-    while min(image.shape[0] / height, image.shape[1] / width) >= 2:
-        half = (-(-image.shape[1] // 2), -(-image.shape[0] // 2))
-        image = np.asarray(cv2.resize(image, half, interpolation=cv2.INTER_LINEAR), np.uint8)
-    size = (width, height)
-    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_LINEAR), np.uint8)

@@ -11,11 +11,21 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mt_perception.image.halves import Halves, small_grey
+
+GLANCE_SIDE = 240
+"""Long side of the grey images in which motion is searched for."""
+
 _SAMPLES = 8
 """The motion of a box is looked up in so many places each way."""
 
 _LEAST_SIDE = 16
 """Smaller images have no room for the search's pyramid of patches; nothing is seen to move."""
+
+
+def glance(image: NDArray[np.uint8] | Halves) -> NDArray[np.uint8]:
+    """The image in which motion is searched for, uint8 (h, w), of one (H, W, 3), BGR."""
+    return small_grey(image, GLANCE_SIDE, 1)
 
 
 class Motion:

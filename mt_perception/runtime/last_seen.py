@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mt_perception.image.change import change, glance
-from mt_perception.image.motion import Motion
+from mt_perception.image.change import cells, change
+from mt_perception.image.halves import Halves
+from mt_perception.image.motion import Motion, glance
 from mt_perception.types import Frame, Intrinsics
 
 
@@ -23,13 +24,15 @@ class View:
         stamp_ns: Its stamp.
         size: (height, width) of its image.
         intrinsics: Its camera.
-        glance: Its small grey image.
+        cells: What changes are looked for in; see ``image.change``.
+        glance: What motion is searched for in, see ``image.motion``; None if it never is.
     """
 
     stamp_ns: int
     size: tuple[int, ...]
     intrinsics: Intrinsics | None
-    glance: NDArray[np.uint8]
+    cells: NDArray[np.int16]
+    glance: NDArray[np.uint8] | None
 
     def age_ms(self, frame: Frame) -> float:
         """How much older it is than a frame."""
@@ -57,10 +60,11 @@ class LastSeen:
             return 0.0
         return max(0.0, (self._now[0].stamp_ns - self._previous_ns) * 1e-6)
 
-    def look(self, frame: Frame) -> None:
-        """Take a frame up."""
+    def look(self, frame: Frame, image: Halves, moves: bool) -> None:
+        """Take a frame up, with its image; ``moves`` if motion may be asked for."""
         self._previous_ns = self._now[0].stamp_ns if self._now else 0
-        view = View(frame.stamp_ns, frame.image.shape, frame.intrinsics, glance(frame.image))
+        small = glance(image) if moves else None
+        view = View(frame.stamp_ns, frame.image.shape, frame.intrinsics, cells(image), small)
         self._now = frame, view
 
     def usable(self, tasks: Collection[str], max_stale_ms: float) -> dict[str, View]:
@@ -80,16 +84,20 @@ class LastSeen:
     def changes(self, made: Mapping[str, View]) -> dict[str, float]:
         """Task → how much has changed since, in grey levels; see ``image.change``."""
         assert self._now is not None
-        now = self._now[1].glance
-        found = {view: change(view.glance, now) for view in set(made.values())}
+        now = self._now[1].cells
+        found = {view: change(view.cells, now) for view in set(made.values())}
         return {task: found[view] for task, view in made.items()}
 
     def motions(self, made: Mapping[str, View]) -> dict[str, Motion]:
-        """Task → the motion since."""
+        """Task → the motion since; of those whose frame was taken up for it."""
         assert self._now is not None
         now = self._now[1].glance
-        found = {view: Motion(view.glance, now) for view in set(made.values())}
-        return {task: found[view] for task, view in made.items()}
+        found = {
+            view: Motion(view.glance, now)
+            for view in set(made.values())
+            if view.glance is not None and now is not None
+        }
+        return {task: found[view] for task, view in made.items() if view in found}
 
     def is_due(self, task: str, frame: Frame, period_ns: float) -> bool:
         """Whether a task that runs at most once in a period may run now."""

@@ -22,6 +22,7 @@ from mt_perception.graph.budget import AUTO, Budget, LatencyLoop, Spending
 from mt_perception.graph.plan import Plan, path_plan
 from mt_perception.graph.policy import PathPolicy, Scores, mixed_choice, path_values
 from mt_perception.graph.turns import Turns
+from mt_perception.image.halves import Halves
 from mt_perception.image.motion import Motion
 from mt_perception.runtime.last_seen import LastSeen
 from mt_perception.runtime.manifest import Manifest
@@ -117,11 +118,12 @@ class Planner:
         """Give no earlier result again: what made it has changed."""
         self._seen = LastSeen()
 
-    def plan(self, frame: Frame, wanted: frozenset[str], long_side: int) -> Plan:
+    def plan(self, frame: Frame, image: Halves, wanted: frozenset[str], long_side: int) -> Plan:
         """What to do with a frame.
 
         Args:
             frame: The frame.
+            image: Its image.
             wanted: The tasks that somebody wants.
             long_side: Of the network's input on the full path, pixels.
 
@@ -133,11 +135,11 @@ class Planner:
         size = (frame.image.shape[0], frame.image.shape[1])
         everything = self._costs(wanted, wanted, size, long_side)
         due = frozenset(t for t in wanted if self._seen.is_due(t, frame, budget.period_ns(t)))
-        reuse, allowance, reason, facts = self._reuse(frame, due)
+        reuse, allowance, reason, facts = self._reuse(frame, image, due)
         run = due.difference(reuse)
         if run:
             costs = self._costs(wanted, run, size, long_side)
-            plan, share = self._run(frame, run, costs, allowance)
+            plan, share = self._run(image, run, costs, allowance)
             reason = f'{reason}, {plan.reason}' if reason else plan.reason
         else:
             plan, share = Plan((), (), REUSE_PATH, results=frozenset()), 0.0
@@ -170,7 +172,7 @@ class Planner:
             self._loop.observe(time.perf_counter(), blocks_ms, rest_ms, share)
 
     def _reuse(
-        self, frame: Frame, due: frozenset[str]
+        self, frame: Frame, image: Halves, due: frozenset[str]
     ) -> tuple[dict[str, Motion | None], float, str, dict[str, Fact]]:
         """The tasks whose last result is given again, with the motion since, if any.
 
@@ -180,14 +182,18 @@ class Planner:
         budget = self._budget
         if not due or not budget.max_stale_ms:
             return {}, budget.compute, '', {}
-        self._seen.look(frame)
+        self._seen.look(frame, image, budget.compute < 1)
         usable = self._seen.usable(due, budget.max_stale_ms)
         changes = self._seen.changes(usable)
         reuse: dict[str, Motion | None] = {
             task: None for task in sorted(usable) if changes[task] <= budget.max_change
         }
         reason = f'nothing changed ({" ".join(reuse)})' if reuse else ''
-        moving = {task: view for task, view in usable.items() if task not in reuse}
+        moving = {
+            task: view
+            for task, view in usable.items()
+            if task not in reuse and view.glance is not None
+        }
         allowance = self._allowance()
         if moving and budget.compute < 1:
             left = due.difference(reuse)
@@ -222,7 +228,7 @@ class Planner:
         return self._spending.credit + compute >= allowance / 2
 
     def _run(
-        self, frame: Frame, run: frozenset[str], costs: _Costs, allowance: float
+        self, image: Halves, run: frozenset[str], costs: _Costs, allowance: float
     ) -> tuple[Plan, float]:
         """The plan for the tasks that are run, and its share of the time of everything."""
         budget, choices = self._budget, range(len(self._paths))
@@ -238,7 +244,7 @@ class Planner:
                 )
         best = max(allowed, key=lambda i: (costs.paths[i], -i))
         if len(allowed) > 1 and allowance < costs.paths[best]:
-            best, asked, complaint = self._within(frame, run, costs, allowed, allowance)
+            best, asked, complaint = self._within(image, run, costs, allowed, allowance)
             reason = f'path {self._paths[best].name} within budget {budget.compute:g}{complaint}'
         plan = self._plans(run, best)
         if asked and self._manifest.paths.policy is not None:
@@ -246,7 +252,7 @@ class Planner:
         return replace(plan, reason=reason or plan.reason), costs.shares[best]
 
     def _within(
-        self, frame: Frame, run: frozenset[str], costs: _Costs, allowed: list[int], budget: float
+        self, image: Halves, run: frozenset[str], costs: _Costs, allowed: list[int], budget: float
     ) -> tuple[int, bool, str]:
         """The path within a budget, whether the policy was asked, and what is wrong with it."""
         weights = {task: self._budget.weight(task) for task in self._manifest.tasks}
@@ -255,9 +261,7 @@ class Planner:
         if self._policy is not None:
             given = [weights[task] if task in run else 0.0 for task in weights]
             try:
-                path = self._policy.choose(
-                    frame.image, given, costs.paths, allowed, budget, credit
-                )
+                path = self._policy.choose(image, given, costs.paths, allowed, budget, credit)
             except ModelError as error:
                 # The paths are there all the same, and so is what was measured of them.
                 complaint = f' ({error})'

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mt_perception.errors import ModelError
-from mt_perception.image.letterbox import resized
+from mt_perception.image.halves import Halves, resized
 from mt_perception.runtime.manifest_paths import POLICY, POLICY_INPUTS, POLICY_OUTPUT
 from mt_perception.runtime.model_folder import ModelFolder
 from mt_perception.runtime.sessions import open_session
@@ -42,7 +42,7 @@ class PolicyNet:
         self(np.zeros((*self._size, 3), np.uint8), tasks, 1.0)
 
     def __call__(
-        self, image: NDArray[np.uint8], weights: Sequence[float], budget: float
+        self, image: NDArray[np.uint8] | Halves, weights: Sequence[float], budget: float
     ) -> NDArray[np.float32]:
         """Score the paths for an image.
 
