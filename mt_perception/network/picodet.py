@@ -126,8 +126,8 @@ class PicoDet(nn.Module):
             dim=2,
         )  # (B, C + 4 BINS, N)
         rows = rows.transpose(1, 2)
-        sides = rows[..., self.classes :].unflatten(2, (4, BINS))
-        return RawSides(rows[..., : self.classes], sides)
+        sides = rows[..., self.classes :]
+        return RawSides(rows[..., : self.classes], sides.reshape(*sides.shape[:2], 4, BINS))
 
     def forward(self, image: Tensor) -> RawSides:
         return self.head(*self.pyramid(image))

@@ -83,6 +83,8 @@ class Remote(nn.Module):
         network: the robot's, whose trunk and dense heads are copied.
     """
 
+    calibration: Tensor
+
     def __init__(self, network: Multitask) -> None:
         super().__init__()
         classes = network.detection.levels[0].classes

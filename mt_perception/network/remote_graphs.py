@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from mt_perception.network.dense import DenseHead
+from mt_perception.network.dense import DenseHead, LightHead
 from mt_perception.network.graphs import BlockGraph, best_classes
 from mt_perception.network.picodet import PicoDet, Pyramid, cells_of, decode_sides
 from mt_perception.network.remote import ENLARGED, Remote, WideHead, enlarged
@@ -60,7 +60,7 @@ class WideGraph(nn.Module):
 class WidenedSegmentationGraph(nn.Module):
     """s4 … s32 of the trunk and the wide head's map → class_ids, uint8 (B, H/2, W/2)."""
 
-    def __init__(self, head: DenseHead) -> None:
+    def __init__(self, head: DenseHead | LightHead) -> None:
         super().__init__()
         self.head = head
 
@@ -71,7 +71,7 @@ class WidenedSegmentationGraph(nn.Module):
 class WidenedDepthGraph(nn.Module):
     """s4 … s32 of the trunk and the wide head's map → depth_per_focal, (B, H/4, W/4)."""
 
-    def __init__(self, head: DenseHead) -> None:
+    def __init__(self, head: DenseHead | LightHead) -> None:
         super().__init__()
         self.head = head
 
