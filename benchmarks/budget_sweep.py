@@ -13,7 +13,7 @@ from __future__ import annotations
 import csv
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -28,17 +28,10 @@ from mt_perception.evaluation.metrics.segmentation import SegmentationMetric
 from mt_perception.evaluation.opening import SourceOptions, open_samples
 from mt_perception.evaluation.taxonomy import ClassMap, read_taxonomy
 from mt_perception.evaluation.truth import Sample
-from mt_perception.graph.paths import NetPath
-from mt_perception.graph.plan import Plan
-from mt_perception.pipeline import Pipeline
-from mt_perception.runtime.executor import Executor, Outcome
 from mt_perception.runtime.model_folder import ModelFolder, open_model
-from mt_perception.runtime.options import Options
 from mt_perception.runtime.policy_net import PolicyNet
-from mt_perception.runtime.sessions import load_sessions
-from mt_perception.training.figures import JUDGED
 from mt_perception.training.recipe import read_recipe
-from mt_perception.training.regret import distances
+from mt_perception.training.regret import distances, path_pipelines
 from mt_perception.types import DEPTH, DETECTION, SEGMENTATION, Result
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -101,38 +94,10 @@ class Judge:
         return np.eye(self.paths)[chosen[:, images]].reshape(len(chosen), -1)
 
 
-class _AsPath:
-    """Runs a plan of the full network with the variants of a path."""
-
-    def __init__(self, executor: Executor, path: NetPath) -> None:
-        self.executor = executor
-        self.by_original = {block.stands_for: block for block in path.variants}
-
-    def run(self, plan: Plan, image: NDArray[np.uint8]) -> Outcome:
-        """Run the plan's blocks, each by what stands in for it."""
-        blocks = tuple(self.by_original.get(block.name, block) for block in plan.blocks)
-        outcome = self.executor.run(replace(plan, blocks=blocks), image)
-        names = {block.name: block.stands_for or block.name for block in blocks}
-        latency = {names[name]: ms for name, ms in outcome.latency_ms.items()}
-        return replace(outcome, latency_ms=latency)
-
-
-def open_paths(model: ModelFolder, options: Options = JUDGED) -> list[Pipeline]:
-    """Open one pipeline for each path, at its own size."""
-    executor = Executor(load_sessions(model).by_block)
-    spec = model.manifest.input
-    pipelines = []
-    for path in model.manifest.paths.choices:
-        size = round(spec.size * path.scale / spec.multiple) * spec.multiple
-        runner = _AsPath(executor, path)
-        pipelines.append(Pipeline(model.manifest, runner, options=replace(options, size=size)))
-    return pipelines
-
-
 def look(model: ModelFolder, data: Path, recipe_path: Path) -> tuple[list[Seen], Judge]:
     """Run every validation image through every path."""
     recipe, manifest = read_recipe(recipe_path), model.manifest
-    pipelines, policy = open_paths(model), PolicyNet(model)
+    pipelines, policy = path_pipelines(model.path), PolicyNet(model)
     spec = manifest.paths.policy
     assert spec is not None
     wanted, fed = zip(*spec.calibration, strict=True)
@@ -141,9 +106,8 @@ def look(model: ModelFolder, data: Path, recipe_path: Path) -> tuple[list[Seen],
     sources = [((data / recipe.detection_labels).parent, 'val2017', None, labels)]
     scenes = [s for s in recipe.sets if s.kind == 'rgbd']
     sources += [(data / s.folder, 'held_out', s.focal_px, [labels[0], ()]) for s in scenes]
-    macs = [_macs(model, path) for path in manifest.paths.choices]
     seen: list[Seen] = []
-    judge = Judge(len(macs))
+    judge = Judge(len(pipelines))
     for folder, split, focal, names in sources:
         classes = ClassMap(*names, read_taxonomy())
         options = SourceOptions(split=split, camera=focal)
@@ -154,10 +118,7 @@ def look(model: ModelFolder, data: Path, recipe_path: Path) -> tuple[list[Seen],
                 scores = [policy(sample.frame.image, [1.0] * 3, b) for b in budgets]
                 ms = (time.perf_counter() - start) * 1e3 / len(budgets)
                 judge.add(len(seen), folder.name, sample, results)
-                cost = [
-                    manifest.macs_at(m, r.execution.network_size)
-                    for m, r in zip(macs, results, strict=True)
-                ]
+                cost = [r.execution.macs for r in results]
                 times = np.array([_net_ms(r) for r in results])
                 objects = _objects(sample, results[0])
                 far = distances(results)[:, -1]
@@ -174,11 +135,6 @@ def _net_ms(result: Result) -> float:
     """
     latency = result.execution.latency_ms
     return latency['total'] - latency['postprocess']
-
-
-def _macs(model: ModelFolder, path: NetPath) -> int:
-    blocks = (*model.manifest.graph.blocks.values(), *path.variants)
-    return sum({b.stands_for or b.name: b.macs for b in blocks}.values())
 
 
 def losses(

@@ -20,18 +20,18 @@ from mt_perception.pipeline import Pipeline
 from mt_perception.runtime.model_folder import open_model
 from mt_perception.runtime.policy_net import PolicyNet
 from mt_perception.training.batches import Batch
-from mt_perception.training.export import ModelCard, export_folder
-from mt_perception.training.gates import gather_masks
+from mt_perception.training.export import INPUT, ModelCard, export_folder
 from mt_perception.training.gating import PathSpec, read_gating
+from mt_perception.training.masks import gather_masks
 from mt_perception.training.path_policy import (
     calibrate,
     choices,
     export_policy,
     train_policy,
 )
-from mt_perception.training.paths import full_network, has_paths, path_size, static
+from mt_perception.training.paths import full_network, has_paths, static
 from mt_perception.training.recipe import read_recipe
-from mt_perception.training.regret import relative
+from mt_perception.training.regret import completed, relative
 from mt_perception.training.samples import Boxes
 from mt_perception.training.shrink import Shrink, shrink
 from mt_perception.types import Frame
@@ -52,6 +52,14 @@ def test_masks_are_nested_and_within_their_price(keep: list[float]) -> None:
     for mask, spec in zip(masks, specs, strict=True):
         left = 1 - sum(u.share for u in prices.units if u.name in mask.skipped)
         assert left <= spec.compute + 1e-6
+
+
+def test_a_light_head_has_nothing_to_skip() -> None:
+    prices = find_prices(Multitask(5, 4), SIZE)
+    light = PathSpec('a', 1.0, 0.8, light=('segmentation', 'depth'))
+    (mask,) = gather_masks(prices, torch.zeros(len(prices.units)), [light])
+    assert not any(name.startswith(('segmentation', 'depth')) for name in mask.skipped)
+    assert mask.changes == (mask.skipped, ('segmentation', 'depth'))
 
 
 def test_what_is_missed_least_leaves_first() -> None:
@@ -95,8 +103,8 @@ def test_a_path_is_a_model_without_what_it_skips(tmp_path: Path) -> None:
     full = Multitask(5, 4).eval()
     prices = find_prices(full, SIZE)
     lighter = GatedNetwork(full, prices).eval()
-    skipped = [u.name for u in prices.units[::4]]
-    network = static(lighter, skipped)
+    skipped = [u.name for u in prices.units[::4] if u.owner != 'depth']
+    network = static(lighter, skipped, ('depth',))
     card = ModelCard('path', '1', 'MIT', '', tuple('abcde'), tuple('fghi'))
     export_folder(network, card, tmp_path)
     macs = {b.name: b.macs for b in open_model(tmp_path).manifest.graph.blocks.values()}
@@ -104,6 +112,7 @@ def test_a_path_is_a_model_without_what_it_skips(tmp_path: Path) -> None:
     whole = {b.name: b.macs for b in open_model(tmp_path / 'full').manifest.graph.blocks.values()}
     assert all(macs[name] <= whole[name] for name in whole)
     assert macs['trunk'] < whole['trunk']
+    assert macs['depth'] < 0.5 * whole['depth']
     result = Pipeline.load(tmp_path).run(Frame(np.zeros((60, 80, 3), np.uint8)))
     assert not result.failures
 
@@ -127,6 +136,15 @@ def test_losses_become_comparable() -> None:
     found = relative(losses, labelled)
     assert np.all(found[:, :, 0] == 0)
     assert np.isfinite(found).all()
+
+
+def test_a_judge_adds_what_nobody_labelled() -> None:
+    people = Boxes(np.array([[0, 0, 8, 8]], np.float32), np.array([0]), complete=False)
+    seen = Boxes(np.array([[1, 1, 9, 9], [4, 4, 20, 20]], np.float32), np.array([0, 3]), True)
+    both = completed(people, seen)
+    assert both.classes.tolist() == [0, 3]
+    np.testing.assert_array_equal(both.corners, [[0, 0, 8, 8], [4, 4, 20, 20]])
+    assert completed(None, seen) is seen
 
 
 def test_the_policy_learns_what_pictures_show(tmp_path: Path) -> None:
@@ -167,9 +185,8 @@ def test_calibration_hits_the_budget_where_paths_can(seed: int) -> None:
 def test_the_recipe_of_the_paths_is_read() -> None:
     recipe = read_recipe(ROOT / 'recipes' / 'paths.yaml')
     assert recipe.gating is not None
-    sizes = [path_size(path.scale) for path in recipe.gating.paths]
+    sizes = [INPUT.side(INPUT.size, path.scale) for path in recipe.gating.paths]
     assert sizes == sorted(sizes, reverse=True)
-    assert all(size % 32 == 0 for size in sizes)
 
 
 @pytest.mark.parametrize(
@@ -184,6 +201,7 @@ def test_the_recipe_of_the_paths_is_read() -> None:
             ]
         },
         {'paths': [{'name': 'a', 'scale': 1.0, 'compute': 0.5}], 'more': 1},
+        {'paths': [{'name': 'a', 'scale': 1.0, 'compute': 0.5, 'light': ['detection']}]},
     ],
 )
 def test_a_bad_section_is_refused(data: dict[str, object]) -> None:

@@ -1,15 +1,17 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The dense heads: segmentation and depth, each fusing the trunk's features down to stride 4."""
+"""The dense heads, which fuse the trunk's features into a map at stride 4, and lighter ones."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mt_perception.network.trunk import FEATURE_CHANNELS, Features
+from mt_perception.network.trunk import FEATURE_CHANNELS
 
 
 class Refine(nn.Module):
@@ -62,8 +64,8 @@ class DenseHead(nn.Module):
         self.refine4 = Refine(fine, kernel=3)
         self.predict = nn.Conv2d(fine, outputs, 1)
 
-    def forward(self, features: Features) -> Tensor:
-        """Give the map, (B, outputs, H/4, W/4)."""
+    def forward(self, features: tuple[Tensor, ...]) -> Tensor:
+        """Give the map, (B, outputs, H/4, W/4), of features s4, s8, s16 and s32."""
         s4, s8, s16, s32 = features
         scene = self.scene(s32.mean(dim=(2, 3), keepdim=True))  # (B, deep, 1, 1)
         x = self.refine32(functional.relu(self.project32(s32) + scene))
@@ -72,6 +74,53 @@ class DenseHead(nn.Module):
         x = self.refine4(functional.relu(self.project4(s4) + _double(self.reduce8(x))))
         logits: Tensor = self.predict(x)
         return logits
+
+
+class LightHead(nn.Module):
+    """A dense head without its stride 4: half of the multiply-accumulates, a third of the time.
+
+    Most pixels are at stride 4, and the gates give up what is done there first. What is left
+    begins as it was in the dense head, with the last two projections folded into one.
+
+    Args:
+        head: the dense head that it is made of.
+        refined: whether the refinement at stride 8 stays.
+    """
+
+    levels = ('s8', 's16', 's32')
+    """The features that it reads."""
+
+    def __init__(self, head: DenseHead, refined: bool) -> None:
+        super().__init__()
+        self.project32 = copy.deepcopy(head.project32)
+        self.scene = copy.deepcopy(head.scene)
+        self.refine32 = copy.deepcopy(head.refine32)
+        self.project16 = copy.deepcopy(head.project16)
+        self.refine16 = copy.deepcopy(head.refine16)
+        self.reduce16 = copy.deepcopy(head.reduce16)
+        self.project8 = copy.deepcopy(head.project8)
+        self.refine8 = copy.deepcopy(head.refine8) if refined else nn.Identity()
+        self.predict = _folded(head.reduce8, head.predict)
+
+    def forward(self, features: tuple[Tensor, ...]) -> Tensor:
+        """Give the map, (B, outputs, H/4, W/4), of all features or of those that it reads."""
+        s8, s16, s32 = features[-3:]
+        scene = self.scene(s32.mean(dim=(2, 3), keepdim=True))  # (B, deep, 1, 1)
+        x = self.refine32(functional.relu(self.project32(s32) + scene))
+        x = self.refine16(functional.relu(self.project16(s16) + _double(x)))
+        x = self.refine8(functional.relu(self.project8(s8) + _double(self.reduce16(x))))
+        return _double(self.predict(x))
+
+
+@torch.no_grad()
+def _folded(first: nn.Conv2d, second: nn.Conv2d) -> nn.Conv2d:
+    """Give the 1x1 convolution that does what two do one after the other."""
+    both = nn.Conv2d(first.in_channels, second.out_channels, 1)
+    outer, inner = second.weight[:, :, 0, 0], first.weight[:, :, 0, 0]
+    both.weight.copy_((outer @ inner)[:, :, None, None])
+    if first.bias is not None and second.bias is not None and both.bias is not None:
+        both.bias.copy_(outer @ first.bias + second.bias)
+    return both
 
 
 def _double(x: Tensor) -> Tensor:

@@ -59,8 +59,8 @@ class SegmentationGraph(nn.Module):
         super().__init__()
         self.head = head
 
-    def forward(self, s4: Tensor, s8: Tensor, s16: Tensor, s32: Tensor) -> Tensor:
-        logits = self.head(Features(s4, s8, s16, s32))
+    def forward(self, *levels: Tensor) -> Tensor:
+        logits: Tensor = self.head(levels)
         if isinstance(self.head, DenseHead):
             # Finer borders, for a third of the head's time: a light one leaves them.
             logits = functional.interpolate(
@@ -82,8 +82,8 @@ class DepthGraph(nn.Module):
         super().__init__()
         self.head = head
 
-    def forward(self, s4: Tensor, s8: Tensor, s16: Tensor, s32: Tensor) -> Tensor:
-        log_depth: Tensor = self.head(Features(s4, s8, s16, s32))
+    def forward(self, *levels: Tensor) -> Tensor:
+        log_depth: Tensor = self.head(levels)
         return log_depth[:, 0].exp()
 
 
@@ -127,10 +127,13 @@ def head_graphs(network: Multitask, taps: Mapping[str, tuple[str, ...]]) -> tupl
         'segmentation': (SegmentationGraph(network.segmentation), ('class_ids',)),
         'depth': (DepthGraph(network.depth), ('depth_per_focal',)),
     }
-    return tuple(
-        BlockGraph(task, module, dict(zip(LEVELS[task], taps[task], strict=True)), outputs)
-        for task, (module, outputs) in heads.items()
-    )
+    graphs = []
+    for task, (module, outputs) in heads.items():
+        head = network.get_submodule(task)
+        read = head.levels if isinstance(head, LightHead) else LEVELS[task]
+        inputs = dict(zip(LEVELS[task], taps[task], strict=True))
+        graphs.append(BlockGraph(task, module, {name: inputs[name] for name in read}, outputs))
+    return tuple(graphs)
 
 
 class PartGraph(nn.Module):

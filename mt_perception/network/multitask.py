@@ -9,7 +9,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from mt_perception.errors import ModelError
-from mt_perception.network.dense import DenseHead
+from mt_perception.network.dense import DenseHead, LightHead
 from mt_perception.network.detection import DetectionHead, RawDetections
 from mt_perception.network.trunk import Features, Trunk
 
@@ -34,8 +34,8 @@ class Multitask(nn.Module):
         super().__init__()
         self.trunk = Trunk()
         self.detection = DetectionHead(detection_classes)
-        self.segmentation = DenseHead(segmentation_classes)
-        self.depth = DenseHead(1)
+        self.segmentation: DenseHead | LightHead = DenseHead(segmentation_classes)
+        self.depth: DenseHead | LightHead = DenseHead(1)
         bias = self.depth.predict.bias
         if bias is not None:
             nn.init.constant_(bias, _TYPICAL_LOG_DEPTH)

@@ -15,7 +15,7 @@ from mt_perception.network.gates import Unit, owners
 from mt_perception.network.multitask import TASKS
 from mt_perception.network.trunk import Trunk
 
-THUMBNAIL = (96, 128)
+THUMBNAIL = (64, 80)
 """Height and width of the frame as the deployed policy sees it."""
 
 _HIDDEN = 64

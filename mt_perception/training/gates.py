@@ -6,10 +6,9 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -26,14 +25,15 @@ from mt_perception.network.gates import (
     gating,
     sample_gates,
 )
-from mt_perception.network.multitask import TASKS, Multitask
+from mt_perception.network.multitask import TASKS, Multitask, Outputs
 from mt_perception.network.policy import thumbnail
 from mt_perception.training.batches import Batch, SampleSet, batches, make_batch
 from mt_perception.training.checkpoint import FILE, load_checkpoint, save_checkpoint
 from mt_perception.training.export import REFERENCE_SIZE
 from mt_perception.training.loop import Progress, count_classes
+from mt_perception.training.masks import Mask, gather_masks, read_masks
 from mt_perception.training.objective import wanted_tasks
-from mt_perception.training.path_objective import full_opinion, path_losses
+from mt_perception.training.path_objective import full_opinion, opinion_at, path_losses
 from mt_perception.training.phases import Phase
 from mt_perception.training.recipe import Recipe
 from mt_perception.training.schedule import (
@@ -48,21 +48,7 @@ from mt_perception.training.shrink import Shrink, shrink
 _CLIP = 10.0
 _ASKED = 8
 _BUDGETS = 5
-
-
-@dataclass(frozen=True)
-class Mask:
-    """A path after the gates were gathered.
-
-    Args:
-        name: of the path.
-        scale: of the long side of the full network's input.
-        skipped: the units that are left out.
-    """
-
-    name: str
-    scale: float
-    skipped: tuple[str, ...]
+_VIEWS = 2
 
 
 def train_gates(
@@ -144,42 +130,78 @@ class _State:
         torch.manual_seed(int(rng.integers(2**31)))
         set_rates(self.optimizer, rate_factor(phase, step))
         noisy = _trains_policy(phase)
-        turn = self._draw_path(rng, noisy)
         trained = wanted_tasks(phase.weights)
         tasks = _draw_tasks(rng, trained) if noisy else trained
-        how = Shrink((batch.image.shape[2], batch.image.shape[3]), self.gating.paths[turn].scale)
-        small = shrink(batch, how)
-        keep, budget = self._gates(small.image, turn, tasks, position, rng, noisy)
-        with torch.autocast('cpu', self.precision, enabled=self.precision != torch.float32):
-            opinion = full_opinion(self.full, batch, small, how, tasks)
-            with gating(self.network, self.prices.units, keep):
-                found = path_losses(
-                    self.network,
-                    small,
-                    opinion,
-                    phase.weights,
-                    self.class_weights,
-                    tasks,
-                    self.recipe.confidence,
-                    self.gating.imitation,
-                )
-        spent = self.prices.cost(keep, tasks)
-        if noisy:
-            found['budget'] = self.gating.budget * budget_loss(spent, budget)
         self.optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(torch.stack([*found.values()]).sum())
+        with self._autocast():
+            seen = full_opinion(self.full, batch, tasks)
+        values: dict[str, float] = {}
+        turns = self._draw_paths(rng, noisy)
+        for turn in turns:
+            found, told = self._view(batch, phase, seen, turn, tasks, position, rng)
+            torch.autograd.backward(torch.stack([*found.values()]).sum() / len(turns))
+            told |= {name: float(value.detach()) for name, value in found.items()}
+            values |= {n: values.get(n, 0.0) + v / len(turns) for n, v in told.items()}
         moving = [p for p in self.network.parameters() if p.grad is not None]
         torch.nn.utils.clip_grad_norm_(moving, _CLIP)
         self.optimizer.step()
         update_average(self.average, self.network, self.recipe.ema_decay, position)
-        values = {name: float(value.detach()) for name, value in found.items()}
-        return {**values, 'spent': float(spent.detach().mean()), 'wanted': float(budget.mean())}
+        return values
 
-    def _draw_path(self, rng: np.random.Generator, noisy: bool) -> int:
-        """Draw a path; those that skip nothing are the full network's, and need no training."""
+    def _view(
+        self,
+        batch: Batch,
+        phase: Phase,
+        seen: Outputs,
+        turn: int,
+        tasks: tuple[str, ...],
+        position: int,
+        rng: np.random.Generator,
+    ) -> tuple[dict[str, Tensor], dict[str, float]]:
+        """Run one path on a batch: its light heads, and the gates of whatever is not light.
+
+        Returns:
+            The weighted losses, and what was wanted and spent.
+        """
+        noisy = _trains_policy(phase)
+        light = () if noisy else self.masks[turn].light
+        how = Shrink((batch.image.shape[2], batch.image.shape[3]), self.gating.paths[turn].scale)
+        small = shrink(batch, how)
+        keep, budget = self._gates(small.image, turn, tasks, position, rng, noisy)
+        gated = [n for n, unit in enumerate(self.prices.units) if unit.owner not in light]
+        units = [self.prices.units[n] for n in gated]
+        network = self.network.with_light(light)
+        with self._autocast(), gating(network, units, keep[:, gated]):
+            opinion = opinion_at(seen, self.full, small, how, tasks)
+            found = path_losses(
+                network,
+                small,
+                opinion,
+                phase.weights,
+                self.class_weights,
+                tasks,
+                self.gating.imitation,
+            )
+        spent = self.prices.cost(keep, tasks)
+        if noisy:
+            found['budget'] = self.gating.budget * budget_loss(spent, budget)
+        return found, {'spent': float(spent.detach().mean()), 'wanted': float(budget.mean())}
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast('cpu', self.precision, enabled=self.precision != torch.float32)
+
+    def _draw_paths(self, rng: np.random.Generator, noisy: bool) -> list[int]:
+        """Draw the paths of a step: with gates one, else two that differ from the full network.
+
+        What the full network says of a batch costs as much as both.
+        """
         paths = range(len(self.gating.paths))
-        able = [n for n in paths if noisy or self.masks[n].skipped]
-        return able[int(rng.integers(len(able)))]
+        if noisy:
+            return [int(rng.integers(len(paths)))]
+        able = [n for n in paths if any(self.masks[n].changes)]
+        if not able:
+            raise ModelError('gating.paths: no path differs from the full network but in size')
+        return [int(n) for n in rng.permutation(able)[:_VIEWS]]
 
     def _gates(
         self,
@@ -242,10 +264,7 @@ class _State:
                 'name': self.recipe.network,
                 'detection_labels': list(self.labels[0]),
                 'segmentation_labels': list(self.labels[1]),
-                'paths': [
-                    {'name': m.name, 'scale': m.scale, 'skipped': list(m.skipped)}
-                    for m in self.masks
-                ],
+                'paths': [asdict(mask) for mask in self.masks],
             },
         )
 
@@ -262,35 +281,6 @@ class _State:
                 assert self.optimizer is not None
                 self.optimizer.load_state_dict(saved['optimizer'])
         return step
-
-
-def gather_masks(prices: Prices, keep: Tensor, paths: Sequence[Any]) -> tuple[Mask, ...]:
-    """Turn how often units are kept into nested masks.
-
-    Units leave in the order in which the policy keeps them least, so that every mask lies
-    within those of more compute, until a path costs no more than it may.
-
-    Args:
-        prices: the units and their prices.
-        keep: (U,) mean keep-probability of every unit.
-        paths: PathSpec, most expensive first.
-    """
-    order = torch.argsort(keep, stable=True).tolist()
-    masks = []
-    for path in paths:
-        gates, skipped = torch.ones(1, len(prices.units)), []
-        for index in order:
-            if float(prices.cost(gates)) <= path.compute + 1e-6:
-                break
-            gates[0, index] = 0
-            skipped.append(prices.units[index].name)
-        masks.append(Mask(path.name, path.scale, tuple(sorted(skipped))))
-    return tuple(masks)
-
-
-def read_masks(saved: Mapping[str, Any]) -> tuple[Mask, ...]:
-    """Read the masks of a checkpoint."""
-    return tuple(Mask(m['name'], m['scale'], tuple(m['skipped'])) for m in saved['paths'])
 
 
 def _kept(prices: Prices, mask: Mask) -> Tensor:

@@ -11,6 +11,9 @@ from typing import Any
 from mt_perception.errors import ModelError
 from mt_perception.training.recipe_fields import build, list_of, mapping, number
 
+LIGHT = ('segmentation', 'depth')
+"""The tasks that have a light head beside their own (`network.gated`)."""
+
 
 @dataclass(frozen=True)
 class PathSpec:
@@ -21,11 +24,13 @@ class PathSpec:
         scale: of the long side of the network's input, as a share of the full one.
         compute: share of the multiply-accumulates that its mask leaves, at that size. Paths of
             equal compute share their files; 1 is the full network itself.
+        light: tasks that have their light head instead, whatever the mask says of the other.
     """
 
     name: str
     scale: float
     compute: float
+    light: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -36,8 +41,11 @@ class Gating:
         paths: most expensive first, each mask within the one before.
         least_budget: budgets are drawn from here to 1.
         budget: weight of the hinge on the budget.
-        imitation: weight of the distance to the full network's depth, on every picture.
+        imitation: weight of the distance to the full network's segmentation and depth, on every
+            picture.
         temperatures: of the Gumbel-sigmoid, at the first and the last step with noise.
+        judge: detector (ONNX, inside the data folder) that says which objects are in pictures
+            where nobody labelled them all, for the policy.
     """
 
     paths: tuple[PathSpec, ...]
@@ -45,6 +53,7 @@ class Gating:
     budget: float = 4.0
     imitation: float = 1.0
     temperatures: tuple[float, float] = (5.0, 0.5)
+    judge: str = ''
 
 
 def read_gating(data: Any) -> Gating:
@@ -54,7 +63,7 @@ def read_gating(data: Any) -> Gating:
         ModelError: a field is missing, unknown or out of range.
     """
     values = mapping(data, 'gating')
-    paths = tuple(build(PathSpec, row, 'gating.paths') for row in list_of(values, 'paths'))
+    paths = tuple(_read_path(row) for row in list_of(values, 'paths'))
     values['paths'] = paths
     if 'temperatures' in values:
         first, last = (number(v, 'gating.temperatures', 1e-3) for v in values['temperatures'])
@@ -63,6 +72,14 @@ def read_gating(data: Any) -> Gating:
     for path in paths:
         if not (0 < path.scale <= 1 and 0 < path.compute <= 1):
             raise ModelError(f'gating.paths.{path.name}: scale and compute are in (0, 1]')
+        if not set(path.light) <= set(LIGHT):
+            raise ModelError(f'gating.paths.{path.name}.light: only {", ".join(LIGHT)} have one')
     if not paths or any(a.compute < b.compute for a, b in pairwise(paths)):
         raise ModelError('gating.paths: at least one, and compute does not rise')
     return gating
+
+
+def _read_path(data: Any) -> PathSpec:
+    values = mapping(data, 'gating.paths')
+    values['light'] = tuple(list_of(values, 'light')) if 'light' in values else ()
+    return build(PathSpec, values, 'gating.paths')

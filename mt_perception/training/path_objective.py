@@ -6,35 +6,47 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from mt_perception.network.detection import RawDetections, cells_of
 from mt_perception.network.multitask import Multitask, Outputs
 from mt_perception.training.batches import Batch
 from mt_perception.training.losses.depth import gradient_loss, metric_loss
 from mt_perception.training.losses.detection import detection_loss, distillation_loss
-from mt_perception.training.losses.segmentation import confident_labels, segmentation_loss
+from mt_perception.training.losses.segmentation import segmentation_loss
 from mt_perception.training.phases import Weights
 from mt_perception.training.shrink import Shrink, log_scale
 
 
 @torch.no_grad()
-def full_opinion(
-    full: Multitask, batch: Batch, small: Batch, how: Shrink, tasks: tuple[str, ...]
-) -> Outputs:
-    """Let the full network see the undistorted pictures; what it says in the path's size.
-
-    Segmentation and depth are seen at full size. Raw detections belong to cells, which another
-    size has others of, so those are taken at the path's own size.
+def full_opinion(full: Multitask, batch: Batch, tasks: tuple[str, ...]) -> Outputs:
+    """Let the full network see the undistorted pictures at full size: segmentation and depth.
 
     Args:
         full: the full network.
         batch: at full size.
-        small: the same at the path's size.
-        how: how it was shrunk.
         tasks: what is asked.
     """
     dense = tuple(task for task in tasks if task != 'detection')
-    seen = full(batch.clean.float(), dense) if dense else Outputs(None, None, None)
+    return full(batch.clean.float(), dense) if dense else Outputs(None, None, None)
+
+
+@torch.no_grad()
+def opinion_at(
+    seen: Outputs, full: Multitask, small: Batch, how: Shrink, tasks: tuple[str, ...]
+) -> Outputs:
+    """Give the full network's opinion in a path's size.
+
+    Raw detections belong to cells, which another size has others of, so those are taken at the
+    path's own size.
+
+    Args:
+        seen: what `full_opinion` gave.
+        full: the full network.
+        small: the batch at the path's size.
+        how: how it was shrunk.
+        tasks: what is asked.
+    """
     detection = segmentation = depth = None
     if 'detection' in tasks:
         raw = full(small.clean, ('detection',)).detection
@@ -54,7 +66,6 @@ def path_losses(
     weights: Weights,
     class_weights: Tensor,
     tasks: tuple[str, ...],
-    confidence: float,
     imitation: float,
 ) -> dict[str, Tensor]:
     """Compute the weighted losses of the wanted tasks, by name.
@@ -66,8 +77,7 @@ def path_losses(
         weights: of the losses.
         class_weights: (C,) of the segmentation classes.
         tasks: those that are wanted.
-        confidence: from which probability the full network's pixels count as labels.
-        imitation: weight of the distance to the full network's depth.
+        imitation: weight of the distance to the full network's segmentation and depth.
     """
     features = network.trunk(small.image)
     outputs = network.heads(features, tasks)
@@ -80,18 +90,21 @@ def path_losses(
         found['distillation'] = weights.distillation * distillation_loss(raw, opinion.detection)
     if outputs.segmentation is not None and opinion.segmentation is not None:
         logits = outputs.segmentation.float()
-        sure = confident_labels(opinion.segmentation, small.semantic, small.inside, confidence)
         found['segmentation'] = weights.segmentation * segmentation_loss(
             logits, small.semantic, class_weights
         )
-        found['self_training'] = weights.self_training * segmentation_loss(
-            logits, sure, torch.ones_like(class_weights)
-        )
+        said = opinion.segmentation.softmax(dim=1)
+        far = functional.kl_div(logits.log_softmax(dim=1), said, reduction='none').sum(dim=1)
+        found['segmentation_imitation'] = imitation * _mean(far, small.inside)
     if outputs.depth is not None and opinion.depth is not None:
         log_depth = outputs.depth.float()
         measured = small.depth_per_focal
         found['depth'] = weights.depth * metric_loss(log_depth, measured)
         found['depth_gradient'] = weights.depth_gradient * gradient_loss(log_depth, measured)
-        error = (log_depth - opinion.depth).abs() * small.inside
-        found['imitation'] = imitation * error.sum() / small.inside.sum().clamp_min(1)
+        far = (log_depth - opinion.depth).abs()
+        found['depth_imitation'] = imitation * _mean(far, small.inside)
     return found
+
+
+def _mean(values: Tensor, where: Tensor) -> Tensor:
+    return (values * where).sum() / where.sum().clamp_min(1)

@@ -24,24 +24,24 @@ from mt_perception.network.multitask import TASKS, Multitask
 from mt_perception.network.policy import THUMBNAIL, PathScores
 from mt_perception.training.batches import SampleSet
 from mt_perception.training.checkpoint import load_checkpoint
-from mt_perception.training.gates import read_masks
 from mt_perception.training.paths import (
     RECIPE,
+    WORK,
     export_paths,
     full_network,
-    path_pipelines,
-    path_size,
     read,
     write,
 )
-from mt_perception.training.recipe import read_recipe
-from mt_perception.training.regret import judged, measure_regrets, relative
+from mt_perception.training.recipe import Recipe, read_recipe
+from mt_perception.training.regret import Witnesses, measure_regrets, path_pipelines, relative
 from mt_perception.training.sources import network_classes, read_sets
+from mt_perception.training.strangers import open_judge, write_stranger
+from mt_perception.types import DETECTION
 
 REGRETS = 'regrets.npz'
 POLICY_FILE = 'policy.onnx'
 BUDGETS = tuple(round(0.1 * n, 1) for n in range(2, 11))
-_MOST = 200
+_MOST = 400
 _STEPS = 1500
 _BATCH = 64
 _RATE = 1e-3
@@ -51,25 +51,31 @@ _LARGEST = 1.0
 _OPSET = 17
 
 
-def ask_paths(run: Path, model: Path, sets: Sequence[SampleSet]) -> Path:
+def ask_paths(run: Path, model: Path, data: Path) -> Path:
     """Measure what the paths lose on training pictures; kept in the run, as it takes minutes.
 
     Args:
         run: folder of a run of `train_gates`, its paths exported.
         model: the model folder.
-        sets: the training data; of each at most 200 pictures, evenly spaced, are taken.
+        data: the data folder; of each set at most 400 pictures, evenly spaced, are taken.
     """
     path = run / REGRETS
     if path.exists():
         return path
-    masks = read_masks(load_checkpoint(run))
-    scales = (1.0, *(mask.scale for mask in masks))
-    pipelines = [
-        judged(pipeline, path_size(scale))
-        for pipeline, scale in zip(path_pipelines(run, model, masks), scales, strict=True)
-    ]
+    recipe = read_recipe(run / RECIPE)
+    paths = path_pipelines(model)
+    detectors, judge = paths, None
+    if recipe.initial_weights:
+        folder = run / WORK / 'stranger'
+        full = full_network(load_checkpoint(run))
+        write_stranger(full, data / recipe.initial_weights, model, folder)
+        detectors = path_pipelines(folder)
+    if recipe.gating is not None and recipe.gating.judge:
+        labels = paths[0].manifest.tasks[DETECTION].labels
+        judge = open_judge(data / recipe.gating.judge, labels)
+    sets = _labelled_sets(recipe, run, data)
     samples = [s for group in sets for s in group.samples[:: -(-len(group.samples) // _MOST)]]
-    measured = measure_regrets(samples, pipelines, THUMBNAIL)
+    measured = measure_regrets(samples, Witnesses(paths, detectors, judge), THUMBNAIL)
     with path.open('wb') as file:
         np.savez_compressed(
             file,
@@ -175,8 +181,7 @@ def add_policy(run: Path, model: Path, data: Path) -> None:
     manifest = read(model)
     costs = [row['relative_macs'] for row in manifest['paths']]
     full = full_network(load_checkpoint(run))
-    sets = _labelled_sets(run, data)
-    with np.load(ask_paths(run, model, sets)) as measured:
+    with np.load(ask_paths(run, model, data)) as measured:
         thumbnails = measured['thumbnails']
         losses = relative(measured['losses'], measured['labelled'])
     policy = train_policy(full, costs, thumbnails, losses, seed=1)
@@ -197,9 +202,8 @@ def add_policy(run: Path, model: Path, data: Path) -> None:
     write(model, manifest)
 
 
-def _labelled_sets(run: Path, data: Path) -> tuple[SampleSet, ...]:
-    """Read the run's data with what people and sensors labelled, and no teacher's opinion."""
-    recipe = read_recipe(run / RECIPE)
+def _labelled_sets(recipe: Recipe, run: Path, data: Path) -> tuple[SampleSet, ...]:
+    """Read a run's data with what people and sensors labelled, and no teacher's opinion."""
     specs = tuple(replace(s, voc_labels=False, relative_depth=False) for s in recipe.sets)
     recipe = replace(recipe, sets=specs)
     return read_sets(recipe, data, network_classes(recipe, data, run), run)

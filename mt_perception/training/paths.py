@@ -16,7 +16,6 @@ import numpy as np
 import yaml
 
 from mt_perception.errors import ModelError
-from mt_perception.image.letterbox import fit
 from mt_perception.network.gated import GatedNetwork
 from mt_perception.network.gates import find_prices, without
 from mt_perception.network.graphs import block_graphs
@@ -37,8 +36,10 @@ from mt_perception.training.export import (
     export_folder,
 )
 from mt_perception.training.figures import all_figures
-from mt_perception.training.gates import Mask, read_masks
+from mt_perception.training.masks import Changes, Mask, read_masks
 from mt_perception.training.recipe import Recipe, read_recipe
+from mt_perception.training.regret import path_pipelines
+from mt_perception.training.samples import read_image
 from mt_perception.types import Frame
 
 RECIPE = 'recipe.yaml'
@@ -48,18 +49,13 @@ WORK = 'paths'
 
 # What most cameras of robots give; MACs and time are compared on it.
 CAMERA = (480, 640)
-_ROUNDS = 40
+_PICTURES = 40
 _FIGURES = {'detection': 'ap', 'segmentation': 'miou', 'depth': 'abs_rel'}
 
 
 def has_paths(run: Path) -> bool:
     """Tell whether a run is one of lighter paths."""
     return (run / RECIPE).exists() and read_recipe(run / RECIPE).gating is not None
-
-
-def path_size(scale: float) -> int:
-    """Give the long side of a path's input at the model's own size."""
-    return max(INPUT.multiple, round(INPUT.size * scale / INPUT.multiple) * INPUT.multiple)
 
 
 def full_network(state: Mapping[str, Any]) -> Multitask:
@@ -78,11 +74,11 @@ def lighter_network(state: Mapping[str, Any]) -> GatedNetwork:
     return network.requires_grad_(False).eval()
 
 
-def distinct(masks: Sequence[Mask]) -> dict[tuple[str, ...], str]:
-    """Give the masks that differ, by what they skip, each with the first path that has it."""
-    found: dict[tuple[str, ...], str] = {}
+def distinct(masks: Sequence[Mask]) -> dict[Changes, str]:
+    """Give the masks that differ, by what they change, each with the first path that has it."""
+    found: dict[Changes, str] = {}
     for mask in masks:
-        found.setdefault(mask.skipped, mask.name)
+        found.setdefault(mask.changes, mask.name)
     return found
 
 
@@ -106,90 +102,99 @@ def export_paths(run: Path, model: Path, data: Path | None) -> None:
     full = full_network(state)
     check_blocks(block_graphs(full), model, PARITY_SIZES[0])
     lighter = lighter_network(state)
+    before = read(model).get('variants', {})
     manifest = _plain(model)
     card = _card(manifest, state)
     variants: dict[str, Any] = {}
-    for skipped, name in distinct(masks).items():
-        # What skips nothing is the full network itself, at another size.
-        network = static(lighter, skipped) if skipped else full
+    used: dict[Changes, list[str]] = {}
+    for changes, name in distinct(masks).items():
+        # What changes nothing is the full network itself, at another size.
+        network = static(lighter, *changes) if any(changes) else full
         export_folder(network, replace(card, name=name), run / WORK / name)
         changed = changed_blocks(full, network)
-        variants |= _variants(network, name, changed, run / WORK / name, model)
+        made = _variants(network, name, changed, run / WORK / name, model)
+        used[changes] = list(made)
+        variants |= made
+    for old in {v['file'] for v in before.values()} - {v['file'] for v in variants.values()}:
+        (model / old).unlink(missing_ok=True)
     manifest['variants'] = variants
-    manifest['paths'] = path_rows(run, model, masks, recipe, data, tuple(variants))
+    manifest['paths'] = _rows(manifest, masks, used)
+    write(model, manifest)
+    _measure(model, manifest, recipe, data)
     write(model, manifest)
 
 
-def static(network: Multitask, skipped: Sequence[str]) -> Multitask:
-    """Give a path's network: without the units it skips, and without the policy."""
-    smaller = without(network, skipped)
-    if isinstance(smaller, GatedNetwork):
-        del smaller.policy
-    return smaller.eval()
+def static(network: GatedNetwork, skipped: Sequence[str], light: Sequence[str]) -> Multitask:
+    """Give a path's network: with its light heads, and without the units it skips."""
+    return without(network.with_light(light), skipped).eval()
 
 
-def path_rows(
-    run: Path,
-    model: Path,
-    masks: Sequence[Mask],
-    recipe: Recipe,
-    data: Path | None,
-    variants: Sequence[str],
+def _rows(
+    manifest: Mapping[str, Any], masks: Sequence[Mask], used: Mapping[Changes, list[str]]
 ) -> list[dict[str, Any]]:
-    """Give the manifest's rows of all paths, the full one first; measure time and accuracy."""
-    pipelines = path_pipelines(run, model, masks)
-    macs = [_macs(pipeline) for pipeline in pipelines]
-    ms = interleaved_ms(pipelines)
-    rows = []
-    names = distinct(masks)
-    for index, pipeline in enumerate(pipelines):
-        mask = masks[index - 1] if index else None
+    """Give the manifest's rows of all paths, the full one first, not measured yet."""
+    spec, blocks, variants = INPUT, manifest['blocks'], manifest['variants']
+
+    def macs(names: Sequence[str], scale: float) -> float:
+        by_block = {name: block['macs'] for name, block in blocks.items()}
+        by_block |= {variants[name]['of']: variants[name]['macs'] for name in names}
+        height, width = spec.letterbox(CAMERA, spec.size, scale).network_size
+        return float(sum(by_block.values()) * height * width)
+
+    full = macs((), 1.0)
+    rows = [_row('full', [], 1.0, 1.0)]
+    for mask in masks:
+        names = used[mask.changes]
+        rows.append(_row(mask.name, names, mask.scale, macs(names, mask.scale) / full))
+    return sorted(rows, key=lambda row: -row['relative_macs'])
+
+
+def _row(name: str, variants: list[str], scale: float, macs: float) -> dict[str, Any]:
+    share = round(macs, 4)
+    return {
+        'name': name,
+        'variants': variants,
+        'scale': scale,
+        'relative_macs': share,
+        'relative_latency': share,
+        'accuracy': {},
+    }
+
+
+def _measure(model: Path, manifest: Mapping[str, Any], recipe: Recipe, data: Path | None) -> None:
+    """Measure the time of every path, and with data its accuracy; write it into the rows."""
+    pipelines = path_pipelines(model)
+    for pipeline in pipelines:
+        pipeline.options = Options()
+    ms = interleaved_ms(pipelines, _frames(recipe, data))
+    for row, taken, pipeline in zip(manifest['paths'], ms, pipelines, strict=True):
+        row['relative_latency'] = round(taken / ms[0], 3)
         figures = {} if data is None else all_figures(pipeline, data, recipe)
-        blocks = pipeline.manifest.graph.blocks
-        rows.append(
-            {
-                'name': 'full' if mask is None else mask.name,
-                'variants': []
-                if mask is None
-                else [v for b in blocks if (v := f'{b}_{names[mask.skipped]}') in variants],
-                'scale': 1.0 if mask is None else mask.scale,
-                'relative_macs': round(macs[index] / macs[0], 4),
-                'relative_latency': round(ms[index] / ms[0], 3),
-                'accuracy': {
-                    task: round(figures[name], 4)
-                    for task, name in _FIGURES.items()
-                    if name in figures
-                },
-            }
-        )
-    return rows
+        row['accuracy'] = {
+            task: round(figures[name], 4) for task, name in _FIGURES.items() if name in figures
+        }
 
 
-def path_pipelines(run: Path, model: Path, masks: Sequence[Mask]) -> list[Pipeline]:
-    """Open every path as a pipeline of its own, the full one first, at its own size."""
-    names = distinct(masks)
-    full = Pipeline.load(model, Options(size=INPUT.size))
-    return [
-        full,
-        *(
-            Pipeline.load(run / WORK / names[m.skipped], Options(size=path_size(m.scale)))
-            for m in masks
-        ),
-    ]
-
-
-def interleaved_ms(pipelines: Sequence[Pipeline]) -> list[float]:
-    """Give the median time of every path on one frame; they take turns."""
-    cv2.setNumThreads(1)
+def _frames(recipe: Recipe, data: Path | None) -> list[Frame]:
+    """Give pictures to measure time on; what is detected in them takes time too."""
+    if data is not None:
+        folder = (data / recipe.detection_labels).parent / 'images'
+        files = sorted(folder.iterdir())
+        return [Frame(read_image(file)) for file in files[:: -(-len(files) // _PICTURES)]]
     image = np.random.default_rng(0).integers(0, 255, (*CAMERA, 3), np.uint8)
-    frame = Frame(cv2.GaussianBlur(image, (0, 0), 5).astype(np.uint8))
+    return [Frame(cv2.GaussianBlur(image, (0, 0), 5).astype(np.uint8))] * _PICTURES
+
+
+def interleaved_ms(pipelines: Sequence[Pipeline], frames: Sequence[Frame]) -> list[float]:
+    """Give the median time of every path on whole frames; they take turns."""
+    cv2.setNumThreads(1)
     times: list[list[float]] = [[] for _ in pipelines]
-    for _ in range(_ROUNDS):
+    for frame in (frames[0], *frames):
         for pipeline, taken in zip(pipelines, times, strict=True):
             start = time.perf_counter()
             pipeline.run(frame)
             taken.append(time.perf_counter() - start)
-    return [float(np.median(taken)) * 1e3 for taken in times]
+    return [float(np.median(taken[1:])) * 1e3 for taken in times]
 
 
 def write(model: Path, manifest: Mapping[str, Any]) -> None:
@@ -255,11 +260,3 @@ def _variants(
             **{key: entry[key] for key in ('sha256', 'inputs', 'macs', 'parameters')},
         }
     return entries
-
-
-def _macs(pipeline: Pipeline) -> int:
-    """Give the multiply-accumulates of all tasks on a frame of the reference camera."""
-    spec = pipeline.manifest.input
-    size = fit(CAMERA, pipeline.network_long_side, spec.multiple).network_size
-    graph = pipeline.manifest.graph
-    return pipeline.manifest.macs_at(sum(b.macs for b in graph.blocks.values()), size)

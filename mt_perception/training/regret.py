@@ -4,20 +4,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mt_perception.image.letterbox import resized
+from mt_perception.graph.budget import Budget
+from mt_perception.image.halves import resized
 from mt_perception.network.multitask import TASKS
 from mt_perception.pipeline import Pipeline
+from mt_perception.runtime.model_folder import read_manifest
 from mt_perception.training.figures import JUDGED
 from mt_perception.training.samples import Boxes, Sample, read_depth, read_image
-from mt_perception.types import UNLABELLED, Detections, Frame, Intrinsics, Result
+from mt_perception.types import (
+    DEPTH,
+    DETECTION,
+    SEGMENTATION,
+    UNLABELLED,
+    Detections,
+    Frame,
+    Intrinsics,
+    Result,
+)
+
+Judge = Callable[[Frame], Boxes]
+"""Gives the objects that it sees in a picture."""
 
 # What the full path sees this surely stands for objects where nobody labelled them all.
 _SURE = 0.3
@@ -25,19 +39,44 @@ _MIN_IOU = 0.5
 _MIN_PIXELS = 400
 
 
+def path_pipelines(model: Path) -> list[Pipeline]:
+    """Open every path of a model, the full one first, to give all that is measured."""
+    names = [path.name for path in read_manifest(model).paths.choices]
+    return [Pipeline.load(model, JUDGED, budget=Budget(path=name)) for name in names]
+
+
+@dataclass(frozen=True)
+class Witnesses:
+    """Who is asked about a picture.
+
+    The detectors need not be the paths' own: those know the training pictures by heart, at full
+    size best, and would tell that a smaller size loses more than it does.
+
+    Args:
+        paths: one pipeline for every path, the full one first; they segment and tell depth.
+        detectors: the same for detection.
+        judge: sees objects where nobody labelled them; None believes the first detector.
+    """
+
+    paths: Sequence[Pipeline]
+    detectors: Sequence[Pipeline]
+    judge: Judge | None = None
+
+
 def regrets(
-    sample: Sample, image: NDArray[np.uint8], pipelines: Sequence[Pipeline]
+    sample: Sample, image: NDArray[np.uint8], witnesses: Witnesses
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Measure what the paths lose on one picture.
 
     Detection: how much lower score times overlap of the objects is. Segmentation: the share of
     labelled pixels that are wrong. Depth: the mean relative error. Where there is no label, what
-    the full path says takes its place, and the loss is the distance to that.
+    the full path says takes its place, and the loss is the distance to that; of objects, what the
+    judge says.
 
     Args:
         sample: its labels.
         image: its picture (H, W, 3).
-        pipelines: one for every path, the full one first.
+        witnesses: who is asked.
 
     Returns:
         (T, P) losses and (T,) whether they were measured with labels.
@@ -46,20 +85,23 @@ def regrets(
     focal = sample.focal_px or float(width)
     camera = Intrinsics(focal, focal, (width - 1) / 2, (height - 1) / 2, width, height)
     frame = Frame(image, intrinsics=camera)
-    results = [pipeline.run(frame, TASKS) for pipeline in pipelines]
-    found = (
-        _detection(sample.boxes, results),
-        _segmentation(sample, results),
-        _depth(sample, results),
-    )
+    dense = [pipeline.run(frame, (SEGMENTATION, DEPTH)) for pipeline in witnesses.paths]
+    detected = [pipeline.run(frame, (DETECTION,)) for pipeline in witnesses.detectors]
+    boxes = sample.boxes
+    if witnesses.judge is not None and (boxes is None or not boxes.complete):
+        boxes = completed(boxes, witnesses.judge(frame))
+    found = (_detection(boxes, detected), _segmentation(sample, dense), _depth(sample, dense))
     losses = np.stack([values for values, _ in found]).astype(np.float32)
     return losses, np.array([labelled for _, labelled in found])
 
 
-def judged(pipeline: Pipeline, size: int) -> Pipeline:
-    """Set a pipeline to give everything that is measured, at a size."""
-    pipeline.options = replace(JUDGED, size=size)
-    return pipeline
+def completed(labelled: Boxes | None, seen: Boxes) -> Boxes:
+    """Add what a judge sees of those classes that nobody labelled."""
+    if labelled is None:
+        return seen
+    other = ~np.isin(seen.classes, labelled.classes)
+    corners = np.concatenate([labelled.corners, seen.corners[other]])
+    return Boxes(corners, np.concatenate([labelled.classes, seen.classes[other]]), complete=True)
 
 
 def _detection(boxes: Boxes | None, results: Sequence[Result]) -> tuple[NDArray[np.float64], bool]:
@@ -152,13 +194,13 @@ def relative(losses: NDArray[np.float32], labelled: NDArray[np.bool_]) -> NDArra
 
 
 def measure_regrets(
-    samples: Sequence[Sample], pipelines: Sequence[Pipeline], size: tuple[int, int]
+    samples: Sequence[Sample], witnesses: Witnesses, size: tuple[int, int]
 ) -> Mapping[str, NDArray[np.generic]]:
     """Measure all pictures; also give them as thumbnails of a size (height, width)."""
     losses, labelled, thumbnails = [], [], []
     for sample in samples:
         image = read_image(sample.image_path)
-        values, known = regrets(sample, image, pipelines)
+        values, known = regrets(sample, image, witnesses)
         losses.append(values)
         labelled.append(known)
         thumbnails.append(resized(image, *size))
