@@ -14,13 +14,15 @@ import pytest
 torch = pytest.importorskip('torch')
 
 from mt_perception.errors import ModelError
-from mt_perception.network.bottleneck import GDN, Bottleneck
+from mt_perception.graph.plan import full_plan
+from mt_perception.network.bottleneck import GDN, Bottleneck, UndoGDN
 from mt_perception.network.cut_graphs import EncoderGraph
 from mt_perception.network.macs import count_macs
 from mt_perception.network.multitask import build
 from mt_perception.network.picodet import PicoDet
 from mt_perception.offload.codec import Codec
 from mt_perception.offload.halves import RemoteHalf, RobotHalf
+from mt_perception.pipeline import Pipeline
 from mt_perception.runtime.manifest import parse_manifest
 from mt_perception.training.batches import SampleSet
 from mt_perception.training.bottleneck import CutNetwork, train_cut
@@ -33,6 +35,7 @@ from mt_perception.training.export_cut import TASKS, export_cut
 from mt_perception.training.plain_images import random_view
 from mt_perception.training.principal import start_from_principal_components
 from mt_perception.training.samples import Sample
+from mt_perception.training.torch_runner import TorchCutRunner
 
 ROOT = Path(__file__).resolve().parent.parent
 RECIPE = CutRecipe(
@@ -87,10 +90,25 @@ def test_principal_components_compress_before_anything_is_learned() -> None:
 
 def test_gdn_is_the_same_with_constants() -> None:
     x = torch.randn(2, 5, 4, 4)
-    for inverse in (False, True):
-        gdn = GDN(5, inverse)
-        torch.nn.init.normal_(gdn.gamma)
+    for gdn in (GDN(5), UndoGDN(5)):
+        for name, parameter in gdn.named_parameters():
+            if name.endswith('gamma'):
+                torch.nn.init.normal_(parameter)
         torch.testing.assert_close(gdn.fixed()(x), gdn(x))
+
+
+def test_steps_undo_a_normalisation() -> None:
+    torch.manual_seed(0)
+    gdn = GDN(6)
+    torch.nn.init.uniform_(gdn.gamma, 0.1, 0.4)
+    x = torch.randn(2, 6, 8, 8)
+    errors = []
+    for steps in (1, 3, 9):
+        undo = UndoGDN(6, steps)
+        for step in undo.steps:
+            step.load_state_dict(gdn.state_dict())
+        errors.append(float((undo(gdn(x)) - x).square().mean()))
+    assert errors[0] > 4 * errors[1] > 40 * errors[2]
 
 
 def test_the_robots_half_is_cheap() -> None:
@@ -168,6 +186,11 @@ def test_the_export_is_what_was_trained(tmp_path: Path, sets: list[SampleSet]) -
     for index, latent in enumerate(latents):
         for name, value in remote.run(latent[None], TASKS).items():
             np.testing.assert_allclose(together[name][index], value[0], rtol=1e-3, atol=1e-3)
+    plan = full_plan(Pipeline.load(tmp_path).manifest.graph, TASKS)
+    found = TorchCutRunner(cut, 1).run(plan, inputs[0]).tensors
+    np.testing.assert_allclose(
+        found['depth/depth_per_focal'], together['depth/depth_per_focal'][:1], rtol=1e-2
+    )
 
 
 def test_tables_code_what_they_were_counted_from() -> None:

@@ -36,25 +36,27 @@ _LEAST_NORM = 1e-3
 
 
 class GDN(nn.Module):
-    """Divisive normalisation: y = x / (β + γ|x|), and its approximate inverse y = x (β + γ|x|).
+    """Divisive normalisation: y = x / (β + γ|x|).
 
     β and γ are squares of what is learned, which keeps them positive.
     """
 
-    def __init__(self, channels: int, inverse: bool = False) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
-        self.inverse = inverse
         self.beta = nn.Parameter(torch.ones(channels))
         self.gamma = nn.Parameter(0.05 * torch.eye(channels) + 0.01)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def contrast(self, x: Tensor) -> Tensor:
+        """β + γ|x|."""
         gamma = self.gamma.square()[:, :, None, None]
-        norm = functional.conv2d(x.abs(), gamma, self.beta.square() + _LEAST_NORM)
-        return x * norm if self.inverse else x / norm
+        return functional.conv2d(x.abs(), gamma, self.beta.square() + _LEAST_NORM)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x / self.contrast(x)
 
     def fixed(self) -> FixedGDN:
         """The same with constants, as it runs."""
-        fixed = FixedGDN(len(self.beta), self.inverse)
+        fixed = FixedGDN(len(self.beta))
         with torch.no_grad():
             fixed.norm.weight.copy_(self.gamma.square()[:, :, None, None])
             assert fixed.norm.bias is not None
@@ -65,14 +67,44 @@ class GDN(nn.Module):
 class FixedGDN(nn.Module):
     """Divisive normalisation whose β and γ are a convolution's bias and weights."""
 
-    def __init__(self, channels: int, inverse: bool) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
-        self.inverse = inverse
         self.norm = nn.Conv2d(channels, channels, 1)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def contrast(self, x: Tensor) -> Tensor:
+        """β + γ|x|."""
         norm: Tensor = self.norm(x.abs())
-        return x * norm if self.inverse else x / norm
+        return norm
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x / self.contrast(x)
+
+
+class UndoGDN(nn.Module):
+    """What a GDN read, from what it made: steps of x ← y (β + γ|x|), of which that is the limit.
+
+    One step, as is usual, leaves a tenth of the variance, whatever is spent on bits; three leave
+    less than a hundredth.
+    """
+
+    def __init__(self, channels: int, steps: int = 3) -> None:
+        super().__init__()
+        self.steps = nn.ModuleList(GDN(channels) for _ in range(steps))
+
+    def forward(self, y: Tensor) -> Tensor:
+        x = y
+        for step in self.steps:
+            assert isinstance(step, GDN | FixedGDN)
+            x = y * step.contrast(x)
+        return x
+
+    def fixed(self) -> UndoGDN:
+        """The same with constants, as it runs."""
+        fixed = UndoGDN(0, 0)
+        for step in self.steps:
+            assert isinstance(step, GDN)
+            fixed.steps.append(step.fixed())
+        return fixed
 
 
 class Encoder(nn.Module):
@@ -143,7 +175,7 @@ class Decoder(nn.Module):
         self.tail16 = nn.Conv2d(_DEEP16, 4 * width, 1)
         _start_at_zero(self.tail16)
         self.rise16 = nn.Conv2d(_DEEP16, 4 * width, 1)
-        self.norm8: nn.Module = GDN(width, inverse=True)
+        self.norm8 = UndoGDN(width)
         self.linear8 = nn.Conv2d(width, 3 * 64, 1)
         self.deep8 = nn.Sequential(
             nn.Conv2d(2 * width, _DEEP8, 3, padding=1), *(Separable(_DEEP8) for _ in range(4))

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from mt_perception.network.bottleneck import (
-    GDN,
     GREY_OFFSET,
     GREY_UNIT,
     Bottleneck,
@@ -58,8 +57,7 @@ class DecoderGraph(nn.Module):
     def __init__(self, decoder: Decoder) -> None:
         super().__init__()
         self.decoder = copy.deepcopy(decoder)
-        if isinstance(decoder.norm8, GDN):
-            self.decoder.norm8 = decoder.norm8.fixed()
+        self.decoder.norm8 = decoder.norm8.fixed()
 
     def forward(self, latent: Tensor) -> Tensor:
         seen: Tensor = self.decoder(latent)
