@@ -43,9 +43,16 @@ def cut(
 ) -> None:
     """Cut a trained network in two by RECIPE: an encoder for the robot, the rest for a host."""
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+    from mt_perception.pipeline import Pipeline
     from mt_perception.training.bottleneck import CutNetwork, train_cut
+    from mt_perception.training.calibrate import calibrate
     from mt_perception.training.checkpoint import load_checkpoint
-    from mt_perception.training.cut_images import detector_of, image_sets, network_images
+    from mt_perception.training.cut_images import (
+        detector_of,
+        image_sets,
+        network_images,
+        validation_part,
+    )
     from mt_perception.training.cut_recipe import read_cut_recipe
     from mt_perception.training.export_cut import export_cut
     from mt_perception.training.release import averaged
@@ -70,5 +77,6 @@ def cut(
     if model is not None:
         trained = CutNetwork(whole, plan)
         trained.load_state_dict(load_checkpoint(out)['cut'])
+        calibrate(trained, Pipeline.load(model), *validation_part(plan, data, recipe.parent))
         export_cut(trained, list(network_images(sets, images, plan.seed)), model)
         console.print(f'{model}: cut added, and equal to torch at two sizes')

@@ -38,6 +38,12 @@ def image_sets(recipe: CutRecipe, data: Path, beside: Path) -> tuple[SampleSet, 
     return read_sets(replace(theirs, sets=plain), data, classes, data)
 
 
+def validation_part(recipe: CutRecipe, data: Path, beside: Path) -> tuple[Path, str]:
+    """Give the folder with boxes of every class, and its part that no network learns from."""
+    theirs = read_recipe(beside / recipe.images_of)
+    return (data / theirs.detection_labels).parent, theirs.validation_split
+
+
 def detector_of(recipe: CutRecipe, data: Path) -> PicoDet:
     """Read the detector that the remote half has besides."""
     detector = PicoDet()

@@ -29,6 +29,7 @@ from mt_perception.runtime.sessions import open_session
 from mt_perception.training.bottleneck import CutNetwork
 from mt_perception.training.code_tables import build_tables
 from mt_perception.training.export import PARITY_SIZES, REFERENCE_SIZE, block_entry
+from mt_perception.training.torch_runner import run_graph
 
 FOLDER = 'cut'
 """Where the cut's files lie inside the model folder."""
@@ -98,10 +99,7 @@ def check_halves(cut: CutNetwork, folder: Path, size: tuple[int, int]) -> None:
     with torch.no_grad():
         expected = cut.bottleneck.encoder(torch.from_numpy(image).permute(0, 3, 1, 2).float())
         for graph in remote_graphs(cut.bottleneck, cut.remote):
-            made = graph.module(*(tensors[source] for source in graph.inputs.values()))
-            values = made if isinstance(made, tuple) else (made,)
-            names = (f'{graph.name}/{output}' for output in graph.outputs)
-            tensors.update(zip(names, values, strict=True))
+            tensors |= run_graph(graph, tensors)
     session = open_session('encoder', (folder / FOLDER / 'encoder.onnx').read_bytes())
     pairs = {LATENT: (expected.numpy(), session.run(None, {'image': image})[0])}
     pairs |= {name: (tensors[name].numpy(), value) for name, value in found.items()}
@@ -139,10 +137,7 @@ def _export_remote(
         path = folder / FOLDER / f'{graph.name}.onnx'
         entries[graph.name] = _export(graph, given, path)
         with torch.no_grad():
-            made = graph.module(*given)
-        values = made if isinstance(made, tuple) else (made,)
-        names = (f'{graph.name}/{output}' for output in graph.outputs)
-        tensors.update(zip(names, values, strict=True))
+            tensors |= run_graph(graph, tensors)
     return entries
 
 

@@ -9,17 +9,30 @@ the same letterbox, the same post-processing.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from mt_perception.graph.block import IMAGE
 from mt_perception.graph.plan import Plan
-from mt_perception.network.graphs import block_graphs
+from mt_perception.network.graphs import BlockGraph, block_graphs
 from mt_perception.network.multitask import Multitask
+from mt_perception.network.remote_graphs import SEEN, remote_blocks
 from mt_perception.runtime.executor import Outcome
+from mt_perception.training.bottleneck import CutNetwork
+
+
+def run_graph(graph: BlockGraph, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Run a block on the tensors of a graph; gives those that it makes."""
+    made = graph.module(*(tensors[source] for source in graph.inputs.values()))
+    values = made if isinstance(made, tuple) else (made,)
+    return {
+        f'{graph.name}/{name}': value for name, value in zip(graph.outputs, values, strict=True)
+    }
 
 
 class TorchRunner:
@@ -39,13 +52,39 @@ class TorchRunner:
         latency_ms: dict[str, float] = {}
         for block in plan.blocks:
             start = time.perf_counter()
-            graph = self._graphs[block.name]
-            made = graph.module(*(tensors[block.inputs[name]] for name in graph.inputs))
-            values = made if isinstance(made, tuple) else (made,)
-            tensors |= {
-                block.tensor(name): value
-                for name, value in zip(graph.outputs, values, strict=True)
-            }
+            tensors |= run_graph(self._graphs[block.name], tensors)
             latency_ms[block.name] = (time.perf_counter() - start) * 1e3
         found: dict[str, NDArray[Any]] = {name: t.numpy() for name, t in tensors.items()}
         return Outcome(found, {}, latency_ms)
+
+
+class TorchCutRunner:
+    """Runs plans with both halves of a cut in torch; symbols are rounded, but not coded.
+
+    Args:
+        cut: both halves.
+        rate: index of the rate.
+    """
+
+    def __init__(self, cut: CutNetwork, rate: int) -> None:
+        self._cut = cut
+        self._rate = torch.tensor([rate])
+        self._graphs = remote_blocks(cut.remote, SEEN)
+
+    @torch.inference_mode()
+    def run(self, plan: Plan, image: NDArray[np.uint8]) -> Outcome:
+        """Run what a plan's tasks need on the network's input, uint8 (1, H, W, 3)."""
+        planes = torch.from_numpy(image).permute(0, 3, 1, 2).float()
+        tensors = {SEEN: self._cut.bottleneck(planes, self._rate).image}
+        for graph in self._needed(plan.tasks):
+            tensors |= run_graph(graph, tensors)
+        return Outcome({name: t.numpy() for name, t in tensors.items()}, {}, {})
+
+    def _needed(self, tasks: Iterable[str]) -> list[BlockGraph]:
+        """The blocks of some tasks, each after those that it reads."""
+        wanted, found = set(tasks), []
+        for graph in reversed(self._graphs):
+            if graph.name in wanted:
+                wanted |= {source.partition('/')[0] for source in graph.inputs.values()}
+                found.append(graph)
+        return found[::-1]
