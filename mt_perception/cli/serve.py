@@ -45,7 +45,9 @@ For robots in a network:
 @click.option('--client-ca', type=_FILE, help='Only clients with a certificate of this CA.')
 @click.option('--token-file', type=_FILE, help='Lines of "TOKEN" or "NAME TOKEN"; chmod 600.')
 @click.option('--workers', type=click.IntRange(0, 256), default=0, help='Runs at once; 0: cores.')
-@click.option('--threads', type=click.IntRange(0, 256), default=1, help='Threads of one run.')
+@click.option(
+    '--threads', type=click.IntRange(0, 256), default=0, help='Of one run; 0: all for a lone one.'
+)
 @click.option('--provider', 'providers', multiple=True, help='ONNX Runtime provider; repeatable.')
 @click.option('--batch', type=int, default=_DEFAULT.batch, show_default=True, help='Frames a run.')
 @click.option(
@@ -111,7 +113,7 @@ def _ray_engine(settings: HostSettings, replicas: int, most: int | None) -> Engi
     from mt_perception.offload.ray_engine import RayEngine
 
     return RayEngine(
-        settings.model, replicas, most or replicas, settings.threads, settings.providers
+        settings.model, replicas, most or replicas, settings.threads or 1, settings.providers
     )
 
 

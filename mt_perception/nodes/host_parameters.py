@@ -66,8 +66,8 @@ class RemoteHostSettings(Settings):
     )
     runtime_threads: int = parameter(
         'runtime.threads',
-        1,
-        'Threads of one network run; 0 is one per core.',
+        0,
+        'Threads of one network run; 0 is one per worker where a run is alone, else one.',
         minimum=0,
         maximum=256,
         change=Change.START,

@@ -56,32 +56,44 @@ class LocalEngine:
     Args:
         model: The model folder.
         workers: Batches that are run at once.
-        threads: Threads inside one operator.
+        threads: Threads inside one operator; 0 gives a batch that runs alone as many as there
+            are workers, and one to each of several.
         providers: ONNX Runtime execution providers, most wanted first.
     """
 
     def __init__(
-        self, model: Path, workers: int = 1, threads: int = 1, providers: Sequence[str] = (CPU,)
+        self, model: Path, workers: int = 1, threads: int = 0, providers: Sequence[str] = (CPU,)
     ) -> None:
         self.manifest: Manifest | None = None
         self.workers = workers
         self.warnings: tuple[str, ...] = ()
-        self._load = lambda: HostedModel(model, threads, providers)
+        self._load = lambda threads: HostedModel(model, threads, providers)
+        self._threads = threads
         self._hosted: HostedModel | None = None
+        self._alone: HostedModel | None = None
+        self._running = 0
         self._pool = ThreadPoolExecutor(workers, 'network')
 
     async def load(self) -> None:
         """Read the model and run it once."""
         loop = asyncio.get_running_loop()
-        self._hosted = await loop.run_in_executor(self._pool, self._load)
+        self._hosted = await loop.run_in_executor(self._pool, self._load, self._threads or 1)
+        if not self._threads and self.workers > 1:
+            # A session's threads are fixed when it is made, so there are two of each.
+            self._alone = await loop.run_in_executor(self._pool, self._load, self.workers)
         self.manifest, self.warnings = self._hosted.manifest, self._hosted.warnings
 
     async def run(self, jobs: Sequence[Job]) -> list[Made]:
         """Run jobs of one key in one of the threads."""
         if self._hosted is None:
             raise RuntimeError('the engine is run before it is loaded')
+        hosted = self._hosted if self._running or self._alone is None else self._alone
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._pool, self._hosted.run, jobs)
+        self._running += 1
+        try:
+            return await loop.run_in_executor(self._pool, hosted.run, jobs)
+        finally:
+            self._running -= 1
 
     async def close(self) -> None:
         """Let the threads end."""

@@ -29,7 +29,8 @@ class HostSettings:
         tls: Files of TLS; None speaks plain text.
         token_file: File of the tokens whose requests are served; None serves everybody.
         workers: Frames or batches worked on at once; 0 is one for each core.
-        threads: Threads of one network run.
+        threads: Threads of one network run; 0 is one for each worker where a run is alone, else
+            one.
         providers: ONNX Runtime execution providers, most wanted first.
         drain_s: How long requests that are here may still take when the host is told to stop.
     """
@@ -40,7 +41,7 @@ class HostSettings:
     tls: ServerTls | None = None
     token_file: Path | None = None
     workers: int = 0
-    threads: int = 1
+    threads: int = 0
     providers: tuple[str, ...] = (CPU,)
     drain_s: float = 5.0
 
