@@ -39,8 +39,9 @@ def test_gates_begin_with_everything_on() -> None:
 
 def test_any_resolution_is_seen_as_the_thumbnail() -> None:
     gates = GatePolicy(NETWORK.trunk, find_prices(NETWORK, (64, 96)).units)
-    image = picture().permute(0, 3, 1, 2).float()
-    large = torch.nn.functional.interpolate(image, scale_factor=2, mode='nearest')
+    coarse = picture()[:, ::8, ::8].permute(0, 3, 1, 2).float()
+    resize = torch.nn.functional.interpolate
+    image, large = (resize(coarse, scale_factor=n, mode='bilinear') for n in (8, 24))
     with torch.no_grad():
         small, other = (gates.glance.pool(thumbnail(x)) for x in (image, large))
     torch.testing.assert_close(small, other, rtol=0.05, atol=0.05)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import yaml
@@ -24,8 +25,8 @@ from mt_perception.pipeline import Pipeline
 from mt_perception.runtime.model_folder import open_model
 from mt_perception.training.checkpoint import load_checkpoint, save_checkpoint
 from mt_perception.training.export import ModelCard, export_folder
+from mt_perception.training.judge import open_judge
 from mt_perception.training.regret import path_pipelines
-from mt_perception.training.strangers import open_judge
 from mt_perception.types import Frame
 
 CLASSES = tiny_data.classes()
@@ -138,8 +139,6 @@ def test_a_judge_speaks_of_our_classes(data: Path) -> None:
     """The judge that the shipped paths had; a picture of people, of which it is sure."""
     judge = open_judge(data / 'teachers' / 'picodet_s_416_coco.onnx', ('person',))
     files = sorted((data / 'people' / 'images').iterdir())[:4]
-    import cv2
-
     seen = [judge(Frame(np.asarray(cv2.imread(str(file)), np.uint8))) for file in files]
     assert any(len(boxes.classes) for boxes in seen)
     assert all((boxes.classes == 0).all() for boxes in seen)

@@ -18,9 +18,9 @@ from mt_perception.network.trunk import Trunk
 THUMBNAIL = (64, 80)
 """Height and width of the frame as the deployed policy sees it."""
 
-_HIDDEN = 64
+_HIDDEN = 48
 _ALL_ON = 3.0
-_POOLED = 3 * (64 + 128)
+_POOLED = 3 * (32 + 64)
 
 
 def thumbnail(image: Tensor) -> Tensor:
@@ -34,8 +34,9 @@ class Glance(nn.Module):
     """The first stages of the full trunk on a thumbnail, pooled over the whole picture.
 
     The trunk's own early features know objects and scenes from far more pictures than a policy
-    is trained on; they stand still. Mean, maximum and spread of every channel at strides 8 and 16
-    do not depend on where things are.
+    is trained on; they stand still. Mean, maximum and spread of every channel at strides 4 and 8
+    do not depend on where things are. Later stages hold most of the weights, which a policy that
+    is asked once a frame would have to fetch from memory every time.
 
     Args:
         trunk: the full network's.
@@ -46,7 +47,7 @@ class Glance(nn.Module):
 
     def __init__(self, trunk: Trunk) -> None:
         super().__init__()
-        stages = (trunk.stem, trunk.stage2, trunk.stage3, trunk.stage4)
+        stages = (trunk.stem, trunk.stage2, trunk.stage3)
         self.stages = copy.deepcopy(nn.ModuleList(stages)).requires_grad_(False)
         self.register_buffer('centre', torch.zeros(_POOLED))
         self.register_buffer('spread', torch.ones(_POOLED))
@@ -54,12 +55,11 @@ class Glance(nn.Module):
 
     @torch.no_grad()
     def pool(self, image: Tensor) -> Tensor:
-        """Give the pooled features (B, 576) of thumbnails (B, 3, h, w), BGR, 0 to 255."""
-        x = self.stages[1](self.stages[0](image))
-        s8 = self.stages[2](x)
-        s16 = self.stages[3](s8)
+        """Give the pooled features (B, 288) of thumbnails (B, 3, h, w), BGR, 0 to 255."""
+        s4 = self.stages[1](self.stages[0](image))
+        s8 = self.stages[2](s4)
         pooled = []
-        for level in (s8, s16):
+        for level in (s4, s8):
             mean = level.mean(dim=(2, 3), keepdim=True)
             pooled += [mean.flatten(1), level.amax(dim=(2, 3))]
             pooled.append(((level - mean) ** 2).mean(dim=(2, 3)).sqrt())
@@ -67,17 +67,17 @@ class Glance(nn.Module):
 
     @torch.no_grad()
     def fit(self, pooled: Tensor) -> None:
-        """Take the scale of every pooled feature from those (N, 576) of some pictures."""
+        """Take the scale of every pooled feature from those (N, 288) of some pictures."""
         self.centre.copy_(pooled.mean(dim=0))
         self.spread.copy_(pooled.std(dim=0).clamp_min(1e-3))
 
     def read(self, pooled: Tensor) -> Tensor:
-        """Give (B, 64) of pooled features."""
+        """Give (B, 48) of pooled features."""
         hidden: Tensor = self.mix((pooled - self.centre) / self.spread)
         return functional.relu(hidden)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Give (B, 64) of thumbnails."""
+        """Give (B, 48) of thumbnails."""
         return self.read(self.pool(image))
 
 

@@ -24,24 +24,23 @@ from mt_perception.network.multitask import TASKS, Multitask
 from mt_perception.network.policy import THUMBNAIL, PathScores
 from mt_perception.training.batches import SampleSet
 from mt_perception.training.checkpoint import load_checkpoint
+from mt_perception.training.judge import open_judge
 from mt_perception.training.paths import (
     RECIPE,
-    WORK,
     export_paths,
     full_network,
     read,
     write,
 )
 from mt_perception.training.recipe import Recipe, read_recipe
-from mt_perception.training.regret import Witnesses, measure_regrets, path_pipelines, relative
+from mt_perception.training.regret import measure_regrets, path_pipelines, relative
 from mt_perception.training.sources import network_classes, read_sets
-from mt_perception.training.strangers import open_judge, write_stranger
 from mt_perception.types import DETECTION
 
 REGRETS = 'regrets.npz'
 POLICY_FILE = 'policy.onnx'
 BUDGETS = tuple(round(0.1 * n, 1) for n in range(2, 11))
-_MOST = 400
+_MOST = 300
 _STEPS = 1500
 _BATCH = 64
 _RATE = 1e-3
@@ -57,25 +56,20 @@ def ask_paths(run: Path, model: Path, data: Path) -> Path:
     Args:
         run: folder of a run of `train_gates`, its paths exported.
         model: the model folder.
-        data: the data folder; of each set at most 400 pictures, evenly spaced, are taken.
+        data: the data folder; of each set at most 300 pictures, evenly spaced, are taken.
     """
     path = run / REGRETS
     if path.exists():
         return path
     recipe = read_recipe(run / RECIPE)
-    paths = path_pipelines(model)
-    detectors, judge = paths, None
-    if recipe.initial_weights:
-        folder = run / WORK / 'stranger'
-        full = full_network(load_checkpoint(run))
-        write_stranger(full, data / recipe.initial_weights, model, folder)
-        detectors = path_pipelines(folder)
+    pipelines = path_pipelines(model)
+    judge = None
     if recipe.gating is not None and recipe.gating.judge:
-        labels = paths[0].manifest.tasks[DETECTION].labels
+        labels = pipelines[0].manifest.tasks[DETECTION].labels
         judge = open_judge(data / recipe.gating.judge, labels)
     sets = _labelled_sets(recipe, run, data)
     samples = [s for group in sets for s in group.samples[:: -(-len(group.samples) // _MOST)]]
-    measured = measure_regrets(samples, Witnesses(paths, detectors, judge), THUMBNAIL)
+    measured = measure_regrets(samples, pipelines, judge, THUMBNAIL)
     with path.open('wb') as file:
         np.savez_compressed(
             file,

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -19,23 +18,14 @@ from mt_perception.pipeline import Pipeline
 from mt_perception.runtime.model_folder import read_manifest
 from mt_perception.training.figures import JUDGED
 from mt_perception.training.samples import Boxes, Sample, read_depth, read_image
-from mt_perception.types import (
-    DEPTH,
-    DETECTION,
-    SEGMENTATION,
-    UNLABELLED,
-    Detections,
-    Frame,
-    Intrinsics,
-    Result,
-)
+from mt_perception.types import UNLABELLED, Detections, Frame, Intrinsics, Result
 
 Judge = Callable[[Frame], Boxes]
 """Gives the objects that it sees in a picture."""
 
 # What the full path sees this surely stands for objects where nobody labelled them all.
 _SURE = 0.3
-_MIN_IOU = 0.5
+_MIN_IOU = 0.475
 _MIN_PIXELS = 400
 
 
@@ -45,38 +35,23 @@ def path_pipelines(model: Path) -> list[Pipeline]:
     return [Pipeline.load(model, JUDGED, budget=Budget(path=name)) for name in names]
 
 
-@dataclass(frozen=True)
-class Witnesses:
-    """Who is asked about a picture.
-
-    The detectors need not be the paths' own: those know the training pictures by heart, at full
-    size best, and would tell that a smaller size loses more than it does.
-
-    Args:
-        paths: one pipeline for every path, the full one first; they segment and tell depth.
-        detectors: the same for detection.
-        judge: sees objects where nobody labelled them; None believes the first detector.
-    """
-
-    paths: Sequence[Pipeline]
-    detectors: Sequence[Pipeline]
-    judge: Judge | None = None
-
-
 def regrets(
-    sample: Sample, image: NDArray[np.uint8], witnesses: Witnesses
+    sample: Sample,
+    image: NDArray[np.uint8],
+    pipelines: Sequence[Pipeline],
+    judge: Judge | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Measure what the paths lose on one picture.
 
-    Detection: how much lower score times overlap of the objects is. Segmentation: the share of
-    labelled pixels that are wrong. Depth: the mean relative error. Where there is no label, what
-    the full path says takes its place, and the loss is the distance to that; of objects, what the
-    judge says.
+    Detection: how much worse the objects are found. Segmentation: the share of labelled pixels
+    that are wrong. Depth: the mean relative error. Where there is no label, what the full path
+    says takes its place, and the loss is the distance to that; of objects, what the judge says.
 
     Args:
         sample: its labels.
         image: its picture (H, W, 3).
-        witnesses: who is asked.
+        pipelines: one for every path, the full one first.
+        judge: sees objects of the classes that nobody labelled.
 
     Returns:
         (T, P) losses and (T,) whether they were measured with labels.
@@ -85,12 +60,11 @@ def regrets(
     focal = sample.focal_px or float(width)
     camera = Intrinsics(focal, focal, (width - 1) / 2, (height - 1) / 2, width, height)
     frame = Frame(image, intrinsics=camera)
-    dense = [pipeline.run(frame, (SEGMENTATION, DEPTH)) for pipeline in witnesses.paths]
-    detected = [pipeline.run(frame, (DETECTION,)) for pipeline in witnesses.detectors]
+    results = [pipeline.run(frame, TASKS) for pipeline in pipelines]
     boxes = sample.boxes
-    if witnesses.judge is not None and (boxes is None or not boxes.complete):
-        boxes = completed(boxes, witnesses.judge(frame))
-    found = (_detection(boxes, detected), _segmentation(sample, dense), _depth(sample, dense))
+    if judge is not None and (boxes is None or not boxes.complete):
+        boxes = completed(boxes, judge(frame))
+    found = (_detection(boxes, results), _segmentation(sample, results), _depth(sample, results))
     losses = np.stack([values for values, _ in found]).astype(np.float32)
     return losses, np.array([labelled for _, labelled in found])
 
@@ -121,7 +95,11 @@ def _detection(boxes: Boxes | None, results: Sequence[Result]) -> tuple[NDArray[
 def _quality(
     found: Detections | None, corners: NDArray[np.float32], classes: NDArray[np.int64]
 ) -> float:
-    """Give the mean over objects of the best score times overlap of a detection of its class."""
+    """Give the mean over objects of how well the best detection of its class fits.
+
+    As in average precision: the share of the ten overlaps from 0.5 to 0.95 that it reaches, and
+    how likely it is to be right, which no longer depends on its score where that is high.
+    """
     if found is None or not len(found):
         return 0.0
     low = np.maximum(corners[:, None, :2], found.boxes[None, :, :2])
@@ -129,8 +107,8 @@ def _quality(
     shared = np.prod(np.clip(high - low, 0, None), axis=2)
     areas = [np.prod(b[:, 2:] - b[:, :2], axis=1) for b in (corners, found.boxes)]
     iou = shared / np.maximum(areas[0][:, None] + areas[1][None] - shared, 1e-6)
-    right = (classes[:, None] == found.class_ids[None]) & (iou >= _MIN_IOU)
-    return float((iou * right * found.scores[None]).max(axis=1).mean())
+    reached = np.clip((iou - _MIN_IOU) / 0.5, 0, 1) * (classes[:, None] == found.class_ids[None])
+    return float((reached * np.minimum(1, found.scores[None] / _SURE)).max(axis=1).mean())
 
 
 def _segmentation(sample: Sample, results: Sequence[Result]) -> tuple[NDArray[np.float64], bool]:
@@ -194,13 +172,16 @@ def relative(losses: NDArray[np.float32], labelled: NDArray[np.bool_]) -> NDArra
 
 
 def measure_regrets(
-    samples: Sequence[Sample], witnesses: Witnesses, size: tuple[int, int]
+    samples: Sequence[Sample],
+    pipelines: Sequence[Pipeline],
+    judge: Judge | None,
+    size: tuple[int, int],
 ) -> Mapping[str, NDArray[np.generic]]:
     """Measure all pictures; also give them as thumbnails of a size (height, width)."""
     losses, labelled, thumbnails = [], [], []
     for sample in samples:
         image = read_image(sample.image_path)
-        values, known = regrets(sample, image, witnesses)
+        values, known = regrets(sample, image, pipelines, judge)
         losses.append(values)
         labelled.append(known)
         thumbnails.append(resized(image, *size))
