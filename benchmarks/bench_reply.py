@@ -1,0 +1,94 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""How large the reply for a frame is: plain, deflated as gRPC does it, and as robots ask for it.
+
+    python benchmarks/bench_reply.py models/cspnano IMAGES
+
+What the local network makes of the frames stands for what a host would answer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import time
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mt_perception.graph.plan import Plan
+from mt_perception.offload.compact import packed, unpacked
+from mt_perception.offload.protocol import Reply, Request, write_reply
+from mt_perception.pipeline import Pipeline
+from mt_perception.runtime.executor import Outcome, Runner
+from mt_perception.sources import open_source
+from mt_perception.types import DEPTH, DETECTION
+
+Tensors = dict[str, NDArray[Any]]
+CASES = ((0.0, 0.0), (0.35, 0.0), (0.35, 0.002), (0.35, 0.01))
+"""``min_score`` and ``precision``."""
+
+
+class Kept:
+    """A runner that keeps what heads make."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._inner: Runner = pipeline.runner
+        outputs = [task.outputs.values() for task in pipeline.manifest.tasks.values()]
+        self._names = {name for names in outputs for name in names}
+        self.frames: list[Tensors] = []
+
+    def run(self, plan: Plan, image: NDArray[np.uint8]) -> Outcome:
+        outcome = self._inner.run(plan, image)
+        self.frames.append({n: t.copy() for n, t in outcome.tensors.items() if n in self._names})
+        return outcome
+
+
+def reply_bytes(tensors: Tensors, min_score: float, precision: float, depth: str) -> list[int]:
+    """A reply's size, and deflated."""
+    kept = tensors[f'{DETECTION}/scores'][0] >= min_score
+    sent = {n: t[:, kept] if n.startswith(DETECTION) else t for n, t in tensors.items()}
+    request = Request('model', '', 'robot-1', b'', tuple(sent), min_score, precision)
+    reply = Reply(sent, {'queue_ms': 1.5, 'compute_ms': 30.5})
+    message = write_reply(request, reply, [depth])
+    return [len(message), len(zlib.compress(message, 6))]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('model', type=Path)
+    parser.add_argument('source')
+    parser.add_argument('--frames', type=int, default=20)
+    given = parser.parse_args()
+    pipeline = Pipeline.load(given.model)
+    (depth,) = pipeline.manifest.tasks[DEPTH].outputs.values()
+    kept = Kept(pipeline)
+    pipeline.runner = kept
+    with open_source(given.source, None, None) as frames:
+        for frame in itertools.islice(frames, given.frames):
+            pipeline.run(frame)
+    print(f'{len(kept.frames)} frames; bytes of a reply, mean')
+    for min_score, precision in CASES:
+        sizes = [reply_bytes(tensors, min_score, precision, depth) for tensors in kept.frames]
+        whole, deflated = np.mean(sizes, axis=0)
+        name = f'min_score {min_score:g}, precision {precision:g}'
+        print(f'{name:32} {whole:9.0f}, deflated {deflated:8.0f}')
+    for precision in sorted({precision for _, precision in CASES} - {0.0}):
+        maps = [tensors[depth] for tensors in kept.frames]
+        start = time.perf_counter()
+        codes = [packed(value, precision) for value in maps]
+        middle = time.perf_counter()
+        worst = [np.abs(unpacked(c) / v - 1).max() for c, v in zip(codes, maps, strict=True)]
+        end = time.perf_counter()
+        pack_ms, unpack_ms = (t * 1e3 / len(maps) for t in (middle - start, end - middle))
+        print(
+            f'depth at {precision:g}: {np.mean([c.data.size for c in codes]):.0f} bytes, worst '
+            f'error {max(worst):.5f}, packed in {pack_ms:.1f} ms, unpacked in {unpack_ms:.1f} ms'
+        )
+
+
+if __name__ == '__main__':
+    main()
