@@ -1,11 +1,11 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Budgets: what may be spent on a frame, what was spent, and how long frames take now."""
+"""Budgets: what may be spent on a frame, and what was spent."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from mt_perception.errors import OptionError
@@ -102,88 +102,3 @@ class Spending:
             self._frames.append((spent, everything))
             credit = self._credit + self._budget - spent / everything
             self._credit = max(-MOST_CREDIT, min(MOST_CREDIT, credit))
-
-
-class LatencyLoop:
-    """Keeps frames below a time, by allowing only paths that are fast enough right now.
-
-    Every frame tells how fast the machine is at the moment: the time of its blocks, divided by
-    what its path takes of the time of everything. That is what the other paths are judged by too,
-    so the loop knows on the cheapest path when everything would fit again, and nothing winds up
-    while the machine is busy. A path once left is taken again only when it fits by a margin, for
-    a while: so the loop does not swing.
-
-    Args:
-        wanted_ms: The time to keep below, at the 95th percentile.
-    """
-
-    WINDOW_S = 0.8
-    FEWEST = 4
-    """Frames in the window before anything is decided."""
-
-    DOWN, UP = 0.95, 0.85
-    """Fractions of the time wanted: a path must fit the first to stay, the second to come back."""
-
-    HOLD_S = 0.3
-
-    def __init__(self, wanted_ms: float) -> None:
-        self._wanted_ms = wanted_ms
-        self._measured: deque[tuple[float, float, float]] = deque()
-        self._allowed = 1.0
-        self._fits_since_s: float | None = None
-
-    @property
-    def p95_ms(self) -> float:
-        """95th percentile of the time of everything, as the machine is now; 0 if unknown."""
-        return self._predicted(1.0)
-
-    def observe(self, now_s: float, blocks_ms: float, rest_ms: float, share: float) -> None:
-        """Take note of a frame.
-
-        Args:
-            now_s: A monotonic time.
-            blocks_ms: Wall time of its blocks.
-            rest_ms: Wall time of all the rest.
-            share: What its blocks take of the time of everything, when the machine is idle.
-        """
-        if share > 0:
-            self._measured.append((now_s, blocks_ms / share, rest_ms))
-
-    def allowed(self, now_s: float, shares: Sequence[float]) -> list[int]:
-        """The paths that are fast enough, at least the fastest one.
-
-        Args:
-            now_s: A monotonic time.
-            shares: What each path takes of the time of everything.
-        """
-        while self._measured and self._measured[0][0] < now_s - self.WINDOW_S:
-            self._measured.popleft()
-        if len(self._measured) >= self.FEWEST:
-            self._adapt(now_s, shares)
-        fastest = min(shares)
-        limit = max(self._allowed, fastest)
-        return [i for i, share in enumerate(shares) if share <= limit + 1e-9]
-
-    def _adapt(self, now_s: float, shares: Sequence[float]) -> None:
-        current = max((s for s in shares if s <= self._allowed + 1e-9), default=min(shares))
-        if self._predicted(current) > self.DOWN * self._wanted_ms:
-            self._allowed = self._largest(shares, self.DOWN)
-            self._fits_since_s = None
-            return
-        better = self._largest(shares, self.UP)
-        if better <= current:
-            self._fits_since_s = None
-        elif self._fits_since_s is None:
-            self._fits_since_s = now_s
-        elif now_s - self._fits_since_s >= self.HOLD_S:
-            self._allowed = better
-            self._fits_since_s = None
-
-    def _largest(self, shares: Sequence[float], margin: float) -> float:
-        fitting = [s for s in shares if self._predicted(s) <= margin * self._wanted_ms]
-        return max(fitting, default=min(shares))
-
-    def _predicted(self, share: float) -> float:
-        """95th percentile of frames on a path, had they all taken it."""
-        times = sorted(rest + share * everything for _, everything, rest in self._measured)
-        return times[min(len(times) - 1, int(0.95 * len(times)))] if times else 0.0

@@ -18,7 +18,8 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from mt_perception.errors import ModelError
-from mt_perception.graph.budget import AUTO, Budget, LatencyLoop, Spending
+from mt_perception.graph.budget import AUTO, Budget, Spending
+from mt_perception.graph.latency_loop import LatencyLoop
 from mt_perception.graph.plan import Plan, path_plan
 from mt_perception.graph.policy import PathPolicy, Scores, mixed_choice, path_values
 from mt_perception.graph.turns import Turns
@@ -240,7 +241,7 @@ class Planner:
             allowed = self._loop.allowed(time.perf_counter(), costs.shares)
             if len(allowed) < len(costs.shares):
                 reason = (
-                    f'everything takes {self._loop.p95_ms:.1f} ms, {budget.latency_ms:g} wanted'
+                    f'everything takes {self._loop.usual_ms:.1f} ms, {budget.latency_ms:g} wanted'
                 )
         best = max(allowed, key=lambda i: (costs.paths[i], -i))
         if len(allowed) > 1 and allowance < costs.paths[best]:
