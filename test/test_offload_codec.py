@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from mt_perception.offload.codec import (
     Rate,
     Table,
     Tables,
+    differences,
     reference_words,
 )
 from mt_perception.offload.codec_tables import read_tables, write_tables
@@ -43,6 +45,18 @@ def test_symbols_survive(symbols: np.ndarray, rate: int) -> None:
     code = CODEC.encode(symbols, rate)
     assert np.array_equal(CODEC.decode(code, rate, symbols.shape), symbols)
     assert CODEC.encode(symbols, rate) == code
+
+
+@given(SYMBOLS, RATES)
+def test_symbols_survive_as_differences(symbols: np.ndarray, rate: int) -> None:
+    codec = Codec(replace(tiny_tables(), differenced=(2, 0)))
+    code = codec.encode(symbols, rate)
+    assert np.array_equal(codec.decode(code, rate, symbols.shape), symbols)
+    changed = differences(symbols, (2, 0))
+    assert np.array_equal(changed[1], symbols[1])
+    assert changed[0, 0, 0] == symbols[0, 0, 0]
+    flat = np.full((3, 4, 5), 7, np.int16)
+    assert np.count_nonzero(differences(flat, (2, 0))) == 2 + 4 * 5
 
 
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=60))
@@ -125,10 +139,12 @@ def _set(*path: Any, to: Any) -> Callable[[Any], None]:
 @pytest.mark.parametrize(
     ('change', 'message'),
     [
-        (_set('format', to=2), 'format 1'),
+        (_set('format', to=1), 'format 2'),
         (_set('groups', to=[[0, 1]]), 'one for each of 2 channels'),
         (_set('groups', to=[[0], [1, 1]]), 'every channel once'),
         (_set('groups', to=[[0], 7]), 'list of integers'),
+        (_set('differenced', to=[1, 1]), 'a channel once'),
+        (_set('differenced', to=[3]), 'integers from 0 to 2'),
         (_set('tables', to=[]), 'out of range'),
         (_set('tables', 0, 'counts', to=[TOTAL]), 'sum to'),
         (_set('tables', 0, 'counts', to=[TOTAL, 1]), 'sum to'),

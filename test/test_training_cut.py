@@ -209,6 +209,19 @@ def test_tables_code_what_they_were_counted_from() -> None:
     assert np.mean([len(code) for code in codes]) < 0.95 * bits / 8
 
 
+def test_channels_that_resemble_their_neighbours_are_coded_as_differences() -> None:
+    rng = np.random.default_rng(0)
+    smooth = rng.normal(0, 3, (4, 1, 24, 24)).cumsum(axis=2).cumsum(axis=3)
+    drawn = np.concatenate([rng.normal(0, 3, (4, 1, 24, 24)), smooth], axis=1)
+    symbols = list(np.rint(drawn).astype(np.int16))
+    ones = np.ones((1, 2), np.float32)
+    tables = build_tables([symbols], ones, ones)
+    assert tables.differenced == (1,)
+    codec = Codec(tables)
+    for image in symbols:
+        assert np.array_equal(codec.decode(codec.encode(image, 0), 0, image.shape), image)
+
+
 def test_relative_error_is_one_where_nothing_is_told() -> None:
     wanted = torch.randn(4, 3, 16, 16)
     assert float(relative_error(wanted, wanted).sum()) == 0

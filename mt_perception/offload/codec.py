@@ -8,9 +8,10 @@ the model folder, so that the same symbols are the same bytes on every machine. 
 floats, though: it scales them to the integers that it needs, at least 1 each. Given ``count - 1``
 it has nothing to scale, and every number on its way is an integer that a float64 holds exactly.
 
-Channels are coded in groups. How large a group's symbols are around a cell says how large those
-of the next group will be there, and so which table codes each of them: 12 % fewer bytes than one
-table for each channel.
+A few channels tell how bright and of what colour a block is, and resemble their neighbours: they
+are coded as differences, modulo 2^16, which saves 3 to 8 % of the bytes. Channels are coded in
+groups. How large a group's symbols are around a cell says how large those of the next group will
+be there, and so which table codes each of them: 12 % fewer bytes than one table for each channel.
 """
 
 from __future__ import annotations
@@ -75,11 +76,13 @@ class Tables:
         groups: Channels in the order in which they are coded.
         tables: Shared by all channels and rates; at most 256.
         rates: Cheapest first.
+        differenced: Channels that are coded as differences.
     """
 
     groups: tuple[NDArray[np.int64], ...]
     tables: tuple[Table, ...]
     rates: tuple[Rate, ...]
+    differenced: tuple[int, ...] = ()
 
 
 class Codec:
@@ -96,6 +99,7 @@ class Codec:
         _check_library()
         self._groups = tables.groups
         self._rates = tables.rates
+        self._differenced = list(tables.differenced)
         self.channels = sum(map(len, tables.groups))
         self._first = np.array([table.first for table in tables.tables], np.int32)
         self._escape = np.array([len(table.counts) - 1 for table in tables.tables], np.int32)
@@ -124,6 +128,7 @@ class Codec:
 
     def encode(self, symbols: NDArray[np.int16], rate: int) -> bytes:
         """Code symbols (C, h, w)."""
+        symbols = differences(symbols, self._differenced)
         chunks: list[Chunk] = []
         before = None
         for group, channels in enumerate(self._groups):
@@ -177,6 +182,7 @@ class Codec:
             symbols[channels] = before
         if not coder.is_empty():
             raise PayloadError('corrupted', 'bytes are left over when all symbols are decoded')
+        _sum_up(symbols, self._differenced)
         return symbols
 
     def _table_ids(
@@ -235,6 +241,26 @@ def _runs(ids: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.int64]]
     ends = np.searchsorted(ids, np.arange(256, dtype=np.uint8), side='right')
     used = np.flatnonzero(np.diff(ends, prepend=0))
     return used, ends[used]
+
+
+def differences(symbols: NDArray[np.int16], channels: Sequence[int]) -> NDArray[np.int16]:
+    """Symbols (C, h, w), some channels of them less their left neighbours, modulo 2^16.
+
+    In the first column it is the neighbour above.
+    """
+    changed = symbols.copy()
+    for channel in channels:
+        changed[channel, :, 1:] -= symbols[channel, :, :-1]
+        changed[channel, 1:, 0] -= symbols[channel, :-1, 0]
+    return changed
+
+
+def _sum_up(symbols: NDArray[np.int16], channels: Sequence[int]) -> None:
+    """Undo `differences`, in place."""
+    for channel in channels:
+        plane = symbols[channel]
+        plane[:, 0] = np.cumsum(plane[:, 0], dtype=np.int16)
+        plane[:] = np.cumsum(plane, axis=1, dtype=np.int16)
 
 
 def context_sums(values: NDArray[np.int32]) -> NDArray[np.int32]:

@@ -14,7 +14,7 @@ from mt_perception.errors import ModelError
 from mt_perception.offload.codec import SYMBOL_MAX, SYMBOL_MIN, TOTAL, Rate, Table, Tables
 from mt_perception.runtime.fields import Fields
 
-FORMAT = 1
+FORMAT = 2
 MAX_BYTES = 1 << 23
 MAX_CHANNELS = 4096
 MAX_CONTEXTS = 64
@@ -39,13 +39,17 @@ def read_tables(content: bytes) -> Tables:
     if root.take('format', int) != FORMAT:
         raise ModelError(f'codec tables are not of format {FORMAT}; export the model again')
     groups = _groups(root.take('groups', list, bool))
+    channels = sum(map(len, groups))
+    differenced = _integers(root.take('differenced', list), 0, channels - 1, 'codec.differenced')
     rows: list[object] = root.take('tables', list, lambda v: 0 < len(v) <= 256)
     tables = tuple(_table(row, f'codec.tables[{i}]') for i, row in enumerate(rows))
     shape = ([len(group) for group in groups], len(tables))
     rows = root.take('rates', list, lambda v: 0 < len(v) < 256)
     rates = tuple(_rate(row, shape, f'codec.rates[{i}]') for i, row in enumerate(rows))
     root.finish()
-    return Tables(groups, tables, rates)
+    if len(set(differenced.tolist())) != len(differenced):
+        raise ModelError('codec.differenced must name a channel once')
+    return Tables(groups, tables, rates, tuple(differenced.tolist()))
 
 
 def write_tables(tables: Tables) -> bytes:
@@ -53,6 +57,7 @@ def write_tables(tables: Tables) -> bytes:
     data = {
         'format': FORMAT,
         'groups': [group.tolist() for group in tables.groups],
+        'differenced': list(tables.differenced),
         'tables': [{'first': t.first, 'counts': list(t.counts)} for t in tables.tables],
         'rates': [
             {

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from mt_perception.offload.codec import TOTAL, Rate, Table, Tables, context_sums
+from mt_perception.offload.codec import TOTAL, Rate, Table, Tables, context_sums, differences
 
 CONTEXTS = 8
 MAX_TABLES = 96
@@ -22,7 +22,7 @@ REACH = 120
 
 _ENTRIES = 2 * REACH + 2  # The last one is everything else.
 _ROUNDS = 12
-_FIRST_GROUPS = (4, 4, 8, 16, 32)
+_FIRST_GROUPS = (2, 4, 8, 16, 32)
 _SMOOTHING = 4.0
 # What was never seen may still come.
 _FLOOR = 1e-6
@@ -43,6 +43,8 @@ def build_tables(
         gains: (R, C).
         inverses: (R, C).
     """
+    differenced = _differenced(rates[len(rates) // 2])
+    rates = [[differences(image, differenced) for image in symbols] for symbols in rates]
     groups = _groups(rates[-1])
     thresholds = [_thresholds(symbols, groups) for symbols in rates]
     counts = np.stack(
@@ -58,7 +60,24 @@ def build_tables(
             Rate(gain, inverse, tuple(t), row)
             for gain, inverse, t, row in zip(gains, inverses, thresholds, ids, strict=True)
         ),
+        differenced,
     )
+
+
+def _differenced(symbols: Symbols) -> tuple[int, ...]:
+    """Channels whose differences to their neighbours have less entropy than they have."""
+    channels = range(len(symbols[0]))
+    changed = [differences(image, channels) for image in symbols]
+    return tuple(c for c in channels if _entropy(changed, c) < _entropy(symbols, c))
+
+
+def _entropy(symbols: Symbols, channel: int) -> float:
+    """Bits for a symbol of a channel, by one table."""
+    _, counts = np.unique(
+        np.concatenate([image[channel].ravel() for image in symbols]), return_counts=True
+    )
+    share = counts / counts.sum()
+    return -float((share * np.log2(share)).sum())
 
 
 def _groups(symbols: Symbols) -> tuple[NDArray[np.int64], ...]:
