@@ -14,6 +14,7 @@ from mt_perception.evaluation.link.study import LOCAL, LinkStudy
 from mt_perception.evaluation.records import Json, Summary
 
 MAX_NAME = 18
+MAX_VALUE = 8
 
 _FIGURES = (
     ('AP', ('detection', 'ap')),
@@ -43,17 +44,23 @@ def figures_table(summaries: Sequence[Summary]) -> Table:
         padding=(0, 1, 0, 0),
         pad_edge=False,
     )
-    for name in ('source', 'model'):
+    # With one model its name only takes the room of figures.
+    several = len({str(s.model['name']) for s in summaries}) > 1 or not swept
+    for name in ('source', 'model') if several else ('source',):
         table.add_column(name, overflow='fold', min_width=9)
     costs = ('MMAC', 'kB', 'ms') if sent else ('MMAC', 'ms')
-    for name in (*swept, 'frames', *(name for name, _ in columns), *costs):
-        table.add_column(name.replace('_', ' '), justify='right', no_wrap=name not in swept)
+    for name in swept:
+        values = [str(s.parameters['swept'].get(name, '')) for s in summaries]
+        widest = max(map(len, values))
+        table.add_column(name.replace('_', ' '), justify='right', min_width=min(MAX_VALUE, widest))
+    for name in ('frames', *(name for name, _ in columns), *costs):
+        table.add_column(name, justify='right', no_wrap=True)
     for row, summary in enumerate(summaries):
         pseudo = summary.data['pseudo']
         total = summary.timing['latency_ms'].get('total', {})
         table.add_row(
             escape(summary.source) + (f' (truth: {escape(pseudo)})' if pseudo else ''),
-            escape(_short(str(summary.model['name']))),
+            *([escape(_short(str(summary.model['name'])))] if several else []),
             *(escape(str(summary.parameters['swept'].get(name, ''))) for name in swept),
             str(summary.counts['frames']),
             *('-' if values[row] is None else f'{values[row]:.3f}' for _, values in columns),

@@ -192,11 +192,11 @@ def _needed(coded: Mapping[Codec, Run]) -> str:
             points = [point for _, point in _points(coded, kind, figure)]
             need = bytes_needed(points, goal, figure.higher) if points else None
             if points:
-                told = 'none does' if need is None else f'{need / full:.2f} of its bytes'
+                told = 'never' if need is None else f'at {need / full:.2f} of its bytes'
                 needs.append(f'{TITLES[kind]} {told}')
         if needs:
             said.append(
-                f'For the {figure.title} of {title_of(REFERENCE)} ({figure.text(goal)}) '
+                f'As good as {title_of(REFERENCE)} in {figure.title} ({figure.text(goal)}): '
                 f'{", ".join(needs)}.'
             )
     return ' '.join(said)
