@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mt_perception.image.halves import Halves, small_grey
+from mt_perception.image.halves import Halves
 
 CELLS_SIDE = 160
 """Long side of the grey image that changes are looked for in."""
@@ -38,9 +38,17 @@ def cells(image: NDArray[np.uint8] | Halves) -> NDArray[np.int16]:
 
     Sums of grey levels around each pixel of a small image.
     """
-    size = (_CELL, _CELL)
-    small = small_grey(image, CELLS_SIDE, _CELL)
-    return np.asarray(cv2.boxFilter(small, cv2.CV_16S, size, normalize=False), np.int16)
+    halves = image if isinstance(image, Halves) else Halves(image)
+    height, width = halves.image.shape[:2]
+    scale = min(1.0, CELLS_SIDE / max(height, width))
+    size = max(_CELL, round(width * scale)), max(_CELL, round(height * scale))
+    level = halves.above(size[1], size[0])
+    # Grey before the last step: it then has a third of the work.
+    grey = np.asarray(cv2.cvtColor(level, cv2.COLOR_BGR2GRAY), np.uint8)
+    if grey.shape != size[::-1]:
+        grey = np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_LINEAR), np.uint8)
+    sums = cv2.boxFilter(grey, cv2.CV_16S, (_CELL, _CELL), normalize=False)
+    return np.asarray(sums, np.int16)
 
 
 def change(before: NDArray[np.int16], after: NDArray[np.int16]) -> float:

@@ -45,26 +45,6 @@ def resized(image: NDArray[np.uint8] | Halves, height: int, width: int) -> NDArr
     return np.asarray(cv2.resize(level, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
 
 
-def small_grey(image: NDArray[np.uint8] | Halves, long_side: int, least: int) -> NDArray[np.uint8]:
-    """A small grey image, uint8 (h, w), of an image uint8 (H, W, 3), BGR.
-
-    Args:
-        image: The image.
-        long_side: Of the small one at most, in pixels.
-        least: Of each of its sides.
-    """
-    halves = image if isinstance(image, Halves) else Halves(image)
-    height, width = halves.image.shape[:2]
-    scale = min(1.0, long_side / max(height, width))
-    size = max(least, round(width * scale)), max(least, round(height * scale))
-    # Grey before the last step: it then has a third of the work.
-    level = halves.above(size[1], size[0])
-    grey = np.asarray(cv2.cvtColor(level, cv2.COLOR_BGR2GRAY), np.uint8)
-    if grey.shape == size[::-1]:
-        return grey
-    return np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_LINEAR), np.uint8)
-
-
 def _ratio(image: NDArray[np.uint8], height: int, width: int) -> float:
     return float(min(image.shape[0] / height, image.shape[1] / width))
 

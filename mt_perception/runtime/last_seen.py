@@ -63,7 +63,7 @@ class LastSeen:
     def look(self, frame: Frame, image: Halves, moves: bool) -> None:
         """Take a frame up, with its image; ``moves`` if motion may be asked for."""
         self._previous_ns = self._now[0].stamp_ns if self._now else 0
-        small = glance(image) if moves else None
+        small = glance(frame.image) if moves else None
         view = View(frame.stamp_ns, frame.image.shape, frame.intrinsics, cells(image), small)
         self._now = frame, view
 
