@@ -48,6 +48,7 @@ _DECAY = 0.1
 _DROPOUT = 0.3
 _LARGEST = 1.0
 _FOLDS = 4
+_ROW = 10
 _OPSET = 17
 
 
@@ -150,9 +151,10 @@ def trusted_policy(
     """
     target = np.clip(losses, -_LARGEST, _LARGEST)
     said = np.zeros_like(target)
+    # Neighbours in a recording are alike: some in a row stay together.
+    row = min(_ROW, max(1, len(target) // _FOLDS))
     for fold in range(_FOLDS):
-        # Neighbours in a recording are alike: ten in a row stay together.
-        apart = np.arange(len(target)) // 10 % _FOLDS == fold
+        apart = np.arange(len(target)) // row % _FOLDS == fold
         policy = train_policy(full, costs, thumbnails[~apart], losses[~apart], seed)
         with torch.no_grad():
             said[apart] = policy.read(_pooled(policy, thumbnails[apart])).numpy()
