@@ -77,7 +77,7 @@ class DenseHead(nn.Module):
 
 
 class LightHead(nn.Module):
-    """A dense head without its stride 4: half of the multiply-accumulates, a third of the time.
+    """A dense head without its stride 4: half of the multiply-accumulates and of the time.
 
     Most pixels are at stride 4, and the gates give up what is done there first. What is left
     begins as it was in the dense head, with the last two projections folded into one.
