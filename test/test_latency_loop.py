@@ -142,6 +142,17 @@ def test_what_the_manifest_says_wrongly_of_a_path_is_learnt() -> None:
     assert times[-1] <= times[0]
 
 
+@pytest.mark.parametrize('seed', range(5))
+def test_what_was_learnt_of_a_path_does_not_change_what_it_takes(seed: int) -> None:
+    # A path that is cheaper than its share says is not left for times that it never took.
+    machine = Machine(30.0, 15.0, seed, wrong=(1.0, 0.85, 0.8, 0.75, 0.72))
+    for _ in range(3):
+        machine.run(3)
+        busy = settled(machine.run(10, load=1.9))
+    assert changes(busy) <= 4
+    assert np.mean([frame.ms for frame in busy]) >= 0.7 * 30
+
+
 def test_a_machine_that_is_never_fast_enough_runs_the_fastest_path_and_recovers() -> None:
     machine = Machine(30.0)
     hopeless = machine.run(30, load=10.0)

@@ -28,10 +28,6 @@ class _Seen:
     everything_ms: float
     rest_ms: float
 
-    def on(self, share: float) -> float:
-        """What it would have taken on another path."""
-        return self.rest_ms + share * self.everything_ms
-
 
 class _Ratios:
     """How much longer each path takes than the manifest says, relative to everything.
@@ -111,7 +107,7 @@ class LatencyLoop:
     @property
     def usual_ms(self) -> float:
         """What everything takes as the machine is now, the slowest frames left out."""
-        return _usual(self._measured, 1.0)
+        return self._usual(self._measured, 1.0)
 
     def observe(self, now_s: float, blocks_ms: float, rest_ms: float, share: float) -> None:
         """Take note of a frame.
@@ -158,7 +154,17 @@ class LatencyLoop:
 
     def _is_slow(self, since: Sequence[_Seen], share: float) -> bool:
         limit_ms = self.DOWN * self._wanted_ms
-        return sum(seen.on(share) > limit_ms for seen in since) > _outliers(len(since))
+        return sum(ms > limit_ms for ms in self._times(since, share)) > _outliers(len(since))
+
+    def _times(self, frames: Collection[_Seen], share: float) -> list[float]:
+        """What frames would have taken on a path; on their own one, what they took."""
+        takes = share * self._ratios.of(share)
+        return [seen.rest_ms + takes * seen.everything_ms for seen in frames]
+
+    def _usual(self, frames: Collection[_Seen], share: float) -> float:
+        """The same, of the slowest frame that is no outlier; 0 without any."""
+        times = sorted(self._times(frames, share))
+        return times[max(0, len(times) - 1 - _outliers(len(times)))] if times else 0.0
 
     def _go_down(
         self, now_s: float, since: Sequence[_Seen], current: float, shares: Sequence[float]
@@ -179,12 +185,14 @@ class LatencyLoop:
             return
         waits = now_s - self._failed_s < self.WAITS_S[self._trials]
         better = [s for s in shares if s > current and not (waits and s >= self._failed)]
-        fitting = [s for s in better if _usual(latest, s) <= self.UP * self._wanted_ms]
+        fitting = [s for s in better if self._usual(latest, s) <= self.UP * self._wanted_ms]
         if not fitting and better:
             # The next path is tried with less and less room, for the manifest may be wrong.
             calm = min(1.0, (now_s - self._since_s) / self.CALM_S)
             limit = self.UP + (self.DOWN - self.UP) * calm
-            fitting = [s for s in [min(better)] if _usual(latest, s) <= limit * self._wanted_ms]
+            fitting = [
+                s for s in [min(better)] if self._usual(latest, s) <= limit * self._wanted_ms
+            ]
         if fitting:
             self._allowed = 1.0 if max(fitting) == max(shares) else max(fitting)
             self._since_s, self._went_up, self._before = now_s, True, latest
@@ -193,9 +201,3 @@ class LatencyLoop:
 def _outliers(frames: int) -> int:
     """Of so many frames, how many may be slow by chance."""
     return 1 + frames // 16
-
-
-def _usual(frames: Collection[_Seen], share: float) -> float:
-    """What frames would have taken on a path, but for the slowest of them; 0 without any."""
-    times = sorted(seen.on(share) for seen in frames)
-    return times[max(0, len(times) - 1 - _outliers(len(times)))] if times else 0.0
