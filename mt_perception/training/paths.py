@@ -153,7 +153,7 @@ def _row(name: str, variants: list[str], scale: float, macs: float) -> dict[str,
     share = round(macs, 4)
     return {
         'name': name,
-        'variants': variants,
+        'variants': list(variants),
         'scale': scale,
         'relative_macs': share,
         'relative_latency': share,

@@ -53,7 +53,7 @@ class HostProcess:
     def start(self, wait: bool = True) -> None:
         """Start it, and wait until its model is loaded."""
         command = [sys.executable, '-c', _SERVE, 'serve', '--model']
-        command += [str(self.folder), '--port', str(self.port), '--workers', '1', *self._options]
+        command += [str(self.folder), '--port', str(self.port), *self._options]
         self._process = subprocess.Popen(
             command,
             stdout=subprocess.PIPE,
