@@ -53,7 +53,10 @@ def test_markup_in_a_manifest_is_only_text(
 
 def test_the_shipped_model_is_sound(model_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(['inspect', str(model_path), '--labels']) == 0
-    assert 'toothbrush' in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert 'toothbrush' in shown
+    for part in ('bytes a frame', 'MMAC on the robot', 'on a remote host'):
+        assert part in shown
 
 
 def test_the_graph_is_drawn(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -18,6 +19,7 @@ from mt_perception.errors import OutputError
 from mt_perception.graph.block import Block
 from mt_perception.graph.drawing import graph_svg, graph_text
 from mt_perception.runtime.manifest import Manifest
+from mt_perception.runtime.manifest_cut import Cut
 from mt_perception.runtime.model_folder import ModelFolder, open_model
 from mt_perception.runtime.sessions import load_sessions
 from mt_perception.share import find_model
@@ -62,6 +64,8 @@ def inspect(model: str, labels: bool, picture: Path | None) -> None:
     console.print(f'{graph_text(manifest.graph)}\n', markup=False, highlight=False, soft_wrap=True)
     if len(manifest.paths.choices) > 1:
         console.print(_paths(manifest))
+    if manifest.cut is not None:
+        console.print(_cut(manifest.cut, list(manifest.tasks)))
     console.print(_tasks(manifest, labels))
     if manifest.accuracy:
         console.print(_accuracy(manifest))
@@ -160,6 +164,20 @@ def _paths(manifest: Manifest) -> Table:
             f'chosen by a policy of {policy.block.macs / 1e6:.2f} MMAC that looks at the image '
             f'at {width}x{height}'
         )
+    return table
+
+
+def _cut(cut: Cut, tasks: Sequence[str]) -> Table:
+    table = _table('offload', 'rate')
+    for name in ('bytes a frame', *tasks):
+        table.add_column(name, justify='right', no_wrap=True)
+    for number, rate in enumerate(cut.rates):
+        found = (f'{rate.accuracy[t]:.3f}' if t in rate.accuracy else '' for t in tasks)
+        table.add_row(str(number), f'{rate.payload_bytes:,}', *found)
+    remote = sum(block.macs for block in cut.graph.blocks.values())
+    table.caption = (
+        f'{cut.encoder.macs / 1e6:.3g} MMAC on the robot, {remote / 1e9:.3g} GMAC on a remote host'
+    )
     return table
 
 
