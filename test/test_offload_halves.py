@@ -64,6 +64,14 @@ def test_a_batch_says_what_its_frames_say(folder: Path) -> None:
             np.testing.assert_allclose(together[name][i : i + 1], value, atol=1e-6)
 
 
+def test_threads_change_nothing(folder: Path) -> None:
+    payload = RobotHalf(folder).payload(image(), 1)
+    one, two = (RemoteHalf(folder, threads=threads) for threads in (1, 2))
+    theirs = two.run(two.latent(payload)[None], TASKS)
+    for name, value in one.run(one.latent(payload)[None], TASKS).items():
+        np.testing.assert_allclose(theirs[name], value, rtol=1e-5)
+
+
 def test_only_what_is_wanted_runs(folder: Path) -> None:
     robot, remote = RobotHalf(folder), RemoteHalf(folder)
     latent = remote.latent(robot.payload(image(), 1))

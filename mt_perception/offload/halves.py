@@ -16,6 +16,7 @@ from mt_perception.errors import ModelError, PayloadError
 from mt_perception.offload.codec import Codec
 from mt_perception.offload.codec_tables import read_tables
 from mt_perception.offload.payload import SYMBOLS, Payload
+from mt_perception.offload.side_by_side import SideBySide
 from mt_perception.runtime.manifest import Manifest
 from mt_perception.runtime.manifest_cut import LATENT, Cut
 from mt_perception.runtime.model_folder import read_file, read_manifest
@@ -97,7 +98,7 @@ class RemoteHalf:
     Args:
         folder: The model folder.
         providers: ONNX Runtime's execution providers, most wanted first.
-        threads: Threads inside one operator.
+        threads: That may be busy at once.
 
     Raises:
         ModelError: The folder is refused, or has no cut.
@@ -107,10 +108,13 @@ class RemoteHalf:
         self.manifest = read_manifest(folder)
         self.cut = cut_of(self.manifest)
         self.codec = read_codec(folder, self.cut)
-        self._sessions: dict[str, ort.InferenceSession] = {
-            name: open_session(name, read_file(folder, file), providers, threads)
-            for name, file in self.cut.files.items()
-        }
+
+        def opened(name: str, threads: int) -> ort.InferenceSession:
+            content = read_file(folder, self.cut.files[name])
+            return open_session(name, content, providers, threads)
+
+        blocks = tuple(self.cut.graph.blocks.values())
+        self._blocks = SideBySide(blocks, opened, threads)
 
     def latent(self, payload: Payload) -> NDArray[np.float32]:
         """Latents (C, h, w) of a payload that was unpacked.
@@ -145,11 +149,8 @@ class RemoteHalf:
             Tensor of the graph (such as ``detection/boxes``) → its value, (B, …), for all that
             the post-processing of these tasks reads.
         """
-        tensors: dict[str, NDArray[Any]] = {LATENT: latents}
         wanted = list(tasks)
-        for block in self.cut.graph.blocks_for(wanted):
-            feeds = {name: tensors[tensor] for name, tensor in block.inputs.items()}
-            values = self._sessions[block.name].run(list(block.outputs), feeds)
-            tensors.update(zip(map(block.tensor, block.outputs), values, strict=True))
+        names = [block.name for block in self.cut.graph.blocks_for(wanted)]
+        tensors = self._blocks.run(names, {LATENT: latents})
         graph_tasks: Mapping[str, tuple[str, ...]] = self.cut.graph.tasks
         return {tensor: tensors[tensor] for task in wanted for tensor in graph_tasks[task]}
