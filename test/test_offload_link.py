@@ -82,6 +82,19 @@ def test_it_finds_the_rate_of_a_steady_link(mbit_s: float) -> None:
     assert state.known
 
 
+def test_without_a_ping_no_link_is_taken_for_a_fast_one() -> None:
+    link = LinkEstimate()
+    now_s = 0.0
+    for sent in [30_000] * 5 + [6_000] * 20:
+        elapsed_s = 0.03 + (sent + 4000) * 8e-6  # 1 Mbit/s
+        link.sent(now_s, sent)
+        now_s += elapsed_s
+        link.answered(now_s, elapsed_s, sent + 4000, 0.02)
+    state = link.state(now_s)
+    assert 0.8 < state.bytes_per_s * 8e-6 < 1.2
+    assert state.precision == LinkState(bytes_per_s=1e5).precision
+
+
 def test_it_follows_a_link_that_becomes_slow() -> None:
     link = LinkEstimate()
     now_s = 0.0

@@ -121,7 +121,7 @@ class LinkEstimate:
     """Learns from requests what the link is like."""
 
     def __init__(self) -> None:
-        self._round_trip_s = Smoothed()
+        self._pinged = Smoothed()
         self._s_per_byte = Smoothed()
         self._remote_s = Smoothed()
         self._failure_rate = 0.0
@@ -130,7 +130,7 @@ class LinkEstimate:
 
     def pinged(self, elapsed_s: float) -> None:
         """An empty message came back."""
-        self._round_trip_s.add(elapsed_s)
+        self._pinged.add(elapsed_s)
 
     def sent(self, now_s: float, size: int) -> None:
         """A request of so many bytes is going out."""
@@ -152,11 +152,7 @@ class LinkEstimate:
         self._failure_rate *= 1 - _FAILURE_GAIN
         if remote_s is not None:
             self._remote_s.add(min(max(remote_s, 1e-6), elapsed_s))
-        on_the_way_s = elapsed_s - (remote_s or 0.0)
-        if not self._round_trip_s.samples:
-            # Half of it for either way is as good a guess as any until a ping comes back.
-            self._round_trip_s.add(on_the_way_s / 2)
-        transfer_s = on_the_way_s - self._round_trip_s.value
+        transfer_s = elapsed_s - (remote_s or 0.0) - self._round_trip_s
         self._s_per_byte.add(max(transfer_s / max(size, 1), 1 / _FASTEST))
 
     def failed(self, now_s: float, elapsed_s: float, size: int, *, timed_out: bool) -> None:
@@ -168,10 +164,16 @@ class LinkEstimate:
         """
         self._failure_rate += _FAILURE_GAIN * (1 - self._failure_rate)
         if timed_out and self._s_per_byte.samples:
-            left_s = elapsed_s - self._round_trip_s.value - self._least_remote_s
+            left_s = elapsed_s - self._round_trip_s - self._least_remote_s
             self._s_per_byte.at_least(left_s / max(size, 1))
         if not timed_out:
             self._busy_until_s = now_s
+
+    @property
+    def _round_trip_s(self) -> float:
+        # Until a ping has come back all of the way is taken for transfer: a guess that is too long
+        # would make of every smaller message a link without limits.
+        return self._pinged.value if self._pinged.samples else 0.0
 
     @property
     def _least_remote_s(self) -> float:
@@ -180,7 +182,7 @@ class LinkEstimate:
     def state(self, now_s: float) -> LinkState:
         """What is thought of the link now."""
         return LinkState(
-            round_trip_s=self._round_trip_s.value,
+            round_trip_s=self._round_trip_s if self._s_per_byte.samples else self._pinged.value,
             bytes_per_s=1 / self._s_per_byte.value,
             remote_s=self._least_remote_s,
             backlog_s=max(0.0, self._busy_until_s - now_s),

@@ -54,6 +54,8 @@ class Sender:
             OffloadError: The host did not answer, or refused.
         """
         manifest = self._pipeline.manifest
+        # A robot asks so before every frame; it is when pings are sent and heard.
+        self._exchange.gate(time.monotonic())
         content = pack(self._encode(image))
         request = Request(
             manifest.name,
