@@ -13,18 +13,22 @@ import pytest
 
 torch = pytest.importorskip('torch')
 
+from test_training_processes import run_processes
+from torch.nn import functional
+
 from mt_perception.errors import ModelError
 from mt_perception.graph.plan import full_plan
-from mt_perception.network.bottleneck import GDN, Bottleneck, UndoGDN
-from mt_perception.network.cut_graphs import EncoderGraph
+from mt_perception.network.bottleneck import CHANNELS, GDN, SEEN_RANGE, Bottleneck, UndoGDN
+from mt_perception.network.cut_graphs import DecoderGraph, EncoderGraph
 from mt_perception.network.macs import count_macs
 from mt_perception.network.multitask import build
 from mt_perception.network.picodet import PicoDet
+from mt_perception.network.remote import Remote
 from mt_perception.offload.codec import Codec
 from mt_perception.offload.halves import RemoteHalf, RobotHalf
 from mt_perception.pipeline import Pipeline
 from mt_perception.runtime.manifest import parse_manifest
-from mt_perception.training.batches import SampleSet
+from mt_perception.training.batches import SampleSet, make_batch
 from mt_perception.training.bottleneck import CutNetwork, train_cut
 from mt_perception.training.checkpoint import load_checkpoint
 from mt_perception.training.code_tables import build_tables
@@ -32,8 +36,10 @@ from mt_perception.training.cut_losses import DetectorEye, NetworkEye, imitation
 from mt_perception.training.cut_recipe import CutRecipe, ErrorWeights, Stage, read_cut_recipe
 from mt_perception.training.export import ModelCard, export_folder
 from mt_perception.training.export_cut import TASKS, export_cut
+from mt_perception.training.finish import Finishing
 from mt_perception.training.plain_images import random_view
 from mt_perception.training.principal import start_from_principal_components
+from mt_perception.training.processes import Place
 from mt_perception.training.samples import Sample
 from mt_perception.training.torch_runner import TorchCutRunner
 
@@ -50,6 +56,27 @@ RECIPE = CutRecipe(
     finish=Stage(2, 2, ((64, 64), (64, 96)), 1e-3, warmup=1, rate_shares=(1.0, 2.0)),
     checkpoint_every=1,
 )
+
+WORKER = """
+import sys, os
+from pathlib import Path
+sys.path[:0] = sys.argv[2:]
+import torch
+from test_training_cut import RECIPE, build, PicoDet, SampleSet, Sample
+from mt_perception.training import bottleneck
+folder, rank = Path(sys.argv[1]), os.environ['RANK']
+samples = tuple(Sample(p.stem, p, (96, 128)) for p in sorted(folder.glob('*.png')))
+torch.manual_seed(0)
+network, detector = build('cspnano', 3, 4), PicoDet(3)
+cut = []
+made = bottleneck.CutNetwork
+bottleneck.CutNetwork = lambda *given: cut.append(made(*given)) or cut[0]
+sets = [SampleSet('scenes', samples, 1.0)]
+for _ in bottleneck.train_cut(RECIPE, network, detector, sets, folder / 'run'):
+    total = sum(float(value.double().abs().sum()) for value in cut[0].state_dict().values())
+    with (folder / f'{rank}.txt').open('a') as file:
+        print(total, file=file)
+"""
 
 
 def scene(seed: int, size: tuple[int, int] = (96, 128)) -> np.ndarray:
@@ -95,6 +122,32 @@ def test_gdn_is_the_same_with_constants() -> None:
             if name.endswith('gamma'):
                 torch.nn.init.normal_(parameter)
         torch.testing.assert_close(gdn.fixed()(x), gdn(x))
+
+
+def test_constants_are_no_denormal_numbers() -> None:
+    gdn = GDN(5)
+    torch.nn.init.constant_(gdn.gamma, 1e-20)
+    assert not gdn.fixed().norm.weight.any()
+
+
+def test_no_symbols_make_the_decoder_say_what_is_not_finite() -> None:
+    torch.manual_seed(0)
+    decoder = DecoderGraph(Bottleneck().decoder)
+    for size in (1.0, 1e3, 1e6):
+        with torch.no_grad():
+            seen = decoder(size * torch.randn(1, CHANNELS, 3, 4))
+        assert seen.shape == (1, 3, 48, 64)
+        assert SEEN_RANGE[0] <= float(seen.min()) <= float(seen.max()) <= SEEN_RANGE[1]
+
+
+def test_the_decoder_says_the_same_as_it_runs() -> None:
+    torch.manual_seed(0)
+    decoder = Bottleneck().decoder
+    for parameter in decoder.parameters():
+        torch.nn.init.normal_(parameter, std=0.05)
+    latent = torch.randn(2, CHANNELS, 3, 4)
+    with torch.no_grad():
+        torch.testing.assert_close(DecoderGraph(decoder)(latent), decoder(latent))
 
 
 def test_steps_undo_a_normalisation() -> None:
@@ -148,6 +201,15 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(
             torch.testing.assert_close(value, theirs[name], msg=name)
 
 
+def test_processes_share_the_work_and_agree(tmp_path: Path, sets: list[SampleSet]) -> None:
+    run_processes(WORKER, tmp_path, 2)
+    ours, theirs = ((tmp_path / f'{rank}.txt').read_text().split() for rank in range(2))
+    assert ours == theirs
+    assert len(ours) == RECIPE.steps
+    assert len(set(ours)) == RECIPE.steps, 'every step moves the weights'
+    assert load_checkpoint(tmp_path / 'run')['step'] == RECIPE.steps
+
+
 def test_the_second_stage_leaves_bytes_alone(tmp_path: Path, sets: list[SampleSet]) -> None:
     network = build('cspnano', 3, 4)
     detector = PicoDet(3)
@@ -169,6 +231,30 @@ def test_the_second_stage_leaves_bytes_alone(tmp_path: Path, sets: list[SampleSe
         'depth',
         'wide',
     } <= changed
+
+
+def test_the_pixel_teacher_is_heard_before_the_robots_network(sets: list[SampleSet]) -> None:
+    bottleneck = Bottleneck(2)
+    network = build('cspnano', 3, 4)
+    finish = Finishing(RECIPE, network, PicoDet(3), bottleneck, Remote(network), sets, Place())
+    batch = make_batch(sets, RECIPE.finish.canvases, 2, 1, 0)
+    height, width = batch.semantic.shape[1:]
+    assert bool((batch.semantic == 255).all())
+    says = 9.0 * functional.one_hot(torch.tensor([0, 1, 2]), 4).float()[:, None, :, None, None]
+    zero, one, two = says.expand(-1, 2, -1, height, width)
+    opinion = torch.zeros(2, 4, height, width, dtype=torch.uint8)
+    opinion[0, 1] = 255  # of the first image it says: class one
+    asked = replace(batch, opinion=opinion)
+    # The robot's network says: class zero.
+    first = torch.cat((one[:1], zero[:1]))
+    cost = {
+        name: float(finish.segmentation_loss(logits, zero, asked))
+        for name, logits in (('first', first), ('zero', zero), ('two', two))
+    }
+    assert cost['first'] < 0.01
+    assert cost['zero'] > 1
+    assert cost['two'] > cost['zero']
+    assert float(finish.segmentation_loss(zero, zero, batch)) < 0.01
 
 
 def test_the_export_is_what_was_trained(tmp_path: Path, sets: list[SampleSet]) -> None:

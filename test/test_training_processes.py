@@ -56,7 +56,8 @@ def recipe(batch_size: int, kind: str = 'gradnorm'):  # type: ignore[no-untyped-
     return replace(RECIPE, phases=(phase,), balancing=Balancing(kind), device='cpu')
 
 
-def torchrun(folder: Path, processes: int) -> None:
+def run_processes(program: str, folder: Path, processes: int) -> None:
+    """Run a program as torchrun would; it is given the folder, and where tests and package are."""
     with socket.socket() as probe:
         probe.bind(('127.0.0.1', 0))
         port = probe.getsockname()[1]
@@ -69,7 +70,7 @@ def torchrun(folder: Path, processes: int) -> None:
     }
     workers = [
         subprocess.Popen(
-            [sys.executable, '-c', WORKER, str(folder), str(HERE), str(HERE.parent)],
+            [sys.executable, '-c', program, str(folder), str(HERE), str(HERE.parent)],
             env={**environment, 'RANK': str(rank), 'LOCAL_RANK': str(rank)},
         )
         for rank in range(processes)
@@ -81,7 +82,7 @@ def test_two_processes_are_one_with_twice_the_batch(tmp_path: Path) -> None:
     sets = data(tmp_path / 'data')
     for _ in train(recipe(4), sets, LABELS, None, tmp_path / 'one'):
         pass
-    torchrun(tmp_path, 2)
+    run_processes(WORKER, tmp_path, 2)
     one, two = (load_checkpoint(tmp_path / name) for name in ('one', 'run'))
     assert one['macs'] == two['macs'], 'the work is split, not repeated'
     for part in ('network', 'average', 'balance'):

@@ -38,10 +38,24 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
     help='Model folder of the network, to which the cut is added.',
 )
 @click.option('--images', default=400, show_default=True, help='Images to count symbols in.')
+@click.option(
+    '--cache',
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder of the pixel teacher's opinions; default: cache beside the run.",
+)
 def cut(
-    recipe: Path, network: Path, data: Path, out: Path, model: Path | None, images: int
+    recipe: Path,
+    network: Path,
+    data: Path,
+    out: Path,
+    model: Path | None,
+    images: int,
+    cache: Path | None,
 ) -> None:
-    """Cut a trained network in two by RECIPE: an encoder for the robot, the rest for a host."""
+    """Cut a trained network in two by RECIPE: an encoder for the robot, the rest for a host.
+
+    With several processes, under torchrun.
+    """
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
     from mt_perception.pipeline import Pipeline
     from mt_perception.training.bottleneck import CutNetwork, train_cut
@@ -50,17 +64,24 @@ def cut(
     from mt_perception.training.cut_images import (
         detector_of,
         image_sets,
+        images_recipe,
         network_images,
         validation_part,
     )
     from mt_perception.training.cut_recipe import read_cut_recipe
     from mt_perception.training.export_cut import export_cut
+    from mt_perception.training.opinions import ask_pixel_teacher
     from mt_perception.training.release import averaged
+    from mt_perception.training.sources import network_classes
 
-    console = Console()
+    # Of several processes the first one tells, and exports.
+    first = os.environ.get('RANK', '0') == '0'
+    console = Console(quiet=not first)
     plan = read_cut_recipe(recipe)
     whole = averaged(load_checkpoint(network))
-    sets = image_sets(plan, data, recipe.parent)
+    theirs = images_recipe(plan, recipe.parent)
+    cache = cache or out.parent / 'cache'
+    sets = image_sets(plan, data, recipe.parent, cache)
     with Progress(
         TextColumn('{task.description}'),
         BarColumn(),
@@ -69,12 +90,18 @@ def cut(
         TextColumn('{task.fields[shown]}'),
         console=console,
     ) as bar:
-        task = bar.add_task('start', total=plan.steps, shown='')
+        classes = network_classes(theirs, data, recipe.parent)
+        task = bar.add_task('pixels', total=None, shown='')
+        for done, everything in ask_pixel_teacher(theirs, sets, data, classes, network):
+            bar.update(task, completed=done, total=everything)
+        # How often an image is drawn depends on what the teacher sees in it.
+        sets = image_sets(plan, data, recipe.parent, cache)
+        bar.reset(task, description='start', total=plan.steps)
         for now in train_cut(plan, whole, detector_of(plan, data), sets, out):
             shown = f'error {now.error:.3f}  {now.bits_per_pixel:.3f} bits a pixel'
             shown += f'  {now.images_per_s:.1f} images/s'
             bar.update(task, completed=now.step, description=now.stage, shown=shown)
-    if model is not None:
+    if model is not None and first:
         trained = CutNetwork(whole, plan)
         trained.load_state_dict(load_checkpoint(out)['cut'])
         calibrate(trained, Pipeline.load(model), *validation_part(plan, data, recipe.parent))

@@ -15,6 +15,7 @@ from mt_perception.network.bottleneck import (
     Bottleneck,
     Decoder,
     Encoder,
+    shown,
 )
 from mt_perception.network.graphs import BlockGraph
 from mt_perception.network.remote import Remote
@@ -52,16 +53,22 @@ class EncoderGraph(nn.Module):
 
 
 class DecoderGraph(nn.Module):
-    """latent (B, C, h, w), dequantised → seen (B, 3, H, W)."""
+    """latent (B, C, h, w), dequantised → seen (B, 3, H, W); the weights scale grey levels."""
 
     def __init__(self, decoder: Decoder) -> None:
         super().__init__()
         self.decoder = copy.deepcopy(decoder)
         self.decoder.norm8 = decoder.norm8.fixed()
+        with torch.no_grad():
+            for last in (self.decoder.linear8, self.decoder.tail8):
+                assert last.bias is not None
+                last.weight.mul_(GREY_UNIT)
+                last.bias.mul_(GREY_UNIT)
+            assert self.decoder.linear8.bias is not None
+            self.decoder.linear8.bias.add_(GREY_OFFSET)
 
     def forward(self, latent: Tensor) -> Tensor:
-        seen: Tensor = self.decoder(latent)
-        return seen
+        return shown(self.decoder.pixels(latent))
 
 
 def robot_graph(bottleneck: Bottleneck) -> BlockGraph:

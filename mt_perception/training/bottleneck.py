@@ -30,6 +30,7 @@ from mt_perception.training.cut_recipe import CutRecipe
 from mt_perception.training.cut_stage import CutStage
 from mt_perception.training.finish import Finishing
 from mt_perception.training.imitate import Imitation
+from mt_perception.training.processes import Place, joined, mean_gradients
 from mt_perception.training.quick_kernels import quicken
 from mt_perception.training.schedule import RelativeAdamW
 
@@ -89,11 +90,23 @@ def train_cut(
         )
     cut.remote.detector.load_state_dict(detector.state_dict())
     quicken(cut)
-    imitate = Imitation(recipe, network, detector, cut.bottleneck, sets)
-    stages: dict[str, CutStage[Any]] = {
-        IMITATE: imitate,
-        FINISH: Finishing(recipe, network, detector, cut.bottleneck, cut.remote, sets),
-    }
+    with joined('cpu') as place:
+        yield from _run_stages(recipe, network, detector, cut, sets, run, place)
+
+
+def _run_stages(
+    recipe: CutRecipe,
+    network: Multitask,
+    detector: PicoDet,
+    cut: CutNetwork,
+    sets: Sequence[SampleSet],
+    run: Path,
+    place: Place,
+) -> Iterator[CutProgress]:
+    bottleneck, remote = cut.bottleneck, cut.remote
+    imitate = Imitation(recipe, network, detector, bottleneck, sets, place)
+    finish = Finishing(recipe, network, detector, bottleneck, remote, sets, place)
+    stages: dict[str, CutStage[Any]] = {IMITATE: imitate, FINISH: finish}
     if (run / FILE).exists():
         saved = load_checkpoint(run)
         cut.load_state_dict(saved['cut'])
@@ -131,13 +144,14 @@ def _run_stage(
         losses = stage.losses(batch, step - begin)
         optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(losses.loss)
+        mean_gradients(cut.parameters())
         for members in optimizer.param_groups:
             # Apart: a stem that reads 0 to 255 has gradients a thousand times as large as others.
             nn.utils.clip_grad_norm_(members['params'], _CLIP)
         optimizer.step()
-        speed = stage.plan.batch_size / (time.perf_counter() - started)
+        speed = stage.plan.batch_size * stage.place.count / (time.perf_counter() - started)
         done = step + 1
-        if done % recipe.checkpoint_every == 0 or done == steps.stop:
+        if stage.place.first and (done % recipe.checkpoint_every == 0 or done == steps.stop):
             state = {'step': done, 'cut': cut.state_dict(), 'optimizer': optimizer.state_dict()}
             save_checkpoint(run, state)
         yield CutProgress(done, recipe.steps, name, losses.error, losses.bits_per_pixel, speed)

@@ -17,25 +17,35 @@ from mt_perception.network.pretrained import load_picodet
 from mt_perception.training.batches import SampleSet, draw
 from mt_perception.training.cut_recipe import CutRecipe
 from mt_perception.training.export import INPUT
-from mt_perception.training.recipe import read_recipe
+from mt_perception.training.recipe import Recipe, read_recipe
 from mt_perception.training.samples import read_image
 from mt_perception.training.sources import network_classes, read_sets
 
 
-def image_sets(recipe: CutRecipe, data: Path, beside: Path) -> tuple[SampleSet, ...]:
+def images_recipe(recipe: CutRecipe, beside: Path) -> Recipe:
+    """Read the recipe that a cut's recipe names, as far as a cut needs it.
+
+    Args:
+        recipe: of the cut.
+        beside: the folder of the recipe.
+    """
+    theirs = read_recipe(beside / recipe.images_of)
+    # The pixel teacher knows more than this one, and depth is imitated.
+    plain = tuple(replace(s, voc_labels=False, relative_depth=False) for s in theirs.sets)
+    return replace(theirs, sets=plain)
+
+
+def image_sets(recipe: CutRecipe, data: Path, beside: Path, cache: Path) -> tuple[SampleSet, ...]:
     """Read the sets of the recipe that a cut's recipe names.
 
     Args:
         recipe: of the cut.
         data: the data folder.
         beside: the folder of the recipe.
+        cache: folder of the pixel teacher's opinions, where it has one.
     """
-    path = beside / recipe.images_of
-    theirs = read_recipe(path)
-    # No teacher is asked about images whose labels nobody reads.
-    plain = tuple(replace(s, voc_labels=False, relative_depth=False) for s in theirs.sets)
-    classes = network_classes(theirs, data, beside)
-    return read_sets(replace(theirs, sets=plain), data, classes, data)
+    theirs = images_recipe(recipe, beside)
+    return read_sets(theirs, data, network_classes(theirs, data, beside), cache)
 
 
 def validation_part(recipe: CutRecipe, data: Path, beside: Path) -> tuple[Path, str]:

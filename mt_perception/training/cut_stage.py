@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mt_perception.training.cut_recipe import CutRecipe, Stage
+from mt_perception.training.processes import Place
 
 Batch = TypeVar('Batch')
 
@@ -27,6 +28,7 @@ class CutStage(Protocol[Batch]):
     """A stretch of training."""
 
     plan: Stage
+    place: Place
 
     def groups(self) -> list[dict[str, Any]]:
         """What learns, and how fast: groups of `RelativeAdamW`."""
@@ -51,11 +53,12 @@ def group(
     }
 
 
-def draw_rates(recipe: CutRecipe, plan: Stage, count: int, step: int) -> Tensor:
+def draw_rates(recipe: CutRecipe, plan: Stage, count: int, step: int, place: Place) -> Tensor:
     """The rates of a step's images, (B,) int64.
 
-    They depend on the step alone, so that a run can be resumed; so does all that is drawn later.
+    They depend on step and process alone, so that a run can be resumed; so does all that is drawn
+    later.
     """
-    torch.manual_seed(recipe.seed * 1_000_003 + step)
+    torch.manual_seed((recipe.seed * 1_000_003 + step) * place.count + place.rank)
     shares = plan.rate_shares or (1.0,) * len(recipe.bit_prices)
     return torch.multinomial(torch.tensor(shares), count, replacement=True)

@@ -29,7 +29,9 @@ from mt_perception.training.losses.segmentation import (
     class_weights,
     dice_loss,
     segmentation_loss,
+    spoken,
 )
+from mt_perception.training.processes import Place
 from mt_perception.training.quick_kernels import quicken
 from mt_perception.training.samples import count_pixels
 from mt_perception.types import UNLABELLED
@@ -54,6 +56,7 @@ class Finishing:
         bottleneck: its decoder and the undoing of its gains learn.
         remote: learns.
         sets: labelled images; every pixel of those of the first set is labelled.
+        place: which of how many processes this is.
     """
 
     def __init__(
@@ -64,8 +67,10 @@ class Finishing:
         bottleneck: Bottleneck,
         remote: Remote,
         sets: Sequence[SampleSet],
+        place: Place,
     ) -> None:
         self.recipe = recipe
+        self.place = place
         self.plan = recipe.finish
         self.network = copy.deepcopy(network).requires_grad_(False).eval()
         self.detector = copy.deepcopy(detector).requires_grad_(False).eval()
@@ -99,12 +104,14 @@ class Finishing:
     def batches(self, steps: range) -> Iterator[Batch]:
         """The labelled images of some steps."""
         plan = self.plan
-        return batches(self.sets, plan.canvases, plan.batch_size, self.recipe.seed, steps)
+        return batches(
+            self.sets, plan.canvases, plan.batch_size, self.recipe.seed, steps, self.place.share
+        )
 
     def losses(self, batch: Batch, step: int) -> Losses:
         """What a batch costs."""
         image = batch.image.float()
-        rate = draw_rates(self.recipe, self.plan, len(image), step)
+        rate = draw_rates(self.recipe, self.plan, len(image), step, self.place)
         with self.recipe.autocast():
             with torch.no_grad():
                 features = self.network.trunk(image)
@@ -119,24 +126,32 @@ class Finishing:
             'trunk': _TRUNK * _features(seen, features),
             'pyramid': _PYRAMID * _features(levels, pyramid),
             'detection': detection_errors(found.detection, sides).mean(),
-            'segmentation': self._segmentation(found.segmentation, dense.segmentation, batch),
+            'segmentation': self.segmentation_loss(found.segmentation, dense.segmentation, batch),
             'depth': _DEPTH * _depth(found.depth.float(), dense.depth.float(), batch),
         }
         loss = torch.stack(list(terms.values())).sum()
         bits = compressed.bits.detach().mean() / image[0, 0].numel()
         return Losses(loss, float(loss.detach()), float(bits))
 
-    def _segmentation(self, found: Tensor, teacher: Tensor, batch: Batch) -> Tensor:
+    def segmentation_loss(self, found: Tensor, teacher: Tensor, batch: Batch) -> Tensor:
+        """What classes cost.
+
+        Args:
+            found: logits of the remote half, (B, C, h, w).
+            teacher: the robot's network's.
+            batch: labels, and what the pixel teacher says.
+        """
         logits, labels = found.float(), batch.semantic
         known = labels < logits.shape[1]
         # Where some classes alone are labelled, a loss over the labelled pixels alone would teach
-        # that every second thing is a cabinet: of the rest, what the robot's network says counts.
+        # that every second thing is a cabinet: of the rest, what the pixel teacher says counts,
+        # and where nobody asked it, what the robot's network says.
         certain = functional.one_hot(torch.where(known, labels, 0), logits.shape[1])
-        target = torch.where(
-            known[:, None],
-            certain.permute(0, 3, 1, 2).float(),
-            teacher.float().softmax(dim=1),
-        )
+        said = teacher.float().softmax(dim=1)
+        if batch.opinion is not None:
+            there, theirs = spoken(batch.opinion)
+            said = torch.where(there[:, None], theirs, said)
+        target = torch.where(known[:, None], certain.permute(0, 3, 1, 2).float(), said)
         each = functional.kl_div(logits.log_softmax(dim=1), target, reduction='none').sum(dim=1)
         inside = batch.inside
         loss = (each * inside).sum() / inside.sum().clamp_min(1)

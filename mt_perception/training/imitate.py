@@ -20,6 +20,7 @@ from mt_perception.training.cut_recipe import CutRecipe
 from mt_perception.training.cut_stage import Losses, draw_rates, group
 from mt_perception.training.plain_images import image_batches
 from mt_perception.training.principal import start_from_principal_components
+from mt_perception.training.processes import Place
 from mt_perception.training.quick_kernels import quicken
 
 
@@ -34,6 +35,7 @@ class Imitation:
         detector: the detector that the remote half has besides, trained.
         bottleneck: what learns.
         sets: images; their labels are not used.
+        place: which of how many processes this is.
     """
 
     def __init__(
@@ -43,8 +45,10 @@ class Imitation:
         detector: PicoDet,
         bottleneck: Bottleneck,
         sets: Sequence[SampleSet],
+        place: Place,
     ) -> None:
         self.recipe = recipe
+        self.place = place
         self.plan = recipe.imitate
         self.bottleneck = bottleneck
         self.sets = sets
@@ -77,12 +81,14 @@ class Imitation:
     def batches(self, steps: range) -> Iterator[Tensor]:
         """The images of some steps."""
         plan = self.plan
-        return image_batches(self.sets, plan.canvases, plan.batch_size, self.recipe.seed, steps)
+        return image_batches(
+            self.sets, plan.canvases, plan.batch_size, self.recipe.seed, steps, self.place.share
+        )
 
     def losses(self, images: Tensor, step: int) -> Losses:
         """What a batch (B, 3, H, W) uint8 costs."""
         image = images.float()
-        rate = draw_rates(self.recipe, self.plan, len(images), step)
+        rate = draw_rates(self.recipe, self.plan, len(images), step, self.place)
         eye = self.eyes[step % len(self.eyes)]
         with self.recipe.autocast():
             error, compressed = imitation(eye, self.bottleneck, image, rate, self.recipe.weights)

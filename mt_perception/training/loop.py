@@ -111,8 +111,7 @@ def _phase(
     if step == begun:
         state.begin(phase)
     left = range(step, begun + phase.steps)
-    share = (place.rank, place.count)
-    for batch in batches(sets, recipe.canvases, phase.batch_size, recipe.seed, left, share):
+    for batch in batches(sets, recipe.canvases, phase.batch_size, recipe.seed, left, place.share):
         started = time.perf_counter()
         state.switch_if_due(phase, step - begun)
         result = state.step(batch, phase, step - begun)

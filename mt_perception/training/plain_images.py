@@ -30,12 +30,23 @@ def image_batches(
     batch_size: int,
     seed: int,
     steps: range,
+    share: tuple[int, int] = (0, 1),
 ) -> Iterator[Tensor]:
-    """Make the batches of some steps, (B, 3, H, W) uint8, a few ahead in a thread."""
+    """Make the batches of some steps, (B, 3, H, W) uint8, a few ahead in a thread.
+
+    Args:
+        sets: the data.
+        canvases: sizes, of which every step takes one.
+        batch_size: images of this process.
+        seed: of everything random.
+        steps: of the run.
+        share: which of how many processes this is.
+    """
 
     def make(step: int) -> Tensor:
         canvas = canvases[int(np.random.default_rng((seed, step, 2)).integers(len(canvases)))]
-        positions = range(step * batch_size, (step + 1) * batch_size)
+        first = (step * share[1] + share[0]) * batch_size
+        positions = range(first, first + batch_size)
         images = [
             random_view(
                 read_image(draw(sets, seed, p).image_path),

@@ -35,6 +35,11 @@ class Place:
         """Whether this process writes, measures and tells."""
         return self.rank == 0
 
+    @property
+    def share(self) -> tuple[int, int]:
+        """Which part of every batch is this one's."""
+        return self.rank, self.count
+
 
 @contextmanager
 def joined(device: str) -> Iterator[Place]:

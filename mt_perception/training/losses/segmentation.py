@@ -13,6 +13,8 @@ from mt_perception.types import UNLABELLED
 
 # A label of EXCLUDED + c says that a pixel is anything but class c.
 EXCLUDED = 128
+# Of 255: a probability's sum over the classes is all of it, less what was rounded off.
+_HALF = 128
 
 
 def segmentation_loss(logits: Tensor, labels: Tensor, class_weights: Tensor) -> Tensor:
@@ -97,6 +99,20 @@ def asked_images(opinion: Tensor) -> Tensor:
     return (opinion > 0).flatten(1).any(dim=1)
 
 
+def spoken(opinion: Tensor) -> tuple[Tensor, Tensor]:
+    """Read a teacher's opinions.
+
+    Args:
+        opinion: (B, C, h, w) uint8 probabilities of 255; all zero where there is none.
+
+    Returns:
+        Where there is one, (B, h, w) bool, and the probabilities, (B, C, h, w) float32.
+    """
+    sums = opinion.sum(dim=1, dtype=torch.float32)
+    # Below half lies the border of the image, where the teacher was not.
+    return sums > _HALF, opinion.float() / sums.clamp_min(1.0)[:, None]
+
+
 def opinion_loss(logits: Tensor, opinion: Tensor, labels: Tensor) -> Tensor:
     """The divergence from labels and, where there are none, from a teacher's probabilities.
 
@@ -111,15 +127,10 @@ def opinion_loss(logits: Tensor, opinion: Tensor, labels: Tensor) -> Tensor:
     Returns:
         The mean over these pixels, () float32; zero without any.
     """
-    sums = opinion.sum(dim=1, dtype=torch.float32)
+    there, theirs = spoken(opinion)
     known = (labels < logits.shape[1]) & asked_images(opinion)[:, None, None]
-    # Below half lies the border of the image, where the teacher was not.
-    judged = known | ((sums > 128) & (labels == UNLABELLED))
+    judged = known | (there & (labels == UNLABELLED))
     certain = functional.one_hot(torch.where(known, labels, 0), logits.shape[1])
-    target = torch.where(
-        known[:, None],
-        certain.permute(0, 3, 1, 2).float(),
-        opinion.float() / sums.clamp_min(1.0)[:, None],
-    )
+    target = torch.where(known[:, None], certain.permute(0, 3, 1, 2).float(), theirs)
     pointwise = functional.kl_div(logits.log_softmax(dim=1), target, reduction='none')
     return (pointwise.sum(dim=1) * judged).sum() / judged.sum().clamp_min(1)
