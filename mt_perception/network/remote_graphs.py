@@ -1,12 +1,16 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The remote half's blocks as they run on the host."""
+"""The remote half's blocks as they run on the host.
+
+Trunk and dense heads of the robot's kind are one block, which runs beside the detector's larger
+one; what is left of segmentation and depth behind both is small.
+"""
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
-from mt_perception.network.dense import DenseHead, LightHead
 from mt_perception.network.graphs import BlockGraph, best_classes
 from mt_perception.network.picodet import PicoDet, Pyramid, cells_of, decode_sides
 from mt_perception.network.remote import ENLARGED, Remote, WideHead, enlarged
@@ -15,8 +19,21 @@ from mt_perception.network.trunk import Features
 SEEN = 'seen'
 """What the decoder makes: an image-like tensor that trunk and detector read."""
 
-WIDE = 'map'
-"""What the wide head makes: classes of segmentation, then depth."""
+OWN, WIDE = 'own', 'map'
+"""What the dense heads make together, and the wide head: classes of segmentation, then depth."""
+
+
+class TrunkGraph(nn.Module):
+    """seen (B, 3, H, W) → the trunk's features s4 … s32, and what both dense heads say of them."""
+
+    def __init__(self, remote: Remote) -> None:
+        super().__init__()
+        self.trunk, self.segmentation, self.depth = remote.trunk, remote.segmentation, remote.depth
+
+    def forward(self, seen: Tensor) -> tuple[Tensor, ...]:
+        features: Features = self.trunk(seen)
+        own = torch.cat((self.segmentation(features), self.depth(features)), dim=1)
+        return (*features, own)
 
 
 class PyramidGraph(nn.Module):
@@ -57,27 +74,18 @@ class WideGraph(nn.Module):
         return found
 
 
-class WidenedSegmentationGraph(nn.Module):
-    """s4 … s32 of the trunk and the wide head's map → class_ids, uint8 (B, H/2, W/2)."""
+class SegmentationGraph(nn.Module):
+    """What the dense heads and the wide head say → class_ids, uint8 (B, H/2, W/2)."""
 
-    def __init__(self, head: DenseHead | LightHead) -> None:
-        super().__init__()
-        self.head = head
-
-    def forward(self, *given: Tensor) -> Tensor:
-        return best_classes(self.head(Features(*given[:4])) + given[4][:, :-1])
+    def forward(self, own: Tensor, wide: Tensor) -> Tensor:
+        return best_classes(own[:, :-1] + wide[:, :-1])
 
 
-class WidenedDepthGraph(nn.Module):
-    """s4 … s32 of the trunk and the wide head's map → depth_per_focal, (B, H/4, W/4)."""
+class DepthGraph(nn.Module):
+    """What the dense heads and the wide head say → depth_per_focal, (B, H/4, W/4)."""
 
-    def __init__(self, head: DenseHead | LightHead) -> None:
-        super().__init__()
-        self.head = head
-
-    def forward(self, *given: Tensor) -> Tensor:
-        log_depth: Tensor = self.head(Features(*given[:4]))[:, 0] + given[4][:, -1]
-        return log_depth.exp()
+    def forward(self, own: Tensor, wide: Tensor) -> Tensor:
+        return (own[:, -1] + wide[:, -1]).exp()
 
 
 def remote_blocks(remote: Remote, seen: str) -> tuple[BlockGraph, ...]:
@@ -91,15 +99,13 @@ def remote_blocks(remote: Remote, seen: str) -> tuple[BlockGraph, ...]:
     trunk = {level: f'trunk/{level}' for level in levels}
     pyramid = {level: f'pyramid/{level}' for level in strides}
     both = trunk | {level: pyramid[level] for level in strides[:3]}
-    widened = trunk | {WIDE: f'wide/{WIDE}'}
+    said = {OWN: f'trunk/{OWN}', WIDE: f'wide/{WIDE}'}
     sides = SidesGraph(remote.detector, remote.calibration)
-    segmentation = WidenedSegmentationGraph(remote.segmentation)
-    depth = WidenedDepthGraph(remote.depth)
     return (
-        BlockGraph('trunk', remote.trunk, {SEEN: seen}, levels),
+        BlockGraph('trunk', TrunkGraph(remote), {SEEN: seen}, (*levels, OWN)),
         BlockGraph('pyramid', PyramidGraph(remote.detector), {SEEN: seen}, strides),
         BlockGraph('wide', WideGraph(remote.wide), both, (WIDE,)),
         BlockGraph('detection', sides, pyramid, ('boxes', 'scores', 'class_ids')),
-        BlockGraph('segmentation', segmentation, widened, ('class_ids',)),
-        BlockGraph('depth', depth, widened, ('depth_per_focal',)),
+        BlockGraph('segmentation', SegmentationGraph(), said, ('class_ids',)),
+        BlockGraph('depth', DepthGraph(), said, ('depth_per_focal',)),
     )
