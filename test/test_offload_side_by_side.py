@@ -75,6 +75,13 @@ def test_only_named_blocks_run() -> None:
     assert started == ['b']
 
 
+def test_a_block_without_those_it_reads_is_an_error() -> None:
+    blocks = [Block('a', {'x': 'given'}, ('y',), 1, 0), Block('b', {'x': 'a/y'}, ('y',), 1, 0)]
+    run = SideBySide(blocks, lambda name, n: Session([], name), 2).run
+    with pytest.raises(ValueError, match="'b'"):
+        run(['b'], {'given': np.float64(0)})
+
+
 def test_a_lone_block_gets_all_threads_and_others_share() -> None:
     blocks = [
         Block('decoder', {'x': 'given'}, ('y',), 9, 0),

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mt_perception.network.dense import DenseHead
+from mt_perception.network.dense import DenseHead, LightHead
 from mt_perception.network.multitask import Multitask
 from mt_perception.network.picodet import WIDTH, PicoDet, Pyramid, RawSides
 from mt_perception.network.trunk import FEATURE_CHANNELS, Features
@@ -37,8 +37,9 @@ class RemoteOutputs(NamedTuple):
 class WideHead(nn.Module):
     """What both dense heads of the robot miss: a wide head on the trunk's and the detector's eyes.
 
-    Its last layer starts at zero: the sums are at the beginning exactly what the robot's own
-    heads say.
+    It ends at stride 8, where it has most to say for its price; what is finer the robot's own
+    heads know. Its last layer starts at zero: the sums are at the beginning exactly what those
+    say.
 
     Args:
         outputs: channels of the map: the classes of segmentation, and one for depth.
@@ -46,33 +47,32 @@ class WideHead(nn.Module):
 
     def __init__(self, outputs: int) -> None:
         super().__init__()
-        inputs = {
-            level: channels + (0 if level == 's4' else WIDTH)
-            for level, channels in FEATURE_CHANNELS.items()
-        }
-        self.head = DenseHead(outputs, deep=160, middle=96, fine=64, inputs=inputs)
-        first = (self.head.project4, self.head.project8, self.head.project16)
+        inputs = {level: channels + WIDTH for level, channels in FEATURE_CHANNELS.items()}
+        head = DenseHead(outputs, deep=160, middle=96, inputs=inputs)
         with torch.no_grad():
-            for conv in (*first, self.head.project32, self.head.scene):
+            for conv in (head.project8, head.project16, head.project32, head.scene):
                 conv.weight.mul_(_DAMPED)
-        nn.init.zeros_(self.head.predict.weight)
-        if self.head.predict.bias is not None:
-            nn.init.zeros_(self.head.predict.bias)
+        nn.init.zeros_(head.predict.weight)
+        if head.predict.bias is not None:
+            nn.init.zeros_(head.predict.bias)
+        self.head = LightHead(head, refined=True)
 
-    def forward(self, features: Features, d8: Tensor, d16: Tensor, d32: Tensor) -> Tensor:
+    def forward(
+        self, features: tuple[Tensor, ...], d8: Tensor, d16: Tensor, d32: Tensor
+    ) -> Tensor:
         """Give the map, (B, outputs, H/4, W/4).
 
         Args:
-            features: of the trunk.
+            features: of the trunk, s8, s16 and s32 the last of them.
             d8: of the detector, which saw the image enlarged, at its own stride 8.
             d16: likewise, 16.
             d32: likewise, 32.
         """
-        joined = [
+        joined = tuple(
             torch.cat((x, _fitted(y, x)), dim=1)
-            for x, y in zip(features[1:], (d8, d16, d32), strict=True)
-        ]
-        found: Tensor = self.head(Features(features.s4, *joined))
+            for x, y in zip(features[-3:], (d8, d16, d32), strict=True)
+        )
+        found: Tensor = self.head(joined)
         return found
 
 

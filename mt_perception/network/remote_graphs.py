@@ -11,6 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from mt_perception.network.dense import LightHead
 from mt_perception.network.graphs import BlockGraph, best_classes
 from mt_perception.network.picodet import PicoDet, Pyramid, cells_of, decode_sides
 from mt_perception.network.remote import ENLARGED, Remote, WideHead, enlarged
@@ -63,14 +64,14 @@ class SidesGraph(nn.Module):
 
 
 class WideGraph(nn.Module):
-    """s4 … s32 of the trunk, d8 … d32 of the detector → what is added to both dense heads."""
+    """s8 … s32 of the trunk, d8 … d32 of the detector → what is added to both dense heads."""
 
     def __init__(self, head: WideHead) -> None:
         super().__init__()
         self.head = head
 
     def forward(self, *levels: Tensor) -> Tensor:
-        found: Tensor = self.head(Features(*levels[:4]), *levels[4:])
+        found: Tensor = self.head(levels[:3], *levels[3:])
         return found
 
 
@@ -96,9 +97,9 @@ def remote_blocks(remote: Remote, seen: str) -> tuple[BlockGraph, ...]:
         seen: the tensor that the decoder makes: what trunk and detector read, (B, 3, H, W).
     """
     levels, strides = Features._fields, ('d8', 'd16', 'd32', 'd64')
-    trunk = {level: f'trunk/{level}' for level in levels}
     pyramid = {level: f'pyramid/{level}' for level in strides}
-    both = trunk | {level: pyramid[level] for level in strides[:3]}
+    both = {level: f'trunk/{level}' for level in LightHead.levels}
+    both |= {level: pyramid[level] for level in strides[:3]}
     said = {OWN: f'trunk/{OWN}', WIDE: f'wide/{WIDE}'}
     sides = SidesGraph(remote.detector, remote.calibration)
     return (

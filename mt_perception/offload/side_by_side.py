@@ -9,7 +9,7 @@ ones of two trunks gain more from running beside one another, each on a core of 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any
 
 import onnxruntime as ort
@@ -31,19 +31,20 @@ class SideBySide:
     """
 
     def __init__(self, blocks: Sequence[Block], open_block: Open, threads: int) -> None:
-        self._waves = waves(blocks)
+        found = waves(blocks)
+        # Of those that could begin the costliest comes first: the others wait for it in the end.
+        self._blocks = [block for wave in found for block in wave]
         self._sessions = {
             block.name: open_block(block.name, max(1, threads // len(wave)))
-            for wave in self._waves
+            for wave in found
             for block in wave
         }
-        # The thread that asks is one of them.
-        self._others = ThreadPoolExecutor(threads - 1, 'block') if threads > 1 else None
+        self._pool = ThreadPoolExecutor(threads, 'block') if threads > 1 else None
 
     def run(
         self, names: Iterable[str], given: Mapping[str, NDArray[Any]]
     ) -> dict[str, NDArray[Any]]:
-        """Run blocks.
+        """Run blocks, each as soon as what it reads is there.
 
         Args:
             names: The blocks; what they read is given or made by others of them.
@@ -53,16 +54,21 @@ class SideBySide:
             What was given, and what they made.
         """
         tensors, wanted = dict(given), set(names)
-        for wave in self._waves:
-            blocks = [block for block in wave if block.name in wanted]
-            if self._others is None:
-                made = [self._made(block, tensors) for block in blocks]
-            else:
-                waiting = [self._others.submit(self._made, b, tensors) for b in blocks[1:]]
-                made = [self._made(block, tensors) for block in blocks[:1]]
-                made += [future.result() for future in waiting]
-            for found in made:
-                tensors.update(found)
+        waiting = [block for block in self._blocks if block.name in wanted]
+        if self._pool is None:
+            for block in waiting:
+                tensors.update(self._made(block, tensors))
+            return tensors
+        running: set[Future[dict[str, NDArray[Any]]]] = set()
+        while waiting or running:
+            ready = [b for b in waiting if all(t in tensors for t in b.inputs.values())]
+            waiting = [block for block in waiting if block not in ready]
+            running |= {self._pool.submit(self._made, block, tensors) for block in ready}
+            if not running:
+                raise ValueError(f'nobody makes what {waiting[0].name!r} reads')
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                tensors |= future.result()
         return tensors
 
     def _made(self, block: Block, tensors: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

@@ -26,6 +26,8 @@ CHUNK = 1448
 """Bytes of a segment on an Ethernet or Wi-Fi link."""
 BUFFER = 32_768
 """Bytes on their way in one direction of a connection, as in a small router."""
+AT_ONCE_S = 0.0002
+"""Reading that takes no longer did not have to wait for bytes."""
 _ABORT = struct.pack('ii', 1, 0)
 """Linger for no time: closing sends a reset."""
 
@@ -101,16 +103,21 @@ class Proxy:
 
         delivering = asyncio.create_task(deliver())
         try:
-            last_s = 0.0
+            last_s = due_s = 0.0
             while not delivering.done():
+                asked_s = loop.time()
                 data = await reader.read(CHUNK)
+                now_s = loop.time()
+                # What lay here already did not come later because this process overslept.
+                came_s = now_s if now_s - asked_s > AT_ONCE_S else min(now_s, due_s)
                 # Jitter must not make a stream overtake itself.
-                last_s = max(last_s, way.arrival_s(len(data), loop.time()))
+                last_s = max(last_s, way.arrival_s(len(data), came_s))
                 await under_way.put((last_s, data))
                 if not data:
                     break
                 # The sender is held back to the link's rate, and not only the receiver.
-                await asyncio.sleep(max(0.0, last_s - way.delay_s - way.jitter_s - loop.time()))
+                due_s = last_s - way.delay_s - way.jitter_s
+                await asyncio.sleep(max(0.0, due_s - loop.time()))
             await delivering
         finally:
             delivering.cancel()
