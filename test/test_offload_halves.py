@@ -19,6 +19,7 @@ from mt_perception.offload.halves import RemoteHalf, RobotHalf
 from mt_perception.offload.payload import JPEG, pack, unpack
 from mt_perception.pipeline import Pipeline
 from mt_perception.runtime.manifest import parse_manifest
+from mt_perception.share import find_model
 from mt_perception.types import Frame
 
 TASKS = ('detection', 'segmentation', 'depth')
@@ -70,6 +71,19 @@ def test_threads_change_nothing(folder: Path) -> None:
     theirs = two.run(two.latent(payload)[None], TASKS)
     for name, value in one.run(one.latent(payload)[None], TASKS).items():
         np.testing.assert_allclose(theirs[name], value, rtol=1e-5)
+
+
+def test_no_symbols_make_the_shipped_half_say_what_is_not_finite() -> None:
+    """A payload with a sound checksum may hold symbols that no image has."""
+    remote = RemoteHalf(find_model('cspnano'))
+    rng = np.random.default_rng(0)
+    for rate in range(remote.codec.rates):
+        symbols = rng.integers(-4, 5, (remote.codec.channels, 2, 4)).astype(np.int16)
+        wild = rng.integers(0, symbols.size, 20)
+        symbols.reshape(-1)[wild] = rng.integers(-(1 << 15), 1 << 15, 20)
+        latent = remote.codec.dequantise(symbols, rate)
+        for name, value in remote.run(latent[None], TASKS).items():
+            assert np.isfinite(value).all(), (name, rate)
 
 
 def test_only_what_is_wanted_runs(folder: Path) -> None:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -131,7 +132,8 @@ def _labels(sample: Sample) -> NDArray[np.uint8]:
 def _write(sample: Sample, values: NDArray[np.uint8]) -> None:
     assert sample.opinion_path is not None
     sample.opinion_path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = sample.opinion_path.with_suffix('.part.npy')
+    # Several processes may ask at once.
+    unfinished = sample.opinion_path.with_suffix(f'.{os.getpid()}.part.npy')
     np.save(unfinished, values, allow_pickle=False)
     unfinished.rename(sample.opinion_path)
 
