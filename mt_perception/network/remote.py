@@ -12,15 +12,11 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from mt_perception.network.dense import DenseHead, LightHead
 from mt_perception.network.multitask import Multitask
 from mt_perception.network.picodet import WIDTH, PicoDet, Pyramid, RawSides
 from mt_perception.network.trunk import FEATURE_CHANNELS, Features
-
-ENLARGED = 1.25
-"""The detector looks at the image enlarged: it finds more of what is small."""
 
 # Both networks' activations reach values that a fresh head would amplify.
 _DAMPED = 0.5
@@ -64,14 +60,12 @@ class WideHead(nn.Module):
 
         Args:
             features: of the trunk, s8, s16 and s32 the last of them.
-            d8: of the detector, which saw the image enlarged, at its own stride 8.
+            d8: of the detector, at stride 8.
             d16: likewise, 16.
             d32: likewise, 32.
         """
-        joined = tuple(
-            torch.cat((x, _fitted(y, x)), dim=1)
-            for x, y in zip(features[-3:], (d8, d16, d32), strict=True)
-        )
+        pairs = zip(features[-3:], (d8, d16, d32), strict=True)
+        joined = tuple(torch.cat(pair, dim=1) for pair in pairs)
         found: Tensor = self.head(joined)
         return found
 
@@ -107,7 +101,7 @@ class Remote(nn.Module):
             The trunk's features, the detector's pyramid, and the heads' outputs.
         """
         features = self.trunk(image)
-        pyramid = self.detector.pyramid(enlarged(image))
+        pyramid = self.detector.pyramid(image)
         wide = self.wide(features, *pyramid[:3])
         outputs = RemoteOutputs(
             self.detector.head(*pyramid),
@@ -115,17 +109,3 @@ class Remote(nn.Module):
             self.depth(features)[:, 0] + wide[:, -1],
         )
         return features, pyramid, outputs
-
-
-def enlarged(image: Tensor) -> Tensor:
-    """Enlarge an image for the detector."""
-    return functional.interpolate(
-        image, scale_factor=ENLARGED, mode='bilinear', align_corners=False
-    )
-
-
-def _fitted(x: Tensor, like: Tensor) -> Tensor:
-    """Bring a feature map to the size of another."""
-    return functional.interpolate(
-        x, size=(like.shape[2], like.shape[3]), mode='bilinear', align_corners=False
-    )

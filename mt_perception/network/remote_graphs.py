@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from mt_perception.network.dense import LightHead
 from mt_perception.network.graphs import BlockGraph, best_classes
 from mt_perception.network.picodet import PicoDet, Pyramid, cells_of, decode_sides
-from mt_perception.network.remote import ENLARGED, Remote, WideHead, enlarged
+from mt_perception.network.remote import Remote, WideHead
 from mt_perception.network.trunk import Features
 
 SEEN = 'seen'
@@ -38,14 +38,14 @@ class TrunkGraph(nn.Module):
 
 
 class PyramidGraph(nn.Module):
-    """seen (B, 3, H, W) → the detector's features at strides 8 to 64 of the enlarged image."""
+    """seen (B, 3, H, W) → the detector's features at strides 8 to 64."""
 
     def __init__(self, detector: PicoDet) -> None:
         super().__init__()
         self.detector = detector
 
     def forward(self, seen: Tensor) -> Pyramid:
-        return self.detector.pyramid(enlarged(seen))
+        return self.detector.pyramid(seen)
 
 
 class SidesGraph(nn.Module):
@@ -58,7 +58,7 @@ class SidesGraph(nn.Module):
 
     def forward(self, d8: Tensor, d16: Tensor, d32: Tensor, d64: Tensor) -> tuple[Tensor, ...]:
         raw = self.detector.head(d8, d16, d32, d64)
-        boxes = decode_sides(raw.sides, *cells_of(d8, d16, d32, d64)) / ENLARGED
+        boxes = decode_sides(raw.sides, *cells_of(d8, d16, d32, d64))
         logits, class_ids = raw.classes.max(dim=2)
         return boxes, (self.slope * logits + self.offset).sigmoid(), class_ids
 

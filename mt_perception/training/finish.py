@@ -19,7 +19,7 @@ from torch.nn import functional
 from mt_perception.network.bottleneck import Bottleneck
 from mt_perception.network.multitask import Multitask
 from mt_perception.network.picodet import PicoDet
-from mt_perception.network.remote import Remote, enlarged
+from mt_perception.network.remote import Remote
 from mt_perception.training.batches import Batch, SampleSet, batches
 from mt_perception.training.cut_losses import detection_errors, relative_error
 from mt_perception.training.cut_recipe import CutRecipe
@@ -115,7 +115,7 @@ class Finishing:
         with self.recipe.autocast():
             with torch.no_grad():
                 features = self.network.trunk(image)
-                pyramid = self.detector.pyramid(enlarged(image))
+                pyramid = self.detector.pyramid(image)
                 sides = self.detector.head(*pyramid)
                 dense = self.network.heads(features, ('segmentation', 'depth'))
             compressed = self.bottleneck(image, rate)
