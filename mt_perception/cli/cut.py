@@ -97,7 +97,8 @@ def cut(
         # How often an image is drawn depends on what the teacher sees in it.
         sets = image_sets(plan, data, recipe.parent, cache)
         bar.reset(task, description='start', total=plan.steps)
-        for now in train_cut(plan, whole, detector_of(plan, data), sets, out):
+        detector = detector_of(plan, data, len(classes.detection))
+        for now in train_cut(plan, whole, detector, sets, out):
             shown = f'error {now.error:.3f}  {now.bits_per_pixel:.3f} bits a pixel'
             shown += f'  {now.images_per_s:.1f} images/s'
             bar.update(task, completed=now.step, description=now.stage, shown=shown)

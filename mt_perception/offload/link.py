@@ -86,7 +86,7 @@ class LinkState:
     """A link as it is thought to be.
 
     Attributes:
-        round_trip_s: Of a message without content; NaN if unknown.
+        round_trip_s: Of a message without content; 0 before a ping came back, NaN before anything.
         bytes_per_s: Bandwidth, of both ways together; NaN if unknown.
         remote_s: What the host takes for one request, waiting included; NaN if unknown.
         backlog_s: Until what was sent in vain has left the robot.
@@ -199,7 +199,7 @@ class LinkEstimate:
 def link_facts(link: LinkState) -> dict[str, Fact]:
     """What is known of the link, for statistics."""
     facts: dict[str, Fact] = {'offload.failure_rate': link.failure_rate}
-    if math.isfinite(link.round_trip_s):
+    if link.round_trip_s > 0:
         facts['offload.round_trip_ms'] = link.round_trip_s * 1e3
     if math.isfinite(link.bytes_per_s):
         facts['offload.mbit_s'] = link.bytes_per_s * 8e-6

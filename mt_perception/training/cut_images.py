@@ -54,9 +54,18 @@ def validation_part(recipe: CutRecipe, data: Path, beside: Path) -> tuple[Path, 
     return (data / theirs.detection_labels).parent, theirs.validation_split
 
 
-def detector_of(recipe: CutRecipe, data: Path) -> PicoDet:
-    """Read the detector that the remote half has besides."""
-    detector = PicoDet()
+def detector_of(recipe: CutRecipe, data: Path, classes: int) -> PicoDet:
+    """Read the detector that the remote half has besides.
+
+    Args:
+        recipe: of the cut.
+        data: the data folder.
+        classes: that the robot's network tells apart.
+
+    Raises:
+        ModelError: the checkpoint is no PicoDet-S of so many classes.
+    """
+    detector = PicoDet(classes)
     load_picodet(detector, data / recipe.detector)
     return detector
 
