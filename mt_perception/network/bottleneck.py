@@ -37,7 +37,7 @@ _DEEP16, _DEEP8 = 144, 64
 _SMALLEST_MASS = 1e-9
 _LEAST_NORM = 1e-3
 # Squares of what decayed towards zero are denormal numbers, with which a CPU counts ten times as
-# slowly: 84 of 6,912 weights were half of the decoder's time.
+# slowly: 84 of 6,912 weights were a quarter of the decoder's time.
 _LEAST_GAMMA = 1e-12
 
 
