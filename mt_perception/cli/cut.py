@@ -92,10 +92,12 @@ def cut(
     ) as bar:
         classes = network_classes(theirs, data, recipe.parent)
         task = bar.add_task('pixels', total=None, shown='')
-        for done, everything in ask_pixel_teacher(theirs, sets, data, classes, network):
-            bar.update(task, completed=done, total=everything)
-        # How often an image is drawn depends on what the teacher sees in it.
-        sets = image_sets(plan, data, recipe.parent, cache)
+        asked = 0
+        for asked, everything in ask_pixel_teacher(theirs, sets, data, classes, network):
+            bar.update(task, completed=asked, total=everything)
+        if asked:
+            # How often an image is drawn depends on what the teacher sees in it.
+            sets = image_sets(plan, data, recipe.parent, cache)
         bar.reset(task, description='start', total=plan.steps)
         detector = detector_of(plan, data, len(classes.detection))
         for now in train_cut(plan, whole, detector, sets, out):

@@ -72,7 +72,7 @@ def train_cut(
         recipe: what to do.
         network: the whole network, trained; it is not changed.
         detector: the detector that the remote half has besides, trained; it is not changed.
-        sets: images; their labels are not used.
+        sets: images; the second stage reads their labels, and what the pixel teacher says.
         run: folder of the run: checkpoint.pt.
 
     Raises:
