@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 import time
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from mt_perception.evaluation.link.proxy import BUFFER, Proxy
 from mt_perception.evaluation.link.shaped import ShapedLink
 
 
@@ -61,6 +63,49 @@ def test_rate_and_delay_are_kept(echo: str) -> None:
         assert there_and_back(connection, 10) >= 0.06
         assert there_and_back(connection, 50_000) >= 0.4
         assert proxy.moved() == (50_010, 50_010)
+
+
+def test_bytes_that_lay_here_before_the_link_was_made_are_delayed_too(echo: str) -> None:
+    host, _, port = echo.rpartition(':')
+    proxy = Proxy(host, int(port))
+    proxy.do('delay 30')
+
+    async def late(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(0.1)
+        await proxy.serve(reader, writer)
+
+    async def seconds() -> float:
+        server = await asyncio.start_server(late, '127.0.0.1', 0)
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        start_s = time.monotonic()
+        writer.write(b'hello')
+        await reader.readexactly(5)
+        writer.close()
+        server.close()
+        return time.monotonic() - start_s
+
+    assert asyncio.run(seconds()) >= 0.16
+
+
+def test_a_link_does_not_catch_up_what_a_stall_has_cost(echo: str) -> None:
+    with (
+        ShapedLink(echo, up=1.0) as proxy,
+        socket.create_connection(('127.0.0.1', proxy.port)) as connection,
+    ):
+        there_and_back(connection, 10)
+        proxy.tell('stall')
+        proxy.moved()
+        sender = threading.Thread(target=connection.sendall, args=(bytes(100_000),))
+        sender.start()
+        time.sleep(1)
+        start_s = time.monotonic()
+        proxy.tell('resume')
+        got = 0
+        while got < 100_000:
+            got += len(connection.recv(65536))
+        sender.join()
+        # What the proxy holds is delivered at once, the rest at the link's rate.
+        assert time.monotonic() - start_s >= (100_000 - 1.2 * BUFFER) * 8e-6
 
 
 def test_a_stall_holds_everything_back_until_it_is_over(echo: str) -> None:

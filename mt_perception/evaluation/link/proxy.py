@@ -103,7 +103,7 @@ class Proxy:
 
         delivering = asyncio.create_task(deliver())
         try:
-            last_s = due_s = 0.0
+            last_s, due_s = 0.0, loop.time()
             while not delivering.done():
                 asked_s = loop.time()
                 data = await reader.read(CHUNK)
@@ -112,11 +112,14 @@ class Proxy:
                 came_s = now_s if now_s - asked_s > AT_ONCE_S else min(now_s, due_s)
                 # Jitter must not make a stream overtake itself.
                 last_s = max(last_s, way.arrival_s(len(data), came_s))
+                # The sender is held back to the link's rate, and not only the receiver.
+                due_s = last_s - way.delay_s - way.jitter_s
+                held_back = under_way.full()
                 await under_way.put((last_s, data))
                 if not data:
                     break
-                # The sender is held back to the link's rate, and not only the receiver.
-                due_s = last_s - way.delay_s - way.jitter_s
+                if held_back:  # A link that stood still does not catch up.
+                    due_s = max(due_s, loop.time())
                 await asyncio.sleep(max(0.0, due_s - loop.time()))
             await delivering
         finally:

@@ -49,6 +49,7 @@ class ShapedLink:
             ('jitter', jitter_ms),
         ):
             self.tell(f'{name} {value}')
+        self.moved()  # Its answer says that the link is as told before anybody uses it.
 
     def tell(self, command: str) -> None:
         """Give it a command."""
