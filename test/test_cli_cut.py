@@ -32,7 +32,8 @@ bit_prices: [1.0, 0.2]
 weights: {pixels: 1.0, backbone: [1.0, 1.0, 1.0, 1.0], pyramid: 1.0, detector: 1.0, answers: 1.0}
 checkpoint_every: 1
 imitate: {steps: 2, batch_size: 2, canvases: [[64, 64]], learning_rate: 0.001, warmup: 1}
-finish: {steps: STEPS, batch_size: 2, canvases: [[64, 96]], learning_rate: 0.001, warmup: 1}
+finish: {steps: 1, batch_size: 2, canvases: [[64, 96]], learning_rate: 0.001, warmup: 1}
+widen: {steps: STEPS, batch_size: 2, canvases: [[64, 96]], learning_rate: 0.001, warmup: 1}
 """
 
 
@@ -64,8 +65,8 @@ def test_a_cut_is_trained_and_goes_on(tmp_path: Path, backbone: Path) -> None:
         recipe.write_text(CUT.replace('STEPS', str(steps)))
         result = CliRunner().invoke(cut, arguments, catch_exceptions=False)
         assert result.exit_code == 0, result.output
-        assert f'{2 + steps}/{2 + steps}' in result.output
-        assert load_checkpoint(out)['step'] == 2 + steps
+        assert f'{3 + steps}/{3 + steps}' in result.output
+        assert load_checkpoint(out)['step'] == 3 + steps
     opinions = list((tmp_path / 'runs' / 'cache' / 'pixels').iterdir())
     assert opinions
     assert all(path.name.count('.') == 1 for path in opinions), 'nothing unfinished is left'

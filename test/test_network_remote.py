@@ -21,11 +21,11 @@ def test_it_begins_as_the_robots_own_dense_heads() -> None:
     image = torch.rand(2, 3, 64, 96) * 255
     with torch.no_grad():
         own = network(image)
-        features, pyramid, found = remote(image)
+        eyes, found = remote.look(image), remote(image)
     assert torch.equal(found.segmentation, own.segmentation)
     assert torch.equal(found.depth, own.depth)
-    assert features.s8.shape[2:] == (8, 12)
-    assert pyramid.s8.shape[2:] == (8, 12)
+    assert eyes.features.s8.shape[2:] == (8, 12)
+    assert eyes.pyramid.s8.shape[2:] == (8, 12)
     assert found.detection.classes.shape[2] == 3
 
 
@@ -35,7 +35,7 @@ def test_the_wide_head_is_heard_once_it_has_learned() -> None:
     torch.nn.init.normal_(remote.wide.head.predict.weight)
     image = torch.rand(1, 3, 64, 64) * 255
     with torch.no_grad():
-        own, (_, _, found) = network(image), remote(image)
+        own, found = network(image), remote(image)
     assert not torch.allclose(found.segmentation, own.segmentation)
     assert not torch.allclose(found.depth, own.depth)
 
@@ -55,7 +55,7 @@ def test_blocks_give_what_the_network_gives() -> None:
     image = torch.rand(1, 3, 64, 96) * 255
     tensors = {'decoder/seen': image}
     with torch.no_grad():
-        _, _, found = remote(image)
+        found = remote(image)
         for block in remote_blocks(remote, 'decoder/seen'):
             made = block.module(*(tensors[name] for name in block.inputs.values()))
             values = made if isinstance(made, tuple) else (made,)

@@ -84,7 +84,7 @@ def robot(
 
 
 def same(a: Result, b: Result, steps: float = 0.0) -> None:
-    """Two results agree; depth to what its precision allows, and so many metres."""
+    """Two results agree to what precision allows; depth may differ by so many metres."""
     assert a.detections is not None
     assert b.detections is not None
     assert a.depth is not None
@@ -92,9 +92,9 @@ def same(a: Result, b: Result, steps: float = 0.0) -> None:
     assert a.segmentation is not None
     assert b.segmentation is not None
     np.testing.assert_array_equal(a.detections.class_ids, b.detections.class_ids)
-    np.testing.assert_allclose(a.detections.boxes, b.detections.boxes, atol=1e-3)
+    np.testing.assert_allclose(a.detections.boxes, b.detections.boxes, rtol=2e-4, atol=1e-3)
     np.testing.assert_array_equal(a.segmentation.class_ids, b.segmentation.class_ids)
-    np.testing.assert_allclose(a.depth.depth, b.depth.depth, rtol=2e-2, atol=steps)
+    np.testing.assert_allclose(a.depth.depth, b.depth.depth, rtol=3e-2, atol=steps)
 
 
 def facts(result: Result) -> dict[str, Any]:

@@ -95,6 +95,13 @@ def test_without_a_ping_no_link_is_taken_for_a_fast_one() -> None:
     assert state.precision == LinkState(bytes_per_s=1e5).precision
 
 
+def test_depth_is_coarser_where_bytes_cost_time() -> None:
+    errors = [LinkState(bytes_per_s=rate * 1.25e5).precision for rate in (0.25, 1, 2, 5, 20, 1000)]
+    assert errors == sorted(errors, reverse=True)
+    assert errors[0] == LinkState().precision == 0.02, 'of an unknown link the worst is believed'
+    assert errors[-1] == 0.002
+
+
 def test_it_follows_a_link_that_becomes_slow() -> None:
     link = LinkEstimate()
     now_s = 0.0

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import tracemalloc
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 pytest.importorskip('tritonclient.grpc', reason='needs the extra "offload"')
 from tritonclient.grpc import service_pb2 as pb
@@ -95,9 +97,27 @@ def test_precision_packs_maps_only() -> None:
     sent = {tensor.name: tensor for tensor in pb.ModelInferResponse.FromString(message).outputs}
     assert set(sent['depth/map'].parameters) == set(PARAMETERS)
     assert not sent['detection/boxes'].parameters
-    np.testing.assert_array_equal(
-        read_reply(message, request).tensors['detection/boxes'], TENSORS['detection/boxes']
+    np.testing.assert_allclose(
+        read_reply(message, request).tensors['detection/boxes'],
+        TENSORS['detection/boxes'],
+        rtol=1e-5,
     )
+
+
+@given(arrays(np.float32, (1, 5, 4), elements=st.floats(-1e6, 1e6, width=32)), st.floats(1e-9, 2))
+def test_numbers_err_by_a_hundredth_of_the_precision(value: np.ndarray, precision: float) -> None:
+    request = Request('tiny', '1', 'x', b'', ('boxes',), precision=precision)
+    found = read_reply(write_reply(request, Reply({'boxes': value})), request).tensors['boxes']
+    normal = np.abs(value) > np.finfo(np.float32).tiny
+    np.testing.assert_allclose(found[normal], value[normal], rtol=precision / 100)
+    assert np.abs(found[~normal]).max(initial=0) <= 2 * np.finfo(np.float32).tiny
+
+
+def test_boxes_are_smaller_where_precision_is_coarse() -> None:
+    boxes = np.random.default_rng(0).uniform(0, 416, (1, 30, 4)).astype(np.float32)
+    requests = [Request('tiny', '', 'x', b'', precision=p) for p in (0, 0.002, 0.02)]
+    sizes = [len(zlib.compress(write_reply(r, Reply({'boxes': boxes})))) for r in requests]
+    assert sizes[2] < sizes[1] < sizes[0]
 
 
 def smooth_map(seed: int) -> np.ndarray:

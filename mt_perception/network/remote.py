@@ -8,18 +8,28 @@ A host has room that a robot has not, so that offloading buys accuracy and not o
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from mt_perception.network.dense import DenseHead, LightHead
+from mt_perception.network.esnet import CHANNELS, Levels
 from mt_perception.network.multitask import Multitask
-from mt_perception.network.picodet import WIDTH, PicoDet, Pyramid, RawSides
+from mt_perception.network.picodet import PicoDet, Pyramid, RawSides
 from mt_perception.network.trunk import FEATURE_CHANNELS, Features
 
 # Both networks' activations reach values that a fresh head would amplify.
 _DAMPED = 0.5
+
+
+class Eyes(NamedTuple):
+    """What trunk and detector see in an image."""
+
+    features: Features  # the trunk's
+    backbone: Levels  # the detector's
+    pyramid: Pyramid  # the detector's, made of its backbone's
 
 
 class RemoteOutputs(NamedTuple):
@@ -31,11 +41,14 @@ class RemoteOutputs(NamedTuple):
 
 
 class WideHead(nn.Module):
-    """What both dense heads of the robot miss: a wide head on the trunk's and the detector's eyes.
+    """A second opinion for both dense heads of the robot, by what two backbones see.
 
-    It ends at stride 8, where it has most to say for its price; what is finer the robot's own
-    heads know. Its last layer starts at zero: the sums are at the beginning exactly what those
-    say.
+    The detector's was trained on a thousand times as many photographs as there are with labelled
+    pixels. What this head says of classes is added to what the robot's own head says, each being
+    sure of other things; of depth it says what the other misses.
+
+    It ends at stride 8, where it has most to say for its price. Its last layer starts at zero: the
+    sums are at the beginning exactly what the robot's heads say.
 
     Args:
         outputs: channels of the map: the classes of segmentation, and one for depth.
@@ -43,7 +56,9 @@ class WideHead(nn.Module):
 
     def __init__(self, outputs: int) -> None:
         super().__init__()
-        inputs = {level: channels + WIDTH for level, channels in FEATURE_CHANNELS.items()}
+        inputs = {
+            level: channels + CHANNELS[level] for level, channels in FEATURE_CHANNELS.items()
+        }
         head = DenseHead(outputs, deep=160, middle=96, inputs=inputs)
         with torch.no_grad():
             for conv in (head.project8, head.project16, head.project32, head.scene):
@@ -53,18 +68,14 @@ class WideHead(nn.Module):
             nn.init.zeros_(head.predict.bias)
         self.head = LightHead(head, refined=True)
 
-    def forward(
-        self, features: tuple[Tensor, ...], d8: Tensor, d16: Tensor, d32: Tensor
-    ) -> Tensor:
+    def forward(self, features: Sequence[Tensor], backbone: Sequence[Tensor]) -> Tensor:
         """Give the map, (B, outputs, H/4, W/4).
 
         Args:
             features: of the trunk, s8, s16 and s32 the last of them.
-            d8: of the detector, at stride 8.
-            d16: likewise, 16.
-            d32: likewise, 32.
+            backbone: of the detector, likewise.
         """
-        pairs = zip(features[-3:], (d8, d16, d32), strict=True)
+        pairs = zip(features[-3:], backbone[-3:], strict=True)
         joined = tuple(torch.cat(pair, dim=1) for pair in pairs)
         found: Tensor = self.head(joined)
         return found
@@ -91,21 +102,27 @@ class Remote(nn.Module):
         # Slope and offset of the detector's logits: a score means what the robot's own means.
         self.register_buffer('calibration', torch.tensor([1.0, 0.0]))
 
-    def forward(self, image: Tensor) -> tuple[Features, Pyramid, RemoteOutputs]:
-        """Run everything.
+    def look(self, image: Tensor) -> Eyes:
+        """See what is in images.
 
         Args:
             image: what the decoder made, (B, 3, H, W) float BGR, 0 to 255.
-
-        Returns:
-            The trunk's features, the detector's pyramid, and the heads' outputs.
         """
-        features = self.trunk(image)
-        pyramid = self.detector.pyramid(image)
-        wide = self.wide(features, *pyramid[:3])
-        outputs = RemoteOutputs(
-            self.detector.head(*pyramid),
-            self.segmentation(features) + wide[:, :-1],
-            self.depth(features)[:, 0] + wide[:, -1],
+        backbone: Levels = self.detector.backbone(image)
+        return Eyes(self.trunk(image), backbone, self.detector.neck(*backbone[1:]))
+
+    def own(self, eyes: Eyes) -> RemoteOutputs:
+        """What the detector says, and the robot's dense heads alone."""
+        return RemoteOutputs(
+            self.detector.head(*eyes.pyramid),
+            self.segmentation(eyes.features),
+            self.depth(eyes.features)[:, 0],
         )
-        return features, pyramid, outputs
+
+    def forward(self, image: Tensor) -> RemoteOutputs:
+        """Run everything, see `look`."""
+        eyes = self.look(image)
+        own, added = self.own(eyes), self.wide(eyes.features, eyes.backbone)
+        return RemoteOutputs(
+            own.detection, own.segmentation + added[:, :-1], own.depth + added[:, -1]
+        )

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from mt_perception.network.dense import LightHead
 from mt_perception.network.graphs import BlockGraph, best_classes
-from mt_perception.network.picodet import PicoDet, Pyramid, cells_of, decode_sides
+from mt_perception.network.picodet import PicoDet, cells_of, decode_sides
 from mt_perception.network.remote import Remote, WideHead
 from mt_perception.network.trunk import Features
 
@@ -38,14 +38,15 @@ class TrunkGraph(nn.Module):
 
 
 class PyramidGraph(nn.Module):
-    """seen (B, 3, H, W) → the detector's features at strides 8 to 64."""
+    """seen (B, 3, H, W) → the detector's features at strides 8 to 64, its backbone's to 32."""
 
     def __init__(self, detector: PicoDet) -> None:
         super().__init__()
         self.detector = detector
 
-    def forward(self, seen: Tensor) -> Pyramid:
-        return self.detector.pyramid(seen)
+    def forward(self, seen: Tensor) -> tuple[Tensor, ...]:
+        levels: tuple[Tensor, ...] = self.detector.backbone(seen)[1:]
+        return (*self.detector.neck(*levels), *levels)
 
 
 class SidesGraph(nn.Module):
@@ -64,14 +65,14 @@ class SidesGraph(nn.Module):
 
 
 class WideGraph(nn.Module):
-    """s8 … s32 of the trunk, d8 … d32 of the detector → what is added to both dense heads."""
+    """s8 … s32 of the trunk, c8 … c32 of the detector → what is added to both dense heads."""
 
     def __init__(self, head: WideHead) -> None:
         super().__init__()
         self.head = head
 
     def forward(self, *levels: Tensor) -> Tensor:
-        found: Tensor = self.head(levels[:3], *levels[3:])
+        found: Tensor = self.head(levels[:3], levels[3:])
         return found
 
 
@@ -96,15 +97,15 @@ def remote_blocks(remote: Remote, seen: str) -> tuple[BlockGraph, ...]:
         remote: the network.
         seen: the tensor that the decoder makes: what trunk and detector read, (B, 3, H, W).
     """
-    levels, strides = Features._fields, ('d8', 'd16', 'd32', 'd64')
+    strides, backbone = ('d8', 'd16', 'd32', 'd64'), ('c8', 'c16', 'c32')
     pyramid = {level: f'pyramid/{level}' for level in strides}
     both = {level: f'trunk/{level}' for level in LightHead.levels}
-    both |= {level: pyramid[level] for level in strides[:3]}
+    both |= {level: f'pyramid/{level}' for level in backbone}
     said = {OWN: f'trunk/{OWN}', WIDE: f'wide/{WIDE}'}
     sides = SidesGraph(remote.detector, remote.calibration)
     return (
-        BlockGraph('trunk', TrunkGraph(remote), {SEEN: seen}, (*levels, OWN)),
-        BlockGraph('pyramid', PyramidGraph(remote.detector), {SEEN: seen}, strides),
+        BlockGraph('trunk', TrunkGraph(remote), {SEEN: seen}, (*Features._fields, OWN)),
+        BlockGraph('pyramid', PyramidGraph(remote.detector), {SEEN: seen}, (*strides, *backbone)),
         BlockGraph('wide', WideGraph(remote.wide), both, (WIDE,)),
         BlockGraph('detection', sides, pyramid, ('boxes', 'scores', 'class_ids')),
         BlockGraph('segmentation', SegmentationGraph(), said, ('class_ids',)),

@@ -25,10 +25,11 @@ _FIRST_DEVIATION = 0.35
 
 _FAILURE_GAIN = 0.1
 
-_FINE, _COARSE = 0.002, 0.01
-"""Relative errors that depth may take on the way; the network's own is ten times as large."""
-_FINE_BYTES, _FINE_S = 1600, 0.003
-"""So much larger is a reply with the finer depth, and so long may it take."""
+_DEPTHS = ((0.002, 3600.0), (0.01, 1950.0), (0.02, 1600.0))
+"""Relative errors that depth may take on the way, and what it has then in bytes; the network's own
+error is five times the largest of them."""
+_FINER_S = 0.002
+"""So much longer than with the coarsest depth may a finer one's reply be on its way."""
 
 _FASTEST = 1.25e9
 """Bytes per second beyond which a transfer takes no time: 10 Gbit/s."""
@@ -109,7 +110,9 @@ class LinkState:
     @property
     def precision(self) -> float:
         """Relative error that depth may take in a reply: less where its bytes cost no time."""
-        return _FINE if _FINE_BYTES / self.bytes_per_s < _FINE_S else _COARSE
+        coarsest, least = _DEPTHS[-1]
+        room = least + _FINER_S * self.bytes_per_s
+        return next((error for error, size in _DEPTHS if size <= room), coarsest)
 
     def completion_s(self, sent_bytes: float, reply_bytes: float) -> float:
         """Expected time from the beginning of sending to the end of receiving."""

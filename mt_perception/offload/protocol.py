@@ -42,6 +42,10 @@ _RAW_INPUTS, _RAW_OUTPUTS = 7, 6
 """Field numbers of ``raw_input_contents`` and ``raw_output_contents``."""
 
 _MAX_NAME = 128
+_MANTISSA_BITS = 23
+"""Of a float32."""
+_OF_PRECISION = 0.01
+"""Boxes and scores err by no more than this share of what depth may."""
 _MAX_RANK = 8
 _DATATYPES: Mapping[str, np.dtype[Any]] = {
     'FP32': np.dtype('<f4'),
@@ -67,7 +71,8 @@ class Request:
         payload: What the input holds.
         tensors: The tensors that are wanted, each once; none means all.
         min_score: Detections with a lower score may be left out.
-        precision: Relative error that depth may have; 0 sends it as it is.
+        precision: Relative error that depth may have, and boxes and scores a hundredth of it;
+            0 sends everything as it is.
     """
 
     model: str
@@ -159,6 +164,8 @@ def write_reply(request: Request, reply: Reply, maps: Collection[str] = ()) -> b
             value = made.data
             for parameter, number in made.numbers.items():
                 output.parameters[parameter].double_param = number
+        elif request.precision > 0 and value.dtype == np.float32:
+            value = _rounded(value, _OF_PRECISION * request.precision)
         if value.dtype not in _DATATYPE_OF:
             raise ProtocolError(f'tensor {name!r} is {value.dtype}; it cannot be sent')
         output.datatype = _DATATYPE_OF[value.dtype]
@@ -168,6 +175,15 @@ def write_reply(request: Request, reply: Reply, maps: Collection[str] = ()) -> b
         message.parameters[stage].double_param = value_ms
     serialised: bytes = message.SerializeToString()
     return serialised
+
+
+def _rounded(value: NDArray[np.float32], error: float) -> NDArray[np.float32]:
+    """Finite numbers with as many bits as this relative error needs: zeros are soon deflated."""
+    kept = math.ceil(-math.log2(min(error, 0.5))) - 1
+    dropped = np.uint64(max(_MANTISSA_BITS - kept, 0))
+    half = np.uint64(1) << dropped >> np.uint64(1)
+    bits = np.ascontiguousarray(value).view(np.uint32).astype(np.uint64)
+    return ((bits + half) >> dropped << dropped).astype(np.uint32).view(np.float32)
 
 
 def read_reply(message: bytes, request: Request, max_bytes: int = MAX_REPLY_BYTES) -> Reply:

@@ -1,10 +1,11 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Trains a bottleneck in Ladon's two stages: imitate features, then finish the remote half.
+"""Trains a bottleneck in Ladon's two stages, and then what a remote host has room for besides.
 
 Stage 1 trains encoder, gains, density and decoder: what frozen networks see in the decoder's
 image must be what they see in the real one, at a price for every bit. Stage 2 freezes all that
-decides about bytes, and trains the decoder and a larger network behind it: `finish`.
+decides about bytes, and trains the decoder and a larger network behind it: `finish`. Stage 3
+trains a second opinion for the dense heads: `widen`.
 """
 
 from __future__ import annotations
@@ -33,8 +34,9 @@ from mt_perception.training.imitate import Imitation
 from mt_perception.training.processes import Place, joined, mean_gradients
 from mt_perception.training.quick_kernels import quicken
 from mt_perception.training.schedule import RelativeAdamW
+from mt_perception.training.widen import Widening
 
-IMITATE, FINISH = 'imitate', 'finish'
+IMITATE, FINISH, WIDEN = 'imitate', 'finish', 'widen'
 _CLIP = 1.0
 
 
@@ -72,7 +74,7 @@ def train_cut(
         recipe: what to do.
         network: the whole network, trained; it is not changed.
         detector: the detector that the remote half has besides, trained; it is not changed.
-        sets: images; the second stage reads their labels, and what the pixel teacher says.
+        sets: images; the later stages read their labels, and what the pixel teacher says.
         run: folder of the run: checkpoint.pt.
 
     Raises:
@@ -106,7 +108,8 @@ def _run_stages(
     bottleneck, remote = cut.bottleneck, cut.remote
     imitate = Imitation(recipe, network, detector, bottleneck, sets, place)
     finish = Finishing(recipe, network, detector, bottleneck, remote, sets, place)
-    stages: dict[str, CutStage[Any]] = {IMITATE: imitate, FINISH: finish}
+    widen = Widening(recipe, network, bottleneck, remote, sets, place)
+    stages: dict[str, CutStage[Any]] = {IMITATE: imitate, FINISH: finish, WIDEN: widen}
     if (run / FILE).exists():
         saved = load_checkpoint(run)
         cut.load_state_dict(saved['cut'])

@@ -27,7 +27,6 @@ class Stage:
         learning_rate: peak rate of Adam for what is new.
         warmup: steps over which the rate rises; then it falls like a cosine.
         remote_rate: second stage: peak rate of trunk and heads, as a share of each filter's size.
-        new_rate: second stage: peak rate of Adam for the wide head.
         rate_shares: how often each rate is drawn, relative to the others; none draws all alike.
     """
 
@@ -37,7 +36,6 @@ class Stage:
     learning_rate: float
     warmup: int = 50
     remote_rate: float = 0.0003
-    new_rate: float = 0.001
     rate_shares: tuple[float, ...] = ()
 
     def rate_factor(self, step: int) -> float:
@@ -82,6 +80,7 @@ class CutRecipe:
         weights: of the errors in the first stage.
         imitate: first stage.
         finish: second stage.
+        widen: third stage.
         checkpoint_every: steps.
     """
 
@@ -94,12 +93,13 @@ class CutRecipe:
     weights: ErrorWeights
     imitate: Stage
     finish: Stage
+    widen: Stage
     checkpoint_every: int = 100
 
     @property
     def steps(self) -> int:
-        """The number of steps of both stages."""
-        return self.imitate.steps + self.finish.steps
+        """The number of steps of all stages."""
+        return self.imitate.steps + self.finish.steps + self.widen.steps
 
     def autocast(self) -> torch.autocast:
         """The context in which networks compute."""
@@ -114,7 +114,7 @@ def read_cut_recipe(path: Path) -> CutRecipe:
         ModelError: a field is missing, unknown or of the wrong kind; the message names it.
     """
     root = mapping(yaml.safe_load(path.read_text(encoding='utf-8')), str(path))
-    for name in ('imitate', 'finish'):
+    for name in ('imitate', 'finish', 'widen'):
         root[name] = _stage(root.get(name), f'{path}: {name}')
     weights = mapping(root.get('weights'), f'{path}: weights')
     weights['backbone'] = tuple(list_of(weights, 'backbone'))

@@ -3,7 +3,8 @@
 """The second stage of a cut: all that decides about bytes stands still, the remote half learns.
 
 It learns from the robot's own network and the detector that look at the real image, and from
-labels: a larger network that only imitated a smaller one could not become better than that.
+labels: a larger network that only imitated a smaller one could not become better than that. The
+wide head has its own stage: `widen`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from mt_perception.network.bottleneck import Bottleneck
 from mt_perception.network.multitask import Multitask
@@ -24,26 +24,12 @@ from mt_perception.training.batches import Batch, SampleSet, batches
 from mt_perception.training.cut_losses import detection_errors, relative_error
 from mt_perception.training.cut_recipe import CutRecipe
 from mt_perception.training.cut_stage import Losses, draw_rates, group
-from mt_perception.training.losses.depth import gradient_loss, metric_loss
-from mt_perception.training.losses.segmentation import (
-    class_weights,
-    dice_loss,
-    segmentation_loss,
-    spoken,
-)
+from mt_perception.training.dense_truth import DenseTruth
 from mt_perception.training.processes import Place
 from mt_perception.training.quick_kernels import quicken
-from mt_perception.training.samples import count_pixels
-from mt_perception.types import UNLABELLED
 
 # Of the features; what is decided by them is what counts.
 _TRUNK, _PYRAMID = 0.5, 0.25
-_DICE = 0.4
-_DEPTH_GRADIENT = 0.5
-_DEPTH_IMITATED = 1.0
-_DEPTH = 3.0
-# From this share of labelled pixels on, an image's labels say how rare a class is.
-_COMPLETE = 0.6
 
 
 class Finishing:
@@ -79,21 +65,18 @@ class Finishing:
         self.bottleneck = bottleneck
         self.remote = remote
         self.sets = sets
-        classes = network.segmentation.predict.out_channels
-        self.class_weights = class_weights(
-            torch.from_numpy(count_pixels(sets[0].samples, classes))
-        )
+        self.truth = DenseTruth(network, sets)
 
     def groups(self) -> list[dict[str, Any]]:
         """What learns, and how fast."""
         decoder, remote = self.bottleneck.decoder, self.remote
         decoder.requires_grad_(True)
-        remote.requires_grad_(True)
-        self.bottleneck.log_inverse.requires_grad_(True)
         known = (remote.trunk, remote.detector, remote.segmentation, remote.depth)
+        for part in known:
+            part.requires_grad_(True)
+        self.bottleneck.log_inverse.requires_grad_(True)
         return [
             group([*decoder.parameters(), self.bottleneck.log_inverse], self.plan.learning_rate),
-            group(remote.wide.parameters(), self.plan.new_rate),
             group(
                 [p for part in known for p in part.parameters()],
                 self.plan.remote_rate,
@@ -119,55 +102,20 @@ class Finishing:
                 sides = self.detector.head(*pyramid)
                 dense = self.network.heads(features, ('segmentation', 'depth'))
             compressed = self.bottleneck(image, rate)
-            seen, levels, found = self.remote(compressed.image)
+            eyes = self.remote.look(compressed.image)
+            found = self.remote.own(eyes)
         assert dense.segmentation is not None
         assert dense.depth is not None
         terms = {
-            'trunk': _TRUNK * _features(seen, features),
-            'pyramid': _PYRAMID * _features(levels, pyramid),
+            'trunk': _TRUNK * _features(eyes.features, features),
+            'pyramid': _PYRAMID * _features(eyes.pyramid, pyramid),
             'detection': detection_errors(found.detection, sides).mean(),
-            'segmentation': self.segmentation_loss(found.segmentation, dense.segmentation, batch),
-            'depth': _DEPTH * _depth(found.depth.float(), dense.depth.float(), batch),
+            'segmentation': self.truth.classes(found.segmentation, dense.segmentation, batch),
+            'depth': self.truth.depth(found.depth, dense.depth, batch),
         }
         loss = torch.stack(list(terms.values())).sum()
         bits = compressed.bits.detach().mean() / image[0, 0].numel()
         return Losses(loss, float(loss.detach()), float(bits))
-
-    def segmentation_loss(self, found: Tensor, teacher: Tensor, batch: Batch) -> Tensor:
-        """What classes cost.
-
-        Args:
-            found: logits of the remote half, (B, C, h, w).
-            teacher: the robot's network's.
-            batch: labels, and what the pixel teacher says.
-        """
-        logits, labels = found.float(), batch.semantic
-        known = labels < logits.shape[1]
-        # Where some classes alone are labelled, a loss over the labelled pixels alone would teach
-        # that every second thing is a cabinet: of the rest, what the pixel teacher says counts,
-        # and where nobody asked it, what the robot's network says.
-        certain = functional.one_hot(torch.where(known, labels, 0), logits.shape[1])
-        said = teacher.float().softmax(dim=1)
-        if batch.opinion is not None:
-            there, theirs = spoken(batch.opinion)
-            said = torch.where(there[:, None], theirs, said)
-        target = torch.where(known[:, None], certain.permute(0, 3, 1, 2).float(), said)
-        each = functional.kl_div(logits.log_softmax(dim=1), target, reduction='none').sum(dim=1)
-        inside = batch.inside
-        loss = (each * inside).sum() / inside.sum().clamp_min(1)
-        shares = (known & inside).sum(dim=(1, 2)) / inside.sum(dim=(1, 2)).clamp_min(1)
-        complete = torch.where((shares >= _COMPLETE)[:, None, None], labels, UNLABELLED)
-        loss = loss + segmentation_loss(logits, complete, self.class_weights)
-        return loss + _DICE * dice_loss(logits, complete)
-
-
-def _depth(log_depth: Tensor, teacher: Tensor, batch: Batch) -> Tensor:
-    """Where depth was measured that counts, elsewhere what the robot's network says."""
-    measured = batch.depth_per_focal
-    imitated = (measured <= 0) & batch.inside
-    error = ((log_depth - teacher).abs() * imitated).sum() / imitated.sum().clamp_min(1)
-    loss = metric_loss(log_depth, measured) + _DEPTH_IMITATED * error
-    return loss + _DEPTH_GRADIENT * gradient_loss(log_depth, measured)
 
 
 def _features(found: Sequence[Tensor], wanted: Sequence[Tensor]) -> Tensor:

@@ -1,0 +1,98 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""The third stage of a cut: the wide head learns to be right by itself, all else stands still.
+
+A head that only corrects another one learns nothing: what the other has trained on it knows by
+heart, and there is nothing to correct. Trained apart, each is sure of other things, and the sum of
+both is better than either.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from mt_perception.network.bottleneck import Bottleneck
+from mt_perception.network.multitask import Multitask
+from mt_perception.network.remote import Remote
+from mt_perception.training.batches import Batch, SampleSet, batches
+from mt_perception.training.cut_recipe import CutRecipe
+from mt_perception.training.cut_stage import Losses, draw_rates, group
+from mt_perception.training.dense_truth import DenseTruth
+from mt_perception.training.processes import Place
+from mt_perception.training.quick_kernels import quicken
+
+_DECAY = 0.02
+_DROPPED = 0.1
+
+
+class Widening:
+    """Classes by the wide head alone, depth by the sum of both heads.
+
+    Args:
+        recipe: what to do.
+        network: the robot's whole network, trained; it teaches where nobody else does.
+        bottleneck: trained.
+        remote: its wide head learns.
+        sets: labelled images; every pixel of those of the first set is labelled.
+        place: which of how many processes this is.
+    """
+
+    def __init__(
+        self,
+        recipe: CutRecipe,
+        network: Multitask,
+        bottleneck: Bottleneck,
+        remote: Remote,
+        sets: Sequence[SampleSet],
+        place: Place,
+    ) -> None:
+        self.recipe = recipe
+        self.place = place
+        self.plan = recipe.widen
+        self.network = copy.deepcopy(network).requires_grad_(False).eval()
+        quicken(self.network)
+        self.bottleneck = bottleneck
+        self.remote = remote
+        self.sets = sets
+        self.truth = DenseTruth(network, sets)
+
+    def groups(self) -> list[dict[str, Any]]:
+        """What learns, and how fast."""
+        learns = self.remote.wide.requires_grad_(True).parameters()
+        return [group(learns, self.plan.learning_rate) | {'weight_decay': _DECAY}]
+
+    def batches(self, steps: range) -> Iterator[Batch]:
+        """The labelled images of some steps."""
+        plan = self.plan
+        return batches(
+            self.sets, plan.canvases, plan.batch_size, self.recipe.seed, steps, self.place.share
+        )
+
+    def losses(self, batch: Batch, step: int) -> Losses:
+        """What a batch costs."""
+        image = batch.image.float()
+        rate = draw_rates(self.recipe, self.plan, len(image), step, self.place)
+        with self.recipe.autocast():
+            with torch.no_grad():
+                features = self.network.trunk(image)
+                taught = self.network.heads(features, ('segmentation', 'depth'))
+                compressed = self.bottleneck(image, rate)
+                eyes = self.remote.look(compressed.image)
+                own = self.remote.depth(eyes.features)[:, 0]
+            added = self.remote.wide(_dropped(eyes.features), _dropped(eyes.backbone))
+        assert taught.segmentation is not None
+        assert taught.depth is not None
+        loss = self.truth.classes(added[:, :-1], taught.segmentation, batch)
+        loss = loss + self.truth.depth(own + added[:, -1], taught.depth, batch)
+        bits = compressed.bits.mean() / image[0, 0].numel()
+        return Losses(loss, float(loss.detach()), float(bits))
+
+
+def _dropped(levels: Sequence[Tensor]) -> list[Tensor]:
+    return [functional.dropout2d(level, _DROPPED) for level in levels]
