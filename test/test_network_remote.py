@@ -8,6 +8,7 @@ import pytest
 
 torch = pytest.importorskip('torch')
 
+from mt_perception.network.agreement import CANDIDATES
 from mt_perception.network.macs import count_macs
 from mt_perception.network.multitask import build
 from mt_perception.network.picodet import BINS
@@ -63,8 +64,12 @@ def test_blocks_give_what_the_network_gives() -> None:
             tensors |= dict(zip(names, values, strict=True))
     assert tensors['segmentation/class_ids'].shape == (1, 32, 48)
     torch.testing.assert_close(tensors['depth/depth_per_focal'], found.depth.exp())
-    logits = found.detection.classes.amax(dim=2)
-    torch.testing.assert_close(tensors['detection/scores'], (0.5 * logits - 1).sigmoid())
+    sides = found.detection.classes.amax(dim=2).sigmoid()
+    torch.testing.assert_close(tensors['sides/scores'], sides)
+    assert tensors['detection/scores'].shape == (1, 2 * CANDIDATES)
+    surest = torch.logit(torch.cat((sides, tensors['cells/scores']), dim=1).max())
+    # Calibrated, and both are no surer than one of them.
+    assert float(tensors['detection/scores'].max()) <= float((0.5 * surest - 1).sigmoid()) + 1e-5
     boxes = tensors['detection/boxes']
     # A box reaches at most seven strides from its cell, in pixels.
     most = 64 * BINS

@@ -35,7 +35,7 @@ class Eyes(NamedTuple):
 class RemoteOutputs(NamedTuple):
     """Raw outputs of the remote half."""
 
-    detection: RawSides
+    detection: RawSides  # the second detector's
     segmentation: Tensor  # (B, C, H/4, W/4) logits
     depth: Tensor  # (B, H/4, W/4) log of (metres / focal length in pixels)
 
@@ -82,10 +82,10 @@ class WideHead(nn.Module):
 
 
 class Remote(nn.Module):
-    """Trunk, detector, the robot's dense heads, and a wide one.
+    """Trunk and heads of the robot's kind, a second detector, and a wide dense head.
 
     Args:
-        network: the robot's, whose trunk and dense heads are copied.
+        network: the robot's, whose trunk and heads are copied.
     """
 
     calibration: Tensor
@@ -96,10 +96,11 @@ class Remote(nn.Module):
         assert isinstance(classes, nn.Conv2d)
         self.trunk = copy.deepcopy(network.trunk)
         self.detector = PicoDet(classes.out_channels)
+        self.detection = copy.deepcopy(network.detection)
         self.segmentation = copy.deepcopy(network.segmentation)
         self.depth = copy.deepcopy(network.depth)
         self.wide = WideHead(network.segmentation.predict.out_channels + 1)
-        # Slope and offset of the detector's logits: a score means what the robot's own means.
+        # Slope and offset of the agreed logits: a score means what the robot's own means.
         self.register_buffer('calibration', torch.tensor([1.0, 0.0]))
 
     def look(self, image: Tensor) -> Eyes:
@@ -112,7 +113,7 @@ class Remote(nn.Module):
         return Eyes(self.trunk(image), backbone, self.detector.neck(*backbone[1:]))
 
     def own(self, eyes: Eyes) -> RemoteOutputs:
-        """What the detector says, and the robot's dense heads alone."""
+        """What the second detector says, and the robot's dense heads alone."""
         return RemoteOutputs(
             self.detector.head(*eyes.pyramid),
             self.segmentation(eyes.features),
@@ -120,7 +121,7 @@ class Remote(nn.Module):
         )
 
     def forward(self, image: Tensor) -> RemoteOutputs:
-        """Run everything, see `look`."""
+        """Run all but the robot's own detector and what both agree on, see `look`."""
         eyes = self.look(image)
         own, added = self.own(eyes), self.wide(eyes.features, eyes.backbone)
         return RemoteOutputs(

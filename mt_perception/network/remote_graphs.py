@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The remote half's blocks as they run on the host.
 
-Trunk and dense heads of the robot's kind are one block, which runs beside the detector's larger
-one; what is left of segmentation and depth behind both is small.
+Trunk and dense heads of the robot's kind are one block, which runs beside the second detector's
+larger one; then come both detectors' heads and the wide one side by side. What is left of the
+tasks behind them is small.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from mt_perception.network.agreement import Found, agreed
 from mt_perception.network.dense import LightHead
-from mt_perception.network.graphs import BlockGraph, best_classes
+from mt_perception.network.graphs import BlockGraph, DetectionGraph, best_classes
 from mt_perception.network.picodet import PicoDet, cells_of, decode_sides
 from mt_perception.network.remote import Remote, WideHead
 from mt_perception.network.trunk import Features
@@ -20,12 +22,17 @@ from mt_perception.network.trunk import Features
 SEEN = 'seen'
 """What the decoder makes: an image-like tensor that trunk and detector read."""
 
+FOUND = Found._fields
+
 OWN, WIDE = 'own', 'map'
 """What the dense heads make together, and the wide head: classes of segmentation, then depth."""
 
 
+_LEAST_SCORE = 1e-6
+
+
 class TrunkGraph(nn.Module):
-    """seen (B, 3, H, W) → the trunk's features s4 … s32, and what both dense heads say of them."""
+    """seen (B, 3, H, W) → the trunk's s8 … s32, and what both dense heads say of its features."""
 
     def __init__(self, remote: Remote) -> None:
         super().__init__()
@@ -34,7 +41,7 @@ class TrunkGraph(nn.Module):
     def forward(self, seen: Tensor) -> tuple[Tensor, ...]:
         features: Features = self.trunk(seen)
         own = torch.cat((self.segmentation(features), self.depth(features)), dim=1)
-        return (*features, own)
+        return (*features[1:], own)
 
 
 class PyramidGraph(nn.Module):
@@ -52,16 +59,28 @@ class PyramidGraph(nn.Module):
 class SidesGraph(nn.Module):
     """d8 … d64 → boxes in network pixels, the best class's score, and that class."""
 
-    def __init__(self, detector: PicoDet, calibration: Tensor) -> None:
+    def __init__(self, detector: PicoDet) -> None:
         super().__init__()
         self.detector = detector
-        self.slope, self.offset = calibration.tolist()
 
-    def forward(self, d8: Tensor, d16: Tensor, d32: Tensor, d64: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, d8: Tensor, d16: Tensor, d32: Tensor, d64: Tensor) -> Found:
         raw = self.detector.head(d8, d16, d32, d64)
         boxes = decode_sides(raw.sides, *cells_of(d8, d16, d32, d64))
         logits, class_ids = raw.classes.max(dim=2)
-        return boxes, (self.slope * logits + self.offset).sigmoid(), class_ids
+        return Found(boxes, logits.sigmoid(), class_ids)
+
+
+class AgreementGraph(nn.Module):
+    """Boxes, scores and classes of both detectors → those that they agree on."""
+
+    def __init__(self, calibration: Tensor) -> None:
+        super().__init__()
+        self.slope, self.offset = calibration.tolist()
+
+    def forward(self, *found: Tensor) -> Found:
+        boxes, scores, class_ids = agreed(Found(*found[:3]), Found(*found[3:]))
+        logits = torch.logit(scores, _LEAST_SCORE)
+        return Found(boxes, (self.slope * logits + self.offset).sigmoid(), class_ids)
 
 
 class WideGraph(nn.Module):
@@ -99,15 +118,17 @@ def remote_blocks(remote: Remote, seen: str) -> tuple[BlockGraph, ...]:
     """
     strides, backbone = ('d8', 'd16', 'd32', 'd64'), ('c8', 'c16', 'c32')
     pyramid = {level: f'pyramid/{level}' for level in strides}
-    both = {level: f'trunk/{level}' for level in LightHead.levels}
-    both |= {level: f'pyramid/{level}' for level in backbone}
+    features = {level: f'trunk/{level}' for level in LightHead.levels}
+    both = features | {level: f'pyramid/{level}' for level in backbone}
     said = {OWN: f'trunk/{OWN}', WIDE: f'wide/{WIDE}'}
-    sides = SidesGraph(remote.detector, remote.calibration)
+    opinions = {f'{who}_{name}': f'{who}/{name}' for who in ('sides', 'cells') for name in FOUND}
     return (
-        BlockGraph('trunk', TrunkGraph(remote), {SEEN: seen}, (*Features._fields, OWN)),
+        BlockGraph('trunk', TrunkGraph(remote), {SEEN: seen}, (*features, OWN)),
         BlockGraph('pyramid', PyramidGraph(remote.detector), {SEEN: seen}, (*strides, *backbone)),
         BlockGraph('wide', WideGraph(remote.wide), both, (WIDE,)),
-        BlockGraph('detection', sides, pyramid, ('boxes', 'scores', 'class_ids')),
+        BlockGraph('sides', SidesGraph(remote.detector), pyramid, FOUND),
+        BlockGraph('cells', DetectionGraph(remote.detection), features, FOUND),
+        BlockGraph('detection', AgreementGraph(remote.calibration), opinions, FOUND),
         BlockGraph('segmentation', SegmentationGraph(), said, ('class_ids',)),
         BlockGraph('depth', DepthGraph(), said, ('depth_per_focal',)),
     )

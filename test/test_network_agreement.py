@@ -1,0 +1,100 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Two detectors agree: on what both see more, on what one sees less."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip('torch')
+
+from mt_perception.network.agreement import CANDIDATES, Found, agreed
+
+BOX = [10.0, 20.0, 50.0, 80.0]
+NEAR = [12.0, 22.0, 50.0, 80.0]
+FAR = [100.0, 20.0, 150.0, 80.0]
+
+
+def found(*objects: tuple[list[float], float, int]) -> Found:
+    boxes, scores, class_ids = zip(*objects, strict=True)
+    return Found(torch.tensor([boxes]), torch.tensor([scores]), torch.tensor([class_ids]))
+
+
+def opinions(both: Found) -> list[tuple[list[float], float, int]]:
+    """Those with a score, best first."""
+    rows = zip(
+        both.boxes[0].tolist(), both.scores[0].tolist(), both.class_ids[0].tolist(), strict=True
+    )
+    return sorted((r for r in rows if r[1] > 1e-5), key=lambda row: -row[1])
+
+
+def test_what_both_see_is_where_both_say_and_as_sure_as_both() -> None:
+    ((box, score, class_id),) = opinions(agreed(found((BOX, 0.9, 3)), found((NEAR, 0.4, 3))))
+    assert score == pytest.approx(0.6 * 0.9 + 0.4 * 0.4)
+    assert class_id == 3
+    share = 0.4 * 0.4 / score
+    assert box == pytest.approx([10 + 2 * share, 20 + 2 * share, 50, 80])
+
+
+@pytest.mark.parametrize(('other', 'class_id'), [(FAR, 3), (NEAR, 4)])
+def test_what_one_sees_is_half_as_sure(other: list[float], class_id: int) -> None:
+    first, second = opinions(agreed(found((BOX, 0.9, 3)), found((other, 0.8, class_id))))
+    assert first == (BOX, pytest.approx(0.6 * 0.9), 3)
+    assert second == (other, pytest.approx(0.4 * 0.8), class_id)
+
+
+def test_it_is_the_same_as_pair_by_pair() -> None:
+    torch.manual_seed(0)
+    corners = torch.randint(0, 90, (40, 2)).float()
+    boxes = torch.cat((corners, corners + torch.randint(10, 40, (40, 2))), dim=1)
+    boxes = torch.stack((boxes, boxes + torch.randint(-4, 4, (40, 4))))
+    scores, class_ids = torch.rand(2, 40), torch.randint(0, 2, (2, 40))
+    one, two = (Found(boxes[i : i + 1], scores[i : i + 1], class_ids[i : i + 1]) for i in (0, 1))
+    expected = []
+    seen = set()
+    for box, score, class_id in opinions(one):
+        said, where = 0.0, box
+        for index, (other, theirs, same) in enumerate(opinions(two)):
+            if class_id == same and overlap(box, other) > 0.6:
+                seen.add(index)
+                if theirs > said:
+                    said, where = theirs, other
+        weights = np.array([0.6 * score, 0.4 * said])
+        expected.append((np.array([box, where]).T @ weights / weights.sum(), weights.sum()))
+    alone = [row for index, row in enumerate(opinions(two)) if index not in seen]
+    expected += [(np.array(box), 0.4 * score) for box, score, _ in alone]
+    assert 5 < len(seen) < 40, 'some are seen by both, some by one'
+    expected.sort(key=lambda row: -row[1])
+    result = opinions(agreed(one, two))
+    assert len(result) == len(expected)
+    for (box, score, _), (where, sure) in zip(result, expected, strict=True):
+        assert score == pytest.approx(sure, abs=1e-6)
+        assert box == pytest.approx(where.tolist(), abs=1e-3)
+
+
+def overlap(a: list[float], b: list[float]) -> float:
+    """Intersection over union."""
+    sides = [max(0.0, min(a[i + 2], b[i + 2]) - max(a[i], b[i])) for i in (0, 1)]
+    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (a, b)]
+    return sides[0] * sides[1] / (sum(areas) - sides[0] * sides[1])
+
+
+def test_the_best_of_many_are_looked_at_and_batches_do_not_mix() -> None:
+    torch.manual_seed(1)
+    apart = torch.cartesian_prod(torch.arange(30), torch.arange(30)) * 30.0
+    corners = apart.expand(3, 900, 2)
+    first = Found(
+        torch.cat((corners, corners + 20), dim=2),
+        torch.rand(3, 900),
+        torch.zeros(3, 900, dtype=torch.long),
+    )
+    second = Found(*(values.flip(1) for values in first))
+    together = agreed(first, second)
+    assert together.boxes.shape == (3, 2 * CANDIDATES, 4)
+    best = first.scores.topk(CANDIDATES).values
+    torch.testing.assert_close(together.scores[:, :CANDIDATES], best)
+    assert not together.scores[:, CANDIDATES:].any()
+    for index in range(3):
+        alone = agreed(*(Found(*(v[index : index + 1] for v in f)) for f in (first, second)))
+        torch.testing.assert_close(alone.boxes[0], together.boxes[index])
