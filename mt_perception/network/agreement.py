@@ -3,8 +3,8 @@
 """Two detectors' opinions become one: where both see the same object, it is surer.
 
 Weighted boxes fusion (Solovyev et al., arXiv 1910.13302, section 3) for two detectors, without its
-loop over boxes: what overlaps is found for all pairs at once, and what one detector says several
-times is left to the suppression of duplicates that follows on the robot.
+loop over boxes: what overlaps is found for all pairs at once. So are duplicates, of which both
+detectors make many (Bolya et al., arXiv 1904.02689, section 3.3): they would be on the link.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ CANDIDATES = 256
 
 _SAME = 0.6
 """Boxes of one class that overlap so much (IoU) are of the same object."""
+_DUPLICATE = 0.7
+"""Boxes of one class that overlap more are the same one twice; robots drop them from 0.65 on."""
 _FIRST_SHARE = 0.6
 """Of the first detector, the better one."""
 _LEAST = 1e-6
@@ -36,23 +38,36 @@ def agreed(first: Found, second: Found) -> Found:
     """Give 2 × CANDIDATES boxes: the first's, moved and rated by both, and the second's alone.
 
     A score is the mean of both detectors', 0 of one that does not see the object; a box the mean
-    of both, weighted by their scores.
+    of both, weighted by their scores. Duplicates have a score of 0.
     """
     ours, theirs = _best(first), _best(second)
-    same = _overlap(ours.boxes, theirs.boxes) > _SAME
-    same = same & (ours.class_ids[:, :, None] == theirs.class_ids[:, None, :])  # (B, N, N)
+    same = _same(ours, theirs, _SAME)
     second_score, index = torch.where(same, theirs.scores[:, None, :], 0.0).max(dim=2)
     said = _FIRST_SHARE * ours.scores
     added = (1 - _FIRST_SHARE) * second_score
     total = (said + added).clamp_min(_LEAST)
     moved = theirs.boxes.gather(1, index[..., None].expand(-1, -1, 4))
     share = (added / total)[..., None]
+    ours = Found(ours.boxes + share * (moved - ours.boxes), total, ours.class_ids)
     alone = torch.where(same.any(dim=1), 0.0, (1 - _FIRST_SHARE) * theirs.scores)
     return Found(
-        torch.cat((ours.boxes + share * (moved - ours.boxes), theirs.boxes), dim=1),
-        torch.cat((total, alone), dim=1),
+        torch.cat((ours.boxes, theirs.boxes), dim=1),
+        torch.cat((torch.where(_again(ours), 0.0, total), alone), dim=1),
         torch.cat((ours.class_ids, theirs.class_ids), dim=1),
     )
+
+
+def _again(found: Found) -> Tensor:
+    """Which boxes (B, N) are those of a better one once more; of equals the first is better."""
+    scores, place = found.scores, torch.arange(CANDIDATES, device=found.scores.device)
+    worse = scores[:, :, None] < scores[:, None, :]
+    later = (scores[:, :, None] == scores[:, None, :]) & (place[:, None] > place)
+    return (_same(found, found, _DUPLICATE) & (worse | later)).any(dim=2)
+
+
+def _same(a: Found, b: Found, least: float) -> Tensor:
+    """Which pairs are of one class and overlap by more than this, (B, N, M)."""
+    return (_overlap(a.boxes, b.boxes) > least) & (a.class_ids[:, :, None] == b.class_ids[:, None])
 
 
 def _best(found: Found) -> Found:
@@ -65,7 +80,7 @@ def _best(found: Found) -> Found:
 
 def _padded(values: Tensor) -> Tensor:
     """Values (B, N, …) and CANDIDATES zeros behind them."""
-    zeros = torch.zeros(values.shape[0], CANDIDATES, *values.shape[2:], dtype=values.dtype)
+    zeros = values.new_zeros(values.shape[0], CANDIDATES, *values.shape[2:])
     return torch.cat((values, zeros), dim=1)
 
 
