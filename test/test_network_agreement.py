@@ -48,7 +48,7 @@ def test_what_one_sees_is_half_as_sure(other: list[float], class_id: int) -> Non
 
 
 def test_of_duplicates_the_best_remains() -> None:
-    twice = found((NEAR, 0.7, 3), (BOX, 0.9, 3), (BOX, 0.9, 3), (BOX, 0.8, 4))
+    twice = found((NEAR, 0.7, 3), (BOX, 0.9, 3), (BOX, 0.85, 3), (BOX, 0.8, 4))
     first, second = opinions(agreed(twice, found((FAR, 0.0, 0))))
     assert first == (BOX, pytest.approx(0.6 * 0.9), 3)
     assert second == (BOX, pytest.approx(0.6 * 0.8), 4)
