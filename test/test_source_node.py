@@ -88,12 +88,12 @@ def test_a_folder_is_played_once(graph: RosGraph, folder: Path) -> None:
 
 def test_a_recording_keeps_its_pace_stamps_and_camera(graph: RosGraph) -> None:
     listener = graph.add(Listener)
+    start_s = time.monotonic()
     node = graph.add(lambda **kwargs: SourceNode(Bursts, **kwargs), restamp=False)
     assert graph.spin_until(lambda: node.finished)
     assert listener.stamps_ns == [5_000_000_000, 5_050_000_000, 5_300_000_000]
     # Never earlier than recorded; how much later is up to this computer.
-    gaps = np.diff(listener.times_s)
-    assert gaps.sum() > 0.25
+    assert listener.times_s[-1] - start_s >= 0.3
     assert [messages.stamp_ns(m.header.stamp) for m in listener.infos] == listener.stamps_ns
     assert messages.intrinsics_from(listener.infos[0], (96, 128)) == CAMERA
     assert {m.header.frame_id for m in listener.images} == {'optical'}
