@@ -10,7 +10,7 @@ torch = pytest.importorskip('torch')
 
 from mt_perception.network.agreement import CANDIDATES
 from mt_perception.network.macs import count_macs
-from mt_perception.network.multitask import TYPICAL_LOG_DEPTH, build
+from mt_perception.network.multitask import build
 from mt_perception.network.picodet import BINS
 from mt_perception.network.remote import Remote
 from mt_perception.network.remote_graphs import remote_blocks
@@ -24,8 +24,7 @@ def test_it_begins_as_the_robots_own_dense_heads() -> None:
         own = network(image)
         eyes, found = remote.look(image), remote(image)
     assert torch.equal(found.segmentation, own.segmentation)
-    # Beside a head that knows no more of depth than what is usual.
-    torch.testing.assert_close(found.depth, (own.depth + TYPICAL_LOG_DEPTH) / 2)
+    assert torch.equal(found.depth, own.depth)
     assert eyes.features.s8.shape[2:] == (8, 12)
     assert eyes.pyramid.s8.shape[2:] == (8, 12)
     assert found.detection.classes.shape[2] == 3

@@ -16,7 +16,7 @@ from mt_perception.network.trunk import Features, Trunk
 TASKS = ('detection', 'segmentation', 'depth')
 
 # The logarithm of a depth of two metres seen with a focal length of 300 network pixels.
-TYPICAL_LOG_DEPTH = -5.0
+_TYPICAL_LOG_DEPTH = -5.0
 
 
 class Outputs(NamedTuple):
@@ -38,7 +38,7 @@ class Multitask(nn.Module):
         self.depth: DenseHead | LightHead = DenseHead(1)
         bias = self.depth.predict.bias
         if bias is not None:
-            nn.init.constant_(bias, TYPICAL_LOG_DEPTH)
+            nn.init.constant_(bias, _TYPICAL_LOG_DEPTH)
 
     def forward(self, image: Tensor, tasks: tuple[str, ...] = TASKS) -> Outputs:
         """Run the trunk and the heads of some tasks.

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from mt_perception.network.dense import DenseHead, LightHead
 from mt_perception.network.esnet import CHANNELS, Levels
-from mt_perception.network.multitask import TYPICAL_LOG_DEPTH, Multitask
+from mt_perception.network.multitask import Multitask
 from mt_perception.network.picodet import PicoDet, Pyramid, RawSides
 from mt_perception.network.trunk import FEATURE_CHANNELS, Features
 
@@ -44,11 +44,11 @@ class WideHead(nn.Module):
     """A second opinion for both dense heads of the robot, by what two backbones see.
 
     The detector's was trained on a thousand times as many photographs as there are with labelled
-    pixels. What this head says of classes is added to what the robot's own head says, and of the
-    logarithm of depth the mean of both is taken: each errs in its own way.
+    pixels. What this head says of classes is added to what the robot's own head says: each errs in
+    its own way. Of depth it says what the other one misses.
 
-    It ends at stride 8, where it has most to say for its price. At the beginning it says nothing
-    of classes, and of depth what is usual.
+    It ends at stride 8, where it has most to say for its price. Its last layer starts at zero: the
+    sums are at the beginning exactly what the robot's heads say.
 
     Args:
         outputs: channels of the map: the classes of segmentation, and one for depth.
@@ -66,7 +66,6 @@ class WideHead(nn.Module):
         nn.init.zeros_(head.predict.weight)
         assert head.predict.bias is not None
         nn.init.zeros_(head.predict.bias)
-        nn.init.constant_(head.predict.bias[-1:], TYPICAL_LOG_DEPTH)
         self.head = LightHead(head, refined=True)
 
     def forward(self, features: Sequence[Tensor], backbone: Sequence[Tensor]) -> Tensor:
@@ -126,5 +125,5 @@ class Remote(nn.Module):
         eyes = self.look(image)
         own, added = self.own(eyes), self.wide(eyes.features, eyes.backbone)
         return RemoteOutputs(
-            own.detection, own.segmentation + added[:, :-1], (own.depth + added[:, -1]) / 2
+            own.detection, own.segmentation + added[:, :-1], own.depth + added[:, -1]
         )

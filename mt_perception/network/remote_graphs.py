@@ -84,7 +84,7 @@ class AgreementGraph(nn.Module):
 
 
 class WideGraph(nn.Module):
-    """s8 … s32 of the trunk, c8 … c32 of the detector → a second opinion for both dense heads."""
+    """s8 … s32 of the trunk, c8 … c32 of the detector → what is added to both dense heads."""
 
     def __init__(self, head: WideHead) -> None:
         super().__init__()
@@ -106,7 +106,7 @@ class DepthGraph(nn.Module):
     """What the dense heads and the wide head say → depth_per_focal, (B, H/4, W/4)."""
 
     def forward(self, own: Tensor, wide: Tensor) -> Tensor:
-        return ((own[:, -1] + wide[:, -1]) / 2).exp()
+        return (own[:, -1] + wide[:, -1]).exp()
 
 
 def remote_blocks(remote: Remote, seen: str) -> tuple[BlockGraph, ...]:

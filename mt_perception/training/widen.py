@@ -4,7 +4,8 @@
 
 A head that only corrects another one learns nothing: what the other has trained on it knows by
 heart, and there is nothing to correct. Trained apart, each errs in its own way, and both together
-are better than either.
+are better than either. That is true of classes. Of depth, for which there are few frames, the mean
+of two opinions was worse (AbsRel 0.118) than an opinion and its correction (0.106).
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ _DROPPED = 0.1
 
 
 class Widening:
-    """Classes and depth by the wide head alone.
+    """Classes by the wide head alone, depth by the sum of both heads.
 
     Args:
         recipe: what to do.
@@ -84,11 +85,12 @@ class Widening:
                 taught = self.network.heads(features, ('segmentation', 'depth'))
                 compressed = self.bottleneck(image, rate)
                 eyes = self.remote.look(compressed.image)
-            said = self.remote.wide(_dropped(eyes.features), _dropped(eyes.backbone))
+                own = self.remote.depth(eyes.features)[:, 0]
+            added = self.remote.wide(_dropped(eyes.features), _dropped(eyes.backbone))
         assert taught.segmentation is not None
         assert taught.depth is not None
-        loss = self.truth.classes(said[:, :-1], taught.segmentation, batch)
-        loss = loss + self.truth.depth(said[:, -1], taught.depth, batch)
+        loss = self.truth.classes(added[:, :-1], taught.segmentation, batch)
+        loss = loss + self.truth.depth(own + added[:, -1], taught.depth, batch)
         bits = compressed.bits.mean() / image[0, 0].numel()
         return Losses(loss, float(loss.detach()), float(bits))
 
