@@ -202,8 +202,7 @@ class Codec:
 
     def _chunks(self, values: NDArray[np.int32], ids: NDArray[np.uint8]) -> list[Chunk]:
         """Symbols in the order of their tables → what each table codes, then what none can."""
-        used, ends = _runs(ids)
-        counts = np.diff(ends, prepend=0)
+        used, ends, counts = _runs(ids)
         entries = values - np.repeat(self._first[used], counts)
         escape = np.repeat(self._escape[used], counts)
         # As unsigned numbers, those below zero are the largest.
@@ -222,8 +221,7 @@ class Codec:
     ) -> NDArray[np.int32]:
         """The next symbols in the order of their tables; then come those that none could code."""
         parts, flags = [], []
-        used, ends = _runs(ids)
-        counts = np.diff(ends, prepend=0)
+        used, _, counts = _runs(ids)
         for table, count in zip(used.tolist(), counts.tolist(), strict=True):
             entries = coder.decode(self._models[table], count)
             flags.append(entries == self._escape[table])
@@ -236,11 +234,13 @@ class Codec:
         return values
 
 
-def _runs(ids: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The tables in rising ids, and where the entries of each end."""
-    ends = np.searchsorted(ids, np.arange(256, dtype=np.uint8), side='right')
-    used = np.flatnonzero(np.diff(ends, prepend=0))
-    return used, ends[used]
+def _runs(
+    ids: NDArray[np.uint8],
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """The tables in rising ids, where the entries of each end, and how many there are."""
+    counts = np.bincount(ids, minlength=256)
+    used = np.flatnonzero(counts)
+    return used, np.cumsum(counts)[used], counts[used]
 
 
 def differences(symbols: NDArray[np.int16], channels: Sequence[int]) -> NDArray[np.int16]:
