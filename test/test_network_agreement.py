@@ -9,7 +9,7 @@ import pytest
 
 torch = pytest.importorskip('torch')
 
-from mt_perception.network.agreement import CANDIDATES, Found, agreed
+from mt_perception.network.agreement import CANDIDATES, Found, agreed, best, rows
 
 BOX = [10.0, 20.0, 50.0, 80.0]
 NEAR = [12.0, 22.0, 50.0, 80.0]
@@ -97,21 +97,27 @@ def overlap(a: list[float], b: list[float]) -> float:
     return sides[0] * sides[1] / (sum(areas) - sides[0] * sides[1])
 
 
-def test_the_best_of_many_are_looked_at_and_batches_do_not_mix() -> None:
+def test_batches_do_not_mix() -> None:
     torch.manual_seed(1)
-    apart = torch.cartesian_prod(torch.arange(30), torch.arange(30)) * 30.0
-    corners = apart.expand(3, 900, 2)
-    first = Found(
-        torch.cat((corners, corners + 20), dim=2),
-        torch.rand(3, 900),
-        torch.zeros(3, 900, dtype=torch.long),
+    corners = 60 * torch.rand(2, 3, 90, 2)
+    first, second = (
+        Found(torch.cat((c, c + 20), dim=2), torch.rand(3, 90), torch.randint(0, 2, (3, 90)))
+        for c in corners
     )
-    second = Found(*(values.flip(1) for values in first))
     together = agreed(first, second)
-    assert together.boxes.shape == (3, 2 * CANDIDATES, 4)
-    best = first.scores.topk(CANDIDATES).values
-    torch.testing.assert_close(together.scores[:, :CANDIDATES], best)
-    assert not together.scores[:, CANDIDATES:].any()
     for index in range(3):
         alone = agreed(*(Found(*(v[index : index + 1] for v in f)) for f in (first, second)))
-        torch.testing.assert_close(alone.boxes[0], together.boxes[index])
+        for ours, theirs in zip(alone, together, strict=True):
+            torch.testing.assert_close(ours[0], theirs[index])
+
+
+@pytest.mark.parametrize('count', [3, CANDIDATES, 900])
+def test_the_best_are_chosen(count: int) -> None:
+    torch.manual_seed(1)
+    scores = torch.rand(2, count)
+    found, index = best(scores)
+    assert found.shape == index.shape == (2, CANDIDATES)
+    few = min(count, CANDIDATES)
+    torch.testing.assert_close(found[:, :few], scores.topk(few).values)
+    assert not found[:, few:].any()
+    torch.testing.assert_close(rows(scores[..., None], index)[:, :few, 0], found[:, :few])

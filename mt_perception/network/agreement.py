@@ -37,26 +37,24 @@ class Found(NamedTuple):
 
 
 def agreed(first: Found, second: Found) -> Found:
-    """Give 2 × CANDIDATES boxes: the first's, moved and rated by both, and the second's alone.
+    """Give N + M boxes: the first's N, moved and rated by both, and the second's M alone.
 
     A score is the mean of both detectors', 0 of one that does not see the object; a box the mean
     of both, weighted by their scores. Duplicates have a score of 0.
     """
-    ours, theirs = _best(first), _best(second)
-    same = _overlap(ours, theirs) > _SAME
-    heard = torch.where(same, theirs.scores[:, None, :], 0.0)  # (B, N, N)
+    same = _overlap(first, second) > _SAME
+    heard = torch.where(same, second.scores[:, None, :], 0.0)  # (B, N, M)
     second_score, index = heard.max(dim=2)
-    said = _FIRST_SHARE * ours.scores
     added = (1 - _FIRST_SHARE) * second_score
-    total = (said + added).clamp_min(_LEAST)
-    moved = theirs.boxes.gather(1, index[..., None].expand(-1, -1, 4))
+    total = (_FIRST_SHARE * first.scores + added).clamp_min(_LEAST)
     share = (added / total)[..., None]
-    ours = Found(ours.boxes + share * (moved - ours.boxes), total, ours.class_ids)
-    alone = torch.where(heard.amax(dim=1) > 0, 0.0, (1 - _FIRST_SHARE) * theirs.scores)
+    moved = first.boxes + share * (rows(second.boxes, index) - first.boxes)
+    again = _again(Found(moved, total, first.class_ids))
+    alone = torch.where(heard.amax(dim=1) > 0, 0.0, (1 - _FIRST_SHARE) * second.scores)
     return Found(
-        torch.cat((ours.boxes, theirs.boxes), dim=1),
-        torch.cat((torch.where(_again(ours), 0.0, total), alone), dim=1),
-        torch.cat((ours.class_ids, theirs.class_ids), dim=1),
+        torch.cat((moved, second.boxes), dim=1),
+        torch.cat((torch.where(again, 0.0, total), alone), dim=1),
+        torch.cat((first.class_ids, second.class_ids), dim=1),
     )
 
 
@@ -66,18 +64,22 @@ def _again(found: Found) -> Tensor:
     return near.amax(dim=2) > found.scores
 
 
-def _best(found: Found) -> Found:
-    """The CANDIDATES best; a small image, which has fewer, gets empty ones with a score of 0."""
-    boxes, scores, class_ids = (_padded(values) for values in found)
-    scores, index = scores.topk(CANDIDATES, dim=1)
-    boxes = boxes.gather(1, index[..., None].expand(-1, -1, 4))
-    return Found(boxes, scores, class_ids.gather(1, index))
+def best(scores: Tensor) -> tuple[Tensor, Tensor]:
+    """The CANDIDATES best of scores (B, N), and where they are, both (B, CANDIDATES).
+
+    A small image, which has fewer cells, gets some of them again with a score of 0.
+    """
+    count = scores.shape[1]
+    none = scores.new_zeros(scores.shape[0], CANDIDATES)
+    found, index = torch.cat((scores, none), dim=1).topk(CANDIDATES, dim=1)
+    return found, index % count
 
 
-def _padded(values: Tensor) -> Tensor:
-    """Values (B, N, …) and CANDIDATES zeros behind them."""
-    zeros = values.new_zeros(values.shape[0], CANDIDATES, *values.shape[2:])
-    return torch.cat((values, zeros), dim=1)
+def rows(values: Tensor, index: Tensor) -> Tensor:
+    """Rows (B, M, …) of values (B, N, …) at an index (B, M)."""
+    wanted = index.reshape(*index.shape, *(1 for _ in values.shape[2:]))
+    found: Tensor = values.gather(1, wanted.expand(-1, -1, *values.shape[2:]))
+    return found
 
 
 def _overlap(a: Found, b: Found) -> Tensor:

@@ -116,16 +116,14 @@ class PicoDet(nn.Module):
         found: Pyramid = self.neck(*self.backbone(image)[1:])
         return found
 
+    def maps(self, s8: Tensor, s16: Tensor, s32: Tensor, s64: Tensor) -> Tensor:
+        """Predict from the pyramid: classes and sides of all cells, (B, C + 4 BINS, N) logits."""
+        levels = zip(self.levels, (s8, s16, s32, s64), strict=True)
+        return torch.cat([level(x).flatten(2) for level, x in levels], dim=2)
+
     def head(self, s8: Tensor, s16: Tensor, s32: Tensor, s64: Tensor) -> RawSides:
         """Predict from the pyramid."""
-        rows = torch.cat(
-            [
-                level(x).flatten(2)
-                for level, x in zip(self.levels, (s8, s16, s32, s64), strict=True)
-            ],
-            dim=2,
-        )  # (B, C + 4 BINS, N)
-        rows = rows.transpose(1, 2)
+        rows = self.maps(s8, s16, s32, s64).transpose(1, 2)
         sides = rows[..., self.classes :]
         return RawSides(rows[..., : self.classes], sides.reshape(*sides.shape[:2], 4, BINS))
 
@@ -140,8 +138,8 @@ def decode_sides(sides: Tensor, centres: Tensor, strides: Tensor) -> Tensor:
 
     Args:
         sides: logits.
-        centres: (N, 2) of the cells, x and y in network pixels.
-        strides: (N, 1) of the cells.
+        centres: (N, 2) or (B, N, 2) of the cells, x and y in network pixels.
+        strides: (N, 1) or (B, N, 1) of the cells.
     """
     # A matrix of one column: ONNX Runtime takes five times as long for a vector.
     steps = torch.arange(BINS, dtype=sides.dtype, device=sides.device)[:, None]

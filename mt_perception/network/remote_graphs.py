@@ -12,10 +12,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from mt_perception.network.agreement import Found, agreed
+from mt_perception.network import detection
+from mt_perception.network.agreement import Found, agreed, best, rows
 from mt_perception.network.dense import LightHead
-from mt_perception.network.graphs import BlockGraph, DetectionGraph, best_classes
-from mt_perception.network.picodet import PicoDet, cells_of, decode_sides
+from mt_perception.network.graphs import BlockGraph, best_classes
+from mt_perception.network.picodet import BINS, PicoDet, cells_of, decode_sides
 from mt_perception.network.remote import Remote, WideHead
 from mt_perception.network.trunk import Features
 
@@ -57,17 +58,40 @@ class PyramidGraph(nn.Module):
 
 
 class SidesGraph(nn.Module):
-    """d8 … d64 → boxes in network pixels, the best class's score, and that class."""
+    """d8 … d64 → the best boxes in network pixels, their best class's score, and that class.
+
+    Of cells that are not among the best neither class nor box is worked out.
+    """
 
     def __init__(self, detector: PicoDet) -> None:
         super().__init__()
         self.detector = detector
 
     def forward(self, d8: Tensor, d16: Tensor, d32: Tensor, d64: Tensor) -> Found:
-        raw = self.detector.head(d8, d16, d32, d64)
-        boxes = decode_sides(raw.sides, *cells_of(d8, d16, d32, d64))
-        logits, class_ids = raw.classes.max(dim=2)
-        return Found(boxes, logits.sigmoid(), class_ids)
+        maps = self.detector.maps(d8, d16, d32, d64)
+        classes = self.detector.classes
+        scores, index = best(maps[:, :classes].amax(dim=1).sigmoid())
+        chosen = maps.gather(2, index[:, None].expand(-1, maps.shape[1], -1)).transpose(1, 2)
+        sides = chosen[..., classes:].reshape(*index.shape, 4, BINS)
+        centres, strides = (cells[index] for cells in cells_of(d8, d16, d32, d64))
+        return Found(
+            decode_sides(sides, centres, strides), scores, chosen[..., :classes].argmax(2)
+        )
+
+
+class CellsGraph(nn.Module):
+    """s8, s16, s32 → the same by the robot's own head."""
+
+    def __init__(self, head: detection.DetectionHead) -> None:
+        super().__init__()
+        self.head = head
+
+    def forward(self, s8: Tensor, s16: Tensor, s32: Tensor) -> Found:
+        raw = self.head(s8, s16, s32)
+        scores, index = best(raw.objectness.sigmoid() * raw.classes.amax(dim=2).sigmoid())
+        corners, strides = (cells[index] for cells in detection.cells_of((s8, s16, s32)))
+        boxes = detection.decode_boxes(rows(raw.boxes, index), corners, strides)
+        return Found(boxes, scores, rows(raw.classes, index).argmax(dim=2))
 
 
 class AgreementGraph(nn.Module):
@@ -127,7 +151,7 @@ def remote_blocks(remote: Remote, seen: str) -> tuple[BlockGraph, ...]:
         BlockGraph('pyramid', PyramidGraph(remote.detector), {SEEN: seen}, (*strides, *backbone)),
         BlockGraph('wide', WideGraph(remote.wide), both, (WIDE,)),
         BlockGraph('sides', SidesGraph(remote.detector), pyramid, FOUND),
-        BlockGraph('cells', DetectionGraph(remote.detection), features, FOUND),
+        BlockGraph('cells', CellsGraph(remote.detection), features, FOUND),
         BlockGraph('detection', AgreementGraph(remote.calibration), opinions, FOUND),
         BlockGraph('segmentation', SegmentationGraph(), said, ('class_ids',)),
         BlockGraph('depth', DepthGraph(), said, ('depth_per_focal',)),
