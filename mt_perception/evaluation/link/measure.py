@@ -61,9 +61,13 @@ def measure(
     encoders = {codec.name: encoder(folder, manifest, codec) for codec in codecs}
     total = 1 + len(settings.mbit_s) * len(codecs)
     done = itertools.count(1)
+    _warm_up(pipeline, local, frames)
     rows = [_row(LOCAL, 0.0, pipeline, local, frames)]
     progress(next(done), total)
     with HostProcess(folder) as host:
+        with _linked(host, manifest, 0.0, settings) as exchange:
+            for encode in encoders.values():
+                _warm_up(pipeline, Sender(exchange, pipeline, encode), frames)
         for mbit_s in settings.mbit_s:
             with _linked(host, manifest, mbit_s, settings) as exchange:
                 for name, encode in encoders.items():
@@ -94,11 +98,18 @@ def _opened(job: Job, count: int) -> tuple[list[Frame], Pipeline]:
     return frames, opened[0]
 
 
+def _warm_up(pipeline: Pipeline, runner: Runner, frames: Sequence[Frame]) -> None:
+    """The first frame of every size is slow: memory is taken for it. A camera has one size."""
+    pipeline.runner = runner
+    for frame in frames:
+        pipeline.run(frame)
+
+
 def _row(
     way: str, mbit_s: float, pipeline: Pipeline, runner: Runner, frames: Sequence[Frame]
 ) -> LinkRow:
     pipeline.runner = runner
-    # Caches and connections are warm where frames follow one another.
+    # A connection is warm where frames follow one another.
     runs = [pipeline.run(frame).execution for frame in (frames[0], *frames)][1:]
     total = [run.latency_ms['total'] for run in runs]
     return LinkRow(
