@@ -37,6 +37,7 @@ from mt_perception.training.cut_recipe import CutRecipe, ErrorWeights, Stage, re
 from mt_perception.training.dense_truth import DenseTruth
 from mt_perception.training.export import ModelCard, export_folder
 from mt_perception.training.export_cut import TASKS, export_cut
+from mt_perception.training.lessons import Lessons
 from mt_perception.training.plain_images import random_view
 from mt_perception.training.principal import start_from_principal_components
 from mt_perception.training.processes import Place
@@ -236,7 +237,8 @@ def changed(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> 
 def test_the_wide_head_must_be_right_by_itself(sets: list[SampleSet]) -> None:
     torch.manual_seed(0)
     network, remote = build('cspnano', 3, 4), Remote(build('cspnano', 3, 4))
-    widen = Widening(RECIPE, network, Bottleneck(2), remote, sets, Place())
+    lessons = Lessons(network, sets, 1, Place())
+    widen = Widening(RECIPE, lessons, Bottleneck(2), remote, Place())
     batch = make_batch(sets, RECIPE.widen.canvases, 2, 1, 0)
     before = float(widen.losses(batch, 0).loss.detach())
     for part in remote.segmentation.parameters():

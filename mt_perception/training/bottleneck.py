@@ -31,6 +31,7 @@ from mt_perception.training.cut_recipe import CutRecipe
 from mt_perception.training.cut_stage import CutStage
 from mt_perception.training.finish import Finishing
 from mt_perception.training.imitate import Imitation
+from mt_perception.training.lessons import Lessons
 from mt_perception.training.processes import Place, joined, mean_gradients
 from mt_perception.training.quick_kernels import quicken
 from mt_perception.training.schedule import RelativeAdamW
@@ -107,8 +108,9 @@ def _run_stages(
 ) -> Iterator[CutProgress]:
     bottleneck, remote = cut.bottleneck, cut.remote
     imitate = Imitation(recipe, network, detector, bottleneck, sets, place)
-    finish = Finishing(recipe, network, detector, bottleneck, remote, sets, place)
-    widen = Widening(recipe, network, bottleneck, remote, sets, place)
+    lessons = Lessons(network, sets, recipe.seed, place)
+    finish = Finishing(recipe, lessons, detector, bottleneck, remote, place)
+    widen = Widening(recipe, lessons, bottleneck, remote, place)
     stages: dict[str, CutStage[Any]] = {IMITATE: imitate, FINISH: finish, WIDEN: widen}
     if (run / FILE).exists():
         saved = load_checkpoint(run)

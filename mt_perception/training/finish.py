@@ -17,14 +17,13 @@ import torch
 from torch import Tensor
 
 from mt_perception.network.bottleneck import Bottleneck
-from mt_perception.network.multitask import Multitask
 from mt_perception.network.picodet import PicoDet
 from mt_perception.network.remote import Remote
-from mt_perception.training.batches import Batch, SampleSet, batches
+from mt_perception.training.batches import Batch
 from mt_perception.training.cut_losses import detection_errors, relative_error
 from mt_perception.training.cut_recipe import CutRecipe
 from mt_perception.training.cut_stage import Losses, draw_rates, group
-from mt_perception.training.dense_truth import DenseTruth
+from mt_perception.training.lessons import Lessons
 from mt_perception.training.processes import Place
 from mt_perception.training.quick_kernels import quicken
 
@@ -37,35 +36,30 @@ class Finishing:
 
     Args:
         recipe: what to do.
-        network: the robot's whole network, trained.
+        lessons: what it learns from.
         detector: the remote half's detector, as it was trained on real images.
         bottleneck: its decoder and the undoing of its gains learn.
         remote: learns.
-        sets: labelled images; every pixel of those of the first set is labelled.
         place: which of how many processes this is.
     """
 
     def __init__(
         self,
         recipe: CutRecipe,
-        network: Multitask,
+        lessons: Lessons,
         detector: PicoDet,
         bottleneck: Bottleneck,
         remote: Remote,
-        sets: Sequence[SampleSet],
         place: Place,
     ) -> None:
         self.recipe = recipe
         self.place = place
         self.plan = recipe.finish
-        self.network = copy.deepcopy(network).requires_grad_(False).eval()
+        self.lessons = lessons
         self.detector = copy.deepcopy(detector).requires_grad_(False).eval()
-        quicken(self.network)
         quicken(self.detector)
         self.bottleneck = bottleneck
         self.remote = remote
-        self.sets = sets
-        self.truth = DenseTruth(network, sets)
 
     def groups(self) -> list[dict[str, Any]]:
         """What learns, and how fast."""
@@ -86,10 +80,7 @@ class Finishing:
 
     def batches(self, steps: range) -> Iterator[Batch]:
         """The labelled images of some steps."""
-        plan = self.plan
-        return batches(
-            self.sets, plan.canvases, plan.batch_size, self.recipe.seed, steps, self.place.share
-        )
+        return self.lessons.batches(self.plan, steps)
 
     def losses(self, batch: Batch, step: int) -> Losses:
         """What a batch costs."""
@@ -97,21 +88,19 @@ class Finishing:
         rate = draw_rates(self.recipe, self.plan, len(image), step, self.place)
         with self.recipe.autocast():
             with torch.no_grad():
-                features = self.network.trunk(image)
+                taught = self.lessons.teach(image)
                 pyramid = self.detector.pyramid(image)
                 sides = self.detector.head(*pyramid)
-                dense = self.network.heads(features, ('segmentation', 'depth'))
             compressed = self.bottleneck(image, rate)
             eyes = self.remote.look(compressed.image)
             found = self.remote.own(eyes)
-        assert dense.segmentation is not None
-        assert dense.depth is not None
+        truth = self.lessons.truth
         terms = {
-            'trunk': _TRUNK * _features(eyes.features, features),
+            'trunk': _TRUNK * _features(eyes.features, taught.features),
             'pyramid': _PYRAMID * _features(eyes.pyramid, pyramid),
             'detection': detection_errors(found.detection, sides).mean(),
-            'segmentation': self.truth.classes(found.segmentation, dense.segmentation, batch),
-            'depth': self.truth.depth(found.depth, dense.depth, batch),
+            'segmentation': truth.classes(found.segmentation, taught.segmentation, batch),
+            'depth': truth.depth(found.depth, taught.depth, batch),
         }
         loss = torch.stack(list(terms.values())).sum()
         bits = compressed.bits.detach().mean() / image[0, 0].numel()

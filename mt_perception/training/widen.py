@@ -10,7 +10,6 @@ of two opinions was worse (AbsRel 0.118) than an opinion and its correction (0.1
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -19,14 +18,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from mt_perception.network.bottleneck import Bottleneck
-from mt_perception.network.multitask import Multitask
 from mt_perception.network.remote import Remote
-from mt_perception.training.batches import Batch, SampleSet, batches
+from mt_perception.training.batches import Batch
 from mt_perception.training.cut_recipe import CutRecipe
 from mt_perception.training.cut_stage import Losses, draw_rates, group
-from mt_perception.training.dense_truth import DenseTruth
+from mt_perception.training.lessons import Lessons
 from mt_perception.training.processes import Place
-from mt_perception.training.quick_kernels import quicken
 
 _DECAY = 0.02
 _DROPPED = 0.1
@@ -37,31 +34,26 @@ class Widening:
 
     Args:
         recipe: what to do.
-        network: the robot's whole network, trained; it teaches where nobody else does.
+        lessons: what it learns from.
         bottleneck: trained.
         remote: its wide head learns.
-        sets: labelled images; every pixel of those of the first set is labelled.
         place: which of how many processes this is.
     """
 
     def __init__(
         self,
         recipe: CutRecipe,
-        network: Multitask,
+        lessons: Lessons,
         bottleneck: Bottleneck,
         remote: Remote,
-        sets: Sequence[SampleSet],
         place: Place,
     ) -> None:
         self.recipe = recipe
         self.place = place
         self.plan = recipe.widen
-        self.network = copy.deepcopy(network).requires_grad_(False).eval()
-        quicken(self.network)
+        self.lessons = lessons
         self.bottleneck = bottleneck
         self.remote = remote
-        self.sets = sets
-        self.truth = DenseTruth(network, sets)
 
     def groups(self) -> list[dict[str, Any]]:
         """What learns, and how fast."""
@@ -70,10 +62,7 @@ class Widening:
 
     def batches(self, steps: range) -> Iterator[Batch]:
         """The labelled images of some steps."""
-        plan = self.plan
-        return batches(
-            self.sets, plan.canvases, plan.batch_size, self.recipe.seed, steps, self.place.share
-        )
+        return self.lessons.batches(self.plan, steps)
 
     def losses(self, batch: Batch, step: int) -> Losses:
         """What a batch costs."""
@@ -81,16 +70,14 @@ class Widening:
         rate = draw_rates(self.recipe, self.plan, len(image), step, self.place)
         with self.recipe.autocast():
             with torch.no_grad():
-                features = self.network.trunk(image)
-                taught = self.network.heads(features, ('segmentation', 'depth'))
+                taught = self.lessons.teach(image)
                 compressed = self.bottleneck(image, rate)
                 eyes = self.remote.look(compressed.image)
                 own = self.remote.depth(eyes.features)[:, 0]
             added = self.remote.wide(_dropped(eyes.features), _dropped(eyes.backbone))
-        assert taught.segmentation is not None
-        assert taught.depth is not None
-        loss = self.truth.classes(added[:, :-1], taught.segmentation, batch)
-        loss = loss + self.truth.depth(own + added[:, -1], taught.depth, batch)
+        truth = self.lessons.truth
+        loss = truth.classes(added[:, :-1], taught.segmentation, batch)
+        loss = loss + truth.depth(own + added[:, -1], taught.depth, batch)
         bits = compressed.bits.mean() / image[0, 0].numel()
         return Losses(loss, float(loss.detach()), float(bits))
 
