@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 from interleaved import medians_ms
 
-from mt_perception.offload.halves import RobotHalf
+from mt_perception.model.folder import open_model
+from mt_perception.model.sessions import open_session
 from mt_perception.offload.payload import pack
+from mt_perception.offload.split_model import RobotHalf
 from mt_perception.pipeline import Pipeline
-from mt_perception.runtime.model_folder import open_model
-from mt_perception.runtime.sessions import open_session
 
 DEFAULT = Path(__file__).resolve().parent.parent / 'models' / 'cspnano'
 

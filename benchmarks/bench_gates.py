@@ -16,16 +16,16 @@ import numpy as np
 from bench_pipeline import smooth_picture
 from interleaved import medians_ms
 
-from mt_perception.graph.budget import Budget
-from mt_perception.graph.paths import FULL_PATH
-from mt_perception.graph.plan import Plan, full_plan
-from mt_perception.image.halves import Halves
+from mt_perception.image.pyramid import Halves
+from mt_perception.model.folder import open_model
+from mt_perception.model.manifest import Manifest
+from mt_perception.model.paths import FULL_PATH
 from mt_perception.pipeline import Pipeline
-from mt_perception.runtime.manifest import Manifest
-from mt_perception.runtime.model_folder import open_model
-from mt_perception.runtime.planner import Planner
-from mt_perception.runtime.policy_net import PolicyNet
-from mt_perception.share import find_model
+from mt_perception.planning.budget import Budget
+from mt_perception.planning.path_policy import PolicyNet
+from mt_perception.planning.plan import Plan, full_plan
+from mt_perception.planning.planner import Planner
+from mt_perception.resources import find_model
 from mt_perception.types import Frame
 
 BAR = 1.06

@@ -30,7 +30,7 @@ import numpy as np
 from plain_client import Robot
 
 from mt_perception.offload.protocol import MODEL_INFER, read_reply, write_request
-from mt_perception.share import find_model
+from mt_perception.resources import find_model
 
 PROGRAM = 'import sys; from mt_perception.cli.main import main; sys.exit(main())'
 SHARE = 0.8

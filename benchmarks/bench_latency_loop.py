@@ -27,10 +27,10 @@ import numpy as np
 from bench_pipeline import smooth_picture
 from scaled_paths import model_with_paths
 
-from mt_perception.graph.budget import Budget
-from mt_perception.graph.paths import FULL_PATH
+from mt_perception.model.paths import FULL_PATH
 from mt_perception.pipeline import Pipeline
-from mt_perception.share import find_model
+from mt_perception.planning.budget import Budget
+from mt_perception.resources import find_model
 from mt_perception.types import Frame
 
 SETTLE_S = 1.0

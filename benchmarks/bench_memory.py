@@ -28,13 +28,13 @@ from interleaved import medians_ms
 from pieces import cut_model
 from task_trees import random_tree
 
-from mt_perception.graph.order import order_problem, planned_order
-from mt_perception.graph.order_problem import expected_cost
-from mt_perception.graph.residency import Residency
-from mt_perception.graph.task_graph import TaskGraph
+from mt_perception.model.folder import open_model
+from mt_perception.model.task_graph import TaskGraph
+from mt_perception.model.weight_residency import Residency
 from mt_perception.pipeline import Pipeline
-from mt_perception.runtime.model_folder import open_model
-from mt_perception.share import find_model
+from mt_perception.planning.order_problem import expected_cost
+from mt_perception.planning.task_order import order_problem, planned_order
+from mt_perception.resources import find_model
 from mt_perception.types import Frame
 
 BAR = 0.7

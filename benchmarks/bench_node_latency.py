@@ -25,17 +25,17 @@ import numpy as np
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
 
-from mt_perception.graph.plan import full_plan
-from mt_perception.image.camera import typical
+from mt_perception.execution.executor import Executor
+from mt_perception.geometry.camera import typical
 from mt_perception.image.letterbox import fit
+from mt_perception.model.folder import open_model
+from mt_perception.model.sessions import load_sessions
 from mt_perception.nodes.frame_publisher import FramePublisher
-from mt_perception.nodes.lock_step import LockStep
-from mt_perception.nodes.recorder import Recorder
-from mt_perception.nodes.transport import use_shared_memory
-from mt_perception.runtime.executor import Executor
-from mt_perception.runtime.model_folder import open_model
-from mt_perception.runtime.sessions import load_sessions
-from mt_perception.share import find_model
+from mt_perception.nodes.main import use_shared_memory
+from mt_perception.nodes.result_collector import Recorder
+from mt_perception.nodes.round_trip_predictor import LockStep
+from mt_perception.planning.plan import full_plan
+from mt_perception.resources import find_model
 from mt_perception.types import Frame
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -18,15 +18,15 @@ import cv2
 import numpy as np
 from interleaved import medians_ms
 
-from mt_perception.evaluation.codecs import RATE, REFERENCE, Codec
 from mt_perception.evaluation.job import Job
 from mt_perception.evaluation.link.measure import measure
 from mt_perception.evaluation.link.study import DELAY_MS, LOCAL, LinkSettings, LinkStudy
-from mt_perception.graph.plan import full_plan
+from mt_perception.evaluation.rate_distortion import RATE, REFERENCE, Codec
 from mt_perception.image.letterbox import fit
-from mt_perception.offload.halves import RobotHalf
 from mt_perception.offload.payload import pack
+from mt_perception.offload.split_model import RobotHalf
 from mt_perception.pipeline import Pipeline
+from mt_perception.planning.plan import full_plan
 from mt_perception.sources import open_source
 
 MBIT_S = (0.25, 0.5, 1.0, 2.0, 5.0, 20.0)

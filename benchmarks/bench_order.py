@@ -19,9 +19,9 @@ from collections.abc import Callable
 import numpy as np
 from task_trees import random_constraints, random_problem, random_tree
 
-from mt_perception.graph.block import Block
-from mt_perception.graph.order import order_problem, planned_order
-from mt_perception.graph.order_problem import START, OrderProblem, States, expected_cost
+from mt_perception.model.task_graph import Block
+from mt_perception.planning.order_problem import START, OrderProblem, States, expected_cost
+from mt_perception.planning.task_order import order_problem, planned_order
 
 BAR_FEW, BAR_MANY = 1.000, 1.02
 

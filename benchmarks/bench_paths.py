@@ -17,11 +17,11 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from mt_perception.graph.budget import Budget
+from mt_perception.model.folder import open_model
 from mt_perception.pipeline import Pipeline
-from mt_perception.runtime.model_folder import open_model
-from mt_perception.runtime.policy_net import PolicyNet
-from mt_perception.share import find_model
+from mt_perception.planning.budget import Budget
+from mt_perception.planning.path_policy import PolicyNet
+from mt_perception.resources import find_model
 from mt_perception.types import Frame
 
 IMAGES = 60

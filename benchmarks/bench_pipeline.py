@@ -13,13 +13,13 @@ import cv2
 import numpy as np
 from interleaved import medians_ms
 
-from mt_perception.graph.plan import full_plan
+from mt_perception.execution.options import Options
+from mt_perception.geometry.points import point_cloud
 from mt_perception.image.letterbox import fit
 from mt_perception.image.overlay import overlay
-from mt_perception.image.points import point_cloud
 from mt_perception.pipeline import Pipeline
-from mt_perception.runtime.options import Options
-from mt_perception.share import find_model
+from mt_perception.planning.plan import full_plan
+from mt_perception.resources import find_model
 from mt_perception.types import Frame
 
 # The bars of the node hold for the pipeline inside it all the more.

@@ -11,11 +11,11 @@ import cv2
 import numpy as np
 from interleaved import medians_ms
 
+from mt_perception.execution.options import Options
+from mt_perception.execution.postprocess.depth import depth
+from mt_perception.execution.postprocess.detection import detections
+from mt_perception.execution.postprocess.segmentation import segmentation
 from mt_perception.image.letterbox import fit
-from mt_perception.runtime.options import Options
-from mt_perception.runtime.postprocess.depth import depth
-from mt_perception.runtime.postprocess.detection import detections
-from mt_perception.runtime.postprocess.segmentation import segmentation
 
 LABELS = tuple(str(i) for i in range(80))
 CANDIDATES = 3549

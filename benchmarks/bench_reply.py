@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mt_perception.graph.plan import Plan
-from mt_perception.offload.compact import packed, unpacked
+from mt_perception.execution.executor import Outcome, Runner
+from mt_perception.offload.depth_codec import packed, unpacked
 from mt_perception.offload.protocol import Reply, Request, write_reply
 from mt_perception.pipeline import Pipeline
-from mt_perception.runtime.executor import Outcome, Runner
+from mt_perception.planning.plan import Plan
 from mt_perception.sources import open_source
 from mt_perception.types import DEPTH, DETECTION
 

@@ -15,9 +15,9 @@ from collections.abc import Callable
 import numpy as np
 from interleaved import medians_ms
 
-from mt_perception.graph.plan import full_plan
 from mt_perception.pipeline import Pipeline
-from mt_perception.share import find_model
+from mt_perception.planning.plan import full_plan
+from mt_perception.resources import find_model
 from mt_perception.types import Frame
 
 BAR = 0.50

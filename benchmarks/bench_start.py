@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 
-from mt_perception.share import find_model
+from mt_perception.resources import find_model
 
 BAR_S = 2.0
 # Only Linux has /proc; VmRSS is in kB.

@@ -24,18 +24,18 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from mt_perception.evaluation.datasets.open import SourceOptions, open_samples
+from mt_perception.evaluation.datasets.pseudo_truth import SURE, pseudo_truth
+from mt_perception.evaluation.datasets.taxonomy import DEFAULT_TAXONOMY, read_taxonomy
+from mt_perception.evaluation.datasets.truth import Sample
 from mt_perception.evaluation.metrics.depth import DepthMetric
 from mt_perception.evaluation.metrics.detection import DetectionMetric
 from mt_perception.evaluation.metrics.segmentation import SegmentationMetric
-from mt_perception.evaluation.opening import SourceOptions, open_samples
-from mt_perception.evaluation.reference import SURE, pseudo_truth
-from mt_perception.evaluation.subject import RunSettings, Subject, open_subject
-from mt_perception.evaluation.taxonomy import DEFAULT_TAXONOMY, read_taxonomy
-from mt_perception.evaluation.truth import Sample
-from mt_perception.graph.budget import Budget
+from mt_perception.evaluation.predictor import RunSettings, Subject, open_subject
+from mt_perception.execution.options import Options
 from mt_perception.pipeline import Pipeline
-from mt_perception.runtime.options import Options
-from mt_perception.share import find_model
+from mt_perception.planning.budget import Budget
+from mt_perception.resources import find_model
 from mt_perception.types import Result
 
 VIDEOS = ('video/vtest.avi', 'bags/nc_redkitchen_dev_90f')

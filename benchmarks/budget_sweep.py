@@ -22,16 +22,16 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from mt_perception.evaluation.datasets.open import SourceOptions, open_samples
+from mt_perception.evaluation.datasets.taxonomy import ClassMap, read_taxonomy
+from mt_perception.evaluation.datasets.truth import Sample
 from mt_perception.evaluation.metrics.depth import DepthMetric
 from mt_perception.evaluation.metrics.detection import DetectionMetric
 from mt_perception.evaluation.metrics.segmentation import SegmentationMetric
-from mt_perception.evaluation.opening import SourceOptions, open_samples
-from mt_perception.evaluation.taxonomy import ClassMap, read_taxonomy
-from mt_perception.evaluation.truth import Sample
-from mt_perception.runtime.model_folder import ModelFolder, open_model
-from mt_perception.runtime.policy_net import PolicyNet
+from mt_perception.model.folder import ModelFolder, open_model
+from mt_perception.planning.path_policy import PolicyNet
+from mt_perception.training.gating.path_losses import distances, path_pipelines
 from mt_perception.training.recipe import read_recipe
-from mt_perception.training.regret import distances, path_pipelines
 from mt_perception.types import DEPTH, DETECTION, SEGMENTATION, Result
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -21,8 +21,8 @@ from rich.console import Console
 from rich.table import Table
 
 from mt_perception.errors import PayloadError, ProtocolError
-from mt_perception.offload.halves import RemoteHalf, RobotHalf
 from mt_perception.offload.payload import pack, unpack
+from mt_perception.offload.split_model import RemoteHalf, RobotHalf
 
 _HEADER = 46
 _MUTATIONS = 6

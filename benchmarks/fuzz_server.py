@@ -27,7 +27,7 @@ import grpc
 from plain_client import Robot, image
 
 from mt_perception.offload.protocol import MODEL_INFER, SERVICE, write_request
-from mt_perception.share import find_model
+from mt_perception.resources import find_model
 
 PROGRAM = 'import sys; from mt_perception.cli.main import main; sys.exit(main())'
 OPTIONS = ('--port', '0', '--workers', '1')

@@ -27,22 +27,22 @@ from typing import Any
 
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
+from mt_perception.evaluation.datasets.open import SourceOptions, open_samples
+from mt_perception.evaluation.datasets.taxonomy import ClassMap, read_taxonomy
+from mt_perception.evaluation.datasets.truth import Sample
 from mt_perception.evaluation.metrics.depth import DepthMetric
 from mt_perception.evaluation.metrics.detection import DetectionMetric
 from mt_perception.evaluation.metrics.segmentation import SegmentationMetric
-from mt_perception.evaluation.opening import SourceOptions, open_samples
-from mt_perception.evaluation.taxonomy import ClassMap, read_taxonomy
-from mt_perception.evaluation.truth import Sample
 from mt_perception.network.multitask import TASKS, Multitask
-from mt_perception.training import sources
-from mt_perception.training.batches import SampleSet
-from mt_perception.training.export import ModelCard
-from mt_perception.training.figures import JUDGED
+from mt_perception.training.data import recipe_sets
+from mt_perception.training.data.batches import SampleSet
+from mt_perception.training.export.export import ModelCard
+from mt_perception.training.export.figures import JUDGED
+from mt_perception.training.export.torch_runner import torch_pipeline
 from mt_perception.training.loop import Validate, train
-from mt_perception.training.mt2st import Fading
 from mt_perception.training.recipe import Recipe, read_recipe
-from mt_perception.training.structure import single_task
-from mt_perception.training.validation import torch_pipeline
+from mt_perception.training.schedules.mt2st import Fading
+from mt_perception.training.structure.structure import single_task
 
 ROOT = Path(__file__).resolve().parent.parent
 FIGURE = {'detection': 'ap', 'segmentation': 'miou', 'depth': 'abs_rel'}
@@ -150,11 +150,11 @@ def main() -> None:
     seeds = [int(seed) for seed in args.seeds.split(',')]
     if not args.table:
         recipe = read_recipe(ROOT / 'recipes' / 'mt2st.yaml')
-        classes = sources.network_classes(recipe, args.data, ROOT / 'recipes')
+        classes = recipe_sets.network_classes(recipe, args.data, ROOT / 'recipes')
         cache = args.cache or args.out / 'cache'
-        for _ in sources.ask_teachers(recipe, args.data, classes, cache):
+        for _ in recipe_sets.ask_teachers(recipe, args.data, classes, cache):
             pass
-        sets = sources.read_sets(recipe, args.data, classes, cache)
+        sets = recipe_sets.read_sets(recipe, args.data, classes, cache)
         judge = Judge(args.data, recipe, classes)
         for part in args.parts.split(','):
             for seed in seeds:

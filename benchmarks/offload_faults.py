@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from mt_perception.evaluation.link.host import HostProcess
-from mt_perception.evaluation.link.shaped import ShapedLink
-from mt_perception.offload.breaker import BreakerSettings
+from mt_perception.evaluation.link.host_process import HostProcess
+from mt_perception.evaluation.link.shaped_link import ShapedLink
+from mt_perception.offload.circuit_breaker import BreakerSettings
 from mt_perception.offload.client import OffloadClient, offload
 from mt_perception.offload.decision import DecisionSettings
 from mt_perception.offload.endpoint import Endpoint

@@ -14,11 +14,10 @@ import grpc
 import numpy as np
 from numpy.typing import NDArray
 
-from mt_perception.offload.digest import model_digest
-from mt_perception.offload.halves import RobotHalf
+from mt_perception.model.folder import read_manifest
 from mt_perception.offload.payload import JPEG, Payload, pack
 from mt_perception.offload.protocol import MODEL_INFER, Request, read_reply, write_request
-from mt_perception.runtime.model_folder import read_manifest
+from mt_perception.offload.split_model import RobotHalf, model_digest
 
 PATIENCE_S = 30.0
 

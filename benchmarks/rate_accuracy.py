@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from mt_perception.evaluation.codecs import (
+from mt_perception.evaluation.rate_distortion import (
     IMAGE,
     JPEG,
     PAYLOAD_BYTES,
@@ -31,16 +31,16 @@ from mt_perception.evaluation.codecs import (
     REFERENCE,
     WEBP,
     Codec,
+    bytes_needed,
     parse_codec,
     standard_codecs,
     through,
 )
-from mt_perception.evaluation.rate_curve import bytes_needed
-from mt_perception.graph.plan import Plan
+from mt_perception.execution.executor import Outcome, Runner
+from mt_perception.model.manifest import parse_manifest
 from mt_perception.pipeline import Pipeline
-from mt_perception.runtime.executor import Outcome, Runner
-from mt_perception.runtime.manifest import parse_manifest
-from mt_perception.training.figures import all_figures
+from mt_perception.planning.plan import Plan
+from mt_perception.training.export.figures import all_figures
 from mt_perception.training.recipe import read_recipe
 
 ROOT = Path(__file__).resolve().parent.parent

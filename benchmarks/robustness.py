@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
+from mt_perception.evaluation.datasets.open import SourceOptions, open_samples
+from mt_perception.evaluation.datasets.taxonomy import ClassMap, read_taxonomy
 from mt_perception.evaluation.metrics.detection import DetectionMetric
 from mt_perception.evaluation.metrics.segmentation import SegmentationMetric
-from mt_perception.evaluation.opening import SourceOptions, open_samples
-from mt_perception.evaluation.taxonomy import ClassMap, read_taxonomy
 from mt_perception.pipeline import Pipeline
-from mt_perception.training.figures import JUDGED
+from mt_perception.training.export.figures import JUDGED
 from mt_perception.types import DETECTION, SEGMENTATION
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -11,10 +11,10 @@ import yaml
 from bench_pipeline import smooth_picture
 from interleaved import medians_ms
 
-from mt_perception.graph.budget import Budget
-from mt_perception.graph.paths import FULL_PATH
+from mt_perception.model.folder import read_manifest
+from mt_perception.model.paths import FULL_PATH
 from mt_perception.pipeline import Pipeline
-from mt_perception.runtime.model_folder import read_manifest
+from mt_perception.planning.budget import Budget
 from mt_perception.types import Frame
 
 SIDES = (0.85, 0.77, 0.62)

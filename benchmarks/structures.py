@@ -21,28 +21,28 @@ from pathlib import Path
 
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
-from mt_perception.evaluation.taxonomy import ClassMap
-from mt_perception.graph.plan import full_plan
+from mt_perception.evaluation.datasets.taxonomy import ClassMap
+from mt_perception.execution.options import Options
 from mt_perception.network.branched import Branched
 from mt_perception.network.interrogate import GatedTrunk
 from mt_perception.network.multitask import TASKS, Multitask
-from mt_perception.runtime.options import Options
-from mt_perception.training import sources
-from mt_perception.training.batches import SampleSet
+from mt_perception.planning.plan import full_plan
 from mt_perception.training.checkpoint import load_checkpoint
-from mt_perception.training.export import ModelCard
-from mt_perception.training.figures import all_figures
+from mt_perception.training.data import recipe_sets
+from mt_perception.training.data.batches import SampleSet
+from mt_perception.training.export.export import ModelCard
+from mt_perception.training.export.figures import all_figures
+from mt_perception.training.export.publish_model import averaged
+from mt_perception.training.export.torch_runner import torch_pipeline
 from mt_perception.training.loop import train
 from mt_perception.training.recipe import Phase, Recipe, Structure, read_recipe
-from mt_perception.training.release import averaged
-from mt_perception.training.structure import (
+from mt_perception.training.structure.structure import (
     HARD_SHARED,
     is_finished,
     single_folder,
     single_task,
     train_structure,
 )
-from mt_perception.training.validation import torch_pipeline
 
 ROOT = Path(__file__).resolve().parent.parent
 VARIETIES = (0.5, 0.3, 0.0)
@@ -85,11 +85,11 @@ def main() -> None:
     recipe = read_recipe(path)
     if args.steps:
         recipe = shortened(recipe, args.steps)
-    classes = sources.network_classes(recipe, args.data, path.parent)
+    classes = recipe_sets.network_classes(recipe, args.data, path.parent)
     cache = args.cache or args.out / 'cache'
-    for _ in sources.ask_teachers(recipe, args.data, classes, cache):
+    for _ in recipe_sets.ask_teachers(recipe, args.data, classes, cache):
         pass
-    sets = sources.read_sets(recipe, args.data, classes, cache)
+    sets = recipe_sets.read_sets(recipe, args.data, classes, cache)
     benches = [
         Bench(replace(recipe, seed=seed), sets, classes, args.data, args.out / f'seed{seed}')
         for seed in range(1, args.seeds + 1)

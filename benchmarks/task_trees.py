@@ -7,9 +7,8 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from mt_perception.graph.block import IMAGE, Block
-from mt_perception.graph.order_problem import Condition, OrderProblem
-from mt_perception.graph.task_graph import TaskGraph
+from mt_perception.model.task_graph import IMAGE, Block, TaskGraph
+from mt_perception.planning.order_problem import Condition, OrderProblem
 
 
 def random_tree(rng: random.Random, tasks: int) -> TaskGraph:

@@ -15,8 +15,8 @@ from launch.launch_description_entity import LaunchDescriptionEntity
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
-from mt_perception.nodes.transport import use_shared_memory
-from mt_perception.share import share_folder
+from mt_perception.nodes.main import use_shared_memory
+from mt_perception.resources import share_folder
 
 SHARE = share_folder()
 

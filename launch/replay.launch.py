@@ -22,7 +22,7 @@ from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
-from mt_perception.share import share_folder
+from mt_perception.resources import share_folder
 
 SHARE = share_folder()
 

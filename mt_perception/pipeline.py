@@ -13,25 +13,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mt_perception.errors import CameraError, ImageError, ModelError, OptionError, TaskError
-from mt_perception.graph.budget import Budget
-from mt_perception.graph.conditional import parse_rules, with_deciders
-from mt_perception.graph.plan import Plan
+from mt_perception.execution.executor import Executor, Outcome, Runner
+from mt_perception.execution.options import Options
+from mt_perception.execution.postprocess.depth import depth
+from mt_perception.execution.postprocess.detection import detections
+from mt_perception.execution.postprocess.segmentation import segmentation
+from mt_perception.execution.postprocess.warp import Output, moved
+from mt_perception.execution.stages import attempt
 from mt_perception.image.encodings import check_size
-from mt_perception.image.halves import Halves
 from mt_perception.image.letterbox import Letterbox
-from mt_perception.image.motion import Motion
-from mt_perception.runtime.attempt import attempt
-from mt_perception.runtime.executor import Executor, Outcome, Runner
-from mt_perception.runtime.manifest import Manifest
-from mt_perception.runtime.model_folder import open_model
-from mt_perception.runtime.options import Options
-from mt_perception.runtime.planner import Planner
-from mt_perception.runtime.policy_net import PolicyNet
-from mt_perception.runtime.postprocess.depth import depth
-from mt_perception.runtime.postprocess.detection import detections
-from mt_perception.runtime.postprocess.moved import Output, moved
-from mt_perception.runtime.postprocess.segmentation import segmentation
-from mt_perception.runtime.sessions import CPU, load_sessions
+from mt_perception.image.optical_flow import Motion
+from mt_perception.image.pyramid import Halves
+from mt_perception.model.folder import open_model
+from mt_perception.model.manifest import Manifest
+from mt_perception.model.sessions import CPU, load_sessions
+from mt_perception.planning.budget import Budget
+from mt_perception.planning.conditions import parse_rules, with_deciders
+from mt_perception.planning.path_policy import PolicyNet
+from mt_perception.planning.plan import Plan
+from mt_perception.planning.planner import Planner
 from mt_perception.types import (
     DEPTH,
     DETECTION,

@@ -15,10 +15,9 @@ from typing import Any
 import grpc
 from plain_client import PATIENCE_S, image, robot
 
-from mt_perception.offload.engine import Engine, LocalEngine
 from mt_perception.offload.protocol import write_request
-from mt_perception.offload.server import Address, RemoteHost
-from mt_perception.offload.serving import HostSettings, serve
+from mt_perception.server.backends import Engine, LocalEngine
+from mt_perception.server.host import Address, HostSettings, RemoteHost, serve
 
 
 @dataclass

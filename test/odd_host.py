@@ -14,9 +14,9 @@ from typing import Any
 import grpc
 from tritonclient.grpc import service_pb2 as pb
 
-from mt_perception.offload.halves import RemoteHalf
 from mt_perception.offload.payload import unpack
 from mt_perception.offload.protocol import SERVICE, Reply, Request, read_request, write_reply
+from mt_perception.offload.split_model import RemoteHalf
 
 Bend = Callable[[pb.ModelInferResponse], pb.ModelInferResponse]
 

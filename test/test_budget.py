@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mt_perception.errors import OptionError
-from mt_perception.graph.budget import MOST_CREDIT, Budget, Spending
+from mt_perception.planning.budget import MOST_CREDIT, Budget, Spending
 
 PATHS = ('full', 'light', 'small')
 

@@ -9,7 +9,7 @@ import math
 import pytest
 
 from mt_perception.errors import CameraError
-from mt_perception.image.camera import Window, intrinsics, resized, typical
+from mt_perception.geometry.camera import Window, intrinsics, resized, typical
 from mt_perception.types import Intrinsics
 
 K = (600.0, 0.0, 320.0, 0.0, 610.0, 240.0, 0.0, 0.0, 1.0)

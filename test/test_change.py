@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from mt_perception.image.change import CELLS_SIDE, cells, change
-from mt_perception.image.halves import Halves, resized
 from mt_perception.image.letterbox import fit
+from mt_perception.image.pyramid import Halves, resized
 
 STILL = 10.0
 """What the node takes for no change, in grey levels."""

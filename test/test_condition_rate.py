@@ -20,7 +20,7 @@ from mt_perception.evaluation.records import (
     frame_line,
     read_frames,
 )
-from mt_perception.graph.conditional import Rule, parse_rule
+from mt_perception.planning.conditions import Rule, parse_rule
 
 RED, GREY = (0, 0, 200), (90, 90, 90)
 RULE = 'depth if detection finds red'

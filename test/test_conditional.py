@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from task_trees import random_tree
 
 from mt_perception.errors import OptionError
-from mt_perception.graph.block import IMAGE, Block
-from mt_perception.graph.conditional import (
+from mt_perception.model.task_graph import IMAGE, Block, TaskGraph
+from mt_perception.planning.conditions import (
     Rule,
     ordered_tasks,
     parse_rule,
@@ -21,7 +21,6 @@ from mt_perception.graph.conditional import (
     saved_macs,
     with_deciders,
 )
-from mt_perception.graph.task_graph import TaskGraph
 
 NAMES = st.text('abcdefgh_0', min_size=1, max_size=8)
 LABELS = st.lists(st.sampled_from(['person', 'traffic light', 'dog']), unique=True, max_size=3)

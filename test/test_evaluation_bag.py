@@ -14,10 +14,10 @@ from rosbags.rosbag2 import CompressionMode, StoragePlugin
 from small_bags import PERIOD_NS, START_NS, Contents, picture, true_depth, write_bag, write_bag1
 
 from mt_perception.errors import BagError, SourceError
-from mt_perception.evaluation.opening import SourceOptions, open_samples
-from mt_perception.evaluation.taxonomy import ClassMap, read_taxonomy
-from mt_perception.evaluation.truth import Sample
-from mt_perception.evaluation.truth_topics import TruthTopics
+from mt_perception.evaluation.datasets.open import SourceOptions, open_samples
+from mt_perception.evaluation.datasets.taxonomy import ClassMap, read_taxonomy
+from mt_perception.evaluation.datasets.truth import Sample
+from mt_perception.evaluation.datasets.truth_topics import TruthTopics
 
 CLASSES = ClassMap(('blue', 'green', 'red'), ('blue', 'green', 'red', 'grey'), read_taxonomy())
 

@@ -17,22 +17,22 @@ from tiny_model import write_tiny_model
 pytest.importorskip('constriction')
 
 from mt_perception.errors import ModelError, OptionError
-from mt_perception.evaluation.codecs import (
+from mt_perception.evaluation.job import Job
+from mt_perception.evaluation.predictor import RunSettings, open_subject
+from mt_perception.evaluation.rate_distortion import (
     IMAGE,
     JPEG,
     PAYLOAD_BYTES,
     RATE,
     WEBP,
     Codec,
+    bytes_needed,
     encoded,
     jpeg_of,
     parse_codec,
     standard_codecs,
     through,
 )
-from mt_perception.evaluation.job import Job
-from mt_perception.evaluation.rate_curve import bytes_needed
-from mt_perception.evaluation.subject import RunSettings, open_subject
 from mt_perception.evaluation.sweep import parse_grid, plan_jobs
 from mt_perception.pipeline import Pipeline
 from mt_perception.types import Frame

@@ -15,9 +15,10 @@ from small_bags import Contents, picture, write_bag
 from tiny_model import fragile_head, write_tiny_model
 
 from mt_perception.errors import ModelError, OutputError, SourceError
+from mt_perception.evaluation.datasets.open import SourceOptions
 from mt_perception.evaluation.job import Job, revisit, run_job
-from mt_perception.evaluation.opening import SourceOptions
 from mt_perception.evaluation.output import write_text
+from mt_perception.evaluation.predictor import RunSettings
 from mt_perception.evaluation.records import (
     FrameRecord,
     read_frames,
@@ -25,8 +26,7 @@ from mt_perception.evaluation.records import (
     summary_text,
     without_timing,
 )
-from mt_perception.evaluation.subject import RunSettings
-from mt_perception.runtime.options import Options
+from mt_perception.execution.options import Options
 
 EVERYTHING = Contents(boxes=True, labels=True)
 OPTIONS = SourceOptions(topic='/camera/image_raw')

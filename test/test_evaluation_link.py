@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import pytest
 
 from mt_perception.evaluation.link.proxy import BUFFER, Proxy
-from mt_perception.evaluation.link.shaped import ShapedLink
+from mt_perception.evaluation.link.shaped_link import ShapedLink
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from small_bags import compressed_message, header, image_message, png
 
 from mt_perception.errors import SourceError
-from mt_perception.evaluation.maps import at_size, decode_map, metres
-from mt_perception.evaluation.messages import decode_depth, decode_labels
+from mt_perception.evaluation.datasets.maps import at_size, decode_map, metres
+from mt_perception.evaluation.datasets.messages import decode_depth, decode_labels
 
 
 @pytest.mark.parametrize('dtype', [np.uint8, np.uint16])

@@ -15,8 +15,7 @@ from tiny_model import write_tiny_model
 
 from mt_perception.evaluation import pool
 from mt_perception.evaluation.job import Job
-from mt_perception.evaluation.pool import Outcome, run_here, run_in_pool
-from mt_perception.evaluation.ray_engine import run_on_ray
+from mt_perception.evaluation.pool import Outcome, run_here, run_in_pool, run_on_ray
 from mt_perception.evaluation.records import read_frames, without_timing
 
 

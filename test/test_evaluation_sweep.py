@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mt_perception.errors import OptionError
+from mt_perception.evaluation.datasets.samples import safe_name
 from mt_perception.evaluation.job import Job
-from mt_perception.evaluation.samples import safe_name
 from mt_perception.evaluation.sweep import parse_grid, plan_jobs
 
 OUT = Path('/out')

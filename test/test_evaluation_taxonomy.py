@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mt_perception.errors import SourceError
-from mt_perception.evaluation.taxonomy import ClassMap, read_class_names, read_taxonomy
+from mt_perception.evaluation.datasets.taxonomy import ClassMap, read_class_names, read_taxonomy
 from mt_perception.types import UNLABELLED
 
 TAXONOMY = read_taxonomy()

@@ -13,11 +13,11 @@ import pytest
 from tiny_model import fragile_head, write_tiny_model
 
 from mt_perception.errors import TaskError
-from mt_perception.graph.plan import full_plan
-from mt_perception.runtime.executor import Executor
-from mt_perception.runtime.manifest import Manifest
-from mt_perception.runtime.model_folder import open_model
-from mt_perception.runtime.sessions import load_sessions
+from mt_perception.execution.executor import Executor
+from mt_perception.model.folder import open_model
+from mt_perception.model.manifest import Manifest
+from mt_perception.model.sessions import load_sessions
+from mt_perception.planning.plan import full_plan
 
 WHITE = np.full((1, 32, 64, 3), 255, np.uint8)
 BLACK = np.zeros((1, 32, 64, 3), np.uint8)

@@ -18,8 +18,8 @@ import pytest
 import yaml
 
 from mt_perception.nodes.host_parameters import RemoteHostSettings
+from mt_perception.nodes.main import VARIABLES
 from mt_perception.nodes.parameters import PerceptionSettings, SourceSettings
-from mt_perception.nodes.transport import VARIABLES
 
 ROOT = Path(__file__).resolve().parent.parent
 FILES = sorted((ROOT / 'launch').glob('*.launch.py'))

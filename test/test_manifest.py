@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tiny_model import COLOURS, SIZE, write_tiny_model
 
 from mt_perception.errors import ModelError
-from mt_perception.runtime.manifest import MAX_BYTES, parse_manifest
+from mt_perception.model.manifest import MAX_BYTES, parse_manifest
 
 
 @pytest.fixture(scope='module')

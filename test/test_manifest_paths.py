@@ -13,11 +13,11 @@ from tiny_model import write_tiny_model
 from tiny_paths import COSTS, PATHS, POLICY_MACS, policy_net, write_tiny_paths
 
 from mt_perception.errors import ModelError
-from mt_perception.graph.paths import FULL
+from mt_perception.model.folder import open_model, read_manifest
+from mt_perception.model.paths import FULL
+from mt_perception.model.sessions import load_sessions
 from mt_perception.pipeline import Pipeline
-from mt_perception.runtime.model_folder import open_model, read_manifest
-from mt_perception.runtime.policy_net import PolicyNet
-from mt_perception.runtime.sessions import load_sessions
+from mt_perception.planning.path_policy import PolicyNet
 
 
 def test_a_folder_without_paths_has_one(tmp_path: Path) -> None:

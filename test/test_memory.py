@@ -12,12 +12,12 @@ import pytest
 from tiny_model import write_tiny_model
 
 from mt_perception.errors import OptionError
-from mt_perception.graph.plan import full_plan
+from mt_perception.execution.executor import Executor
+from mt_perception.model.folder import open_model
+from mt_perception.model.sessions import load_sessions, open_session
+from mt_perception.model.weight_residency import SessionStore
 from mt_perception.pipeline import Pipeline
-from mt_perception.runtime.executor import Executor
-from mt_perception.runtime.memory import SessionStore
-from mt_perception.runtime.model_folder import open_model
-from mt_perception.runtime.sessions import load_sessions, open_session
+from mt_perception.planning.plan import full_plan
 from mt_perception.types import Frame
 
 

@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mt_perception.evaluation.datasets.truth import TrueObjects
 from mt_perception.evaluation.metrics.detection import DetectionMetric
 from mt_perception.evaluation.metrics.matching import box_overlaps
-from mt_perception.evaluation.truth import TrueObjects
 from mt_perception.types import Detections
 
 LABELS = ('cup', 'door', 'person')

@@ -10,9 +10,9 @@ import math
 import numpy as np
 import pytest
 
+from mt_perception.evaluation.datasets.truth import Sample
 from mt_perception.evaluation.metrics.stability import StabilityMetric
-from mt_perception.evaluation.truth import Sample
-from mt_perception.image.camera import typical
+from mt_perception.geometry.camera import typical
 from mt_perception.types import (
     DepthMap,
     Detections,

@@ -18,8 +18,8 @@ from onnx import TensorProto, helper
 from tiny_model import tiny_blocks, write_tiny_model
 
 from mt_perception.errors import ModelError
-from mt_perception.runtime.model_folder import open_model, read_manifest
-from mt_perception.runtime.sessions import load_sessions
+from mt_perception.model.folder import open_model, read_manifest
+from mt_perception.model.sessions import load_sessions
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 
 torch = pytest.importorskip('torch')
 
-from mt_perception.network.agreement import CANDIDATES
+from mt_perception.network.box_fusion import CANDIDATES
 from mt_perception.network.macs import count_macs
 from mt_perception.network.multitask import build
 from mt_perception.network.picodet import BINS

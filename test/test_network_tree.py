@@ -7,7 +7,7 @@ import pytest
 torch = pytest.importorskip('torch')
 
 from mt_perception.errors import ModelError
-from mt_perception.graph.sharing import SharingTree
+from mt_perception.model.branching import SharingTree
 from mt_perception.network.branches import LEVELS
 from mt_perception.network.layers import read_layers
 from mt_perception.network.macs import count_macs, layer_macs

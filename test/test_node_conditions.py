@@ -13,9 +13,9 @@ from ros_graph import Peer, ros_graph
 from sensor_msgs.msg import Image
 from tiny_model import write_tiny_model
 
+from mt_perception.execution.stages import SKIPPED
 from mt_perception.nodes.lifecycle import ACTIVE
 from mt_perception.nodes.perception import PerceptionNode
-from mt_perception.runtime.attempt import SKIPPED
 
 SECOND = 10**9
 SEGMENTATION, STATS = '/perception/segmentation/image', '/perception/stats'

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mt_perception.offload.breaker import Breaker, BreakerSettings, State
+from mt_perception.offload.circuit_breaker import Breaker, BreakerSettings, State
 
 SETTINGS = BreakerSettings(failures=3, first_s=1.0, longest_s=8.0, jitter=0.5, trial_s=5.0)
 

@@ -22,14 +22,14 @@ from tiny_model import write_tiny_model
 from tritonclient.grpc import service_pb2 as pb
 
 from mt_perception.errors import ModelError
-from mt_perception.offload.breaker import Breaker, BreakerSettings, State
+from mt_perception.execution.options import Options
+from mt_perception.offload.circuit_breaker import Breaker, BreakerSettings, State
 from mt_perception.offload.client import OffloadClient, offload
 from mt_perception.offload.decision import DecisionSettings
 from mt_perception.offload.endpoint import Endpoint
-from mt_perception.offload.exchange import Exchange
+from mt_perception.offload.inference_client import Exchange
 from mt_perception.offload.settings import OffloadSettings
 from mt_perception.pipeline import Pipeline
-from mt_perception.runtime.options import Options
 from mt_perception.types import Frame, Result
 
 COLOURS = {'red': (0, 0, 255), 'green': (0, 255, 0), 'blue': (255, 0, 0)}

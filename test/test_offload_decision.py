@@ -19,7 +19,7 @@ from mt_perception.offload.decision import (
     RateOption,
     Situation,
 )
-from mt_perception.offload.link import LinkState
+from mt_perception.offload.link_estimate import LinkState
 
 BETTER = (RateOption(0, 3000, -0.2), RateOption(1, 6000, 0.02), RateOption(2, 12000, 0.05))
 EQUAL = (RateOption(0, 3000, 0.0), RateOption(1, 6000, 0.0))

@@ -15,9 +15,9 @@ from odd_host import OddHost
 from tiny_cut import write_tiny_cut
 
 from mt_perception.errors import OffloadError
-from mt_perception.offload.breaker import Breaker
+from mt_perception.offload.circuit_breaker import Breaker
 from mt_perception.offload.endpoint import ClientTls, Endpoint, connect, host_of
-from mt_perception.offload.exchange import Exchange
+from mt_perception.offload.inference_client import Exchange
 
 TOKEN = 'a-token-of-some-length'
 

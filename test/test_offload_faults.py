@@ -16,8 +16,8 @@ import pytest
 from offload_faults import FAULTS, Rig, drive, nothing, rig
 from tiny_cut import write_tiny_cut
 
-from mt_perception.offload.breaker import State
-from mt_perception.runtime.options import Options
+from mt_perception.execution.options import Options
+from mt_perception.offload.circuit_breaker import State
 from mt_perception.types import Frame
 
 COLOURS = ((0, 0, 255), (0, 255, 0), (255, 0, 0))

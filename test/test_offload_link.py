@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mt_perception.offload.link import LinkEstimate, LinkState, Smoothed
+from mt_perception.offload.link_estimate import LinkEstimate, LinkState, Smoothed
 
 POSITIVE = st.floats(1e-6, 1e6)
 

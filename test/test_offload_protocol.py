@@ -20,7 +20,7 @@ pytest.importorskip('tritonclient.grpc', reason='needs the extra "offload"')
 from tritonclient.grpc import service_pb2 as pb
 
 from mt_perception.errors import ProtocolError
-from mt_perception.offload.compact import MAX_CELLS, PARAMETERS, PackedMap, packed, unpacked
+from mt_perception.offload.depth_codec import MAX_CELLS, PARAMETERS, PackedMap, packed, unpacked
 from mt_perception.offload.protocol import (
     MAX_REQUEST_BYTES,
     PAYLOAD,

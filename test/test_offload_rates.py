@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_cut import write_tiny_cut
 
-from mt_perception.offload.rates import Rates, relative_gain
-from mt_perception.offload.run_time import RunTime, RunTimes
-from mt_perception.runtime.manifest import Accuracy, Manifest
-from mt_perception.runtime.manifest_cut import Rate
-from mt_perception.runtime.model_folder import read_manifest
+from mt_perception.model.folder import read_manifest
+from mt_perception.model.manifest import Accuracy, Manifest
+from mt_perception.model.split import Rate
+from mt_perception.offload.deadline import RunTime, RunTimes
+from mt_perception.offload.decision import Rates, relative_gain
 
 SIZE = (64, 64)
 

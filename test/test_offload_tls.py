@@ -20,9 +20,9 @@ from plain_client import image, robot
 from tiny_cut import write_tiny_cut
 
 from mt_perception.errors import OffloadError
-from mt_perception.offload.credentials import ServerTls
-from mt_perception.offload.limits import HostLimits
 from mt_perception.offload.protocol import write_request
+from mt_perception.server.credentials import ServerTls
+from mt_perception.server.limits import HostLimits
 
 
 @pytest.fixture(scope='module')

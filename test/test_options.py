@@ -11,9 +11,9 @@ import pytest
 from tiny_model import write_tiny_model
 
 from mt_perception.errors import OptionError
-from mt_perception.runtime.manifest import Manifest
-from mt_perception.runtime.model_folder import read_manifest
-from mt_perception.runtime.options import Options
+from mt_perception.execution.options import Options
+from mt_perception.model.folder import read_manifest
+from mt_perception.model.manifest import Manifest
 
 
 @pytest.fixture

@@ -14,19 +14,17 @@ from hypothesis import strategies as st
 from task_trees import random_constraints, random_problem, random_tree
 
 from mt_perception.errors import OptionError
-from mt_perception.graph.block import IMAGE, Block
-from mt_perception.graph.exact_order import exact_order
-from mt_perception.graph.order import order_problem, planned_order
-from mt_perception.graph.order_problem import (
+from mt_perception.model.task_graph import IMAGE, Block, TaskGraph
+from mt_perception.planning.order_problem import (
     NOTHING,
     START,
     Condition,
     OrderProblem,
     States,
+    exact_order,
     expected_cost,
 )
-from mt_perception.graph.order_search import searched_order
-from mt_perception.graph.task_graph import TaskGraph
+from mt_perception.planning.task_order import order_problem, planned_order, searched_order
 
 SEEDS = st.integers(0, 2**32 - 1)
 SHARES = st.sampled_from([0.0, 0.1, 0.3, 1.0])

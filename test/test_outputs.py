@@ -18,8 +18,8 @@ from sensor_msgs.msg import Image
 from vision_msgs.msg import Detection2DArray, LabelInfo
 
 from mt_perception.nodes.lifecycle import ACTIVE
-from mt_perception.nodes.outputs import LATCHED
 from mt_perception.nodes.perception import PerceptionNode
+from mt_perception.nodes.publishers import LATCHED
 
 RED = (0, 0, 255)
 SECOND = 10**9

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mt_perception.image.camera import typical
+from mt_perception.geometry.camera import typical
 from mt_perception.image.overlay import depth_picture, draw_detections, overlay, sheet
 from mt_perception.image.palette import DARK, LIGHT, UNKNOWN, colour, ink_on
 from mt_perception.image.text import Line, draw_lines, text_size

@@ -18,15 +18,15 @@ from rclpy.parameter import Parameter
 from ros_graph import RosGraph, ros_graph
 
 from mt_perception.errors import OptionError
-from mt_perception.nodes.declaration import Change, Settings, field_name, markdown_table
+from mt_perception.execution.options import Options
 from mt_perception.nodes.live_parameters import LiveParameters
+from mt_perception.nodes.parameter_schema import Change, Settings, field_name, markdown_table
 from mt_perception.nodes.parameters import (
     NODES,
     PerceptionSettings,
     SourceSettings,
     params_yaml,
 )
-from mt_perception.runtime.options import Options
 
 CONFIG = Path(__file__).resolve().parent.parent / 'config' / 'mt_perception.params.yaml'
 

@@ -18,13 +18,13 @@ from test_perception_node import DEPTH, DETECTIONS, STATS, Bench, values
 from tiny_model import COLOURS
 from tiny_paths import write_tiny_paths
 
-from mt_perception.graph.budget import Budget
 from mt_perception.nodes.frame_publisher import FramePublisher
-from mt_perception.nodes.lock_step import LockStep
-from mt_perception.nodes.outputs import facts_of
 from mt_perception.nodes.perception import PerceptionNode
-from mt_perception.nodes.recorder import Recorder
+from mt_perception.nodes.publishers import facts_of
+from mt_perception.nodes.result_collector import Recorder
+from mt_perception.nodes.round_trip_predictor import LockStep
 from mt_perception.pipeline import Pipeline
+from mt_perception.planning.budget import Budget
 from mt_perception.types import Frame
 
 RELIABLE = {'qos_overrides./image.subscription.reliability': 'reliable'}

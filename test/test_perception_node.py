@@ -32,14 +32,14 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from tiny_model import broken_head, depth_head, write_tiny_model
 from vision_msgs.msg import Detection2DArray, LabelInfo
 
-from mt_perception.nodes import messages
+from mt_perception.execution.executor import Executor
+from mt_perception.model.folder import open_model
+from mt_perception.model.sessions import load_sessions
+from mt_perception.model.weight_residency import SessionStore
+from mt_perception.nodes import conversions
 from mt_perception.nodes.lifecycle import ACTIVE
-from mt_perception.nodes.outputs import LATCHED
 from mt_perception.nodes.perception import PerceptionNode
-from mt_perception.runtime.executor import Executor
-from mt_perception.runtime.memory import SessionStore
-from mt_perception.runtime.model_folder import open_model
-from mt_perception.runtime.sessions import load_sessions
+from mt_perception.nodes.publishers import LATCHED
 
 RED = (0, 0, 255)
 SECOND = 10**9
@@ -154,7 +154,7 @@ def test_one_frame_makes_every_output(graph: RosGraph, tiny: Path) -> None:
     depth = bench.got(DEPTH)[0]
     assert (depth.encoding, depth.height, depth.width) == ('32FC1', 96, 128)
     # The network sees a camera of half the focal length; red is a third as bright as white.
-    metres = messages.depth_from(depth)
+    metres = conversions.depth_from(depth)
     assert metres[48, 64] == pytest.approx(0.02 / 3 * 50, rel=0.02)
 
     mask = bench.got(SEGMENTATION)[0]
@@ -192,7 +192,7 @@ def test_nothing_seen_is_published_too(graph: RosGraph, tiny: Path) -> None:
     for grey in (0, 255):
         bench.pass_frame(np.full((96, 128, 3), grey, np.uint8))
         assert bench.got(DETECTIONS)[-1].detections == []
-    black = messages.depth_from(bench.got(DEPTH)[0])
+    black = conversions.depth_from(bench.got(DEPTH)[0])
     assert np.isnan(black).all()
 
 
@@ -357,7 +357,7 @@ def test_the_camera_info_that_comes_after_its_image(graph: RosGraph, tiny: Path)
     graph.spin_for(0.01)
     bench.peer.infos.publish(camera_info(128, 96, SECOND, focal=300.0))
     assert graph.spin_until(lambda: bench.got(DEPTH))
-    metres = messages.depth_from(bench.got(DEPTH)[0])
+    metres = conversions.depth_from(bench.got(DEPTH)[0])
     assert metres[48, 64] == pytest.approx(0.02 / 3 * 150, rel=0.02)
 
 
@@ -425,8 +425,8 @@ def test_a_clock_that_leaps_an_hour_ahead_alarms_nobody(graph: RosGraph, tiny: P
 
 def test_deadlines_do_not_follow_the_system_clock() -> None:
     """A step of the wall clock must move no timeout: only the monotonic clock is asked."""
-    nodes = Path(messages.__file__).parent
-    for name in ('perception', 'inputs', 'health', 'diagnostics', 'lifecycle', 'lock_step'):
+    nodes = Path(conversions.__file__).parent
+    for name in ('perception', 'subscriptions', 'health', 'diagnostics', 'lifecycle'):
         assert 'time.time' not in (nodes / f'{name}.py').read_text()
 
 
@@ -576,7 +576,7 @@ def test_what_is_not_finite_is_not_published(graph: RosGraph, tiny: Path, weight
     bench.peer.send(patch(RED), SECOND)
     assert graph.spin_until(lambda: bench.got(STATS) and bench.got(DETECTIONS))
     for message in bench.got(DEPTH):
-        assert not np.isinf(messages.depth_from(message)).any()
+        assert not np.isinf(conversions.depth_from(message)).any()
 
 
 def test_a_defect_of_ours_does_not_end_the_node(graph: RosGraph, tiny: Path) -> None:

@@ -24,10 +24,10 @@ from tiny_model import (
 )
 
 from mt_perception.errors import ImageError, ModelError, OptionError
-from mt_perception.graph.plan import Plan, full_plan
+from mt_perception.execution.executor import Outcome
+from mt_perception.execution.options import Options
 from mt_perception.pipeline import Pipeline
-from mt_perception.runtime.executor import Outcome
-from mt_perception.runtime.options import Options
+from mt_perception.planning.plan import Plan, full_plan
 from mt_perception.types import UNLABELLED, Detections, Frame, Intrinsics
 
 RED = (0, 0, 255)

@@ -15,10 +15,10 @@ from tiny_model import SIZE, write_tiny_model
 from tiny_paths import COSTS, POLICY_MACS, write_tiny_paths
 
 from mt_perception.errors import ModelError, OptionError
-from mt_perception.graph.budget import Budget
+from mt_perception.execution.options import Options
 from mt_perception.pipeline import Pipeline
-from mt_perception.runtime.options import Options
-from mt_perception.runtime.planner import Planner
+from mt_perception.planning.budget import Budget
+from mt_perception.planning.planner import Planner
 from mt_perception.types import Frame, Intrinsics, Result
 
 PERIOD_NS = 100_000_000

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mt_perception.image.points import POINT, point_cloud
+from mt_perception.geometry.points import POINT, point_cloud
 from mt_perception.types import DepthMap, Intrinsics
 
 CAMERA = Intrinsics(fx=60, fy=66, cx=30.5, cy=21.0, width=64, height=48)

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mt_perception.graph.paths import FULL, NetPath
-from mt_perception.graph.policy import PathPolicy, mixed_choice, path_values, worthwhile
+from mt_perception.model.paths import FULL, NetPath
+from mt_perception.planning.path_policy import PathPolicy, mixed_choice, path_values, worthwhile
 
 COSTS = (1.0, 0.7, 0.4, 0.2)
 IMAGE = np.zeros((8, 8, 3), np.uint8)

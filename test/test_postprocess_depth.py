@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mt_perception.errors import CameraError, TaskError
-from mt_perception.image.camera import resized, typical
+from mt_perception.execution.postprocess.depth import depth
+from mt_perception.geometry.camera import resized, typical
 from mt_perception.image.letterbox import fit
-from mt_perception.runtime.postprocess.depth import depth
 from mt_perception.types import Intrinsics
 
 CAMERA = Intrinsics(fx=600, fy=600, cx=320, cy=240, width=640, height=480)

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from mt_perception.errors import TaskError
+from mt_perception.execution.options import Options
+from mt_perception.execution.postprocess.detection import MAX_CANDIDATES, detections
 from mt_perception.image.letterbox import Letterbox, fit
-from mt_perception.runtime.options import Options
-from mt_perception.runtime.postprocess.detection import MAX_CANDIDATES, detections
 from mt_perception.types import Detections
 
 LABELS = ('cat', 'dog', 'cup')

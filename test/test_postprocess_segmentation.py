@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mt_perception.errors import TaskError
+from mt_perception.execution.postprocess.segmentation import segmentation
 from mt_perception.image.letterbox import fit
-from mt_perception.runtime.postprocess.segmentation import segmentation
 from mt_perception.types import UNLABELLED
 
 LABELS = ('floor', 'wall', 'door')

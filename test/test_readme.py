@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mt_perception.runtime.manifest import parse_manifest
+from mt_perception.model.manifest import parse_manifest
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / 'README.md').read_text(encoding='utf-8')
@@ -33,9 +33,9 @@ def test_links_lead_somewhere(target: str) -> None:
 def test_every_output_is_documented() -> None:
     pytest.importorskip('rclpy', reason='needs ROS 2')
     pytest.importorskip('vision_msgs', reason='needs vision_msgs')
-    from mt_perception.nodes import outputs
+    from mt_perception.nodes import publishers
 
-    topics = {value for name, value in vars(outputs).items() if name.endswith('_TOPIC')}
+    topics = {value for name, value in vars(publishers).items() if name.endswith('_TOPIC')}
     assert topics == set(re.findall(r'^\| `(~/[^`]+)`', README, re.MULTILINE))
 
 

@@ -20,9 +20,11 @@ pytest.importorskip('matplotlib')
 
 from mt_perception.errors import OutputError
 from mt_perception.evaluation import report
-from mt_perception.evaluation.common_ground import metrics_on
+from mt_perception.evaluation.datasets.samples import SampleSource
+from mt_perception.evaluation.datasets.truth import GroundTruth, Sample, TrueObjects
 from mt_perception.evaluation.job import Job, all_metrics, run_job
 from mt_perception.evaluation.output import RecordWriter
+from mt_perception.evaluation.predictor import Subject
 from mt_perception.evaluation.records import FrameRecord
 from mt_perception.evaluation.report import write_report
 from mt_perception.evaluation.report.graphs import graphs
@@ -42,10 +44,8 @@ from mt_perception.evaluation.report.svg import Ink
 from mt_perception.evaluation.report.tables import figures_table
 from mt_perception.evaluation.runner import evaluate
 from mt_perception.evaluation.runs import Run, read_run
-from mt_perception.evaluation.samples import SampleSource
-from mt_perception.evaluation.subject import Subject
-from mt_perception.evaluation.truth import GroundTruth, Sample, TrueObjects
-from mt_perception.image.camera import typical
+from mt_perception.evaluation.shared_classes import metrics_on
+from mt_perception.geometry.camera import typical
 from mt_perception.types import (
     DEPTH,
     DETECTION,

@@ -17,8 +17,8 @@ for package in ('jinja2', 'matplotlib', 'constriction', 'grpc', 'tritonclient'):
 
 from mt_perception.cli.main import main
 from mt_perception.errors import SourceError
-from mt_perception.evaluation.codecs import Codec, standard_codecs
 from mt_perception.evaluation.link.study import LOCAL, read_study
+from mt_perception.evaluation.rate_distortion import Codec, standard_codecs
 from mt_perception.evaluation.report.offload import codec_runs, link_table, rate_table
 from mt_perception.evaluation.runs import read_runs
 

@@ -14,8 +14,8 @@ from onnx import TensorProto
 from tiny_model import tiny_blocks, write_tiny_model
 
 from mt_perception.errors import ModelError
-from mt_perception.runtime.model_folder import ModelFolder, open_model
-from mt_perception.runtime.sessions import CPU, load_sessions
+from mt_perception.model.folder import ModelFolder, open_model
+from mt_perception.model.sessions import CPU, load_sessions
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from ros_graph import RosGraph, patch, ros_graph
 from sensor_msgs.msg import CameraInfo, Image
 
 from mt_perception.errors import BagError, OptionError, SourceError
-from mt_perception.nodes import messages
+from mt_perception.nodes import conversions
 from mt_perception.nodes.source import SourceNode
 from mt_perception.sources.source import Source
 from mt_perception.types import Frame, Intrinsics
@@ -73,7 +73,7 @@ class Listener(Node):
 
     @property
     def stamps_ns(self) -> list[int]:
-        return [messages.stamp_ns(m.header.stamp) for m in self.images]
+        return [conversions.stamp_ns(m.header.stamp) for m in self.images]
 
 
 def test_a_folder_is_played_once(graph: RosGraph, folder: Path) -> None:
@@ -94,8 +94,8 @@ def test_a_recording_keeps_its_pace_stamps_and_camera(graph: RosGraph) -> None:
     assert listener.stamps_ns == [5_000_000_000, 5_050_000_000, 5_300_000_000]
     # Never earlier than recorded; how much later is up to this computer.
     assert listener.times_s[-1] - start_s >= 0.3
-    assert [messages.stamp_ns(m.header.stamp) for m in listener.infos] == listener.stamps_ns
-    assert messages.intrinsics_from(listener.infos[0], (96, 128)) == CAMERA
+    assert [conversions.stamp_ns(m.header.stamp) for m in listener.infos] == listener.stamps_ns
+    assert conversions.intrinsics_from(listener.infos[0], (96, 128)) == CAMERA
     assert {m.header.frame_id for m in listener.images} == {'optical'}
 
 

@@ -25,11 +25,11 @@ from ros_graph import DOMAIN_ID, RosGraph, patch, ros_graph
 from tiny_model import write_tiny_model
 
 import mt_perception
-from mt_perception.image.camera import typical
+from mt_perception.geometry.camera import typical
 from mt_perception.nodes.frame_publisher import FramePublisher
-from mt_perception.nodes.lock_step import LockStep
-from mt_perception.nodes.recorder import Record, Recorder
-from mt_perception.share import share_folder
+from mt_perception.nodes.result_collector import Record, Recorder
+from mt_perception.nodes.round_trip_predictor import LockStep
+from mt_perception.resources import share_folder
 from mt_perception.sources import open_source
 from mt_perception.types import Frame
 

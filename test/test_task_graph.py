@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mt_perception.errors import ModelError
-from mt_perception.graph.block import IMAGE, Block
-from mt_perception.graph.task_graph import TaskGraph
+from mt_perception.model.task_graph import IMAGE, Block, TaskGraph
 
 
 def block(name: str, *inputs: str, outputs: tuple[str, ...] = ('out',)) -> Block:

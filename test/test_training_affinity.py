@@ -9,11 +9,15 @@ import pytest
 
 torch = pytest.importorskip('torch')
 
-from mt_perception.graph.sharing import SharingTree, choose_tree, score_trees
+from mt_perception.model.branching import SharingTree, choose_tree, score_trees
 from mt_perception.network.multitask import TASKS
 from mt_perception.network.tree import SEGMENTS
 from mt_perception.network.trunk import Trunk
-from mt_perception.training.affinity import TreeChoice, measure_affinity, similarity_profiles
+from mt_perception.training.structure.affinity import (
+    TreeChoice,
+    measure_affinity,
+    similarity_profiles,
+)
 
 IMAGES = (255 * torch.rand(6, 3, 32, 64, generator=torch.Generator().manual_seed(1))).byte()
 
@@ -68,7 +72,7 @@ def test_the_table_marks_the_tree_that_was_taken(trunks: list[Trunk], tmp_path: 
     assert rows[0] == 'branch point,detection~segmentation,detection~depth,segmentation~depth'
     assert sum(row.endswith(',yes') for row in rows) == 1
     pytest.importorskip('matplotlib')
-    from mt_perception.training.front_plot import draw_front
+    from mt_perception.training.structure.pareto_plot import draw_front
 
     draw_front(choice, tmp_path / 'tree.svg')
     assert 'Pareto front' in (tmp_path / 'tree.svg').read_text(encoding='utf-8')
@@ -76,7 +80,7 @@ def test_the_table_marks_the_tree_that_was_taken(trunks: list[Trunk], tmp_path: 
 
 def test_where_tasks_part_in_words() -> None:
     pytest.importorskip('matplotlib')
-    from mt_perception.training.front_plot import in_words
+    from mt_perception.training.structure.pareto_plot import in_words
 
     everybody, pair, apart = ((0, 1, 2),), ((0, 2), (1,)), ((0,), (1,), (2,))
     assert in_words(SharingTree((everybody,) * 6)) == (

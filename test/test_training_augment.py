@@ -14,7 +14,7 @@ import tiny_data
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mt_perception.training.augment import (
+from mt_perception.training.data.augment import (
     LABEL_STRIDE,
     PAD_VALUE,
     distort,
@@ -22,8 +22,8 @@ from mt_perception.training.augment import (
     place_boxes,
     random_view,
 )
-from mt_perception.training.datasets import read_rgbd
-from mt_perception.training.samples import Boxes, Sample
+from mt_perception.training.data.read_datasets import read_rgbd
+from mt_perception.training.data.samples import Boxes, Sample
 from mt_perception.types import UNLABELLED
 
 CANVAS = (256, 320)

@@ -15,11 +15,11 @@ from test_training_mt2st import ALL, one_phase, sets, state_of
 from mt_perception.errors import ModelError
 from mt_perception.network.multitask import TASKS
 from mt_perception.network.trunk import Features
-from mt_perception.training.balancing import Balance, GradNorm, Uncertainty, make_balance
-from mt_perception.training.batches import SampleSet, make_batch
-from mt_perception.training.junction import Junction
-from mt_perception.training.mt2st import Diminish, Fading
+from mt_perception.training.data.batches import SampleSet, make_batch
+from mt_perception.training.losses.balancing import Balance, GradNorm, Uncertainty, make_balance
 from mt_perception.training.recipe import Balancing
+from mt_perception.training.schedules.mt2st import Diminish, Fading
+from mt_perception.training.structure.shared_gradients import Junction
 
 __all__ = ['sets']
 

@@ -11,13 +11,13 @@ import pytest
 
 torch = pytest.importorskip('torch')
 
-from mt_perception.graph.plan import Plan
+from mt_perception.execution.executor import Outcome
 from mt_perception.network.multitask import build
 from mt_perception.pipeline import Pipeline
-from mt_perception.runtime.executor import Outcome
-from mt_perception.training.bottleneck import CutNetwork
-from mt_perception.training.calibrate import Point, calibrate, same_precision
-from mt_perception.training.cut_recipe import read_cut_recipe
+from mt_perception.planning.plan import Plan
+from mt_perception.training.split.recipe import read_cut_recipe
+from mt_perception.training.split.score_calibration import Point, calibrate, same_precision
+from mt_perception.training.split.train import CutNetwork
 
 ROOT = Path(__file__).resolve().parent.parent
 SCORES = [round(0.05 * i, 2) for i in range(1, 20)]
@@ -64,7 +64,7 @@ def test_a_cut_is_calibrated_on_real_images(
             return Outcome({**whole.tensors, 'detection/scores': sure}, {}, {})
 
     pipeline_runner = pipeline.runner
-    monkeypatch.setattr('mt_perception.training.calibrate.TorchCutRunner', Sure)
+    monkeypatch.setattr('mt_perception.training.split.score_calibration.TorchCutRunner', Sure)
     calibrate(cut, pipeline, data / 'coco', 'val2017')
     slope, offset = cut.remote.calibration.tolist()
     assert slope == pytest.approx(2.0, abs=0.3)

@@ -17,33 +17,38 @@ from test_training_processes import run_processes
 from torch.nn import functional
 
 from mt_perception.errors import ModelError
-from mt_perception.graph.plan import full_plan
+from mt_perception.model.manifest import parse_manifest
 from mt_perception.network.bottleneck import CHANNELS, GDN, SEEN_RANGE, Bottleneck, UndoGDN
-from mt_perception.network.cut_graphs import DecoderGraph, EncoderGraph
 from mt_perception.network.macs import count_macs
 from mt_perception.network.multitask import build
 from mt_perception.network.picodet import PicoDet
 from mt_perception.network.remote import Remote
+from mt_perception.network.split_graphs import DecoderGraph, EncoderGraph
 from mt_perception.offload.codec import Codec
-from mt_perception.offload.halves import RemoteHalf, RobotHalf
+from mt_perception.offload.split_model import RemoteHalf, RobotHalf
 from mt_perception.pipeline import Pipeline
-from mt_perception.runtime.manifest import parse_manifest
-from mt_perception.training.batches import SampleSet, make_batch
-from mt_perception.training.bottleneck import CutNetwork, train_cut
+from mt_perception.planning.plan import full_plan
 from mt_perception.training.checkpoint import load_checkpoint
-from mt_perception.training.code_tables import build_tables
-from mt_perception.training.cut_losses import DetectorEye, NetworkEye, imitation, relative_error
-from mt_perception.training.cut_recipe import CutRecipe, ErrorWeights, Stage, read_cut_recipe
-from mt_perception.training.dense_truth import DenseTruth
-from mt_perception.training.export import ModelCard, export_folder
-from mt_perception.training.export_cut import TASKS, export_cut
-from mt_perception.training.lessons import Lessons
-from mt_perception.training.plain_images import random_view
-from mt_perception.training.principal import start_from_principal_components
-from mt_perception.training.processes import Place
-from mt_perception.training.samples import Sample
-from mt_perception.training.torch_runner import TorchCutRunner
-from mt_perception.training.widen import Widening
+from mt_perception.training.data.batches import SampleSet, make_batch
+from mt_perception.training.data.samples import Sample
+from mt_perception.training.data.unlabelled_images import random_view
+from mt_perception.training.distributed import Place
+from mt_perception.training.export.export import ModelCard, export_folder
+from mt_perception.training.export.torch_runner import TorchCutRunner
+from mt_perception.training.split.code_tables import build_tables
+from mt_perception.training.split.export import TASKS, export_cut
+from mt_perception.training.split.losses import (
+    DenseTruth,
+    DetectorEye,
+    NetworkEye,
+    imitation,
+    relative_error,
+)
+from mt_perception.training.split.pca_init import start_from_principal_components
+from mt_perception.training.split.recipe import CutRecipe, ErrorWeights, Stage, read_cut_recipe
+from mt_perception.training.split.stage2_decoder import Lessons
+from mt_perception.training.split.stage3_dense_head import Widening
+from mt_perception.training.split.train import CutNetwork, train_cut
 
 ROOT = Path(__file__).resolve().parent.parent
 RECIPE = CutRecipe(
@@ -66,7 +71,7 @@ from pathlib import Path
 sys.path[:0] = sys.argv[2:]
 import torch
 from test_training_cut import RECIPE, build, PicoDet, SampleSet, Sample
-from mt_perception.training import bottleneck
+from mt_perception.training.split import train as bottleneck
 folder, rank = Path(sys.argv[1]), os.environ['RANK']
 samples = tuple(Sample(p.stem, p, (96, 128)) for p in sorted(folder.glob('*.png')))
 torch.manual_seed(0)

@@ -13,7 +13,7 @@ pytest.importorskip('torch')
 import tiny_data
 
 from mt_perception.errors import SourceError
-from mt_perception.training.datasets import read_coco, read_regions, read_rgbd
+from mt_perception.training.data.read_datasets import read_coco, read_regions, read_rgbd
 from mt_perception.types import UNLABELLED
 
 CLASSES = tiny_data.classes()

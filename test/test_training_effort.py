@@ -12,12 +12,12 @@ torch = pytest.importorskip('torch')
 from test_training_mt2st import ALL, one_phase, sets, state_of
 from torch.utils.flop_counter import FlopCounterMode, conv_backward_flop
 
-from mt_perception.training.batches import SampleSet, make_batch
-from mt_perception.training.effort import Meter
+from mt_perception.training.data.batches import SampleSet, make_batch
 from mt_perception.training.loop import train
-from mt_perception.training.mt2st import Diminish, Fading
+from mt_perception.training.mac_counter import Meter
 from mt_perception.training.recipe import Balancing
-from mt_perception.training.run_log import LOG
+from mt_perception.training.run_record import LOG
+from mt_perception.training.schedules.mt2st import Diminish, Fading
 
 __all__ = ['sets']
 

@@ -13,12 +13,12 @@ torch = pytest.importorskip('torch')
 import tiny_data
 from test_training_loop import RECIPE
 
+from mt_perception.execution.options import Options
 from mt_perception.network.multitask import build
-from mt_perception.runtime.options import Options
-from mt_perception.training.export import ModelCard
-from mt_perception.training.figures import all_figures
+from mt_perception.training.export.export import ModelCard
+from mt_perception.training.export.figures import all_figures
+from mt_perception.training.export.torch_runner import torch_pipeline
 from mt_perception.training.recipe import SetSpec
-from mt_perception.training.validation import torch_pipeline
 
 CLASSES = tiny_data.classes()
 CARD = ModelCard('tiny', '0', 'MIT', '', CLASSES.detection, CLASSES.segmentation)

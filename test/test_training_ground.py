@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mt_perception.training.ground import ground_mask, room_masks
+from mt_perception.training.data.plane_segmentation import ground_mask, room_masks
 
 HEIGHT, WIDTH, FOCAL_PX = 120, 160, 150.0
 

@@ -13,9 +13,9 @@ from mt_perception.errors import ModelError
 from mt_perception.network.branched import describe
 from mt_perception.network.multitask import Multitask, build
 from mt_perception.pipeline import Pipeline
+from mt_perception.training.add_task import add_leaf, leaf_figures, on_trunk_of
 from mt_perception.training.checkpoint import save_checkpoint
-from mt_perception.training.export import ModelCard, export_folder
-from mt_perception.training.leaf import add_leaf, leaf_figures, on_trunk_of
+from mt_perception.training.export.export import ModelCard, export_folder
 from mt_perception.types import Detections, Frame
 
 CARD = ModelCard('tiny', '1', 'Apache-2.0', 'A test.', ('cup', 'cat'), ('floor', 'wall'))

@@ -14,12 +14,12 @@ import tiny_data
 
 from mt_perception.errors import ModelError
 from mt_perception.network.multitask import build
-from mt_perception.training.batches import SampleSet, draw, make_batch
 from mt_perception.training.checkpoint import FILE, load_checkpoint, phase_of
-from mt_perception.training.datasets import read_coco, read_rgbd
+from mt_perception.training.data.batches import SampleSet, draw, make_batch
+from mt_perception.training.data.read_datasets import read_coco, read_rgbd
 from mt_perception.training.loop import LOG, Progress, train
 from mt_perception.training.recipe import Phase, Recipe, Weights
-from mt_perception.training.schedule import make_optimizer, phase_at, rate_factor
+from mt_perception.training.schedules.optimizer import make_optimizer, phase_at, rate_factor
 
 EVERYTHING = Weights(
     detection=1, distillation=1, segmentation=1, self_training=1, depth=1, depth_gradient=1

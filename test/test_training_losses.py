@@ -10,6 +10,7 @@ import pytest
 torch = pytest.importorskip('torch')
 
 from mt_perception.network.detection import RawDetections, cells_of, decode_boxes
+from mt_perception.training.data.samples import Boxes
 from mt_perception.training.losses.depth import gradient_loss, metric_loss, relative_loss
 from mt_perception.training.losses.detection import (
     assign,
@@ -24,7 +25,6 @@ from mt_perception.training.losses.segmentation import (
     confident_labels,
     segmentation_loss,
 )
-from mt_perception.training.samples import Boxes
 
 CELLS = cells_of(tuple(torch.zeros(1, 1, n, n) for n in (8, 4, 2)))
 N = len(CELLS[0])

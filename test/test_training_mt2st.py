@@ -18,16 +18,16 @@ from test_training_loop import JOINT, LABELS, RECIPE, assert_equal, run
 
 from mt_perception.errors import ModelError
 from mt_perception.network.multitask import TASKS, Multitask, build
-from mt_perception.training.batches import SampleSet, make_batch
 from mt_perception.training.checkpoint import load_checkpoint
-from mt_perception.training.datasets import read_coco, read_rgbd
+from mt_perception.training.data.batches import SampleSet, make_batch
+from mt_perception.training.data.read_datasets import read_coco, read_rgbd
+from mt_perception.training.distributed import Place
 from mt_perception.training.loop import train
-from mt_perception.training.mt2st import Diminish, Fading, Plateau, Switch, read_fading
-from mt_perception.training.objective import TASK_OF
-from mt_perception.training.processes import Place
+from mt_perception.training.losses.objective import TASK_OF
 from mt_perception.training.recipe import Phase, Recipe
-from mt_perception.training.run_log import LOG
+from mt_perception.training.run_record import LOG
 from mt_perception.training.run_state import RunState
+from mt_perception.training.schedules.mt2st import Diminish, Fading, Plateau, Switch, read_fading
 
 CLASSES = tiny_data.classes()
 ALL = replace(JOINT, steps=4, batch_size=4, weights=replace(JOINT.weights, relative_depth=1.0))

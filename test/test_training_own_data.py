@@ -18,13 +18,12 @@ from click.testing import CliRunner
 
 from mt_perception.cli.train import train
 from mt_perception.errors import SourceError
-from mt_perception.training.augment import make_example
 from mt_perception.training.checkpoint import load_checkpoint
-from mt_perception.training.datasets import read_coco, read_rgbd
-from mt_perception.training.label_folder import read_segmentation
+from mt_perception.training.data.augment import make_example
+from mt_perception.training.data.label_folder import read_segmentation
+from mt_perception.training.data.read_datasets import read_coco, read_rgbd
 from mt_perception.training.recipe import read_recipe
-from mt_perception.training.run_log import LOG
-from mt_perception.training.run_record import RECORD
+from mt_perception.training.run_record import LOG, RECORD
 
 CLASSES = tiny_data.classes()
 GUIDE = Path(__file__).parent.parent / 'docs' / 'training.md'

@@ -12,28 +12,27 @@ from hypothesis import strategies as st
 torch = pytest.importorskip('torch')
 
 from mt_perception.errors import ModelError
+from mt_perception.model.folder import open_model
 from mt_perception.network.gated import GatedNetwork
 from mt_perception.network.gates import find_prices
 from mt_perception.network.multitask import Multitask
 from mt_perception.network.policy import THUMBNAIL
 from mt_perception.pipeline import Pipeline
-from mt_perception.runtime.model_folder import open_model
-from mt_perception.runtime.policy_net import PolicyNet
-from mt_perception.training.batches import Batch
-from mt_perception.training.export import INPUT, ModelCard, export_folder
-from mt_perception.training.gating import PathSpec, read_gating
-from mt_perception.training.masks import gather_masks
-from mt_perception.training.path_policy import (
+from mt_perception.planning.path_policy import PolicyNet
+from mt_perception.training.data.batches import Batch
+from mt_perception.training.data.samples import Boxes
+from mt_perception.training.export.export import INPUT, ModelCard, export_folder
+from mt_perception.training.gating.masks import Shrink, gather_masks, shrink
+from mt_perception.training.gating.path_losses import completed, relative
+from mt_perception.training.gating.path_policy import (
     calibrate,
     choices,
     export_policy,
     train_policy,
 )
-from mt_perception.training.paths import full_network, has_paths, static
+from mt_perception.training.gating.paths import full_network, has_paths, static
+from mt_perception.training.gating.recipe import PathSpec, read_gating
 from mt_perception.training.recipe import read_recipe
-from mt_perception.training.regret import completed, relative
-from mt_perception.training.samples import Boxes
-from mt_perception.training.shrink import Shrink, shrink
 from mt_perception.types import Frame
 
 SIZE = (64, 96)

@@ -18,16 +18,15 @@ from click.testing import CliRunner
 
 from mt_perception.cli.export import export
 from mt_perception.cli.train import train
-from mt_perception.graph.budget import Budget
+from mt_perception.model.folder import open_model
 from mt_perception.network.branched import describe
 from mt_perception.network.multitask import build
 from mt_perception.pipeline import Pipeline
-from mt_perception.runtime.model_folder import open_model
-from mt_perception.training import path_policy
+from mt_perception.planning.budget import Budget
 from mt_perception.training.checkpoint import load_checkpoint, save_checkpoint
-from mt_perception.training.export import ModelCard, export_folder
-from mt_perception.training.judge import open_judge
-from mt_perception.training.regret import path_pipelines
+from mt_perception.training.export.export import ModelCard, export_folder
+from mt_perception.training.gating import path_policy
+from mt_perception.training.gating.path_losses import open_judge, path_pipelines
 from mt_perception.types import Frame
 
 CLASSES = tiny_data.classes()

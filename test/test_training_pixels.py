@@ -22,21 +22,25 @@ from mt_perception.cli.train import train
 from mt_perception.errors import ModelError
 from mt_perception.network.efficientnet import load_efficientnet_lite
 from mt_perception.network.multitask import build
-from mt_perception.training.augment import make_example
-from mt_perception.training.batches import SampleSet, draw, make_batch
 from mt_perception.training.checkpoint import load_checkpoint, save_checkpoint
-from mt_perception.training.datasets import read_coco, read_regions
+from mt_perception.training.data.augment import make_example
+from mt_perception.training.data.batches import SampleSet, draw, make_batch
+from mt_perception.training.data.read_datasets import read_coco, read_regions
+from mt_perception.training.data.recipe_sets import class_shares
+from mt_perception.training.data.samples import Boxes, Sample
+from mt_perception.training.distillation.pixel_teacher import backbone_file
+from mt_perception.training.distillation.pixel_teacher_spec import Context, PixelTeacherSpec
+from mt_perception.training.distillation.pseudo_label_refinement import (
+    in_context,
+    settle,
+    things,
+    within_boxes,
+)
+from mt_perception.training.distillation.soft_labels import ask_pixel_teacher
 from mt_perception.training.losses.segmentation import EXCLUDED, dice_loss, opinion_loss
-from mt_perception.training.opinions import ask_pixel_teacher
-from mt_perception.training.phases import Phase, Weights
-from mt_perception.training.pixel_teacher import backbone_file
-from mt_perception.training.pixel_teacher_spec import Context, PixelTeacherSpec
-from mt_perception.training.plausible import in_context, settle, things, within_boxes
-from mt_perception.training.recipe import Recipe
-from mt_perception.training.run_log import LOG
-from mt_perception.training.samples import Boxes, Sample
-from mt_perception.training.set_spec import SetSpec
-from mt_perception.training.sources import class_shares
+from mt_perception.training.recipe import Recipe, SetSpec
+from mt_perception.training.run_record import LOG
+from mt_perception.training.schedules.phases import Phase, Weights
 from mt_perception.types import UNLABELLED
 
 CLASSES = tiny_data.classes()

@@ -17,12 +17,12 @@ from test_training_loop import LABELS, RECIPE
 from test_training_mt2st import ALL
 
 from mt_perception.errors import ModelError
-from mt_perception.training.batches import SampleSet, make_batch
 from mt_perception.training.checkpoint import load_checkpoint
-from mt_perception.training.datasets import read_coco, read_rgbd
+from mt_perception.training.data.batches import SampleSet, make_batch
+from mt_perception.training.data.read_datasets import read_coco, read_rgbd
+from mt_perception.training.distributed import joined, mean_gradients, mean_over_processes
 from mt_perception.training.loop import train
-from mt_perception.training.processes import joined, mean_gradients, mean_over_processes
-from mt_perception.training.run_log import LOG
+from mt_perception.training.run_record import LOG
 
 HERE = Path(__file__).parent
 WORKER = """

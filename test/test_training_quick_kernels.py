@@ -12,7 +12,7 @@ torch = pytest.importorskip('torch')
 
 from mt_perception.network.multitask import build
 from mt_perception.network.picodet import PicoDet
-from mt_perception.training.quick_kernels import WideConv, quicken
+from mt_perception.training.cpu_bfloat16 import WideConv, quicken
 
 
 @pytest.mark.parametrize('make', [lambda: build('cspnano', 3, 4).trunk, PicoDet])

@@ -10,7 +10,7 @@ import pytest
 
 torch = pytest.importorskip('torch')
 
-from mt_perception.graph.sharing import SharingTree
+from mt_perception.model.branching import SharingTree
 from mt_perception.network.branched import Branched, describe, restore
 from mt_perception.network.interrogate import GatedTrunk
 from mt_perception.network.macs import count_macs
@@ -18,10 +18,10 @@ from mt_perception.network.multitask import TASKS, Multitask, build
 from mt_perception.network.tree import grow_tree
 from mt_perception.network.trunk import Trunk
 from mt_perception.pipeline import Pipeline
-from mt_perception.training.export import ModelCard, export_folder
+from mt_perception.training.export.export import ModelCard, export_folder
+from mt_perception.training.export.torch_runner import torch_pipeline
 from mt_perception.training.recipe import Phase, Recipe, Structure, Weights, read_recipe
-from mt_perception.training.structure import single_task
-from mt_perception.training.validation import torch_pipeline
+from mt_perception.training.structure.structure import single_task
 from mt_perception.types import Frame, Intrinsics
 
 CARD = ModelCard('tiny', '1', 'Apache-2.0', 'A test.', ('cup', 'cat'), ('floor', 'wall', 'x'))

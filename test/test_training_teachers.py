@@ -12,9 +12,9 @@ pytest.importorskip('torch')
 
 import tiny_data
 
-from mt_perception.training.datasets import read_coco
-from mt_perception.training.samples import read_image
-from mt_perception.training.teachers import (
+from mt_perception.training.data.read_datasets import read_coco
+from mt_perception.training.data.samples import read_image
+from mt_perception.training.distillation.teachers import (
     VOC_NAMES,
     ask,
     relative_depth_teacher,

@@ -9,10 +9,10 @@ from xml.etree import ElementTree
 
 import pytest
 
-from mt_perception import share
+from mt_perception import resources
 from mt_perception.errors import ModelError
-from mt_perception.nodes.transport import VARIABLES, profile_file, use_shared_memory
-from mt_perception.share import find_model, share_folder
+from mt_perception.nodes.main import VARIABLES, profile_file, use_shared_memory
+from mt_perception.resources import find_model, share_folder
 
 SPACE = '{http://www.eprosima.com/XMLSchemas/fastRTPS_Profiles}'
 
@@ -51,10 +51,10 @@ def test_in_a_checkout_files_are_those_of_the_checkout() -> None:
 def test_installed_files_are_found_below_the_prefix(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    elsewhere = tmp_path / 'site-packages' / 'mt_perception' / 'share.py'
+    elsewhere = tmp_path / 'site-packages' / 'mt_perception' / 'resources.py'
     installed = tmp_path / 'overlay' / 'share' / 'mt_perception'
     (installed / 'models' / 'small').mkdir(parents=True)
-    monkeypatch.setattr(share, '__file__', str(elsewhere))
+    monkeypatch.setattr(resources, '__file__', str(elsewhere))
     monkeypatch.setenv('AMENT_PREFIX_PATH', f'{tmp_path / "base"}:{tmp_path / "overlay"}')
     assert share_folder() == installed
     assert find_model('small') == installed / 'models' / 'small'

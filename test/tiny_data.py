@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from mt_perception.evaluation.taxonomy import ClassMap, read_taxonomy
+from mt_perception.evaluation.datasets.taxonomy import ClassMap, read_taxonomy
 
 LABELS = ('person', 'chair', 'dining table')
 SIZE = (48, 64)  # height, width

@@ -10,10 +10,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from mt_perception.nodes.declaration import markdown_table
+from mt_perception.model.folder import read_manifest
+from mt_perception.model.manifest import Manifest
+from mt_perception.nodes.parameter_schema import markdown_table
 from mt_perception.nodes.parameters import NODES
-from mt_perception.runtime.manifest import Manifest
-from mt_perception.runtime.model_folder import read_manifest
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / 'README.md'

@@ -18,10 +18,10 @@ import onnxruntime as ort
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as config
 
-from mt_perception.offload.halves import cut_of
-from mt_perception.runtime.manifest_cut import LATENT
-from mt_perception.runtime.model_folder import read_file, read_manifest
-from mt_perception.share import find_model
+from mt_perception.model.folder import read_file, read_manifest
+from mt_perception.model.split import LATENT
+from mt_perception.offload.split_model import cut_of
+from mt_perception.resources import find_model
 
 DECODE = Path(__file__).resolve().parent.parent / 'deploy' / 'triton' / 'decode' / 'model.py'
 VERSION = '1'

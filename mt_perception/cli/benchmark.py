@@ -14,9 +14,9 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from mt_perception.execution.options import Options
 from mt_perception.pipeline import Pipeline
-from mt_perception.runtime.options import Options
-from mt_perception.share import find_model
+from mt_perception.resources import find_model
 from mt_perception.types import Frame
 
 Times = dict[str, list[float]]

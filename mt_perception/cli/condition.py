@@ -18,13 +18,18 @@ from mt_perception.evaluation.condition_rate import (
     seen_labels,
 )
 from mt_perception.evaluation.records import FRAMES_FILE
-from mt_perception.graph.conditional import Rule, ordered_tasks, parse_rule, saved_macs
+from mt_perception.execution.options import Options
+from mt_perception.model.folder import open_model
+from mt_perception.model.manifest import Manifest
 from mt_perception.pipeline import Pipeline
-from mt_perception.runtime.conditions import check_conditions
-from mt_perception.runtime.manifest import Manifest
-from mt_perception.runtime.model_folder import open_model
-from mt_perception.runtime.options import Options
-from mt_perception.share import find_model
+from mt_perception.planning.conditions import (
+    Rule,
+    check_conditions,
+    ordered_tasks,
+    parse_rule,
+    saved_macs,
+)
+from mt_perception.resources import find_model
 from mt_perception.sources import open_source
 from mt_perception.types import DETECTION
 

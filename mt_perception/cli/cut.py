@@ -58,21 +58,21 @@ def cut(
     """
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
     from mt_perception.pipeline import Pipeline
-    from mt_perception.training.bottleneck import CutNetwork, train_cut
-    from mt_perception.training.calibrate import calibrate
     from mt_perception.training.checkpoint import load_checkpoint
-    from mt_perception.training.cut_images import (
+    from mt_perception.training.data.recipe_sets import network_classes
+    from mt_perception.training.distillation.soft_labels import ask_pixel_teacher
+    from mt_perception.training.export.publish_model import averaged
+    from mt_perception.training.split.export import export_cut
+    from mt_perception.training.split.images import (
         detector_of,
         image_sets,
         images_recipe,
         network_images,
         validation_part,
     )
-    from mt_perception.training.cut_recipe import read_cut_recipe
-    from mt_perception.training.export_cut import export_cut
-    from mt_perception.training.opinions import ask_pixel_teacher
-    from mt_perception.training.release import averaged
-    from mt_perception.training.sources import network_classes
+    from mt_perception.training.split.recipe import read_cut_recipe
+    from mt_perception.training.split.score_calibration import calibrate
+    from mt_perception.training.split.train import CutNetwork, train_cut
 
     # Of several processes the first one tells, and exports.
     first = os.environ.get('RANK', '0') == '0'

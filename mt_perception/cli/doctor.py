@@ -26,7 +26,7 @@ from mt_perception import __version__
 from mt_perception.cli.pictures import CODEC
 from mt_perception.errors import PerceptionError
 from mt_perception.pipeline import Pipeline
-from mt_perception.share import find_model, share_folder
+from mt_perception.resources import find_model, share_folder
 from mt_perception.types import Frame
 
 OLDEST_PYTHON = (3, 10)

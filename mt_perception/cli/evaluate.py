@@ -15,25 +15,31 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from mt_perception.cli.budget_options import BUDGET_OPTIONS, budget_of
-from mt_perception.cli.figures import figures_table, link_figures
-from mt_perception.cli.link_options import LINK_OPTIONS, link_settings, measured_links
-from mt_perception.cli.offload_options import OFFLOAD_OPTIONS, offload_summary, offloaded
+from mt_perception.cli.metrics_table import figures_table, link_figures
+from mt_perception.cli.options import (
+    BUDGET_OPTIONS,
+    LINK_OPTIONS,
+    OFFLOAD_OPTIONS,
+    budget_of,
+    link_settings,
+    measured_links,
+    offload_summary,
+    offloaded,
+)
 from mt_perception.cli.run import read_calibration
 from mt_perception.errors import OutputError
+from mt_perception.evaluation.datasets.open import SourceOptions
+from mt_perception.evaluation.datasets.taxonomy import DEFAULT_TAXONOMY
+from mt_perception.evaluation.datasets.truth_topics import TruthTopics
 from mt_perception.evaluation.job import Job
 from mt_perception.evaluation.link.study import LinkStudy
-from mt_perception.evaluation.opening import SourceOptions
-from mt_perception.evaluation.pool import Outcome, run_here, run_in_pool
-from mt_perception.evaluation.ray_engine import run_on_ray
+from mt_perception.evaluation.pool import Outcome, run_here, run_in_pool, run_on_ray
+from mt_perception.evaluation.predictor import RunSettings, Subject, open_subject
 from mt_perception.evaluation.report import REPORT_FILE, write_report
-from mt_perception.evaluation.subject import RunSettings, Subject, open_subject
 from mt_perception.evaluation.sweep import SWEEPABLE, parse_grid, plan_jobs
-from mt_perception.evaluation.taxonomy import DEFAULT_TAXONOMY
-from mt_perception.evaluation.truth_topics import TruthTopics
+from mt_perception.execution.options import Options
 from mt_perception.pipeline import Pipeline
-from mt_perception.runtime.options import Options
-from mt_perception.share import find_model
+from mt_perception.resources import find_model
 from mt_perception.types import DEPTH, DETECTION, SEGMENTATION
 
 OFFLOAD_DEADLINE_MS = 10_000.0

@@ -39,10 +39,10 @@ def export(
     The averaged weights are exported, as one ONNX file for each block, and compared with torch.
     Of a run whose recipe has `gating`, the lighter paths are added to the MODEL that is there.
     """
-    from mt_perception.training.leaf import add_leaf
-    from mt_perception.training.path_policy import add_paths
-    from mt_perception.training.paths import has_paths
-    from mt_perception.training.release import release
+    from mt_perception.training.add_task import add_leaf
+    from mt_perception.training.export.publish_model import release
+    from mt_perception.training.gating.path_policy import add_paths
+    from mt_perception.training.gating.paths import has_paths
 
     console = Console()
     if has_paths(run):

@@ -16,13 +16,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from mt_perception.errors import OutputError
-from mt_perception.graph.block import Block
-from mt_perception.graph.drawing import graph_svg, graph_text
-from mt_perception.runtime.manifest import Manifest
-from mt_perception.runtime.manifest_cut import Cut
-from mt_perception.runtime.model_folder import ModelFolder, open_model
-from mt_perception.runtime.sessions import load_sessions
-from mt_perception.share import find_model
+from mt_perception.model.diagram import graph_svg, graph_text
+from mt_perception.model.folder import ModelFolder, open_model
+from mt_perception.model.manifest import Manifest
+from mt_perception.model.sessions import load_sessions
+from mt_perception.model.split import Cut
+from mt_perception.model.task_graph import Block
+from mt_perception.resources import find_model
 
 SHOWN_LABELS = 12
 RASTERISER = 'rsvg-convert'

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 
 from mt_perception.errors import NodeError
-from mt_perception.share import NAME, share_folder
+from mt_perception.resources import NAME, share_folder
 
 # Higher domains use ports that Linux also hands out to other programs.
 DOMAINS = 101
@@ -126,7 +126,7 @@ def own_domain() -> int:
 
 def ros_environment(domain_id: int) -> dict[str, str]:
     """The environment of nodes in a domain; parts of it become ours as well."""
-    from mt_perception.nodes.transport import use_shared_memory
+    from mt_perception.nodes.main import use_shared_memory
 
     # Also for ourselves: both ends must look for each other in the same places.
     os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')

@@ -59,9 +59,9 @@ def quantize(
     measure: bool,
 ) -> None:
     """Write MODEL as the model folder FOLDER whose blocks compute in 8 bits."""
-    from mt_perception.runtime.model_folder import open_model
-    from mt_perception.training.quantize import Quantisation, quantize_folder
-    from mt_perception.training.quantized_figures import calibration_images, measure_both
+    from mt_perception.model.folder import open_model
+    from mt_perception.training.export.quantize import Quantisation, quantize_folder
+    from mt_perception.training.export.quantized_figures import calibration_images, measure_both
     from mt_perception.training.recipe import read_recipe
 
     console = Console()

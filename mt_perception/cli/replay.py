@@ -19,9 +19,9 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from mt_perception.cli.budget_options import BUDGET_OPTIONS, budget_of
 from mt_perception.cli.evaluate import SOURCE_OPTIONS, source_options, write_page
-from mt_perception.cli.figures import figures_table
+from mt_perception.cli.metrics_table import figures_table
+from mt_perception.cli.options import BUDGET_OPTIONS, budget_of
 from mt_perception.cli.processes import (
     NodeProcess,
     configured_node,
@@ -30,16 +30,16 @@ from mt_perception.cli.processes import (
     ros_environment,
 )
 from mt_perception.errors import NodeError, OutputError
+from mt_perception.evaluation.datasets.samples import source_name
 from mt_perception.evaluation.job import Job, run_job
+from mt_perception.evaluation.predictor import RunSettings, Subject, open_subject
 from mt_perception.evaluation.records import FRAMES_FILE, Summary, read_frames, without_timing
-from mt_perception.evaluation.samples import source_name
-from mt_perception.evaluation.subject import RunSettings, Subject, open_subject
-from mt_perception.runtime.options import Options
-from mt_perception.share import find_model
+from mt_perception.execution.options import Options
+from mt_perception.resources import find_model
 from mt_perception.types import DETECTION, Frame, Result
 
 if TYPE_CHECKING:
-    from mt_perception.nodes.through_node import ThroughNode
+    from mt_perception.nodes.round_trip_predictor import ThroughNode
 
 READY_S = 30.0
 THROUGH_NODE, IN_PROCESS = 'through_node', 'in_process'
@@ -121,7 +121,7 @@ def through_node(subject: Subject, job: Job, logs: Path) -> Iterator[Subject]:
         OutputError: The folder cannot be written.
     """
     # Imported late, so that a missing ROS 2 is said in one sentence.
-    from mt_perception.nodes.through_node import ThroughNode
+    from mt_perception.nodes.round_trip_predictor import ThroughNode
 
     try:
         logs.mkdir(parents=True, exist_ok=True)

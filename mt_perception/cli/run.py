@@ -16,17 +16,22 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from mt_perception.cli.budget_options import budget_of, with_budget_options
-from mt_perception.cli.offload_options import offload_summary, offloaded, with_offload_options
+from mt_perception.cli.options import (
+    budget_of,
+    offload_summary,
+    offloaded,
+    with_budget_options,
+    with_offload_options,
+)
 from mt_perception.cli.pictures import Pictures
 from mt_perception.cli.summary import Summary, summary_table
 from mt_perception.errors import ImageError, OutputError, SourceError
 from mt_perception.evaluation.records import DetectionRecord, FrameRecord, frame_line
+from mt_perception.execution.options import Options
+from mt_perception.geometry.camera import intrinsics
 from mt_perception.image import overlay
-from mt_perception.image.camera import intrinsics
 from mt_perception.pipeline import Pipeline
-from mt_perception.runtime.options import Options
-from mt_perception.share import find_model
+from mt_perception.resources import find_model
 from mt_perception.sources import Source, open_source
 from mt_perception.types import (
     DEPTH,

@@ -14,13 +14,12 @@ import click
 from rich.console import Console
 
 from mt_perception.errors import OptionError
-from mt_perception.offload.credentials import ServerTls
-from mt_perception.offload.engine import Engine
-from mt_perception.offload.limits import HostLimits
-from mt_perception.offload.server import DEFAULT_PORT, LOOPBACK, Address
-from mt_perception.offload.serving import HostSettings
-from mt_perception.offload.serving import serve as run_host
-from mt_perception.share import find_model
+from mt_perception.resources import find_model
+from mt_perception.server.backends import Engine
+from mt_perception.server.credentials import ServerTls
+from mt_perception.server.host import DEFAULT_PORT, LOOPBACK, Address, HostSettings
+from mt_perception.server.host import serve as run_host
+from mt_perception.server.limits import HostLimits
 
 _DEFAULT = HostLimits()
 _FILE = click.Path(dir_okay=False, path_type=Path)
@@ -110,7 +109,7 @@ def _tls(certificate: Path | None, key: Path | None, client_ca: Path | None) -> 
 
 
 def _ray_engine(settings: HostSettings, replicas: int, most: int | None) -> Engine:
-    from mt_perception.offload.ray_engine import RayEngine
+    from mt_perception.server.ray_backend import RayEngine
 
     return RayEngine(
         settings.model, replicas, most or replicas, settings.threads or 1, settings.providers

@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
-    from mt_perception.evaluation.taxonomy import ClassMap
-    from mt_perception.training.batches import SampleSet
+    from mt_perception.evaluation.datasets.taxonomy import ClassMap
+    from mt_perception.training.data.batches import SampleSet
     from mt_perception.training.loop import Progress as Step
     from mt_perception.training.recipe import Recipe
 
@@ -60,25 +60,25 @@ def train(
     """Train a network by RECIPE, a YAML file; with several GPUs or processes, under torchrun."""
     # Before torch starts its threads: spinning ones cost more than they give on few cores.
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
-    from mt_perception.training import sources
-    from mt_perception.training.export import ModelCard
-    from mt_perception.training.leaf import is_leaf, leaf_validator, on_trunk_of
+    from mt_perception.training.add_task import is_leaf, leaf_validator, on_trunk_of
+    from mt_perception.training.data import recipe_sets
+    from mt_perception.training.export.export import ModelCard
+    from mt_perception.training.export.torch_runner import validator
     from mt_perception.training.recipe import read_recipe
     from mt_perception.training.run_record import record_run
-    from mt_perception.training.structure import train_structure
-    from mt_perception.training.validation import validator
+    from mt_perception.training.structure.structure import train_structure
 
     # Of several processes the first one tells.
     first = os.environ.get('RANK', '0') == '0'
     console = Console(quiet=not first)
     plan = read_recipe(recipe)
-    classes = sources.network_classes(plan, data, recipe.parent)
+    classes = recipe_sets.network_classes(plan, data, recipe.parent)
     cache = cache or out.parent / 'cache'
     with _bar(console) as bar:
         task = bar.add_task('teachers', total=None, shown='')
-        for done, everything in sources.ask_teachers(plan, data, classes, cache):
+        for done, everything in recipe_sets.ask_teachers(plan, data, classes, cache):
             bar.update(task, completed=done, total=everything)
-    sets = sources.read_sets(plan, data, classes, cache)
+    sets = recipe_sets.read_sets(plan, data, classes, cache)
     labels = (classes.detection, classes.segmentation)
     sets = _with_opinions(plan, sets, data, classes, cache, start, console)
     is_other = start is not None and is_leaf(start, labels)
@@ -138,8 +138,8 @@ def _with_opinions(
     console: Console,
 ) -> tuple[SampleSet, ...]:
     """Ask the pixel teacher, where the recipe has one; give the sets as they are then."""
-    from mt_perception.training.opinions import ask_pixel_teacher
-    from mt_perception.training.sources import read_sets
+    from mt_perception.training.data.recipe_sets import read_sets
+    from mt_perception.training.distillation.soft_labels import ask_pixel_teacher
 
     if plan.pixel_teacher is None:
         return sets

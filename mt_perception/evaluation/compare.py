@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mt_perception.errors import SourceError
-from mt_perception.evaluation.common_ground import record_on, shared_labels
 from mt_perception.evaluation.metrics.cost import CostMetric
 from mt_perception.evaluation.metrics.delta_mtl import DeltaMtl, delta_mtl
 from mt_perception.evaluation.metrics.depth import DepthMetric
@@ -21,6 +20,7 @@ from mt_perception.evaluation.metrics.segmentation import SegmentationMetric
 from mt_perception.evaluation.metrics.stability import StabilityMetric
 from mt_perception.evaluation.records import FrameRecord, Json
 from mt_perception.evaluation.runs import Run
+from mt_perception.evaluation.shared_classes import record_on, shared_labels
 
 BETTER, WORSE, NOISE = 'better', 'worse', 'noise'
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from mt_perception.errors import ImageError, SourceError
 from mt_perception.evaluation.records import FRAMES_FILE, read_frames
-from mt_perception.graph.conditional import Rule
 from mt_perception.pipeline import Pipeline
+from mt_perception.planning.conditions import Rule
 from mt_perception.types import DETECTION, Detections, Frame
 
 _Z = 1.959964  # of the normal distribution: 95 % lie within so many deviations

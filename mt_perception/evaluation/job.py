@@ -10,13 +10,19 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from mt_perception.errors import SourceError
+from mt_perception.evaluation.datasets.open import SourceOptions, open_samples
+from mt_perception.evaluation.datasets.pseudo_truth import SURE, ReferenceSamples
+from mt_perception.evaluation.datasets.samples import SampleSource
+from mt_perception.evaluation.datasets.taxonomy import DEFAULT_TAXONOMY, read_taxonomy
+from mt_perception.evaluation.datasets.truth import Sample
+from mt_perception.evaluation.datasets.truth_topics import OFF, TruthTopics
 from mt_perception.evaluation.metrics.cost import CostMetric
 from mt_perception.evaluation.metrics.depth import DepthMetric
 from mt_perception.evaluation.metrics.detection import DetectionMetric
 from mt_perception.evaluation.metrics.segmentation import SegmentationMetric
 from mt_perception.evaluation.metrics.stability import StabilityMetric
-from mt_perception.evaluation.opening import SourceOptions, open_samples
 from mt_perception.evaluation.output import RecordWriter
+from mt_perception.evaluation.predictor import RunSettings, Subject, model_sha256, open_subject
 from mt_perception.evaluation.records import (
     SUMMARY_FILE,
     Json,
@@ -25,15 +31,9 @@ from mt_perception.evaluation.records import (
     read_summary,
     to_json,
 )
-from mt_perception.evaluation.reference import SURE, ReferenceSamples
 from mt_perception.evaluation.result_bag import ResultBag
 from mt_perception.evaluation.runner import Progress, evaluate, run_all
-from mt_perception.evaluation.samples import SampleSource
-from mt_perception.evaluation.subject import RunSettings, Subject, model_sha256, open_subject
-from mt_perception.evaluation.taxonomy import DEFAULT_TAXONOMY, read_taxonomy
-from mt_perception.evaluation.truth import Sample
-from mt_perception.evaluation.truth_topics import OFF, TruthTopics
-from mt_perception.graph.budget import Budget
+from mt_perception.planning.budget import Budget
 from mt_perception.types import Result
 
 BAG_FOLDER = 'results'

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mt_perception.errors import SourceError
-from mt_perception.evaluation.truth import Sample
+from mt_perception.evaluation.datasets.truth import Sample
 from mt_perception.types import Result
 
 FORMAT = 1

@@ -27,8 +27,8 @@ from rosbags.typesys.store import Typestore
 
 import mt_perception
 from mt_perception.errors import OutputError
+from mt_perception.evaluation.datasets.truth import Sample
 from mt_perception.evaluation.output import writing
-from mt_perception.evaluation.truth import Sample
 from mt_perception.image.overlay import overlay
 from mt_perception.types import Detections, Intrinsics, Result, Segmentation
 

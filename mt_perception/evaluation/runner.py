@@ -15,9 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mt_perception.errors import PerceptionError, SourceError
+from mt_perception.evaluation.datasets.samples import SampleSource
+from mt_perception.evaluation.datasets.truth import GroundTruth, Sample
 from mt_perception.evaluation.machine import machine, versions
 from mt_perception.evaluation.metrics.cost import latencies
 from mt_perception.evaluation.output import RecordWriter
+from mt_perception.evaluation.predictor import Subject
 from mt_perception.evaluation.records import (
     DetectionRecord,
     FrameRecord,
@@ -26,9 +29,6 @@ from mt_perception.evaluation.records import (
     Summary,
     TruthRecord,
 )
-from mt_perception.evaluation.samples import SampleSource
-from mt_perception.evaluation.subject import Subject
-from mt_perception.evaluation.truth import GroundTruth, Sample
 from mt_perception.types import Execution, Frame, Result
 
 DIGEST_BYTES = 16

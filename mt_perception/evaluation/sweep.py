@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import TypeAlias
 
 from mt_perception.errors import OptionError
-from mt_perception.evaluation.codecs import ALL, parse_codec, standard_codecs
+from mt_perception.evaluation.datasets.samples import safe_name, source_name, unique
 from mt_perception.evaluation.job import Job
+from mt_perception.evaluation.predictor import RunSettings
+from mt_perception.evaluation.rate_distortion import ALL, parse_codec, standard_codecs
 from mt_perception.evaluation.records import Json
-from mt_perception.evaluation.samples import safe_name, source_name, unique
-from mt_perception.evaluation.subject import RunSettings
 
 Grid: TypeAlias = Mapping[str, Sequence[Json]]
 

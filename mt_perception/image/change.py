@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mt_perception.image.halves import Halves
+from mt_perception.image.pyramid import Halves
 
 CELLS_SIDE = 160
 """Long side of the grey image that changes are looked for in."""

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mt_perception.image.halves import Halves, resized
+from mt_perception.image.pyramid import Halves, resized
 
 
 @dataclass(frozen=True)

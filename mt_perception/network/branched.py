@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
-from mt_perception.graph.sharing import SharingTree
+from mt_perception.model.branching import SharingTree
 from mt_perception.network.branches import Branches, TaskFeatures
 from mt_perception.network.interrogate import GatedTrunk
 from mt_perception.network.multitask import TASKS, Multitask, Outputs

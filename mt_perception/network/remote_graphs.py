@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from mt_perception.network import detection
-from mt_perception.network.agreement import Found, agreed, best, rows
+from mt_perception.network.box_fusion import Found, agreed, best, rows
 from mt_perception.network.dense import LightHead
 from mt_perception.network.graphs import BlockGraph, best_classes
 from mt_perception.network.picodet import BINS, PicoDet, cells_of, decode_sides

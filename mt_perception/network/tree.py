@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from mt_perception.errors import ModelError
-from mt_perception.graph.sharing import SharingTree
+from mt_perception.model.branching import SharingTree
 from mt_perception.network.branches import LEVELS, Branches, Step
 from mt_perception.network.layers import (
     IMAGE,

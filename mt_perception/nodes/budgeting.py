@@ -6,9 +6,9 @@ from __future__ import annotations
 
 from typing import cast
 
-from mt_perception.graph.budget import Budget
 from mt_perception.nodes.parameters import PerceptionSettings
 from mt_perception.pipeline import Pipeline
+from mt_perception.planning.budget import Budget
 from mt_perception.types import DEPTH, DETECTION, SEGMENTATION, Result
 
 _TASKS = (DETECTION, DEPTH, SEGMENTATION)

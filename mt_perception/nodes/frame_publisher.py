@@ -12,7 +12,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
-from mt_perception.nodes import messages
+from mt_perception.nodes import conversions
 from mt_perception.types import Frame
 
 # Reliable serves listeners of both kinds; best effort would serve only their like.
@@ -29,7 +29,7 @@ class FramePublisher:
     def __init__(self, node: Node) -> None:
         self._images = node.create_publisher(Image, 'image', _QOS)
         self._infos = node.create_publisher(CameraInfo, 'camera_info', _QOS)
-        self._message = messages.ImageMessage('bgr8', np.uint8)
+        self._message = conversions.ImageMessage('bgr8', np.uint8)
 
     @property
     def listeners(self) -> int:
@@ -48,10 +48,10 @@ class FramePublisher:
         Returns:
             System time in nanoseconds at which the image was handed to ROS.
         """
-        stamp = messages.ros_time(frame.stamp_ns if stamp_ns is None else stamp_ns)
+        stamp = conversions.ros_time(frame.stamp_ns if stamp_ns is None else stamp_ns)
         header = Header(stamp=stamp, frame_id=frame_id or frame.frame_id)
         if frame.intrinsics is not None:
-            self._infos.publish(messages.camera_info_of(header, frame.intrinsics))
+            self._infos.publish(conversions.camera_info_of(header, frame.intrinsics))
         message = self._message.fill(header, frame.image)
         handed_over_ns = time.time_ns()
         self._images.publish(message)

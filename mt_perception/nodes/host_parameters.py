@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mt_perception.errors import OptionError
-from mt_perception.nodes.declaration import Change, Settings, parameter
+from mt_perception.nodes.parameter_schema import Change, Settings, parameter
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter as RosParameter
 
 from mt_perception.errors import OptionError
-from mt_perception.nodes.declaration import (
+from mt_perception.nodes.parameter_schema import (
     Change,
     Parameter,
     SettingsT,

@@ -89,8 +89,8 @@ def change_offload(client: OffloadClient | None, settings: PerceptionSettings) -
 
 def offload_report(client: OffloadClient) -> tuple[bytes, str, dict[str, object]]:
     """How offloading goes: level, message and values for diagnostics."""
-    from mt_perception.offload.breaker import State
-    from mt_perception.offload.link import link_facts
+    from mt_perception.offload.circuit_breaker import State
+    from mt_perception.offload.link_estimate import link_facts
 
     now_s = time.monotonic()
     exchange = client.exchange

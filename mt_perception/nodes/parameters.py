@@ -8,11 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from mt_perception.nodes.budget_parameters import BudgetParameters
-from mt_perception.nodes.declaration import Change, Settings, parameter, yaml_text
 from mt_perception.nodes.host_parameters import RemoteHostSettings
-from mt_perception.nodes.offload_parameters import OffloadParameters
-from mt_perception.nodes.pipeline_parameters import PipelineParameters
+from mt_perception.nodes.parameter_schema import Change, Settings, parameter, yaml_text
+from mt_perception.nodes.perception_parameters import (
+    BudgetParameters,
+    OffloadParameters,
+    PipelineParameters,
+)
 
 
 @dataclass(frozen=True)

@@ -20,20 +20,20 @@ from rclpy.qos import qos_policy_name_from_kind
 from sensor_msgs.msg import CameraInfo
 
 from mt_perception.errors import CameraError, ImageError, OptionError, PerceptionError
-from mt_perception.nodes import messages
+from mt_perception.nodes import conversions
 from mt_perception.nodes.budgeting import budget_of, note_latency
-from mt_perception.nodes.declaration import Change
 from mt_perception.nodes.diagnostics import Diagnostics
-from mt_perception.nodes.entry import spin
 from mt_perception.nodes.health import ERROR, OK, WARN, Health, Stamp, StampCheck
-from mt_perception.nodes.inputs import ImageType, Inputs
 from mt_perception.nodes.lifecycle import SelfStartingNode
 from mt_perception.nodes.live_parameters import LiveParameters
+from mt_perception.nodes.main import spin
 from mt_perception.nodes.offloading import change_offload, on_time, open_offload
-from mt_perception.nodes.outputs import STATS_TOPIC, Outputs, stats
+from mt_perception.nodes.parameter_schema import Change
 from mt_perception.nodes.parameters import PerceptionSettings
+from mt_perception.nodes.publishers import STATS_TOPIC, Outputs, stats
+from mt_perception.nodes.subscriptions import ImageType, Inputs
 from mt_perception.pipeline import Pipeline
-from mt_perception.share import find_model
+from mt_perception.resources import find_model
 from mt_perception.types import DEPTH, Frame, Intrinsics
 
 if TYPE_CHECKING:
@@ -244,7 +244,7 @@ class PerceptionNode(SelfStartingNode):
     ) -> None:
         assert self.pipeline is not None
         assert self._outputs is not None
-        image = messages.image_from(message)
+        image = conversions.image_from(message)
         camera = self._camera(camera_info, image.shape[:2], DEPTH in wanted.tasks)
         frame = Frame(image, stamp.stamp_ns, message.header.frame_id, camera)
         info = camera_info if camera is not None else None
@@ -279,7 +279,7 @@ class PerceptionNode(SelfStartingNode):
                 )
             return None
         try:
-            return messages.intrinsics_from(message, size)
+            return conversions.intrinsics_from(message, size)
         except CameraError as error:
             self.health.noticed(f'camera_info_{error.reason}', str(error))
             return None

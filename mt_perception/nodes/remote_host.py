@@ -16,15 +16,14 @@ from rclpy.node import Node
 from std_msgs.msg import Header
 
 from mt_perception.errors import PerceptionError
-from mt_perception.nodes.entry import spin
 from mt_perception.nodes.health import OK, WARN, counts, status
 from mt_perception.nodes.host_parameters import RemoteHostSettings
 from mt_perception.nodes.live_parameters import LiveParameters
-from mt_perception.offload.credentials import ServerTls
-from mt_perception.offload.limits import HostLimits
-from mt_perception.offload.server import Address, RemoteHost, address_text
-from mt_perception.offload.serving import HostSettings, serve
-from mt_perception.share import find_model
+from mt_perception.nodes.main import spin
+from mt_perception.resources import find_model
+from mt_perception.server.credentials import ServerTls
+from mt_perception.server.host import Address, HostSettings, RemoteHost, address_text, serve
+from mt_perception.server.limits import HostLimits
 
 NAME = 'remote_host'
 

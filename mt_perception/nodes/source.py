@@ -12,11 +12,11 @@ from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 
 from mt_perception.errors import PerceptionError, SourceError
-from mt_perception.nodes.entry import spin
 from mt_perception.nodes.frame_publisher import FramePublisher
 from mt_perception.nodes.live_parameters import LiveParameters
+from mt_perception.nodes.main import spin
 from mt_perception.nodes.parameters import SourceSettings
-from mt_perception.sources.opening import open_source
+from mt_perception.sources.open import open_source
 from mt_perception.sources.source import Source
 from mt_perception.types import Frame
 

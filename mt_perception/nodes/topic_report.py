@@ -14,7 +14,7 @@ from rclpy.context import Context
 from rclpy.node import Node
 from rclpy.qos import QoSCompatibility, QoSProfile, ReliabilityPolicy, qos_check_compatible
 
-from mt_perception.nodes.transport import use_shared_memory
+from mt_perception.nodes.main import use_shared_memory
 
 DISCOVERY_S = 2.0
 OURSELVES = 'the perception node'

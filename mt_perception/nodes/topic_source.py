@@ -15,9 +15,9 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from sensor_msgs.msg import CameraInfo
 
 from mt_perception.errors import CameraError, ImageError, SourceError
-from mt_perception.nodes import messages
-from mt_perception.nodes.inputs import ImageType, Inputs
-from mt_perception.nodes.transport import use_shared_memory
+from mt_perception.nodes import conversions
+from mt_perception.nodes.main import use_shared_memory
+from mt_perception.nodes.subscriptions import ImageType, Inputs
 from mt_perception.sources.source import Source, calibrated
 from mt_perception.types import Frame, Intrinsics
 
@@ -75,7 +75,7 @@ class TopicSource(Source):
         while True:
             message, info = self._next()
             try:
-                image = messages.image_from(message)
+                image = conversions.image_from(message)
             except ImageError as error:
                 self.rejects[error.reason] += 1
                 continue
@@ -83,11 +83,11 @@ class TopicSource(Source):
             camera = calibrated(self._calibration, *size)
             if camera is None and info is not None:
                 try:
-                    camera = messages.intrinsics_from(info, size)
+                    camera = conversions.intrinsics_from(info, size)
                 except CameraError as error:
                     self.rejects[error.reason] += 1
             header = message.header
-            yield Frame(image, messages.stamp_ns(header.stamp), header.frame_id, camera)
+            yield Frame(image, conversions.stamp_ns(header.stamp), header.frame_id, camera)
 
     def close(self) -> None:
         """Leave the ROS graph."""

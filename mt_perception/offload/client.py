@@ -22,30 +22,36 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mt_perception.errors import ProtocolError
-from mt_perception.graph.plan import Plan
-from mt_perception.offload.breaker import Breaker
+from mt_perception.execution.executor import Outcome, Runner
+from mt_perception.execution.options import Options
+from mt_perception.model.manifest import Manifest
+from mt_perception.offload.circuit_breaker import Breaker
+from mt_perception.offload.deadline import (
+    SPARE_S,
+    Arrival,
+    RunTime,
+    RunTimes,
+    Work,
+    wanted_tensors,
+)
 from mt_perception.offload.decision import (
     NEVER,
     TOO_SHORT,
     Decider,
     Decision,
+    Rates,
     Situation,
 )
-from mt_perception.offload.exchange import Call, Exchange
 from mt_perception.offload.failures import Failure
-from mt_perception.offload.halves import RobotHalf
-from mt_perception.offload.link import link_facts
+from mt_perception.offload.inference_client import Call, Exchange
+from mt_perception.offload.link_estimate import link_facts
 from mt_perception.offload.payload import pack
 from mt_perception.offload.protocol import Reply, Request
-from mt_perception.offload.rates import Rates
-from mt_perception.offload.reply_check import check_reply
-from mt_perception.offload.run_time import RunTime, RunTimes
+from mt_perception.offload.response_validation import check_reply
 from mt_perception.offload.settings import OffloadSettings
-from mt_perception.offload.work import SPARE_S, Arrival, Work, wanted_tensors
+from mt_perception.offload.split_model import RobotHalf
 from mt_perception.pipeline import Pipeline
-from mt_perception.runtime.executor import Outcome, Runner
-from mt_perception.runtime.manifest import Manifest
-from mt_perception.runtime.options import Options
+from mt_perception.planning.plan import Plan
 from mt_perception.types import Fact
 
 

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mt_perception.errors import ModelError
+from mt_perception.model.fields import Fields
 from mt_perception.offload.codec import SYMBOL_MAX, SYMBOL_MIN, TOTAL, Rate, Table, Tables
-from mt_perception.runtime.fields import Fields
 
 FORMAT = 2
 MAX_BYTES = 1 << 23

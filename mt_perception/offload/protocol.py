@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from tritonclient.grpc import service_pb2 as pb
 
 from mt_perception.errors import ProtocolError
-from mt_perception.offload.compact import PARAMETERS, PackedMap, packed, unpacked
-from mt_perception.offload.wire import check_message
+from mt_perception.offload.depth_codec import PARAMETERS, PackedMap, packed, unpacked
+from mt_perception.offload.message_limits import check_message
 
 SERVICE = 'inference.GRPCInferenceService'
 MODEL_INFER = f'/{SERVICE}/ModelInfer'

@@ -7,10 +7,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from mt_perception.offload.breaker import BreakerSettings
+from mt_perception.model.sessions import CPU
+from mt_perception.offload.circuit_breaker import BreakerSettings
 from mt_perception.offload.decision import DecisionSettings
 from mt_perception.offload.endpoint import Endpoint
-from mt_perception.runtime.sessions import CPU
 
 
 @dataclass(frozen=True)

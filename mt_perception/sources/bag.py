@@ -16,7 +16,7 @@ from rosbags.interfaces import Connection
 from rosbags.typesys import Stores, get_typestore
 
 from mt_perception.errors import BagError, CameraError, ImageError
-from mt_perception.image.camera import Window, intrinsics
+from mt_perception.geometry.camera import Window, intrinsics
 from mt_perception.image.compressed import decode
 from mt_perception.image.encodings import to_bgr
 from mt_perception.sources.source import Source, calibrated

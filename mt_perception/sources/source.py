@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from types import TracebackType
 
 from mt_perception.errors import SourceError
-from mt_perception.image.camera import resized
+from mt_perception.geometry.camera import resized
 from mt_perception.types import Frame, Intrinsics
 
 ASPECT_TOLERANCE = 0.02

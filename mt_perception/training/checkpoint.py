@@ -11,8 +11,8 @@ from typing import Any
 import torch
 
 from mt_perception.errors import ModelError
-from mt_perception.training.phases import Phase
-from mt_perception.training.schedule import phase_at
+from mt_perception.training.schedules.optimizer import phase_at
+from mt_perception.training.schedules.phases import Phase
 
 FILE = 'checkpoint.pt'
 

@@ -14,11 +14,11 @@ import cv2
 import torch
 
 from mt_perception.network.multitask import Multitask
-from mt_perception.training.batches import SampleSet, batches
 from mt_perception.training.checkpoint import FILE
-from mt_perception.training.processes import first_says, joined
+from mt_perception.training.data.batches import SampleSet, batches
+from mt_perception.training.distributed import first_says, joined
 from mt_perception.training.recipe import Phase, Recipe
-from mt_perception.training.run_log import LOG, RunLog
+from mt_perception.training.run_record import LOG, RunLog
 from mt_perception.training.run_state import RunState, StepResult, count_classes
 
 __all__ = ['LOG', 'Progress', 'Validate', 'count_classes', 'train']

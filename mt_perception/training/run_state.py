@@ -18,27 +18,27 @@ from mt_perception.network.branched import describe
 from mt_perception.network.interrogate import GatedTrunk
 from mt_perception.network.multitask import TASKS, Multitask, build
 from mt_perception.network.pretrained import load_yolox
-from mt_perception.training.balancing import GradNorm, make_balance
-from mt_perception.training.batches import Batch, SampleSet, draw
 from mt_perception.training.checkpoint import load_checkpoint, phase_of, save_checkpoint
-from mt_perception.training.effort import Meter
-from mt_perception.training.junction import Junction
-from mt_perception.training.losses.segmentation import class_weights
-from mt_perception.training.objective import Teachers, by_task, losses, running
-from mt_perception.training.processes import (
+from mt_perception.training.data.batches import Batch, SampleSet, draw
+from mt_perception.training.data.samples import count_pixels
+from mt_perception.training.distributed import (
     Place,
     first_says,
     mean_gradients,
 )
+from mt_perception.training.losses.balancing import GradNorm, make_balance
+from mt_perception.training.losses.objective import Teachers, by_task, losses, running
+from mt_perception.training.losses.segmentation import class_weights
+from mt_perception.training.mac_counter import Meter
 from mt_perception.training.recipe import Phase, Recipe
-from mt_perception.training.samples import count_pixels
-from mt_perception.training.schedule import (
+from mt_perception.training.schedules.optimizer import (
     RelativeAdamW,
     make_optimizer,
     rate_factor,
     set_rates,
     update_average,
 )
+from mt_perception.training.structure.shared_gradients import Junction
 
 _COUNTED = 600  # samples over which the classes are counted
 _CLIP = 10.0

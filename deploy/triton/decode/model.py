@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
-
-from mt_perception.errors import PerceptionError
 from mt_perception.offload.halves import cut_of, read_codec
 from mt_perception.offload.job import admitted
+from mt_perception.runtime.model_folder import read_manifest
+
+from mt_perception.errors import PerceptionError
 from mt_perception.offload.payload import SYMBOLS, Limits
 from mt_perception.offload.protocol import Request
-from mt_perception.runtime.model_folder import read_manifest
 
 
 class TritonPythonModel:

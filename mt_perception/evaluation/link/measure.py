@@ -19,21 +19,27 @@ from pathlib import Path
 import numpy as np
 
 from mt_perception.errors import OffloadError, SourceError
-from mt_perception.evaluation.codecs import PAYLOAD_BYTES, RATE, REFERENCE, Codec, parse_codec
 from mt_perception.evaluation.job import Job, open_job
-from mt_perception.evaluation.link.host import HostProcess
+from mt_perception.evaluation.link.host_process import HostProcess
 from mt_perception.evaluation.link.sender import HOST_MS, PATIENCE_S, Sender, encoder
-from mt_perception.evaluation.link.shaped import ShapedLink
+from mt_perception.evaluation.link.shaped_link import ShapedLink
 from mt_perception.evaluation.link.study import LOCAL, LinkRow, LinkSettings, LinkStudy
 from mt_perception.evaluation.machine import machine
-from mt_perception.evaluation.subject import model_sha256, open_subject
-from mt_perception.offload.breaker import Breaker
+from mt_perception.evaluation.predictor import model_sha256, open_subject
+from mt_perception.evaluation.rate_distortion import (
+    PAYLOAD_BYTES,
+    RATE,
+    REFERENCE,
+    Codec,
+    parse_codec,
+)
+from mt_perception.execution.executor import Runner
+from mt_perception.execution.options import Options
+from mt_perception.model.manifest import Manifest
+from mt_perception.offload.circuit_breaker import Breaker
 from mt_perception.offload.endpoint import Endpoint
-from mt_perception.offload.exchange import Exchange
+from mt_perception.offload.inference_client import Exchange
 from mt_perception.pipeline import Pipeline
-from mt_perception.runtime.executor import Runner
-from mt_perception.runtime.manifest import Manifest
-from mt_perception.runtime.options import Options
 from mt_perception.types import Frame
 
 _MOST_RATES = 3

@@ -13,17 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mt_perception.errors import OffloadError, OptionError
-from mt_perception.evaluation.codecs import JPEG, PAYLOAD_BYTES, RATE, Codec, encoded
-from mt_perception.graph.plan import Plan
-from mt_perception.offload.digest import model_digest
-from mt_perception.offload.exchange import Exchange
-from mt_perception.offload.halves import RobotHalf
+from mt_perception.evaluation.rate_distortion import JPEG, PAYLOAD_BYTES, RATE, Codec, encoded
+from mt_perception.execution.executor import Outcome
+from mt_perception.model.manifest import Manifest
+from mt_perception.offload.inference_client import Exchange
 from mt_perception.offload.payload import JPEG as JPEG_FILE
 from mt_perception.offload.payload import Payload, pack
 from mt_perception.offload.protocol import Reply, Request
+from mt_perception.offload.split_model import RobotHalf, model_digest
 from mt_perception.pipeline import Pipeline
-from mt_perception.runtime.executor import Outcome
-from mt_perception.runtime.manifest import Manifest
+from mt_perception.planning.plan import Plan
 
 PATIENCE_S = 120.0
 HOST_MS = 'host'

@@ -12,8 +12,8 @@ from pathlib import Path
 from mt_perception.errors import SourceError
 from mt_perception.evaluation.job import Job
 from mt_perception.evaluation.output import write_text
+from mt_perception.evaluation.predictor import model_sha256
 from mt_perception.evaluation.records import Json, to_json
-from mt_perception.evaluation.subject import model_sha256
 
 LINK_FILE = 'link.json'
 FORMAT = 1

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from mt_perception.evaluation.codecs import PAYLOAD_BYTES
+from mt_perception.evaluation.datasets.truth import Sample
+from mt_perception.evaluation.rate_distortion import PAYLOAD_BYTES
 from mt_perception.evaluation.records import FrameRecord, Json
-from mt_perception.evaluation.truth import Sample
 from mt_perception.types import Result
 
 PERCENTILES = (50, 90, 95, 99)

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from mt_perception.evaluation.baselines.baseline import RelativeDepth
+from mt_perception.evaluation.datasets.truth import Sample
 from mt_perception.evaluation.records import FrameRecord, Json
-from mt_perception.evaluation.relative_depth import RelativeDepth
-from mt_perception.evaluation.truth import Sample
 from mt_perception.types import DEPTH, Result
 
 RANGE_EDGES_M = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 20.0, 40.0, 80.0)

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from mt_perception.evaluation.datasets.truth import Sample, TrueObjects
 from mt_perception.evaluation.metrics.average_precision import (
     AT_50,
     class_ap,
@@ -23,7 +24,6 @@ from mt_perception.evaluation.metrics.matching import (
     match,
 )
 from mt_perception.evaluation.records import FrameRecord, Json
-from mt_perception.evaluation.truth import Sample, TrueObjects
 from mt_perception.types import DETECTION, Detections, Result
 
 _SIZES = tuple(AREA_RANGES)

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from mt_perception.evaluation.datasets.truth import Sample
 from mt_perception.evaluation.records import FrameRecord, Json
-from mt_perception.evaluation.truth import Sample
 from mt_perception.types import SEGMENTATION, UNLABELLED, Result
 
 Confusion = Mapping[str, Mapping[str, int]]

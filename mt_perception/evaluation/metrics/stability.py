@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mt_perception.evaluation.datasets.truth import Sample
 from mt_perception.evaluation.metrics.matching import box_overlaps
 from mt_perception.evaluation.records import FrameRecord, Json
-from mt_perception.evaluation.truth import Sample
 from mt_perception.types import UNLABELLED, DepthMap, Detections, Result, Segmentation
 
 MAX_GAP_S = 0.25

@@ -62,8 +62,8 @@ def write_report(
     """
     check_available()
     # Only here: who needs no report needs neither package.
+    from mt_perception.evaluation.report.budget import draw_effort
     from mt_perception.evaluation.report.compressed import draw_compressed
-    from mt_perception.evaluation.report.effort import draw_effort
     from mt_perception.evaluation.report.graphs import graphs
     from mt_perception.evaluation.report.page import render
     from mt_perception.evaluation.report.pictures import draw

@@ -12,7 +12,10 @@ import cv2
 import numpy as np
 
 from mt_perception.errors import PerceptionError
-from mt_perception.evaluation.codecs import (
+from mt_perception.evaluation.datasets.truth import Sample
+from mt_perception.evaluation.job import Job, open_job
+from mt_perception.evaluation.predictor import Subject, open_subject
+from mt_perception.evaluation.rate_distortion import (
     IMAGE,
     PAYLOAD_BYTES,
     RATE,
@@ -22,7 +25,6 @@ from mt_perception.evaluation.codecs import (
     parse_codec,
     through,
 )
-from mt_perception.evaluation.job import Job, open_job
 from mt_perception.evaluation.report.offload import title_of
 from mt_perception.evaluation.report.pictures import (
     TYPICAL,
@@ -34,8 +36,6 @@ from mt_perception.evaluation.report.pictures import (
     result_row,
 )
 from mt_perception.evaluation.runs import Run
-from mt_perception.evaluation.subject import Subject, open_subject
-from mt_perception.evaluation.truth import Sample
 from mt_perception.image.letterbox import fit
 from mt_perception.image.overlay import Picture
 from mt_perception.pipeline import Pipeline

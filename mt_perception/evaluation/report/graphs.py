@@ -8,10 +8,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from mt_perception.errors import ModelError
-from mt_perception.evaluation.peers.opening import PREFIX
-from mt_perception.graph.drawing import BOX, INK, PALE, PAPER, SHARED, graph_svg
-from mt_perception.runtime.manifest import Manifest
-from mt_perception.runtime.model_folder import read_manifest
+from mt_perception.evaluation.baselines.open import PREFIX
+from mt_perception.model.diagram import BOX, INK, PALE, PAPER, SHARED, graph_svg
+from mt_perception.model.folder import read_manifest
+from mt_perception.model.manifest import Manifest
 
 _PAGE_STYLE = {
     f'fill="{PAPER}"': 'fill="none"',

@@ -7,7 +7,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from mt_perception.evaluation.common_ground import metrics_on, shared_labels
 from mt_perception.evaluation.records import FrameRecord, Json
 from mt_perception.evaluation.report import plots, time_plots
 from mt_perception.evaluation.report.figures import (
@@ -18,6 +17,7 @@ from mt_perception.evaluation.report.figures import (
 from mt_perception.evaluation.report.plots import Series
 from mt_perception.evaluation.report.svg import Ink, colour
 from mt_perception.evaluation.runs import Run
+from mt_perception.evaluation.shared_classes import metrics_on, shared_labels
 from mt_perception.types import DEPTH, DETECTION, SEGMENTATION
 
 _MOST_CONFUSED = 20

@@ -6,18 +6,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from mt_perception.evaluation.codecs import (
+from mt_perception.evaluation.link.study import LOCAL, LinkRow, LinkStudy
+from mt_perception.evaluation.metrics.delta_mtl import delta_mtl
+from mt_perception.evaluation.rate_distortion import (
     IMAGE,
     JPEG,
     RATE,
     REFERENCE,
     WEBP,
     Codec,
+    bytes_needed,
     parse_codec,
 )
-from mt_perception.evaluation.link.study import LOCAL, LinkRow, LinkStudy
-from mt_perception.evaluation.metrics.delta_mtl import delta_mtl
-from mt_perception.evaluation.rate_curve import bytes_needed
 from mt_perception.evaluation.report.figures import BYTES, HEADLINES, Figure
 from mt_perception.evaluation.report.groups import Plot
 from mt_perception.evaluation.report.offload_plots import Curve, link_curves, rate_curves

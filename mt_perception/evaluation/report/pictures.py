@@ -13,20 +13,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mt_perception.errors import PerceptionError
+from mt_perception.evaluation.datasets.truth import GroundTruth, Sample, TrueObjects
 from mt_perception.evaluation.job import Job, revisit
 from mt_perception.evaluation.records import FrameRecord
 from mt_perception.evaluation.report.figures import SURE
 from mt_perception.evaluation.runner import digest
 from mt_perception.evaluation.runs import Run
-from mt_perception.evaluation.truth import GroundTruth, Sample, TrueObjects
-from mt_perception.graph.paths import FULL_PATH
-from mt_perception.image.camera import typical
+from mt_perception.geometry.camera import typical
 from mt_perception.image.overlay import (
     Picture,
     depth_picture,
     draw_detections,
     draw_segmentation,
 )
+from mt_perception.model.paths import FULL_PATH
 from mt_perception.types import (
     DEPTH,
     DETECTION,

@@ -8,10 +8,10 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from mt_perception.evaluation.codecs import RATE
 from mt_perception.evaluation.compare import compare_runs
 from mt_perception.evaluation.link.study import LinkStudy
-from mt_perception.evaluation.report.effort import effort_table, path_strips, telling
+from mt_perception.evaluation.rate_distortion import RATE
+from mt_perception.evaluation.report.budget import effort_table, path_strips, telling
 from mt_perception.evaluation.report.groups import (
     Plot,
     depth,

@@ -7,7 +7,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from mt_perception.evaluation.common_ground import metrics_on, shared_labels
 from mt_perception.evaluation.compare import BETTER, NOISE, WORSE, Comparison
 from mt_perception.evaluation.metrics.delta_mtl import DeltaMtl, delta_mtl
 from mt_perception.evaluation.records import Json, Summary
@@ -20,6 +19,7 @@ from mt_perception.evaluation.report.figures import (
     title_of,
 )
 from mt_perception.evaluation.runs import Run
+from mt_perception.evaluation.shared_classes import metrics_on, shared_labels
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mt_perception.training.processes import mean_over_processes
+from mt_perception.training.distributed import mean_over_processes
 
 _SCALES = 3
 # The share of pixels with the largest error that the relative loss leaves out (MiDaS).

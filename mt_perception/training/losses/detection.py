@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from mt_perception.network.detection import RawDetections, decode_boxes
-from mt_perception.training.processes import mean_over_processes
-from mt_perception.training.samples import Boxes
+from mt_perception.training.data.samples import Boxes
+from mt_perception.training.distributed import mean_over_processes
 
 _CENTRE_RADIUS = 1.5  # strides around an object's centre that may predict it
 _IOU_WEIGHT = 5.0  # weight of the box term, as in YOLOX

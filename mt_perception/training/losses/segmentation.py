@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mt_perception.training.processes import mean_over_processes
+from mt_perception.training.distributed import mean_over_processes
 from mt_perception.types import UNLABELLED
 
 # A label of EXCLUDED + c says that a pixel is anything but class c.

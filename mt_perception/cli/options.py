@@ -1,0 +1,214 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Options that several commands share: budgets, offloading and links."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from mt_perception.errors import OffloadError, PerceptionError
+from mt_perception.evaluation.baselines.open import PREFIX
+from mt_perception.evaluation.job import Job
+from mt_perception.evaluation.link.study import (
+    DELAY_MS,
+    LINK_FILE,
+    LinkSettings,
+    LinkStudy,
+    kept_study,
+    write_study,
+)
+from mt_perception.pipeline import Pipeline
+from mt_perception.planning.budget import AUTO, Budget
+
+if TYPE_CHECKING:
+    from mt_perception.offload.client import OffloadClient
+
+BUDGET_OPTIONS: Sequence[Callable[[Any], Any]] = (
+    click.option('--budget', default=1.0, help='Fraction of the compute of everything; 1: all.'),
+    click.option('--latency-ms', default=0.0, help='Keep 95 % of the frames below; 0: any time.'),
+    click.option('--stale-ms', default=0.0, help='Give results again for so long; 0: never.'),
+    click.option('--path', default=AUTO, help='Always this path of the model.'),
+)
+
+
+def with_budget_options(command: Callable[..., None]) -> Callable[..., None]:
+    """A command that takes these options."""
+    for option in reversed(BUDGET_OPTIONS):
+        command = option(command)
+    return command
+
+
+def budget_of(given: Mapping[str, Any]) -> Budget:
+    """The budget that was typed."""
+    return Budget(
+        compute=given['budget'],
+        latency_ms=given['latency_ms'],
+        path=given['path'],
+        max_stale_ms=given['stale_ms'],
+    )
+
+
+LINK_OPTIONS: Sequence[Callable[[Any], Any]] = (
+    click.option(
+        '--link',
+        metavar='MBIT_S,…',
+        help='Also time frames over links of so many Mbit/s: run here, sent as JPEG, as features.',
+    ),
+    click.option(
+        '--link-delay-ms', default=DELAY_MS, show_default=True, help='Of these links, one way.'
+    ),
+)
+
+
+def link_settings(given: Mapping[str, Any]) -> LinkSettings | None:
+    """What was typed for LINK_OPTIONS; None where nothing was."""
+    if not given['link']:
+        return None
+    try:
+        mbit_s = tuple(sorted({float(text) for text in given['link'].split(',')}))
+    except ValueError as error:
+        raise click.UsageError(f'--link is a list such as 0.5,1,5: {error}') from error
+    if not all(0 < value < 1e5 for value in mbit_s) or not 0 <= given['link_delay_ms'] < 1e4:
+        raise click.UsageError('--link and --link-delay-ms must be above 0, and not too large')
+    return LinkSettings(mbit_s, given['link_delay_ms'])
+
+
+def measured_links(
+    jobs: Sequence[Job], settings: LinkSettings, fresh: bool, console: Console
+) -> tuple[list[LinkStudy], list[tuple[str, str]]]:
+    """Measure every source with every model of ours.
+
+    Args:
+        jobs: The jobs of the evaluation.
+        settings: What to measure.
+        fresh: Whether to measure again what is there already.
+        console: Where progress is shown.
+
+    Returns:
+        The studies, and (source, reason) of those that failed.
+    """
+    # What it takes is an extra; where it is missing the command says which one.
+    from mt_perception.evaluation.link.measure import measure
+
+    studies, failed = [], []
+    columns = (TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=console) as bar:
+        for job in _once(jobs):
+            path = (job.folder.parent if job.swept else job.folder) / LINK_FILE
+            kept = None if fresh else kept_study(path, job, settings)
+            if kept is not None:
+                studies.append(kept)
+                continue
+            task = bar.add_task(f'{job.name} over links', total=None)
+
+            def progress(done: int, total: int, task: Any = task) -> None:
+                bar.update(task, completed=done, total=total)
+
+            try:
+                study = measure(replace(job, reference=None), settings, progress)
+                write_study(path, study)
+            except PerceptionError as error:
+                failed.append((job.source, f'over links: {error}'))
+            else:
+                studies.append(study)
+    return studies, failed
+
+
+def _once(jobs: Sequence[Job]) -> list[Job]:
+    """The first job of every source and model folder, without what was swept beside them."""
+    first: dict[tuple[str, str], Job] = {}
+    for job in jobs:
+        if not job.model.startswith(PREFIX):
+            plain = replace(job, settings=replace(job.settings, codec=''))
+            first.setdefault((job.source, job.model), plain)
+    return list(first.values())
+
+
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_CONNECT_S = 10.0
+
+OFFLOAD_OPTIONS: Sequence[Callable[[Any], Any]] = (
+    click.option(
+        '--offload', metavar='HOST:PORT', help='Let `mt_perception serve` finish frames.'
+    ),
+    click.option('--offload-ca', type=_FILE, help="Use TLS; PEM file of the host's authority."),
+    click.option('--offload-token-file', type=_FILE, help='File with a token for the host.'),
+    click.option(
+        '--offload-deadline-ms', type=float, help='Run here what has not come back by then.'
+    ),
+)
+
+
+def with_offload_options(command: Callable[..., None]) -> Callable[..., None]:
+    """A command that takes these options."""
+    for option in reversed(OFFLOAD_OPTIONS):
+        command = option(command)
+    return command
+
+
+@contextmanager
+def offloaded(
+    pipeline: Pipeline, folder: Path, given: Mapping[str, Any], deadline_ms: float
+) -> Iterator[OffloadClient | None]:
+    """Let a pipeline use the host that was typed; without one nothing changes.
+
+    Args:
+        pipeline: The pipeline.
+        folder: Its model folder.
+        given: What was typed for OFFLOAD_OPTIONS.
+        deadline_ms: Where none was typed.
+
+    Raises:
+        OffloadError: The host cannot be used, or not reached.
+        ModelError: The model cannot be cut.
+    """
+    if not given['offload']:
+        yield None
+        return
+    # What it takes is an extra; where it is missing the command says which one.
+    from mt_perception.offload.client import offload
+    from mt_perception.offload.decision import ALWAYS, DecisionSettings
+    from mt_perception.offload.endpoint import ClientTls, Endpoint
+    from mt_perception.offload.settings import OffloadSettings
+
+    ca = given['offload_ca']
+    tls = None if ca is None else ClientTls(ca)
+    endpoint = Endpoint(given['offload'], tls, given['offload_token_file'])
+    typed_ms = given['offload_deadline_ms']
+    settings = OffloadSettings(
+        endpoint, deadline_ms if typed_ms is None else typed_ms, DecisionSettings(ALWAYS)
+    )
+    client = offload(pipeline, folder, settings)
+    try:
+        if not client.exchange.connected(_CONNECT_S):
+            failure = client.exchange.last_failure
+            raise OffloadError(
+                f'remote host {endpoint.address} does not answer'
+                if failure is None
+                else failure.sentence
+            )
+        yield client
+    finally:
+        client.close()
+
+
+def offload_summary(client: OffloadClient | None, console: Console) -> None:
+    """Say who finished the frames."""
+    if client is None:
+        return
+    console.print(
+        f'{client.frames_remote} frames were finished by {client.exchange.endpoint.address}, '
+        f'{client.frames_local} here',
+        highlight=False,
+    )
+    if client.exchange.last_failure is not None:
+        console.print(f'[yellow]{escape(client.exchange.last_failure.sentence)}[/]')

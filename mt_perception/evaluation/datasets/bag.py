@@ -1,0 +1,70 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""A bag as samples: the images of one camera with the truth of other topics, or of files."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from mt_perception.errors import BagError, SourceError
+from mt_perception.evaluation.datasets.samples import Camera, SampleSource, unique, with_camera
+from mt_perception.evaluation.datasets.truth import GroundTruth, Sample
+from mt_perception.evaluation.datasets.truth_files import TruthFiles
+from mt_perception.evaluation.datasets.truth_topics import TopicTruth
+from mt_perception.sources.bag import Bag
+from mt_perception.types import Frame
+
+
+class BagSamples(SampleSource):
+    """The frames of a bag; truth in files beside it goes before truth in topics.
+
+    Args:
+        name: Name of the source.
+        frames: Its images.
+        topics: What its other topics know.
+        files: What files know, by the image's stamp in nanoseconds.
+        camera: Takes the place of the bag's camera_info, if the user gave it.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        frames: Bag,
+        topics: TopicTruth,
+        files: TruthFiles | None = None,
+        camera: Camera | None = None,
+    ) -> None:
+        kinds = set(topics.topics) | set(() if files is None else files.kinds)
+        super().__init__(name, 'bag', tuple(sorted(kinds)), frames.length)
+        self._frames = frames
+        self._topics = topics
+        self._files = files
+        self._camera = camera
+        self.rejects = frames.rejects
+
+    def __iter__(self) -> Iterator[Sample]:
+        used: Counter[str] = Counter()
+        stamps: list[int] = []
+        for frame in self._frames:
+            stamps = [min([*stamps[:1], frame.stamp_ns]), max([*stamps[1:], frame.stamp_ns])]
+            key = unique(str(frame.stamp_ns), used)
+            yield Sample(with_camera(frame, self._camera), self._truth(frame, key), key, self.name)
+        if stamps and self._files is None:
+            self._topics.check_overlap(*stamps)
+
+    def close(self) -> None:
+        """Close the bag."""
+        self._frames.close()
+        self._topics.close()
+
+    def _truth(self, frame: Frame, key: str) -> GroundTruth | None:
+        size = frame.image.shape[0], frame.image.shape[1]
+        try:
+            found = None if self._files is None else self._files.find(key, size)
+            return found or self._topics.find(frame.stamp_ns, size)
+        except SourceError as error:
+            if isinstance(error, BagError):
+                raise
+            self.rejects['bad_truth'] += 1
+            return None

@@ -1,0 +1,107 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""From what a person types to samples with ground truth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mt_perception.errors import SourceError
+from mt_perception.evaluation.datasets.bag import BagSamples
+from mt_perception.evaluation.datasets.folder import DatasetFolder
+from mt_perception.evaluation.datasets.samples import (
+    Camera,
+    FrameSamples,
+    SampleSource,
+    source_name,
+)
+from mt_perception.evaluation.datasets.taxonomy import ClassMap, read_class_names
+from mt_perception.evaluation.datasets.truth_files import TruthFiles
+from mt_perception.evaluation.datasets.truth_topics import TopicTruth, TruthTopics
+from mt_perception.sources import is_bag, open_source
+from mt_perception.sources.bag import Bag
+
+
+@dataclass(frozen=True)
+class SourceOptions:
+    """How to read a source; plain values, so that they travel to other processes.
+
+    Attributes:
+        topic: The image topic of a bag with several.
+        truth_topics: The topics of a bag that hold ground truth.
+        tolerance_ms: How far apart in time an image and its truth may be.
+        truth: A folder with truth in files, for a source that has none of its own.
+        class_names: A YAML file with the names of numeric class ids.
+        split: The part of a data set to use.
+        camera: The camera, where it is known better than the source tells.
+    """
+
+    topic: str | None = None
+    truth_topics: TruthTopics = field(default_factory=TruthTopics)
+    tolerance_ms: float = 20.0
+    truth: str | None = None
+    class_names: str | None = None
+    split: str | None = None
+    camera: Camera | None = None
+
+
+def open_samples(
+    source: str, options: SourceOptions, classes: ClassMap, name: str | None = None
+) -> SampleSource:
+    """Open a bag, a data set, a folder of images or a video.
+
+    Args:
+        source: What the person typed: a path.
+        options: How to read it.
+        classes: The labels of the model that is measured.
+        name: What to call it; by default the name of the file or folder.
+
+    Returns:
+        The samples; use them in ``with``.
+
+    Raises:
+        SourceError: There is no such thing, it cannot be read, or it is not what it seems.
+    """
+    path = Path(source).expanduser()
+    name = name or source_name(source)
+    if not path.exists():
+        raise SourceError(
+            f'{source} does not exist; expected a bag, a data set, a folder of images or a video'
+        )
+    class_names = None if options.class_names is None else Path(options.class_names)
+    beside = None
+    if options.truth is not None:
+        beside = TruthFiles(Path(options.truth), classes, class_names)
+    if is_bag(path):
+        return _open_bag(path, name, options, classes, beside)
+    if path.is_dir():
+        files = beside or TruthFiles(path, classes, class_names)
+        return DatasetFolder(path, name, files, options.split, options.camera)
+    return FrameSamples(open_source(path), name, beside, options.camera)
+
+
+def _open_bag(
+    path: Path,
+    name: str,
+    options: SourceOptions,
+    classes: ClassMap,
+    beside: TruthFiles | None,
+) -> BagSamples:
+    frames = Bag(path, options.topic)
+    names = None
+    if options.class_names is not None:
+        names = read_class_names(Path(options.class_names))
+    try:
+        topics = TopicTruth(
+            path,
+            frames.name,
+            classes,
+            options.truth_topics,
+            round(options.tolerance_ms * 1e6),
+            names,
+        )
+    except SourceError:
+        frames.close()
+        raise
+    return BagSamples(name, frames, topics, beside, options.camera)

@@ -1,0 +1,155 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Names across data sets: which label of a model a data set's class belongs to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from mt_perception.errors import SourceError
+from mt_perception.evaluation.datasets.truth import UNKNOWN_CLASS
+from mt_perception.types import UNLABELLED
+
+DEFAULT_TAXONOMY = Path(__file__).with_name('taxonomy.yaml')
+MAX_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Taxonomy:
+    """What is known about names.
+
+    Attributes:
+        labels: The coarse labels, in order.
+        members: A data set's class name → the coarse label that gathers it.
+        aliases: Another spelling → the name.
+        rest: The coarse label of every name that no line lists; None if there is none.
+    """
+
+    labels: tuple[str, ...]
+    members: Mapping[str, str]
+    aliases: Mapping[str, str]
+    rest: str | None
+
+    def find(self, name: str, labels: Sequence[str]) -> int | None:
+        """The index among a model's labels that a data set's class belongs to, without `rest`."""
+        for candidate in (name, self.aliases.get(name), self.gather(name)):
+            if candidate is not None and candidate in labels:
+                return labels.index(candidate)
+        return None
+
+    def gather(self, name: str) -> str | None:
+        """The coarse label that lists this name, or None."""
+        return self.members.get(name, self.members.get(self.aliases.get(name, ''), None))
+
+
+@dataclass(frozen=True)
+class ClassMap:
+    """From a data set's names to the labels of the model that is measured.
+
+    Attributes:
+        detection: The model's detection labels; empty if it does not detect.
+        segmentation: The model's segmentation labels; empty if it does not segment.
+        taxonomy: What is known about names.
+    """
+
+    detection: tuple[str, ...]
+    segmentation: tuple[str, ...]
+    taxonomy: Taxonomy
+
+    def detection_id(self, name: str) -> int:
+        """The detection class of a name; -1 where the model lacks it."""
+        found = self.taxonomy.find(name, self.detection)
+        return UNKNOWN_CLASS if found is None else found
+
+    def exhaustive(self, names: Iterable[str]) -> frozenset[int]:
+        """The model's classes that a data set with these names annotates."""
+        return frozenset(self.detection_id(name) for name in names) - {UNKNOWN_CLASS}
+
+    def segmentation_id(self, name: str) -> int:
+        """The segmentation class of a name; 255 where the model has none for it."""
+        found = self.taxonomy.find(name, self.segmentation)
+        if found is None and self.taxonomy.rest in self.segmentation:
+            return self.segmentation.index(self.taxonomy.rest)
+        return UNLABELLED if found is None else found
+
+    def segmentation_table(self, names: Mapping[int, str]) -> NDArray[np.uint8]:
+        """uint8 (65536,): a data set's pixel value → segmentation class; 255 if it has no name.
+
+        Label images have 8 or 16 bits, so that one table answers for every pixel.
+        """
+        table = np.full(1 << 16, UNLABELLED, np.uint8)
+        for value, name in names.items():
+            if not is_unlabelled(name):
+                table[value] = self.segmentation_id(name)
+        return table
+
+
+def is_unlabelled(name: str) -> bool:
+    """Whether a data set's class name says that there is no class."""
+    return name.strip().lower() in {'', 'unlabeled', 'unlabelled', 'void', 'ignore', 'ignored'}
+
+
+def read_taxonomy(path: Path = DEFAULT_TAXONOMY) -> Taxonomy:
+    """Read names from a YAML file with ``classes``, and optionally ``aliases`` and ``rest``.
+
+    Raises:
+        SourceError: The file cannot be read, or a name belongs to two classes.
+    """
+    data = _read_mapping(path)
+    classes = data.get('classes')
+    aliases = data.get('aliases') or {}
+    rest = data.get('rest')
+    if not isinstance(classes, dict) or not isinstance(aliases, dict):
+        raise SourceError(f'{path}: expected "classes", a map of label to a list of names')
+    members: dict[str, str] = {}
+    for label, names in classes.items():
+        for name in names or []:
+            if members.setdefault(str(name), str(label)) != str(label):
+                raise SourceError(f'{path}: {name!r} belongs to two classes; leave it in one')
+    if rest is not None and rest not in classes:
+        raise SourceError(f'{path}: rest is {rest!r}, which is none of its classes')
+    return Taxonomy(
+        labels=tuple(map(str, classes)),
+        members=members,
+        aliases={str(key): str(value) for key, value in aliases.items()},
+        rest=None if rest is None else str(rest),
+    )
+
+
+def read_class_names(path: Path) -> dict[int, str]:
+    """Read ``classes``, a map of pixel value (or class id) to name, from a YAML file.
+
+    Raises:
+        SourceError: The file cannot be read or does not hold such a map.
+    """
+    data = _read_mapping(path)
+    names = data.get('classes', data.get('names'))
+    if isinstance(names, list):
+        names = dict(enumerate(names))
+    if not isinstance(names, dict) or not all(
+        isinstance(key, int) and 0 <= key < 1 << 16 for key in names
+    ):
+        raise SourceError(
+            f'{path}: expected "classes", a map of pixel value to name such as "1: person"'
+        )
+    return {key: str(name) for key, name in names.items()}
+
+
+def _read_mapping(path: Path) -> dict[str, object]:
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise SourceError(
+                f'{path} is larger than {MAX_BYTES} bytes; it should be a short list'
+            )
+        data = yaml.safe_load(path.read_text(encoding='utf-8'))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+        raise SourceError(f'{path} cannot be read: {error}') from error
+    if not isinstance(data, dict):
+        raise SourceError(f'{path}: expected a map with "classes"')
+    return data

@@ -1,0 +1,290 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Ground truth from topics of a bag: the message that is nearest to an image in time."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rosbags.highlevel import AnyReader
+from rosbags.interfaces import Connection
+
+from mt_perception.errors import BagError
+from mt_perception.evaluation.datasets.maps import at_size, valid_metres
+from mt_perception.evaluation.datasets.messages import (
+    decode_boxes,
+    decode_depth,
+    decode_label_names,
+    decode_labels,
+    names_in,
+)
+from mt_perception.evaluation.datasets.taxonomy import ClassMap
+from mt_perception.evaluation.datasets.truth import GroundTruth, TrueObjects
+from mt_perception.sources.bag import (
+    COMPRESSED_TYPE,
+    IMAGE_TYPE,
+    bag_errors,
+    open_reader,
+    stamp_ns,
+)
+
+OFF = 'none'
+"""Given as a topic: do not look for this kind of truth."""
+
+KEPT_NS = 1_000_000_000
+"""Messages this far behind the newest image are forgotten: images may be a little out of order."""
+
+
+@dataclass(frozen=True)
+class TruthTopics:
+    """Which topics hold the truth.
+
+    Attributes:
+        depth: Depth images; None to find the one there is, ``none`` to do without.
+        boxes: Detection2DArray, likewise.
+        labels: Label images (mono8), likewise; found only beside a LabelInfo.
+    """
+
+    depth: str | None = None
+    boxes: str | None = None
+    labels: str | None = None
+
+
+class TopicTruth:
+    """What a bag's own topics know about its images.
+
+    Args:
+        path: The bag.
+        image_topic: The topic of the images, which is never its own truth.
+        classes: The labels of the model that is measured.
+        topics: Which topics to take.
+        tolerance_ns: How far apart in time an image and its truth may be.
+        class_names: Names of numeric class ids, where the bag itself does not tell.
+
+    Raises:
+        BagError: The bag cannot be read, or it is not clear which topic is meant.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        image_topic: str,
+        classes: ClassMap,
+        topics: TruthTopics,
+        tolerance_ns: int,
+        class_names: Mapping[int, str] | None = None,
+    ) -> None:
+        self._path = path
+        self._classes = classes
+        self._names = dict(class_names or {})
+        self._streams: dict[str, _Nearest] = {}
+        self.matched = 0
+        with bag_errors(path), open_reader(path) as reader:
+            chosen = _choose(reader.connections, image_topic, topics, path)
+            boxes = chosen.get('boxes')
+            annotated = set(self._names.values()) | (
+                names_in(_messages(reader, boxes), self._names) if boxes else set()
+            )
+            if 'labels' in chosen and not self._names:
+                self._names = _label_names(reader, chosen['labels'].topic, path)
+        self._exhaustive = classes.exhaustive(annotated)
+        self._table = classes.segmentation_table(self._names)
+        wanted = {'boxes': classes.detection, 'labels': classes.segmentation, 'depth': True}
+        self.topics = {kind: c.topic for kind, c in chosen.items() if wanted[kind]}
+        for kind, topic in self.topics.items():
+            self._streams[kind] = _Nearest(_stream(path, topic), tolerance_ns)
+
+    def find(self, stamp: int, size: tuple[int, int]) -> GroundTruth | None:
+        """What is known about the image of this stamp, of (height, width); None for nothing.
+
+        Raises:
+            SourceError: The message of this image is damaged or of another shape.
+        """
+        found = {kind: stream.at(stamp) for kind, stream in self._streams.items()}
+        if all(message is None for message in found.values()):
+            return None
+        self.matched += 1
+        return GroundTruth(
+            objects=_known(found.get('boxes'), self._objects),
+            segmentation=_known(found.get('labels'), lambda m: self._labels(m, size)),
+            segmentation_labels=self._classes.segmentation,
+            depth=_known(found.get('depth'), lambda m: _depth(m, size)),
+        )
+
+    def check_overlap(self, first_ns: int, last_ns: int) -> None:
+        """Make sure that some image had a truth, if there are topics with truth.
+
+        Raises:
+            BagError: There is no overlap in time.
+        """
+        if not self._streams or self.matched:
+            return
+        spans = '; '.join(
+            f'{kind} on {self.topics[kind]} {stream.span}'
+            for kind, stream in self._streams.items()
+        )
+        raise BagError(
+            f'bag {self._path}: no truth is near any image in time. Images are stamped '
+            f'{_seconds(first_ns)} to {_seconds(last_ns)} s; {spans}. Widen --tolerance-ms, name '
+            'other topics, or give "none" for the topic to evaluate without it'
+        )
+
+    def close(self) -> None:
+        """Close the bag."""
+        for stream in self._streams.values():
+            stream.close()
+
+    def _objects(self, message: Any) -> TrueObjects:
+        boxes, names = decode_boxes(message, self._names)
+        sides = (boxes[:, 2:] - boxes[:, :2]).astype(np.float64)
+        return TrueObjects(
+            boxes=boxes,
+            class_ids=np.array([self._classes.detection_id(name) for name in names], np.int64),
+            crowd=np.zeros(len(names), np.bool_),
+            areas=sides.prod(axis=1),
+            exhaustive=self._exhaustive,
+            labels=self._classes.detection,
+        )
+
+    def _labels(self, message: Any, size: tuple[int, int]) -> NDArray[np.uint8]:
+        labels: NDArray[np.uint8] = self._table[
+            at_size(decode_labels(message), size, 'the label image')
+        ]
+        return labels
+
+
+class _Nearest:
+    """The messages of one topic, of which the one nearest to a time is asked for.
+
+    Times asked for mostly rise, so a short window over the stream is enough.
+    """
+
+    def __init__(self, messages: Iterator[Any], tolerance_ns: int) -> None:
+        self._messages = messages
+        self._tolerance_ns = tolerance_ns
+        self._window: deque[tuple[int, Any]] = deque()
+        self._first: int | None = None
+        self._newest = -1
+
+    @property
+    def span(self) -> str:
+        """The times seen, in words."""
+        if self._first is None:
+            return 'has no message'
+        return f'{_seconds(self._first)} to {_seconds(self._newest)} s'
+
+    def at(self, stamp: int) -> Any | None:
+        """The message nearest to this time, within the tolerance."""
+        while self._newest <= stamp + self._tolerance_ns:
+            message = next(self._messages, None)
+            if message is None:
+                break
+            time = stamp_ns(message)
+            self._first = time if self._first is None else min(self._first, time)
+            self._newest = max(self._newest, time)
+            self._window.append((time, message))
+        while self._window and self._window[0][0] < stamp - self._tolerance_ns - KEPT_NS:
+            self._window.popleft()
+        near = [
+            (abs(time - stamp), index)
+            for index, (time, _) in enumerate(self._window)
+            if abs(time - stamp) <= self._tolerance_ns
+        ]
+        return self._window[min(near)[1]][1] if near else None
+
+    def close(self) -> None:
+        self._window.clear()
+        if hasattr(self._messages, 'close'):
+            self._messages.close()
+
+
+def _choose(
+    connections: list[Connection], image_topic: str, topics: TruthTopics, path: Path
+) -> dict[str, Connection]:
+    """Of each kind of truth the topic that is given, or the only one that fits."""
+    others = [c for c in connections if c.topic != image_topic]
+    images = [c for c in others if c.msgtype in (IMAGE_TYPE, COMPRESSED_TYPE)]
+    depth = [c for c in images if 'depth' in c.topic.lower()]
+    # A raw topic and its compressed twin are one camera.
+    depth = [c for c in depth if c.msgtype == IMAGE_TYPE] or depth
+    infos = [c for c in others if c.msgtype.endswith('/LabelInfo')]
+    beside = {c.topic.rsplit('/', 1)[0] for c in infos}
+    labels = [
+        c
+        for c in images
+        if c.msgtype == IMAGE_TYPE and c not in depth and c.topic.rsplit('/', 1)[0] in beside
+    ]
+    boxes = [c for c in others if c.msgtype.endswith('/Detection2DArray')]
+    chosen = {
+        'depth': _one('depth', topics.depth, depth, images, path),
+        'boxes': _one('boxes', topics.boxes, boxes, boxes, path),
+        'labels': _one('labels', topics.labels, labels, images, path),
+    }
+    return {kind: connection for kind, connection in chosen.items() if connection is not None}
+
+
+def _one(
+    kind: str,
+    topic: str | None,
+    likely: list[Connection],
+    possible: list[Connection],
+    path: Path,
+) -> Connection | None:
+    if topic == OFF:
+        return None
+    if topic is not None:
+        for connection in possible:
+            if connection.topic == topic:
+                return connection
+        there = ', '.join(sorted({c.topic for c in possible})) or 'none'
+        raise BagError(f'bag {path} has no {kind} topic {topic!r}; topics of that type: {there}')
+    if len({c.topic for c in likely}) > 1:
+        there = ', '.join(sorted({c.topic for c in likely}))
+        raise BagError(
+            f'bag {path} has several topics that could be the true {kind}: {there}; '
+            f'name one with --{kind}-topic, or give "none"'
+        )
+    return likely[0] if likely else None
+
+
+def _label_names(reader: AnyReader, topic: str, path: Path) -> dict[int, str]:
+    folder = topic.rsplit('/', 1)[0]
+    infos = [c for c in reader.connections if c.msgtype.endswith('/LabelInfo')]
+    beside = [c for c in infos if c.topic.rsplit('/', 1)[0] == folder] or infos
+    for message in _messages(reader, beside[0]) if beside else ():
+        return decode_label_names(message)
+    raise BagError(
+        f'bag {path}: label images on {topic} without a LabelInfo that names their classes; '
+        'name a YAML file with --class-names'
+    )
+
+
+def _messages(reader: AnyReader, connection: Connection) -> Iterator[Any]:
+    for found, _, data in reader.messages([connection]):
+        yield reader.deserialize(data, found.msgtype)
+
+
+def _stream(path: Path, topic: str) -> Iterator[Any]:
+    """Messages of one topic through a reader of its own: readers share no position in the file."""
+    with bag_errors(path), open_reader(path) as reader:
+        connections = [c for c in reader.connections if c.topic == topic]
+        for found, _, data in reader.messages(connections):
+            yield reader.deserialize(data, found.msgtype)
+
+
+def _depth(message: Any, size: tuple[int, int]) -> NDArray[np.float32]:
+    return valid_metres(at_size(decode_depth(message), size, 'the depth image'))
+
+
+def _known(message: Any | None, decode: Callable[[Any], Any]) -> Any:
+    return None if message is None else decode(message)
+
+
+def _seconds(stamp: int) -> str:
+    return f'{stamp // 1_000_000_000}.{stamp // 1_000_000 % 1000:03d}'

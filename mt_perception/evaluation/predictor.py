@@ -1,0 +1,147 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""What is measured: a model of ours, or anything else that makes a result of a frame."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mt_perception.errors import ModelError, OptionError
+from mt_perception.evaluation.baselines.open import PREFIX, open_peer
+from mt_perception.evaluation.datasets.taxonomy import ClassMap, Taxonomy
+from mt_perception.evaluation.rate_distortion import parse_codec, through
+from mt_perception.evaluation.records import Json
+from mt_perception.execution.options import Options
+from mt_perception.model.folder import MANIFEST
+from mt_perception.model.sessions import CPU
+from mt_perception.pipeline import Pipeline
+from mt_perception.planning.budget import Budget
+from mt_perception.types import DETECTION, SEGMENTATION, Frame, Result
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """How a model is run in an evaluation; plain values, so that they travel.
+
+    Attributes:
+        options: Settings of the pipeline. Average precision wants detections of every score,
+            so that evaluation starts from a threshold of 0.
+        providers: ONNX Runtime execution providers, most wanted first.
+        threads: Threads inside one operator.
+        tasks: The tasks to run; None means all that the model serves.
+        budget: What may be spent on a frame; peers know none.
+        offload: Remote host that finishes frames, for the record; empty is none.
+        codec: What frames pass through first, see ``codecs``; empty is nothing.
+    """
+
+    options: Options = field(default_factory=lambda: Options(score_threshold=0.0))
+    providers: tuple[str, ...] = (CPU,)
+    threads: int = 1
+    tasks: tuple[str, ...] | None = None
+    budget: Budget = field(default_factory=Budget)
+    offload: str = ''
+    codec: str = ''
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """Something that makes results of frames.
+
+    Attributes:
+        name: What a person calls it.
+        labels: Task → class names, for every task that it runs; empty for depth.
+        identity: ``name``, ``version``, ``sha256``: what it is, for the summary.
+        run: Makes the result of one frame; raises PerceptionError if the frame cannot be used.
+    """
+
+    name: str
+    labels: Mapping[str, tuple[str, ...]]
+    identity: Mapping[str, Json]
+    run: Callable[[Frame], Result]
+
+    def classes(self, taxonomy: Taxonomy) -> ClassMap:
+        """How the names of data sets become this subject's labels."""
+        return ClassMap(
+            self.labels.get(DETECTION, ()), self.labels.get(SEGMENTATION, ()), taxonomy
+        )
+
+
+def open_subject(
+    model: str,
+    settings: RunSettings,
+    prepare: Callable[[Pipeline], object] = lambda pipeline: None,
+) -> Subject:
+    """Load a model folder, or a peer (``onnx:…``), to be measured.
+
+    Args:
+        model: The model, as it was typed.
+        settings: How to run it.
+        prepare: Given the pipeline of a model folder before its first frame, for instance to
+            let something else run it.
+
+    Raises:
+        ModelError: The folder is refused, or does not serve a task that is wanted.
+        OptionError: The model cannot serve the options, or not within the budget.
+    """
+    if model.startswith(PREFIX):
+        return _peer(model, settings)
+    pipeline = Pipeline.load(
+        model,
+        settings.options,
+        settings.providers,
+        settings.threads,
+        budget=settings.budget,
+    )
+    if settings.codec:
+        through(pipeline, Path(model), parse_codec(settings.codec))
+    prepare(pipeline)
+    manifest = pipeline.manifest
+    tasks = settings.tasks or tuple(manifest.tasks)
+    _check_tasks(manifest.name, tasks, manifest.tasks)
+    labels = {task: manifest.tasks[task].labels for task in tasks}
+    identity = {
+        'name': manifest.name,
+        'version': manifest.version,
+        'sha256': model_sha256(model),
+        'labels': labels,
+        'providers': pipeline.providers,
+        'warnings': pipeline.warnings,
+    }
+    return Subject(manifest.name, labels, identity, lambda frame: pipeline.run(frame, tasks))
+
+
+def model_sha256(model: str) -> str:
+    """What tells one version of a model from another; empty if its files cannot be read.
+
+    That of the manifest, which holds those of all other files; for a peer, those of its networks.
+    """
+    if model.startswith(PREFIX):
+        parts = model.removeprefix(PREFIX).split('+')
+        files = [Path(p) if Path(p).is_file() else Path(p.rpartition(':')[0]) for p in parts]
+    else:
+        files = [Path(model) / MANIFEST]
+    try:
+        return '+'.join(hashlib.sha256(file.read_bytes()).hexdigest() for file in files)
+    except OSError:
+        return ''
+
+
+def _peer(spec: str, settings: RunSettings) -> Subject:
+    if settings.codec:
+        raise OptionError(f'{spec}: codec {settings.codec} is for model folders, not for peers')
+    peer = open_peer(spec, settings.options, settings.threads)
+    tasks = settings.tasks or tuple(peer.labels)
+    _check_tasks(peer.name, tasks, peer.labels)
+    labels = {task: peer.labels[task] for task in tasks}
+    return Subject(peer.name, labels, peer.identity, lambda frame: peer.run(frame, tasks))
+
+
+def _check_tasks(name: str, wanted: Iterable[str], served: Collection[str]) -> None:
+    missing = [task for task in wanted if task not in served]
+    if missing:
+        raise ModelError(
+            f'model {name} does not serve {", ".join(missing)}; it serves {", ".join(served)}'
+        )

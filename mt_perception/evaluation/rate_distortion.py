@@ -1,0 +1,198 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Accuracy over bytes: frames through a codec, and the bytes a codec needs for an accuracy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from mt_perception.errors import ModelError, OptionError
+from mt_perception.execution.executor import Outcome, Runner
+from mt_perception.model.folder import read_manifest
+from mt_perception.pipeline import Pipeline
+from mt_perception.planning.plan import Plan
+
+if TYPE_CHECKING:
+    from mt_perception.offload.split_model import CutRunner
+
+IMAGE, JPEG, WEBP, RATE = 'image', 'jpeg', 'webp', 'rate'
+ALL = 'all'
+"""In a sweep: every standard codec."""
+
+PAYLOAD_BYTES = 'offload.payload_bytes'
+"""The fact that says how many bytes a frame has on its way."""
+
+_FORMATS = {JPEG: ('.jpg', cv2.IMWRITE_JPEG_QUALITY), WEBP: ('.webp', cv2.IMWRITE_WEBP_QUALITY)}
+_QUALITIES = {JPEG: (10, 20, 30, 50, 75, 90), WEBP: (5, 20, 50, 75)}
+_BEST_QUALITY = 100
+
+
+@dataclass(frozen=True)
+class Codec:
+    """One way to make a frame small.
+
+    Attributes:
+        kind: IMAGE, as it is; JPEG; WEBP; or RATE, one of the cut's.
+        value: The quality of a picture, 1 to 100, or the index of the rate.
+    """
+
+    kind: str
+    value: int = 0
+
+    @property
+    def name(self) -> str:
+        """As it is typed: ``jpeg-75``."""
+        return self.kind if self.kind == IMAGE else f'{self.kind}-{self.value}'
+
+
+REFERENCE = Codec(JPEG, 75)
+"""What others are compared with: what a camera driver sends."""
+
+
+def parse_codec(text: str) -> Codec:
+    """Read ``image``, ``jpeg-75``, ``webp-50`` or ``rate-2``.
+
+    Raises:
+        OptionError: It is none of them.
+    """
+    kind, _, number = text.partition('-')
+    if text == IMAGE:
+        return Codec(IMAGE)
+    least = {JPEG: 1, WEBP: 1, RATE: 0}.get(kind)
+    if least is None or not number.isdecimal() or not least <= int(number) <= _BEST_QUALITY:
+        raise OptionError(
+            f'a codec is {IMAGE}, {JPEG}-QUALITY, {WEBP}-QUALITY (1 to {_BEST_QUALITY}) or '
+            f'{RATE}-INDEX, found {text!r}'
+        )
+    return Codec(kind, int(number))
+
+
+def standard_codecs(model: str) -> tuple[str, ...]:
+    """The image itself, pictures of several qualities, and every rate of a model's cut.
+
+    Raises:
+        ModelError: The folder is refused.
+    """
+    cut = read_manifest(Path(model)).cut
+    pictures = [Codec(kind, q) for kind, qualities in _QUALITIES.items() for q in qualities]
+    rates = [] if cut is None else [Codec(RATE, index) for index in range(len(cut.rates))]
+    return tuple(codec.name for codec in (Codec(IMAGE), *pictures, *rates))
+
+
+class CodecRunner:
+    """Runs plans on what a codec leaves of the network's input.
+
+    Args:
+        folder: The model folder.
+        whole: Runs the whole network.
+        codec: The codec.
+
+    Attributes:
+        codec: May be changed between two frames.
+        seen: uint8 (1, H, W, 3), what the whole network saw last; the input itself for rates.
+
+    Raises:
+        ModelError: A rate is wanted, and the model has no cut, or not that rate.
+    """
+
+    def __init__(self, folder: Path, whole: Runner, codec: Codec) -> None:
+        self._folder = folder
+        self._whole = whole
+        self._cut: CutRunner | None = None
+        self.codec = codec
+        self.seen = np.zeros((1, 0, 0, 3), np.uint8)
+        if codec.kind == RATE:
+            self._halves(codec.value)
+
+    def run(self, plan: Plan, image: NDArray[np.uint8]) -> Outcome:
+        """Run a plan on the network's input, uint8 (1, H, W, 3)."""
+        self.seen = image
+        if self.codec.kind == RATE:
+            return self._halves(self.codec.value).run(plan, image)
+        size = image.size
+        if self.codec.kind != IMAGE:
+            content = encoded(image, self.codec)
+            size = len(content)
+            self.seen = np.asarray(
+                cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR), np.uint8
+            )[None]
+        outcome = self._whole.run(plan, self.seen)
+        return replace(outcome, facts={**outcome.facts, PAYLOAD_BYTES: size})
+
+    def _halves(self, rate: int) -> CutRunner:
+        """Both halves of the cut, at a rate; loaded when one is wanted."""
+        if self._cut is None:
+            # The entropy coder is an extra; pictures do without.
+            from mt_perception.offload.split_model import CutRunner
+
+            self._cut = CutRunner(self._folder, rate)
+        rates = len(self._cut.robot.cut.rates)
+        if not 0 <= rate < rates:
+            raise ModelError(f'{RATE}-{rate}: the cut has the rates 0 to {rates - 1}')
+        self._cut.rate = rate
+        return self._cut
+
+
+def through(pipeline: Pipeline, folder: Path, codec: Codec) -> CodecRunner:
+    """Let the frames of a pipeline pass through a codec from now on.
+
+    Raises:
+        ModelError: A rate is wanted, and the model has no cut, or not that rate.
+    """
+    runner = CodecRunner(folder, pipeline.runner, codec)
+    pipeline.runner = runner
+    return runner
+
+
+def encoded(image: NDArray[np.uint8], codec: Codec) -> bytes:
+    """The file of a picture, uint8 (1, H, W, 3), in a picture format."""
+    ending, flag = _FORMATS[codec.kind]
+    _, content = cv2.imencode(ending, image[0], [flag, codec.value])
+    return content.tobytes()
+
+
+def jpeg_of(image: NDArray[np.uint8], most_bytes: int) -> Codec:
+    """The best JPEG of a picture, uint8 (1, H, W, 3), in so many bytes; else the smallest one."""
+    low, high = 1, _BEST_QUALITY
+    while low < high:
+        middle = (low + high + 1) // 2
+        if len(encoded(image, Codec(JPEG, middle))) <= most_bytes:
+            low = middle
+        else:
+            high = middle - 1
+    return Codec(JPEG, low)
+
+
+Points = Sequence[tuple[float, float]]
+"""(bytes of a frame, accuracy) of one kind of codec."""
+
+
+def bytes_needed(points: Points, goal: float, rises: bool) -> float | None:
+    """The bytes at which a curve reaches an accuracy, between its points on a line.
+
+    Args:
+        points: The curve, in any order.
+        goal: The accuracy.
+        rises: Whether more of it is better.
+
+    Returns:
+        The bytes; those of the cheapest point where that is good enough already; None where no
+        point is.
+    """
+    sign = 1 if rises else -1
+    curve = sorted((size, sign * value) for size, value in points)
+    goal *= sign
+    if curve and curve[0][1] >= goal:
+        return curve[0][0]
+    for (x0, y0), (x1, y1) in pairwise(curve):
+        if y1 >= goal:
+            return x0 + (x1 - x0) * (goal - y0) / (y1 - y0)
+    return None

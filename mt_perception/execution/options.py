@@ -1,0 +1,68 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""What a user may change between two frames."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mt_perception.errors import OptionError
+from mt_perception.model.manifest import Manifest
+from mt_perception.planning.conditions import check_conditions
+from mt_perception.types import DETECTION
+
+
+@dataclass(frozen=True)
+class Options:
+    """Settings of one run; frozen, so that a change takes effect with a whole frame.
+
+    Attributes:
+        size: Long side of the network's input in pixels; 0 takes the model's own.
+        score_threshold: Detections below this score are dropped.
+        nms_iou: Of two boxes of one class that overlap by more than this, one is dropped.
+        max_detections: At most so many detections are kept, the best ones.
+        classes: Labels to detect; empty means all.
+        max_depth_m: Depth beyond this is unknown.
+        conditions: Tasks that run only where another finds something, in words such as
+            ``segmentation if detection finds person or dog``.
+    """
+
+    size: int = 0
+    score_threshold: float = 0.35
+    nms_iou: float = 0.65
+    max_detections: int = 100
+    classes: tuple[str, ...] = ()
+    max_depth_m: float = 20.0
+    conditions: tuple[str, ...] = ()
+
+    def checked(self, manifest: Manifest) -> Options:
+        """These options, if a model can serve them.
+
+        Raises:
+            OptionError: One is out of range, or names what the model does not have.
+        """
+        spec = manifest.input
+        if self.size and (
+            not spec.min_size <= self.size <= spec.max_size or self.size % spec.multiple
+        ):
+            raise OptionError(
+                f'size must be a multiple of {spec.multiple} from {spec.min_size} to '
+                f'{spec.max_size}, or 0 for {spec.size}; found {self.size}'
+            )
+        for name in ('score_threshold', 'nms_iou'):
+            if not 0 <= getattr(self, name) <= 1:
+                raise OptionError(f'{name} must be from 0 to 1, found {getattr(self, name)}')
+        if self.max_detections < 1:
+            raise OptionError(f'max_detections must be at least 1, found {self.max_detections}')
+        if not self.max_depth_m > 0:
+            raise OptionError(f'max_depth_m must be above 0, found {self.max_depth_m}')
+        detecting = [task for task in manifest.tasks.values() if task.kind == DETECTION]
+        labels = [label for task in detecting for label in task.labels]
+        unknown = [name for name in self.classes if name not in labels]
+        if unknown:
+            raise OptionError(
+                f'classes has {", ".join(unknown)}, which the model does not detect; it detects '
+                f'{", ".join(labels)}'
+            )
+        check_conditions(self.conditions, manifest.tasks)
+        return self

@@ -1,0 +1,65 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Blocks in a manifest: what each one reads, makes and costs, and its file with its checksum."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from mt_perception.errors import ModelError
+from mt_perception.model.fields import Fields, is_name, names, strings
+from mt_perception.model.task_graph import Block
+
+
+@dataclass(frozen=True)
+class BlockFile:
+    """Where a block's ONNX graph lies inside the folder, and its sha256 in lower-case hex."""
+
+    path: PurePosixPath
+    sha256: str
+
+
+def take_file(fields: Fields, where: str) -> BlockFile:
+    """Take the fields ``file`` and ``sha256``.
+
+    Raises:
+        ModelError: One is missing, the path leaves the folder, or the sum is no sha256.
+    """
+    path = PurePosixPath(fields.take('file', str))
+    if path.is_absolute() or '..' in path.parts or '\\' in str(path) or not path.name:
+        raise ModelError(f'{where}.file {str(path)!r} leaves the model folder; refused')
+    sha256: str = fields.take('sha256', str, lambda v: re.fullmatch('[0-9a-f]{64}', v) is not None)
+    return BlockFile(path, sha256)
+
+
+def read_blocks(
+    data: Mapping[object, object], where: str = 'manifest.blocks'
+) -> tuple[list[Block], dict[str, BlockFile]]:
+    """Read blocks and their files by name.
+
+    Raises:
+        ModelError: A field is missing, unknown or out of range.
+    """
+    blocks: list[Block] = []
+    files: dict[str, BlockFile] = {}
+    for name, value in data.items():
+        place = f'{where}.{name}'
+        if not isinstance(name, str) or not is_name(name):
+            raise ModelError(f'{place}: a block name has letters, digits, "_", "." and "-"')
+        fields = Fields(value, place)
+        files[name] = take_file(fields, place)
+        blocks.append(
+            Block(
+                name=name,
+                inputs=strings(fields.take('inputs', dict), f'{place}.inputs'),
+                outputs=names(fields.take('outputs', list, bool), f'{place}.outputs'),
+                macs=fields.take('macs', int, lambda v: v >= 0),
+                parameters=fields.take('parameters', int, lambda v: v >= 0),
+                skippable=fields.take('skippable', bool),
+            )
+        )
+        fields.finish()
+    return blocks, files

@@ -1,0 +1,236 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""numpy ↔ ROS: here messages are viewed as frames and results are filled into messages.
+
+Messages that carry pixels are kept and filled again: a copy into the view of an existing buffer
+takes 0.04 ms for a VGA image, a new ``array('B')`` 0.11 ms or more, ``bytes`` up to 180 ms.
+"""
+
+from __future__ import annotations
+
+import copy
+from array import array
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from builtin_interfaces.msg import Time
+from numpy.typing import NDArray
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2, PointField
+from std_msgs.msg import Header
+from vision_msgs.msg import (
+    Detection2D,
+    Detection2DArray,
+    LabelInfo,
+    ObjectHypothesisWithPose,
+    VisionClass,
+)
+
+from mt_perception.geometry.camera import Window, intrinsics
+from mt_perception.geometry.points import POINT
+from mt_perception.image import compressed
+from mt_perception.image.encodings import to_bgr
+from mt_perception.types import Detections, Intrinsics, Segmentation
+
+LITTLE_ENDIAN = 0
+
+
+def stamp_ns(stamp: Time) -> int:
+    """A ROS time in nanoseconds."""
+    return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
+
+
+def ros_time(nanoseconds: int) -> Time:
+    """Nanoseconds as a ROS time."""
+    sec, nanosec = divmod(nanoseconds, 1_000_000_000)
+    return Time(sec=sec, nanosec=nanosec)
+
+
+def image_from(message: Image | CompressedImage) -> NDArray[np.uint8]:
+    """The pixels of an image message as uint8 (H, W, 3), BGR; not copied where they are that.
+
+    Raises:
+        ImageError: The message contradicts itself, or its encoding is unknown.
+    """
+    if isinstance(message, CompressedImage):
+        return compressed.decode(message.data, message.format)
+    return to_bgr(
+        message.data,
+        encoding=message.encoding,
+        height=message.height,
+        width=message.width,
+        step=message.step,
+        is_bigendian=bool(message.is_bigendian),
+    )
+
+
+def intrinsics_from(message: CameraInfo, image_size: tuple[int, int]) -> Intrinsics:
+    """The camera of an image of (height, width) pixels.
+
+    Raises:
+        CameraError: The message is no calibration, or belongs to an image of another size.
+    """
+    roi = message.roi
+    window = Window(
+        x_offset=roi.x_offset,
+        y_offset=roi.y_offset,
+        width=roi.width,
+        height=roi.height,
+        binning_x=message.binning_x,
+        binning_y=message.binning_y,
+    )
+    return intrinsics(message.k, (message.height, message.width), image_size, window)
+
+
+def camera_info_with(header: Header, message: CameraInfo) -> CameraInfo:
+    """The same camera info under another header."""
+    info = copy.copy(message)
+    info.header = header
+    return info
+
+
+def camera_info_of(header: Header, camera: Intrinsics) -> CameraInfo:
+    """A camera info without distortion."""
+    k = [camera.fx, 0.0, camera.cx, 0.0, camera.fy, camera.cy, 0.0, 0.0, 1.0]
+    return CameraInfo(
+        header=header,
+        width=camera.width,
+        height=camera.height,
+        distortion_model='plumb_bob',
+        d=[0.0] * 5,
+        k=k,
+        r=[1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0],
+        p=[*k[:3], 0.0, *k[3:6], 0.0, *k[6:], 0.0],
+    )
+
+
+class ImageMessage:
+    """An image message that is filled again and again.
+
+    Args:
+        encoding: As in sensor_msgs.
+        dtype: Type of one channel of a pixel.
+    """
+
+    def __init__(self, encoding: str, dtype: type[np.generic]) -> None:
+        self._message = Image(encoding=encoding, is_bigendian=LITTLE_ENDIAN)
+        self._dtype = dtype
+        self._pixels: NDArray[Any] = np.empty(0, dtype)
+
+    def fill(self, header: Header, pixels: NDArray[Any]) -> Image:
+        """The message with this content; valid until the next call.
+
+        Args:
+            header: Its header.
+            pixels: (H, W) or (H, W, channels), of the type given before.
+        """
+        message = self._message
+        if pixels.shape != self._pixels.shape:
+            message.height, message.width = pixels.shape[:2]
+            message.step = pixels.nbytes // pixels.shape[0]
+            message.data = array('B', bytes(pixels.nbytes))
+            # Where rclpy's field checks are off the message keeps a copy of what it is given.
+            self._pixels = np.frombuffer(message.data, self._dtype).reshape(pixels.shape)
+        np.copyto(self._pixels, pixels, casting='no')
+        message.header = header
+        return message
+
+
+class PointsMessage:
+    """A point cloud with colours that is filled again and again."""
+
+    def __init__(self) -> None:
+        fields = [
+            PointField(name=name, offset=4 * i, datatype=PointField.FLOAT32, count=1)
+            for i, name in enumerate(('x', 'y', 'z', 'rgb'))
+        ]
+        self._message = PointCloud2(fields=fields, point_step=POINT.itemsize, is_dense=False)
+        self._points: NDArray[Any] = np.empty((0, 0), POINT)
+
+    def fill(self, header: Header, points: NDArray[Any]) -> PointCloud2:
+        """The message with this content; valid until the next call.
+
+        Args:
+            header: Its header.
+            points: POINT (H, W), organised as the image.
+        """
+        message = self._message
+        if points.shape != self._points.shape:
+            message.height, message.width = points.shape
+            message.row_step = message.width * POINT.itemsize
+            message.data = array('B', bytes(points.nbytes))
+            # As in ImageMessage: what the message holds may be a copy.
+            self._points = np.frombuffer(message.data, POINT).reshape(points.shape)
+        np.copyto(self._points, points)
+        message.header = header
+        return message
+
+
+class DetectionsMessage:
+    """Detections as a message that is filled again and again."""
+
+    def __init__(self) -> None:
+        self._message = Detection2DArray()
+        self._made: list[Detection2D] = []
+
+    def fill(self, header: Header, detections: Detections) -> Detection2DArray:
+        """The message with this content; valid until the next call.
+
+        Boxes are in pixels of the input image, best first; ``class_id`` is the class's name.
+        """
+        while len(self._made) < len(detections):
+            self._made.append(Detection2D(results=[ObjectHypothesisWithPose()]))
+        used = self._made[: len(detections)]
+        for found, (x0, y0, x1, y1), score, class_id in zip(
+            used,
+            detections.boxes.tolist(),
+            detections.scores.tolist(),
+            detections.class_ids.tolist(),
+            strict=True,
+        ):
+            found.header = header
+            box, hypothesis = found.bbox, found.results[0].hypothesis
+            box.center.position.x, box.center.position.y = (x0 + x1) / 2, (y0 + y1) / 2
+            box.size_x, box.size_y = x1 - x0, y1 - y0
+            hypothesis.class_id, hypothesis.score = detections.labels[class_id], score
+        self._message.header = header
+        self._message.detections = used
+        return self._message
+
+
+def detections_from(message: Detection2DArray, labels: Sequence[str]) -> Detections:
+    """The way back from DetectionsMessage, given the model's class names."""
+    class_of = {label: i for i, label in enumerate(labels)}
+    boxes = np.empty((len(message.detections), 4), np.float32)
+    for row, found in zip(boxes, message.detections, strict=True):
+        x, y = found.bbox.center.position.x, found.bbox.center.position.y
+        half_x, half_y = found.bbox.size_x / 2, found.bbox.size_y / 2
+        row[:] = x - half_x, y - half_y, x + half_x, y + half_y
+    best = [found.results[0].hypothesis for found in message.detections]
+    return Detections(
+        boxes=boxes,
+        scores=np.array([h.score for h in best], np.float32),
+        class_ids=np.array([class_of[h.class_id] for h in best], np.int64),
+        labels=tuple(labels),
+    )
+
+
+def label_info(labels: Sequence[str], stamp: Time) -> LabelInfo:
+    """The names of the class ids in a segmentation image."""
+    return LabelInfo(
+        header=Header(stamp=stamp),
+        class_map=[VisionClass(class_id=i, class_name=label) for i, label in enumerate(labels)],
+    )
+
+
+def depth_from(message: Image) -> NDArray[np.float32]:
+    """The depth of a 32FC1 image that one of our nodes sent, float32 (H, W), metres."""
+    metres = np.frombuffer(message.data, np.float32)
+    return metres.reshape(message.height, message.width)
+
+
+def segmentation_from(message: Image, labels: LabelInfo) -> Segmentation:
+    """The segmentation of a mono8 image that one of our nodes sent."""
+    class_ids = np.frombuffer(message.data, np.uint8).reshape(message.height, message.width)
+    names = {entry.class_id: entry.class_name for entry in labels.class_map}
+    return Segmentation(class_ids, tuple(names[i] for i in range(len(names))))

@@ -1,0 +1,165 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""What the perception node subscribes to: the newest image, and the camera info of its stamp."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+from rclpy.clock import Clock, ClockType
+from rclpy.event_handler import SubscriptionEventCallbacks
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+from mt_perception.nodes.conversions import stamp_ns
+from mt_perception.nodes.pairing import Pair, Pairing
+from mt_perception.nodes.publishers import OVERRIDABLE
+
+ImageType: TypeAlias = Image | CompressedImage
+
+OnImage = Callable[[ImageType, 'CameraInfo | None', float], None]
+"""Called with an image, the camera info for it if any, and the monotonic time of arrival."""
+
+_HOLD_S = 0.05
+"""How long an image waits for its camera info; drivers send both within milliseconds."""
+
+_CAMERA_INFO_DEPTH = 10
+_COMPRESSED = '/compressed'
+
+
+class Inputs:
+    """The subscriptions of one active node.
+
+    The newest image waits in the middleware (keep last 1) while the node works; nothing queues
+    here. What was overwritten there shows as a gap in the publisher's numbers.
+
+    Args:
+        node: The node.
+        transport: ``raw`` or ``compressed``.
+        on_arrival: Called with (monotonic time, publisher's number or None) for every image.
+        on_image: Called for every image that goes ahead.
+        on_superseded: Called when a newer image arrived before the camera info of the held one.
+        on_incompatible_qos: Called with (topic, policy kind) when a publisher does not offer
+            what we ask for.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        transport: str,
+        on_arrival: Callable[[float, int | None], None],
+        on_image: OnImage,
+        on_superseded: Callable[[], None],
+        on_incompatible_qos: Callable[[str, Any], None],
+    ) -> None:
+        self._node = node
+        self._on_arrival = on_arrival
+        self._on_image_ready = on_image
+        self._on_superseded = on_superseded
+        self._pairing: Pairing[tuple[ImageType, float], CameraInfo] = Pairing()
+        self.image_type: type[ImageType] = CompressedImage if transport == 'compressed' else Image
+        self.image_topic, self.camera_info_topic = topics(node, transport)
+
+        def events(topic: str) -> SubscriptionEventCallbacks:
+            return SubscriptionEventCallbacks(
+                incompatible_qos=lambda event: on_incompatible_qos(topic, event.last_policy_kind)
+            )
+
+        # The info's callback comes first: of two messages that are both there it is served first.
+        self._subscriptions = [
+            node.create_subscription(
+                kind,
+                topic,
+                callback,
+                QoSProfile(depth=depth, reliability=ReliabilityPolicy.BEST_EFFORT),
+                event_callbacks=events(topic),
+                qos_overriding_options=OVERRIDABLE,
+            )
+            for kind, topic, callback, depth in (
+                (CameraInfo, self.camera_info_topic, self._on_camera_info, _CAMERA_INFO_DEPTH),
+                (self.image_type, self.image_topic, self._on_image, 1),
+            )
+        ]
+        self._patience = node.create_timer(
+            _HOLD_S, self._on_patience_over, clock=Clock(clock_type=ClockType.STEADY_TIME)
+        )
+        self._patience.cancel()
+
+    def destroy(self) -> None:
+        """Listen no more; an image that is held is forgotten."""
+        self._patience.cancel()
+        self._node.destroy_timer(self._patience)
+        for subscription in self._subscriptions:
+            self._node.destroy_subscription(subscription)
+
+    def why_silent(self) -> str:
+        """The likely reason why no image arrives, for an operator."""
+        topic = self.image_topic
+        publishers = self._node.get_publishers_info_by_topic(topic)
+        if not publishers:
+            return f'nobody publishes {topic}; start the camera, or remap `image` to its topic'
+        expected = f'sensor_msgs/msg/{self.image_type.__name__}'
+        found = {publisher.topic_type for publisher in publishers}
+        if expected not in found:
+            return (
+                f'{topic} carries {", ".join(sorted(found))}, expected {expected}; '
+                'check the remapping of `image` and input.transport'
+            )
+        wanted = self._subscriptions[1].qos_profile.reliability
+        offered = {publisher.qos_profile.reliability for publisher in publishers}
+        if wanted is ReliabilityPolicy.RELIABLE and wanted not in offered:
+            return (
+                f'{topic} is offered best effort, but qos_overrides ask for reliable; '
+                'remove that override'
+            )
+        return f'{topic} has a publisher that sends nothing; is the camera alive?'
+
+    def _on_camera_info(self, message: CameraInfo) -> None:
+        self._go_ahead(self._pairing.offer_info(stamp_ns(message.header.stamp), message))
+
+    def _on_image(self, message: ImageType, info: Mapping[str, Any]) -> None:
+        arrived_s = time.monotonic()
+        # Humble's message info has no number.
+        self._on_arrival(arrived_s, info.get('publication_sequence_number'))
+        if self._pairing.holding:
+            self._on_superseded()
+        expected = (
+            self._pairing.latest is None
+            and self._node.count_publishers(self.camera_info_topic) > 0
+        )
+        stamp = stamp_ns(message.header.stamp)
+        self._go_ahead(self._pairing.offer_image(stamp, (message, arrived_s), expected))
+        if self._pairing.holding:
+            self._patience.reset()
+
+    def _on_patience_over(self) -> None:
+        self._go_ahead(self._pairing.give_up())
+
+    def _go_ahead(self, pair: Pair[tuple[ImageType, float], CameraInfo] | None) -> None:
+        if pair is not None:
+            self._patience.cancel()
+            message, arrived_s = pair.image
+            self._on_image_ready(message, pair.info, arrived_s)
+
+
+def topics(node: Node, transport: str) -> tuple[str, str]:
+    """The full names of the image and camera info topics.
+
+    As in image_transport, ``image/compressed`` follows a remapping of ``image``, and the camera
+    info lies next to the image; either can be remapped by itself.
+    """
+    image = node.resolve_topic_name('image')
+    own = _remapped(node, 'image' + _COMPRESSED)
+    base = own.removesuffix(_COMPRESSED) if own and transport == 'compressed' else image
+    topic = (own or image + _COMPRESSED) if transport == 'compressed' else image
+    beside = base.rsplit('/', 1)[0] + '/camera_info'
+    return topic, _remapped(node, 'camera_info') or beside
+
+
+def _remapped(node: Node, name: str) -> str | None:
+    """The full name that the user gave to a topic, None where he left it alone."""
+    resolved: str = node.resolve_topic_name(name)
+    return None if resolved == node.resolve_topic_name(name, only_expand=True) else resolved

@@ -1,0 +1,206 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""The split model: the robot encodes a frame to a payload, the remote host finishes it."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from mt_perception.errors import ModelError, PayloadError
+from mt_perception.execution.executor import Outcome
+from mt_perception.execution.parallel_executor import SideBySide
+from mt_perception.model.folder import read_file, read_manifest
+from mt_perception.model.manifest import Manifest
+from mt_perception.model.sessions import CPU, open_session
+from mt_perception.model.split import LATENT, Cut
+from mt_perception.offload.codec import Codec
+from mt_perception.offload.codec_tables import read_tables
+from mt_perception.offload.payload import DIGEST_BYTES, SYMBOLS, Payload, pack, unpack
+from mt_perception.planning.plan import Plan
+
+
+def model_digest(manifest: Manifest) -> bytes:
+    """The digest that stands in payloads: of the cut's files, or of the whole model's.
+
+    Args:
+        manifest: The model.
+    """
+    if manifest.cut is not None:
+        return manifest.cut.digest
+    sums = ''.join(manifest.files[name].sha256 for name in sorted(manifest.graph.blocks))
+    return hashlib.sha256(sums.encode()).digest()[:DIGEST_BYTES]
+
+
+def cut_of(manifest: Manifest) -> Cut:
+    """The cut of a model that has one.
+
+    Raises:
+        ModelError: It has none.
+    """
+    if manifest.cut is None:
+        raise ModelError(
+            f'model {manifest.name!r} cannot be cut: its manifest has no section "cut"; '
+            'train one with recipes/offload.yaml'
+        )
+    return manifest.cut
+
+
+def read_codec(folder: Path, cut: Cut) -> Codec:
+    """Read the codec of a cut.
+
+    Raises:
+        ModelError: The tables are refused, or have other channels or rates than the manifest.
+    """
+    codec = Codec(read_tables(read_file(folder, cut.tables)))
+    if codec.channels != cut.channels or codec.rates != len(cut.rates):
+        raise ModelError(
+            f'{cut.tables.path} has {codec.channels} channels and {codec.rates} rates; '
+            f'its manifest says {cut.channels} and {len(cut.rates)}'
+        )
+    return codec
+
+
+class RobotHalf:
+    """The encoder: an image becomes a payload.
+
+    Args:
+        folder: The model folder.
+        providers: ONNX Runtime's execution providers, most wanted first.
+        threads: Threads inside one operator.
+
+    Raises:
+        ModelError: The folder is refused, or has no cut.
+    """
+
+    def __init__(self, folder: Path, providers: Sequence[str] = (CPU,), threads: int = 1) -> None:
+        self.cut = cut_of(read_manifest(folder))
+        self.codec = read_codec(folder, self.cut)
+        content = read_file(folder, self.cut.encoder_file)
+        self._session = open_session(self.cut.encoder.name, content, providers, threads)
+        (self._input,) = self.cut.encoder.inputs
+
+    def symbols(self, image: NDArray[np.uint8], rate: int) -> NDArray[np.int16]:
+        """Symbols (C, h, w) of the network's input, uint8 (1, H, W, 3)."""
+        (latent,) = self._session.run([LATENT], {self._input: image})
+        return self.codec.quantise(latent[0], rate)
+
+    def payload(
+        self, image: NDArray[np.uint8], rate: int, stamp_ns: int = 0, frame_id: str = ''
+    ) -> Payload:
+        """The payload of the network's input, uint8 (1, H, W, 3).
+
+        Raises:
+            PayloadError: There is no such rate.
+        """
+        if not 0 <= rate < self.codec.rates:
+            raise PayloadError('rate', f'rate {rate}: the model has {self.codec.rates}')
+        symbols = self.symbols(image, rate)
+        shape = self.cut.latent_shape((image.shape[1], image.shape[2]))
+        body = self.codec.encode(symbols, rate)
+        return Payload(SYMBOLS, rate, self.cut.digest, shape, stamp_ns, frame_id, body)
+
+
+class RemoteHalf:
+    """The decoder, the rest of the trunk and the heads: latents become the tasks' tensors.
+
+    Args:
+        folder: The model folder.
+        providers: ONNX Runtime's execution providers, most wanted first.
+        threads: That may be busy at once.
+
+    Raises:
+        ModelError: The folder is refused, or has no cut.
+    """
+
+    def __init__(self, folder: Path, providers: Sequence[str] = (CPU,), threads: int = 1) -> None:
+        self.manifest = read_manifest(folder)
+        self.cut = cut_of(self.manifest)
+        self.codec = read_codec(folder, self.cut)
+
+        def opened(name: str, threads: int) -> ort.InferenceSession:
+            content = read_file(folder, self.cut.files[name])
+            return open_session(name, content, providers, threads)
+
+        blocks = tuple(self.cut.graph.blocks.values())
+        self._blocks = SideBySide(blocks, opened, threads)
+
+    def latent(self, payload: Payload) -> NDArray[np.float32]:
+        """Latents (C, h, w) of a payload that was unpacked.
+
+        Raises:
+            PayloadError: It is of another model, another kind or a shape that the model has not.
+        """
+        if payload.kind != SYMBOLS or payload.digest != self.cut.digest:
+            raise PayloadError(
+                'model',
+                f'payload is of another model than {self.manifest.name!r}; install the same '
+                'model folder on both machines',
+            )
+        if payload.rate >= self.codec.rates:
+            raise PayloadError('rate', f'rate {payload.rate}: the model has {self.codec.rates}')
+        _, height, width = payload.shape
+        spec, stride = self.manifest.input, self.cut.stride
+        sides = (height * stride, width * stride)
+        if any(side % spec.multiple or not 0 < side <= spec.max_size for side in sides):
+            raise PayloadError(
+                'shape',
+                f'payload is of an image of {sides}; expected multiples of {spec.multiple} '
+                f'up to {spec.max_size}',
+            )
+        symbols = self.codec.decode(payload.body, payload.rate, payload.shape)
+        return self.codec.dequantise(symbols, payload.rate)
+
+    def run(self, latents: NDArray[np.float32], tasks: Iterable[str]) -> dict[str, NDArray[Any]]:
+        """Finish the work on latents of one shape, (B, C, h, w).
+
+        Returns:
+            Tensor of the graph (such as ``detection/boxes``) → its value, (B, …), for all that
+            the post-processing of these tasks reads.
+        """
+        wanted = list(tasks)
+        names = [block.name for block in self.cut.graph.blocks_for(wanted)]
+        tensors = self._blocks.run(names, {LATENT: latents})
+        graph_tasks: Mapping[str, tuple[str, ...]] = self.cut.graph.tasks
+        return {tensor: tensors[tensor] for task in wanted for tensor in graph_tasks[task]}
+
+
+class CutRunner:
+    """Runs plans as a robot and a perfect remote host would together.
+
+    Args:
+        folder: A model folder with a cut.
+        rate: Index of the rate.
+
+    Attributes:
+        rate: Index of the rate; may be changed between two frames.
+
+    Raises:
+        ModelError: The folder is refused, or has no cut.
+    """
+
+    def __init__(self, folder: Path, rate: int) -> None:
+        self.robot = RobotHalf(folder)
+        self.remote = RemoteHalf(folder)
+        self.rate = rate
+
+    def run(self, plan: Plan, image: NDArray[np.uint8]) -> Outcome:
+        """Encode, pack, unpack and finish; the plan's blocks are the remote half's own."""
+        start = time.perf_counter()
+        payload = self.robot.payload(image, self.rate)
+        data = pack(payload)
+        sent = time.perf_counter()
+        latent = self.remote.latent(unpack(data))
+        tensors = self.remote.run(latent[None], plan.tasks)
+        end = time.perf_counter()
+        latency_ms = {'encode': (sent - start) * 1e3, 'remote': (end - sent) * 1e3}
+        facts = {'offload.rate': self.rate, 'offload.payload_bytes': len(data)}
+        blocks = (self.robot.cut.encoder, *self.remote.cut.graph.blocks_for(plan.tasks))
+        return Outcome(tensors, {}, latency_ms, facts=facts, beside=blocks)

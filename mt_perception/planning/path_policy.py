@@ -1,0 +1,209 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Chooses a path for a frame: a trained policy, or a mix of the worthwhile paths."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mt_perception.errors import ModelError
+from mt_perception.image.pyramid import Halves, resized
+from mt_perception.model.folder import ModelFolder
+from mt_perception.model.paths import POLICY, POLICY_INPUTS, POLICY_OUTPUT, NetPath
+from mt_perception.model.sessions import open_session
+
+Scores = Callable[[Halves, Sequence[float], float], NDArray[np.float32]]
+"""(image, weight of each task of the model, budget) → (P,) scores, of which the highest wins."""
+
+_PULL = 0.05
+"""The budget told to the policy moves by so much for every frame's worth in hand or overdrawn."""
+
+_FAR = 3.0
+"""With so many frames' worth in hand or overdrawn, the policy is no longer free to ignore it."""
+
+
+def path_values(
+    paths: Sequence[NetPath], weights: Mapping[str, float], less_is_better: Collection[str]
+) -> tuple[float, ...]:
+    """What each path is worth: its accuracy relative to that of the first one, by task weight.
+
+    Where the accuracies were not measured, a path is worth what it costs.
+
+    Args:
+        paths: The paths, the full one first.
+        weights: Task → weight, of the tasks that are wanted.
+        less_is_better: Tasks whose metric is an error.
+    """
+    known = [t for t in weights if all(path.accuracy.get(t, 0) > 0 for path in paths)]
+    total = sum(weights[task] for task in known)
+    if not total:
+        return tuple(path.relative_macs for path in paths)
+    first = paths[0].accuracy
+
+    def relative(path: NetPath, task: str) -> float:
+        ratio = path.accuracy[task] / first[task]
+        return 1 / ratio if task in less_is_better else ratio
+
+    return tuple(
+        sum(weights[task] * relative(path, task) for task in known) / total for path in paths
+    )
+
+
+def worthwhile(costs: Sequence[float], values: Sequence[float]) -> list[int]:
+    """The choices on the upper concave hull of value over cost, the cheapest first.
+
+    A mixture of two neighbours on it is worth more than anything else at its mean cost.
+    """
+    order = sorted(range(len(costs)), key=lambda i: (costs[i], -values[i]))
+    hull: list[int] = []
+    for i in order:
+        if hull and (values[i] <= values[hull[-1]] or costs[i] <= costs[hull[-1]]):
+            continue
+        while len(hull) > 1 and _slope(costs, values, hull[-2], hull[-1]) < _slope(
+            costs, values, hull[-1], i
+        ):
+            hull.pop()
+        hull.append(i)
+    return hull
+
+
+def _slope(costs: Sequence[float], values: Sequence[float], i: int, j: int) -> float:
+    return (values[j] - values[i]) / (costs[j] - costs[i])
+
+
+def mixed_choice(
+    costs: Sequence[float], values: Sequence[float], budget: float, credit: float
+) -> int:
+    """The choice for one frame, so that many frames cost the budget on average.
+
+    Of the two worthwhile choices around the budget one or the other is taken, so that what was
+    spent stays as near as can be to what there was to spend (error diffusion).
+
+    Args:
+        costs: Cost of each choice.
+        values: Worth of each choice.
+        budget: Mean cost wanted.
+        credit: What earlier frames left over, below 0 what they overdrew.
+    """
+    hull = worthwhile(costs, values)
+    # What still scenes saved may buy more than the budget, and a debt is paid off.
+    spare = credit - max(-1.0, min(1.0, credit))
+    upper = next((n for n, i in enumerate(hull) if costs[i] >= budget + spare), len(hull) - 1)
+    low, high = hull[max(0, upper - 1)], hull[upper]
+    return high if budget + credit >= (costs[low] + costs[high]) / 2 else low
+
+
+class PathPolicy:
+    """Chooses a path by looking at the image, within a budget.
+
+    Args:
+        scores: The model's policy.
+        calibration: Budget wanted → budget to feed, rising; empty feeds what is wanted.
+    """
+
+    def __init__(self, scores: Scores, calibration: Sequence[tuple[float, float]] = ()) -> None:
+        self._scores = scores
+        self._calibration = calibration
+
+    def choose(
+        self,
+        image: Halves,
+        weights: Sequence[float],
+        costs: Sequence[float],
+        allowed: Sequence[int],
+        budget: float,
+        credit: float,
+    ) -> int:
+        """The path for one frame.
+
+        The policy is told the budget, a little more or less as earlier frames left some over or
+        overdrew it; on images unlike those that it was calibrated with, it is held to it.
+
+        Args:
+            image: The frame's image, uint8 (H, W, 3), BGR.
+            weights: Of each task of the model, 0 for those that are not run.
+            costs: Cost of each path for this frame, as a fraction of everything.
+            allowed: The paths to choose from.
+            budget: Mean cost wanted.
+            credit: What earlier frames left over, below 0 what they overdrew.
+        """
+        wanted = min(1.0, max(1e-3, budget + _PULL * credit))
+        scores = self._scores(image, weights, self._fed(wanted))
+        if credit < -_FAR:
+            within = [i for i in allowed if costs[i] <= budget]
+            allowed = within or [min(allowed, key=lambda i: costs[i])]
+        elif credit > _FAR:
+            beyond = [i for i in allowed if costs[i] >= budget]
+            allowed = beyond or [max(allowed, key=lambda i: costs[i])]
+        # Of equal scores the cheaper path: they come the most expensive first.
+        return max(allowed, key=lambda i: (float(scores[i]), i))
+
+    def _fed(self, budget: float) -> float:
+        if not self._calibration:
+            return budget
+        wanted, fed = zip(*self._calibration, strict=True)
+        return float(np.interp(budget, wanted, fed))
+
+
+class PolicyNet:
+    """Runs the policy of a model; on the CPU, where it takes less than moving its input would.
+
+    Args:
+        model: A model with a policy.
+
+    Raises:
+        ModelError: Its graph is refused, or does not do what the manifest says.
+    """
+
+    def __init__(self, model: ModelFolder) -> None:
+        spec = model.manifest.paths.policy
+        if spec is None:
+            raise ModelError(f'model {model.manifest.name} has no policy')
+        self._size = spec.size
+        self._paths = len(model.manifest.paths.choices)
+        self._session = open_session(POLICY, model.contents[POLICY])
+        found = {tensor.name for tensor in self._session.get_inputs()}
+        if found != set(POLICY_INPUTS):
+            raise ModelError(
+                f'the policy reads {", ".join(sorted(found))}; expected {", ".join(POLICY_INPUTS)}'
+            )
+        tasks = [1.0] * len(model.manifest.tasks)
+        self(np.zeros((*self._size, 3), np.uint8), tasks, 1.0)
+
+    def __call__(
+        self, image: NDArray[np.uint8] | Halves, weights: Sequence[float], budget: float
+    ) -> NDArray[np.float32]:
+        """Score the paths for an image.
+
+        Args:
+            image: uint8 (H, W, 3), BGR, of any size.
+            weights: Of each task of the model, 0 for those that are not wanted.
+            budget: In (0, 1].
+
+        Returns:
+            float32 (P,): one score for each path; the highest is best.
+
+        Raises:
+            ModelError: The graph fails, or gives something else.
+        """
+        height, width = self._size
+        small = resized(image, height, width)
+        feeds = {
+            'image': small[None],
+            'tasks': np.array([weights], np.float32),
+            'budget': np.array([[budget]], np.float32),
+        }
+        try:
+            (scores,) = self._session.run([POLICY_OUTPUT], feeds)
+        except Exception as error:
+            # ONNX Runtime's exceptions have no base class of their own.
+            raise ModelError(f'the policy failed: {error}') from error
+        if scores.shape != (1, self._paths) or not np.isfinite(scores).all():
+            raise ModelError(
+                f'the policy gave {scores.dtype} {scores.shape}; expected (1, {self._paths}), '
+                'finite'
+            )
+        return np.asarray(scores[0], np.float32)

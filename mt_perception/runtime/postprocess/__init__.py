@@ -1,3 +1,0 @@
-# SPDX-FileCopyrightText: 2026 mt_perception authors
-# SPDX-License-Identifier: Apache-2.0
-"""Post-processing: from a head's tensors to results in pixels of the input image."""

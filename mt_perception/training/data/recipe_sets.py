@@ -1,0 +1,131 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Builds a recipe's sets of samples from the data folder, with the teachers' cached opinions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mt_perception.errors import SourceError
+from mt_perception.evaluation.datasets.taxonomy import DEFAULT_TAXONOMY, ClassMap, read_taxonomy
+from mt_perception.training.data.batches import SampleSet
+from mt_perception.training.data.label_folder import read_segmentation
+from mt_perception.training.data.read_datasets import (
+    category_names,
+    read_coco,
+    read_regions,
+    read_rgbd,
+)
+from mt_perception.training.data.samples import Sample
+from mt_perception.training.distillation.teachers import (
+    ask,
+    relative_depth_teacher,
+    voc_teacher,
+    with_relative_depth,
+    with_voc_labels,
+)
+from mt_perception.training.losses.segmentation import EXCLUDED
+from mt_perception.training.recipe import Recipe, SetSpec
+
+_VOC, _RELATIVE, _PIXELS = 'voc', 'relative_depth', 'pixels'
+# An image shows a class where at least so many pixels are of it.
+_SHOWN_PIXELS = 300
+_SHOWN_SHARE, _SURE = 0.02, 128
+_SHOWS_NOTHING = 0.02
+# How much more often than the usual image one with rare classes is drawn, at most.
+_MOST_OFTEN, _LEAST_OFTEN = 3.0, 0.5
+
+
+def network_classes(recipe: Recipe, data: Path, beside: Path) -> ClassMap:
+    """Give the classes of a recipe's network.
+
+    Args:
+        recipe: names the annotation file and, perhaps, a taxonomy of its own.
+        data: the data folder.
+        beside: the recipe's own folder.
+    """
+    path = DEFAULT_TAXONOMY if recipe.taxonomy is None else beside / recipe.taxonomy
+    taxonomy = read_taxonomy(path)
+    names = tuple(category_names(data / recipe.detection_labels).values())
+    return ClassMap(names, taxonomy.labels, taxonomy)
+
+
+def read_sets(recipe: Recipe, data: Path, classes: ClassMap, cache: Path) -> tuple[SampleSet, ...]:
+    """Read every set of a recipe; the teachers' opinions must be in the cache already."""
+    sets = []
+    for spec in recipe.sets:
+        samples = _read(spec, data, classes)
+        if spec.voc_labels:
+            samples = [with_voc_labels(s, cache / _VOC, classes) for s in samples]
+        if spec.relative_depth:
+            samples = [with_relative_depth(s, cache / _RELATIVE) for s in samples]
+        if spec.opinions:
+            folder = cache / _PIXELS
+            samples = [replace(s, opinion_path=folder / f'{s.name}.npy') for s in samples]
+        shares = class_shares(samples) if spec.balanced else None
+        sets.append(SampleSet(spec.name, tuple(samples), spec.weight, shares))
+    return tuple(sets)
+
+
+def ask_teachers(
+    recipe: Recipe, data: Path, classes: ClassMap, cache: Path
+) -> Iterator[tuple[int, int]]:
+    """Fill the cache with what the teachers say; yield (done, all) as it goes on."""
+    read = [(spec, _read(spec, data, classes)) for spec in recipe.sets]
+    voc = [s for spec, samples in read if spec.voc_labels for s in samples]
+    relative = [s for spec, samples in read if spec.relative_depth for s in samples]
+    done, everything = 0, len(voc) + len(relative)
+    if voc:
+        for _ in ask(voc, voc_teacher(data / recipe.voc_teacher), cache / _VOC):
+            done += 1
+            yield done, everything
+    if relative:
+        predict = relative_depth_teacher(data / recipe.relative_depth_teacher)
+        for _ in ask(relative, predict, cache / _RELATIVE):
+            done += 1
+            yield done, everything
+
+
+def class_shares(samples: Sequence[Sample]) -> tuple[float, ...]:
+    """Give how often to draw each sample so that classes which few images show come more often."""
+    shows = np.array([_shown_classes(sample) for sample in samples])
+    chances = (shows / np.maximum(shows.sum(axis=0), 1)).sum(axis=1) + _SHOWS_NOTHING / len(shows)
+    usual = float(np.median(chances))
+    chances = np.clip(chances, _LEAST_OFTEN * usual, _MOST_OFTEN * usual)
+    return tuple(chances / chances.sum())
+
+
+def _shown_classes(sample: Sample) -> NDArray[np.bool_]:
+    """Which classes an image shows, by its labels or, where it was asked, by the pixel teacher."""
+    shown = np.zeros(EXCLUDED, np.bool_)
+    if sample.semantic is not None:
+        counts = np.bincount(sample.semantic().ravel(), minlength=256)
+        shown |= counts[:EXCLUDED] > _SHOWN_PIXELS
+    if sample.opinion_path is not None and sample.opinion_path.exists():
+        opinion = np.load(sample.opinion_path, allow_pickle=False)
+        sure = opinion.argmax(axis=2)[opinion.max(axis=2) > _SURE]
+        counts = np.bincount(sure, minlength=EXCLUDED)
+        shown |= counts[:EXCLUDED] > _SHOWN_SHARE * opinion[..., 0].size
+    return shown
+
+
+def _read(spec: SetSpec, data: Path, classes: ClassMap) -> list[Sample]:
+    folder = data / spec.folder
+    if spec.kind == 'regions':
+        samples = read_regions(folder, classes)
+    elif spec.kind == 'rgbd':
+        if spec.focal_px is None:
+            raise SourceError(f'set {spec.name}: an rgbd set needs focal_px')
+        samples = read_rgbd(folder, classes, spec.focal_px, 'train', spec.names, spec.ground)
+    elif spec.kind == 'segmentation':
+        samples = read_segmentation(folder, classes, spec.names)
+    else:
+        samples = read_coco(folder, classes, spec.split, spec.pixels)
+    if not samples:
+        raise SourceError(f'set {spec.name}: {folder} has no image that fits')
+    return samples

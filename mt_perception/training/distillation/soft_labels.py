@@ -1,0 +1,161 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""What the pixel teacher says about images, cached as class probabilities at stride 8."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from mt_perception.evaluation.datasets.taxonomy import ClassMap
+from mt_perception.training.checkpoint import load_checkpoint
+from mt_perception.training.data.batches import SampleSet
+from mt_perception.training.data.read_datasets import read_regions
+from mt_perception.training.data.samples import Sample, read_image
+from mt_perception.training.distillation.pixel_teacher import (
+    PixelTeacher,
+    build_teacher,
+    train_teacher,
+)
+from mt_perception.training.distillation.pseudo_label_refinement import (
+    forbid_outside,
+    in_context,
+    settle,
+    within_boxes,
+)
+from mt_perception.training.export.publish_model import averaged
+from mt_perception.training.recipe import Recipe
+from mt_perception.types import UNLABELLED
+
+_LONG_SIDE, _MULTIPLE, _PAD_VALUE = 416, 32, 114
+_STRIDE, _BATCH = 8, 8
+# From which score the network's own detection is believed.
+_SEEN_FROM = 0.45
+
+
+def ask_pixel_teacher(
+    recipe: Recipe, sets: Sequence[SampleSet], data: Path, classes: ClassMap, run: Path
+) -> Iterator[tuple[int, int]]:
+    """Train the pixel teacher beside a finished run's network and ask it; yield (done, all).
+
+    Opinions that are there are kept; where none is missing there is nothing to do.
+
+    Args:
+        recipe: says how the teacher is trained.
+        sets: the recipe's; samples with an `opinion_path` are asked about.
+        data: the data folder.
+        classes: the network's classes.
+        run: folder of the run whose network the teacher listens to.
+    """
+    missing = [
+        [s for s in group.samples if s.opinion_path is not None and not s.opinion_path.exists()]
+        for group in sets
+    ]
+    spec, images = recipe.pixel_teacher, sum(map(len, missing))
+    if spec is None or not images:
+        return
+    precision = getattr(torch, recipe.precision)
+    teacher = build_teacher(averaged(load_checkpoint(run)), spec)
+    drawn = [
+        replace(
+            group,
+            weight=spec.weights[group.name],
+            samples=tuple(replace(s, opinion_path=None) for s in group.samples),
+        )
+        for group in sets
+        if group.name in spec.weights
+    ]
+    steps = train_teacher(teacher, spec, drawn, recipe.canvases, recipe.seed, precision)
+    for step, _ in steps:
+        yield step, spec.steps + images
+    done = spec.steps
+    for source, samples in zip(recipe.sets, missing, strict=True):
+        regions: dict[str, Sample] = {}
+        if source.complete:
+            boxes = read_regions(data / source.folder, classes, shrink=-0.03)
+            regions = {sample.name: sample for sample in boxes}
+        for part, answers, scores in ask_pixels(teacher, samples, precision):
+            for sample, values, row in zip(part, answers, scores, strict=True):
+                if sample.boxes is not None:
+                    within_boxes(values, sample.boxes, sample.size, classes)
+                for name in source.complete:
+                    index = classes.segmentation_id(name)
+                    near = _labels(regions[sample.name]) == index
+                    forbid_outside(values, index, near.astype(np.uint8))
+                in_context(values, _seen(sample, row, classes), spec.context, classes)
+                _write(sample, settle(values))
+            done += len(part)
+            yield done, spec.steps + images
+
+
+def ask_pixels(
+    teacher: PixelTeacher, samples: Sequence[Sample], precision: torch.dtype
+) -> Iterator[tuple[Sequence[Sample], NDArray[np.float32], NDArray[np.float32]]]:
+    """Ask about samples, a few of one size at a time.
+
+    Returns:
+        An iterator over some samples, their probabilities (n, h, w, C) at stride 8, and the best
+        score in each of every class of the detector (n, classes).
+    """
+    by_size: dict[tuple[int, int], list[Sample]] = defaultdict(list)
+    for sample in samples:
+        by_size[sample.size].append(sample)
+    for group in by_size.values():
+        for begin in range(0, len(group), _BATCH):
+            part = group[begin : begin + _BATCH]
+            views, height, width = _views([read_image(s.image_path) for s in part])
+            with (
+                torch.no_grad(),
+                torch.autocast('cpu', precision, enabled=precision != torch.float32),
+            ):
+                probabilities, scores = teacher(views), teacher.seen(views)
+            full = functional.interpolate(probabilities, scale_factor=4, mode='bilinear')
+            coarse = (max(height // _STRIDE, 1), max(width // _STRIDE, 1))
+            answers = functional.interpolate(full[:, :, :height, :width], size=coarse, mode='area')
+            yield part, answers.permute(0, 2, 3, 1).contiguous().numpy(), scores.numpy()
+
+
+def _seen(sample: Sample, scores: NDArray[np.float32], classes: ClassMap) -> set[str]:
+    """Give the names of the objects in an image: as labelled, else as the network detects them."""
+    if sample.boxes is not None and sample.boxes.complete:
+        return {classes.detection[int(index)] for index in sample.boxes.classes}
+    return {classes.detection[int(index)] for index in np.flatnonzero(scores >= _SEEN_FROM)}
+
+
+def _labels(sample: Sample) -> NDArray[np.uint8]:
+    if sample.semantic is None:
+        return np.full(sample.size, UNLABELLED, np.uint8)
+    return sample.semantic()
+
+
+def _write(sample: Sample, values: NDArray[np.uint8]) -> None:
+    assert sample.opinion_path is not None
+    sample.opinion_path.parent.mkdir(parents=True, exist_ok=True)
+    # Several processes may ask at once.
+    unfinished = sample.opinion_path.with_suffix(f'.{os.getpid()}.part.npy')
+    np.save(unfinished, values, allow_pickle=False)
+    unfinished.rename(sample.opinion_path)
+
+
+def _views(images: Sequence[NDArray[np.uint8]]) -> tuple[Tensor, int, int]:
+    """Scale images of one size to the network's long side, padded at the right and the bottom."""
+    stored = images[0].shape[:2]
+    scale = _LONG_SIDE / max(stored)
+    height, width = (max(1, round(n * scale)) for n in stored)
+    padded = (-(-height // _MULTIPLE) * _MULTIPLE, -(-width // _MULTIPLE) * _MULTIPLE)
+    canvas = np.full((len(images), *padded, 3), _PAD_VALUE, np.uint8)
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    for view, image in zip(canvas, images, strict=True):
+        view[:height, :width] = cv2.resize(image, (width, height), interpolation=how)
+    views = torch.from_numpy(canvas).permute(0, 3, 1, 2).float()
+    return views.contiguous(memory_format=torch.channels_last), height, width

@@ -1,0 +1,220 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Writes a model folder whose blocks compute in 8 bits: static, calibrated on training images."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import yaml
+from numpy.typing import NDArray
+from onnxruntime.quantization import (
+    CalibrationDataReader,
+    CalibrationMethod,
+    QuantFormat,
+    QuantType,
+    quantize_static,
+)
+from onnxruntime.quantization.shape_inference import quant_pre_process
+
+from mt_perception.errors import ModelError
+from mt_perception.image.letterbox import fit
+from mt_perception.model.folder import MANIFEST, open_model
+from mt_perception.model.manifest import parse_manifest
+from mt_perception.model.sessions import load_sessions
+from mt_perception.model.task_graph import IMAGE
+
+CALIBRATIONS = {
+    'minmax': CalibrationMethod.MinMax,
+    'percentile': CalibrationMethod.Percentile,
+    'entropy': CalibrationMethod.Entropy,
+}
+# What ONNX Runtime computes in 8 bits on a CPU without going back to floats between two of them.
+_OPERATIONS = ('Conv', 'Sigmoid', 'Mul', 'Add', 'Concat', 'MaxPool', 'Relu')
+_PERCENTILE = 99.99
+# Sections about other files than the blocks': they hold for the float folder only.
+_LEFT_OUT = ('variants', 'paths', 'policy', 'cut')
+
+
+@dataclass(frozen=True)
+class Quantisation:
+    """How blocks are quantised.
+
+    Args:
+        blocks: those that are; the others are copied.
+        calibration: minmax, percentile (99.99 %, the best of the three here) or entropy.
+        float_stem: leave the convolution that reads the image in floats: it has three inputs,
+            for which the 8-bit kernel is the slower one.
+        float_parts: beginnings of paths inside the network, such as trunk.stage2, that stay in
+            floats: what is sensitive. Its few channels differ by orders of magnitude.
+    """
+
+    blocks: tuple[str, ...]
+    calibration: str = 'percentile'
+    float_stem: bool = True
+    float_parts: tuple[str, ...] = ()
+
+
+def quantize_folder(
+    model: Path,
+    folder: Path,
+    images: Sequence[NDArray[np.uint8]],
+    how: Quantisation,
+) -> None:
+    """Write an 8-bit model folder: weights for each channel, activations for each tensor.
+
+    What lies behind a block's last convolution (decoding, the choice of a class), and that
+    convolution itself, stay in floats: they cost little, and are where precision is lost.
+
+    Args:
+        model: the float model folder.
+        folder: the folder to write; must not be the same.
+        images: (H, W, 3) BGR, of the training data; those of the most common shape are used.
+        how: what is quantised and how.
+
+    Raises:
+        ModelError: the folder is the model's own, a block is unknown, or there is no image.
+    """
+    opened = open_model(model)
+    graph = opened.manifest.graph
+    unknown = sorted(set(how.blocks) - set(graph.blocks))
+    if unknown:
+        raise ModelError(f'{model} has no blocks {unknown}; it has {sorted(graph.blocks)}')
+    if folder.resolve() == model.resolve():
+        raise ModelError(f'{folder}: an 8-bit model needs a folder of its own')
+    if not images:
+        raise ModelError('calibration needs images of the training data; found none')
+    manifest = yaml.safe_load((model / MANIFEST).read_text(encoding='utf-8'))
+    folder.mkdir(parents=True, exist_ok=True)
+    seen = _inputs_of(model, images, how.blocks)
+    for name, entry in manifest['blocks'].items():
+        target = folder / entry['file']
+        if name in how.blocks:
+            _quantize_block(model / entry['file'], target, seen[name], how)
+        else:
+            shutil.copyfile(model / entry['file'], target)
+        entry['sha256'] = hashlib.sha256(target.read_bytes()).hexdigest()
+    for section in _LEFT_OUT:
+        manifest.pop(section, None)
+    manifest['name'] = folder.name
+    # Measured on the floats.
+    manifest['accuracy'] = []
+    text = yaml.safe_dump(manifest, sort_keys=False, width=99)
+    parse_manifest(text)
+    (folder / MANIFEST).write_text(text, encoding='utf-8')
+
+
+def quantized_nodes(
+    graph: onnx.GraphProto, float_stem: bool, float_parts: Sequence[str] = ()
+) -> list[str]:
+    """Give the nodes that are computed in 8 bits: those that a convolution follows.
+
+    Args:
+        graph: of one block.
+        float_stem: whether what reads the image, up to its first activation, is left out.
+        float_parts: beginnings of paths that are left out.
+    """
+    readers: dict[str, list[onnx.NodeProto]] = {}
+    for node in graph.node:
+        for source in node.input:
+            readers.setdefault(source, []).append(node)
+    before_conv: set[str] = set()
+    for node in reversed(graph.node):
+        following = [reader for output in node.output for reader in readers.get(output, ())]
+        if any(n.op_type == 'Conv' or n.name in before_conv for n in following):
+            before_conv.add(node.name)
+    left = _stem(graph) if float_stem else set()
+    parts = tuple(f'/{part.replace(".", "/")}/' for part in float_parts)
+    left |= {node.name for node in graph.node if node.name.startswith(parts)}
+    return [
+        node.name
+        for node in graph.node
+        if node.op_type in _OPERATIONS and node.name in before_conv and node.name not in left
+    ]
+
+
+def _stem(graph: onnx.GraphProto) -> set[str]:
+    """Give the first convolution behind the image, what is before it, and its activation."""
+    if [given.name for given in graph.input] != [IMAGE]:
+        return set()
+    names: set[str] = set()
+    made: set[str] = set()
+    for node in graph.node:
+        if made and set(node.input) <= made and node.op_type in ('Sigmoid', 'Mul', 'Relu'):
+            names.add(node.name)
+            made.update(node.output)
+        elif not made:
+            names.add(node.name)
+            if node.op_type == 'Conv':
+                made.update(node.output)
+    return names
+
+
+class _Reader(CalibrationDataReader):  # type: ignore[misc]
+    """What the calibration reads a block's inputs from."""
+
+    def __init__(self, feeds: Iterable[Mapping[str, NDArray[Any]]]) -> None:
+        self._feeds = iter(feeds)
+
+    def get_next(self) -> Mapping[str, NDArray[Any]] | None:
+        return next(self._feeds, None)
+
+
+def _quantize_block(
+    source: Path, target: Path, feeds: Sequence[Mapping[str, NDArray[Any]]], how: Quantisation
+) -> None:
+    # Shapes that the exporter left open are none of a user's concern.
+    logging.getLogger().setLevel(logging.ERROR)
+    with tempfile.TemporaryDirectory() as scratch:
+        prepared = Path(scratch) / 'prepared.onnx'
+        quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
+        nodes = quantized_nodes(onnx.load(prepared).graph, how.float_stem, how.float_parts)
+        quantize_static(
+            str(prepared),
+            str(target),
+            _Reader(feeds),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            # Unsigned times signed is what x86 processors have instructions for.
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            nodes_to_quantize=nodes,
+            op_types_to_quantize=list(_OPERATIONS),
+            calibrate_method=CALIBRATIONS[how.calibration],
+            extra_options={'CalibPercentile': _PERCENTILE},
+        )
+
+
+def _inputs_of(
+    model: Path, images: Sequence[NDArray[np.uint8]], blocks: Sequence[str]
+) -> dict[str, list[dict[str, NDArray[Any]]]]:
+    """Run the float model and keep what every block reads."""
+    opened = open_model(model)
+    spec, graph = opened.manifest.input, opened.manifest.graph
+    sessions = load_sessions(opened).by_block
+    seen: dict[str, list[dict[str, NDArray[Any]]]] = {name: [] for name in blocks}
+    fits = [fit((image.shape[0], image.shape[1]), spec.size, spec.multiple) for image in images]
+    # Histograms are of tensors of one shape: the one that most images have.
+    size, _ = Counter(letterbox.network_size for letterbox in fits).most_common(1)[0]
+    for image, letterbox in zip(images, fits, strict=True):
+        if letterbox.network_size != size:
+            continue
+        tensors: dict[str, NDArray[Any]] = {IMAGE: letterbox.network_image(image, spec.pad_value)}
+        for block in graph.blocks.values():
+            feed = {own: tensors[tensor] for own, tensor in block.inputs.items()}
+            if block.name in seen:
+                seen[block.name].append(feed)
+            made = sessions[block.name].run(list(block.outputs), feed)
+            for output, value in zip(block.outputs, made, strict=True):
+                tensors[block.tensor(output)] = value
+    return seen

@@ -1,0 +1,111 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Runs a torch network behind the pipeline's runner protocol, to validate it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mt_perception.execution.executor import Outcome
+from mt_perception.model.manifest import parse_manifest
+from mt_perception.model.task_graph import IMAGE
+from mt_perception.network.graphs import BlockGraph, block_graphs
+from mt_perception.network.multitask import Multitask
+from mt_perception.network.remote_graphs import SEEN, remote_blocks
+from mt_perception.pipeline import Pipeline
+from mt_perception.planning.plan import Plan
+from mt_perception.training.export.export import ModelCard, manifest_text
+from mt_perception.training.export.figures import all_figures
+from mt_perception.training.loop import Validate
+from mt_perception.training.recipe import Recipe
+from mt_perception.training.split.train import CutNetwork
+
+
+def run_graph(graph: BlockGraph, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Run a block on the tensors of a graph; gives those that it makes."""
+    made = graph.module(*(tensors[source] for source in graph.inputs.values()))
+    values = made if isinstance(made, tuple) else (made,)
+    return {
+        f'{graph.name}/{name}': value for name, value in zip(graph.outputs, values, strict=True)
+    }
+
+
+class TorchRunner:
+    """Runs plans with a torch network.
+
+    Args:
+        network: the network; later changes of its weights are seen.
+    """
+
+    def __init__(self, network: Multitask) -> None:
+        self._graphs = {graph.name: graph for graph in block_graphs(network)}
+
+    @torch.inference_mode()
+    def run(self, plan: Plan, image: NDArray[np.uint8]) -> Outcome:
+        """Run the blocks of a plan on the network's input, uint8 (1, H, W, 3)."""
+        tensors = {IMAGE: torch.from_numpy(image)}
+        latency_ms: dict[str, float] = {}
+        for block in plan.blocks:
+            start = time.perf_counter()
+            tensors |= run_graph(self._graphs[block.name], tensors)
+            latency_ms[block.name] = (time.perf_counter() - start) * 1e3
+        found: dict[str, NDArray[Any]] = {name: t.numpy() for name, t in tensors.items()}
+        return Outcome(found, {}, latency_ms)
+
+
+class TorchCutRunner:
+    """Runs plans with both halves of a cut in torch; symbols are rounded, but not coded.
+
+    Args:
+        cut: both halves.
+        rate: index of the rate.
+    """
+
+    def __init__(self, cut: CutNetwork, rate: int) -> None:
+        self._cut = cut
+        self._rate = torch.tensor([rate])
+        self._graphs = remote_blocks(cut.remote, SEEN)
+
+    @torch.inference_mode()
+    def run(self, plan: Plan, image: NDArray[np.uint8]) -> Outcome:
+        """Run what a plan's tasks need on the network's input, uint8 (1, H, W, 3)."""
+        planes = torch.from_numpy(image).permute(0, 3, 1, 2).float()
+        tensors = {SEEN: self._cut.bottleneck(planes, self._rate).image}
+        for graph in self._needed(plan.tasks):
+            tensors |= run_graph(graph, tensors)
+        return Outcome({name: t.numpy() for name, t in tensors.items()}, {}, {})
+
+    def _needed(self, tasks: Iterable[str]) -> list[BlockGraph]:
+        """The blocks of some tasks, each after those that it reads."""
+        wanted, found = set(tasks), []
+        for graph in reversed(self._graphs):
+            if graph.name in wanted:
+                wanted |= {source.partition('/')[0] for source in graph.inputs.values()}
+                found.append(graph)
+        return found[::-1]
+
+
+_NO_FILE = '0' * 64
+
+
+def torch_pipeline(network: Multitask, card: ModelCard) -> Pipeline:
+    """Give a pipeline that runs a torch network instead of exported files."""
+    sums = {graph.name: _NO_FILE for graph in block_graphs(network)}
+    return Pipeline(parse_manifest(manifest_text(network, card, sums)), TorchRunner(network))
+
+
+def validator(data: Path, recipe: Recipe, card: ModelCard) -> Validate:
+    """Give a function that measures a network on the validation parts of a recipe's data."""
+
+    def validate(network: Multitask) -> Mapping[str, float]:
+        return all_figures(torch_pipeline(network, card), data, recipe)
+
+    return validate

@@ -1,0 +1,295 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Trains gates and lighter weights: policy alone from all on, both, then the gathered paths."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from mt_perception.errors import ModelError
+from mt_perception.network.gated import GatedNetwork
+from mt_perception.network.gates import (
+    Prices,
+    budget_loss,
+    either,
+    find_prices,
+    gating,
+    sample_gates,
+)
+from mt_perception.network.multitask import TASKS, Multitask, Outputs
+from mt_perception.network.policy import thumbnail
+from mt_perception.training.checkpoint import FILE, load_checkpoint, save_checkpoint
+from mt_perception.training.data.batches import Batch, SampleSet, batches, make_batch
+from mt_perception.training.export.export import REFERENCE_SIZE
+from mt_perception.training.gating.masks import Mask, Shrink, gather_masks, read_masks, shrink
+from mt_perception.training.gating.path_distillation import full_opinion, opinion_at, path_losses
+from mt_perception.training.loop import Progress, count_classes
+from mt_perception.training.losses.objective import wanted_tasks
+from mt_perception.training.recipe import Recipe
+from mt_perception.training.schedules.optimizer import (
+    make_optimizer,
+    phase_at,
+    rate_factor,
+    set_rates,
+    update_average,
+)
+from mt_perception.training.schedules.phases import Phase
+
+_CLIP = 10.0
+_ASKED = 8
+_BUDGETS = 5
+_VIEWS = 2
+
+
+def train_gates(
+    recipe: Recipe,
+    sets: Sequence[SampleSet],
+    labels: tuple[Sequence[str], Sequence[str]],
+    full: Multitask,
+    run: Path,
+) -> Iterator[Progress]:
+    """Train, or go on with a run that was interrupted; yield after every step.
+
+    A phase that trains the policy draws gates for a random budget and random wanted tasks. When
+    the first phase without it begins, masks are gathered, and its steps run the paths in turn.
+
+    Args:
+        recipe: with a section `gating`.
+        sets: the data.
+        labels: detection and segmentation class names.
+        full: the full network; it does not change.
+        run: folder of the run.
+    """
+    torch.set_num_threads(recipe.threads)
+    cv2.setNumThreads(1)
+    run.mkdir(parents=True, exist_ok=True)
+    state = _State(recipe, sets, labels, full)
+    step = state.resume(run) if (run / FILE).exists() else 0
+    while step < recipe.steps:
+        phase, begin = phase_at(recipe.phases, step)
+        if step == begin:
+            state.begin(phase)
+        steps = range(step, begin + phase.steps)
+        for batch in batches(sets, recipe.canvases, phase.batch_size, recipe.seed, steps):
+            started = time.perf_counter()
+            values = state.step(batch, phase, step - begin, step)
+            step += 1
+            speed = phase.batch_size / (time.perf_counter() - started)
+            if step % recipe.checkpoint_every == 0 or step == recipe.steps:
+                state.save(run, step)
+            yield Progress(step, recipe.steps, phase.name, values, speed)
+
+
+class _State:
+    """The full network, the lighter one, its average and its optimiser."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        sets: Sequence[SampleSet],
+        labels: tuple[Sequence[str], Sequence[str]],
+        full: Multitask,
+    ) -> None:
+        if recipe.gating is None:
+            raise ModelError('the recipe has no section `gating`')
+        torch.manual_seed(recipe.seed)
+        self.recipe, self.sets, self.labels = recipe, sets, labels
+        self.gating = recipe.gating
+        self.full = copy.deepcopy(full).requires_grad_(False).eval()
+        self.prices = find_prices(full, REFERENCE_SIZE)
+        self.network = GatedNetwork(full, self.prices)
+        for parameter in (*self.full.parameters(), *self.network.parameters()):
+            if parameter.ndim == 4:
+                parameter.data = parameter.data.to(memory_format=torch.channels_last)
+        self._fit_glance()
+        self.average = copy.deepcopy(self.network).requires_grad_(False).eval()
+        self.class_weights = count_classes(sets, recipe, len(labels[1]))
+        self.precision = getattr(torch, recipe.precision)
+        self.noisy = sum(p.steps for p in recipe.phases if _trains_policy(p))
+        self.masks: tuple[Mask, ...] = ()
+        self.optimizer: torch.optim.Optimizer | None = None
+
+    def begin(self, phase: Phase) -> None:
+        self.optimizer = make_optimizer(self.network, phase, self.recipe.weight_decay)
+        if not _trains_policy(phase) and not self.masks:
+            self.masks = self._gather()
+
+    def step(self, batch: Batch, phase: Phase, step: int, position: int) -> dict[str, float]:
+        assert self.optimizer is not None
+        rng = np.random.default_rng((self.recipe.seed, position, 3))
+        torch.manual_seed(int(rng.integers(2**31)))
+        set_rates(self.optimizer, rate_factor(phase, step))
+        noisy = _trains_policy(phase)
+        trained = wanted_tasks(phase.weights)
+        tasks = _draw_tasks(rng, trained) if noisy else trained
+        self.optimizer.zero_grad(set_to_none=True)
+        with self._autocast():
+            seen = full_opinion(self.full, batch, tasks)
+        values: dict[str, float] = {}
+        turns = self._draw_paths(rng, noisy)
+        for turn in turns:
+            found, told = self._view(batch, phase, seen, turn, tasks, position, rng)
+            torch.autograd.backward(torch.stack([*found.values()]).sum() / len(turns))
+            told |= {name: float(value.detach()) for name, value in found.items()}
+            values |= {n: values.get(n, 0.0) + v / len(turns) for n, v in told.items()}
+        moving = [p for p in self.network.parameters() if p.grad is not None]
+        torch.nn.utils.clip_grad_norm_(moving, _CLIP)
+        self.optimizer.step()
+        update_average(self.average, self.network, self.recipe.ema_decay, position)
+        return values
+
+    def _view(
+        self,
+        batch: Batch,
+        phase: Phase,
+        seen: Outputs,
+        turn: int,
+        tasks: tuple[str, ...],
+        position: int,
+        rng: np.random.Generator,
+    ) -> tuple[dict[str, Tensor], dict[str, float]]:
+        """Run one path on a batch: its light heads, and the gates of whatever is not light.
+
+        Returns:
+            The weighted losses, and what was wanted and spent.
+        """
+        noisy = _trains_policy(phase)
+        light = () if noisy else self.masks[turn].light
+        how = Shrink((batch.image.shape[2], batch.image.shape[3]), self.gating.paths[turn].scale)
+        small = shrink(batch, how)
+        keep, budget = self._gates(small.image, turn, tasks, position, rng, noisy)
+        gated = [n for n, unit in enumerate(self.prices.units) if unit.owner not in light]
+        units = [self.prices.units[n] for n in gated]
+        network = self.network.with_light(light)
+        with self._autocast(), gating(network, units, keep[:, gated]):
+            opinion = opinion_at(seen, self.full, small, how, tasks)
+            found = path_losses(
+                network,
+                small,
+                opinion,
+                phase.weights,
+                self.class_weights,
+                tasks,
+                self.gating.imitation,
+            )
+        spent = self.prices.cost(keep, tasks)
+        if noisy:
+            found['budget'] = self.gating.budget * budget_loss(spent, budget)
+        return found, {'spent': float(spent.detach().mean()), 'wanted': float(budget.mean())}
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast('cpu', self.precision, enabled=self.precision != torch.float32)
+
+    def _draw_paths(self, rng: np.random.Generator, noisy: bool) -> list[int]:
+        """Draw the paths of a step: with gates one, else two that differ from the full network.
+
+        What the full network says of a batch costs as much as both.
+        """
+        paths = range(len(self.gating.paths))
+        if noisy:
+            return [int(rng.integers(len(paths)))]
+        able = [n for n in paths if any(self.masks[n].changes)]
+        if not able:
+            raise ModelError('gating.paths: no path differs from the full network but in size')
+        return [int(n) for n in rng.permutation(able)[:_VIEWS]]
+
+    def _gates(
+        self,
+        image: Tensor,
+        turn: int,
+        tasks: tuple[str, ...],
+        position: int,
+        rng: np.random.Generator,
+        noisy: bool,
+    ) -> tuple[Tensor, Tensor]:
+        """Give the gates (B, U) and the budgets (B,) of a step."""
+        images = len(image)
+        if not noisy:
+            keep = _kept(self.prices, self.masks[turn]).expand(images, -1)
+            return keep, torch.full((images,), self.gating.paths[turn].compute)
+        first, last = self.gating.temperatures
+        temperature = first * (last / first) ** (position / max(self.noisy - 1, 1))
+        drawn = rng.uniform(self.gating.least_budget, 1.0, images).astype(np.float32)
+        budget = torch.from_numpy(drawn)
+        logits = self.network.policy(image, budget)
+        wanted = torch.tensor([[float(task in tasks) for task in TASKS]]).expand(images, -1)
+        keep = either(sample_gates(logits, temperature), self.prices.units, wanted)
+        return keep, budget
+
+    @torch.no_grad()
+    def _fit_glance(self) -> None:
+        glance = self.network.policy.glance
+        images = [batch.image for batch in self._some()]
+        glance.fit(torch.cat([glance.pool(thumbnail(image.float())) for image in images]))
+
+    def _some(self) -> Iterator[Batch]:
+        """Make batches that no step sees."""
+        seed = self.recipe.seed + 1
+        for step in range(_ASKED):
+            yield make_batch(self.sets, self.recipe.canvases[:1], 8, seed, step)
+
+    @torch.no_grad()
+    def _gather(self) -> tuple[Mask, ...]:
+        """Ask the policy about training pictures and leave out what it misses least."""
+        policy = self.average.policy
+        kept = []
+        for batch in self._some():
+            for value in np.linspace(self.gating.least_budget, 1.0, _BUDGETS):
+                budget = torch.full((len(batch.image),), float(value))
+                keep = policy(batch.image.float(), budget).sigmoid()
+                wanted = torch.ones(len(batch.image), len(TASKS))
+                kept.append(either(keep, self.prices.units, wanted).mean(dim=0))
+        return gather_masks(self.prices, torch.stack(kept).mean(dim=0), self.gating.paths)
+
+    def save(self, run: Path, step: int) -> None:
+        assert self.optimizer is not None
+        save_checkpoint(
+            run,
+            {
+                'step': step,
+                'network': self.network.state_dict(),
+                'average': self.average.state_dict(),
+                'optimizer': self.optimizer.state_dict(),
+                'full': self.full.state_dict(),
+                'name': self.recipe.network,
+                'detection_labels': list(self.labels[0]),
+                'segmentation_labels': list(self.labels[1]),
+                'paths': [asdict(mask) for mask in self.masks],
+            },
+        )
+
+    def resume(self, run: Path) -> int:
+        saved = load_checkpoint(run)
+        self.network.load_state_dict(saved['network'])
+        self.average.load_state_dict(saved['average'])
+        self.masks = read_masks(saved)
+        step = int(saved['step'])
+        if step < self.recipe.steps:
+            phase, begin = phase_at(self.recipe.phases, step)
+            self.begin(phase)
+            if step > begin:
+                assert self.optimizer is not None
+                self.optimizer.load_state_dict(saved['optimizer'])
+        return step
+
+
+def _kept(prices: Prices, mask: Mask) -> Tensor:
+    return torch.tensor([[float(unit.name not in mask.skipped) for unit in prices.units]])
+
+
+def _trains_policy(phase: Phase) -> bool:
+    return 'policy' in phase.learning_rates
+
+
+def _draw_tasks(rng: np.random.Generator, tasks: tuple[str, ...]) -> tuple[str, ...]:
+    """Draw the wanted tasks: every second time all, else one alone."""
+    return tasks if rng.random() < 0.5 else (tasks[int(rng.integers(len(tasks)))],)

@@ -1,0 +1,110 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""What a lighter path is trained to do: labels, and what the full network sees at full size."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from mt_perception.network.detection import RawDetections, cells_of
+from mt_perception.network.multitask import Multitask, Outputs
+from mt_perception.training.data.batches import Batch
+from mt_perception.training.gating.masks import Shrink, log_scale
+from mt_perception.training.losses.depth import gradient_loss, metric_loss
+from mt_perception.training.losses.detection import detection_loss, distillation_loss
+from mt_perception.training.losses.segmentation import segmentation_loss
+from mt_perception.training.schedules.phases import Weights
+
+
+@torch.no_grad()
+def full_opinion(full: Multitask, batch: Batch, tasks: tuple[str, ...]) -> Outputs:
+    """Let the full network see the undistorted pictures at full size: segmentation and depth.
+
+    Args:
+        full: the full network.
+        batch: at full size.
+        tasks: what is asked.
+    """
+    dense = tuple(task for task in tasks if task != 'detection')
+    return full(batch.clean.float(), dense) if dense else Outputs(None, None, None)
+
+
+@torch.no_grad()
+def opinion_at(
+    seen: Outputs, full: Multitask, small: Batch, how: Shrink, tasks: tuple[str, ...]
+) -> Outputs:
+    """Give the full network's opinion in a path's size.
+
+    Raw detections belong to cells, which another size has others of, so those are taken at the
+    path's own size.
+
+    Args:
+        seen: what `full_opinion` gave.
+        full: the full network.
+        small: the batch at the path's size.
+        how: how it was shrunk.
+        tasks: what is asked.
+    """
+    detection = segmentation = depth = None
+    if 'detection' in tasks:
+        raw = full(small.clean, ('detection',)).detection
+        assert raw is not None
+        detection = RawDetections(*(t.float() for t in raw))
+    if seen.segmentation is not None:
+        segmentation = how.map(seen.segmentation.float())
+    if seen.depth is not None:
+        depth = how.map(seen.depth.float()[:, None])[:, 0] + log_scale(how)
+    return Outputs(detection, segmentation, depth)
+
+
+def path_losses(
+    network: Multitask,
+    small: Batch,
+    opinion: Outputs,
+    weights: Weights,
+    class_weights: Tensor,
+    tasks: tuple[str, ...],
+    imitation: float,
+) -> dict[str, Tensor]:
+    """Compute the weighted losses of the wanted tasks, by name.
+
+    Args:
+        network: what is trained, its gates set.
+        small: the batch at the path's size.
+        opinion: of the full network.
+        weights: of the losses.
+        class_weights: (C,) of the segmentation classes.
+        tasks: those that are wanted.
+        imitation: weight of the distance to the full network's segmentation and depth.
+    """
+    features = network.trunk(small.image)
+    outputs = network.heads(features, tasks)
+    found: dict[str, Tensor] = {}
+    if outputs.detection is not None and opinion.detection is not None:
+        raw = RawDetections(*(t.float() for t in outputs.detection))
+        cells = cells_of((features.s8, features.s16, features.s32))
+        if weights.detection > 0:
+            found['detection'] = weights.detection * detection_loss(raw, cells, small.boxes)
+        found['distillation'] = weights.distillation * distillation_loss(raw, opinion.detection)
+    if outputs.segmentation is not None and opinion.segmentation is not None:
+        logits = outputs.segmentation.float()
+        found['segmentation'] = weights.segmentation * segmentation_loss(
+            logits, small.semantic, class_weights
+        )
+        said = opinion.segmentation.softmax(dim=1)
+        far = functional.kl_div(logits.log_softmax(dim=1), said, reduction='none').sum(dim=1)
+        found['segmentation_imitation'] = imitation * _mean(far, small.inside)
+    if outputs.depth is not None and opinion.depth is not None:
+        log_depth = outputs.depth.float()
+        measured = small.depth_per_focal
+        found['depth'] = weights.depth * metric_loss(log_depth, measured)
+        found['depth_gradient'] = weights.depth_gradient * gradient_loss(log_depth, measured)
+        far = (log_depth - opinion.depth).abs()
+        found['depth_imitation'] = imitation * _mean(far, small.inside)
+    return found
+
+
+def _mean(values: Tensor, where: Tensor) -> Tensor:
+    return (values * where).sum() / where.sum().clamp_min(1)

@@ -1,0 +1,239 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""The loss of each path on each training image against the full path: targets of the policy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from mt_perception.evaluation.predictor import RunSettings, open_subject
+from mt_perception.execution.options import Options
+from mt_perception.image.pyramid import resized
+from mt_perception.model.folder import read_manifest
+from mt_perception.network.multitask import TASKS
+from mt_perception.pipeline import Pipeline
+from mt_perception.planning.budget import Budget
+from mt_perception.training.data.samples import Boxes, Sample, read_depth, read_image
+from mt_perception.training.export.figures import JUDGED
+from mt_perception.types import DETECTION, UNLABELLED, Detections, Frame, Intrinsics, Result
+
+# From this score on the judge is believed.
+_SURE = 0.5
+
+
+def open_judge(file: Path, labels: tuple[str, ...]) -> Judge:
+    """Open another detector, an ONNX file that evaluation knows, as a judge of objects.
+
+    Args:
+        file: the detector.
+        labels: our detector's classes; what has another name is left out.
+    """
+    options = Options(score_threshold=_SURE)
+    subject = open_subject(f'onnx:{file}', RunSettings(options, tasks=(DETECTION,)))
+    names = subject.labels[DETECTION]
+    ours = np.array([labels.index(n) if n in labels else -1 for n in names], np.int64)
+
+    def judge(frame: Frame) -> Boxes:
+        found = subject.run(replace(frame, intrinsics=None)).detections
+        if found is None or not len(found):
+            return Boxes(np.zeros((0, 4), np.float32), np.zeros(0, np.int64), complete=True)
+        classes = ours[found.class_ids]
+        known = classes >= 0
+        return Boxes(found.boxes[known], classes[known], complete=True)
+
+    return judge
+
+
+Judge = Callable[[Frame], Boxes]
+"""Gives the objects that it sees in a picture."""
+
+# What the full path sees this surely stands for objects where nobody labelled them all.
+_SURE_SCORE = 0.3
+_MIN_IOU = 0.475
+_MIN_PIXELS = 400
+
+
+def path_pipelines(model: Path) -> list[Pipeline]:
+    """Open every path of a model, the full one first, to give all that is measured."""
+    names = [path.name for path in read_manifest(model).paths.choices]
+    return [Pipeline.load(model, JUDGED, budget=Budget(path=name)) for name in names]
+
+
+def regrets(
+    sample: Sample,
+    image: NDArray[np.uint8],
+    pipelines: Sequence[Pipeline],
+    judge: Judge | None = None,
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Measure what the paths lose on one picture.
+
+    Detection: how much worse the objects are found. Segmentation: the share of labelled pixels
+    that are wrong. Depth: the mean relative error. Where there is no label, what the full path
+    says takes its place, and the loss is the distance to that; of objects, what the judge says.
+
+    Args:
+        sample: its labels.
+        image: its picture (H, W, 3).
+        pipelines: one for every path, the full one first.
+        judge: sees objects of the classes that nobody labelled.
+
+    Returns:
+        (T, P) losses and (T,) whether they were measured with labels.
+    """
+    height, width = image.shape[:2]
+    focal = sample.focal_px or float(width)
+    camera = Intrinsics(focal, focal, (width - 1) / 2, (height - 1) / 2, width, height)
+    frame = Frame(image, intrinsics=camera)
+    results = [pipeline.run(frame, TASKS) for pipeline in pipelines]
+    boxes = sample.boxes
+    if judge is not None and (boxes is None or not boxes.complete):
+        boxes = completed(boxes, judge(frame))
+    found = (_detection(boxes, results), _segmentation(sample, results), _depth(sample, results))
+    losses = np.stack([values for values, _ in found]).astype(np.float32)
+    return losses, np.array([labelled for _, labelled in found])
+
+
+def completed(labelled: Boxes | None, seen: Boxes) -> Boxes:
+    """Add what a judge sees of those classes that nobody labelled."""
+    if labelled is None:
+        return seen
+    other = ~np.isin(seen.classes, labelled.classes)
+    corners = np.concatenate([labelled.corners, seen.corners[other]])
+    return Boxes(corners, np.concatenate([labelled.classes, seen.classes[other]]), complete=True)
+
+
+def _detection(boxes: Boxes | None, results: Sequence[Result]) -> tuple[NDArray[np.float64], bool]:
+    first = results[0].detections
+    assert first is not None
+    if boxes is None:
+        sure = first.scores > _SURE_SCORE
+        corners, classes = first.boxes[sure], first.class_ids[sure]
+    else:
+        corners, classes = boxes.corners, boxes.classes
+    if not len(corners):
+        return np.zeros(len(results)), False
+    seen = [_quality(result.detections, corners, classes) for result in results]
+    return 1 - np.array(seen), boxes is not None
+
+
+def _quality(
+    found: Detections | None, corners: NDArray[np.float32], classes: NDArray[np.int64]
+) -> float:
+    """Give the mean over objects of how well the best detection of its class fits.
+
+    As in average precision: the share of the ten overlaps from 0.5 to 0.95 that it reaches, and
+    how likely it is to be right, which no longer depends on its score where that is high.
+    """
+    if found is None or not len(found):
+        return 0.0
+    low = np.maximum(corners[:, None, :2], found.boxes[None, :, :2])
+    high = np.minimum(corners[:, None, 2:], found.boxes[None, :, 2:])
+    shared = np.prod(np.clip(high - low, 0, None), axis=2)
+    areas = [np.prod(b[:, 2:] - b[:, :2], axis=1) for b in (corners, found.boxes)]
+    iou = shared / np.maximum(areas[0][:, None] + areas[1][None] - shared, 1e-6)
+    reached = np.clip((iou - _MIN_IOU) / 0.5, 0, 1) * (classes[:, None] == found.class_ids[None])
+    return float((reached * np.minimum(1, found.scores[None] / _SURE_SCORE)).max(axis=1).mean())
+
+
+def _segmentation(sample: Sample, results: Sequence[Result]) -> tuple[NDArray[np.float64], bool]:
+    maps = [r.segmentation.class_ids for r in results if r.segmentation is not None]
+    height, width = maps[0].shape
+    truth = np.full((height, width), UNLABELLED, np.uint8)
+    if sample.semantic is not None:
+        truth = np.asarray(
+            cv2.resize(sample.semantic(), (width, height), interpolation=cv2.INTER_NEAREST),
+            np.uint8,
+        )
+    known = truth < 128
+    labelled = bool(known.mean() > 0.1)
+    if not labelled:
+        return np.array([np.mean(m != maps[0]) for m in maps]), False
+    return np.array([np.mean(m[known] != truth[known]) for m in maps]), True
+
+
+def _depth(sample: Sample, results: Sequence[Result]) -> tuple[NDArray[np.float64], bool]:
+    maps = [r.depth.depth for r in results if r.depth is not None]
+    if sample.depth_path is None:
+        logs = [np.log(m) - np.log(maps[0]) for m in maps]
+        return np.array([np.nanmean(np.abs(values)) for values in logs]), False
+    height, width = maps[0].shape
+    truth = cv2.resize(
+        read_depth(sample.depth_path), (width, height), interpolation=cv2.INTER_NEAREST
+    )
+    known = (truth > 0) & (truth < JUDGED.max_depth_m)
+    if known.sum() < _MIN_PIXELS:
+        return np.zeros(len(maps)), False
+    errors = [np.abs(m[known] - truth[known]) / truth[known] for m in maps]
+    return np.array([float(np.nanmean(e)) for e in errors]), True
+
+
+def relative(losses: NDArray[np.float32], labelled: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Turn losses into relative ones, comparable between tasks and kinds of label.
+
+    With labels: the loss beyond the full path's, over what the full path achieves on average.
+    Without: the distance to the full path, scaled so that it is on average as large.
+
+    Args:
+        losses: (N, T, P).
+        labelled: (N, T).
+
+    Returns:
+        (N, T, P), 0 for the full path.
+    """
+    beyond = losses - losses[:, :, :1]
+    for task in range(losses.shape[1]):
+        known = labelled[:, task]
+        if not known.any():
+            continue
+        full = float(losses[known, task, 0].mean())
+        # Depth's metric is the error itself, the others' what is right.
+        unit = full if TASKS[task] == 'depth' else 1 - full
+        beyond[:, task] /= max(unit, 1e-3)
+        if (~known).any():
+            usual = float(np.abs(beyond[~known, task, 1:]).mean())
+            beyond[~known, task] *= float(beyond[known, task, 1:].mean()) / max(usual, 1e-6)
+    return beyond
+
+
+def measure_regrets(
+    samples: Sequence[Sample],
+    pipelines: Sequence[Pipeline],
+    judge: Judge | None,
+    size: tuple[int, int],
+) -> Mapping[str, NDArray[np.generic]]:
+    """Measure all pictures; also give them as thumbnails of a size (height, width)."""
+    losses, labelled, thumbnails = [], [], []
+    for sample in samples:
+        image = read_image(sample.image_path)
+        values, known = regrets(sample, image, pipelines, judge)
+        losses.append(values)
+        labelled.append(known)
+        thumbnails.append(resized(image, *size))
+    return {
+        'losses': np.stack(losses),
+        'labelled': np.stack(labelled),
+        'thumbnails': np.stack(thumbnails).astype(np.uint8),
+    }
+
+
+def distances(results: Sequence[Result]) -> NDArray[np.float64]:
+    """Give how far every path's results are from those of the full one, (T, P), no label asked.
+
+    Args:
+        results: of one picture, the full path's first.
+    """
+    unlabelled = Sample('', Path(), (1, 1))
+    detection, _ = _detection(None, results)
+    return np.stack(
+        [
+            detection - detection[0],
+            _segmentation(unlabelled, results)[0],
+            _depth(unlabelled, results)[0],
+        ]
+    )

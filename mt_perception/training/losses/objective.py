@@ -1,0 +1,183 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""The sum that a step minimises: every task's loss where its label is there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from mt_perception.network.detection import cells_of
+from mt_perception.network.interrogate import GatedTrunk
+from mt_perception.network.multitask import TASKS, Multitask, Outputs
+from mt_perception.training.data.batches import Batch
+from mt_perception.training.losses.depth import gradient_loss, metric_loss, relative_loss
+from mt_perception.training.losses.detection import detection_loss, distillation_loss
+from mt_perception.training.losses.segmentation import (
+    asked_images,
+    confident_labels,
+    dice_loss,
+    opinion_loss,
+    segmentation_loss,
+)
+from mt_perception.training.recipe import Weights
+from mt_perception.training.structure.shared_gradients import Junction
+from mt_perception.types import UNLABELLED
+
+TASK_OF = {
+    'detection': 'detection',
+    'distillation': 'detection',
+    'segmentation': 'segmentation',
+    'dice': 'segmentation',
+    'opinion': 'segmentation',
+    'self_training': 'segmentation',
+    'depth': 'depth',
+    'depth_gradient': 'depth',
+    'relative_depth': 'depth',
+}
+
+
+@dataclass(frozen=True)
+class Teachers:
+    """Networks that answer while training, with gradients off.
+
+    Args:
+        original: as it was before training; its detections are what must not be forgotten.
+        average: the averaged weights, which label the pixels they are sure of.
+        confidence: from which probability a pixel is sure.
+    """
+
+    original: Multitask
+    average: Multitask
+    confidence: float
+
+
+def wanted_tasks(weights: Weights) -> tuple[str, ...]:
+    """Give the tasks with at least one loss; the heads of the others need not run."""
+    wanted = {task for loss, task in TASK_OF.items() if getattr(weights, loss) > 0}
+    return tuple(task for task in TASKS if task in wanted)
+
+
+def losses(
+    network: Multitask,
+    batch: Batch,
+    weights: Weights,
+    teachers: Teachers,
+    class_weights: Tensor,
+    precision: torch.dtype,
+    train_trunk: bool,
+    junction: Junction | None = None,
+) -> dict[str, Tensor]:
+    """Compute the unweighted losses of a batch, those with a weight, by name.
+
+    With a junction, their gradients end there; it hands them on to the trunk.
+    """
+    tasks = wanted_tasks(weights)
+    kind = batch.image.device.type
+    with torch.autocast(kind, precision, enabled=precision != torch.float32):
+        with torch.set_grad_enabled(train_trunk):
+            features = network.trunk(batch.image.float())
+        if junction is None:
+            outputs = _to_float(network.heads(features, tasks))
+        else:
+            leaves = junction.open(features, tasks)
+            heads = {t: getattr(network.heads(leaf, (t,)), t) for t, leaf in leaves.items()}
+            outputs = _to_float(Outputs(*(heads.get(task) for task in TASKS)))
+        targets = _teacher_outputs(batch, weights, teachers)
+    found: dict[str, Tensor] = {}
+    if outputs.detection is not None:
+        cells = cells_of((features.s8, features.s16, features.s32))
+        if weights.detection > 0:
+            found['detection'] = detection_loss(outputs.detection, cells, batch.boxes)
+        if targets.detection is not None:
+            found['distillation'] = distillation_loss(outputs.detection, targets.detection)
+    if outputs.segmentation is not None:
+        found |= _segmentation_losses(
+            outputs.segmentation, targets.segmentation, batch, weights, class_weights,
+            teachers.confidence,
+        )  # fmt: skip
+    if outputs.depth is not None:
+        found |= _depth_losses(outputs.depth, batch, weights)
+    if weights.sparsity > 0 and isinstance(network.trunk, GatedTrunk):
+        found['sparsity'] = network.trunk.gates.sparsity()
+    return found
+
+
+def running(weights: Weights, factors: Mapping[str, float]) -> Weights:
+    """Take out the losses of tasks whose factor is zero."""
+    gone = {loss: 0.0 for loss, task in TASK_OF.items() if factors.get(task, 1.0) == 0}
+    return replace(weights, **gone)
+
+
+def by_task(found: Mapping[str, Tensor], weights: Weights) -> dict[str, Tensor]:
+    """Add up each task's weighted losses; what belongs to no task has a name of its own."""
+    sums: dict[str, Tensor] = {}
+    for name, loss in found.items():
+        key = TASK_OF.get(name, name)
+        term = getattr(weights, name) * loss
+        sums[key] = sums[key] + term if key in sums else term
+    return sums
+
+
+def _segmentation_losses(
+    logits: Tensor,
+    averaged: Tensor | None,
+    batch: Batch,
+    weights: Weights,
+    class_weights: Tensor,
+    confidence: float,
+) -> dict[str, Tensor]:
+    found, labels = {}, batch.semantic
+    if weights.opinion > 0 and batch.opinion is not None:
+        found['opinion'] = opinion_loss(logits, batch.opinion, labels)
+        asked = asked_images(batch.opinion)
+        labels = torch.where(asked[:, None, None], UNLABELLED, labels)
+    if weights.segmentation > 0:
+        found['segmentation'] = segmentation_loss(logits, labels, class_weights)
+    if weights.dice > 0:
+        found['dice'] = dice_loss(logits, labels)
+    if averaged is not None:
+        # No picture of the depth cameras has every pixel labelled: about the rest, sure
+        # mistakes would only confirm themselves (whole walls became tables).
+        measured = (batch.depth_per_focal > 0).flatten(1).any(dim=1)
+        seen = batch.inside & ~measured[:, None, None]
+        labels = confident_labels(averaged, batch.semantic, seen, confidence)
+        found['self_training'] = segmentation_loss(logits, labels, torch.ones_like(class_weights))
+    return found
+
+
+def _depth_losses(log_depth: Tensor, batch: Batch, weights: Weights) -> dict[str, Tensor]:
+    found = {}
+    if weights.depth > 0:
+        found['depth'] = metric_loss(log_depth, batch.depth_per_focal)
+    if weights.depth_gradient > 0:
+        found['depth_gradient'] = gradient_loss(log_depth, batch.depth_per_focal)
+    if weights.relative_depth > 0:
+        found['relative_depth'] = relative_loss(log_depth, batch.relative_depth)
+    return found
+
+
+@torch.no_grad()
+def _teacher_outputs(batch: Batch, weights: Weights, teachers: Teachers) -> Outputs:
+    """Let the teachers see the undistorted view."""
+    image = batch.clean.float()
+    detection = segmentation = None
+    if weights.distillation > 0:
+        detection = teachers.original(image, ('detection',)).detection
+    if weights.self_training > 0:
+        segmentation = teachers.average(image, ('segmentation',)).segmentation
+    return _to_float(Outputs(detection, segmentation, None))
+
+
+def _to_float(outputs: Outputs) -> Outputs:
+    """Losses are computed in float32 whatever the network ran in."""
+    return Outputs(
+        None
+        if outputs.detection is None
+        else type(outputs.detection)(*(t.float() for t in outputs.detection)),
+        None if outputs.segmentation is None else outputs.segmentation.float(),
+        None if outputs.depth is None else outputs.depth.float(),
+    )

@@ -1,0 +1,86 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Nothing that a host can send reaches post-processing unless it can be read there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mt_perception.errors import ProtocolError
+from mt_perception.execution.options import Options
+from mt_perception.execution.postprocess.depth import depth
+from mt_perception.execution.postprocess.detection import detections
+from mt_perception.execution.postprocess.segmentation import segmentation
+from mt_perception.image.letterbox import fit
+from mt_perception.model.manifest import TaskSpec
+from mt_perception.offload.protocol import Reply, Request, read_reply, write_reply
+from mt_perception.offload.response_validation import check_reply
+
+BOXES = {name: f'detection/{name}' for name in ('boxes', 'scores', 'class_ids')}
+TASKS = (
+    TaskSpec('detection', 'detection', BOXES, ('a', 'b')),
+    TaskSpec('segmentation', 'segmentation', {'class_ids': 'segmentation/class_ids'}, ('a', 'b')),
+    TaskSpec('depth', 'depth', {'depth_per_focal': 'depth/depth_per_focal'}, ()),
+)
+SIZE = (64, 96)
+TENSORS = {
+    'detection/boxes': np.array([[[1, 2, 30, 40], [5, 5, 20, 60]]], np.float32),
+    'detection/scores': np.array([[0.9, 0.5]], np.float32),
+    'detection/class_ids': np.array([[0, 1]]),
+    'segmentation/class_ids': np.tile(np.array([0, 1, 255], np.uint8), (1, 8, 4)),
+    'depth/depth_per_focal': np.full((1, 8, 12), 0.01, np.float32),
+}
+
+
+def processed(tensors: dict[str, np.ndarray]) -> None:
+    """What the pipeline does with them."""
+    letterbox = fit((60, 90), 96, 32)
+    boxes = {name: tensors[tensor] for name, tensor in BOXES.items()}
+    detections(boxes, letterbox, ('a', 'b'), Options())
+    segmentation(tensors['segmentation/class_ids'], letterbox, ('a', 'b'))
+    depth(tensors['depth/depth_per_focal'], letterbox, None, 20.0)
+
+
+def test_what_is_good_passes() -> None:
+    check_reply(TENSORS, TASKS, SIZE)
+    processed(TENSORS)
+    empty = {name: value[:, :0] for name, value in TENSORS.items() if name.startswith('detection')}
+    check_reply({**TENSORS, **empty}, TASKS, SIZE)
+
+
+@pytest.mark.parametrize('name', TENSORS)
+def test_other_types_and_shapes_do_not(name: str) -> None:
+    value = TENSORS[name]
+    for bad in (value[0], value[None], np.concatenate([value, value]), value.astype(np.complex64)):
+        with pytest.raises(ProtocolError, match=name.split('/')[0]):
+            check_reply({**TENSORS, name: bad}, TASKS, SIZE)
+
+
+REQUEST = Request('tiny', '1', 'id', b'payload', tuple(sorted(TENSORS)), 0.1, 0.001)
+MESSAGE = write_reply(REQUEST, Reply(TENSORS), ['depth/depth_per_focal'])
+
+
+@settings(max_examples=400)
+@given(
+    st.lists(st.tuples(st.integers(0, len(MESSAGE) - 1), st.integers(0, 255)), max_size=8),
+    st.integers(0, len(MESSAGE)),
+    st.binary(max_size=20),
+)
+def test_a_mangled_reply_is_refused_or_can_be_processed(
+    changes: Sequence[tuple[int, int]], length: int, more: bytes
+) -> None:
+    mangled = bytearray(MESSAGE)
+    for place, value in changes:
+        mangled[place] = value
+    for message in (bytes(mangled), bytes(mangled[:length]), bytes(mangled) + more):
+        try:
+            tensors = dict(read_reply(message, REQUEST).tensors)
+            check_reply(tensors, TASKS, SIZE)
+        except ProtocolError:
+            continue
+        processed(tensors)
