@@ -16,7 +16,7 @@ from interleaved import medians_ms
 from mt_perception.model.folder import open_model
 from mt_perception.model.sessions import open_session
 from mt_perception.offload.payload import pack
-from mt_perception.offload.split_model import RobotHalf
+from mt_perception.offload.split_model import SplitEncoder
 from mt_perception.pipeline import Pipeline
 
 DEFAULT = Path(__file__).resolve().parent.parent / 'models' / 'cspnano'
@@ -28,7 +28,7 @@ def main() -> None:
     if model.manifest.cut is None:
         print(f'{folder} has no cut')
         return
-    robot = RobotHalf(folder)
+    robot = SplitEncoder(folder)
     pipeline = Pipeline.load(folder)
     trunk = open_session('trunk', model.contents['trunk'])
     height, width = model.manifest.reference_size

@@ -29,7 +29,7 @@ import grpc
 import numpy as np
 from plain_client import Robot
 
-from mt_perception.offload.protocol import MODEL_INFER, read_reply, write_request
+from mt_perception.offload.protocol import MODEL_INFER, parse_response, serialize_request
 from mt_perception.resources import find_model
 
 PROGRAM = 'import sys; from mt_perception.cli.main import main; sys.exit(main())'
@@ -86,7 +86,7 @@ def frame(folder: Path, size: tuple[int, int]) -> tuple[bytes, object]:
     )
     request = robot.request_of(payload, min_score=0.3, precision=1e-3)
     robot.close()
-    return write_request(request), request
+    return serialize_request(request), request
 
 
 def measured(
@@ -162,7 +162,7 @@ async def load(
             tally.answered[number] += 1
             tally.latency_s.append(time.monotonic() - start)
             if tally.answered[number] == 1:
-                read_reply(reply, request)
+                parse_response(reply, request)
 
     async def watch() -> None:
         while time.monotonic() < end:

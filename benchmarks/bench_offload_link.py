@@ -24,7 +24,7 @@ from mt_perception.evaluation.link.study import DELAY_MS, LOCAL, LinkSettings, L
 from mt_perception.evaluation.rate_distortion import RATE, REFERENCE, Codec
 from mt_perception.image.letterbox import fit
 from mt_perception.offload.payload import pack
-from mt_perception.offload.split_model import RobotHalf
+from mt_perception.offload.split_model import SplitEncoder
 from mt_perception.pipeline import Pipeline
 from mt_perception.planning.plan import full_plan
 from mt_perception.sources import open_source
@@ -63,7 +63,7 @@ def show(study: LinkStudy) -> None:
 
 def encoding(folder: Path, source: str, rate: int) -> None:
     """Print what the robot still has to do, against the whole network."""
-    pipeline, half = Pipeline.load(folder), RobotHalf(folder)
+    pipeline, half = Pipeline.load(folder), SplitEncoder(folder)
     manifest = pipeline.manifest
     with open_source(source, None, None) as frames:
         image = next(iter(frames)).image
@@ -94,7 +94,7 @@ def main() -> None:
     parser.add_argument('--delay-ms', type=float, default=DELAY_MS, help='Of the link, one way.')
     given = parser.parse_args()
     cv2.setNumThreads(1)
-    rate = given.rate % RobotHalf(given.model).codec.rates
+    rate = given.rate % SplitEncoder(given.model).codec.rates
     encoding(given.model, given.source, rate)
     codecs = (Codec(REFERENCE.kind, given.quality).name, Codec(RATE, rate).name)
     job = Job(given.source, str(given.model), Path())

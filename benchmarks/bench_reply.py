@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mt_perception.execution.executor import Outcome, Runner
-from mt_perception.offload.depth_codec import packed, unpacked
-from mt_perception.offload.protocol import Reply, Request, write_reply
+from mt_perception.offload.depth_codec import decode_depth, encode_depth
+from mt_perception.offload.protocol import InferenceRequest, InferenceResponse, serialize_response
 from mt_perception.pipeline import Pipeline
 from mt_perception.planning.plan import Plan
 from mt_perception.sources import open_source
@@ -51,9 +51,9 @@ def reply_bytes(tensors: Tensors, min_score: float, precision: float, depth: str
     """A reply's size, and deflated."""
     kept = tensors[f'{DETECTION}/scores'][0] >= min_score
     sent = {n: t[:, kept] if n.startswith(DETECTION) else t for n, t in tensors.items()}
-    request = Request('model', '', 'robot-1', b'', tuple(sent), min_score, precision)
-    reply = Reply(sent, {'queue_ms': 1.5, 'compute_ms': 30.5})
-    message = write_reply(request, reply, [depth])
+    request = InferenceRequest('model', '', 'robot-1', b'', tuple(sent), min_score, precision)
+    reply = InferenceResponse(sent, {'queue_ms': 1.5, 'compute_ms': 30.5})
+    message = serialize_response(request, reply, [depth])
     return [len(message), len(zlib.compress(message, 6))]
 
 
@@ -79,9 +79,9 @@ def main() -> None:
     for precision in sorted({precision for _, precision in CASES} - {0.0}):
         maps = [tensors[depth] for tensors in kept.frames]
         start = time.perf_counter()
-        codes = [packed(value, precision) for value in maps]
+        codes = [encode_depth(value, precision) for value in maps]
         middle = time.perf_counter()
-        worst = [np.abs(unpacked(c) / v - 1).max() for c, v in zip(codes, maps, strict=True)]
+        worst = [np.abs(decode_depth(c) / v - 1).max() for c, v in zip(codes, maps, strict=True)]
         end = time.perf_counter()
         pack_ms, unpack_ms = (t * 1e3 / len(maps) for t in (middle - start, end - middle))
         print(

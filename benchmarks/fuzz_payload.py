@@ -22,7 +22,7 @@ from rich.table import Table
 
 from mt_perception.errors import PayloadError, ProtocolError
 from mt_perception.offload.payload import pack, unpack
-from mt_perception.offload.split_model import RemoteHalf, RobotHalf
+from mt_perception.offload.split_model import RemoteModel, SplitEncoder
 
 _HEADER = 46
 _MUTATIONS = 6
@@ -65,7 +65,7 @@ def mutated(data: bytes, chance: random.Random) -> bytes:
 def main(model: Path, minutes: float, seed: int) -> None:
     """Fuzz the way from bytes to latents of MODEL, a folder with a cut."""
     chance = random.Random(seed)
-    robot, remote = RobotHalf(model), RemoteHalf(model)
+    robot, remote = SplitEncoder(model), RemoteModel(model)
     rng = np.random.default_rng(seed)
     spec = remote.manifest.input
     side = spec.min_size - spec.min_size % spec.multiple

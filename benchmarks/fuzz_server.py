@@ -26,7 +26,7 @@ from pathlib import Path
 import grpc
 from plain_client import Robot, image
 
-from mt_perception.offload.protocol import MODEL_INFER, SERVICE, write_request
+from mt_perception.offload.protocol import MODEL_INFER, SERVICE, serialize_request
 from mt_perception.resources import find_model
 
 PROGRAM = 'import sys; from mt_perception.cli.main import main; sys.exit(main())'
@@ -130,7 +130,7 @@ def sound(rng: random.Random, robot: Robot) -> object:
 def damaged_message(rng: random.Random, robot: Robot, port: int) -> str:
     fields = {'min_score': rng.choice((0.0, 0.5)), 'precision': rng.choice((0.0, 1e-3))}
     request = robot.request_of(sound(rng, robot), **fields)
-    return status_of(robot, MODEL_INFER, damaged(rng, write_request(request)))
+    return status_of(robot, MODEL_INFER, damaged(rng, serialize_request(request)))
 
 
 def damaged_payload(rng: random.Random, robot: Robot, port: int) -> str:
@@ -153,7 +153,7 @@ def damaged_payload(rng: random.Random, robot: Robot, port: int) -> str:
     if len(payload.body) > 1 << 19:
         payload = dataclasses.replace(payload, body=payload.body[: 1 << 19])
     request = robot.request_of(dataclasses.replace(payload))
-    return status_of(robot, MODEL_INFER, write_request(request))
+    return status_of(robot, MODEL_INFER, serialize_request(request))
 
 
 def other_call(rng: random.Random, robot: Robot, port: int) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from mt_perception.evaluation.link.host_process import HostProcess
 from mt_perception.evaluation.link.shaped_link import ShapedLink
-from mt_perception.offload.circuit_breaker import BreakerSettings
+from mt_perception.offload.circuit_breaker import CircuitBreakerSettings
 from mt_perception.offload.client import OffloadClient, offload
 from mt_perception.offload.decision import DecisionSettings
 from mt_perception.offload.endpoint import Endpoint
@@ -50,7 +50,7 @@ class Passed:
 
 @contextmanager
 def rig(
-    folder: Path, deadline_ms: float, mode: str, breaker: BreakerSettings | None = None
+    folder: Path, deadline_ms: float, mode: str, breaker: CircuitBreakerSettings | None = None
 ) -> Iterator[Rig]:
     """Start everything, and wait until the robot has reached the host."""
     with HostProcess(folder) as host, ShapedLink(host.address) as link:
@@ -59,7 +59,7 @@ def rig(
             Endpoint(link.address),
             deadline_ms,
             DecisionSettings(mode),
-            breaker or BreakerSettings(first_s=0.25, longest_s=2.0),
+            breaker or CircuitBreakerSettings(first_s=0.25, longest_s=2.0),
         )
         client = offload(pipeline, folder, settings)
         try:

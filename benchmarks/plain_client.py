@@ -16,8 +16,13 @@ from numpy.typing import NDArray
 
 from mt_perception.model.folder import read_manifest
 from mt_perception.offload.payload import JPEG, Payload, pack
-from mt_perception.offload.protocol import MODEL_INFER, Request, read_reply, write_request
-from mt_perception.offload.split_model import RobotHalf, model_digest
+from mt_perception.offload.protocol import (
+    MODEL_INFER,
+    InferenceRequest,
+    parse_response,
+    serialize_request,
+)
+from mt_perception.offload.split_model import SplitEncoder, model_digest
 
 PATIENCE_S = 30.0
 
@@ -41,11 +46,11 @@ class Robot:
             else grpc.secure_channel(target, credentials, every)
         )
         self.manifest = read_manifest(folder)
-        self.half = RobotHalf(folder) if self.manifest.cut is not None else None
+        self.half = SplitEncoder(folder) if self.manifest.cut is not None else None
         self.metadata = [('authorization', f'Bearer {token}')] if token else []
         self.infer = self.channel.unary_unary(MODEL_INFER)
 
-    def request(self, image: NDArray[np.uint8], rate: int = 0, **fields: Any) -> Request:
+    def request(self, image: NDArray[np.uint8], rate: int = 0, **fields: Any) -> InferenceRequest:
         """A request for a network image (H, W, 3): features where there is a cut."""
         if self.half is not None:
             payload = self.half.payload(image[None], rate)
@@ -53,27 +58,27 @@ class Robot:
             payload = self.picture(image)
         return self.request_of(payload, **fields)
 
-    def request_of(self, payload: Payload, **fields: Any) -> Request:
+    def request_of(self, payload: Payload, **fields: Any) -> InferenceRequest:
         name, version = self.manifest.name, self.manifest.version
         given = {'model': name, 'version': version, 'request_id': '1', **fields}
-        return Request(payload=pack(payload), **given)
+        return InferenceRequest(payload=pack(payload), **given)
 
     def picture(self, image: NDArray[np.uint8], file: str = '.png') -> Payload:
         body = cv2.imencode(file, image)[1].tobytes()
         shape = (3, *image.shape[:2])
         return Payload(JPEG, 0, model_digest(self.manifest), shape, 0, '', body)
 
-    def ask(self, request: Request, timeout: float | None = PATIENCE_S) -> Any:
-        return read_reply(self.send(write_request(request), timeout), request)
+    def ask(self, request: InferenceRequest, timeout: float | None = PATIENCE_S) -> Any:
+        return parse_response(self.send(serialize_request(request), timeout), request)
 
     def send(self, message: bytes, timeout: float | None = PATIENCE_S, **options: Any) -> bytes:
         return self.infer(message, timeout=timeout, metadata=self.metadata, **options)
 
     def refused(
-        self, message: bytes | Request, timeout: float | None = PATIENCE_S, **options: Any
+        self, message: bytes | InferenceRequest, timeout: float | None = PATIENCE_S, **options: Any
     ) -> Any:
         """Send what has to be refused: (status, sentence)."""
-        message = write_request(message) if isinstance(message, Request) else message
+        message = serialize_request(message) if isinstance(message, InferenceRequest) else message
         try:
             self.send(message, timeout, **options)
         except grpc.RpcError as error:

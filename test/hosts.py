@@ -15,8 +15,8 @@ from typing import Any
 import grpc
 from plain_client import PATIENCE_S, image, robot
 
-from mt_perception.offload.protocol import write_request
-from mt_perception.server.backends import Engine, LocalEngine
+from mt_perception.offload.protocol import serialize_request
+from mt_perception.server.backends import Backend, LocalBackend
 from mt_perception.server.host import Address, HostSettings, RemoteHost, serve
 
 
@@ -37,7 +37,7 @@ class Running:
 
 @contextmanager
 def running_host(
-    folder: Path, engine: Engine | None = None, wait_ready: bool = True, **settings: Any
+    folder: Path, engine: Backend | None = None, wait_ready: bool = True, **settings: Any
 ) -> Iterator[Running]:
     """A host at a free port of the loopback, until the end of the block."""
     made = HostSettings(folder, address=Address(port=0), workers=1, **settings)
@@ -77,7 +77,7 @@ def running_host(
         loop.close()
 
 
-class GatedEngine(LocalEngine):
+class GatedBackend(LocalBackend):
     """The real engine, which loads and runs only when the test lets it."""
 
     def __init__(self, folder: Path) -> None:
@@ -97,7 +97,7 @@ class GatedEngine(LocalEngine):
         return await super().run(jobs)
 
     @classmethod
-    def loaded(cls, folder: Path) -> GatedEngine:
+    def loaded(cls, folder: Path) -> GatedBackend:
         engine = cls(folder)
         engine.may_load.set()
         return engine
@@ -113,7 +113,7 @@ def load(
 
     def go_on_asking() -> None:
         with robot(target, folder) as client:
-            message = write_request(client.request(image()))
+            message = serialize_request(client.request(image()))
             while not over.is_set():
                 try:
                     client.send(message, timeout)

@@ -15,8 +15,14 @@ import grpc
 from tritonclient.grpc import service_pb2 as pb
 
 from mt_perception.offload.payload import unpack
-from mt_perception.offload.protocol import SERVICE, Reply, Request, read_request, write_reply
-from mt_perception.offload.split_model import RemoteHalf
+from mt_perception.offload.protocol import (
+    SERVICE,
+    InferenceRequest,
+    InferenceResponse,
+    parse_request,
+    serialize_response,
+)
+from mt_perception.offload.split_model import RemoteModel
 
 Bend = Callable[[pb.ModelInferResponse], pb.ModelInferResponse]
 
@@ -40,7 +46,7 @@ class OddHost:
     def __init__(
         self, folder: Path, credentials: grpc.ServerCredentials | None = None, token: str = ''
     ) -> None:
-        self.requests: list[Request] = []
+        self.requests: list[InferenceRequest] = []
         self.bend: Bend = lambda reply: reply
         self.ready = True
         self.code: grpc.StatusCode | None = None
@@ -48,7 +54,7 @@ class OddHost:
         self.held.set()
         self.pings = 0
         self._token = token
-        self._half = RemoteHalf(folder)
+        self._half = RemoteModel(folder)
         # Calls that are held keep a thread each, and a ping must still be answered.
         self._server = grpc.server(ThreadPoolExecutor(32), options=[('grpc.so_reuseport', 0)])
         unary = grpc.unary_unary_rpc_method_handler
@@ -72,7 +78,7 @@ class OddHost:
         given = dict(context.invocation_metadata()).get('authorization', '')
         if self._token and given != f'Bearer {self._token}':
             context.abort(grpc.StatusCode.UNAUTHENTICATED, 'the token is none of ours')
-        request = read_request(message)
+        request = parse_request(message)
         self.requests.append(request)
         if self.code is not None:
             context.abort(self.code, 'told to')
@@ -84,8 +90,8 @@ class OddHost:
             if set(tensors) <= set(request.tensors)
         ]
         tensors = self._half.run(self._half.latent(payload)[None], tasks)
-        reply = Reply(tensors, {'queue_ms': 0.0, 'compute_ms': 1.0})
-        honest = write_reply(request, reply, ['depth/depth_per_focal'])
+        reply = InferenceResponse(tensors, {'queue_ms': 0.0, 'compute_ms': 1.0})
+        honest = serialize_response(request, reply, ['depth/depth_per_focal'])
         bent = self.bend(pb.ModelInferResponse.FromString(honest))
         return bent if isinstance(bent, bytes) else bent.SerializeToString()
 

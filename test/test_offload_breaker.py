@@ -10,14 +10,18 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mt_perception.offload.circuit_breaker import Breaker, BreakerSettings, State
+from mt_perception.offload.circuit_breaker import (
+    BreakerState,
+    CircuitBreaker,
+    CircuitBreakerSettings,
+)
 
-SETTINGS = BreakerSettings(failures=3, first_s=1.0, longest_s=8.0, jitter=0.5, trial_s=5.0)
+SETTINGS = CircuitBreakerSettings(failures=3, first_s=1.0, longest_s=8.0, jitter=0.5, trial_s=5.0)
 
 
-def broken(seed: int = 0) -> Breaker:
+def broken(seed: int = 0) -> CircuitBreaker:
     """A breaker that has just opened, at time 0."""
-    breaker = Breaker(SETTINGS, random.Random(seed))
+    breaker = CircuitBreaker(SETTINGS, random.Random(seed))
     for _ in range(SETTINGS.failures):
         assert breaker.take(0.0)
         breaker.failed(0.0)
@@ -25,13 +29,13 @@ def broken(seed: int = 0) -> Breaker:
 
 
 def test_it_opens_after_so_many_failures_in_a_row() -> None:
-    breaker = Breaker(SETTINGS)
+    breaker = CircuitBreaker(SETTINGS)
     for _ in range(10):
         breaker.failed(0.0)
         breaker.failed(0.0)
         breaker.succeeded()
-    assert breaker.state is State.CLOSED
-    assert broken().state is State.OPEN
+    assert breaker.state is BreakerState.CLOSED
+    assert broken().state is BreakerState.OPEN
 
 
 def test_open_lets_nothing_through_until_its_wait_is_over() -> None:
@@ -40,7 +44,7 @@ def test_open_lets_nothing_through_until_its_wait_is_over() -> None:
     assert 0.5 <= wait_s <= 1.0
     assert not breaker.take(wait_s - 0.01)
     assert breaker.take(wait_s)
-    assert breaker.state is State.HALF_OPEN
+    assert breaker.state is BreakerState.HALF_OPEN
 
 
 def test_half_open_lets_one_through_and_closes_when_it_succeeds() -> None:
@@ -49,7 +53,7 @@ def test_half_open_lets_one_through_and_closes_when_it_succeeds() -> None:
     assert breaker.take(now_s)
     assert not any(breaker.take(now_s + i * 0.1) for i in range(10))
     breaker.succeeded()
-    assert breaker.state is State.CLOSED
+    assert breaker.state is BreakerState.CLOSED
     assert breaker.failures == 0
     assert breaker.wait_s(now_s) == 0
 
@@ -64,7 +68,7 @@ def test_a_trial_that_nobody_reports_on_is_given_up() -> None:
 def test_an_old_answer_does_not_close_it() -> None:
     breaker = broken()
     breaker.succeeded()
-    assert breaker.state is State.OPEN
+    assert breaker.state is BreakerState.OPEN
 
 
 def test_waits_double_up_to_the_longest_and_start_anew_after_success() -> None:
@@ -97,7 +101,7 @@ def test_robots_that_lost_one_host_do_not_return_together() -> None:
 def test_a_breaker_that_was_given_no_chance_differs_from_the_next_one() -> None:
     waits = set()
     for _ in range(5):
-        breaker = Breaker(SETTINGS)
+        breaker = CircuitBreaker(SETTINGS)
         for _ in range(SETTINGS.failures):
             breaker.failed(0.0)
         waits.add(breaker.wait_s(0.0))
@@ -114,7 +118,7 @@ def test_a_breaker_that_was_given_no_chance_differs_from_the_next_one() -> None:
 def test_whatever_happens_waits_are_bounded_and_it_recovers(
     events: Sequence[tuple[str, float]], seed: int
 ) -> None:
-    breaker = Breaker(SETTINGS, random.Random(seed))
+    breaker = CircuitBreaker(SETTINGS, random.Random(seed))
     now_s = 0.0
     for what, elapsed_s in events:
         now_s += elapsed_s
@@ -127,4 +131,4 @@ def test_whatever_happens_waits_are_bounded_and_it_recovers(
     now_s += max(SETTINGS.longest_s, SETTINGS.trial_s)
     assert breaker.take(now_s)
     breaker.succeeded()
-    assert breaker.state is State.CLOSED
+    assert breaker.state is BreakerState.CLOSED

@@ -23,11 +23,15 @@ from tritonclient.grpc import service_pb2 as pb
 
 from mt_perception.errors import ModelError
 from mt_perception.execution.options import Options
-from mt_perception.offload.circuit_breaker import Breaker, BreakerSettings, State
+from mt_perception.offload.circuit_breaker import (
+    BreakerState,
+    CircuitBreaker,
+    CircuitBreakerSettings,
+)
 from mt_perception.offload.client import OffloadClient, offload
 from mt_perception.offload.decision import DecisionSettings
 from mt_perception.offload.endpoint import Endpoint
-from mt_perception.offload.inference_client import Exchange
+from mt_perception.offload.inference_client import InferenceClient
 from mt_perception.offload.settings import OffloadSettings
 from mt_perception.pipeline import Pipeline
 from mt_perception.types import Frame, Result
@@ -71,7 +75,7 @@ def robot(
         Endpoint(address),
         deadline_ms,
         DecisionSettings(mode),
-        BreakerSettings(**{'failures': 1000, **breaker}),
+        CircuitBreakerSettings(**{'failures': 1000, **breaker}),
     )
     client = offload(pipeline, folder, settings)
     try:
@@ -358,7 +362,7 @@ def test_the_breaker_spares_a_failing_host_and_comes_back(folder: Path, odd: Odd
         frame = Frame(patch('red'))
         for _ in range(3):
             pipeline.run(frame)
-        assert client.exchange.breaker.state is State.OPEN
+        assert client.exchange.breaker.state is BreakerState.OPEN
         asked = len(odd.requests)
         result = pipeline.run(frame)
         assert len(odd.requests) == asked == 3
@@ -370,7 +374,7 @@ def test_the_breaker_spares_a_failing_host_and_comes_back(folder: Path, odd: Odd
         assert len(odd.requests) == asked
         odd.ready, odd.code = True, None
         until(lambda: facts(pipeline.run(frame))['offload.remote'])
-        assert client.exchange.breaker.state is State.CLOSED
+        assert client.exchange.breaker.state is BreakerState.CLOSED
 
 
 def test_a_trial_that_fails_opens_it_again(folder: Path, odd: OddHost) -> None:
@@ -378,7 +382,7 @@ def test_a_trial_that_fails_opens_it_again(folder: Path, odd: OddHost) -> None:
     with robot(folder, odd.address, failures=1, first_s=0.05) as (pipeline, client):
         frame = Frame(patch('red'))
         until(lambda: pipeline.run(frame) and len(odd.requests) >= 3)
-        assert client.exchange.breaker.state is State.OPEN
+        assert client.exchange.breaker.state is BreakerState.OPEN
         assert client.exchange.failures['internal'] == len(odd.requests)
 
 
@@ -470,7 +474,7 @@ def test_closing_ends_what_is_on_its_way(folder: Path, odd: OddHost) -> None:
 def test_a_host_that_is_alive_is_not_yet_ready(folder: Path) -> None:
     with OddHost(folder) as host:
         host.ready = False
-        exchange = Exchange(Endpoint(host.address), 'tiny', Breaker())
+        exchange = InferenceClient(Endpoint(host.address), 'tiny', CircuitBreaker())
         assert not exchange.connected(0.5)
         host.ready = True
         assert exchange.connected(60)

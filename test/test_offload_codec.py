@@ -21,16 +21,16 @@ from mt_perception.offload.codec import (
     SYMBOL_MAX,
     SYMBOL_MIN,
     TOTAL,
-    Codec,
-    Rate,
-    Table,
-    Tables,
+    CodecRate,
+    CodecTables,
+    FrequencyTable,
+    LatentCodec,
     differences,
     reference_words,
 )
 from mt_perception.offload.codec_tables import read_tables, write_tables
 
-CODEC = Codec(tiny_tables())
+CODEC = LatentCodec(tiny_tables())
 RATES = st.integers(0, len(STEPS) - 1)
 GOLDEN = 'b57624cbd3a40a7657022a2e249c10f755997088abc60b5c348b40b4547f2c3e5fda625854bd07d1fcb0ba03'
 SYMBOLS = hnp.arrays(
@@ -49,7 +49,7 @@ def test_symbols_survive(symbols: np.ndarray, rate: int) -> None:
 
 @given(SYMBOLS, RATES)
 def test_symbols_survive_as_differences(symbols: np.ndarray, rate: int) -> None:
-    codec = Codec(replace(tiny_tables(), differenced=(2, 0)))
+    codec = LatentCodec(replace(tiny_tables(), differenced=(2, 0)))
     code = codec.encode(symbols, rate)
     assert np.array_equal(codec.decode(code, rate, symbols.shape), symbols)
     changed = differences(symbols, (2, 0))
@@ -63,17 +63,21 @@ def test_symbols_survive_as_differences(symbols: np.ndarray, rate: int) -> None:
 def test_the_coder_is_rans_in_integers(entries: list[int]) -> None:
     """Bit-exact: the library's words are those of the definition, for a table of one channel."""
     counts = (1, 5, TOTAL - 12, 5, 1)
-    table = Tables(
+    table = CodecTables(
         (np.array([0]),),
-        (Table(0, counts),),
-        (Rate(*np.ones((2, 1), np.float32), (np.array([], np.int64),), np.zeros((1, 1), 'u1')),),
+        (FrequencyTable(0, counts),),
+        (
+            CodecRate(
+                *np.ones((2, 1), np.float32), (np.array([], np.int64),), np.zeros((1, 1), 'u1')
+            ),
+        ),
     )
     symbols = np.array(entries, np.int16)[None, None]
     escapes = [e for e in entries if e == 4]
-    code = np.frombuffer(Codec(table).encode(symbols, 0), '<u4')
+    code = np.frombuffer(LatentCodec(table).encode(symbols, 0), '<u4')
     if not escapes:
         assert [int(word) for word in code] == (reference_words(entries, counts) or [0])
-    found = Codec(table).decode(code.tobytes(), 0, symbols.shape)
+    found = LatentCodec(table).decode(code.tobytes(), 0, symbols.shape)
     assert np.array_equal(found, symbols)
 
 

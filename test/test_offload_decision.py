@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mt_perception.offload.decision import (
-    Decider,
     Decision,
+    DecisionInputs,
     DecisionSettings,
+    OffloadPolicy,
     RateOption,
-    Situation,
 )
 from mt_perception.offload.link_estimate import LinkState
 
@@ -34,11 +34,11 @@ def situation(
     left_s: float = 0.2,
     local_s: float = 0.05,
     encode_s: float = 0.01,
-) -> Situation:
-    return Situation(now_s, left_s, local_s, local_s * 1.2, encode_s, link, 8000, rates)
+) -> DecisionInputs:
+    return DecisionInputs(now_s, left_s, local_s, local_s * 1.2, encode_s, link, 8000, rates)
 
 
-def steady(decider: Decider, frame: Situation, frames: int = 10) -> Decision:
+def steady(decider: OffloadPolicy, frame: DecisionInputs, frames: int = 10) -> Decision:
     """The decision once the same situation has lasted."""
     for i in range(frames):
         decision = decider.decide(replace(frame, now_s=frame.now_s + 0.1 * i))
@@ -46,41 +46,41 @@ def steady(decider: Decider, frame: Situation, frames: int = 10) -> Decision:
 
 
 def test_the_more_accurate_rate_wins_where_the_link_carries_it() -> None:
-    decision = steady(Decider(), situation())
+    decision = steady(OffloadPolicy(), situation())
     assert (decision.rate, decision.reason) == (2, 'remote')
 
 
 def test_a_slower_link_gets_a_lower_rate() -> None:
     link = replace(GOOD, bytes_per_s=2.2e5)
-    assert steady(Decider(), situation(link=link)).rate == 1
+    assert steady(OffloadPolicy(), situation(link=link)).rate == 1
 
 
 def test_accuracy_is_worth_time_but_not_the_deadline() -> None:
-    assert steady(Decider(), situation(left_s=0.2)).rate == 2
-    assert steady(Decider(), situation(left_s=0.2, link=SLOW)).rate is None
+    assert steady(OffloadPolicy(), situation(left_s=0.2)).rate == 2
+    assert steady(OffloadPolicy(), situation(left_s=0.2, link=SLOW)).rate is None
 
 
 def test_equal_accuracy_goes_where_it_is_faster() -> None:
-    assert steady(Decider(), situation(rates=EQUAL, local_s=0.05)).rate == 0
-    here = steady(Decider(), situation(rates=EQUAL, local_s=0.02))
+    assert steady(OffloadPolicy(), situation(rates=EQUAL, local_s=0.05)).rate == 0
+    here = steady(OffloadPolicy(), situation(rates=EQUAL, local_s=0.02))
     assert (here.rate, here.reason) == (None, 'local_is_better')
 
 
 def test_a_rate_that_costs_accuracy_is_never_chosen() -> None:
-    assert steady(Decider(), situation(rates=BETTER[:1])).rate is None
+    assert steady(OffloadPolicy(), situation(rates=BETTER[:1])).rate is None
 
 
 def test_a_little_accuracy_may_be_lost_for_time_and_more_for_a_deadline() -> None:
     rates = (RateOption(0, 3000, -0.2), RateOption(1, 6000, -0.015))
-    assert steady(Decider(), situation(rates=rates, local_s=0.05)).rate == 1
-    assert steady(Decider(), situation(rates=rates, local_s=0.02)).rate is None
-    assert steady(Decider(), situation(rates=rates[:1], local_s=0.05)).rate is None
-    assert steady(Decider(), situation(rates=rates[:1], local_s=1.0, left_s=0.2)).rate == 0
+    assert steady(OffloadPolicy(), situation(rates=rates, local_s=0.05)).rate == 1
+    assert steady(OffloadPolicy(), situation(rates=rates, local_s=0.02)).rate is None
+    assert steady(OffloadPolicy(), situation(rates=rates[:1], local_s=0.05)).rate is None
+    assert steady(OffloadPolicy(), situation(rates=rates[:1], local_s=1.0, left_s=0.2)).rate == 0
 
 
 def test_never_and_always() -> None:
-    assert Decider(DecisionSettings('never')).decide(situation()).rate is None
-    always = Decider(DecisionSettings('always'))
+    assert OffloadPolicy(DecisionSettings('never')).decide(situation()).rate is None
+    always = OffloadPolicy(DecisionSettings('always'))
     assert always.decide(situation()).rate == 2
     assert always.decide(situation(link=SLOW)).rate == 0
     assert always.decide(situation(link=LinkState())).rate == 0
@@ -88,22 +88,22 @@ def test_never_and_always() -> None:
 
 @pytest.mark.parametrize('mode', ['auto', 'always'])
 def test_no_frame_is_sent_that_a_local_run_could_not_save(mode: str) -> None:
-    decision = Decider(DecisionSettings(mode)).decide(situation(left_s=0.065))
+    decision = OffloadPolicy(DecisionSettings(mode)).decide(situation(left_s=0.065))
     assert (decision.rate, decision.reason) == (None, 'deadline_too_short')
 
 
 def test_a_robot_too_slow_for_its_deadline_sends() -> None:
-    assert steady(Decider(), situation(local_s=1.0, left_s=0.2)).rate == 2
+    assert steady(OffloadPolicy(), situation(local_s=1.0, left_s=0.2)).rate == 2
 
 
 def test_an_unknown_link_is_tried_with_the_smallest_payload() -> None:
-    decision = Decider().decide(situation(link=LinkState()))
+    decision = OffloadPolicy().decide(situation(link=LinkState()))
     assert (decision.rate, decision.explores) == (0, True)
     assert math.isnan(decision.expected_s)
 
 
 def test_an_unknown_link_is_not_tried_with_every_frame() -> None:
-    decider = Decider()
+    decider = OffloadPolicy()
     sent = [
         decider.decide(situation(now_s=0.1 * i, link=LinkState())).rate is not None
         for i in range(1000)
@@ -112,7 +112,7 @@ def test_an_unknown_link_is_not_tried_with_every_frame() -> None:
 
 
 def test_a_link_that_was_slow_is_tried_again() -> None:
-    decider = Decider()
+    decider = OffloadPolicy()
     old = replace(SLOW, age_s=5.0)
     sent = [decider.decide(situation(now_s=0.1 * i, link=old)).explores for i in range(1000)]
     assert 3 <= sum(sent) <= 7
@@ -120,14 +120,14 @@ def test_a_link_that_was_slow_is_tried_again() -> None:
 
 def test_where_no_link_could_help_none_is_tried() -> None:
     old = replace(GOOD, age_s=1e3)
-    decider = Decider()
+    decider = OffloadPolicy()
     for i in range(100):
         decision = decider.decide(situation(i * 1.0, old, EQUAL, local_s=0.02))
         assert decision.rate is None
 
 
 def test_one_lost_frame_changes_nothing_two_do() -> None:
-    decider = Decider()
+    decider = OffloadPolicy()
     steady(decider, situation())
     decider.lost(1.0)
     assert decider.decide(situation(1.1)).rate == 2
@@ -140,7 +140,7 @@ def test_one_lost_frame_changes_nothing_two_do() -> None:
 
 
 def test_a_link_that_is_lost_again_and_again_is_left_alone_for_longer() -> None:
-    decider = Decider()
+    decider = OffloadPolicy()
     turns, now_s, remote = 0, 0.0, False
     while now_s < 100:
         now_s += 0.1
@@ -165,7 +165,7 @@ def test_no_link_makes_it_oscillate(
     frames: Sequence[tuple[float, bool, float]], rates: Sequence[RateOption]
 ) -> None:
     """Whatever the link does, changes of side are at most one in a dwell (FAULTS 61)."""
-    decider = Decider()
+    decider = OffloadPolicy()
     turns, remote = 0, False
     for i, (exponent, lose, age_s) in enumerate(frames):
         now_s = 0.05 * i
@@ -193,7 +193,7 @@ def test_whatever_is_sent_can_be_saved(
 ) -> None:
     link = LinkState(trip_s, 10**exponent, 0.01, age_s=0.1)
     frame = situation(0.0, link, BETTER, left_s, local_s, encode_s)
-    decider = Decider(DecisionSettings(mode))
+    decider = OffloadPolicy(DecisionSettings(mode))
     for _ in range(5):
         decision = decider.decide(frame)
         if decision.rate is not None and local_s <= left_s:

@@ -15,9 +15,9 @@ from odd_host import OddHost
 from tiny_cut import write_tiny_cut
 
 from mt_perception.errors import OffloadError
-from mt_perception.offload.circuit_breaker import Breaker
+from mt_perception.offload.circuit_breaker import CircuitBreaker
 from mt_perception.offload.endpoint import ClientTls, Endpoint, connect, host_of
-from mt_perception.offload.inference_client import Exchange
+from mt_perception.offload.inference_client import InferenceClient
 
 TOKEN = 'a-token-of-some-length'
 
@@ -55,7 +55,7 @@ def plain_host(folder: Path) -> Iterator[OddHost]:
 
 def connected(endpoint: Endpoint) -> str:
     """Empty if the host can be talked to, else the reason why not."""
-    exchange = Exchange(endpoint, 'tiny', Breaker())
+    exchange = InferenceClient(endpoint, 'tiny', CircuitBreaker())
     try:
         if exchange.connected(30 if not endpoint.address.endswith(':1') else 3):
             return ''
@@ -67,7 +67,7 @@ def connected(endpoint: Endpoint) -> str:
 
 def first_failure(endpoint: Endpoint) -> tuple[str, str]:
     """Why the first attempt failed: reason and sentence."""
-    exchange = Exchange(endpoint, 'tiny', Breaker())
+    exchange = InferenceClient(endpoint, 'tiny', CircuitBreaker())
     try:
         while exchange.last_failure is None:
             assert not exchange.connected(0.05), 'it should not have been let in'

@@ -17,7 +17,7 @@ from offload_faults import FAULTS, Rig, drive, nothing, rig
 from tiny_cut import write_tiny_cut
 
 from mt_perception.execution.options import Options
-from mt_perception.offload.circuit_breaker import State
+from mt_perception.offload.circuit_breaker import BreakerState
 from mt_perception.types import Frame
 
 COLOURS = ((0, 0, 255), (0, 255, 0), (255, 0, 0))
@@ -73,7 +73,7 @@ def recover(made: Rig, what: Callable[[], None]) -> None:
     what()
     for _ in range(200):
         drive(made, frames(1), 0.05, nothing)
-        if made.client.exchange.breaker.state is State.OPEN:
+        if made.client.exchange.breaker.state is BreakerState.OPEN:
             return
         time.sleep(0.05)
     raise AssertionError('the breaker never opened')

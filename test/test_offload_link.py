@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mt_perception.offload.link_estimate import LinkEstimate, LinkState, Smoothed
+from mt_perception.offload.link_estimate import LinkEstimate, LinkState, RobustAverage
 
 POSITIVE = st.floats(1e-6, 1e6)
 
@@ -29,7 +29,7 @@ def answered(
 
 @given(st.lists(POSITIVE, min_size=1, max_size=100))
 def test_an_average_lies_among_its_samples(samples: Sequence[float]) -> None:
-    smoothed = Smoothed()
+    smoothed = RobustAverage()
     for sample in samples:
         smoothed.add(sample)
     assert min(samples) * (1 - 1e-9) <= smoothed.value <= max(samples) * (1 + 1e-9)
@@ -38,7 +38,7 @@ def test_an_average_lies_among_its_samples(samples: Sequence[float]) -> None:
 
 @given(POSITIVE, st.floats(0.01, 100))
 def test_a_lasting_change_is_followed(before: float, factor: float) -> None:
-    smoothed = Smoothed()
+    smoothed = RobustAverage()
     for _ in range(30):
         smoothed.add(before)
     for _ in range(30):
@@ -47,7 +47,7 @@ def test_a_lasting_change_is_followed(before: float, factor: float) -> None:
 
 
 def test_one_outlier_hardly_moves_it() -> None:
-    smoothed = Smoothed()
+    smoothed = RobustAverage()
     for _ in range(30):
         smoothed.add(0.02)
     smoothed.add(20.0)
@@ -56,7 +56,7 @@ def test_one_outlier_hardly_moves_it() -> None:
 
 @pytest.mark.parametrize('sample', [0.0, -1.0, math.nan, math.inf])
 def test_what_is_no_measurement_is_left_out(sample: float) -> None:
-    smoothed = Smoothed()
+    smoothed = RobustAverage()
     smoothed.add(0.5)
     smoothed.add(sample)
     assert (smoothed.value, smoothed.samples) == (0.5, 1)

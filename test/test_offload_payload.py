@@ -17,8 +17,8 @@ from mt_perception.offload.payload import (
     DEFAULT_LIMITS,
     JPEG,
     SYMBOLS,
-    Limits,
     Payload,
+    PayloadLimits,
     pack,
     unpack,
 )
@@ -44,7 +44,7 @@ def sealed(data: bytearray) -> bytes:
     return bytes(data[:42] + struct.pack('<I', crc) + data[46:])
 
 
-def reason(data: bytes, limits: Limits = DEFAULT_LIMITS) -> str:
+def reason(data: bytes, limits: PayloadLimits = DEFAULT_LIMITS) -> str:
     with pytest.raises(PayloadError) as refused:
         unpack(data, limits)
     assert isinstance(refused.value, ProtocolError)
@@ -112,9 +112,9 @@ def test_headers_that_lie_are_refused(at: int, value: bytes, expected: str) -> N
 
 
 def test_what_is_too_large_is_refused_before_anything_else() -> None:
-    assert reason(b'x' * 101, Limits(max_bytes=100)) == 'oversized'
-    assert reason(pack(ONE), Limits(max_elements=128 * 20 * 26 - 1)) == 'shape'
-    assert unpack(pack(ONE), Limits(max_elements=128 * 20 * 26)) == ONE
+    assert reason(b'x' * 101, PayloadLimits(max_bytes=100)) == 'oversized'
+    assert reason(pack(ONE), PayloadLimits(max_elements=128 * 20 * 26 - 1)) == 'shape'
+    assert unpack(pack(ONE), PayloadLimits(max_elements=128 * 20 * 26)) == ONE
 
 
 @pytest.mark.parametrize(

@@ -20,19 +20,25 @@ pytest.importorskip('tritonclient.grpc', reason='needs the extra "offload"')
 from tritonclient.grpc import service_pb2 as pb
 
 from mt_perception.errors import ProtocolError
-from mt_perception.offload.depth_codec import MAX_CELLS, PARAMETERS, PackedMap, packed, unpacked
+from mt_perception.offload.depth_codec import (
+    MAX_CELLS,
+    PARAMETERS,
+    EncodedDepth,
+    decode_depth,
+    encode_depth,
+)
 from mt_perception.offload.protocol import (
     MAX_REQUEST_BYTES,
     PAYLOAD,
-    Reply,
-    Request,
-    read_reply,
-    read_request,
-    write_reply,
-    write_request,
+    InferenceRequest,
+    InferenceResponse,
+    parse_request,
+    parse_response,
+    serialize_request,
+    serialize_response,
 )
 
-REQUEST = Request('tiny', '1', 'frame 7', b'payload', ('depth/map', 'detection/boxes'))
+REQUEST = InferenceRequest('tiny', '1', 'frame 7', b'payload', ('depth/map', 'detection/boxes'))
 TENSORS = {
     'depth/map': np.linspace(0.001, 0.05, 12, dtype=np.float32).reshape(1, 3, 4),
     'detection/boxes': np.arange(8, dtype=np.float32).reshape(1, 2, 4),
@@ -53,8 +59,10 @@ def test_requests_come_back(
     min_score: float,
     precision: float,
 ) -> None:
-    request = Request(model, version, request_id, payload, tuple(tensors), min_score, precision)
-    assert read_request(write_request(request)) == request
+    request = InferenceRequest(
+        model, version, request_id, payload, tuple(tensors), min_score, precision
+    )
+    assert parse_request(serialize_request(request)) == request
 
 
 def test_replies_come_back_bit_by_bit() -> None:
@@ -64,8 +72,10 @@ def test_replies_come_back_bit_by_bit() -> None:
         'detection/ids': np.array([[2**40, -1]], np.int64),
         'empty': np.zeros((1, 0, 4), np.float32),
     }
-    request = Request('tiny', '1', 'x', b'', tuple(tensors))
-    reply = read_reply(write_reply(request, Reply(tensors, {'queue_ms': 1.5})), request)
+    request = InferenceRequest('tiny', '1', 'x', b'', tuple(tensors))
+    reply = parse_response(
+        serialize_response(request, InferenceResponse(tensors, {'queue_ms': 1.5})), request
+    )
     assert reply.server_ms == {'queue_ms': 1.5}
     for name, value in tensors.items():
         assert reply.tensors[name].dtype == value.dtype
@@ -77,28 +87,28 @@ def test_packed_maps_are_as_precise_as_asked(h: int, w: int, precision: float, s
     random = np.random.default_rng(seed)
     value = np.exp(random.uniform(-8, 2, (1, h, w))).astype(np.float32)
     value[random.random(value.shape) < 0.1] = 0
-    found = unpacked(packed(value, precision))
+    found = decode_depth(encode_depth(value, precision))
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, value, rtol=precision * 1.001)
 
 
 def test_packed_maps_reach_from_the_nearest_to_the_farthest() -> None:
     value = np.array([[[1e-30, 0, -3, 3e38]]], np.float32)
-    found = unpacked(packed(value, 1e-6))
+    found = decode_depth(encode_depth(value, 1e-6))
     np.testing.assert_allclose(found[0, 0, [0, 3]], value[0, 0, [0, 3]], rtol=2e-3)
     assert not found[0, 0, 1:3].any()
     nothing = np.zeros((1, 2, 2), np.float32)
-    np.testing.assert_array_equal(unpacked(packed(nothing, 1e-3)), nothing)
+    np.testing.assert_array_equal(decode_depth(encode_depth(nothing, 1e-3)), nothing)
 
 
 def test_precision_packs_maps_only() -> None:
-    request = Request('tiny', '1', 'x', b'', tuple(TENSORS), precision=1e-3)
-    message = write_reply(request, Reply(TENSORS), ['depth/map'])
+    request = InferenceRequest('tiny', '1', 'x', b'', tuple(TENSORS), precision=1e-3)
+    message = serialize_response(request, InferenceResponse(TENSORS), ['depth/map'])
     sent = {tensor.name: tensor for tensor in pb.ModelInferResponse.FromString(message).outputs}
     assert set(sent['depth/map'].parameters) == set(PARAMETERS)
     assert not sent['detection/boxes'].parameters
     np.testing.assert_allclose(
-        read_reply(message, request).tensors['detection/boxes'],
+        parse_response(message, request).tensors['detection/boxes'],
         TENSORS['detection/boxes'],
         rtol=1e-5,
     )
@@ -106,8 +116,10 @@ def test_precision_packs_maps_only() -> None:
 
 @given(arrays(np.float32, (1, 5, 4), elements=st.floats(-1e6, 1e6, width=32)), st.floats(1e-9, 2))
 def test_numbers_err_by_a_hundredth_of_the_precision(value: np.ndarray, precision: float) -> None:
-    request = Request('tiny', '1', 'x', b'', ('boxes',), precision=precision)
-    found = read_reply(write_reply(request, Reply({'boxes': value})), request).tensors['boxes']
+    request = InferenceRequest('tiny', '1', 'x', b'', ('boxes',), precision=precision)
+    found = parse_response(
+        serialize_response(request, InferenceResponse({'boxes': value})), request
+    ).tensors['boxes']
     normal = np.abs(value) > np.finfo(np.float32).tiny
     np.testing.assert_allclose(found[normal], value[normal], rtol=precision / 100)
     assert np.abs(found[~normal]).max(initial=0) <= 2 * np.finfo(np.float32).tiny
@@ -115,8 +127,11 @@ def test_numbers_err_by_a_hundredth_of_the_precision(value: np.ndarray, precisio
 
 def test_boxes_are_smaller_where_precision_is_coarse() -> None:
     boxes = np.random.default_rng(0).uniform(0, 416, (1, 30, 4)).astype(np.float32)
-    requests = [Request('tiny', '', 'x', b'', precision=p) for p in (0, 0.002, 0.02)]
-    sizes = [len(zlib.compress(write_reply(r, Reply({'boxes': boxes})))) for r in requests]
+    requests = [InferenceRequest('tiny', '', 'x', b'', precision=p) for p in (0, 0.002, 0.02)]
+    sizes = [
+        len(zlib.compress(serialize_response(r, InferenceResponse({'boxes': boxes}))))
+        for r in requests
+    ]
     assert sizes[2] < sizes[1] < sizes[0]
 
 
@@ -131,14 +146,14 @@ def smooth_map(seed: int) -> np.ndarray:
 
 def test_packed_maps_are_small() -> None:
     for precision, most in ((0.002, 5500), (0.01, 3400)):
-        assert packed(smooth_map(1), precision).data.size < most
-    assert packed(np.ones((1, 80, 104), np.float32), 0.01).data.size < 1300
+        assert encode_depth(smooth_map(1), precision).data.size < most
+    assert encode_depth(np.ones((1, 80, 104), np.float32), 0.01).data.size < 1300
 
 
 def test_the_tables_are_the_same_on_every_machine() -> None:
     """These bytes were written down once; floats in the tables would make others of them."""
     levels = np.cumsum(np.arange(-6, 7) % 5 - 2).reshape(1, 1, -1)
-    data = packed(np.exp(levels * 0.02).astype(np.float32), 0.005).data
+    data = encode_depth(np.exp(levels * 0.02).astype(np.float32), 0.005).data
     assert data.tobytes().hex() == '37ae40ee6e9bf05c46000000'
 
 
@@ -157,28 +172,28 @@ def test_the_tables_are_the_same_on_every_machine() -> None:
     ],
 )
 def test_numbers_that_do_not_fit_a_packed_map_are_refused(change: dict[str, float]) -> None:
-    whole = packed(smooth_map(2), 0.01)
+    whole = encode_depth(smooth_map(2), 0.01)
     with pytest.raises(ProtocolError, match='packed tensor'):
-        unpacked(PackedMap(whole.data, {**whole.numbers, **change}))
+        decode_depth(EncodedDepth(whole.data, {**whole.numbers, **change}))
     for name in change:
         fewer = {key: value for key, value in whole.numbers.items() if key != name}
         if name != 'spread':
             with pytest.raises(ProtocolError, match='packed tensor'):
-                unpacked(PackedMap(whole.data, fewer))
+                decode_depth(EncodedDepth(whole.data, fewer))
 
 
 @given(st.binary(max_size=200), st.integers(0, 15), st.integers(1, 30), st.integers(1, 30))
 def test_what_is_no_code_is_refused_or_a_map(data: bytes, spread: int, h: int, w: int) -> None:
     numbers = dict(zip(PARAMETERS, (0.01, 0.1, float(spread), float(h), float(w)), strict=True))
     try:
-        found = unpacked(PackedMap(np.frombuffer(data, np.uint8)[None], numbers))
+        found = decode_depth(EncodedDepth(np.frombuffer(data, np.uint8)[None], numbers))
     except ProtocolError:
         return
     assert found.shape == (1, h, w)
 
 
 def changed(edit: Callable[[Any], None]) -> bytes:
-    message = pb.ModelInferRequest.FromString(write_request(REQUEST))
+    message = pb.ModelInferRequest.FromString(serialize_request(REQUEST))
     edit(message)
     return message.SerializeToString()
 
@@ -241,7 +256,7 @@ REFUSED_REQUESTS: dict[str, tuple[Callable[[Any], Any], str]] = {
 def test_a_request_is_refused_by_name(fault: str) -> None:
     edit, sentence = REFUSED_REQUESTS[fault]
     with pytest.raises(ProtocolError, match=sentence):
-        read_request(changed(edit))
+        parse_request(changed(edit))
 
 
 @pytest.mark.parametrize(
@@ -263,17 +278,19 @@ def test_broken_messages_are_refused_before_they_take_memory(
     message: bytes, sentence: str
 ) -> None:
     with pytest.raises(ProtocolError):
-        read_request(message)  # Whatever an error loads when it is the first.
+        parse_request(message)  # Whatever an error loads when it is the first.
     tracemalloc.start()
     with pytest.raises(ProtocolError, match=sentence):
-        read_request(message)
+        parse_request(message)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 100_000
 
 
 def changed_reply(edit: Callable[[Any], None]) -> bytes:
-    message = pb.ModelInferResponse.FromString(write_reply(REQUEST, Reply(TENSORS)))
+    message = pb.ModelInferResponse.FromString(
+        serialize_response(REQUEST, InferenceResponse(TENSORS))
+    )
     edit(message)
     return message.SerializeToString()
 
@@ -318,7 +335,7 @@ REFUSED_REPLIES: dict[str, tuple[Callable[[Any], Any], str]] = {
 def test_a_reply_is_refused_by_name(fault: str) -> None:
     edit, sentence = REFUSED_REPLIES[fault]
     with pytest.raises(ProtocolError, match=sentence):
-        read_reply(changed_reply(edit), REQUEST)
+        parse_response(changed_reply(edit), REQUEST)
 
 
 def test_what_other_hosts_say_beside_it_does_no_harm() -> None:
@@ -326,7 +343,7 @@ def test_what_other_hosts_say_beside_it_does_no_harm() -> None:
         message.parameters['triton_final_response'].bool_param = True
         message.model_version = '1'
 
-    assert read_reply(changed_reply(edit), REQUEST).server_ms == {}
+    assert parse_response(changed_reply(edit), REQUEST).server_ms == {}
 
 
 @given(st.data())
@@ -335,8 +352,11 @@ def test_damaged_messages_raise_nothing_else(data: st.DataObject) -> None:
     reader, whole = data.draw(
         st.sampled_from(
             [
-                (read_request, write_request(REQUEST)),
-                (lambda m: read_reply(m, REQUEST), write_reply(REQUEST, Reply(TENSORS))),
+                (parse_request, serialize_request(REQUEST)),
+                (
+                    lambda m: parse_response(m, REQUEST),
+                    serialize_response(REQUEST, InferenceResponse(TENSORS)),
+                ),
             ]
         )
     )

@@ -18,8 +18,13 @@ from mt_perception.execution.postprocess.detection import detections
 from mt_perception.execution.postprocess.segmentation import segmentation
 from mt_perception.image.letterbox import fit
 from mt_perception.model.manifest import TaskSpec
-from mt_perception.offload.protocol import Reply, Request, read_reply, write_reply
-from mt_perception.offload.response_validation import check_reply
+from mt_perception.offload.protocol import (
+    InferenceRequest,
+    InferenceResponse,
+    parse_response,
+    serialize_response,
+)
+from mt_perception.offload.response_validation import validate_response
 
 BOXES = {name: f'detection/{name}' for name in ('boxes', 'scores', 'class_ids')}
 TASKS = (
@@ -47,10 +52,10 @@ def processed(tensors: dict[str, np.ndarray]) -> None:
 
 
 def test_what_is_good_passes() -> None:
-    check_reply(TENSORS, TASKS, SIZE)
+    validate_response(TENSORS, TASKS, SIZE)
     processed(TENSORS)
     empty = {name: value[:, :0] for name, value in TENSORS.items() if name.startswith('detection')}
-    check_reply({**TENSORS, **empty}, TASKS, SIZE)
+    validate_response({**TENSORS, **empty}, TASKS, SIZE)
 
 
 @pytest.mark.parametrize('name', TENSORS)
@@ -58,11 +63,11 @@ def test_other_types_and_shapes_do_not(name: str) -> None:
     value = TENSORS[name]
     for bad in (value[0], value[None], np.concatenate([value, value]), value.astype(np.complex64)):
         with pytest.raises(ProtocolError, match=name.split('/')[0]):
-            check_reply({**TENSORS, name: bad}, TASKS, SIZE)
+            validate_response({**TENSORS, name: bad}, TASKS, SIZE)
 
 
-REQUEST = Request('tiny', '1', 'id', b'payload', tuple(sorted(TENSORS)), 0.1, 0.001)
-MESSAGE = write_reply(REQUEST, Reply(TENSORS), ['depth/depth_per_focal'])
+REQUEST = InferenceRequest('tiny', '1', 'id', b'payload', tuple(sorted(TENSORS)), 0.1, 0.001)
+MESSAGE = serialize_response(REQUEST, InferenceResponse(TENSORS), ['depth/depth_per_focal'])
 
 
 @settings(max_examples=400)
@@ -79,8 +84,8 @@ def test_a_mangled_reply_is_refused_or_can_be_processed(
         mangled[place] = value
     for message in (bytes(mangled), bytes(mangled[:length]), bytes(mangled) + more):
         try:
-            tensors = dict(read_reply(message, REQUEST).tensors)
-            check_reply(tensors, TASKS, SIZE)
+            tensors = dict(parse_response(message, REQUEST).tensors)
+            validate_response(tensors, TASKS, SIZE)
         except ProtocolError:
             continue
         processed(tensors)

@@ -15,7 +15,7 @@ from tiny_model import write_tiny_model
 from mt_perception.errors import ModelError, PayloadError
 from mt_perception.model.manifest import parse_manifest
 from mt_perception.offload.payload import JPEG, pack, unpack
-from mt_perception.offload.split_model import CutRunner, RemoteHalf, RobotHalf
+from mt_perception.offload.split_model import CutRunner, RemoteModel, SplitEncoder
 from mt_perception.pipeline import Pipeline
 from mt_perception.planning.plan import full_plan
 from mt_perception.resources import find_model
@@ -37,7 +37,7 @@ def image(seed: int = 0, size: tuple[int, int] = (48, 64)) -> np.ndarray:
 
 
 def test_the_finest_rate_says_what_the_whole_network_says(folder: Path) -> None:
-    robot, remote = RobotHalf(folder), RemoteHalf(folder)
+    robot, remote = SplitEncoder(folder), RemoteModel(folder)
     payload = unpack(pack(robot.payload(image(), len(STEPS) - 1, 5, 'camera')))
     assert (payload.stamp_ns, payload.frame_id) == (5, 'camera')
     found = remote.run(remote.latent(payload)[None], TASKS)
@@ -48,7 +48,7 @@ def test_the_finest_rate_says_what_the_whole_network_says(folder: Path) -> None:
 
 
 def test_symbols_survive_the_way_at_every_rate(folder: Path) -> None:
-    robot, remote = RobotHalf(folder), RemoteHalf(folder)
+    robot, remote = SplitEncoder(folder), RemoteModel(folder)
     for rate in range(len(STEPS)):
         sent = robot.symbols(image(rate), rate)
         latent = remote.latent(unpack(pack(robot.payload(image(rate), rate))))
@@ -56,7 +56,7 @@ def test_symbols_survive_the_way_at_every_rate(folder: Path) -> None:
 
 
 def test_a_batch_says_what_its_frames_say(folder: Path) -> None:
-    robot, remote = RobotHalf(folder), RemoteHalf(folder)
+    robot, remote = SplitEncoder(folder), RemoteModel(folder)
     latents = np.stack([remote.latent(robot.payload(image(i), 1)) for i in range(3)])
     together = remote.run(latents, TASKS)
     for i in range(3):
@@ -65,8 +65,8 @@ def test_a_batch_says_what_its_frames_say(folder: Path) -> None:
 
 
 def test_threads_change_nothing(folder: Path) -> None:
-    payload = RobotHalf(folder).payload(image(), 1)
-    one, two = (RemoteHalf(folder, threads=threads) for threads in (1, 2))
+    payload = SplitEncoder(folder).payload(image(), 1)
+    one, two = (RemoteModel(folder, threads=threads) for threads in (1, 2))
     theirs = two.run(two.latent(payload)[None], TASKS)
     for name, value in one.run(one.latent(payload)[None], TASKS).items():
         np.testing.assert_allclose(theirs[name], value, rtol=1e-5)
@@ -74,7 +74,7 @@ def test_threads_change_nothing(folder: Path) -> None:
 
 def test_no_symbols_make_the_shipped_half_say_what_is_not_finite() -> None:
     """A payload with a sound checksum may hold symbols that no image has."""
-    remote = RemoteHalf(find_model('cspnano'))
+    remote = RemoteModel(find_model('cspnano'))
     rng = np.random.default_rng(0)
     for rate in range(remote.codec.rates):
         symbols = rng.integers(-4, 5, (remote.codec.channels, 2, 4)).astype(np.int16)
@@ -86,7 +86,7 @@ def test_no_symbols_make_the_shipped_half_say_what_is_not_finite() -> None:
 
 
 def test_only_what_is_wanted_runs(folder: Path) -> None:
-    robot, remote = RobotHalf(folder), RemoteHalf(folder)
+    robot, remote = SplitEncoder(folder), RemoteModel(folder)
     latent = remote.latent(robot.payload(image(), 1))
     assert list(remote.run(latent[None], ['depth'])) == ['depth/depth_per_focal']
 
@@ -106,25 +106,25 @@ def test_only_what_is_wanted_runs(folder: Path) -> None:
 def test_what_is_no_payload_of_this_model_is_refused(
     folder: Path, change: dict[str, object], reason: str
 ) -> None:
-    payload = RobotHalf(folder).payload(image(), 2)
+    payload = SplitEncoder(folder).payload(image(), 2)
     with pytest.raises(PayloadError) as refused:
-        RemoteHalf(folder).latent(replace(payload, **change))
+        RemoteModel(folder).latent(replace(payload, **change))
     assert refused.value.reason == reason
 
 
 def test_a_rate_that_is_not_there_is_refused(folder: Path) -> None:
     with pytest.raises(PayloadError, match='has 3'):
-        RobotHalf(folder).payload(image(), 3)
+        SplitEncoder(folder).payload(image(), 3)
 
 
 def test_a_model_without_a_cut_says_so(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match='no section "cut"'):
-        RobotHalf(write_tiny_model(tmp_path))
+        SplitEncoder(write_tiny_model(tmp_path))
 
 
 def test_another_model_has_another_digest(tmp_path: Path) -> None:
-    one = RobotHalf(write_tiny_cut(tmp_path / 'one'))
-    same = RobotHalf(write_tiny_cut(tmp_path / 'same'))
+    one = SplitEncoder(write_tiny_cut(tmp_path / 'one'))
+    same = SplitEncoder(write_tiny_cut(tmp_path / 'same'))
     folder = write_tiny_cut(tmp_path / 'other')
     text = (folder / 'manifest.yaml').read_text()
     other = parse_manifest(text.replace(one.cut.tables.sha256, 'a' * 64))
@@ -147,7 +147,7 @@ def test_a_cut_that_contradicts_itself_is_refused(
 ) -> None:
     folder = write_tiny_cut(tmp_path, edit=lambda manifest: manifest['cut'].update({field: value}))
     with pytest.raises(ModelError, match=message):
-        RobotHalf(folder)
+        SplitEncoder(folder)
 
 
 def test_a_pipeline_runs_through_the_payload(folder: Path) -> None:

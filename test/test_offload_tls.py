@@ -15,12 +15,12 @@ pytest.importorskip('prometheus_client', reason='needs the extra "serve"')
 pytest.importorskip('constriction', reason='needs the extra "serve"')
 pytest.importorskip('cryptography', reason='makes certificates')
 from certificates import Authority, Pair
-from hosts import GatedEngine, running_host
+from hosts import GatedBackend, running_host
 from plain_client import image, robot
 from tiny_cut import write_tiny_cut
 
 from mt_perception.errors import OffloadError
-from mt_perception.offload.protocol import write_request
+from mt_perception.offload.protocol import serialize_request
 from mt_perception.server.credentials import ServerTls
 from mt_perception.server.limits import HostLimits
 
@@ -119,7 +119,7 @@ def test_robots_show_their_certificates(
 
 def test_robots_with_certificates_share_by_name(folder: Path, ours: Authority) -> None:
     pair, scout = ours.signed('third'), ours.signed('scout2')
-    engine = GatedEngine.loaded(folder)
+    engine = GatedBackend.loaded(folder)
     with (
         running_host(
             folder,
@@ -130,7 +130,7 @@ def test_robots_with_certificates_share_by_name(folder: Path, ours: Authority) -
         robot(running.target, folder, credentials=trusting(ours, scout)) as one,
         robot(running.target, folder, credentials=trusting(ours, scout)) as two,
     ):
-        first = one.infer.future(write_request(one.request(image())))
+        first = one.infer.future(serialize_request(one.request(image())))
         assert engine.started.wait(30)
         status, _ = two.refused(two.request(image()))
         assert status == grpc.StatusCode.RESOURCE_EXHAUSTED

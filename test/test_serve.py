@@ -22,13 +22,13 @@ pytest.importorskip('tritonclient.grpc', reason='needs the extra "serve"')
 pytest.importorskip('prometheus_client', reason='needs the extra "serve"')
 pytest.importorskip('constriction', reason='needs the extra "serve"')
 from click.testing import CliRunner
-from hosts import GatedEngine, eventually, load, running_host
+from hosts import GatedBackend, eventually, load, running_host
 from plain_client import PATIENCE_S, image, robot
 from tiny_cut import write_tiny_cut
 
 from mt_perception.cli.main import main
 from mt_perception.cli.serve import serve
-from mt_perception.offload.protocol import write_request
+from mt_perception.offload.protocol import serialize_request
 
 Code = grpc.StatusCode
 ROOT = Path(__file__).resolve().parent.parent
@@ -113,11 +113,11 @@ def test_sigterm_under_load_ends_with_refusals_alone(folder: Path) -> None:
 
 
 def test_what_is_here_is_finished_and_what_comes_is_refused(folder: Path) -> None:
-    engine = GatedEngine.loaded(folder)
+    engine = GatedBackend.loaded(folder)
     with contextlib.ExitStack() as stack:
         running = stack.enter_context(running_host(folder, engine))
         with robot(running.target, folder) as client:
-            first = client.infer.future(write_request(client.request(image())))
+            first = client.infer.future(serialize_request(client.request(image())))
             assert engine.started.wait(PATIENCE_S)
             stopping = threading.Thread(target=stack.pop_all().close)
             stopping.start()

@@ -14,26 +14,26 @@ import pytest
 from tiny_model import write_tiny_model
 
 from mt_perception.server import backends as engines
-from mt_perception.server.backends import LocalEngine
-from mt_perception.server.served_model import HostedModel, Job, Made
+from mt_perception.server.backends import LocalBackend
+from mt_perception.server.served_model import AdmittedRequest, InferenceResult, ServedModel
 
 
-def ran_with(engine: LocalEngine, jobs: int, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+def ran_with(engine: LocalBackend, jobs: int, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The threads of each of some jobs that overlap, in the order in which they were begun."""
     used: list[int] = []
     together = threading.Barrier(jobs)
 
-    class Watched(HostedModel):
+    class Watched(ServedModel):
         def __init__(self, folder: Path, threads: int, providers: Sequence[str]) -> None:
             super().__init__(folder, threads, providers)
             self.threads = threads
 
-        def run(self, jobs: Sequence[Job]) -> list[Made]:
+        def run(self, jobs: Sequence[AdmittedRequest]) -> list[InferenceResult]:
             used.append(self.threads)
             together.wait(10)
             return [{'x': np.zeros(1)}]
 
-    monkeypatch.setattr(engines, 'HostedModel', Watched)
+    monkeypatch.setattr(engines, 'ServedModel', Watched)
 
     async def everything() -> None:
         await engine.load()
@@ -56,11 +56,11 @@ def test_a_lone_batch_gets_all_threads(
     jobs: int,
     expected: list[int],
 ) -> None:
-    engine = LocalEngine(write_tiny_model(tmp_path), workers, threads)
+    engine = LocalBackend(write_tiny_model(tmp_path), workers, threads)
     assert sorted(ran_with(engine, jobs, monkeypatch)) == expected
 
 
 def test_an_engine_is_loaded_before_it_is_run(tmp_path: Path) -> None:
-    engine = LocalEngine(write_tiny_model(tmp_path))
+    engine = LocalBackend(write_tiny_model(tmp_path))
     with pytest.raises(RuntimeError, match='before it is loaded'):
         asyncio.run(engine.run([]))

@@ -16,7 +16,7 @@ import pytest
 pytest.importorskip('tritonclient.grpc', reason='needs the extra "serve"')
 pytest.importorskip('prometheus_client', reason='needs the extra "serve"')
 pytest.importorskip('constriction', reason='needs the extra "serve"')
-from hosts import GatedEngine, eventually, running_host
+from hosts import GatedBackend, eventually, running_host
 from onnx import helper
 from plain_client import Robot, image, robot
 from tiny_cut import write_tiny_cut
@@ -24,8 +24,8 @@ from tiny_model import tiny_blocks, write_tiny_model
 from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
-from mt_perception.offload.protocol import MAX_REQUEST_BYTES, write_request
-from mt_perception.offload.split_model import RemoteHalf
+from mt_perception.offload.protocol import MAX_REQUEST_BYTES, serialize_request
+from mt_perception.offload.split_model import RemoteModel
 from mt_perception.pipeline import Pipeline
 from mt_perception.planning.plan import full_plan
 from mt_perception.server.limits import HostLimits
@@ -57,7 +57,7 @@ def test_the_host_makes_what_the_robot_would_make_of_the_same_symbols(
     request = client.request(image(), rate)
     found = client.ask(request)
     assert client.half is not None
-    local = RemoteHalf(folder)
+    local = RemoteModel(folder)
     latent = local.latent(client.half.payload(image()[None], rate))
     expected = local.run(latent[None], local.manifest.tasks)
     assert found.tensors.keys() == expected.keys()
@@ -141,7 +141,7 @@ REFUSED = {
         "'trunk/s8' is no tensor of a task",
     ),
     'a changed byte': (
-        lambda c: write_request(c.request(image()))[:-1] + b'\xa5',
+        lambda c: serialize_request(c.request(image()))[:-1] + b'\xa5',
         Code.INVALID_ARGUMENT,
         'checksum',
     ),
@@ -195,7 +195,7 @@ def _with_nan(proto: Any) -> Any:
 
 def test_live_ready_and_model_ready_differ_while_loading(folder: Path) -> None:
     """Row 67 of the faults."""
-    engine = GatedEngine(folder)
+    engine = GatedBackend(folder)
     with (
         running_host(folder, engine, wait_ready=False) as running,
         robot(running.target, folder) as client,
@@ -256,7 +256,7 @@ def test_broken_small_messages_are_refused(client: Robot) -> None:
 
 
 def test_frames_of_several_robots_become_one_batch(folder: Path) -> None:
-    engine = GatedEngine.loaded(folder)
+    engine = GatedBackend.loaded(folder)
     limits = HostLimits(batch=8, batch_wait_ms=0)
     with running_host(folder, engine, limits=limits) as running:
         robots = [Robot(running.target, folder) for _ in range(5)]
@@ -283,7 +283,7 @@ def test_frames_of_several_robots_become_one_batch(folder: Path) -> None:
 
 
 def test_one_bad_frame_does_not_spoil_a_batch(folder: Path) -> None:
-    engine = GatedEngine.loaded(folder)
+    engine = GatedBackend.loaded(folder)
     with running_host(folder, engine, limits=HostLimits(batch=8, batch_wait_ms=0)) as running:
         first, good, bad = (Robot(running.target, folder) for _ in range(3))
         with ThreadPoolExecutor(3) as pool:
@@ -302,7 +302,7 @@ def test_one_bad_frame_does_not_spoil_a_batch(folder: Path) -> None:
 
 
 def test_a_frame_that_is_too_late_is_not_computed(folder: Path) -> None:
-    engine = GatedEngine.loaded(folder)
+    engine = GatedBackend.loaded(folder)
     with running_host(folder, engine) as running, robot(running.target, folder) as client:
         with ThreadPoolExecutor(2) as pool:
             first = pool.submit(client.ask, client.request(image(), request_id='first'))
@@ -318,11 +318,11 @@ def test_a_frame_that_is_too_late_is_not_computed(folder: Path) -> None:
 
 
 def test_a_cancelled_frame_is_not_computed(folder: Path) -> None:
-    engine = GatedEngine.loaded(folder)
+    engine = GatedBackend.loaded(folder)
     with running_host(folder, engine) as running, robot(running.target, folder) as client:
 
         def begin(name: str) -> Any:
-            return client.infer.future(write_request(client.request(image(), request_id=name)))
+            return client.infer.future(serialize_request(client.request(image(), request_id=name)))
 
         first = begin('first')
         assert engine.started.wait(30)
@@ -338,7 +338,7 @@ def test_a_cancelled_frame_is_not_computed(folder: Path) -> None:
 
 
 def test_without_a_deadline_the_host_sets_one(folder: Path) -> None:
-    engine = GatedEngine.loaded(folder)
+    engine = GatedBackend.loaded(folder)
     limits = HostLimits(answer_s=0.1)
     with (
         running_host(folder, engine, limits=limits) as running,

@@ -21,12 +21,12 @@ import pytest
 pytest.importorskip('tritonclient.grpc', reason='needs the extra "serve"')
 pytest.importorskip('prometheus_client', reason='needs the extra "serve"')
 pytest.importorskip('constriction', reason='needs the extra "serve"')
-from hosts import GatedEngine, eventually, running_host
+from hosts import GatedBackend, eventually, running_host
 from plain_client import PATIENCE_S, Robot, image, robot
 from tiny_cut import write_tiny_cut
 
 from mt_perception.errors import OffloadError, OptionError
-from mt_perception.offload.protocol import MODEL_INFER, write_request
+from mt_perception.offload.protocol import MODEL_INFER, serialize_request
 from mt_perception.server.credentials import Tokens, read_tokens
 from mt_perception.server.host import Address, HostSettings
 from mt_perception.server.limits import HostLimits
@@ -42,7 +42,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_hundred_clients_are_all_served(folder: Path) -> None:
     with running_host(folder) as running, robot(running.target, folder) as first:
-        message = write_request(first.request(image()))
+        message = serialize_request(first.request(image()))
 
         def three_times(number: int) -> int:
             options = [('grpc.use_local_subchannel_pool', 1)]
@@ -60,8 +60,8 @@ def test_requests_leave_no_memory_behind(folder: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 255, (256, 256, 3), np.uint8)
     with running_host(folder) as running, robot(running.target, folder) as client:
         wanted = ('detection/scores',)
-        sound = write_request(client.request_of(client.picture(noise), tensors=wanted))
-        refused = write_request(client.request_of(client.picture(noise), tensors=('x',)))
+        sound = serialize_request(client.request_of(client.picture(noise), tensors=wanted))
+        refused = serialize_request(client.request_of(client.picture(noise), tensors=('x',)))
 
         def ask(times: int) -> None:
             for _ in range(times):
@@ -79,7 +79,7 @@ def test_requests_leave_no_memory_behind(folder: Path) -> None:
 
 
 def test_a_greedy_client_meets_its_cap_and_delays_others_by_one_frame(folder: Path) -> None:
-    engine = GatedEngine.loaded(folder)
+    engine = GatedBackend.loaded(folder)
     limits = HostLimits(per_client=3)
     with (
         running_host(folder, engine, limits=limits) as running,
@@ -88,7 +88,7 @@ def test_a_greedy_client_meets_its_cap_and_delays_others_by_one_frame(folder: Pa
     ):
 
         def begin(client: Robot, name: str) -> Any:
-            return client.infer.future(write_request(client.request(image(), request_id=name)))
+            return client.infer.future(serialize_request(client.request(image(), request_id=name)))
 
         calls = [begin(greedy, 'greedy 0')]
         assert engine.started.wait(PATIENCE_S)
@@ -108,12 +108,12 @@ def test_a_greedy_client_meets_its_cap_and_delays_others_by_one_frame(folder: Pa
 
 
 def test_the_queue_of_all_has_an_end(folder: Path) -> None:
-    engine = GatedEngine.loaded(folder)
+    engine = GatedBackend.loaded(folder)
     with running_host(folder, engine, limits=HostLimits(waiting=1)) as running:
         robots = [Robot(running.target, folder) for _ in range(3)]
-        first = robots[0].infer.future(write_request(robots[0].request(image())))
+        first = robots[0].infer.future(serialize_request(robots[0].request(image())))
         assert engine.started.wait(PATIENCE_S)
-        second = robots[1].infer.future(write_request(robots[1].request(image())))
+        second = robots[1].infer.future(serialize_request(robots[1].request(image())))
         assert eventually(lambda: running.host.waiting == 1)
         status, sentence = robots[2].refused(robots[2].request(image()))
         assert (status, 'wait here already' in sentence) == (Code.RESOURCE_EXHAUSTED, True)
@@ -223,11 +223,11 @@ def test_robots_with_tokens_of_their_own_share_by_name(folder: Path, tmp_path: P
     file = tmp_path / 'tokens'
     file.write_text(f'scout {TOKEN}')
     file.chmod(0o600)
-    engine = GatedEngine.loaded(folder)
+    engine = GatedBackend.loaded(folder)
     limits = HostLimits(per_client=1)
     with running_host(folder, engine, limits=limits, token_file=file) as running:
         robots = [Robot(running.target, folder, token=TOKEN) for _ in range(2)]
-        message = write_request(robots[0].request(image()))
+        message = serialize_request(robots[0].request(image()))
         first = robots[0].infer.future(message, metadata=robots[0].metadata)
         assert engine.started.wait(PATIENCE_S)
         assert robots[1].refused(message)[0] == Code.RESOURCE_EXHAUSTED

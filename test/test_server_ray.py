@@ -22,8 +22,8 @@ from plain_client import image, robot
 from tiny_cut import write_tiny_cut
 
 from mt_perception.errors import OptionError
-from mt_perception.offload.split_model import RemoteHalf
-from mt_perception.server.ray_backend import APPLICATION, RayEngine
+from mt_perception.offload.split_model import RemoteModel
+from mt_perception.server.ray_backend import APPLICATION, RayBackend
 
 START_S = 300.0
 """A cluster on a busy machine."""
@@ -50,12 +50,12 @@ def test_two_replicas_serve_and_one_that_is_killed_is_not_missed(
 
     monkeypatch.setattr(hosts, 'PATIENCE_S', START_S)
     monkeypatch.setenv('RAY_USAGE_STATS_ENABLED', '0')
-    engine = RayEngine(folder, replicas=2, most=2)
+    engine = RayBackend(folder, replicas=2, most=2)
     with (
         running_host(folder, engine) as running,
         robot(running.target, folder) as client,
     ):
-        local = RemoteHalf(folder)
+        local = RemoteModel(folder)
         assert client.half is not None
         latent = local.latent(client.half.payload(image()[None], 0))
         found = client.ask(client.request(image())).tensors
@@ -83,4 +83,4 @@ def test_two_replicas_serve_and_one_that_is_killed_is_not_missed(
 
 def test_replicas_have_to_fit() -> None:
     with pytest.raises(OptionError, match='3 replicas at least and 2 at most'):
-        RayEngine(Path('x'), replicas=3, most=2)
+        RayBackend(Path('x'), replicas=3, most=2)

@@ -24,8 +24,8 @@ from mt_perception.network.multitask import build
 from mt_perception.network.picodet import PicoDet
 from mt_perception.network.remote import Remote
 from mt_perception.network.split_graphs import DecoderGraph, EncoderGraph
-from mt_perception.offload.codec import Codec
-from mt_perception.offload.split_model import RemoteHalf, RobotHalf
+from mt_perception.offload.codec import LatentCodec
+from mt_perception.offload.split_model import RemoteModel, SplitEncoder
 from mt_perception.pipeline import Pipeline
 from mt_perception.planning.plan import full_plan
 from mt_perception.training.checkpoint import load_checkpoint
@@ -284,7 +284,7 @@ def test_the_export_is_what_was_trained(tmp_path: Path, sets: list[SampleSet]) -
     export_folder(network, card, tmp_path)
     inputs = [scene(i, (160, 224))[None] for i in range(3)]
     export_cut(cut, inputs, tmp_path)
-    robot, remote = RobotHalf(tmp_path), RemoteHalf(tmp_path)
+    robot, remote = SplitEncoder(tmp_path), RemoteModel(tmp_path)
     assert parse_manifest((tmp_path / 'manifest.yaml').read_text()).cut is not None
     latents = np.stack([remote.latent(robot.payload(image, 1)) for image in inputs])
     together = remote.run(latents, TASKS)
@@ -304,7 +304,7 @@ def test_tables_code_what_they_were_counted_from() -> None:
     activity = rng.exponential(1.0, (6, 1, 4, 4)).repeat(8, axis=2).repeat(8, axis=3)
     drawn = np.rint(rng.laplace(size=(6, 80, 32, 32)) * scale * activity).astype(np.int16)
     gains = np.ones((1, 80), np.float32)
-    codec = Codec(build_tables([list(drawn)], gains, gains))
+    codec = LatentCodec(build_tables([list(drawn)], gains, gains))
     codes = [codec.encode(image, 0) for image in drawn]
     for image, code in zip(drawn, codes, strict=True):
         assert np.array_equal(codec.decode(code, 0, image.shape), image)
@@ -322,7 +322,7 @@ def test_channels_that_resemble_their_neighbours_are_coded_as_differences() -> N
     ones = np.ones((1, 2), np.float32)
     tables = build_tables([symbols], ones, ones)
     assert tables.differenced == (1,)
-    codec = Codec(tables)
+    codec = LatentCodec(tables)
     for image in symbols:
         assert np.array_equal(codec.decode(codec.encode(image, 0), 0, image.shape), image)
 

@@ -18,7 +18,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from tiny_model import CELL, tiny_blocks, write_tiny_model
 
-from mt_perception.offload.codec import TOTAL, Rate, Table, Tables
+from mt_perception.offload.codec import TOTAL, CodecRate, CodecTables, FrequencyTable
 from mt_perception.offload.codec_tables import write_tables
 
 STEPS = (32.0, 8.0, 1.0)
@@ -59,9 +59,9 @@ def write_tiny_cut(folder: Path, *, edit: Callable[[dict[str, Any]], None] | Non
     return write_tiny_model(folder, edit=add_cut)
 
 
-def tiny_tables() -> Tables:
+def tiny_tables() -> CodecTables:
     """Tables for every grey level of each rate; where blue is dark, green and red are too."""
-    tables: list[Table] = []
+    tables: list[FrequencyTable] = []
     rates = []
     for step in STEPS:
         levels = round(255 / step) + 1
@@ -69,17 +69,17 @@ def tiny_tables() -> Tables:
         for direction in (1, -1):
             counts = np.maximum(share / share.sum() * (TOTAL - 1), 1).astype(np.int64)
             counts[0] += TOTAL - 1 - counts.sum()
-            tables.append(Table(0, (*map(int, counts[::direction]), 1)))
+            tables.append(FrequencyTable(0, (*map(int, counts[::direction]), 1)))
         dark, bright = len(tables) - 2, len(tables) - 1
         rates.append(
-            Rate(
+            CodecRate(
                 gain=np.full(3, 1 / step, np.float32),
                 inverse=np.full(3, step, np.float32),
                 thresholds=(np.array([], np.int64), np.array([50], np.int64)),
                 tables=np.array([[dark, dark], [dark, bright], [dark, bright]], np.uint8),
             )
         )
-    return Tables((np.array([0]), np.array([2, 1])), tuple(tables), tuple(rates))
+    return CodecTables((np.array([0]), np.array([2, 1])), tuple(tables), tuple(rates))
 
 
 def _encoder() -> onnx.ModelProto:

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from mt_perception.errors import OptionError
 from mt_perception.resources import find_model
-from mt_perception.server.backends import Engine
+from mt_perception.server.backends import Backend
 from mt_perception.server.credentials import ServerTls
 from mt_perception.server.host import DEFAULT_PORT, LOOPBACK, Address, HostSettings
 from mt_perception.server.host import serve as run_host
@@ -108,15 +108,15 @@ def _tls(certificate: Path | None, key: Path | None, client_ca: Path | None) -> 
     raise OptionError('TLS needs both --tls-cert and --tls-key')
 
 
-def _ray_engine(settings: HostSettings, replicas: int, most: int | None) -> Engine:
-    from mt_perception.server.ray_backend import RayEngine
+def _ray_engine(settings: HostSettings, replicas: int, most: int | None) -> Backend:
+    from mt_perception.server.ray_backend import RayBackend
 
-    return RayEngine(
+    return RayBackend(
         settings.model, replicas, most or replicas, settings.threads or 1, settings.providers
     )
 
 
-async def _until_signalled(settings: HostSettings, engine: Engine) -> None:
+async def _until_signalled(settings: HostSettings, engine: Backend) -> None:
     console = Console(highlight=False, soft_wrap=True)
     stop = asyncio.Event()
 

@@ -89,7 +89,7 @@ def change_offload(client: OffloadClient | None, settings: PerceptionSettings) -
 
 def offload_report(client: OffloadClient) -> tuple[bytes, str, dict[str, object]]:
     """How offloading goes: level, message and values for diagnostics."""
-    from mt_perception.offload.circuit_breaker import State
+    from mt_perception.offload.circuit_breaker import BreakerState
     from mt_perception.offload.link_estimate import link_facts
 
     now_s = time.monotonic()
@@ -98,7 +98,7 @@ def offload_report(client: OffloadClient) -> tuple[bytes, str, dict[str, object]
     frames = client.frames_remote + client.frames_local
     level, message = OK, f'{client.frames_remote} of {frames} frames by the remote host'
     failure = exchange.last_failure
-    if state is not State.CLOSED and failure is not None:
+    if state is not BreakerState.CLOSED and failure is not None:
         level, message = WARN, f'{failure.sentence}; frames are run here'
     elif client.warnings:
         level, message = WARN, '; '.join(client.warnings)

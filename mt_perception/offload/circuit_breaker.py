@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 
-class State(Enum):
+class BreakerState(Enum):
     """What the breaker does with requests."""
 
     CLOSED = 'closed'
@@ -21,7 +21,7 @@ class State(Enum):
 
 
 @dataclass(frozen=True)
-class BreakerSettings:
+class CircuitBreakerSettings:
     """When the breaker opens, and for how long.
 
     Attributes:
@@ -40,7 +40,7 @@ class BreakerSettings:
     trial_s: float = 10.0
 
 
-class Breaker:
+class CircuitBreaker:
     """Decides whether a request may go out. Times are monotonic, in seconds.
 
     Args:
@@ -49,18 +49,18 @@ class Breaker:
     """
 
     def __init__(
-        self, settings: BreakerSettings | None = None, chance: random.Random | None = None
+        self, settings: CircuitBreakerSettings | None = None, chance: random.Random | None = None
     ) -> None:
-        self._settings = settings or BreakerSettings()
+        self._settings = settings or CircuitBreakerSettings()
         # Robots that start together must not draw the same numbers: seeded by the system.
         self._chance = chance or random.SystemRandom()
-        self._state = State.CLOSED
+        self._state = BreakerState.CLOSED
         self._in_a_row = 0
         self._openings = 0
         self._retry_s = 0.0
 
     @property
-    def state(self) -> State:
+    def state(self) -> BreakerState:
         """What it does now."""
         return self._state
 
@@ -71,32 +71,32 @@ class Breaker:
 
     def wait_s(self, now_s: float) -> float:
         """Seconds until a request may pass; 0 if one may pass now."""
-        return 0.0 if self._state is State.CLOSED else max(0.0, self._retry_s - now_s)
+        return 0.0 if self._state is BreakerState.CLOSED else max(0.0, self._retry_s - now_s)
 
     def take(self, now_s: float) -> bool:
         """Whether a request may go out now. Who is told so must report what became of it."""
-        if self._state is State.CLOSED:
+        if self._state is BreakerState.CLOSED:
             return True
         if now_s < self._retry_s:
             return False
-        self._state = State.HALF_OPEN
+        self._state = BreakerState.HALF_OPEN
         self._retry_s = now_s + self._settings.trial_s
         return True
 
     def succeeded(self) -> None:
         """A request was answered well."""
         # An answer to what was sent before the breaker opened says nothing about now.
-        if self._state is not State.OPEN:
-            self._state = State.CLOSED
+        if self._state is not BreakerState.OPEN:
+            self._state = BreakerState.CLOSED
             self._in_a_row = self._openings = 0
 
     def failed(self, now_s: float) -> None:
         """A request was refused, lost, answered badly, or too late."""
         self._in_a_row += 1
-        on_trial = self._state is State.HALF_OPEN
-        enough = self._state is State.CLOSED and self._in_a_row >= self._settings.failures
+        on_trial = self._state is BreakerState.HALF_OPEN
+        enough = self._state is BreakerState.CLOSED and self._in_a_row >= self._settings.failures
         if on_trial or enough:
-            self._state = State.OPEN
+            self._state = BreakerState.OPEN
             self._retry_s = now_s + self._next_wait_s()
 
     def _next_wait_s(self) -> float:

@@ -25,7 +25,7 @@ from mt_perception.errors import ProtocolError
 from mt_perception.execution.executor import Outcome, Runner
 from mt_perception.execution.options import Options
 from mt_perception.model.manifest import Manifest
-from mt_perception.offload.circuit_breaker import Breaker
+from mt_perception.offload.circuit_breaker import CircuitBreaker
 from mt_perception.offload.deadline import (
     SPARE_S,
     Arrival,
@@ -37,19 +37,19 @@ from mt_perception.offload.deadline import (
 from mt_perception.offload.decision import (
     NEVER,
     TOO_SHORT,
-    Decider,
     Decision,
+    DecisionInputs,
+    OffloadPolicy,
     Rates,
-    Situation,
 )
 from mt_perception.offload.failures import Failure
-from mt_perception.offload.inference_client import Call, Exchange
+from mt_perception.offload.inference_client import Call, InferenceClient
 from mt_perception.offload.link_estimate import link_facts
 from mt_perception.offload.payload import pack
-from mt_perception.offload.protocol import Reply, Request
-from mt_perception.offload.response_validation import check_reply
+from mt_perception.offload.protocol import InferenceRequest, InferenceResponse
+from mt_perception.offload.response_validation import validate_response
 from mt_perception.offload.settings import OffloadSettings
-from mt_perception.offload.split_model import RobotHalf
+from mt_perception.offload.split_model import SplitEncoder
 from mt_perception.pipeline import Pipeline
 from mt_perception.planning.plan import Plan
 from mt_perception.types import Fact
@@ -91,11 +91,11 @@ class OffloadClient:
         self._manifest = manifest
         self._local = local
         self._options = options
-        self._half = RobotHalf(folder, settings.providers, settings.threads)
+        self._half = SplitEncoder(folder, settings.providers, settings.threads)
         self._rates = Rates(manifest, self._half.cut)
         remote = self._half.cut.graph.tasks.values()
         self._remote_tensors = frozenset(tensor for names in remote for tensor in names)
-        self._decider = Decider(settings.decision)
+        self._decider = OffloadPolicy(settings.decision)
         self._local_times = RunTimes()
         self._encode_times = RunTimes()
         self._afterwards = RunTime()
@@ -104,8 +104,8 @@ class OffloadClient:
         # Replies to a client of an earlier life must not be taken for this one's.
         self._session = uuid.uuid4().hex[:12]
         self._numbers = itertools.count()
-        breaker = Breaker(settings.breaker)
-        self.exchange = Exchange(settings.endpoint, manifest.name, breaker)
+        breaker = CircuitBreaker(settings.breaker)
+        self.exchange = InferenceClient(settings.endpoint, manifest.name, breaker)
         if settings.decision.mode != NEVER:
             # Connects while the first frames are still run here.
             self.exchange.gate(time.monotonic())
@@ -193,7 +193,7 @@ class OffloadClient:
         if not work.tensors <= self._remote_tensors:
             return Decision(None, 'not_remote', work.local.usual_s)
         options = self._rates.options(work.plan.tasks, work.size)
-        situation = Situation(
+        situation = DecisionInputs(
             now_s=now_s,
             left_s=work.deadline_s - now_s - SPARE_S,
             local_s=work.local.usual_s,
@@ -235,13 +235,13 @@ class OffloadClient:
         call.wait(work.latest_start_s(slowness) - sent_s)
         answer = self._answer(work, call) if call.done else None
         local = None
-        if not isinstance(answer, Reply):
+        if not isinstance(answer, InferenceResponse):
             local = self._here(work, facts)
             if answer is None:
                 answer = self._answer(work, call) if call.done else self.exchange.give_up(call)
         facts['offload.local_run'] = local is not None
         latency_ms = {'offload_encode': (sent_s - start_s) * 1e3}
-        if isinstance(answer, Reply):
+        if isinstance(answer, InferenceResponse):
             self._decider.won()
             facts['offload.remote'] = True
             latency_ms['offload_reply'] = (call.done_s - sent_s) * 1e3
@@ -268,11 +268,11 @@ class OffloadClient:
             facts={**local.facts, **facts},
         )
 
-    def _request(self, work: Work, rate: int) -> Request:
+    def _request(self, work: Work, rate: int) -> InferenceRequest:
         payload = self._half.payload(
             work.image, rate, work.arrival.stamp_ns, work.arrival.frame_id
         )
-        return Request(
+        return InferenceRequest(
             model=self._manifest.name,
             # The payload's digest names the weights; hosts count versions in their own way.
             version='',
@@ -283,14 +283,14 @@ class OffloadClient:
             precision=self.exchange.state(time.monotonic()).precision,
         )
 
-    def _answer(self, work: Work, call: Call) -> Reply | Failure:
+    def _answer(self, work: Work, call: Call) -> InferenceResponse | Failure:
         """What a call that is done came to."""
         reply = self.exchange.receive(call)
         if isinstance(reply, Failure):
             return reply
         try:
             tasks = [task for task in self._manifest.tasks.values() if work.is_for(task)]
-            check_reply(reply.tensors, tasks, work.size)
+            validate_response(reply.tensors, tasks, work.size)
         except ProtocolError as error:
             return self.exchange.refuse(call, error)
         self.exchange.accept()

@@ -38,7 +38,7 @@ Chunk = tuple[int, NDArray[np.int32]]
 
 
 @dataclass(frozen=True)
-class Table:
+class FrequencyTable:
     """How often each symbol occurs.
 
     Attributes:
@@ -51,7 +51,7 @@ class Table:
 
 
 @dataclass(frozen=True, eq=False)
-class Rate:
+class CodecRate:
     """One rate: how fine each channel is quantised, and which tables code its symbols.
 
     Attributes:
@@ -69,7 +69,7 @@ class Rate:
 
 
 @dataclass(frozen=True, eq=False)
-class Tables:
+class CodecTables:
     """All that a codec knows.
 
     Attributes:
@@ -80,12 +80,12 @@ class Tables:
     """
 
     groups: tuple[NDArray[np.int64], ...]
-    tables: tuple[Table, ...]
-    rates: tuple[Rate, ...]
+    tables: tuple[FrequencyTable, ...]
+    rates: tuple[CodecRate, ...]
     differenced: tuple[int, ...] = ()
 
 
-class Codec:
+class LatentCodec:
     """Symbols to bytes and back, at every rate of a model.
 
     Args:
@@ -95,7 +95,7 @@ class Codec:
         ModelError: The library codes otherwise than the tables say.
     """
 
-    def __init__(self, tables: Tables) -> None:
+    def __init__(self, tables: CodecTables) -> None:
         _check_library()
         self._groups = tables.groups
         self._rates = tables.rates

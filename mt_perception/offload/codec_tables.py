@@ -12,7 +12,14 @@ from numpy.typing import NDArray
 
 from mt_perception.errors import ModelError
 from mt_perception.model.fields import Fields
-from mt_perception.offload.codec import SYMBOL_MAX, SYMBOL_MIN, TOTAL, Rate, Table, Tables
+from mt_perception.offload.codec import (
+    SYMBOL_MAX,
+    SYMBOL_MIN,
+    TOTAL,
+    CodecRate,
+    CodecTables,
+    FrequencyTable,
+)
 
 FORMAT = 2
 MAX_BYTES = 1 << 23
@@ -23,7 +30,7 @@ _MAX_ENTRIES = 4096
 _LARGEST_SUM = 1 << 31
 
 
-def read_tables(content: bytes) -> Tables:
+def read_tables(content: bytes) -> CodecTables:
     """Read tables.
 
     Raises:
@@ -49,10 +56,10 @@ def read_tables(content: bytes) -> Tables:
     root.finish()
     if len(set(differenced.tolist())) != len(differenced):
         raise ModelError('codec.differenced must name a channel once')
-    return Tables(groups, tables, rates, tuple(differenced.tolist()))
+    return CodecTables(groups, tables, rates, tuple(differenced.tolist()))
 
 
-def write_tables(tables: Tables) -> bytes:
+def write_tables(tables: CodecTables) -> bytes:
     """Write tables as `read_tables` reads them."""
     data = {
         'format': FORMAT,
@@ -83,17 +90,17 @@ def _groups(rows: list[object]) -> tuple[NDArray[np.int64], ...]:
     return groups
 
 
-def _table(data: object, where: str) -> Table:
+def _table(data: object, where: str) -> FrequencyTable:
     fields = Fields(data, where)
     first: int = fields.take('first', int, lambda v: SYMBOL_MIN <= v <= SYMBOL_MAX)
     counts = _integers(fields.take('counts', list), 1, TOTAL, f'{where}.counts')
     fields.finish()
     if not 2 <= len(counts) <= _MAX_ENTRIES or counts.sum() != TOTAL:
         raise ModelError(f'{where}.counts must be 2 to {_MAX_ENTRIES}, and sum to {TOTAL}')
-    return Table(first, tuple(counts.tolist()))
+    return FrequencyTable(first, tuple(counts.tolist()))
 
 
-def _rate(data: object, shape: tuple[list[int], int], where: str) -> Rate:
+def _rate(data: object, shape: tuple[list[int], int], where: str) -> CodecRate:
     groups, tables = shape
     fields = Fields(data, where)
     gain, inverse = (
@@ -115,7 +122,7 @@ def _rate(data: object, shape: tuple[list[int], int], where: str) -> Rate:
         raise ModelError(
             f'{where}.tables must name one table for each of the {longest + 1} contexts'
         )
-    return Rate(gain, inverse, thresholds, np.array(ids, np.uint8))
+    return CodecRate(gain, inverse, thresholds, np.array(ids, np.uint8))
 
 
 def _scales(values: list[Any], length: int, where: str) -> NDArray[np.float32]:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mt_perception.model.manifest import Manifest, TaskSpec
-from mt_perception.offload.link_estimate import Smoothed
+from mt_perception.offload.link_estimate import RobustAverage
 from mt_perception.planning.plan import Plan
 
 _RECENT = 32
@@ -26,7 +26,7 @@ class RunTime:
     """Times of one kind of work, in seconds."""
 
     def __init__(self) -> None:
-        self._usual = Smoothed()
+        self._usual = RobustAverage()
         self._recent: deque[float] = deque(maxlen=_RECENT)
 
     @property

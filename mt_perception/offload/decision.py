@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from mt_perception.model.manifest import Manifest
 from mt_perception.model.split import Cut, Rate
-from mt_perception.offload.link_estimate import LinkState, Smoothed
+from mt_perception.offload.link_estimate import LinkState, RobustAverage
 from mt_perception.types import DEPTH
 
 _UNMEASURED = 0.001
@@ -29,7 +29,7 @@ class Rates:
         self._manifest = manifest
         self._rates: Sequence[Rate] = cut.rates
         # Bytes per pixel of the network's input, since that may change its size.
-        self._density = [Smoothed() for _ in cut.rates]
+        self._density = [RobustAverage() for _ in cut.rates]
 
     def options(self, tasks: Iterable[str], size: tuple[int, int]) -> list[RateOption]:
         """The ways to send a frame.
@@ -131,7 +131,7 @@ class RateOption:
 
 
 @dataclass(frozen=True)
-class Situation:
+class DecisionInputs:
     """What is known when a frame arrives. Times in seconds.
 
     Attributes:
@@ -172,7 +172,7 @@ class Decision:
     explores: bool = field(default=False)
 
 
-class Decider:
+class OffloadPolicy:
     """Takes the decisions of one stream of frames.
 
     Args:
@@ -189,7 +189,7 @@ class Decider:
         self._explore_s = self.settings.explore_s
         self._explored_s = -math.inf
 
-    def decide(self, situation: Situation) -> Decision:
+    def decide(self, situation: DecisionInputs) -> Decision:
         """Decide about the next frame."""
         settings, s = self.settings, situation
         here_s = s.local_s
@@ -223,7 +223,7 @@ class Decider:
             self._dwell_s = min(longest_s, 2 * self._dwell_s) if soon else self.settings.dwell_s
             self._turn(False, now_s)
 
-    def _weigh(self, s: Situation, limit_s: float) -> Decision:
+    def _weigh(self, s: DecisionInputs, limit_s: float) -> Decision:
         """The link is known: compare."""
         settings = self.settings
         fitting = [
@@ -245,7 +245,7 @@ class Decider:
         self._turn(True, s.now_s)
         return Decision(best.rate, 'remote', expected_s)
 
-    def _best(self, s: Situation, fitting: Sequence[RateOption]) -> RateOption | None:
+    def _best(self, s: DecisionInputs, fitting: Sequence[RateOption]) -> RateOption | None:
         """The most accurate way, if it is better than the local run or as good and faster."""
         if not fitting:
             return None
@@ -260,19 +260,19 @@ class Decider:
         ]
         return max(quicker, key=_worth, default=None)
 
-    def _fastest_fitting(self, s: Situation, limit_s: float) -> RateOption | None:
+    def _fastest_fitting(self, s: DecisionInputs, limit_s: float) -> RateOption | None:
         """For ``always``: the most accurate rate that is expected in time."""
         if not s.link.known:
             return None
         fitting = [o for o in s.rates if _there_s(s, o) <= self.settings.headroom * limit_s]
         return max(fitting, key=_worth, default=None)
 
-    def _stay(self, reason: str, s: Situation) -> Decision:
+    def _stay(self, reason: str, s: DecisionInputs) -> Decision:
         if self._remote:
             self._turn(False, s.now_s)
         return Decision(None, reason, s.local_s)
 
-    def _stay_or_explore(self, reason: str, s: Situation) -> Decision:
+    def _stay_or_explore(self, reason: str, s: DecisionInputs) -> Decision:
         """Run here, unless what is known of the link is too old to go by."""
         stale = min(s.link.age_s, s.now_s - self._explored_s) >= self._explore_s
         # Where not even a link without end could help there is nothing to learn.
@@ -282,7 +282,7 @@ class Decider:
         )
         return self._explore(s, reason) if stale and not hopeless else self._stay(reason, s)
 
-    def _explore(self, s: Situation, reason: str) -> Decision:
+    def _explore(self, s: DecisionInputs, reason: str) -> Decision:
         """Send one frame in the cheapest way, to learn; the next time later."""
         if s.now_s - self._explored_s < self._explore_s:
             return self._stay(reason, s)
@@ -307,5 +307,5 @@ def _worth(option: RateOption) -> tuple[float, float]:
     return option.gain, -option.payload_bytes
 
 
-def _there_s(s: Situation, option: RateOption) -> float:
+def _there_s(s: DecisionInputs, option: RateOption) -> float:
     return s.encode_s + s.link.completion_s(option.payload_bytes, s.reply_bytes)

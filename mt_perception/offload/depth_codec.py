@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mt_perception.errors import PayloadError, ProtocolError
-from mt_perception.offload.codec import TOTAL, Codec, Rate, Table, Tables
+from mt_perception.offload.codec import TOTAL, CodecRate, CodecTables, FrequencyTable, LatentCodec
 
 PARAMETERS = ('log_step', 'log_base', 'spread', 'height', 'width')
 """Parameters of an output that is packed: the logarithmic step, the smallest value, the index of
@@ -35,7 +35,7 @@ _SPREADS = 16
 
 
 @dataclass(frozen=True)
-class PackedMap:
+class EncodedDepth:
     """A packed map.
 
     Attributes:
@@ -47,7 +47,7 @@ class PackedMap:
     numbers: Mapping[str, float]
 
 
-def packed(value: NDArray[np.float32], precision: float) -> PackedMap:
+def encode_depth(value: NDArray[np.float32], precision: float) -> EncodedDepth:
     """Pack a map.
 
     Args:
@@ -65,10 +65,10 @@ def packed(value: NDArray[np.float32], precision: float) -> PackedMap:
     spread = _best_spread(symbols)
     data = np.frombuffer(_codec().encode(symbols, spread), np.uint8)[None]
     numbers = (step, base, float(spread), *map(float, value.shape[1:]))
-    return PackedMap(data, dict(zip(PARAMETERS, numbers, strict=True)))
+    return EncodedDepth(data, dict(zip(PARAMETERS, numbers, strict=True)))
 
 
-def unpacked(found: PackedMap) -> NDArray[np.float32]:
+def decode_depth(found: EncodedDepth) -> NDArray[np.float32]:
     """Unpack a map: float32 (1, h, w).
 
     Raises:
@@ -112,12 +112,12 @@ def _best_spread(symbols: NDArray[np.int16]) -> int:
 
 
 @lru_cache(maxsize=1)
-def _tables() -> tuple[Table, ...]:
+def _tables() -> tuple[FrequencyTable, ...]:
     """Two-sided geometric distributions, each about 1.4 times as wide as the one before."""
     return tuple(_geometric(index) for index in range(_SPREADS))
 
 
-def _geometric(index: int) -> Table:
+def _geometric(index: int) -> FrequencyTable:
     # A neighbour's share in 2^16ths: 1 - 2^(-(index + 1) / 2), by whole numbers alone.
     root = 65536 if index % 2 else 92682  # 1 or the root of 2, in 2^16ths
     ratio = 65536 - (root >> ((index + 2) // 2))
@@ -127,15 +127,15 @@ def _geometric(index: int) -> Table:
     both = [*sizes[:0:-1], *sizes]
     room = TOTAL - len(both) - TOTAL // 1024
     counts = [1 + size * room // sum(both) for size in both]
-    return Table(-_FARTHEST_COUNTED, (*counts, TOTAL - sum(counts)))
+    return FrequencyTable(-_FARTHEST_COUNTED, (*counts, TOTAL - sum(counts)))
 
 
 @lru_cache(maxsize=1)
-def _codec() -> Codec:
+def _codec() -> LatentCodec:
     """One channel; its rates are the spreads."""
     one = np.ones(1, np.float32)
     rates = tuple(
-        Rate(one, one, (np.empty(0, np.int64),), np.array([[index]], np.uint8))
+        CodecRate(one, one, (np.empty(0, np.int64),), np.array([[index]], np.uint8))
         for index in range(_SPREADS)
     )
-    return Codec(Tables((np.zeros(1, np.int64),), _tables(), rates))
+    return LatentCodec(CodecTables((np.zeros(1, np.int64),), _tables(), rates))

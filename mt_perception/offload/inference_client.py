@@ -19,17 +19,17 @@ import grpc
 from tritonclient.grpc import service_pb2 as pb
 
 from mt_perception.errors import ProtocolError
-from mt_perception.offload.circuit_breaker import Breaker, State
+from mt_perception.offload.circuit_breaker import BreakerState, CircuitBreaker
 from mt_perception.offload.endpoint import Endpoint, connect
 from mt_perception.offload.failures import Failure, bad_reply, failure_of, late
-from mt_perception.offload.link_estimate import LinkEstimate, LinkState, Smoothed
+from mt_perception.offload.link_estimate import LinkEstimate, LinkState, RobustAverage
 from mt_perception.offload.protocol import (
     MODEL_INFER,
     SERVICE,
-    Reply,
-    Request,
-    read_reply,
-    write_request,
+    InferenceRequest,
+    InferenceResponse,
+    parse_response,
+    serialize_request,
 )
 
 MODEL_READY = f'/{SERVICE}/ModelReady'
@@ -55,7 +55,7 @@ class Call:
         done_s: When its fate was known; NaN before.
     """
 
-    def __init__(self, request: Request, size: int, sent_s: float, future: Any) -> None:
+    def __init__(self, request: InferenceRequest, size: int, sent_s: float, future: Any) -> None:
         self.request = request
         self.size = size
         self.sent_s = sent_s
@@ -87,7 +87,7 @@ class _Ping:
     failure: Failure | None
 
 
-class Exchange:
+class InferenceClient:
     """Exchanges messages with one remote host about one model.
 
     Args:
@@ -99,7 +99,7 @@ class Exchange:
         OffloadError: The endpoint's files cannot be used.
     """
 
-    def __init__(self, endpoint: Endpoint, model: str, breaker: Breaker) -> None:
+    def __init__(self, endpoint: Endpoint, model: str, breaker: CircuitBreaker) -> None:
         self.endpoint = endpoint
         self.breaker = breaker
         self.failures: Counter[str] = Counter()
@@ -117,7 +117,7 @@ class Exchange:
         self._pinged_s = -math.inf
         self._reachable = False
         self._on_trial = False
-        self._reply_bytes = Smoothed()
+        self._reply_bytes = RobustAverage()
         self._replies = 0
 
     @property
@@ -142,7 +142,7 @@ class Exchange:
     def gate(self, now_s: float) -> str:
         """Whether a frame may be sent now: empty if so, else the reason why not."""
         self._settle_pings()
-        if self.breaker.state is State.CLOSED:
+        if self.breaker.state is BreakerState.CLOSED:
             self._ping_if_due(now_s)
             if not self._reachable:
                 return 'not_connected'
@@ -163,9 +163,9 @@ class Exchange:
             time.sleep(0.01)
         return False
 
-    def send(self, request: Request, timeout_s: float) -> Call:
+    def send(self, request: InferenceRequest, timeout_s: float) -> Call:
         """Send a request; it is cancelled at both ends when the time is over."""
-        message = write_request(request)
+        message = serialize_request(request)
         now_s = time.monotonic()
         future = self._infer.future(message, timeout=timeout_s, metadata=self._connection.metadata)
         call = Call(request, len(message), now_s, future)
@@ -179,12 +179,12 @@ class Exchange:
         future.add_done_callback(on_done)
         return call
 
-    def receive(self, call: Call) -> Reply | Failure:
+    def receive(self, call: Call) -> InferenceResponse | Failure:
         """What became of a call that is done."""
         failure: Failure
         try:
             message: bytes = call.future.result()
-            reply = read_reply(message, call.request)
+            reply = parse_response(message, call.request)
         except grpc.RpcError as error:
             failure = failure_of(error, self.endpoint)
         except grpc.FutureCancelledError:
@@ -229,7 +229,7 @@ class Exchange:
         self.link.failed(now_s, elapsed_s, call.size, timed_out=failure.timed_out)
         self.breaker.failed(now_s)
 
-    def _learn(self, call: Call, size: int, message: bytes, reply: Reply) -> None:
+    def _learn(self, call: Call, size: int, message: bytes, reply: InferenceResponse) -> None:
         if self._replies % _MEASURED_EVERY == 0:
             self._reply_bytes.add(min(size, len(zlib.compress(message, 1))))
         self._replies += 1
@@ -282,7 +282,7 @@ class Exchange:
         while self._pings:
             ping = self._pings.popleft()
             self._pinging = False
-            on_trial = self.breaker.state is State.HALF_OPEN
+            on_trial = self.breaker.state is BreakerState.HALF_OPEN
             if ping.failure is not None:
                 self._reachable = False
                 self.failures[ping.failure.reason] += 1

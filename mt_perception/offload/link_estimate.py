@@ -35,7 +35,7 @@ _FASTEST = 1.25e9
 """Bytes per second beyond which a transfer takes no time: 10 Gbit/s."""
 
 
-class Smoothed:
+class RobustAverage:
     """A positive quantity, averaged over its latest samples; one outlier hardly moves it.
 
     The average is of logarithms, for a link becomes ten times as slow, not one second slower.
@@ -124,9 +124,9 @@ class LinkEstimate:
     """Learns from requests what the link is like."""
 
     def __init__(self) -> None:
-        self._pinged = Smoothed()
-        self._s_per_byte = Smoothed()
-        self._remote_s = Smoothed()
+        self._pinged = RobustAverage()
+        self._s_per_byte = RobustAverage()
+        self._remote_s = RobustAverage()
         self._failure_rate = 0.0
         self._answered_s = -math.inf
         self._busy_until_s = -math.inf

@@ -43,7 +43,7 @@ _STAMPS = range(-(1 << 63), 1 << 63)
 
 
 @dataclass(frozen=True)
-class Limits:
+class PayloadLimits:
     """What a receiver is ready to take.
 
     Attributes:
@@ -55,7 +55,7 @@ class Limits:
     max_elements: int = 1 << 21
 
 
-DEFAULT_LIMITS = Limits()
+DEFAULT_LIMITS = PayloadLimits()
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def pack(payload: Payload) -> bytes:
     )
 
 
-def unpack(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Payload:
+def unpack(data: bytes, limits: PayloadLimits = DEFAULT_LIMITS) -> Payload:
     """Read a payload; nothing is copied before its sizes and its checksum are found good.
 
     Args:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from tritonclient.grpc import service_pb2 as pb
 
 from mt_perception.errors import ProtocolError
-from mt_perception.offload.depth_codec import PARAMETERS, PackedMap, packed, unpacked
+from mt_perception.offload.depth_codec import PARAMETERS, EncodedDepth, decode_depth, encode_depth
 from mt_perception.offload.message_limits import check_message
 
 SERVICE = 'inference.GRPCInferenceService'
@@ -61,7 +61,7 @@ SERVER_MS = ('queue_ms', 'compute_ms')
 
 
 @dataclass(frozen=True)
-class Request:
+class InferenceRequest:
     """One frame's work for the host.
 
     Attributes:
@@ -85,7 +85,7 @@ class Request:
 
 
 @dataclass(frozen=True, eq=False)
-class Reply:
+class InferenceResponse:
     """What the host made of a request.
 
     Attributes:
@@ -97,7 +97,7 @@ class Reply:
     server_ms: Mapping[str, float] = field(default_factory=dict)
 
 
-def write_request(request: Request) -> bytes:
+def serialize_request(request: InferenceRequest) -> bytes:
     """The message of a request."""
     message = pb.ModelInferRequest(
         model_name=request.model, model_version=request.version, id=request.request_id
@@ -114,7 +114,7 @@ def write_request(request: Request) -> bytes:
     return serialised
 
 
-def read_request(message: bytes, max_bytes: int = MAX_REQUEST_BYTES) -> Request:
+def parse_request(message: bytes, max_bytes: int = MAX_REQUEST_BYTES) -> InferenceRequest:
     """Read a request.
 
     Raises:
@@ -133,7 +133,7 @@ def read_request(message: bytes, max_bytes: int = MAX_REQUEST_BYTES) -> Request:
     numbers = _numbers(parsed.parameters)
     if unknown := set(numbers) - {'min_score', 'precision'}:
         raise ProtocolError(f'parameter {min(unknown)[:_MAX_NAME]!r} is not supported')
-    return Request(
+    return InferenceRequest(
         model=_name(parsed.model_name, 'model_name'),
         version=_name(parsed.model_version, 'model_version'),
         request_id=_name(parsed.id, 'id'),
@@ -143,7 +143,9 @@ def read_request(message: bytes, max_bytes: int = MAX_REQUEST_BYTES) -> Request:
     )
 
 
-def write_reply(request: Request, reply: Reply, maps: Collection[str] = ()) -> bytes:
+def serialize_response(
+    request: InferenceRequest, reply: InferenceResponse, maps: Collection[str] = ()
+) -> bytes:
     """The message of a reply.
 
     Args:
@@ -160,7 +162,7 @@ def write_reply(request: Request, reply: Reply, maps: Collection[str] = ()) -> b
     for name, value in reply.tensors.items():
         output = message.outputs.add(name=name)
         if request.precision > 0 and name in maps and value.ndim == 3:
-            made = packed(value, request.precision)
+            made = encode_depth(value, request.precision)
             value = made.data
             for parameter, number in made.numbers.items():
                 output.parameters[parameter].double_param = number
@@ -186,7 +188,9 @@ def _rounded(value: NDArray[np.float32], error: float) -> NDArray[np.float32]:
     return ((bits + half) >> dropped << dropped).astype(np.uint32).view(np.float32)
 
 
-def read_reply(message: bytes, request: Request, max_bytes: int = MAX_REPLY_BYTES) -> Reply:
+def parse_response(
+    message: bytes, request: InferenceRequest, max_bytes: int = MAX_REPLY_BYTES
+) -> InferenceResponse:
     """Read the reply to a request.
 
     Raises:
@@ -222,7 +226,7 @@ def read_reply(message: bytes, request: Request, max_bytes: int = MAX_REPLY_BYTE
     }
     # What other hosts say about themselves is none of our business.
     stages = {name: parsed.parameters[name] for name in SERVER_MS if name in parsed.parameters}
-    return Reply(tensors, _numbers(stages))
+    return InferenceResponse(tensors, _numbers(stages))
 
 
 def _tensor(output: Any, raw: bytes) -> NDArray[Any]:
@@ -246,7 +250,7 @@ def _tensor(output: Any, raw: bytes) -> NDArray[Any]:
         )
     value: NDArray[Any] = np.frombuffer(raw, kind).reshape(shape)
     if PARAMETERS[0] in output.parameters:
-        value = unpacked(PackedMap(value, _numbers(output.parameters)))
+        value = decode_depth(EncodedDepth(value, _numbers(output.parameters)))
     if value.dtype.kind == 'f' and not np.isfinite(value).all():
         raise ProtocolError(f'tensor {output.name!r} has values that are not finite')
     return value

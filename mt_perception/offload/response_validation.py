@@ -18,7 +18,7 @@ _FARTHEST = 1e6
 """Metres per pixel of focal length; more might not stay finite as metres."""
 
 
-def check_reply(
+def validate_response(
     tensors: Mapping[str, NDArray[Any]], tasks: Iterable[TaskSpec], size: tuple[int, int]
 ) -> None:
     """Check that the tensors are what post-processing of these tasks can read.

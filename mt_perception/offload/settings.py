@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from mt_perception.model.sessions import CPU
-from mt_perception.offload.circuit_breaker import BreakerSettings
+from mt_perception.offload.circuit_breaker import CircuitBreakerSettings
 from mt_perception.offload.decision import DecisionSettings
 from mt_perception.offload.endpoint import Endpoint
 
@@ -29,6 +29,6 @@ class OffloadSettings:
     endpoint: Endpoint
     deadline_ms: float = 200.0
     decision: DecisionSettings = field(default_factory=DecisionSettings)
-    breaker: BreakerSettings = field(default_factory=BreakerSettings)
+    breaker: CircuitBreakerSettings = field(default_factory=CircuitBreakerSettings)
     providers: Sequence[str] = (CPU,)
     threads: int = 1

@@ -21,7 +21,7 @@ from mt_perception.model.folder import read_file, read_manifest
 from mt_perception.model.manifest import Manifest
 from mt_perception.model.sessions import CPU, open_session
 from mt_perception.model.split import LATENT, Cut
-from mt_perception.offload.codec import Codec
+from mt_perception.offload.codec import LatentCodec
 from mt_perception.offload.codec_tables import read_tables
 from mt_perception.offload.payload import DIGEST_BYTES, SYMBOLS, Payload, pack, unpack
 from mt_perception.planning.plan import Plan
@@ -53,13 +53,13 @@ def cut_of(manifest: Manifest) -> Cut:
     return manifest.cut
 
 
-def read_codec(folder: Path, cut: Cut) -> Codec:
+def read_codec(folder: Path, cut: Cut) -> LatentCodec:
     """Read the codec of a cut.
 
     Raises:
         ModelError: The tables are refused, or have other channels or rates than the manifest.
     """
-    codec = Codec(read_tables(read_file(folder, cut.tables)))
+    codec = LatentCodec(read_tables(read_file(folder, cut.tables)))
     if codec.channels != cut.channels or codec.rates != len(cut.rates):
         raise ModelError(
             f'{cut.tables.path} has {codec.channels} channels and {codec.rates} rates; '
@@ -68,7 +68,7 @@ def read_codec(folder: Path, cut: Cut) -> Codec:
     return codec
 
 
-class RobotHalf:
+class SplitEncoder:
     """The encoder: an image becomes a payload.
 
     Args:
@@ -108,7 +108,7 @@ class RobotHalf:
         return Payload(SYMBOLS, rate, self.cut.digest, shape, stamp_ns, frame_id, body)
 
 
-class RemoteHalf:
+class RemoteModel:
     """The decoder, the rest of the trunk and the heads: latents become the tasks' tensors.
 
     Args:
@@ -187,8 +187,8 @@ class CutRunner:
     """
 
     def __init__(self, folder: Path, rate: int) -> None:
-        self.robot = RobotHalf(folder)
-        self.remote = RemoteHalf(folder)
+        self.robot = SplitEncoder(folder)
+        self.remote = RemoteModel(folder)
         self.rate = rate
 
     def run(self, plan: Plan, image: NDArray[np.uint8]) -> Outcome:

@@ -12,10 +12,10 @@ from typing import Protocol
 
 from mt_perception.model.manifest import Manifest
 from mt_perception.model.sessions import CPU
-from mt_perception.server.served_model import HostedModel, Job, Made
+from mt_perception.server.served_model import AdmittedRequest, InferenceResult, ServedModel
 
 
-class Engine(Protocol):
+class Backend(Protocol):
     """Runs jobs.
 
     Attributes:
@@ -35,7 +35,7 @@ class Engine(Protocol):
             PerceptionError: The model cannot be loaded.
         """
 
-    async def run(self, jobs: Sequence[Job]) -> list[Made]:
+    async def run(self, jobs: Sequence[AdmittedRequest]) -> list[InferenceResult]:
         """Run jobs of one key.
 
         Returns:
@@ -49,7 +49,7 @@ class Engine(Protocol):
         """Give back what was taken."""
 
 
-class LocalEngine:
+class LocalBackend:
     """Runs jobs in threads of this process; ONNX Runtime lets go of Python's lock.
 
     Args:
@@ -66,10 +66,10 @@ class LocalEngine:
         self.manifest: Manifest | None = None
         self.workers = workers
         self.warnings: tuple[str, ...] = ()
-        self._load = lambda threads: HostedModel(model, threads, providers)
+        self._load = lambda threads: ServedModel(model, threads, providers)
         self._threads = threads
-        self._hosted: HostedModel | None = None
-        self._alone: HostedModel | None = None
+        self._hosted: ServedModel | None = None
+        self._alone: ServedModel | None = None
         self._running = 0
         self._pool = ThreadPoolExecutor(workers, 'network')
 
@@ -82,7 +82,7 @@ class LocalEngine:
             self._alone = await loop.run_in_executor(self._pool, self._load, self.workers)
         self.manifest, self.warnings = self._hosted.manifest, self._hosted.warnings
 
-    async def run(self, jobs: Sequence[Job]) -> list[Made]:
+    async def run(self, jobs: Sequence[AdmittedRequest]) -> list[InferenceResult]:
         """Run jobs of one key in one of the threads."""
         if self._hosted is None:
             raise RuntimeError('the engine is run before it is loaded')

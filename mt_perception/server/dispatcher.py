@@ -9,21 +9,21 @@ import time
 from dataclasses import dataclass
 
 from mt_perception.errors import OffloadError, PerceptionError
-from mt_perception.server.backends import Engine
+from mt_perception.server.backends import Backend
 from mt_perception.server.fair_queue import Entry, FairQueue
 from mt_perception.server.limits import HostLimits
 from mt_perception.server.metrics import HostMetrics
-from mt_perception.server.served_model import Job, Tensors
+from mt_perception.server.served_model import AdmittedRequest, Tensors
 
 _POLL_S = 0.01
 
 
-class LateError(PerceptionError):
+class DeadlineExceededError(PerceptionError):
     """The deadline of a request passed before it was worked on."""
 
 
 @dataclass(frozen=True, eq=False)
-class Answer:
+class Completion:
     """What was made of a job, and how long that took."""
 
     tensors: Tensors
@@ -33,8 +33,8 @@ class Answer:
 
 @dataclass(frozen=True, eq=False)
 class _Ticket:
-    job: Job
-    answer: asyncio.Future[Answer]
+    job: AdmittedRequest
+    answer: asyncio.Future[Completion]
 
 
 class Dispatcher:
@@ -46,7 +46,7 @@ class Dispatcher:
         metrics: Told of every batch and answer.
     """
 
-    def __init__(self, engine: Engine, limits: HostLimits, metrics: HostMetrics) -> None:
+    def __init__(self, engine: Backend, limits: HostLimits, metrics: HostMetrics) -> None:
         self._engine = engine
         self._limits = limits
         self._metrics = metrics
@@ -76,7 +76,7 @@ class Dispatcher:
             worker.cancel()
         await asyncio.gather(*self._workers, return_exceptions=True)
 
-    async def answer(self, client: str, job: Job, deadline_s: float) -> Answer:
+    async def answer(self, client: str, job: AdmittedRequest, deadline_s: float) -> Completion:
         """Have a job done; cancelling this takes it out of the queue.
 
         Args:
@@ -86,10 +86,10 @@ class Dispatcher:
 
         Raises:
             QueueFullError: There is no place.
-            LateError: The deadline passed while it waited.
+            DeadlineExceededError: The deadline passed while it waited.
             PerceptionError: It did not work.
         """
-        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[Completion] = asyncio.get_running_loop().create_future()
         entry = Entry(client, job.key, time.monotonic(), deadline_s, _Ticket(job, answer))
         self._queue.put(entry)
         try:
@@ -125,7 +125,7 @@ class Dispatcher:
                 continue
             waited_ms = (now_s - entry.arrived_s) * 1e3
             entry.item.answer.set_exception(
-                LateError(f'the deadline passed after {waited_ms:.0f} ms in the queue')
+                DeadlineExceededError(f'the deadline passed after {waited_ms:.0f} ms in the queue')
             )
         return batch
 
@@ -149,6 +149,6 @@ class Dispatcher:
                 entry.item.answer.set_exception(made)
                 continue
             queue_s = start_s - entry.arrived_s
-            entry.item.answer.set_result(Answer(made, queue_s, compute_s))
+            entry.item.answer.set_result(Completion(made, queue_s, compute_s))
             self._metrics.seconds.labels('queue').observe(queue_s)
             self._metrics.seconds.labels('compute').observe(compute_s)

@@ -18,12 +18,12 @@ from mt_perception.errors import OffloadError
 from mt_perception.model.manifest import Manifest
 from mt_perception.model.sessions import CPU
 from mt_perception.offload.protocol import KEEPALIVE_S
-from mt_perception.server.backends import Engine, LocalEngine
+from mt_perception.server.backends import Backend, LocalBackend
 from mt_perception.server.credentials import ServerTls, Tokens, read_tokens
 from mt_perception.server.dispatcher import Dispatcher
 from mt_perception.server.limits import HostLimits
 from mt_perception.server.metrics import HostMetrics
-from mt_perception.server.service import HostService
+from mt_perception.server.service import InferenceService
 
 LOOPBACK = '127.0.0.1'
 DEFAULT_PORT = 8001
@@ -74,7 +74,7 @@ class RemoteHost:
 
     def __init__(
         self,
-        engine: Engine,
+        engine: Backend,
         address: Address,
         limits: HostLimits | None = None,
         tls: ServerTls | None = None,
@@ -87,7 +87,9 @@ class RemoteHost:
         self._limits = limits or HostLimits()
         self._tls = tls
         self._dispatcher = Dispatcher(engine, self._limits, self.metrics)
-        self._service = HostService(engine, self._dispatcher, self._limits, self.metrics, tokens)
+        self._service = InferenceService(
+            engine, self._dispatcher, self._limits, self.metrics, tokens
+        )
         self._server: grpc.aio.Server | None = None
         self._stop_metrics: Callable[[], None] | None = None
 
@@ -244,12 +246,12 @@ class HostSettings:
             warnings.append('everybody who can connect is served: there are no tokens and no CA')
         return warnings
 
-    def engine(self) -> Engine:
+    def engine(self) -> Backend:
         """An engine in this process."""
         workers = self.workers or len(os.sched_getaffinity(0))
-        return LocalEngine(self.model, workers, self.threads, self.providers)
+        return LocalBackend(self.model, workers, self.threads, self.providers)
 
-    def host(self, engine: Engine | None = None) -> RemoteHost:
+    def host(self, engine: Backend | None = None) -> RemoteHost:
         """The host that these settings describe.
 
         Args:

@@ -20,7 +20,12 @@ from mt_perception.errors import OffloadError, OptionError, PayloadError, Percep
 from mt_perception.model.folder import read_manifest
 from mt_perception.model.manifest import Manifest
 from mt_perception.model.sessions import CPU
-from mt_perception.server.served_model import HostedModel, Job, Made, Tensors
+from mt_perception.server.served_model import (
+    AdmittedRequest,
+    InferenceResult,
+    ServedModel,
+    Tensors,
+)
 
 APPLICATION = 'mt_perception'
 
@@ -47,9 +52,9 @@ class Replica:
     """
 
     def __init__(self, folder: str, threads: int, providers: Sequence[str]) -> None:
-        self._hosted = HostedModel(Path(folder), threads, providers)
+        self._hosted = ServedModel(Path(folder), threads, providers)
 
-    async def run(self, jobs: Sequence[Job]) -> list[Sent]:
+    async def run(self, jobs: Sequence[AdmittedRequest]) -> list[Sent]:
         """Run jobs of one key beside the event loop, which answers Serve's questions."""
         made = await asyncio.to_thread(self._hosted.run, jobs)
         return [
@@ -58,7 +63,7 @@ class Replica:
         ]
 
 
-class RayEngine:
+class RayBackend:
     """Runs jobs on the cluster that ``RAY_ADDRESS`` names, or on one started here.
 
     Args:
@@ -106,7 +111,7 @@ class RayEngine:
         self._handle = await asyncio.to_thread(self._deploy)
         self.manifest = manifest
 
-    async def run(self, jobs: Sequence[Job]) -> list[Made]:
+    async def run(self, jobs: Sequence[AdmittedRequest]) -> list[InferenceResult]:
         """Run jobs of one key on one of the replicas.
 
         Raises:
@@ -161,7 +166,7 @@ class RayEngine:
             self._ray.shutdown()
 
 
-def _received(sent: Sent) -> Made:
+def _received(sent: Sent) -> InferenceResult:
     """What became of a job, as it would be here."""
     if isinstance(sent, tuple):
         reason, sentence = sent

@@ -24,9 +24,9 @@ from mt_perception.image.compressed import decode
 from mt_perception.model.folder import open_model
 from mt_perception.model.manifest import Manifest, TaskSpec
 from mt_perception.model.sessions import CPU, load_sessions
-from mt_perception.offload.payload import JPEG, Limits, Payload, unpack
-from mt_perception.offload.protocol import Request
-from mt_perception.offload.split_model import RemoteHalf, model_digest
+from mt_perception.offload.payload import JPEG, Payload, PayloadLimits, unpack
+from mt_perception.offload.protocol import InferenceRequest
+from mt_perception.offload.split_model import RemoteModel, model_digest
 from mt_perception.planning.plan import full_plan
 from mt_perception.types import DETECTION
 
@@ -36,7 +36,7 @@ class UnknownModelError(ProtocolError):
 
 
 @dataclass(frozen=True)
-class Job:
+class AdmittedRequest:
     """One frame's work.
 
     Attributes:
@@ -47,7 +47,7 @@ class Job:
 
     payload: Payload
     tensors: tuple[str, ...]
-    request: Request
+    request: InferenceRequest
 
     @property
     def key(self) -> tuple[object, ...]:
@@ -55,7 +55,7 @@ class Job:
         return self.payload.kind, self.payload.shape, self.tensors
 
 
-def admitted(request: Request, manifest: Manifest, limits: Limits) -> Job:
+def admit(request: InferenceRequest, manifest: Manifest, limits: PayloadLimits) -> AdmittedRequest:
     """Look at a request before it waits, so that it does not wait in vain.
 
     Raises:
@@ -79,7 +79,7 @@ def admitted(request: Request, manifest: Manifest, limits: Limits) -> Job:
             'serves; copy the same model folder to both machines',
         )
     _check_size(payload, manifest)
-    return Job(payload, request.tensors or tuple(dict.fromkeys(served)), request)
+    return AdmittedRequest(payload, request.tensors or tuple(dict.fromkeys(served)), request)
 
 
 def _check_size(payload: Payload, manifest: Manifest) -> None:
@@ -112,11 +112,11 @@ def _check_size(payload: Payload, manifest: Manifest) -> None:
 Tensors = Mapping[str, NDArray[Any]]
 """Tensor of the graph → its value."""
 
-Made = Tensors | PerceptionError
+InferenceResult = Tensors | PerceptionError
 """What became of a job."""
 
 
-class HostedModel:
+class ServedModel:
     """Both ways through a model that a robot can ask for.
 
     Args:
@@ -141,16 +141,16 @@ class HostedModel:
         self._whole = Executor(sessions.by_block)
         self._half = None
         if self.manifest.cut is not None:
-            self._half = RemoteHalf(folder, sessions.providers, threads)
+            self._half = RemoteModel(folder, sessions.providers, threads)
         self._run_once()
 
-    def run(self, jobs: Sequence[Job]) -> list[Made]:
+    def run(self, jobs: Sequence[AdmittedRequest]) -> list[InferenceResult]:
         """Run jobs of one key as one batch.
 
         Returns:
             For each job its tensors, all of them finite, or why there are none.
         """
-        made: dict[int, Made] = {}
+        made: dict[int, InferenceResult] = {}
         latents: dict[int, NDArray[np.float32]] = {}
         for i, job in enumerate(jobs):
             try:
@@ -183,7 +183,7 @@ class HostedModel:
         if self._half is not None:
             self._half.run(np.zeros((1, *self._half.cut.latent_shape((size, size))), 'f4'), tasks)
 
-    def _of_picture(self, job: Job) -> Tensors:
+    def _of_picture(self, job: AdmittedRequest) -> Tensors:
         """The tensors of a job that brings the network's image.
 
         Raises:
@@ -204,7 +204,7 @@ class HostedModel:
             raise OffloadError(reason)
         return outcome.tensors
 
-    def _wanted(self, job: Job, made: Made) -> Made:
+    def _wanted(self, job: AdmittedRequest, made: InferenceResult) -> InferenceResult:
         """The tensors that a job asks for, without the detections that it has no use for."""
         if isinstance(made, PerceptionError):
             return made

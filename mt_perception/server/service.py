@@ -16,15 +16,21 @@ from tritonclient.grpc import service_pb2 as pb
 from mt_perception import __version__
 from mt_perception.errors import PerceptionError, ProtocolError
 from mt_perception.model.manifest import Manifest
-from mt_perception.offload.payload import Limits
-from mt_perception.offload.protocol import PAYLOAD, SERVICE, Reply, read_request, write_reply
-from mt_perception.server.backends import Engine
+from mt_perception.offload.payload import PayloadLimits
+from mt_perception.offload.protocol import (
+    PAYLOAD,
+    SERVICE,
+    InferenceResponse,
+    parse_request,
+    serialize_response,
+)
+from mt_perception.server.backends import Backend
 from mt_perception.server.credentials import Tokens
-from mt_perception.server.dispatcher import Dispatcher, LateError
+from mt_perception.server.dispatcher import DeadlineExceededError, Dispatcher
 from mt_perception.server.fair_queue import QueueFullError
 from mt_perception.server.limits import HostLimits
 from mt_perception.server.metrics import HostMetrics
-from mt_perception.server.served_model import UnknownModelError, admitted
+from mt_perception.server.served_model import UnknownModelError, admit
 from mt_perception.types import DEPTH, DETECTION, SEGMENTATION
 
 
@@ -32,7 +38,7 @@ class NotReadyError(PerceptionError):
     """The host does not serve requests now."""
 
 
-class UnknownClientError(PerceptionError):
+class UnauthenticatedError(PerceptionError):
     """The client may not use this host."""
 
 
@@ -40,12 +46,12 @@ Context = Any
 """What gRPC hands to a handler; its own type is private."""
 
 _STATUS: Sequence[tuple[type[PerceptionError], grpc.StatusCode]] = (
-    (UnknownClientError, grpc.StatusCode.UNAUTHENTICATED),
+    (UnauthenticatedError, grpc.StatusCode.UNAUTHENTICATED),
     (NotReadyError, grpc.StatusCode.UNAVAILABLE),
     (UnknownModelError, grpc.StatusCode.NOT_FOUND),
     (ProtocolError, grpc.StatusCode.INVALID_ARGUMENT),
     (QueueFullError, grpc.StatusCode.RESOURCE_EXHAUSTED),
-    (LateError, grpc.StatusCode.DEADLINE_EXCEEDED),
+    (DeadlineExceededError, grpc.StatusCode.DEADLINE_EXCEEDED),
     (PerceptionError, grpc.StatusCode.INTERNAL),
 )
 """Error → what the client is told, the first that fits."""
@@ -68,7 +74,7 @@ _SERVING, _NOT_SERVING = b'\x08\x01', b'\x08\x02'
 _HEALTH_OF = (b'', b'\x0a' + bytes([len(SERVICE)]) + SERVICE.encode())
 
 
-class HostService:
+class InferenceService:
     """Answers calls.
 
     Args:
@@ -84,7 +90,7 @@ class HostService:
 
     def __init__(
         self,
-        engine: Engine,
+        engine: Backend,
         dispatcher: Dispatcher,
         limits: HostLimits,
         metrics: HostMetrics,
@@ -96,7 +102,7 @@ class HostService:
         self._limits = limits
         self._metrics = metrics
         self._tokens = tokens
-        self._payload_limits = Limits(max_bytes=limits.request_bytes)
+        self._payload_limits = PayloadLimits(max_bytes=limits.request_bytes)
 
     def handlers(self) -> tuple[grpc.GenericRpcHandler, ...]:
         """What a gRPC server is given."""
@@ -138,15 +144,17 @@ class HostService:
         manifest = self._manifest()
         message = await self._message(context)
         self._metrics.received.inc(len(message))
-        request = read_request(message, self._limits.request_bytes)
-        job = admitted(request, manifest, self._payload_limits)
+        request = parse_request(message, self._limits.request_bytes)
+        job = admit(request, manifest, self._payload_limits)
         left_s: float | None = context.time_remaining()
         wait_s = self._limits.answer_s if left_s is None else left_s
         working = self._dispatcher.answer(client, job, time.monotonic() + wait_s)
         try:
             answer = await asyncio.wait_for(working, max(0.0, wait_s))
         except asyncio.TimeoutError as error:
-            raise LateError(f'no answer within {wait_s * 1e3:.0f} ms; the host is busy') from error
+            raise DeadlineExceededError(
+                f'no answer within {wait_s * 1e3:.0f} ms; the host is busy'
+            ) from error
         stages = {'queue_ms': answer.queue_s * 1e3, 'compute_ms': answer.compute_s * 1e3}
         maps = [
             tensor
@@ -154,20 +162,20 @@ class HostService:
             if task.kind == DEPTH
             for tensor in task.outputs.values()
         ]
-        return write_reply(request, Reply(answer.tensors, stages), maps)
+        return serialize_response(request, InferenceResponse(answer.tensors, stages), maps)
 
     async def _message(self, context: Context) -> bytes:
         """The one message of a request.
 
         Raises:
             ProtocolError: There is none.
-            LateError: It does not come.
+            DeadlineExceededError: It does not come.
         """
         try:
             # Not from the iterator: in gRPC 1.85 one that is left half read is never freed.
             message = await asyncio.wait_for(context.read(), self._limits.request_s)
         except asyncio.TimeoutError as error:
-            raise LateError(
+            raise DeadlineExceededError(
                 f'the request was not complete after {self._limits.request_s:g} s'
             ) from error
         if not isinstance(message, bytes):
@@ -178,14 +186,14 @@ class HostService:
         """Who asks: by certificate, by token, or else by connection.
 
         Raises:
-            UnknownClientError: The token is none of ours.
+            UnauthenticatedError: The token is none of ours.
         """
         owner: str | None = ''
         if self._tokens is not None:
             given = dict(context.invocation_metadata() or ()).get('authorization', '')
             owner = self._tokens.owner(str(given))
             if owner is None:
-                raise UnknownClientError(
+                raise UnauthenticatedError(
                     'the token is missing or none of ours; send "authorization: Bearer TOKEN"'
                 )
         names = context.auth_context().get('x509_common_name', [])

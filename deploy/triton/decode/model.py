@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
-from mt_perception.offload.halves import cut_of, read_codec
-from mt_perception.offload.job import admitted
-from mt_perception.runtime.model_folder import read_manifest
 
 from mt_perception.errors import PerceptionError
-from mt_perception.offload.payload import SYMBOLS, Limits
-from mt_perception.offload.protocol import Request
+from mt_perception.model.folder import read_manifest
+from mt_perception.offload.payload import SYMBOLS, PayloadLimits
+from mt_perception.offload.protocol import InferenceRequest
+from mt_perception.offload.split_model import cut_of, read_codec
+from mt_perception.server.served_model import admit
 
 
 class TritonPythonModel:
@@ -39,8 +39,8 @@ class TritonPythonModel:
     def _decoded(self, request: Any) -> Any:
         content = pb_utils.get_input_tensor_by_name(request, 'payload').as_numpy()
         try:
-            asked = Request(self._manifest.name, '', '', content.tobytes())
-            payload = admitted(asked, self._manifest, Limits()).payload
+            asked = InferenceRequest(self._manifest.name, '', '', content.tobytes())
+            payload = admit(asked, self._manifest, PayloadLimits()).payload
             if payload.kind != SYMBOLS:
                 raise PerceptionError('this host takes features, not pictures')
             symbols = self._codec.decode(payload.body, payload.rate, payload.shape)

@@ -36,9 +36,9 @@ from mt_perception.evaluation.rate_distortion import (
 from mt_perception.execution.executor import Runner
 from mt_perception.execution.options import Options
 from mt_perception.model.manifest import Manifest
-from mt_perception.offload.circuit_breaker import Breaker
+from mt_perception.offload.circuit_breaker import CircuitBreaker
 from mt_perception.offload.endpoint import Endpoint
-from mt_perception.offload.inference_client import Exchange
+from mt_perception.offload.inference_client import InferenceClient
 from mt_perception.pipeline import Pipeline
 from mt_perception.types import Frame
 
@@ -131,11 +131,11 @@ def _row(
 @contextmanager
 def _linked(
     host: HostProcess, manifest: Manifest, mbit_s: float, settings: LinkSettings
-) -> Iterator[Exchange]:
+) -> Iterator[InferenceClient]:
     """An exchange over a link, connected."""
     down = mbit_s if settings.down else 0
     with ShapedLink(host.address, mbit_s, down, settings.delay_ms) as link:
-        exchange = Exchange(Endpoint(link.address), manifest.name, Breaker())
+        exchange = InferenceClient(Endpoint(link.address), manifest.name, CircuitBreaker())
         try:
             if not exchange.connected(PATIENCE_S):
                 failure = exchange.last_failure

@@ -16,11 +16,11 @@ from mt_perception.errors import OffloadError, OptionError
 from mt_perception.evaluation.rate_distortion import JPEG, PAYLOAD_BYTES, RATE, Codec, encoded
 from mt_perception.execution.executor import Outcome
 from mt_perception.model.manifest import Manifest
-from mt_perception.offload.inference_client import Exchange
+from mt_perception.offload.inference_client import InferenceClient
 from mt_perception.offload.payload import JPEG as JPEG_FILE
 from mt_perception.offload.payload import Payload, pack
-from mt_perception.offload.protocol import Reply, Request
-from mt_perception.offload.split_model import RobotHalf, model_digest
+from mt_perception.offload.protocol import InferenceRequest, InferenceResponse
+from mt_perception.offload.split_model import SplitEncoder, model_digest
 from mt_perception.pipeline import Pipeline
 from mt_perception.planning.plan import Plan
 
@@ -40,7 +40,7 @@ class Sender:
         encode: The network's input, uint8 (1, H, W, 3), as a payload.
     """
 
-    def __init__(self, exchange: Exchange, pipeline: Pipeline, encode: Encode) -> None:
+    def __init__(self, exchange: InferenceClient, pipeline: Pipeline, encode: Encode) -> None:
         self._exchange = exchange
         self._pipeline = pipeline
         self._encode = encode
@@ -56,7 +56,7 @@ class Sender:
         # A robot asks so before every frame; it is when pings are sent and heard.
         self._exchange.gate(time.monotonic())
         content = pack(self._encode(image))
-        request = Request(
+        request = InferenceRequest(
             manifest.name,
             '',
             str(next(self._numbers)),
@@ -68,7 +68,7 @@ class Sender:
         call = self._exchange.send(request, PATIENCE_S)
         call.wait(PATIENCE_S)
         reply = self._exchange.receive(call) if call.done else self._exchange.give_up(call)
-        if not isinstance(reply, Reply):
+        if not isinstance(reply, InferenceResponse):
             raise OffloadError(reply.sentence)
         times = {HOST_MS: sum(reply.server_ms.values())}
         return Outcome(reply.tensors, {}, times, facts={PAYLOAD_BYTES: len(content)})
@@ -82,7 +82,7 @@ def encoder(folder: Path, manifest: Manifest, codec: Codec) -> Encode:
         OptionError: The host takes no payloads of this kind.
     """
     if codec.kind == RATE:
-        half = RobotHalf(folder)
+        half = SplitEncoder(folder)
         return lambda image: half.payload(image, codec.value)
     if codec.kind != JPEG:
         raise OptionError(f'frames are sent as {JPEG} or as a {RATE}, not as {codec.name}')

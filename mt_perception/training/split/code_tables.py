@@ -13,7 +13,14 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from mt_perception.offload.codec import TOTAL, Rate, Table, Tables, context_sums, differences
+from mt_perception.offload.codec import (
+    TOTAL,
+    CodecRate,
+    CodecTables,
+    FrequencyTable,
+    context_sums,
+    differences,
+)
 
 CONTEXTS = 8
 MAX_TABLES = 96
@@ -35,7 +42,7 @@ def build_tables(
     rates: Sequence[Symbols],
     gains: NDArray[np.float32],
     inverses: NDArray[np.float32],
-) -> Tables:
+) -> CodecTables:
     """Count symbols and make tables of them.
 
     Args:
@@ -53,11 +60,11 @@ def build_tables(
     flat = counts.reshape(-1, counts.shape[-1])
     shapes, nearest = _clusters(flat)
     ids = nearest.reshape(counts.shape[:-1]).astype(np.uint8)
-    return Tables(
+    return CodecTables(
         groups,
         tuple(_table(shape) for shape in shapes),
         tuple(
-            Rate(gain, inverse, tuple(t), row)
+            CodecRate(gain, inverse, tuple(t), row)
             for gain, inverse, t, row in zip(gains, inverses, thresholds, ids, strict=True)
         ),
         differenced,
@@ -149,7 +156,7 @@ def _clusters(
     return shapes, (counts @ bits.T).argmin(axis=1)
 
 
-def _table(share: NDArray[np.float64]) -> Table:
+def _table(share: NDArray[np.float64]) -> FrequencyTable:
     """An integer table of a distribution over -REACH … REACH and everything else."""
     likely = np.flatnonzero(share[:-1] > 1.0 / TOTAL)
     first, last = (int(likely[0]), int(likely[-1])) if len(likely) else (REACH, REACH)
@@ -158,4 +165,4 @@ def _table(share: NDArray[np.float64]) -> Table:
     wanted = np.append(inside, rest)
     counts = np.maximum(np.floor(wanted / wanted.sum() * (TOTAL - len(wanted))), 1).astype(int)
     counts[int(counts.argmax())] += TOTAL - int(counts.sum())
-    return Table(first - REACH, tuple(counts.tolist()))
+    return FrequencyTable(first - REACH, tuple(counts.tolist()))

@@ -23,9 +23,9 @@ from mt_perception.model.sessions import open_session
 from mt_perception.network.bottleneck import CHANNELS, STRIDE
 from mt_perception.network.graphs import BlockGraph
 from mt_perception.network.split_graphs import LATENT, remote_graphs, robot_graph
-from mt_perception.offload.codec import Codec
+from mt_perception.offload.codec import LatentCodec
 from mt_perception.offload.codec_tables import write_tables
-from mt_perception.offload.split_model import RemoteHalf, RobotHalf
+from mt_perception.offload.split_model import RemoteModel, SplitEncoder
 from mt_perception.training.export.export import PARITY_SIZES, REFERENCE_SIZE, block_entry
 from mt_perception.training.export.torch_runner import run_graph
 from mt_perception.training.split.code_tables import build_tables
@@ -90,7 +90,7 @@ def check_halves(cut: CutNetwork, folder: Path, size: tuple[int, int]) -> None:
     Raises:
         ModelError: a tensor differs by more than a thousandth of its largest value.
     """
-    robot, remote = RobotHalf(folder), RemoteHalf(folder)
+    robot, remote = SplitEncoder(folder), RemoteModel(folder)
     image = torch.from_numpy(_noise(size))
     latent = remote.latent(robot.payload(image.numpy(), robot.codec.rates - 1))
     tensors = {'image': image, LATENT: torch.from_numpy(latent[None])}
@@ -138,7 +138,7 @@ def _difference(ours: NDArray[Any], theirs: NDArray[Any]) -> float:
 
 def _write_codec(
     cut: CutNetwork, encoder: bytes, images: Sequence[NDArray[np.uint8]], folder: Path
-) -> Codec:
+) -> LatentCodec:
     session = open_session('encoder', encoder)
     latents = [session.run(None, {'image': image})[0][0] for image in images]
     gains = cut.bottleneck.log_gain.exp().numpy()
@@ -149,7 +149,7 @@ def _write_codec(
     ]
     tables = build_tables(symbols, gains, inverses)
     (folder / FOLDER / _TABLES).write_bytes(write_tables(tables))
-    return Codec(tables)
+    return LatentCodec(tables)
 
 
 def _export_remote(
