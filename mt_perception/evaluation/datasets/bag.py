@@ -42,6 +42,7 @@ class BagSamples(SampleSource):
         self._files = files
         self._camera = camera
         self.rejects = frames.rejects
+        self.notes += () if files is None else files.notes
 
     def __iter__(self) -> Iterator[Sample]:
         used: Counter[str] = Counter()
@@ -52,6 +53,7 @@ class BagSamples(SampleSource):
             yield Sample(with_camera(frame, self._camera), self._truth(frame, key), key, self.name)
         if stamps and self._files is None:
             self._topics.check_overlap(*stamps)
+        self.notes += () if self._files is None else self._files.unmatched(list(used))
 
     def close(self) -> None:
         """Close the bag."""
@@ -66,5 +68,5 @@ class BagSamples(SampleSource):
         except SourceError as error:
             if isinstance(error, BagError):
                 raise
-            self.rejects['bad_truth'] += 1
+            self.reject('bad_truth', key, error)
             return None

@@ -4,22 +4,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from mt_perception.errors import ImageError, SourceError
+from mt_perception.evaluation.datasets.annotations import inside, key_of
+from mt_perception.evaluation.datasets.layout import Layout
 from mt_perception.evaluation.datasets.samples import Camera, SampleSource, with_camera
-from mt_perception.evaluation.datasets.truth import GroundTruth, Sample
-from mt_perception.evaluation.datasets.truth_files import TruthFiles, inside, key_of
+from mt_perception.evaluation.datasets.truth import Sample
+from mt_perception.evaluation.datasets.truth_files import TruthFiles
 from mt_perception.geometry.camera import resized
 from mt_perception.image.compressed import decode
-from mt_perception.sources.folder import NOMINAL_RATE_HZ, SUFFIXES
+from mt_perception.sources.folder import NOMINAL_RATE_HZ
 from mt_perception.types import Frame, Intrinsics
 
-IMAGE_FOLDERS = ('images', 'rgb')
 INTRINSICS_FILE = 'camera-intrinsics.txt'
 HELD_OUT = 'held_out'
 TRAIN = 'train'
@@ -39,10 +40,10 @@ class DatasetFolder(SampleSource):
     """The images of a data set, in the order of their names.
 
     Args:
-        path: A folder with ``images`` or ``rgb``, or a folder of images.
+        layout: Where the images are.
         name: Name of the source.
-        files: What is known about them.
-        split: Keep the images of one split of ``instances.json``; of a recording without one,
+        files: Ground truth in files, of the same folder or of another.
+        split: Keep the images of one split of the annotation file; of a recording without one,
             ``held_out`` or ``train``.
         camera: Takes the place of ``camera-intrinsics.txt`` beside the images, if it is given.
 
@@ -52,64 +53,53 @@ class DatasetFolder(SampleSource):
 
     def __init__(
         self,
-        path: Path,
+        layout: Layout,
         name: str,
-        files: TruthFiles | None = None,
+        files: TruthFiles,
         split: str | None = None,
         camera: Camera | None = None,
     ) -> None:
-        folders = (path / name for name in IMAGE_FOLDERS)
-        self._images = next((folder for folder in folders if folder.is_dir()), path)
+        self._images = layout.images
         self._files = files
-        splits = self._list_images()
+        splits = _list_splits(layout, files)
         # By plain name, as training sorts them: what is held out depends on the order.
         names = sorted(splits)
+        if layout.has_split:
+            split = None
         self._names = [n for i, n in enumerate(names) if _of_split(n, i, split, splits)]
         if not self._names:
             known = sorted({s for s in splits.values() if s}) or [HELD_OUT, TRAIN]
             raise SourceError(
-                f'{path} has {len(names)} images and none of them is of split {split!r}; '
+                f'{layout.root} has {len(names)} images and none of them is of split {split!r}; '
                 f'its splits: {", ".join(known)}'
                 if names
                 else f'{self._images} has no image'
             )
-        kinds = () if files is None else files.kinds
-        super().__init__(name, 'folder', kinds, len(self._names))
+        super().__init__(name, 'folder', files.kinds, len(self._names))
+        self.notes += [*files.notes, *_links_out(layout.images, self._names)]
         self._camera = camera
-        self._matrix = _read_intrinsics(path / INTRINSICS_FILE)
+        self._matrix = _read_intrinsics(layout.root / INTRINSICS_FILE)
 
     def __iter__(self) -> Iterator[Sample]:
         for index, name in enumerate(self._names):
             try:
                 image = decode(inside(self._images, name).read_bytes())
-                truth = self._truth(name, (image.shape[0], image.shape[1]))
-            except OSError:
-                self.rejects['unreadable_file'] += 1
+                truth = self._files.find(key_of(name), (image.shape[0], image.shape[1]))
+            except OSError as error:
+                self.reject('unreadable_file', name, error)
             except ImageError as error:
-                self.rejects[error.reason] += 1
-            except SourceError:
-                self.rejects['bad_truth'] += 1
+                self.reject(error.reason, name, error)
+            except SourceError as error:
+                self.reject('bad_truth', name, error)
             else:
                 height, width = image.shape[:2]
                 stamp_ns = round(index * 1e9 / NOMINAL_RATE_HZ)
                 frame = Frame(image, stamp_ns, 'camera', self._intrinsics(width, height))
                 yield Sample(with_camera(frame, self._camera), truth, key_of(name), self.name)
+        self.notes += self._files.unmatched([key_of(name) for name in self._names])
 
     def close(self) -> None:
         """Nothing is held open between two images."""
-
-    def _truth(self, name: str, size: tuple[int, int]) -> GroundTruth | None:
-        return None if self._files is None else self._files.find(key_of(name), size)
-
-    def _list_images(self) -> dict[str, str]:
-        """Image file → its split, which is empty where there is none."""
-        if self._files is not None and self._files.images is not None:
-            return {image.file_name: image.split for image in self._files.images}
-        try:
-            files = list(self._images.iterdir())
-        except OSError as error:
-            raise SourceError(f'{self._images} cannot be read: {error.strerror}') from error
-        return {file.name: '' for file in files if file.suffix.lower() in SUFFIXES}
 
     def _intrinsics(self, width: int, height: int) -> Intrinsics | None:
         if self._matrix is None:
@@ -118,6 +108,32 @@ class DatasetFolder(SampleSource):
         if abs(width / self._matrix.width - 1) < 0.1:
             return replace(self._matrix, width=width, height=height)
         return resized(self._matrix, height, width)
+
+
+def _list_splits(layout: Layout, files: TruthFiles) -> dict[str, str]:
+    """Image file → its split, which is empty where there is none."""
+    annotations = files.annotations
+    if annotations is None:
+        return dict.fromkeys(layout.list_images(), '')
+    if files.layout.images == layout.images:
+        return {image.file_name: image.split for image in annotations.images}
+    splits = {key_of(image.file_name): image.split for image in annotations.images}
+    return {name: splits.get(key_of(name), '') for name in layout.list_images()}
+
+
+def _links_out(folder: Path, names: Sequence[str]) -> list[str]:
+    """A sentence on images that are links to files outside their folder."""
+    root = folder.resolve()
+    links = [
+        name
+        for name in names
+        if (folder / name).is_symlink() and not (folder / name).resolve().is_relative_to(root)
+    ]
+    if not links:
+        return []
+    return [
+        f'{len(links)} images of {folder} are links to files outside it, for example {links[0]}'
+    ]
 
 
 def _of_split(name: str, index: int, split: str | None, splits: dict[str, str]) -> bool:

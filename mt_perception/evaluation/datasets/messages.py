@@ -99,8 +99,11 @@ def names_in(messages: Iterable[Any], names: Mapping[int, str]) -> set[str]:
 def _class_name(detection: Any, names: Mapping[int, str]) -> str:
     if not detection.results:
         return ''
-    result = detection.results[0]
-    hypothesis = getattr(result, 'hypothesis', result)
+    # The standard gives no order: the most probable hypothesis is the class.
+    hypothesis = max(
+        (getattr(result, 'hypothesis', result) for result in detection.results),
+        key=lambda hypothesis: float(getattr(hypothesis, 'score', 0.0)),
+    )
     text = str(getattr(hypothesis, 'class_id', getattr(hypothesis, 'id', '')))
     return names.get(int(text), text) if text.isdecimal() else text
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from mt_perception.errors import SourceError
 from mt_perception.evaluation.datasets.bag import BagSamples
 from mt_perception.evaluation.datasets.folder import DatasetFolder
+from mt_perception.evaluation.datasets.layout import find_layout
 from mt_perception.evaluation.datasets.samples import (
     Camera,
     FrameSamples,
@@ -72,12 +73,13 @@ def open_samples(
     class_names = None if options.class_names is None else Path(options.class_names)
     beside = None
     if options.truth is not None:
-        beside = TruthFiles(Path(options.truth), classes, class_names)
+        beside = TruthFiles(Path(options.truth), classes, class_names, options.split)
     if is_bag(path):
         return _open_bag(path, name, options, classes, beside)
     if path.is_dir():
-        files = beside or TruthFiles(path, classes, class_names)
-        return DatasetFolder(path, name, files, options.split, options.camera)
+        files = beside or TruthFiles(path, classes, class_names, options.split)
+        layout = files.layout if beside is None else find_layout(path, options.split)
+        return DatasetFolder(layout, name, files, options.split, options.camera)
     return FrameSamples(open_source(path), name, beside, options.camera)
 
 

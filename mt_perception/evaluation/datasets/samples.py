@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import TypeAlias
 
 from mt_perception.errors import SourceError
+from mt_perception.evaluation.datasets.annotations import Skipped
 from mt_perception.evaluation.datasets.truth import GroundTruth, Sample
 from mt_perception.evaluation.datasets.truth_files import TruthFiles
 from mt_perception.sources import Source
@@ -33,6 +34,7 @@ class SampleSource(ABC):
         truth_kinds: Of ``boxes``, ``labels`` and ``depth``, what is known about its images.
         length: Number of samples to expect; None where it is unknown.
         rejects: Reason → number of images or truths that were left out.
+        notes: Sentences for the user on ground truth that was found and not used.
     """
 
     def __init__(
@@ -43,6 +45,17 @@ class SampleSource(ABC):
         self.truth_kinds = truth_kinds
         self.length = length
         self.rejects: Counter[str] = Counter()
+        self.notes: list[str] = []
+        self._rejected = Skipped()
+
+    def reject(self, reason: str, entry: str, error: Exception) -> None:
+        """Count an image that is left out, or whose truth is, and keep its name for a sentence."""
+        self.rejects[reason] += 1
+        self._rejected.add(reason, f'{entry} ({error})')
+
+    def all_notes(self) -> tuple[str, ...]:
+        """``notes``, and a sentence for each reason why images were left out."""
+        return (*self.notes, *(f'{self.name}: {text}' for text in self._rejected.sentences()))
 
     @abstractmethod
     def __iter__(self) -> Iterator[Sample]:
@@ -91,6 +104,7 @@ class FrameSamples(SampleSource):
         self._files = files
         self._camera = camera
         self.rejects = frames.rejects
+        self.notes += () if files is None else files.notes
 
     def __iter__(self) -> Iterator[Sample]:
         used: Counter[str] = Counter()
@@ -98,14 +112,15 @@ class FrameSamples(SampleSource):
             key = unique(str(frame.stamp_ns), used)
             truth = self._truth(frame, key)
             yield Sample(with_camera(frame, self._camera), truth, key, self.name)
+        self.notes += () if self._files is None else self._files.unmatched(list(used))
 
     def _truth(self, frame: Frame, key: str) -> GroundTruth | None:
         if self._files is None:
             return None
         try:
             return self._files.find(key, (frame.image.shape[0], frame.image.shape[1]))
-        except SourceError:
-            self.rejects['bad_truth'] += 1
+        except SourceError as error:
+            self.reject('bad_truth', key, error)
             return None
 
     def close(self) -> None:

@@ -133,7 +133,7 @@ def read_class_names(path: Path) -> dict[int, str]:
     if isinstance(names, list):
         names = dict(enumerate(names))
     if not isinstance(names, dict) or not all(
-        isinstance(key, int) and 0 <= key < 1 << 16 for key in names
+        isinstance(key, int) and not isinstance(key, bool) and 0 <= key < 1 << 16 for key in names
     ):
         raise SourceError(
             f'{path}: expected "classes", a map of pixel value to name such as "1: person"'
@@ -147,7 +147,7 @@ def _read_mapping(path: Path) -> dict[str, object]:
             raise SourceError(
                 f'{path} is larger than {MAX_BYTES} bytes; it should be a short list'
             )
-        data = yaml.safe_load(path.read_text(encoding='utf-8'))
+        data = yaml.safe_load(path.read_text(encoding='utf-8-sig'))
     except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         raise SourceError(f'{path} cannot be read: {error}') from error
     if not isinstance(data, dict):

@@ -1,180 +1,198 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Ground truth from files: what a folder knows about an image of a given name."""
+"""Ground truth from the files of a folder, by the name of the image."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import Any
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mt_perception.errors import SourceError
-from mt_perception.evaluation.datasets.maps import at_size, decode_map, metres
+from mt_perception.evaluation.datasets.annotations import (
+    AnnotatedImage,
+    Annotation,
+    AnnotationSet,
+    inside,
+    key_of,
+)
+from mt_perception.evaluation.datasets.coco import read_coco_file
+from mt_perception.evaluation.datasets.layout import Layout, find_layout
+from mt_perception.evaluation.datasets.maps import at_size, read_depth_map, read_label_map
 from mt_perception.evaluation.datasets.taxonomy import ClassMap, read_class_names
 from mt_perception.evaluation.datasets.truth import GroundTruth, TrueObjects
-from mt_perception.evaluation.records import Json
+from mt_perception.evaluation.datasets.tum import associations
+from mt_perception.evaluation.datasets.yolo import read_yolo_labels
 
-LABEL_FOLDERS = ('semantic', 'labels', 'label', 'masks')
-DEPTH_FOLDER = 'depth_mm'
-INSTANCES_FILE = 'instances.json'
-MAX_FILE_BYTES = 1 << 30
-
-
-@dataclass(frozen=True)
-class ListedImage:
-    """An image that ``instances.json`` lists: its file name and the split it belongs to."""
-
-    file_name: str
-    split: str
+BOXES, LABELS, DEPTH = 'boxes', 'labels', 'depth'
 
 
 class TruthFiles:
-    """A folder with any of ``instances.json`` (COCO), label images and ``depth_mm``.
+    """A folder with any of object annotations, label images and depth images.
 
     Maps are found by the image's key: ``depth_mm/<key>.png`` (16 bits, millimetres, 0 where
-    unknown), ``semantic/<key>.png`` (or labels, label, masks; the pixel is a class id). The
-    names of those ids come from a YAML file with ``classes`` beside them.
+    unknown), ``semantic/<key>.png`` (or labels, label, masks; the value or palette index is a
+    class id). The names of those ids come from a YAML file with ``classes`` beside them.
+    ``layout.py`` lists the other layouts.
 
     Args:
         folder: The folder.
-        classes: The labels of the model that is measured.
+        classes: The labels of the model that is evaluated.
         class_names: The YAML file of names, where it is not the only one in the folder.
+        split: The split, where each has a folder of its own.
 
     Raises:
         SourceError: A file cannot be read, or there are label images without names.
     """
 
-    def __init__(self, folder: Path, classes: ClassMap, class_names: Path | None = None) -> None:
-        self._root = folder.resolve()
+    def __init__(
+        self,
+        folder: Path,
+        classes: ClassMap,
+        class_names: Path | None = None,
+        split: str | None = None,
+    ) -> None:
+        self.layout = find_layout(folder, split)
+        self.annotations = read_annotations(self.layout, class_names)
+        self.matched: Counter[str] = Counter()
         self._classes = classes
-        self._depth = self._existing([DEPTH_FOLDER])
-        self._labels = self._existing(LABEL_FOLDERS) if classes.segmentation else None
-        self._table = None if self._labels is None else self._label_table(class_names)
-        self.images: tuple[ListedImage, ...] | None = None
-        self._objects: dict[str, TrueObjects] = {}
-        instances = folder / INSTANCES_FILE
-        if instances.is_file():
-            self._read_instances(instances)
+        self._images: Mapping[str, AnnotatedImage] = {}
+        if self.annotations is not None and classes.detection:
+            self._images = {key_of(i.file_name): i for i in self.annotations.images}
+            self._exhaustive = classes.exhaustive(self.annotations.labels)
+        self._table = None
+        if self.layout.labels is not None and classes.segmentation:
+            self._table = classes.segmentation_table(label_names(self.layout, class_names))
+        self._depth_keys = associations(self.layout.root) if self.layout.tum else None
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """What this folder can know: of ``boxes``, ``labels`` and ``depth``."""
+        """What this folder can have: of ``boxes``, ``labels`` and ``depth``."""
         there = {
-            'boxes': self.images is not None and bool(self._classes.detection),
-            'labels': self._table is not None,
-            'depth': self._depth is not None,
+            BOXES: self.annotations is not None and bool(self._classes.detection),
+            LABELS: self._table is not None,
+            DEPTH: self.layout.depth is not None,
         }
         return tuple(kind for kind, known in there.items() if known)
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences on what was found and not used."""
+        if self.annotations is None and self.layout.yolo is not None:
+            note = (
+                f'{self.layout.yolo} has text files, which are not read as YOLO labels: add '
+                'data.yaml with "names", or name a file of class names with --class-names'
+            )
+            return (*self.layout.notes, note)
+        if self.annotations is None:
+            return self.layout.notes
+        skipped = self.annotations.skipped.sentences()
+        return (*self.layout.notes, *(f'{self.annotations.path}: {text}' for text in skipped))
+
+    def size_of(self, key: str) -> tuple[int, int] | None:
+        """The (height, width) that the annotation gives for an image; None where it does not."""
+        image = self._images.get(key)
+        return None if image is None or image.size == (1, 1) else image.size
+
     def find(self, key: str, size: tuple[int, int]) -> GroundTruth | None:
-        """What is known about the image of this key, of (height, width); None for nothing.
+        """The ground truth of the image of this key, of (height, width); None if there is none.
 
         Raises:
             SourceError: A map of this image is damaged or of another shape.
         """
-        objects = self._objects.get(key)
-        depth = self._map(self._depth, key, size)
-        labels = self._map(self._labels, key, size)
+        image = self._images.get(key)
+        label_path, depth_path = self._label_path(key), self._depth_path(key)
+        there = {BOXES: image, LABELS: label_path, DEPTH: depth_path}
+        self.matched.update(kind for kind, found in there.items() if found is not None)
+        objects = None if image is None else self._objects(image.in_pixels(size))
+        labels = None if label_path is None else self._read_labels(label_path, size)
+        depth = None if depth_path is None else self._read_depth(depth_path, size)
         if objects is None and depth is None and labels is None:
             return None
-        return GroundTruth(
-            objects=objects,
-            segmentation=None if labels is None or self._table is None else self._table[labels],
-            segmentation_labels=self._classes.segmentation,
-            depth=None if depth is None else metres(depth),
+        return GroundTruth(objects, labels, self._classes.segmentation, depth)
+
+    def unmatched(self, keys: Sequence[str]) -> tuple[str, ...]:
+        """A sentence for each kind of truth that no image had, after ``find`` for some images."""
+        places = {
+            BOXES: None if self.annotations is None else self.annotations.path,
+            LABELS: self.layout.labels,
+            DEPTH: self.layout.depth,
+        }
+        names = ', '.join(repr(key) for key in keys[:3])
+        return tuple(
+            f'no image has ground truth ({kind}) in {places[kind]}: expected the names of the '
+            f'images, which are {names}{" …" if len(keys) > 3 else ""}'
+            for kind in self.kinds
+            if keys and not self.matched[kind]
         )
 
-    def _existing(self, names: Iterable[str]) -> Path | None:
-        return next((self._root / n for n in names if (self._root / n).is_dir()), None)
-
-    def _label_table(self, class_names: Path | None) -> NDArray[np.uint8]:
-        if class_names is None:
-            found = sorted(self._root.glob('*.y*ml'))
-            if len(found) != 1:
-                raise SourceError(
-                    f'{self._labels} has label images, and {len(found)} YAML files in '
-                    f'{self._root} could name their classes; name one with --class-names'
-                )
-            class_names = found[0]
-        return self._classes.segmentation_table(read_class_names(class_names))
-
-    def _map(self, folder: Path | None, key: str, size: tuple[int, int]) -> NDArray[Any] | None:
-        if folder is None:
-            return None
-        path = inside(folder, f'{key}.png')
-        try:
-            if not path.is_file():
-                return None
-            if path.stat().st_size > MAX_FILE_BYTES:
-                raise SourceError(f'{path} is larger than {MAX_FILE_BYTES} bytes')
-            values = decode_map(path.read_bytes(), str(path))
-        except OSError as error:
-            raise SourceError(f'{path} cannot be read: {error.strerror}') from error
-        return at_size(values, size, str(path))
-
-    def _read_instances(self, path: Path) -> None:
-        try:
-            if path.stat().st_size > MAX_FILE_BYTES:
-                raise SourceError(f'{path} is larger than {MAX_FILE_BYTES} bytes')
-            data = json.loads(path.read_text(encoding='utf-8'))
-            names = {row['id']: str(row['name']) for row in data['categories']}
-            listed = {row['id']: row for row in data['images']}
-            exhaustive = self._classes.exhaustive(names.values())
-            rows: dict[Json, list[Json]] = {number: [] for number in listed}
-            for row in data['annotations']:
-                rows[row['image_id']].append(row)
-            for number, image in listed.items():
-                key = key_of(str(image['file_name']))
-                self._objects[key] = self._true_objects(rows[number], names, exhaustive)
-        except OSError as error:
-            raise SourceError(f'{path} cannot be read: {error.strerror}') from error
-        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
-            raise SourceError(
-                f'{path} is not in COCO format ({error!r}); expected "images", "annotations" '
-                'and "categories"'
-            ) from error
-        self.images = tuple(
-            ListedImage(str(row['file_name']), str(row.get('split', row.get('coco_split', ''))))
-            for row in listed.values()
-        )
-        if not self._classes.detection:
-            self._objects = {}
-
-    def _true_objects(
-        self, rows: list[Json], names: Mapping[Json, str], exhaustive: frozenset[int]
-    ) -> TrueObjects:
-        boxes = np.array([row['bbox'] for row in rows], np.float64).reshape(-1, 4)
-        areas = [row.get('area', row['bbox'][2] * row['bbox'][3]) for row in rows]
-        boxes[:, 2:] += boxes[:, :2]
+    def _objects(self, annotations: Sequence[Annotation]) -> TrueObjects:
+        boxes = [annotation.box for annotation in annotations]
+        ids = [self._classes.detection_id(annotation.label) for annotation in annotations]
         return TrueObjects(
-            boxes=boxes.astype(np.float32),
-            class_ids=np.array(
-                [self._classes.detection_id(names[row['category_id']]) for row in rows], np.int64
-            ),
-            crowd=np.array([bool(row.get('iscrowd', 0)) for row in rows], np.bool_),
-            areas=np.array(areas, np.float64),
-            exhaustive=exhaustive,
+            boxes=np.array(boxes, np.float32).reshape(-1, 4),
+            class_ids=np.array(ids, np.int64),
+            crowd=np.array([annotation.crowd for annotation in annotations], np.bool_),
+            areas=np.array([annotation.area for annotation in annotations], np.float64),
+            exhaustive=self._exhaustive,
             labels=self._classes.detection,
         )
 
+    def _label_path(self, key: str) -> Path | None:
+        return None if self._table is None else find_map(self.layout.labels, key)
 
-def key_of(file_name: str) -> str:
-    """The key of an image: its name in the folder, without the suffix."""
-    return str(PurePosixPath(file_name).with_suffix(''))
+    def _depth_path(self, key: str) -> Path | None:
+        name = key if self._depth_keys is None else self._depth_keys.get(key)
+        return None if name is None else find_map(self.layout.depth, name)
+
+    def _read_labels(self, path: Path, size: tuple[int, int]) -> NDArray[np.uint8] | None:
+        ids = at_size(read_label_map(path), size, str(path))
+        return None if self._table is None else np.asarray(self._table[ids], np.uint8)
+
+    def _read_depth(self, path: Path, size: tuple[int, int]) -> NDArray[np.float32]:
+        depth = read_depth_map(path, self.layout.units_per_metre)
+        return np.asarray(at_size(depth, size, str(path)), np.float32)
 
 
-def inside(folder: Path, name: str) -> Path:
-    """A file of a folder by the name that a data set gives it.
+def read_annotations(layout: Layout, class_names: Path | None = None) -> AnnotationSet | None:
+    """The object annotations of a data set; None where it has none, or YOLO's lack class names.
 
     Raises:
-        SourceError: The name leads out of the folder, also by a link.
+        SourceError: They cannot be read.
     """
-    path = (folder / name).resolve()
-    if not path.is_relative_to(folder.resolve()):
-        raise SourceError(f'file name {name!r} leads out of {folder}; refused')
-    return path
+    if layout.coco is not None:
+        return read_coco_file(layout.coco)
+    names = class_names or layout.yolo_names
+    if layout.yolo is None or names is None:
+        return None
+    return read_yolo_labels(layout.yolo, layout.list_images(), read_class_names(names))
+
+
+def label_names(layout: Layout, class_names: Path | None = None) -> Mapping[int, str]:
+    """Class id → name of a data set's label images.
+
+    Raises:
+        SourceError: No file, or more than one, can name the classes.
+    """
+    if class_names is None:
+        found = sorted(path for path in layout.root.glob('*.y*ml') if path != layout.yolo_names)
+        if len(found) != 1:
+            raise SourceError(
+                f'{layout.labels} has label images, and {len(found)} YAML files in '
+                f'{layout.root} could name their classes; name one with --class-names'
+            )
+        class_names = found[0]
+    return read_class_names(class_names)
+
+
+def find_map(folder: Path | None, key: str) -> Path | None:
+    """The PNG of an image's key in a folder of maps; None where there is none.
+
+    Raises:
+        SourceError: The key leads out of the folder.
+    """
+    path = None if folder is None else inside(folder, f'{key}.png')
+    return path if path is not None and path.is_file() else None

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mt_perception.errors import SourceError
-from mt_perception.evaluation.datasets.folder import IMAGE_FOLDERS, held_out
+from mt_perception.evaluation.datasets.folder import held_out
+from mt_perception.evaluation.datasets.layout import IMAGE_FOLDERS, LABEL_FOLDERS
 from mt_perception.evaluation.datasets.taxonomy import ClassMap, read_class_names
-from mt_perception.evaluation.datasets.truth_files import LABEL_FOLDERS
 from mt_perception.sources.folder import SUFFIXES
 from mt_perception.training.data.samples import Sample, read_image, read_map
 
