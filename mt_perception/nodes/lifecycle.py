@@ -1,46 +1,52 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""A managed node that starts itself and survives requests that make no sense."""
+"""A lifecycle node that can start itself and that refuses invalid transitions."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from lifecycle_msgs.srv import ChangeState
+from lifecycle_msgs.srv import ChangeState, GetAvailableTransitions, GetState
 from rclpy.clock import Clock, ClockType
-from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
+from rclpy.service import Service
+
+from mt_perception.nodes.node_parameters import ParameterNode
 
 UNCONFIGURED = 'unconfigured'
 ACTIVE = 'active'
 
 
-class SelfStartingNode(LifecycleNode):
-    """A lifecycle node that can configure and activate itself.
-
-    Users take an inactive node for a broken one; a lifecycle manager remains possible.
+class SelfStartingNode(ParameterNode, LifecycleNode):
+    """A lifecycle node that configures and activates itself; a lifecycle manager is optional.
 
     Args:
         name: Name of the node.
-        kwargs: Whatever rclpy's Node takes.
+        kwargs: Arguments of rclpy's Node.
     """
 
     def __init__(self, name: str, **kwargs: Any) -> None:
         super().__init__(name, **kwargs)
-        self._guard_change_state()
+        self._refuse_invalid_transitions()
 
     def destroy_node(self) -> None:
-        """Leave the ROS graph, also while somebody still holds this object.
+        """Leave the ROS graph, also while this object is still referenced.
 
-        rclpy forgets the state machine, and as long as that lives the node remains visible.
+        rclpy's ``destroy_node`` leaves the lifecycle state machine alive, and that keeps the node
+        visible to others.
         """
         super().destroy_node()
-        self._state_machine.destroy_when_not_in_use()
+        for value in list(vars(self).values()):
+            if hasattr(value, 'destroy_when_not_in_use'):
+                value.destroy_when_not_in_use()
 
     @property
     def state(self) -> str:
         """The label of the lifecycle state, such as ``active``."""
-        label: str = self._state_machine.current_state[1]
+        response = self._lifecycle_service('get_state').callback(
+            GetState.Request(), GetState.Response()
+        )
+        label: str = response.current_state.label
         return label
 
     def start_when_spun(self) -> None:
@@ -49,7 +55,7 @@ class SelfStartingNode(LifecycleNode):
         def start() -> None:
             timer.cancel()
             self.destroy_timer(timer)
-            # A lifecycle manager may have been quicker.
+            # A lifecycle manager may have been faster.
             if self.state == UNCONFIGURED and (
                 self.trigger_configure() == TransitionCallbackReturn.SUCCESS
             ):
@@ -57,22 +63,31 @@ class SelfStartingNode(LifecycleNode):
 
         timer = self.create_timer(0.0, start, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
-    def _guard_change_state(self) -> None:
-        """Answer an impossible transition with failure; rclpy would raise out of ``spin``."""
-        service = self._service_change_state
+    def _lifecycle_service(self, name: str) -> Service:
+        full_name = f'{self.get_fully_qualified_name()}/{name}'
+        return next(service for service in self.services if service.srv_name == full_name)
+
+    def _refuse_invalid_transitions(self) -> None:
+        """Answer an invalid transition with failure; rclpy raises an error out of ``spin``."""
+        service = self._lifecycle_service('change_state')
+        available = self._lifecycle_service('get_available_transitions').callback
         change_state = service.callback
 
-        def guarded(
+        def checked(
             request: ChangeState.Request, response: ChangeState.Response
         ) -> ChangeState.Response:
-            try:
+            wanted = request.transition
+            transitions = available(
+                GetAvailableTransitions.Request(), GetAvailableTransitions.Response()
+            ).available_transitions
+            # A label has precedence over an id, as in rclpy.
+            known = {t.transition.label if wanted.label else t.transition.id for t in transitions}
+            if (wanted.label or wanted.id) in known:
                 return change_state(request, response)
-            except rclpy_implementation.RCLError:
-                wanted = request.transition.label or request.transition.id
-                self.get_logger().warning(
-                    f'transition {wanted} is not possible in state {self.state}; refused'
-                )
-                response.success = False
-                return response
+            self.get_logger().warning(
+                f'transition {wanted.label or wanted.id} is not available in state {self.state}'
+            )
+            response.success = False
+            return response
 
-        service.callback = guarded
+        service.callback = checked

@@ -1,11 +1,15 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The process of a node: shared-memory transport, one executor, a clean exit on signals."""
+"""The main function of every node: middleware settings, spin loop, signals and exit status."""
 
 from __future__ import annotations
 
 import os
 import signal
+import socket
+import sys
+import threading
+import traceback
 from collections.abc import Callable, MutableMapping, Sequence
 from pathlib import Path
 
@@ -13,53 +17,115 @@ import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.logging import get_logger
 from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
 
 from mt_perception.errors import PerceptionError
 from mt_perception.resources import share_folder
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
-def spin(
+
+def run_node(
     make_node: Callable[[], Node],
     args: Sequence[str] | None = None,
     done: Callable[[Node], bool] = lambda node: False,
 ) -> int:
-    """Make a node and spin it until a signal comes or it is done.
+    """Create a node and spin it until SIGINT, SIGTERM or the end of its work.
 
     Args:
-        make_node: Makes the node; what it refuses to start with is logged as one line.
-        args: Command line, with ``--ros-args``; None takes that of the process.
-        done: Asked after every event whether the node has finished by itself.
+        make_node: Creates the node; a PerceptionError from it is logged as one line.
+        args: Command line with ``--ros-args``; None uses that of the process.
+        done: Returns whether the node has finished its work; called after every event.
 
     Returns:
-        The exit status: 1 where the node could not start or broke off, else 0.
+        The exit status: 0 after a signal or the end of the work, 1 after any error.
     """
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    stop = StopRequest()
     use_shared_memory(os.environ)
-    rclpy.init(args=None if args is None else list(args))
-    node = None
+    try:
+        rclpy.init(
+            args=None if args is None else list(args),
+            signal_handler_options=SignalHandlerOptions.NO,
+        )
+    except Exception as error:
+        # The exceptions of rclpy.init have no common base class.
+        sys.stderr.write(f'mt_perception: the command line is not valid: {error}\n')
+        return 1
+    node: Node | None = None
+    status = 0
     try:
         node = make_node()
+        stop.wakes(node)
         executor = SingleThreadedExecutor()
         executor.add_node(node)
-        while rclpy.ok() and not done(node):
+        while not stop.requested and rclpy.ok() and not done(node):
             executor.spin_once()
-    except (KeyboardInterrupt, ExternalShutdownException):
+    except ExternalShutdownException:
         pass
     except PerceptionError as error:
         get_logger('mt_perception').fatal(str(error))
-        return 1
+        status = 1
     except Exception:
-        # What breaks while the middleware goes away is no fault of the node.
-        if rclpy.ok():
-            raise
-    finally:
-        # An impatient second Ctrl-C would leave shared memory behind.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        status = _report_unless_shut_down()
+    return max(status, _shut_down(node))
+
+
+def _shut_down(node: Node | None) -> int:
+    """Destroy the node and end ROS; the status is 1 if the node cannot be destroyed."""
+    status = 0
+    try:
         if node is not None:
             node.destroy_node()
-        rclpy.try_shutdown()
-    return 0
+    except Exception:
+        status = _report_unless_shut_down()
+    # Python restores the default handlers when it exits, and a late signal would end the process
+    # with a status other than ours.
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    rclpy.try_shutdown()
+    return status
+
+
+def _report_unless_shut_down() -> int:
+    """Print the current exception and return 1; once ROS is down it is only a consequence."""
+    if not rclpy.ok():
+        return 0
+    traceback.print_exc()
+    return 1
+
+
+class StopRequest:
+    """Records SIGINT and SIGTERM and wakes the executor.
+
+    No exception is raised from a signal handler: in rclpy's C++ code it would be lost or end the
+    process with a traceback. The interpreter writes each signal to a socket, and a thread that
+    reads it sets the flag, because a handler in Python has to wait until ``rcl_wait`` returns.
+
+    Attributes:
+        requested: Whether a signal has arrived.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._wake: Callable[[], None] = lambda: None
+        self._reader, self._writer = socket.socketpair()
+        self._writer.setblocking(False)
+        signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
+        for number in _SIGNALS:
+            signal.signal(number, lambda number, frame: None)
+        threading.Thread(target=self._read, name='signals', daemon=True).start()
+
+    def wakes(self, node: Node) -> None:
+        """Let a signal end the current ``spin_once`` of the node's executor."""
+        self._wake = node.create_guard_condition(lambda: None).trigger
+        if self.requested:
+            self._wake()
+
+    def _read(self) -> None:
+        while number := self._reader.recv(1):
+            if number[0] in _SIGNALS:
+                self.requested = True
+                self._wake()
 
 
 # Fast DDS 2 (Humble, Jazzy) reads the second name, Fast DDS 3 (Kilted) the first.
@@ -67,18 +133,18 @@ VARIABLES = ('FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE')
 
 
 def profile_file() -> Path:
-    """The Fast DDS profile that we ship."""
+    """The Fast DDS profile of this package."""
     return share_folder() / 'config' / 'fastdds_shm.xml'
 
 
 def use_shared_memory(environment: MutableMapping[str, str]) -> bool:
-    """Let Fast DDS use our profile; call it before a node is made.
+    """Select our Fast DDS profile; has an effect on nodes that are created afterwards.
 
     Args:
-        environment: The variables of this process, or of one to be started; is changed.
+        environment: Variables of this process, or of one to be started; is changed.
 
     Returns:
-        Whether our profile is used; False where the user has one of his own.
+        Whether our profile is selected; False if the user has selected another.
     """
     profile = str(profile_file())
     if any(environment.get(name, profile) != profile for name in VARIABLES):

@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""How a node's parameters are declared: once, and from it come checks, YAML and documentation.
+"""The schema of a node's parameters: source of the declaration, the checks, the YAML and the docs.
 
-Each field of a settings class is one ROS parameter. No ROS is needed here, so that documentation
-can be generated and checked anywhere.
+Each field of a settings class is one ROS parameter. This module does not need ROS, so that the
+documentation can be generated and checked anywhere.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _KIND_NAMES: Mapping[type, str] = {
 
 
 class Change(Enum):
-    """When a parameter may be changed."""
+    """When a parameter can be changed."""
 
     LIVE = 'any time'
     UNCONFIGURED = 'unconfigured'
@@ -41,16 +41,16 @@ class Change(Enum):
 
 @dataclass(frozen=True)
 class Parameter:
-    """The declaration of one parameter.
+    """The schema of one parameter.
 
     Attributes:
-        name: Dotted name; the unit is in it where there is one.
+        name: Dotted name, with the unit if there is one.
         default: Default value; its type is the parameter's type.
-        description: One sentence for a person.
+        description: One sentence for the user.
         minimum: Smallest value of a number.
         maximum: Largest value of a number.
-        choices: The only values of a string, or none if any will do.
-        change: When it may be changed.
+        choices: The valid values of a string; empty if every string is valid.
+        change: When it can be changed.
     """
 
     name: str
@@ -68,25 +68,26 @@ class Parameter:
 
     @property
     def kind_name(self) -> str:
-        """The type as ROS calls it."""
+        """The name of the type in ROS."""
         return _KIND_NAMES[self.kind]
 
     def checked(self, value: object) -> Value:
-        """Check a value that someone wants this parameter to have.
+        """Check a value and convert it to the parameter's type.
 
         Args:
-            value: The value; an integer will do for a double, a list for a string[].
+            value: The value. An integer is valid for a double and for a string (ROS reads
+                ``source:=0`` as an integer), a list for a string[].
 
         Returns:
-            The value, of this parameter's own type.
+            The value in the parameter's type.
 
         Raises:
             OptionError: Wrong type, not finite, out of range, or not one of the choices.
         """
         if self.kind is tuple:
             return self._strings(value)
-        if self.kind is float and type(value) is int:
-            value = float(value)
+        if self.kind in (float, str) and type(value) is int:
+            value = self.kind(value)
         if not isinstance(value, (bool, int, float, str)) or type(value) is not self.kind:
             raise OptionError(f'{self.name} must be a {self.kind_name}, found {value!r:.60}')
         if isinstance(value, float) and not math.isfinite(value):
@@ -125,19 +126,19 @@ class Parameter:
         return f'[{low}, {high}]'
 
 
-def parameter(name: str, default: Value, description: str, **declaration: Any) -> Any:
-    """A field of a settings class that declares one parameter (arguments: see Parameter)."""
-    declared = Parameter(name, default, description, **declaration)
-    return dataclasses.field(default=default, metadata={'parameter': declared})
+def parameter(name: str, default: Value, description: str, **schema_arguments: Any) -> Any:
+    """A field of a settings class that declares one parameter; see Parameter for the arguments."""
+    schema = Parameter(name, default, description, **schema_arguments)
+    return dataclasses.field(default=default, metadata={'parameter': schema})
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The values of a node's parameters at one moment; a subclass declares them as fields."""
+    """An immutable set of parameter values; a subclass declares the parameters as fields."""
 
     @classmethod
     def parameters(cls) -> tuple[Parameter, ...]:
-        """The declarations, in their order."""
+        """The schema of all parameters, in the order of declaration."""
         return tuple(field.metadata['parameter'] for field in dataclasses.fields(cls))
 
     def value(self, name: str) -> Value:
@@ -146,10 +147,10 @@ class Settings:
         return value
 
     def changed(self: SettingsT, values: Mapping[str, object]) -> SettingsT:
-        """Other settings, in which these parameters have other values: all of them or none.
+        """Return a copy with other values for these parameters; all of them change, or none.
 
         Raises:
-            OptionError: A name is unknown, a value is refused, or values contradict each other.
+            OptionError: A name is unknown, a value is invalid, or two values conflict.
         """
         declared = {p.name: p for p in self.parameters()}
         fields: dict[str, Any] = {}
@@ -162,23 +163,23 @@ class Settings:
         return settings
 
     def check(self) -> None:
-        """Check values against each other.
+        """Check constraints between parameters.
 
         Raises:
-            OptionError: Two of them contradict each other.
+            OptionError: Two values conflict.
         """
 
 
 def field_name(name: str) -> str:
-    """The field of a settings class that holds the parameter of this dotted name."""
+    """The field of a settings class for a parameter's dotted name."""
     return name.replace('.', '_')
 
 
 def unknown_parameter(name: str, known: Mapping[str, object]) -> str:
-    """A sentence about a name that is not declared, with the one that was probably meant."""
+    """An error message for an undeclared name, with the most similar declared one."""
     close = difflib.get_close_matches(name, known, n=1)
-    hint = f'; did you mean {close[0]}?' if close else f'; there are {", ".join(sorted(known))}'
-    return f'parameter {name} is unknown{hint}'
+    hint = f'did you mean {close[0]}?' if close else f'valid names: {", ".join(sorted(known))}'
+    return f'parameter {name} is unknown; {hint}'
 
 
 def markdown_table(settings: type[Settings]) -> str:
@@ -196,10 +197,10 @@ def markdown_table(settings: type[Settings]) -> str:
 
 
 def yaml_text(nodes: Mapping[str, type[Settings]]) -> str:
-    """A ROS parameter file with every default, commented.
+    """A ROS parameter file with every default and a comment for each parameter.
 
     Args:
-        nodes: Node name → its settings. The name matches in every namespace.
+        nodes: Node name → its settings class. The file applies in every namespace.
     """
     lines = []
     for node, settings in nodes.items():
@@ -217,7 +218,7 @@ def yaml_text(nodes: Mapping[str, type[Settings]]) -> str:
 
 
 def _opened_groups(before: tuple[str, ...], now: tuple[str, ...]) -> list[str]:
-    """The header lines of the groups that begin here."""
+    """The YAML keys of the groups that start at this parameter."""
     same = 0
     while same < min(len(before), len(now)) and before[same] == now[same]:
         same += 1

@@ -25,8 +25,8 @@ from mt_perception.nodes.budgeting import budget_of, note_latency
 from mt_perception.nodes.diagnostics import Diagnostics
 from mt_perception.nodes.health import ERROR, OK, WARN, Health, Stamp, StampCheck
 from mt_perception.nodes.lifecycle import SelfStartingNode
-from mt_perception.nodes.live_parameters import LiveParameters
-from mt_perception.nodes.main import spin
+from mt_perception.nodes.main import run_node
+from mt_perception.nodes.node_parameters import NodeParameters
 from mt_perception.nodes.offloading import change_offload, on_time, open_offload
 from mt_perception.nodes.parameter_schema import Change
 from mt_perception.nodes.parameters import PerceptionSettings
@@ -73,7 +73,9 @@ class PerceptionNode(SelfStartingNode):
         self._outputs: Outputs | None = None
         self._stamps = StampCheck()
         try:
-            self.live = LiveParameters(self, PerceptionSettings(), self._accept)
+            self.live = NodeParameters(
+                self, PerceptionSettings(), self._validate, self._apply_settings
+            )
         except OptionError:
             self.destroy_node()
             raise
@@ -169,8 +171,8 @@ class PerceptionNode(SelfStartingNode):
             self.offload = None
         self.pipeline = None
 
-    def _accept(self, settings: PerceptionSettings, names: frozenset[str]) -> None:
-        """Refuse what the model cannot do or what would take effect only later."""
+    def _validate(self, settings: PerceptionSettings, names: frozenset[str]) -> None:
+        """Refuse what the loaded model does not support and what needs another configuration."""
         if self.pipeline is None:
             return
         for p in settings.parameters():
@@ -182,9 +184,17 @@ class PerceptionNode(SelfStartingNode):
                     f'{p.name} cannot change while a model is loaded; deactivate and clean up '
                     'the node first'
                 )
-        options = settings.options().checked(self.pipeline.manifest)
-        self.pipeline.budget = budget_of(settings)
-        self.pipeline.options = options
+        manifest = self.pipeline.manifest
+        settings.options().checked(manifest)
+        paths = [path.name for path in manifest.paths.choices]
+        budget_of(settings).checked(paths, manifest.tasks)
+
+    def _apply_settings(self) -> None:
+        """Use changed settings from the next frame on."""
+        settings = self.live.settings
+        if self.pipeline is not None:
+            self.pipeline.budget = budget_of(settings)
+            self.pipeline.options = settings.options()
         change_offload(self.offload, settings)
 
     def _on_incompatible_qos(self, topic: str, policy: Any) -> None:
@@ -295,4 +305,4 @@ def main(args: Sequence[str] | None = None) -> int:
     Returns:
         The exit status of the process.
     """
-    return spin(PerceptionNode, args)
+    return run_node(PerceptionNode, args)

@@ -12,14 +12,13 @@ from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
-from rclpy.node import Node
 from std_msgs.msg import Header
 
 from mt_perception.errors import PerceptionError
 from mt_perception.nodes.health import OK, WARN, counts, status
 from mt_perception.nodes.host_parameters import RemoteHostSettings
-from mt_perception.nodes.live_parameters import LiveParameters
-from mt_perception.nodes.main import spin
+from mt_perception.nodes.main import run_node
+from mt_perception.nodes.node_parameters import NodeParameters, ParameterNode
 from mt_perception.resources import find_model
 from mt_perception.server.credentials import ServerTls
 from mt_perception.server.host import Address, HostSettings, RemoteHost, address_text, serve
@@ -33,7 +32,7 @@ _MARGIN_S = 5.0
 """What the end may take beside draining."""
 
 
-class RemoteHostNode(Node):
+class RemoteHostNode(ParameterNode):
     """Serves robots from a thread of its own; this one is for ROS.
 
     Args:
@@ -49,7 +48,7 @@ class RemoteHostNode(Node):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(NAME, **kwargs)
         try:
-            live = LiveParameters(self, RemoteHostSettings())
+            live = NodeParameters(self, RemoteHostSettings())
             self._settings = host_settings(live.settings)
             self.host: RemoteHost = self._settings.host()
         except PerceptionError:
@@ -173,4 +172,4 @@ def main(args: Sequence[str] | None = None) -> int:
     Returns:
         The exit status of the process.
     """
-    return spin(RemoteHostNode, args)
+    return run_node(RemoteHostNode, args)

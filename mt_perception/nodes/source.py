@@ -9,12 +9,11 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from rclpy.clock import Clock, ClockType
-from rclpy.node import Node
 
 from mt_perception.errors import PerceptionError, SourceError
 from mt_perception.nodes.frame_publisher import FramePublisher
-from mt_perception.nodes.live_parameters import LiveParameters
-from mt_perception.nodes.main import spin
+from mt_perception.nodes.main import run_node
+from mt_perception.nodes.node_parameters import NodeParameters, ParameterNode
 from mt_perception.nodes.parameters import SourceSettings
 from mt_perception.sources.open import open_source
 from mt_perception.sources.source import Source
@@ -27,7 +26,7 @@ _LINGER_S = 0.5
 """After the last frame, so that it reaches slow listeners before its publisher goes."""
 
 
-class SourceNode(Node):
+class SourceNode(ParameterNode):
     """Publishes frames at their own pace or at a given rate.
 
     Args:
@@ -49,7 +48,7 @@ class SourceNode(Node):
         self.published = 0
         self.finished = False
         try:
-            self._live = LiveParameters(self, SourceSettings())
+            self._live = NodeParameters(self, SourceSettings())
             self._settings = self._live.settings
             self._open = open_frames or self._open_named
             self._source = self._open()
@@ -136,4 +135,4 @@ def main(args: Sequence[str] | None = None) -> int:
     Returns:
         The exit status of the process.
     """
-    return spin(SourceNode, args, done=lambda node: bool(node.finished))
+    return run_node(SourceNode, args, done=lambda node: bool(node.finished))
