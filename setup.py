@@ -106,6 +106,7 @@ setup(
             'cryptography',  # tests make certificates of their own
             'mypy==2.4.1',
             'onnx',  # tests write small models of their own
+            'pillow',  # the reference that our reader of image files is tested against
             'pycocotools',  # the reference that our AP is tested against
             'pytest',
             'pytest-xdist',

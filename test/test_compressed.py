@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from mt_perception.errors import ImageError
 from mt_perception.image.compressed import decode
+from mt_perception.image.encodings import to_bgr
 
 
 def picture(height: int = 60, width: int = 80) -> np.ndarray:
@@ -42,6 +43,8 @@ KINDS = [
     encoded('.bmp'),
     encoded('.webp'),
     encoded('.webp', None, cv2.IMWRITE_WEBP_QUALITY, 101),
+    encoded('.tiff', None, cv2.IMWRITE_TIFF_COMPRESSION, 1),
+    encoded('.ppm'),
 ]
 
 
@@ -120,6 +123,99 @@ def test_bombs_are_refused_by_their_header() -> None:
     assert reason(bytes(jpeg)) == 'too_large'
 
 
+def jpeg_with_scans(extra: int, side: int = 64) -> bytes:
+    """A progressive JPEG whose last scan, which refines nothing, is repeated."""
+    whole = encoded('.jpg', np.zeros((side, side, 3), np.uint8), cv2.IMWRITE_JPEG_PROGRESSIVE, 1)
+    last = whole.rindex(b'\xff\xda')
+    return whole[:-2] + whole[last:-2] * extra + whole[-2:]
+
+
+def test_scans_are_counted_before_decoding() -> None:
+    assert decode(jpeg_with_scans(5)).shape == (64, 64, 3)
+    assert reason(jpeg_with_scans(200)) == 'too_complex'
+    # 12 scans of 8192 x 8192 pixels are one decoder's second; 40 are not.
+    claims = bytearray(jpeg_with_scans(30) + bytes(200_000))
+    at = claims.index(b'\xff\xc2') + 5
+    claims[at : at + 4] = struct.pack('>HH', 8192, 8192)
+    assert reason(bytes(claims)) == 'too_complex'
+
+
+def test_segments_and_chunks_are_counted_before_decoding() -> None:
+    jpeg = encoded('.jpg')
+    comments = jpeg[:2] + b'\xff\xfe\0\x02' * 10_000 + jpeg[2:]
+    assert reason(comments) == 'too_complex'
+    png = encoded('.png')
+    text = struct.pack('>I', 0) + b'tEXt' + struct.pack('>I', zlib.crc32(b'tEXt'))
+    assert reason(png[:33] + text * 10_000 + png[33:]) == 'too_complex'
+    webp = encoded('.webp')
+    chunks = webp[12:] + b'JUNK\0\0\0\0' * 10_000
+    assert reason(b'RIFF' + struct.pack('<I', len(chunks) + 4) + b'WEBP' + chunks) == 'too_complex'
+
+
+@pytest.mark.parametrize('kind', ['.jpg', '.png'])
+def test_pixels_that_the_bytes_cannot_hold_take_no_memory(kind: str) -> None:
+    data = bytearray(encoded(kind))
+    at = data.index(b'\xff\xc0') + 5 if kind == '.jpg' else 16
+    data[at : at + (4 if kind == '.jpg' else 8)] = struct.pack(
+        '>HH' if kind == '.jpg' else '>II', 8000, 8000
+    )
+    assert reason(bytes(data)) == 'truncated'
+
+
+def test_two_frame_headers_and_many_components_are_refused() -> None:
+    jpeg = encoded('.jpg')
+    at = jpeg.index(b'\xff\xc0')
+    frame = jpeg[at : at + 19]
+    assert reason(jpeg[:at] + frame + jpeg[at:]) == 'undecodable'
+    many = bytearray(jpeg)
+    many[at + 9] = 200
+    assert reason(bytes(many)) == 'undecodable'
+
+
+def mosaic() -> np.ndarray:
+    """The RGGB mosaic of one plain colour."""
+    tile = np.array([[200, 60], [60, 40]], np.uint8)
+    return np.tile(tile, (30, 40))
+
+
+@pytest.mark.parametrize(
+    ('kind', 'format_'),
+    [
+        ('.jpg', 'bayer_rggb8; jpeg compressed bayer_rggb8'),
+        ('.jpg', 'bayer_rggb8; jpeg compressed '),
+        ('.png', 'bayer_rggb8; png compressed '),
+        ('.png', 'BAYER_RGGB8;png'),
+    ],
+)
+def test_a_mosaic_is_recognised_by_the_format_string(kind: str, format_: str) -> None:
+    options = (cv2.IMWRITE_JPEG_QUALITY, 100) if kind == '.jpg' else ()
+    image = decode(encoded(kind, mosaic(), *options), format_)
+    assert np.abs(image[10:50, 10:70].reshape(-1, 3).astype(int) - (40, 60, 200)).max() <= 8
+    # Without the name it is a grey image.
+    assert (np.ptp(decode(encoded(kind, mosaic())), axis=2) == 0).all()
+
+
+def test_a_mosaic_of_16_bits_and_one_that_is_coloured_already() -> None:
+    wide = encoded('.png', mosaic().astype(np.uint16) * 257)
+    image = decode(wide, 'bayer_rggb16; png compressed ')
+    np.testing.assert_array_equal(image[30, 40], (40, 60, 200))
+    coloured = encoded('.png')
+    np.testing.assert_array_equal(decode(coloured, 'bayer_rggb8; png'), picture())
+
+
+@pytest.mark.parametrize('encoding', ['mono16', '16UC1', 'bayer_gbrg16'])
+def test_16_bit_files_are_shown_as_their_raw_topic_is(encoding: str) -> None:
+    grey = (7300 + 3 * picture()[..., 0].astype(int)).astype(np.uint16)
+    raw = to_bgr(grey, encoding, 60, 80, 160)
+    np.testing.assert_array_equal(decode(encoded('.png', grey), f'{encoding}; png '), raw)
+
+
+def test_floating_point_files_are_shown_as_their_raw_topic_is() -> None:
+    metres = np.linspace(0.5, 8, 4800, dtype=np.float32).reshape(60, 80)
+    raw = to_bgr(metres, '32FC1', 60, 80, 320)
+    np.testing.assert_array_equal(decode(encoded('.tiff', metres), '32FC1; tiff compressed '), raw)
+
+
 def test_a_header_that_is_larger_than_the_data() -> None:
     jpeg = bytearray(encoded('.jpg'))
     at = jpeg.index(b'\xff\xc0') + 5
@@ -131,6 +227,7 @@ def test_a_header_that_is_larger_than_the_data() -> None:
 def test_what_is_no_image() -> None:
     assert reason(b'') == 'unknown_compression'
     assert reason(b'\0' * 100, 'h264') == 'unknown_compression'
+    assert reason(b'\0\0\0\1\x67' + bytes(99), 'h264') == 'video_stream'
     assert reason(b'<html>', 'jpeg') == 'unknown_compression'
     depth = bytes(12) + encoded('.png', np.zeros((4, 4), np.uint16))
     assert reason(depth, '16UC1; compressedDepth png') == 'compressed_depth'

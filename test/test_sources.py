@@ -60,6 +60,27 @@ def test_a_damaged_image_is_left_out_and_counted(tmp_path: Path) -> None:
     assert dict(source.rejects) == {'truncated': 1, 'unknown_compression': 1}
 
 
+def test_a_folder_without_images_names_what_it_holds(tmp_path: Path) -> None:
+    for name in ('a.HEIC', 'b.heic', 'c.xml'):
+        (tmp_path / name).touch()
+    with pytest.raises(SourceError, match=r'found 2 \.heic files; 1 \.xml files'):
+        open_source(tmp_path)
+    folder_of(tmp_path / 'left', ['a.png'])
+    with pytest.raises(SourceError, match=r'sub-folders with images \(left\)'):
+        open_source(tmp_path)
+
+
+def test_a_folder_of_links_is_read(tmp_path: Path) -> None:
+    store = folder_of(tmp_path / 'store', ['a.png', 'b.png'])
+    links = tmp_path / 'links'
+    links.mkdir()
+    for name in ('a.png', 'b.png', 'gone.png'):
+        (links / name).symlink_to(store / name)
+    source = open_source(links)
+    assert greys(source) == [0, 10]
+    assert dict(source.rejects) == {'unreadable_file': 1}
+
+
 def test_one_image_is_a_source(tmp_path: Path) -> None:
     folder = folder_of(tmp_path / 'images', ['a.png', 'b.png'])
     assert greys(open_source(folder / 'b.png')) == [10]

@@ -41,13 +41,15 @@ def to_bgr(
 ) -> Image:
     """View or convert the pixels of a ``sensor_msgs/Image`` as BGR.
 
-    ``mono16`` and other 16-bit intensities are scaled from their full range. ``16UC1`` and
-    ``32FC1`` have no nominal range (thermal, depth): they are stretched between their 1st and
-    99th percentile, and what is not finite becomes black.
+    16-bit channels are scaled from their full range. Channels without a nominal range (``16UC1``
+    and ``32FC1``: thermal, depth; signed ones) are stretched between their 1st and 99th
+    percentile; colours of floating point range from 0 to 1, or to 255 where a value is above 1.
+    Values that are not finite become black.
 
     Args:
         data: The message's bytes.
-        encoding: Name of the pixel format, as in ``sensor_msgs/image_encodings.hpp``.
+        encoding: Name of the pixel format, as in ``sensor_msgs/image_encodings.hpp``; upper and
+            lower case are the same.
         height: Rows of pixels.
         width: Columns of pixels.
         step: Bytes from one row to the next; may be more than a row needs.
@@ -108,22 +110,45 @@ def check_size(height: int, width: int) -> None:
         )
 
 
+def grey_to_bgr(pixels: NDArray[Any]) -> Image:
+    """Show an intensity image whose encoding is unknown, as a file has it.
+
+    Args:
+        pixels: (H, W) of any numeric type. 16-bit values that use less than an eighth of their
+            range (thermal cameras, 12-bit sensors) and all other types but 8 bits are stretched
+            between their 1st and 99th percentile.
+
+    Returns:
+        uint8 (H, W, 3), BGR.
+    """
+    if pixels.dtype == np.uint8:
+        return np.asarray(cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR), np.uint8)
+    low, high = _range(pixels)
+    if pixels.dtype == np.uint16 and high - low >= 1 << 13:
+        return np.asarray(cv2.cvtColor(_to_8_bits(pixels), cv2.COLOR_GRAY2BGR), np.uint8)
+    return np.asarray(_stretch(pixels), np.uint8)
+
+
 @dataclass(frozen=True)
 class _Layout:
-    """How an encoding lies in memory and what makes BGR of it."""
+    """Memory layout of an encoding and its conversion to BGR.
+
+    ``half_rows`` is the number of rows of bytes for two rows of pixels: 2, more with chroma
+    planes below the luma plane.
+    """
 
     dtype: DTypeLike
     channels: int
     convert: _Convert
     even_width: int = 1
     even_height: int = 1
-    extra_rows: bool = False
+    half_rows: int = 2
 
     def row_bytes(self, width: int) -> int:
         return width * self.channels * np.dtype(self.dtype).itemsize
 
     def rows(self, height: int) -> int:
-        return height * 3 // 2 if self.extra_rows else height
+        return height * self.half_rows // 2
 
     def pixel_shape(self, width: int) -> tuple[int, ...]:
         return (width,) if self.channels == 1 else (width, self.channels)
@@ -151,30 +176,70 @@ def _to_8_bits(pixels: NDArray[Any]) -> Image:
     return np.asarray(scaled, np.uint8).reshape(pixels.shape)
 
 
-def _stretch(pixels: NDArray[Any]) -> NDArray[Any]:
-    """Grey levels from the 1st to the 99th percentile, measured on a coarse grid."""
-    values = pixels.astype(np.float32)
-    step_y, step_x = (max(1, n // _RANGE_SAMPLES) for n in values.shape)
-    samples = values[::step_y, ::step_x]
+def _range(values: NDArray[Any]) -> tuple[float, float]:
+    """The 1st and 99th percentile of the finite values, measured on a coarse grid."""
+    step_y, step_x = (max(1, n // _RANGE_SAMPLES) for n in values.shape[:2])
+    samples = values[::step_y, ::step_x].astype(np.float64)
     samples = samples[np.isfinite(samples)]
-    low, high = np.percentile(samples, (1, 99)) if samples.size else (0.0, 1.0)
+    if not samples.size:
+        return 0.0, 1.0
+    low, high = np.percentile(samples, (1, 99))
+    return float(low), float(high)
+
+
+def _scale(values: NDArray[Any], low: float, high: float) -> Image:
+    """Map [low, high] to [0, 255]."""
+    wide = np.dtype(np.float64 if values.dtype.itemsize > 4 else np.float32)
     with np.errstate(over='ignore', invalid='ignore'):
-        grey = (values - np.float32(low)) * np.float32(255 / max(high - low, 1e-6))
-    grey = np.where(np.isfinite(values), grey, 0).clip(0, 255).round().astype(np.uint8)
-    return np.asarray(cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR))
+        grey: NDArray[Any] = values.astype(wide) - wide.type(low)
+        grey *= wide.type(255 / max(high - low, 1e-6))
+    return np.where(np.isfinite(values), grey, 0).clip(0, 255).round().astype(np.uint8)
+
+
+def _stretch(pixels: NDArray[Any]) -> NDArray[Any]:
+    scaled = _scale(pixels, *_range(pixels))
+    return np.asarray(cv2.cvtColor(scaled, cv2.COLOR_GRAY2BGR)) if scaled.ndim == 2 else scaled
+
+
+def _float_colour(pixels: NDArray[Any]) -> NDArray[Any]:
+    _, high = _range(pixels)
+    return _scale(pixels, 0.0, 255.0 if high > 1.0 + 1e-3 else 1.0)
+
+
+def _first_three(convert: _Convert) -> _Convert:
+    """A conversion of three channels, for pixels with a fourth that is dropped."""
+    return lambda pixels: convert(np.ascontiguousarray(pixels[..., :3]))
+
+
+# BT.601 in limited range, as OpenCV converts the formats with shared chroma.
+_YUV_TO_BGR = np.array(
+    [
+        [1.164, 2.018, 0.0, -1.164 * 16 - 2.018 * 128],
+        [1.164, -0.391, -0.813, -1.164 * 16 + (0.391 + 0.813) * 128],
+        [1.164, 0.0, 1.596, -1.164 * 16 - 1.596 * 128],
+    ]
+)
+
+
+def _nv24(planes: NDArray[Any]) -> NDArray[Any]:
+    """Luma rows, then as many rows of interleaved U and V, two bytes a pixel."""
+    height, width = planes.shape[0] // 3, planes.shape[1]
+    chroma = planes[height:].reshape(height, width, 2)
+    return np.asarray(cv2.transform(np.dstack([planes[:height], chroma]), _YUV_TO_BGR))
 
 
 def _layout(encoding: str) -> _Layout:
-    if not encoding:
+    layout = _LAYOUTS.get(encoding) or _BY_LOWER_CASE.get(encoding.strip().lower())
+    if layout is not None:
+        return layout
+    if not encoding.strip():
         raise ImageError(
             'empty_encoding', 'the image has an empty encoding; expected a name such as rgb8'
         )
-    if encoding not in _LAYOUTS:
-        raise ImageError(
-            'unknown_encoding',
-            f'encoding {encoding[:40]!r} is not known; known are {", ".join(_LAYOUTS)}',
-        )
-    return _LAYOUTS[encoding]
+    raise ImageError(
+        'unknown_encoding',
+        f'encoding {encoding[:40]!r} is not known; known are {", ".join(_LAYOUTS)}',
+    )
 
 
 # ROS names a Bayer pattern by its first two rows, OpenCV by the second row's last two pixels.
@@ -187,6 +252,9 @@ _BAYER = {
 _GREY = _colour(cv2.COLOR_GRAY2BGR)
 _UYVY = _Layout(np.uint8, 2, _colour(cv2.COLOR_YUV2BGR_UYVY), even_width=2)
 _YUYV = _Layout(np.uint8, 2, _colour(cv2.COLOR_YUV2BGR_YUY2), even_width=2)
+
+_I420 = _Layout(np.uint8, 1, _colour(cv2.COLOR_YUV2BGR_I420), 2, 2, half_rows=3)
+_SIGNED = [np.dtype(kind) for kind in (np.int8, np.int16, np.int32)]
 
 _LAYOUTS: dict[str, _Layout] = {
     'bgr8': _Layout(np.uint8, 3, _to_8_bits),
@@ -203,16 +271,33 @@ _LAYOUTS: dict[str, _Layout] = {
     '8UC3': _Layout(np.uint8, 3, _to_8_bits),
     '8UC4': _Layout(np.uint8, 4, _colour(cv2.COLOR_BGRA2BGR)),
     '16UC1': _Layout(np.uint16, 1, _stretch),
+    '16UC3': _Layout(np.uint16, 3, _to_8_bits),
+    '16UC4': _Layout(np.uint16, 4, _colour(cv2.COLOR_BGRA2BGR)),
     '32FC1': _Layout(np.float32, 1, _stretch),
+    '32FC3': _Layout(np.float32, 3, _float_colour),
+    '32FC4': _Layout(np.float32, 4, _first_three(_float_colour)),
+    '64FC1': _Layout(np.float64, 1, _stretch),
+    '64FC3': _Layout(np.float64, 3, _float_colour),
+    '64FC4': _Layout(np.float64, 4, _first_three(_float_colour)),
+    **{f'{8 * d.itemsize}SC1': _Layout(d, 1, _stretch) for d in _SIGNED},
+    **{f'{8 * d.itemsize}SC3': _Layout(d, 3, _stretch) for d in _SIGNED},
+    **{f'{8 * d.itemsize}SC4': _Layout(d, 4, _first_three(_stretch)) for d in _SIGNED},
     'yuv422': _UYVY,
     'uyvy': _UYVY,
     'yuv422_yuy2': _YUYV,
     'yuyv': _YUYV,
-    'nv12': _Layout(np.uint8, 1, _colour(cv2.COLOR_YUV2BGR_NV12), 2, 2, extra_rows=True),
-    'nv21': _Layout(np.uint8, 1, _colour(cv2.COLOR_YUV2BGR_NV21), 2, 2, extra_rows=True),
+    'i420': _I420,
+    'yuv420': _I420,
+    'yuv420p': _I420,
+    'yv12': _Layout(np.uint8, 1, _colour(cv2.COLOR_YUV2BGR_YV12), 2, 2, half_rows=3),
+    'nv12': _Layout(np.uint8, 1, _colour(cv2.COLOR_YUV2BGR_NV12), 2, 2, half_rows=3),
+    'nv21': _Layout(np.uint8, 1, _colour(cv2.COLOR_YUV2BGR_NV21), 2, 2, half_rows=3),
+    'nv24': _Layout(np.uint8, 1, _nv24, half_rows=6),
     **{f'bayer_{p}8': _Layout(np.uint8, 1, _colour(code)) for p, code in _BAYER.items()},
     **{f'bayer_{p}16': _Layout(np.uint16, 1, _colour(code)) for p, code in _BAYER.items()},
 }
 
+_BY_LOWER_CASE = {name.lower(): layout for name, layout in _LAYOUTS.items()}
+
 ENCODINGS = tuple(_LAYOUTS)
-"""Every encoding that ``to_bgr`` takes."""
+"""Every encoding that ``to_bgr`` converts."""

@@ -5,18 +5,21 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 from mt_perception.errors import ImageError, SourceError
-from mt_perception.image.compressed import decode
+from mt_perception.image.read import IMAGE_SUFFIXES, read_image
 from mt_perception.sources.source import Source, calibrated
 from mt_perception.types import Frame, Intrinsics
 
-SUFFIXES = frozenset({'.bmp', '.jpeg', '.jpg', '.png', '.webp'})
-
 NOMINAL_RATE_HZ = 10.0
-"""Files have no time of exposure; their stamps are as far apart as those of a slow camera."""
+"""Rate of the stamps: files carry no time of exposure."""
+
+_LISTED = 1000
+"""Entries of a folder without images that its error counts."""
 
 
 class ImageFolder(Source):
@@ -27,25 +30,20 @@ class ImageFolder(Source):
         camera: The camera that took all of them, if it is known.
 
     Raises:
-        SourceError: There is no image.
+        SourceError: The folder cannot be read or holds no image file.
     """
 
     def __init__(self, path: Path, camera: Intrinsics | None = None) -> None:
         self._files = [path] if path.is_file() else _images_in(path)
         if not self._files:
-            raise SourceError(
-                f'folder {path} has no image; expected files that end in '
-                f'{", ".join(sorted(SUFFIXES))}'
-            )
+            raise SourceError(_no_image(path))
         super().__init__(path.name or str(path), len(self._files), None)
         self._calibration = camera
 
     def __iter__(self) -> Iterator[Frame]:
         for index, file in enumerate(self._files):
             try:
-                image = decode(file.read_bytes())
-            except OSError:
-                self.rejects['unreadable_file'] += 1
+                image = read_image(file)
             except ImageError as error:
                 self.rejects[error.reason] += 1
             else:
@@ -54,13 +52,32 @@ class ImageFolder(Source):
                 yield Frame(image, stamp_ns, 'camera', camera)
 
     def close(self) -> None:
-        """Nothing is held open between two images."""
+        """Do nothing: no file stays open between two images."""
 
 
 def _images_in(folder: Path) -> list[Path]:
     """The image files of a folder, ``frame2`` before ``frame10``."""
-    files = [file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES]
+    try:
+        files = [file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES]
+    except OSError as error:
+        raise SourceError(f'folder {folder} cannot be read: {error.strerror}') from error
     return sorted(files, key=_natural_key)
+
+
+def _no_image(folder: Path) -> str:
+    """The sentence for a folder without images, with the files that it holds instead."""
+    entries = list(islice(folder.iterdir(), _LISTED))
+    suffixes = Counter(entry.suffix.lower() or entry.name for entry in entries if entry.is_file())
+    found = [f'{count} {suffix} files' for suffix, count in suffixes.most_common(3)]
+    deeper = [entry.name for entry in entries if entry.is_dir() and _images_in(entry)]
+    if deeper:
+        found.append(
+            f'sub-folders with images ({", ".join(sorted(deeper)[:3])}): name one of them'
+        )
+    return (
+        f'folder {folder} has no image; expected files that end in '
+        f'{", ".join(sorted(IMAGE_SUFFIXES))}, found {"; ".join(found) or "nothing"}'
+    )
 
 
 def _natural_key(file: Path) -> list[tuple[int, str]]:

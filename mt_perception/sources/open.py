@@ -7,7 +7,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from mt_perception.errors import SourceError
-from mt_perception.sources import bag, folder
+from mt_perception.image.read import IMAGE_SUFFIXES
+from mt_perception.sources import bag
 from mt_perception.sources.bag import Bag
 from mt_perception.sources.folder import ImageFolder
 from mt_perception.sources.source import Source
@@ -48,7 +49,7 @@ def open_source(
         return Bag(path, topic, camera)
     if topic is not None:
         raise SourceError(f'{text} is not a bag, and only a bag has topics; leave the topic out')
-    if path.is_dir() or path.suffix.lower() in folder.SUFFIXES:
+    if path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES:
         return ImageFolder(path, camera)
     return Video(path, camera)
 

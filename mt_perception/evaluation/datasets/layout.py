@@ -17,7 +17,7 @@ from mt_perception.errors import SourceError
 from mt_perception.evaluation.datasets.coco import is_coco_file
 from mt_perception.evaluation.datasets.maps import MILLIMETRES
 from mt_perception.evaluation.datasets.tum import UNITS_PER_METRE, is_tum
-from mt_perception.sources.folder import SUFFIXES
+from mt_perception.image.read import IMAGE_SUFFIXES
 
 IMAGE_FOLDERS = ('images', 'rgb', 'JPEGImages')
 LABEL_FOLDERS = ('semantic', 'labels', 'label', 'masks')
@@ -66,9 +66,9 @@ class Layout:
             SourceError: The folder cannot be read.
         """
         try:
-            there = [p for p in self.images.iterdir() if p.suffix.lower() in SUFFIXES]
+            there = [p for p in self.images.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES]
             if not there and self.images != self.root:
-                there = [p for p in self.images.rglob('*') if p.suffix.lower() in SUFFIXES]
+                there = [p for p in self.images.rglob('*') if p.suffix.lower() in IMAGE_SUFFIXES]
         except OSError as error:
             raise SourceError(f'{self.images} cannot be read: {error.strerror}') from error
         return sorted(path.relative_to(self.images).as_posix() for path in there)

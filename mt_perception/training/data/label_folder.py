@@ -15,7 +15,7 @@ from mt_perception.errors import SourceError
 from mt_perception.evaluation.datasets.folder import held_out
 from mt_perception.evaluation.datasets.layout import IMAGE_FOLDERS, LABEL_FOLDERS
 from mt_perception.evaluation.datasets.taxonomy import ClassMap, read_class_names
-from mt_perception.sources.folder import SUFFIXES
+from mt_perception.image.read import IMAGE_SUFFIXES
 from mt_perception.training.data.samples import Sample, read_image, read_map
 
 
@@ -38,7 +38,7 @@ def read_segmentation(
     images = _existing(folder, IMAGE_FOLDERS, 'images')
     labels = _existing(folder, LABEL_FOLDERS, 'label images')
     table = classes.segmentation_table(_names(folder) if names is None else names)
-    paths = sorted(path for path in images.iterdir() if path.suffix.lower() in SUFFIXES)
+    paths = sorted(path for path in images.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
     samples = []
     for index, path in enumerate(paths):
         if part != 'all' and held_out(index) != (part == 'held_out'):
