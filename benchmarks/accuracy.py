@@ -44,10 +44,10 @@ def main(model: Path, data: Path | None, recipe: Path | None, unseen: tuple[str,
                 figures |= unseen_figures(pipeline, data, item)
     except PerceptionError as error:
         raise click.ClickException(str(error)) from error
-    peer = count_weights(data / plan.initial_weights)
+    baseline = count_weights(data / plan.initial_weights)
     blocks = pipeline.manifest.graph.blocks
     ours = sum(blocks[name].parameters for name in ('trunk', 'detection'))
-    click.echo(table(figures, plan, ours, peer))
+    click.echo(table(figures, plan, ours, baseline))
 
 
 def unseen_figures(pipeline: Pipeline, data: Path, item: str) -> dict[str, float]:
@@ -67,7 +67,7 @@ def count_weights(path: Path) -> int:
     return sum(int(np.prod(tensor.dims)) for tensor in model.graph.initializer)
 
 
-def table(figures: Mapping[str, float], plan: Recipe, ours: int, peer: int) -> str:
+def table(figures: Mapping[str, float], plan: Recipe, ours: int, baseline: int) -> str:
     """Give the figures as Markdown: the main ones with what we ask of them, then the details."""
     known = {spec.name for spec in plan.sets}
     scenes = [key.partition('/')[2] for key in figures if key.startswith('abs_rel_scaled/')]
@@ -76,8 +76,8 @@ def table(figures: Mapping[str, float], plan: Recipe, ours: int, peer: int) -> s
         '| figure | value | wanted |',
         '|---|---|---|',
         f'| detection AP (AP50) | {figures["ap"]:.3f} ({figures["ap50"]:.3f}) | ≥ 0.29 |',
-        f'| … parameters of trunk and head over those of YOLOX-nano | {ours:,} / {peer:,} = '
-        f'{ours / peer:.2f} | ≤ 1.2 |',
+        f'| … parameters of trunk and head over those of YOLOX-nano | {ours:,} / {baseline:,} = '
+        f'{ours / baseline:.2f} | ≤ 1.2 |',
         f'| segmentation mIoU over {_classes(figures)} classes | {figures["miou"]:.3f} | ≥ 0.45 |',
         f'| … person IoU | {figures["iou/person"]:.3f} | ≥ 0.65 |',
         f'| depth AbsRel, known scenes | {figures["abs_rel"]:.3f} | ≤ 0.15 |',

@@ -24,14 +24,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from mt_perception.evaluation.datasets.open import SourceOptions, open_samples
+from mt_perception.evaluation.datasets.open_samples import SourceOptions, open_samples
 from mt_perception.evaluation.datasets.pseudo_truth import SURE, pseudo_truth
 from mt_perception.evaluation.datasets.taxonomy import DEFAULT_TAXONOMY, read_taxonomy
 from mt_perception.evaluation.datasets.truth import Sample
 from mt_perception.evaluation.metrics.depth import DepthMetric
 from mt_perception.evaluation.metrics.detection import DetectionMetric
 from mt_perception.evaluation.metrics.segmentation import SegmentationMetric
-from mt_perception.evaluation.predictor import RunSettings, Subject, open_subject
+from mt_perception.evaluation.predictor import Predictor, RunSettings, open_predictor
 from mt_perception.execution.options import Options
 from mt_perception.pipeline import Pipeline
 from mt_perception.planning.budget import Budget
@@ -86,7 +86,7 @@ def figure(metrics: Mapping[str, object], name: str) -> float | None:
 
 
 def samples_of(
-    path: Path, own: Subject, teachers: Subject, frames: int
+    path: Path, own: Predictor, teachers: Predictor, frames: int
 ) -> Iterator[tuple[Sample, Sample]]:
     """Samples with the teachers' truth (but the sensor's depth, where there is one), and plain."""
     classes = own.classes(read_taxonomy(DEFAULT_TAXONOMY))
@@ -103,7 +103,7 @@ def run_video(path: Path, arguments: argparse.Namespace) -> None:
     options = Options(score_threshold=0.0)
     sure = RunSettings(replace(options, score_threshold=SURE))
     files = '+'.join(str(arguments.data / 'teachers' / name) for name in TEACHERS)
-    teachers, own = open_subject(f'onnx:{files}', sure), open_subject(model, sure)
+    teachers, own = open_predictor(f'onnx:{files}', sure), open_predictor(model, sure)
     classes = own.classes(read_taxonomy(DEFAULT_TAXONOMY))
     budgets = {'all': Budget()}
     for compute in arguments.compute:

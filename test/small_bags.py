@@ -15,7 +15,7 @@ from rosbags.rosbag1 import Writer as Writer1
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
-from mt_perception.evaluation.datasets.messages import COMPRESSED_DEPTH_HEADER
+from mt_perception.evaluation.datasets.truth_messages import COMPRESSED_DEPTH_HEADER
 from mt_perception.evaluation.result_bag import standard_types
 
 HEIGHT, WIDTH = 48, 64

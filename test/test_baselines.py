@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Plain ONNX networks as peers: real ones on real images, and sentences for what is none."""
+"""Plain ONNX networks as baselines: real ones on real images, and sentences for what is none."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from mt_perception.errors import ModelError
-from mt_perception.evaluation.baselines import Peer, open_peer
+from mt_perception.evaluation.baselines import Baseline, open_baseline
 from mt_perception.evaluation.baselines.baseline import RelativeDepth
 from mt_perception.evaluation.baselines.detectors import FastestDet, PicoDet, Yolox
 from mt_perception.evaluation.baselines.labels import COCO, VOC, VOC_SHARED
-from mt_perception.evaluation.baselines.macs import count_macs
-from mt_perception.evaluation.datasets.open import SourceOptions, open_samples
+from mt_perception.evaluation.baselines.onnx_macs import count_macs
+from mt_perception.evaluation.datasets.open_samples import SourceOptions, open_samples
 from mt_perception.evaluation.datasets.taxonomy import ClassMap, read_taxonomy
 from mt_perception.evaluation.metrics.depth import DepthMetric
 from mt_perception.evaluation.metrics.detection import DetectionMetric
@@ -62,12 +62,12 @@ def photograph(data: Path) -> Frame:
 
 @pytest.mark.parametrize('name', DETECTORS)
 def test_detectors_reach_what_they_are_known_for(data: Path, teachers: Path, name: str) -> None:
-    peer = open_peer(f'onnx:{teachers / name}', EVERYTHING)
-    classes = ClassMap(peer.labels[DETECTION], (), read_taxonomy())
+    baseline = open_baseline(f'onnx:{teachers / name}', EVERYTHING)
+    classes = ClassMap(baseline.labels[DETECTION], (), read_taxonomy())
     metric = DetectionMetric()
     with open_samples(str(data / 'coco'), SourceOptions(split='val2017'), classes) as samples:
         for sample, _ in zip(samples, range(40), strict=False):
-            result = peer.run(sample.frame)
+            result = baseline.run(sample.frame)
             assert not result.failures
             metric.process(sample, result)
     assert metric.evaluate()['ap'] > DETECTORS[name]
@@ -76,21 +76,21 @@ def test_detectors_reach_what_they_are_known_for(data: Path, teachers: Path, nam
 def test_boxes_lie_inside_images_of_any_shape(teachers: Path) -> None:
     rng = np.random.default_rng(0)
     for name in DETECTORS:
-        peer = open_peer(f'onnx:{teachers / name}', EVERYTHING)
+        baseline = open_baseline(f'onnx:{teachers / name}', EVERYTHING)
         for height, width in ((37, 301), (301, 37), (1, 1)):
             image = rng.integers(0, 255, (height, width, 3), np.uint8)
-            found = peer.run(Frame(image)).detections
+            found = baseline.run(Frame(image)).detections
             assert (found.boxes >= 0).all()
             assert (found.boxes <= [width, height] * 2).all()
 
 
 def test_three_networks_in_one(data: Path, teachers: Path) -> None:
     names = ('yolox_nano_416', 'deeplabv3_257_pascal_float', 'tcmonodepth_tcsmallnet_192x320')
-    peer = open_peer('onnx:' + '+'.join(str(teachers / f'{name}.onnx') for name in names))
-    assert set(peer.labels) == {DETECTION, SEGMENTATION, DEPTH}
-    assert peer.name == '+'.join(names)
+    baseline = open_baseline('onnx:' + '+'.join(str(teachers / f'{name}.onnx') for name in names))
+    assert set(baseline.labels) == {DETECTION, SEGMENTATION, DEPTH}
+    assert baseline.name == '+'.join(names)
     frame = photograph(data)
-    result = peer.run(frame)
+    result = baseline.run(frame)
     size = frame.image.shape[:2]
     assert 'person' in {COCO[i] for i in result.detections.class_ids}
     assert result.segmentation.class_ids.shape == size
@@ -104,26 +104,26 @@ def test_three_networks_in_one(data: Path, teachers: Path) -> None:
     assert set(run.latency_ms) == {'preprocess', *names, 'postprocess', 'total'}
     assert run.macs == pytest.approx(522.6e6 + 725.8e6 + 213.6e6, rel=0.01)
     # Only what is wanted runs.
-    alone = peer.run(frame, {DEPTH})
+    alone = baseline.run(frame, {DEPTH})
     assert alone.execution.blocks == names[2:]
     assert alone.detections is None
 
 
 def test_two_runs_are_equal(data: Path, teachers: Path) -> None:
     frame = photograph(data)
-    peer = open_peer(f'onnx:{teachers / "picodet_s_416_coco.onnx"}')
-    one, two = peer.run(frame).detections, peer.run(frame).detections
+    baseline = open_baseline(f'onnx:{teachers / "picodet_s_416_coco.onnx"}')
+    one, two = baseline.run(frame).detections, baseline.run(frame).detections
     assert (one.boxes == two.boxes).all()
     assert (one.scores == two.scores).all()
 
 
 def test_relative_depth_beats_a_constant_after_the_fit(data: Path, teachers: Path) -> None:
-    peer = open_peer(f'onnx:{teachers / "tcmonodepth_tcsmallnet_192x320.onnx"}')
+    baseline = open_baseline(f'onnx:{teachers / "tcmonodepth_tcsmallnet_192x320.onnx"}')
     metric = DepthMetric()
     folder = str(data / 'rgbd' / 'tabletop_mosd')
     with open_samples(folder, SourceOptions(), ClassMap((), (), read_taxonomy())) as samples:
         for sample, _ in zip(samples, range(10), strict=False):
-            metric.process(sample, peer.run(sample.frame))
+            metric.process(sample, baseline.run(sample.frame))
     figures = metric.evaluate()
     assert figures['affine']['abs_rel'] < 0.7 * figures['constant']['abs_rel']
     assert 'metric' not in figures
@@ -137,40 +137,40 @@ def test_relative_depth_beats_a_constant_after_the_fit(data: Path, teachers: Pat
         ('onnx:no_such_file.onnx', 'cannot be read'),
     ],
 )
-def test_what_is_no_peer_is_refused(spec: str, sentence: str) -> None:
+def test_what_is_no_baseline_is_refused(spec: str, sentence: str) -> None:
     with pytest.raises(ModelError, match=sentence):
-        open_peer(spec)
+        open_baseline(spec)
 
 
 def test_files_that_are_no_network_or_of_no_known_kind(tmp_path: Path) -> None:
     text = tmp_path / 'text.onnx'
     text.write_text('not a network')
     with pytest.raises(ModelError, match='refused by ONNX Runtime'):
-        open_peer(f'onnx:{text}')
+        open_baseline(f'onnx:{text}')
     unknown = save(tmp_path / 'unknown.onnx', [1, 3, 8, 8], (4, 3, 1, 1))
     with pytest.raises(ModelError, match=r'no kind of network that we\s+know: yolox'):
-        open_peer(f'onnx:{unknown}')
+        open_baseline(f'onnx:{unknown}')
     depth = save(tmp_path / 'depth.onnx', [1, 3, 8, 8], (1, 3, 1, 1))
-    with pytest.raises(ModelError, match='two networks of a peer serve one task'):
-        open_peer(f'onnx:{depth}+{depth}')
+    with pytest.raises(ModelError, match='two networks of a baseline serve one task'):
+        open_baseline(f'onnx:{depth}+{depth}')
 
 
 def test_names_of_another_detector_lie_beside_it(tmp_path: Path) -> None:
     net = save(tmp_path / 'mine.onnx', [1, 3, 32, 32], (7, 3, 1, 1))
     with pytest.raises(ModelError, match='2 classes and 80 names'):
-        open_peer(f'onnx:{net}:fastestdet')
+        open_baseline(f'onnx:{net}:fastestdet')
     (tmp_path / 'mine.txt').write_text('cup\ndoor\n')
-    assert open_peer(f'onnx:{net}:fastestdet').labels == {DETECTION: ('cup', 'door')}
+    assert open_baseline(f'onnx:{net}:fastestdet').labels == {DETECTION: ('cup', 'door')}
 
 
 def test_a_network_that_makes_no_sense_fails_alone(tmp_path: Path) -> None:
     net = save(tmp_path / 'depth.onnx', [1, 3, 8, 8], (1, 3, 1, 1))
-    peer = open_peer(f'onnx:{net}')
-    assert isinstance(peer, Peer)
-    black = peer.run(Frame(np.zeros((9, 9, 3), np.uint8)))
+    baseline = open_baseline(f'onnx:{net}')
+    assert isinstance(baseline, Baseline)
+    black = baseline.run(Frame(np.zeros((9, 9, 3), np.uint8)))
     assert black.depth is None
     assert 'no finite, positive inverse depth' in black.failures[DEPTH]
-    assert peer.run(Frame(np.full((9, 9, 3), 9, np.uint8))).depth is not None
+    assert baseline.run(Frame(np.full((9, 9, 3), 9, np.uint8))).depth is not None
 
 
 def test_macs_of_a_convolution(tmp_path: Path) -> None:

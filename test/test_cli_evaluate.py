@@ -123,7 +123,7 @@ def test_images_with_truth_beside_them(tmp_path: Path, model: str) -> None:
         (['--class-names', '{tmp}/none.yaml'], 2, 'does not exist'),
         (['--out', '/proc/no'], 1, 'cannot write'),
         (['--model', 'nothing-like-this'], 1, 'neither a folder nor installed'),
-        (['--peer', 'onnx:nothing.onnx'], 1, 'cannot be read'),
+        (['--baseline', 'onnx:nothing.onnx'], 1, 'cannot be read'),
     ],
 )
 def test_wrong_use_says_what_to_do(

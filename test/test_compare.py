@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from mt_perception.cli import compare as command
 from mt_perception.errors import SourceError
-from mt_perception.evaluation.compare import (
+from mt_perception.evaluation.comparison import (
     BETTER,
     NOISE,
     WORSE,

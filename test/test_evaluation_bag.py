@@ -14,7 +14,7 @@ from rosbags.rosbag2 import CompressionMode, StoragePlugin
 from small_bags import PERIOD_NS, START_NS, Contents, picture, true_depth, write_bag, write_bag1
 
 from mt_perception.errors import BagError, SourceError
-from mt_perception.evaluation.datasets.open import SourceOptions, open_samples
+from mt_perception.evaluation.datasets.open_samples import SourceOptions, open_samples
 from mt_perception.evaluation.datasets.taxonomy import ClassMap, read_taxonomy
 from mt_perception.evaluation.datasets.truth import Sample
 from mt_perception.evaluation.datasets.truth_topics import TruthTopics

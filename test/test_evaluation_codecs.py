@@ -18,7 +18,7 @@ pytest.importorskip('constriction')
 
 from mt_perception.errors import ModelError, OptionError
 from mt_perception.evaluation.job import Job
-from mt_perception.evaluation.predictor import RunSettings, open_subject
+from mt_perception.evaluation.predictor import RunSettings, open_predictor
 from mt_perception.evaluation.rate_distortion import (
     IMAGE,
     JPEG,
@@ -119,11 +119,11 @@ def test_a_rate_runs_both_halves(cut: Path) -> None:
 
 def test_what_cannot_pass_is_refused(cut: Path, plain: Path) -> None:
     with pytest.raises(ModelError, match='section "cut"'):
-        open_subject(str(plain), RunSettings(codec='rate-0'))
+        open_predictor(str(plain), RunSettings(codec='rate-0'))
     with pytest.raises(ModelError, match='rates 0 to 2'):
-        open_subject(str(cut), RunSettings(codec='rate-7'))
-    with pytest.raises(OptionError, match='not for peers'):
-        open_subject('onnx:a.onnx', RunSettings(codec='jpeg-75'))
+        open_predictor(str(cut), RunSettings(codec='rate-7'))
+    with pytest.raises(OptionError, match='not for baselines'):
+        open_predictor('onnx:a.onnx', RunSettings(codec='jpeg-75'))
 
 
 @settings(max_examples=30, deadline=None)

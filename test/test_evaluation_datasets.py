@@ -22,7 +22,7 @@ from mt_perception.errors import SourceError
 from mt_perception.evaluation.datasets.coco import read_coco_file
 from mt_perception.evaluation.datasets.layout import find_layout
 from mt_perception.evaluation.datasets.maps import decode_map, read_depth_map
-from mt_perception.evaluation.datasets.open import SourceOptions, open_samples
+from mt_perception.evaluation.datasets.open_samples import SourceOptions, open_samples
 from mt_perception.evaluation.datasets.taxonomy import ClassMap, read_taxonomy
 from mt_perception.evaluation.datasets.truth import Sample, TrueObjects
 from mt_perception.evaluation.datasets.truth_files import read_annotations

@@ -14,8 +14,8 @@ import pytest
 from small_bags import HEIGHT, WIDTH, picture
 
 from mt_perception.errors import SourceError
-from mt_perception.evaluation.datasets.folder import held_out
-from mt_perception.evaluation.datasets.open import SourceOptions, open_samples
+from mt_perception.evaluation.datasets.dataset_folder import held_out
+from mt_perception.evaluation.datasets.open_samples import SourceOptions, open_samples
 from mt_perception.evaluation.datasets.taxonomy import ClassMap, read_taxonomy
 from mt_perception.evaluation.datasets.truth import Sample
 from mt_perception.types import Intrinsics

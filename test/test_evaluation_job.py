@@ -15,7 +15,7 @@ from small_bags import Contents, picture, write_bag
 from tiny_model import fragile_head, write_tiny_model
 
 from mt_perception.errors import ModelError, OutputError, SourceError
-from mt_perception.evaluation.datasets.open import SourceOptions
+from mt_perception.evaluation.datasets.open_samples import SourceOptions
 from mt_perception.evaluation.job import Job, revisit, run_job
 from mt_perception.evaluation.output import write_text
 from mt_perception.evaluation.predictor import RunSettings

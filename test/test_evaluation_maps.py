@@ -16,7 +16,7 @@ from small_bags import compressed_message, header, image_message, png
 
 from mt_perception.errors import SourceError
 from mt_perception.evaluation.datasets.maps import at_size, decode_map, metres
-from mt_perception.evaluation.datasets.messages import decode_depth, decode_labels
+from mt_perception.evaluation.datasets.truth_messages import decode_depth, decode_labels
 
 
 @pytest.mark.parametrize('dtype', [np.uint8, np.uint16])

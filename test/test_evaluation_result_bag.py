@@ -15,7 +15,7 @@ from small_bags import Contents, write_bag
 from tiny_model import write_tiny_model
 
 from mt_perception.errors import OutputError
-from mt_perception.evaluation.datasets.open import SourceOptions
+from mt_perception.evaluation.datasets.open_samples import SourceOptions
 from mt_perception.evaluation.datasets.truth_topics import TruthTopics
 from mt_perception.evaluation.job import Job, run_job
 from mt_perception.evaluation.records import read_frames

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mt_perception.errors import OptionError
-from mt_perception.evaluation.datasets.samples import safe_name
+from mt_perception.evaluation.datasets.sample_source import safe_name
 from mt_perception.evaluation.job import Job
 from mt_perception.evaluation.sweep import parse_grid, plan_jobs
 
@@ -53,8 +53,8 @@ def test_providers_and_threads() -> None:
 def test_equal_names_get_their_own_folders() -> None:
     jobs = plan(['/a/kitchen', '/b/kitchen', '/c/kitchen.mcap'], ['m'])
     assert [job.folder.name for job in jobs] == ['kitchen', 'kitchen-2', 'kitchen-3']
-    peers = ['onnx:/t/yolox.onnx+/t/deep.onnx:deeplab', 'models/yolox']
-    folders = {job.folder.name for job in plan(['x'], peers)}
+    baselines = ['onnx:/t/yolox.onnx+/t/deep.onnx:deeplab', 'models/yolox']
+    folders = {job.folder.name for job in plan(['x'], baselines)}
     assert folders == {'onnx_yolox_deep', 'yolox'}
 
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from mt_perception.cli.pictures import Pictures
-from mt_perception.cli.summary import Summary, percentiles_text, summary_table
+from mt_perception.cli.picture_writer import Pictures
+from mt_perception.cli.run_summary import Summary, percentiles_text, summary_table
 from mt_perception.errors import OutputError
 from mt_perception.types import Detections
 

@@ -20,16 +20,14 @@ pytest.importorskip('matplotlib')
 
 from mt_perception.errors import OutputError
 from mt_perception.evaluation import report
-from mt_perception.evaluation.datasets.samples import SampleSource
+from mt_perception.evaluation.datasets.sample_source import SampleSource
 from mt_perception.evaluation.datasets.truth import GroundTruth, Sample, TrueObjects
 from mt_perception.evaluation.job import Job, all_metrics, run_job
 from mt_perception.evaluation.output import RecordWriter
-from mt_perception.evaluation.predictor import Subject
+from mt_perception.evaluation.predictor import Predictor
 from mt_perception.evaluation.records import FrameRecord
 from mt_perception.evaluation.report import write_report
-from mt_perception.evaluation.report.graphs import graphs
-from mt_perception.evaluation.report.page import render
-from mt_perception.evaluation.report.pictures import (
+from mt_perception.evaluation.report.frame_pictures import (
     BEST,
     SAMPLE,
     TYPICAL,
@@ -39,12 +37,14 @@ from mt_perception.evaluation.report.pictures import (
     choose,
     draw,
 )
+from mt_perception.evaluation.report.models import graphs
+from mt_perception.evaluation.report.page import render
 from mt_perception.evaluation.report.plots import class_bars
 from mt_perception.evaluation.report.svg import Ink
-from mt_perception.evaluation.report.tables import figures_table
+from mt_perception.evaluation.report.tables import metrics_table
 from mt_perception.evaluation.runner import evaluate
 from mt_perception.evaluation.runs import Run, read_run
-from mt_perception.evaluation.shared_classes import metrics_on
+from mt_perception.evaluation.shared_classes import restrict_metrics
 from mt_perception.geometry.camera import typical
 from mt_perception.types import (
     DEPTH,
@@ -131,7 +131,7 @@ class Scenes(SampleSource):
         """Nothing to close."""
 
 
-def subject(name: str, labels: tuple[str, ...], skill: float) -> Subject:
+def predictor(name: str, labels: tuple[str, ...], skill: float) -> Predictor:
     """A model that is right about as often as its skill says."""
     tasks = (DETECTION, SEGMENTATION, DEPTH)
 
@@ -160,7 +160,7 @@ def subject(name: str, labels: tuple[str, ...], skill: float) -> Subject:
 
     labels_by_task = {DETECTION: labels, SEGMENTATION: labels, DEPTH: ()}
     identity = {'name': name, 'version': '1', 'sha256': 'a' * 64, 'labels': labels_by_task}
-    return Subject(name, labels_by_task, identity, run)
+    return Predictor(name, labels_by_task, identity, run)
 
 
 def make_run(
@@ -170,7 +170,7 @@ def make_run(
     with RecordWriter(folder) as writer:
         evaluate(
             Scenes(source, kind, labels, 12),
-            subject(name, labels, skill),
+            predictor(name, labels, skill),
             all_metrics(),
             writer,
             parameters={'swept': swept, 'source': source},
@@ -272,7 +272,7 @@ def test_the_report_of_several_sources(tmp_path: Path) -> None:
 def test_figures_on_shared_classes(tmp_path: Path) -> None:
     run = make_run(tmp_path / 'a', 'ours', 0.7)
     shared = {DETECTION: frozenset({'cup'}), SEGMENTATION: frozenset({'door'})}
-    metrics = metrics_on(run.summary, shared)
+    metrics = restrict_metrics(run.summary, shared)
     cup = run.summary.metrics[DETECTION]['classes']['cup']
     assert metrics[DETECTION]['ap'] == pytest.approx(cup['ap'])
     assert list(metrics[SEGMENTATION]['classes']) == ['door']
@@ -285,13 +285,13 @@ def test_the_best_figure_stands_out_only_among_its_like(tmp_path: Path) -> None:
     other = make_run(tmp_path / 'c', 'other', 0.2, labels=('cup', 'cat'))
 
     def best(runs: list[Run]) -> set[str]:
-        table = figures_table(runs)
+        table = metrics_table(runs)
         styles = zip(table.columns, table.rows[0].cells, strict=True)
         return {title.split('\N{NO-BREAK SPACE}')[0] for (title, _), c in styles if c.style}
 
     assert {'AP', 'mIoU', 'AbsRel'} <= best([ours, worse])
     assert best([ours, other]) & {'AP', 'mIoU', 'AbsRel'} == {'AbsRel'}
-    assert 'on the classes of each model' in figures_table([ours, other]).note
+    assert 'on the classes of each model' in metrics_table([ours, other]).note
 
 
 def record(key: str, ap: float | None) -> FrameRecord:

@@ -17,7 +17,7 @@ pytest.importorskip('matplotlib')
 
 from mt_perception.cli.main import main
 from mt_perception.evaluation.records import FrameRecord
-from mt_perception.evaluation.report.budget import EASY, HARD, easy_and_hard, effort_table
+from mt_perception.evaluation.report.compute_effort import EASY, HARD, easy_and_hard, effort_table
 from mt_perception.evaluation.runs import read_run
 
 

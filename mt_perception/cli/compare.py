@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from mt_perception.evaluation.compare import (
+from mt_perception.evaluation.comparison import (
     BETTER,
     NOISE,
     RESAMPLES,

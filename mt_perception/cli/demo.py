@@ -16,7 +16,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from mt_perception.cli.pictures import Pictures, prepare_folder
+from mt_perception.cli.picture_writer import Pictures, prepare_folder
 from mt_perception.cli.processes import (
     NodeProcess,
     configured_node,
@@ -24,7 +24,7 @@ from mt_perception.cli.processes import (
     own_domain,
     ros_environment,
 )
-from mt_perception.cli.summary import Summary, summary_table
+from mt_perception.cli.run_summary import Summary, summary_table
 from mt_perception.errors import NodeError, SourceError
 from mt_perception.image import overlay
 from mt_perception.model.folder import read_manifest

@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from mt_perception import __version__
-from mt_perception.cli.pictures import CODEC
+from mt_perception.cli.picture_writer import CODEC
 from mt_perception.errors import PerceptionError
 from mt_perception.pipeline import Pipeline
 from mt_perception.resources import find_model, share_folder

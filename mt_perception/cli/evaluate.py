@@ -15,8 +15,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from mt_perception.cli.metrics_table import figures_table, link_figures
-from mt_perception.cli.options import (
+from mt_perception.cli.metrics_table import link_times_table, metrics_table
+from mt_perception.cli.run import read_calibration
+from mt_perception.cli.shared_options import (
     BUDGET_OPTIONS,
     LINK_OPTIONS,
     OFFLOAD_OPTIONS,
@@ -26,15 +27,14 @@ from mt_perception.cli.options import (
     offload_summary,
     offloaded,
 )
-from mt_perception.cli.run import read_calibration
 from mt_perception.errors import OutputError
-from mt_perception.evaluation.datasets.open import SourceOptions
+from mt_perception.evaluation.datasets.open_samples import SourceOptions
 from mt_perception.evaluation.datasets.taxonomy import DEFAULT_TAXONOMY
 from mt_perception.evaluation.datasets.truth_topics import TruthTopics
 from mt_perception.evaluation.job import Job
 from mt_perception.evaluation.link.study import LinkStudy
 from mt_perception.evaluation.pool import Outcome, run_here, run_in_pool, run_on_ray
-from mt_perception.evaluation.predictor import RunSettings, Subject, open_subject
+from mt_perception.evaluation.predictor import Predictor, RunSettings, open_predictor
 from mt_perception.evaluation.report import REPORT_FILE, write_report
 from mt_perception.evaluation.sweep import SWEEPABLE, parse_grid, plan_jobs
 from mt_perception.execution.options import Options
@@ -49,7 +49,13 @@ _FOLDER = click.Path(exists=True, file_okay=False)
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _OPTIONS: Sequence[Callable[[Any], Any]] = (
     click.option('--model', 'models', multiple=True, help='Installed model or model folder.'),
-    click.option('--peer', 'peers', multiple=True, help='onnx:FILE[:KIND][+FILE…] beside it.'),
+    click.option(
+        '--baseline',
+        '--peer',
+        'baselines',
+        multiple=True,
+        help='ONNX networks to compare with: onnx:FILE[:KIND][+FILE…].',
+    ),
     click.option('--reference', help='Model folder to take for truth (pseudo ground truth).'),
     click.option('--out', default='out/evaluation', type=click.Path(path_type=Path)),
     click.option('--sweep', 'sweeps', multiple=True, help=f'NAME=V,V of {", ".join(SWEEPABLE)}.'),
@@ -125,12 +131,12 @@ def evaluate(context: click.Context, /, sources: tuple[str, ...], **given: Any) 
     failed = [(o.job.source, o.error) for o in outcomes if not o.summary]
     studies: list[LinkStudy] = []
     if summaries:
-        console.print(figures_table(summaries))
+        console.print(metrics_table(summaries))
         if links is not None:
             studies, stuck = measured_links(jobs, links, given['fresh'], console)
             failed += stuck
             for study in studies:
-                console.print(link_figures(study))
+                console.print(link_times_table(study))
         if given['report']:
             done_jobs = [o.job for o in outcomes if o.summary]
             write_page(given['out'], done_jobs, console, failed, studies)
@@ -180,7 +186,7 @@ def _jobs(sources: Sequence[str], given: dict[str, Any]) -> list[Job]:
     )
     models = [str(find_model(name)) for name in given['models'] or ['cspnano']]
     grid = parse_grid(given['sweeps'])
-    return plan_jobs(sources, [*models, *given['peers']], grid, base, given['out'])
+    return plan_jobs(sources, [*models, *given['baselines']], grid, base, given['out'])
 
 
 def source_options(given: Mapping[str, Any]) -> SourceOptions:
@@ -241,13 +247,15 @@ def _one_by_one(jobs: Sequence[Job], given: Mapping[str, Any], bar: Progress) ->
     for job in jobs:
         with ExitStack() as stack:
 
-            def opened(job: Job, stack: ExitStack = stack) -> Subject | None:
+            def opened(job: Job, stack: ExitStack = stack) -> Predictor | None:
                 return _offloaded(job, given, bar.console, stack) if given['offload'] else None
 
             yield from run_here([job], watch, opened)
 
 
-def _offloaded(job: Job, given: Mapping[str, Any], console: Console, stack: ExitStack) -> Subject:
+def _offloaded(
+    job: Job, given: Mapping[str, Any], console: Console, stack: ExitStack
+) -> Predictor:
     """The model of a job with its frames finished by a remote host."""
 
     def prepare(pipeline: Pipeline) -> None:
@@ -256,7 +264,7 @@ def _offloaded(job: Job, given: Mapping[str, Any], console: Console, stack: Exit
         )
         stack.callback(offload_summary, client, console)
 
-    return open_subject(job.model, job.settings, prepare)
+    return open_predictor(job.model, job.settings, prepare)
 
 
 @contextmanager

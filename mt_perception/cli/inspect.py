@@ -16,8 +16,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from mt_perception.errors import OutputError
-from mt_perception.model.diagram import graph_svg, graph_text
 from mt_perception.model.folder import ModelFolder, open_model
+from mt_perception.model.graph_text import graph_svg, graph_text
 from mt_perception.model.manifest import Manifest
 from mt_perception.model.sessions import load_sessions
 from mt_perception.model.split import Cut

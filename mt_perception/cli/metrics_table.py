@@ -26,7 +26,7 @@ _RELATIVE = ('AbsRel*', ('depth', 'affine', 'abs_rel'))
 """Depth without a scale is judged after a fit to the truth, which is another figure."""
 
 
-def figures_table(summaries: Sequence[Summary]) -> Table:
+def metrics_table(summaries: Sequence[Summary]) -> Table:
     """One row for each evaluation; columns without any figure are left out."""
     metric_depth = all(
         _figure(s, _RELATIVE[1]) is None or _figure(s, _FIGURES[2][1]) is not None
@@ -71,7 +71,7 @@ def figures_table(summaries: Sequence[Summary]) -> Table:
     return table
 
 
-def link_figures(study: LinkStudy) -> Table:
+def link_times_table(study: LinkStudy) -> Table:
     """Median time of a frame for each way of getting it done, over every link."""
     table = Table(
         box=box.SIMPLE_HEAD,
@@ -91,7 +91,7 @@ def link_figures(study: LinkStudy) -> Table:
 
 
 def _short(name: str) -> str:
-    """A peer's name holds those of all its networks."""
+    """A baseline's name holds those of all its networks."""
     return name if len(name) <= MAX_NAME else name[: MAX_NAME - 1] + '…'
 
 

@@ -20,8 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from mt_perception.cli.evaluate import SOURCE_OPTIONS, source_options, write_page
-from mt_perception.cli.metrics_table import figures_table
-from mt_perception.cli.options import BUDGET_OPTIONS, budget_of
+from mt_perception.cli.metrics_table import metrics_table
 from mt_perception.cli.processes import (
     NodeProcess,
     configured_node,
@@ -29,10 +28,11 @@ from mt_perception.cli.processes import (
     own_domain,
     ros_environment,
 )
+from mt_perception.cli.shared_options import BUDGET_OPTIONS, budget_of
 from mt_perception.errors import NodeError, OutputError
-from mt_perception.evaluation.datasets.samples import source_name
+from mt_perception.evaluation.datasets.sample_source import source_name
 from mt_perception.evaluation.job import Job, run_job
-from mt_perception.evaluation.predictor import RunSettings, Subject, open_subject
+from mt_perception.evaluation.predictor import Predictor, RunSettings, open_predictor
 from mt_perception.evaluation.records import FRAMES_FILE, Summary, read_frames, without_timing
 from mt_perception.execution.options import Options
 from mt_perception.resources import find_model
@@ -84,12 +84,12 @@ def replay(context: click.Context, /, source: str, **given: Any) -> None:
     )
     through = replace(job, folder=folder / THROUGH_NODE)
     with _bar(console) as bar:
-        subject = open_subject(job.model, settings)
-        with through_node(subject, job, through.folder) as replayed:
+        predictor = open_predictor(job.model, settings)
+        with through_node(predictor, job, through.folder) as replayed:
             theirs = _run(through, bar, 'through the node', replayed)
-        ours = _run(replace(job, save_bag=False), bar, 'in process', subject)
+        ours = _run(replace(job, save_bag=False), bar, 'in process', predictor)
     different = differing_lines(through.folder / FRAMES_FILE, job.folder / FRAMES_FILE)
-    console.print(figures_table([theirs, ours] if different else [theirs]))
+    console.print(metrics_table([theirs, ours] if different else [theirs]))
     write_page(folder, [through, job], console)
     console.print(_times(through.folder / FRAMES_FILE, job.folder / FRAMES_FILE))
     if different:
@@ -108,11 +108,11 @@ def replay(context: click.Context, /, source: str, **given: Any) -> None:
 
 
 @contextmanager
-def through_node(subject: Subject, job: Job, logs: Path) -> Iterator[Subject]:
-    """The model of a subject, inside a perception node of its own.
+def through_node(predictor: Predictor, job: Job, logs: Path) -> Iterator[Predictor]:
+    """The model of a predictor, inside a perception node of its own.
 
     Args:
-        subject: The same model in this process, which knows its tasks and labels.
+        predictor: The same model in this process, which knows its tasks and labels.
         job: How the model is to be run.
         logs: Folder that takes what the node prints.
 
@@ -129,11 +129,11 @@ def through_node(subject: Subject, job: Job, logs: Path) -> Iterator[Subject]:
         raise OutputError(f'cannot write to {logs}: {error.strerror}; choose --out') from error
     domain_id = own_domain()
     environment = ros_environment(domain_id)
-    labels = subject.labels.get(DETECTION, ())
+    labels = predictor.labels.get(DETECTION, ())
     with (
         interruptible(),
         configured_node('perception', _parameters(job), environment, logs) as process,
-        ThroughNode(tuple(subject.labels), labels, domain_id) as link,
+        ThroughNode(tuple(predictor.labels), labels, domain_id) as link,
     ):
         _wait(link, process)
 
@@ -142,7 +142,7 @@ def through_node(subject: Subject, job: Job, logs: Path) -> Iterator[Subject]:
             process.check()
             return link.run(frame)
 
-        yield replace(subject, run=run)
+        yield replace(predictor, run=run)
         process.check()
 
 
@@ -182,9 +182,11 @@ def _wait(link: ThroughNode, process: NodeProcess) -> None:
             )
 
 
-def _run(job: Job, bar: Progress, what: str, subject: Subject) -> Summary:
+def _run(job: Job, bar: Progress, what: str, predictor: Predictor) -> Summary:
     task = bar.add_task(what)
-    return run_job(job, lambda done, total: bar.update(task, completed=done, total=total), subject)
+    return run_job(
+        job, lambda done, total: bar.update(task, completed=done, total=total), predictor
+    )
 
 
 def _bar(console: Console) -> Progress:

@@ -16,15 +16,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from mt_perception.cli.options import (
+from mt_perception.cli.picture_writer import Pictures
+from mt_perception.cli.run_summary import Summary, summary_table
+from mt_perception.cli.shared_options import (
     budget_of,
     offload_summary,
     offloaded,
     with_budget_options,
     with_offload_options,
 )
-from mt_perception.cli.pictures import Pictures
-from mt_perception.cli.summary import Summary, summary_table
 from mt_perception.errors import ImageError, OutputError, SourceError
 from mt_perception.evaluation.records import DetectionRecord, FrameRecord, frame_line
 from mt_perception.execution.options import Options

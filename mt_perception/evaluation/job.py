@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from mt_perception.errors import SourceError
-from mt_perception.evaluation.datasets.open import SourceOptions, open_samples
-from mt_perception.evaluation.datasets.pseudo_truth import SURE, ReferenceSamples
-from mt_perception.evaluation.datasets.samples import SampleSource
+from mt_perception.evaluation.datasets.open_samples import SourceOptions, open_samples
+from mt_perception.evaluation.datasets.pseudo_truth import SURE, ReferenceSource
+from mt_perception.evaluation.datasets.sample_source import SampleSource
 from mt_perception.evaluation.datasets.taxonomy import DEFAULT_TAXONOMY, read_taxonomy
 from mt_perception.evaluation.datasets.truth import Sample
 from mt_perception.evaluation.datasets.truth_topics import OFF, TruthTopics
@@ -22,7 +22,7 @@ from mt_perception.evaluation.metrics.detection import DetectionMetric
 from mt_perception.evaluation.metrics.segmentation import SegmentationMetric
 from mt_perception.evaluation.metrics.stability import StabilityMetric
 from mt_perception.evaluation.output import RecordWriter
-from mt_perception.evaluation.predictor import RunSettings, Subject, model_sha256, open_subject
+from mt_perception.evaluation.predictor import Predictor, RunSettings, model_sha256, open_predictor
 from mt_perception.evaluation.records import (
     SUMMARY_FILE,
     Json,
@@ -45,7 +45,7 @@ class Job:
 
     Attributes:
         source: The source, as it was typed.
-        model: The model folder, or a peer such as ``onnx:…``.
+        model: The model folder, or a baseline such as ``onnx:…``.
         folder: Where records and summary go.
         name: What to call the source.
         source_options: How to read the source.
@@ -118,19 +118,19 @@ def all_metrics() -> list[Metric]:
 
 
 def run_job(
-    job: Job, progress: Progress = lambda done, total: None, subject: Subject | None = None
+    job: Job, progress: Progress = lambda done, total: None, predictor: Predictor | None = None
 ) -> Summary:
     """Run one evaluation from beginning to end.
 
     Args:
         job: The evaluation.
         progress: Told after every frame.
-        subject: The model, if it is there already, or runs elsewhere; else it is loaded.
+        predictor: The model, if it is there already, or runs elsewhere; else it is loaded.
 
     Raises:
         PerceptionError: The source, the model or the folder is not what it should be.
     """
-    with open_job(job, subject) as (samples, subject), ExitStack() as stack:
+    with open_job(job, predictor) as (samples, predictor), ExitStack() as stack:
         # Only now: a source or model that cannot be opened leaves no folder behind.
         writer = stack.enter_context(RecordWriter(job.folder))
         keep = _nothing
@@ -138,7 +138,7 @@ def run_job(
             keep = stack.enter_context(ResultBag(job.folder / BAG_FOLDER)).add
         return evaluate(
             samples,
-            subject,
+            predictor,
             all_metrics(),
             writer,
             parameters=job.parameters,
@@ -157,13 +157,13 @@ def revisit(job: Job, keys: set[str]) -> Iterator[tuple[Sample, Result]]:
     Raises:
         PerceptionError: As for ``run_job``.
     """
-    with open_job(job) as (samples, subject):
+    with open_job(job) as (samples, predictor):
         if job.settings.budget == Budget():
             wanted = (sample for sample in samples if sample.key in keys)
-            yield from run_all(wanted, subject, len(keys))
+            yield from run_all(wanted, predictor, len(keys))
             return
         left = set(keys)
-        for sample, result in run_all(samples, subject, job.limit):
+        for sample, result in run_all(samples, predictor, job.limit):
             if sample.key in left:
                 left.remove(sample.key)
                 yield sample, result
@@ -172,14 +172,16 @@ def revisit(job: Job, keys: set[str]) -> Iterator[tuple[Sample, Result]]:
 
 
 @contextmanager
-def open_job(job: Job, subject: Subject | None = None) -> Iterator[tuple[SampleSource, Subject]]:
+def open_job(
+    job: Job, predictor: Predictor | None = None
+) -> Iterator[tuple[SampleSource, Predictor]]:
     """Load the model, unless it is given, and open the source of a job.
 
     Raises:
         PerceptionError: One of them is not what it should be.
     """
-    subject = subject or open_subject(job.model, job.settings)
-    classes = subject.classes(read_taxonomy(job.taxonomy))
+    predictor = predictor or open_predictor(job.model, job.settings)
+    classes = predictor.classes(read_taxonomy(job.taxonomy))
     options = job.source_options
     if job.reference is not None:
         # Its truth is not asked for, so that what may be wrong with it is nothing to us.
@@ -190,9 +192,9 @@ def open_job(job: Job, subject: Subject | None = None) -> Iterator[tuple[SampleS
             sure = replace(job.settings.options, score_threshold=SURE)
             # Whatever the model in question is held to, its judge sees everything.
             whole = replace(job.settings, options=sure, budget=Budget(), codec='')
-            reference = open_subject(job.reference, whole)
-            samples = ReferenceSamples(samples, reference, classes)
-        yield samples, subject
+            reference = open_predictor(job.reference, whole)
+            samples = ReferenceSource(samples, reference, classes)
+        yield samples, predictor
 
 
 def _nothing(sample: Sample, result: Result) -> None:

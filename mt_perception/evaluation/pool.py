@@ -16,7 +16,7 @@ import cv2
 
 from mt_perception.errors import OptionError, PerceptionError
 from mt_perception.evaluation.job import Job, run_job
-from mt_perception.evaluation.predictor import Subject
+from mt_perception.evaluation.predictor import Predictor
 from mt_perception.evaluation.records import Summary
 from mt_perception.evaluation.runner import Progress
 
@@ -41,7 +41,7 @@ class Outcome:
 def attempt(
     job: Job,
     progress: Progress = lambda done, total: None,
-    opened: Callable[[Job], Subject | None] = lambda job: None,
+    opened: Callable[[Job], Predictor | None] = lambda job: None,
 ) -> Outcome:
     """Run a job; whatever goes wrong in it becomes its outcome and stays inside it.
 
@@ -61,7 +61,7 @@ def attempt(
 def run_here(
     jobs: Sequence[Job],
     progress: Callable[[Job], Progress] = lambda job: lambda done, total: None,
-    opened: Callable[[Job], Subject | None] = lambda job: None,
+    opened: Callable[[Job], Predictor | None] = lambda job: None,
 ) -> Iterator[Outcome]:
     """Run jobs one after the other in this process.
 

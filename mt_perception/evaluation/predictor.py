@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mt_perception.errors import ModelError, OptionError
-from mt_perception.evaluation.baselines.open import PREFIX, open_peer
+from mt_perception.evaluation.baselines.open_baseline import PREFIX, open_baseline
 from mt_perception.evaluation.datasets.taxonomy import ClassMap, Taxonomy
 from mt_perception.evaluation.rate_distortion import parse_codec, through
 from mt_perception.evaluation.records import Json
@@ -32,7 +32,7 @@ class RunSettings:
         providers: ONNX Runtime execution providers, most wanted first.
         threads: Threads inside one operator.
         tasks: The tasks to run; None means all that the model serves.
-        budget: What may be spent on a frame; peers know none.
+        budget: What may be spent on a frame; baselines know none.
         offload: Remote host that finishes frames, for the record; empty is none.
         codec: What frames pass through first, see ``codecs``; empty is nothing.
     """
@@ -47,7 +47,7 @@ class RunSettings:
 
 
 @dataclass(frozen=True, eq=False)
-class Subject:
+class Predictor:
     """Something that makes results of frames.
 
     Attributes:
@@ -63,18 +63,18 @@ class Subject:
     run: Callable[[Frame], Result]
 
     def classes(self, taxonomy: Taxonomy) -> ClassMap:
-        """How the names of data sets become this subject's labels."""
+        """How the names of data sets become this predictor's labels."""
         return ClassMap(
             self.labels.get(DETECTION, ()), self.labels.get(SEGMENTATION, ()), taxonomy
         )
 
 
-def open_subject(
+def open_predictor(
     model: str,
     settings: RunSettings,
     prepare: Callable[[Pipeline], object] = lambda pipeline: None,
-) -> Subject:
-    """Load a model folder, or a peer (``onnx:…``), to be measured.
+) -> Predictor:
+    """Load a model folder, or a baseline (``onnx:…``), to be measured.
 
     Args:
         model: The model, as it was typed.
@@ -87,7 +87,7 @@ def open_subject(
         OptionError: The model cannot serve the options, or not within the budget.
     """
     if model.startswith(PREFIX):
-        return _peer(model, settings)
+        return _baseline(model, settings)
     pipeline = Pipeline.load(
         model,
         settings.options,
@@ -110,13 +110,13 @@ def open_subject(
         'providers': pipeline.providers,
         'warnings': pipeline.warnings,
     }
-    return Subject(manifest.name, labels, identity, lambda frame: pipeline.run(frame, tasks))
+    return Predictor(manifest.name, labels, identity, lambda frame: pipeline.run(frame, tasks))
 
 
 def model_sha256(model: str) -> str:
-    """What tells one version of a model from another; empty if its files cannot be read.
+    """SHA-256 that identifies a version of a model; empty if its files cannot be read.
 
-    That of the manifest, which holds those of all other files; for a peer, those of its networks.
+    It is the manifest's, which holds those of all other files; a baseline has one a network.
     """
     if model.startswith(PREFIX):
         parts = model.removeprefix(PREFIX).split('+')
@@ -129,14 +129,18 @@ def model_sha256(model: str) -> str:
         return ''
 
 
-def _peer(spec: str, settings: RunSettings) -> Subject:
+def _baseline(spec: str, settings: RunSettings) -> Predictor:
     if settings.codec:
-        raise OptionError(f'{spec}: codec {settings.codec} is for model folders, not for peers')
-    peer = open_peer(spec, settings.options, settings.threads)
-    tasks = settings.tasks or tuple(peer.labels)
-    _check_tasks(peer.name, tasks, peer.labels)
-    labels = {task: peer.labels[task] for task in tasks}
-    return Subject(peer.name, labels, peer.identity, lambda frame: peer.run(frame, tasks))
+        raise OptionError(
+            f'{spec}: codec {settings.codec} is for model folders, not for baselines'
+        )
+    baseline = open_baseline(spec, settings.options, settings.threads)
+    tasks = settings.tasks or tuple(baseline.labels)
+    _check_tasks(baseline.name, tasks, baseline.labels)
+    labels = {task: baseline.labels[task] for task in tasks}
+    return Predictor(
+        baseline.name, labels, baseline.identity, lambda frame: baseline.run(frame, tasks)
+    )
 
 
 def _check_tasks(name: str, wanted: Iterable[str], served: Collection[str]) -> None:

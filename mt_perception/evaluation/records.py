@@ -146,7 +146,7 @@ class Summary:
     Attributes:
         source: Name of the source, safe as the name of a folder.
         model: ``name``, ``version``, ``sha256`` of the model's manifest (which holds those of
-            its files), ``labels`` by task; for a peer also ``peer``: how it was given.
+            its files), ``labels`` by task; for a baseline also ``baseline``: how it was given.
         data: ``kind``; ``sha256`` over keys and pixels in order; ``truth_sha256`` over the
             truth in this model's labels; ``truth``: what kinds of truth there are; ``pseudo``:
             the reference model's name or empty.

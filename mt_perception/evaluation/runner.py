@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The loop of an evaluation: samples through a subject, in lock-step, into records and figures."""
+"""The evaluation loop: each sample through a predictor into a record and the metrics."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mt_perception.errors import PerceptionError, SourceError
-from mt_perception.evaluation.datasets.samples import SampleSource
+from mt_perception.evaluation.datasets.sample_source import SampleSource
 from mt_perception.evaluation.datasets.truth import GroundTruth, Sample
 from mt_perception.evaluation.machine import machine, versions
 from mt_perception.evaluation.metrics.cost import latencies
 from mt_perception.evaluation.output import RecordWriter
-from mt_perception.evaluation.predictor import Subject
+from mt_perception.evaluation.predictor import Predictor
 from mt_perception.evaluation.records import (
     DetectionRecord,
     FrameRecord,
@@ -39,7 +39,7 @@ Progress = Callable[[int, 'int | None'], None]
 
 def evaluate(
     samples: SampleSource,
-    subject: Subject,
+    predictor: Predictor,
     metrics: Sequence[Metric],
     writer: RecordWriter,
     *,
@@ -56,7 +56,7 @@ def evaluate(
 
     Args:
         samples: The source, open.
-        subject: What is measured.
+        predictor: What is measured.
         metrics: How it is judged.
         writer: Where records go.
         parameters: What was chosen for this run, for the summary.
@@ -74,7 +74,7 @@ def evaluate(
     tally = _Tally()
     start = time.perf_counter()
     total = samples.length if limit is None else min(limit, samples.length or limit)
-    for sample, result in run_all(samples, subject, limit):
+    for sample, result in run_all(samples, predictor, limit):
         record = _record(sample, result, metrics)
         writer.add(record)
         tally.add(record)
@@ -88,7 +88,7 @@ def evaluate(
     seconds = time.perf_counter() - start
     summary = Summary(
         source=samples.name,
-        model=subject.identity,
+        model=predictor.identity,
         data={
             'kind': samples.kind,
             'sha256': tally.images.hexdigest(),
@@ -114,14 +114,14 @@ def evaluate(
 
 
 def run_all(
-    samples: Iterable[Sample], subject: Subject, limit: int | None = None
+    samples: Iterable[Sample], predictor: Predictor, limit: int | None = None
 ) -> Iterator[tuple[Sample, Result]]:
     """Every sample with its result; a frame that is refused has a result without outputs."""
     for sample in islice(samples, limit):
         try:
-            result = subject.run(sample.frame)
+            result = predictor.run(sample.frame)
         except PerceptionError as error:
-            result = _refused(sample.frame, tuple(subject.labels), str(error))
+            result = _refused(sample.frame, tuple(predictor.labels), str(error))
         yield sample, result
 
 

@@ -48,7 +48,7 @@ class Run:
         """A short name: of separate networks their kinds, of a sweep its point as well."""
         if self.name:
             return self.name
-        nets = self.summary.model.get('peer') or ()
+        nets = self.summary.model.get('baseline') or ()
         name = ' + '.join(str(net['kind']) for net in nets) if len(nets) > 1 else self.model
         return f'{name} {self.point}'.strip()
 

@@ -26,7 +26,7 @@ def shared_labels(summaries: Sequence[Summary]) -> dict[str, frozenset[str]]:
     return shared
 
 
-def record_on(record: FrameRecord, shared: Shared) -> FrameRecord:
+def restrict_record(record: FrameRecord, shared: Shared) -> FrameRecord:
     """A record as if model and truth had the shared classes only."""
     if DETECTION in shared and record.truth is not None:
         looked_at = tuple(n for n in record.truth.exhaustive if n in shared[DETECTION])
@@ -38,7 +38,7 @@ def record_on(record: FrameRecord, shared: Shared) -> FrameRecord:
     return record
 
 
-def metrics_on(summary: Summary, shared: Shared) -> dict[str, dict[str, Json]]:
+def restrict_metrics(summary: Summary, shared: Shared) -> dict[str, dict[str, Json]]:
     """A run's AP, AP50, mIoU and pixel accuracy as if there were the shared classes only."""
     metrics: dict[str, dict[str, Json]] = {k: dict(v) for k, v in summary.metrics.items()}
     if DETECTION in shared and metrics.get(DETECTION):

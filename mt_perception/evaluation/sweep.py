@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from mt_perception.errors import OptionError
-from mt_perception.evaluation.datasets.samples import safe_name, source_name, unique
+from mt_perception.evaluation.datasets.sample_source import safe_name, source_name, unique
 from mt_perception.evaluation.job import Job
 from mt_perception.evaluation.predictor import RunSettings
 from mt_perception.evaluation.rate_distortion import ALL, parse_codec, standard_codecs
@@ -91,7 +91,7 @@ def plan_jobs(
 
     Args:
         sources: What the person typed.
-        models: Model folders and peers.
+        models: Model folders and baselines.
         grid: Parameter → its values.
         base: All that the jobs have in common.
         out: Folder of the whole evaluation.
@@ -141,7 +141,7 @@ def _model_name(model: str) -> str:
     kind, colon, rest = model.partition(':')
     if not colon:
         return safe_name(Path(model).expanduser().resolve().name)
-    # A peer: onnx:dir/a.onnx+dir/b.onnx:kind.
+    # A baseline: onnx:dir/a.onnx+dir/b.onnx:kind.
     nets = [Path(part.split(':')[0]).stem for part in rest.split('+')]
     return safe_name('+'.join([kind, *nets]))
 

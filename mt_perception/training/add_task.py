@@ -13,8 +13,8 @@ from typing import Any
 import yaml
 
 from mt_perception.errors import ModelError
-from mt_perception.evaluation.datasets.folder import HELD_OUT
-from mt_perception.evaluation.datasets.open import SourceOptions, open_samples
+from mt_perception.evaluation.datasets.dataset_folder import HELD_OUT
+from mt_perception.evaluation.datasets.open_samples import SourceOptions, open_samples
 from mt_perception.evaluation.datasets.taxonomy import ClassMap, read_taxonomy
 from mt_perception.evaluation.metrics.detection import DetectionMetric
 from mt_perception.model.folder import MANIFEST

@@ -77,7 +77,7 @@ class Net:
     session: ort.InferenceSession
 
 
-class Peer:
+class Baseline:
     """Networks that run one after the other on every frame, as separate nets would on a robot.
 
     Args:
@@ -86,8 +86,8 @@ class Peer:
     Attributes:
         name: The networks' names, joined by ``+``.
         labels: Task → class names, for every task it serves.
-        identity: ``name``, ``version``, ``sha256``, ``labels``, and ``peer``: name, kind and MACs
-            of each network.
+        identity: ``name``, ``version``, ``sha256``, ``labels``, and ``baseline``: name, kind and
+            MACs of each network.
 
     Raises:
         ModelError: Two networks serve one task.
@@ -97,8 +97,8 @@ class Peer:
         tasks = [net.adapter.task for net in nets]
         if len(set(tasks)) != len(tasks):
             raise ModelError(
-                f'{" and ".join(tasks)}: two networks of a peer serve one task; give each its '
-                'own --peer'
+                f'{" and ".join(tasks)}: two networks of a baseline serve one task; give each its '
+                'own --baseline'
             )
         self._nets = tuple(nets)
         self.name = '+'.join(net.name for net in nets)
@@ -110,7 +110,7 @@ class Peer:
             'version': '',
             'sha256': '+'.join(net.sha256 for net in nets),
             'labels': self.labels,
-            'peer': [{'name': n.name, 'kind': n.kind, 'macs': n.macs} for n in nets],
+            'baseline': [{'name': n.name, 'kind': n.kind, 'macs': n.macs} for n in nets],
         }
 
     def run(self, frame: Frame, wanted: Iterable[str] | None = None) -> Result:
@@ -146,7 +146,7 @@ class Peer:
                 tasks=tuple(net.adapter.task for net in nets),
                 blocks=tuple(net.name for net in nets),
                 path='full',
-                reason='a peer has no choice',
+                reason='a baseline has no choice',
                 macs=sum(net.macs or 0 for net in nets),
                 network_size=nets[0].adapter.size if nets else (0, 0),
                 latency_ms=stages,

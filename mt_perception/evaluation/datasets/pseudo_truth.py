@@ -10,10 +10,10 @@ from dataclasses import replace
 import numpy as np
 
 from mt_perception.errors import PerceptionError
-from mt_perception.evaluation.datasets.samples import SampleSource
+from mt_perception.evaluation.datasets.sample_source import SampleSource
 from mt_perception.evaluation.datasets.taxonomy import ClassMap
 from mt_perception.evaluation.datasets.truth import GroundTruth, Sample, TrueObjects
-from mt_perception.evaluation.predictor import Subject
+from mt_perception.evaluation.predictor import Predictor
 from mt_perception.types import DEPTH, DETECTION, SEGMENTATION, UNLABELLED, Detections, Result
 
 SURE = 0.5
@@ -22,7 +22,7 @@ SURE = 0.5
 _KINDS = {DETECTION: 'boxes', SEGMENTATION: 'labels', DEPTH: 'depth'}
 
 
-class ReferenceSamples(SampleSource):
+class ReferenceSource(SampleSource):
     """The samples of another source, judged against a reference model; truth is marked so.
 
     Args:
@@ -31,7 +31,7 @@ class ReferenceSamples(SampleSource):
         classes: The labels of the model that is measured.
     """
 
-    def __init__(self, samples: SampleSource, reference: Subject, classes: ClassMap) -> None:
+    def __init__(self, samples: SampleSource, reference: Predictor, classes: ClassMap) -> None:
         kinds = tuple(sorted(_KINDS[task] for task in reference.labels))
         super().__init__(samples.name, samples.kind, kinds, samples.length)
         self._samples = samples

@@ -17,15 +17,15 @@ from rosbags.interfaces import Connection
 
 from mt_perception.errors import BagError
 from mt_perception.evaluation.datasets.maps import at_size, valid_metres
-from mt_perception.evaluation.datasets.messages import (
+from mt_perception.evaluation.datasets.taxonomy import ClassMap
+from mt_perception.evaluation.datasets.truth import GroundTruth, TrueObjects
+from mt_perception.evaluation.datasets.truth_messages import (
     decode_boxes,
     decode_depth,
     decode_label_names,
     decode_labels,
     names_in,
 )
-from mt_perception.evaluation.datasets.taxonomy import ClassMap
-from mt_perception.evaluation.datasets.truth import GroundTruth, TrueObjects
 from mt_perception.sources.bag import (
     COMPRESSED_TYPE,
     IMAGE_TYPE,

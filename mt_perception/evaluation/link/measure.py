@@ -25,7 +25,7 @@ from mt_perception.evaluation.link.sender import HOST_MS, PATIENCE_S, Sender, en
 from mt_perception.evaluation.link.shaped_link import ShapedLink
 from mt_perception.evaluation.link.study import LOCAL, LinkRow, LinkSettings, LinkStudy
 from mt_perception.evaluation.machine import machine
-from mt_perception.evaluation.predictor import model_sha256, open_subject
+from mt_perception.evaluation.predictor import model_sha256, open_predictor
 from mt_perception.evaluation.rate_distortion import (
     PAYLOAD_BYTES,
     RATE,
@@ -96,8 +96,8 @@ def _opened(job: Job, count: int) -> tuple[list[Frame], Pipeline]:
     """The first frames of a source, and the model as a robot runs it."""
     options = replace(job.settings.options, score_threshold=Options().score_threshold)
     opened: list[Pipeline] = []
-    subject = open_subject(job.model, replace(job.settings, options=options), opened.append)
-    with open_job(job, subject) as (samples, _):
+    predictor = open_predictor(job.model, replace(job.settings, options=options), opened.append)
+    with open_job(job, predictor) as (samples, _):
         frames = [sample.frame for sample in itertools.islice(samples, count)]
     if not frames or not opened:
         raise SourceError(f'{job.source} with {job.model}: no image, or no model with a host')

@@ -3,7 +3,7 @@
 """Which detection found which object: greedy matching in one image, as the COCO protocol has it.
 
 An image's outcome is kept as a short list, so that average precision over any resample of the
-images (``mt_perception.evaluation.compare``) needs no second matching.
+images (``mt_perception.evaluation.comparison``) needs no second matching.
 """
 
 from __future__ import annotations

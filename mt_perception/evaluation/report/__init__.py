@@ -62,11 +62,11 @@ def write_report(
     """
     check_available()
     # Only here: who needs no report needs neither package.
-    from mt_perception.evaluation.report.budget import draw_effort
-    from mt_perception.evaluation.report.compressed import draw_compressed
-    from mt_perception.evaluation.report.graphs import graphs
+    from mt_perception.evaluation.report.compressed_frames import draw_compressed
+    from mt_perception.evaluation.report.compute_effort import draw_effort
+    from mt_perception.evaluation.report.frame_pictures import draw
+    from mt_perception.evaluation.report.models import graphs
     from mt_perception.evaluation.report.page import render
-    from mt_perception.evaluation.report.pictures import draw
 
     groups: dict[str, list[tuple[Job, Run]]] = {}
     for job in jobs:

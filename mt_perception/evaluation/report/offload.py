@@ -18,9 +18,9 @@ from mt_perception.evaluation.rate_distortion import (
     bytes_needed,
     parse_codec,
 )
-from mt_perception.evaluation.report.figures import BYTES, HEADLINES, Figure
-from mt_perception.evaluation.report.groups import Plot
+from mt_perception.evaluation.report.metric_columns import BYTES, HEADLINES, Figure
 from mt_perception.evaluation.report.offload_plots import Curve, link_curves, rate_curves
+from mt_perception.evaluation.report.plot_groups import Plot
 from mt_perception.evaluation.report.tables import Cell, Row, Table
 from mt_perception.evaluation.runs import Run
 

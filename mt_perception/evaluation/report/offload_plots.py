@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
 from mt_perception.evaluation.link.study import LinkRow
-from mt_perception.evaluation.report.figures import Figure
+from mt_perception.evaluation.report.metric_columns import Figure
 from mt_perception.evaluation.report.svg import (
     FULL_IN,
     INK,

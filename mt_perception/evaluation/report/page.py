@@ -10,8 +10,8 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from mt_perception.evaluation.link.study import LinkStudy
-from mt_perception.evaluation.report.graphs import Graph
-from mt_perception.evaluation.report.pictures import Pictures
+from mt_perception.evaluation.report.frame_pictures import Pictures
+from mt_perception.evaluation.report.models import Graph
 from mt_perception.evaluation.report.sections import section
 from mt_perception.evaluation.report.tables import overview_table
 from mt_perception.evaluation.runs import Run

@@ -12,7 +12,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from mt_perception.evaluation.records import Json
-from mt_perception.evaluation.report.figures import SURE, Figure
+from mt_perception.evaluation.report.metric_columns import SURE, Figure
 from mt_perception.evaluation.report.svg import (
     FAINT,
     FULL_IN,

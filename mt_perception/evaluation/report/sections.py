@@ -8,18 +8,11 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from mt_perception.evaluation.compare import compare_runs
+from mt_perception.evaluation.comparison import compare_runs
 from mt_perception.evaluation.link.study import LinkStudy
 from mt_perception.evaluation.rate_distortion import RATE
-from mt_perception.evaluation.report.budget import effort_table, path_strips, telling
-from mt_perception.evaluation.report.groups import (
-    Plot,
-    depth,
-    detection,
-    segmentation,
-    time,
-    trade_offs,
-)
+from mt_perception.evaluation.report.compute_effort import effort_table, path_strips, telling
+from mt_perception.evaluation.report.frame_pictures import Pictures, Shown
 from mt_perception.evaluation.report.offload import (
     codec_of,
     link_plots,
@@ -27,13 +20,20 @@ from mt_perception.evaluation.report.offload import (
     rate_plots,
     rate_table,
 )
-from mt_perception.evaluation.report.pictures import Pictures, Shown
+from mt_perception.evaluation.report.plot_groups import (
+    Plot,
+    depth,
+    detection,
+    segmentation,
+    time,
+    trade_offs,
+)
 from mt_perception.evaluation.report.tables import (
     Card,
     Table,
     cards,
     comparison_table,
-    figures_table,
+    metrics_table,
     paths_table,
     shared_table,
     stability_table,
@@ -91,7 +91,7 @@ def section(
     plain = [run for run in runs if codec_of(run) is None]
     studies = [study for study in links if study.source == first.summary.source]
     tables = [
-        figures_table(runs),
+        metrics_table(runs),
         shared_table(plain, _baseline(plain)),
         effort_table(runs),
         paths_table(runs),
@@ -148,7 +148,7 @@ def _paths(runs: Sequence[Run], anchor: str) -> list[Plot]:
 
 def _baseline(runs: Sequence[Run]) -> int:
     """The separate networks, if there are any; else the second run, or the only one."""
-    several = [i for i, run in enumerate(runs) if len(run.summary.model.get('peer') or ()) > 1]
+    several = [i for i, run in enumerate(runs) if len(run.summary.model.get('baseline') or ()) > 1]
     return several[0] if several else min(1, len(runs) - 1)
 
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from mt_perception.evaluation.compare import BETTER, NOISE, WORSE, Comparison
+from mt_perception.evaluation.comparison import BETTER, NOISE, WORSE, Comparison
 from mt_perception.evaluation.metrics.delta_mtl import DeltaMtl, delta_mtl
 from mt_perception.evaluation.records import Json, Summary
-from mt_perception.evaluation.report.figures import (
+from mt_perception.evaluation.report.metric_columns import (
     ACCURACY,
     COST,
     HEADLINES,
@@ -19,7 +19,7 @@ from mt_perception.evaluation.report.figures import (
     title_of,
 )
 from mt_perception.evaluation.runs import Run
-from mt_perception.evaluation.shared_classes import metrics_on, shared_labels
+from mt_perception.evaluation.shared_classes import restrict_metrics, shared_labels
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Card:
     note: str
 
 
-def figures_table(runs: Sequence[Run]) -> Table:
+def metrics_table(runs: Sequence[Run]) -> Table:
     """Accuracy and cost of every run, each on the classes that it has itself."""
     constants = [_constant(run.summary) for run in runs]
     notes = [f'A depth map that is constant has AbsRel {c:.3f} at best.' for c in constants if c]
@@ -119,7 +119,7 @@ def shared_table(runs: Sequence[Run], baseline: int) -> Table | None:
     if len(runs) < 2:
         return None
     shared = shared_labels([run.summary for run in runs])
-    metrics = [metrics_on(run.summary, shared) for run in runs]
+    metrics = [restrict_metrics(run.summary, shared) for run in runs]
     name = runs[baseline].label
     changes = [delta_mtl(each, metrics[baseline], name) for each in metrics]
     if not any(changes):
@@ -250,7 +250,7 @@ def _constant(summary: Summary) -> float | None:
 
 def _detail(run: Run) -> str:
     """What a short name leaves out: the files of separate networks, the version of a model."""
-    if len(run.summary.model.get('peer') or ()) > 1:
+    if len(run.summary.model.get('baseline') or ()) > 1:
         return run.model.replace('+', ', ')
     version = run.summary.model.get('version')
     return f'version {version}' if version else ''

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from mt_perception.evaluation.records import FrameRecord, Json
-from mt_perception.evaluation.report.figures import SURE
+from mt_perception.evaluation.report.metric_columns import SURE
 from mt_perception.evaluation.report.svg import (
     FAINT,
     FULL_IN,

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mt_perception.errors import SourceError
-from mt_perception.evaluation.datasets.folder import held_out
+from mt_perception.evaluation.datasets.dataset_folder import held_out
 from mt_perception.evaluation.datasets.layout import IMAGE_FOLDERS, LABEL_FOLDERS
 from mt_perception.evaluation.datasets.taxonomy import ClassMap, read_class_names
 from mt_perception.image.read import IMAGE_SUFFIXES

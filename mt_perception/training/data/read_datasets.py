@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from mt_perception.errors import SourceError
 from mt_perception.evaluation.datasets.annotations import MAX_FILE_BYTES, inside
-from mt_perception.evaluation.datasets.folder import held_out
+from mt_perception.evaluation.datasets.dataset_folder import held_out
 from mt_perception.evaluation.datasets.taxonomy import ClassMap, read_class_names
 from mt_perception.training.data.plane_segmentation import room_masks
 from mt_perception.training.data.samples import Boxes, Sample, read_depth, read_image, read_map

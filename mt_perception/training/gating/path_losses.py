@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mt_perception.evaluation.predictor import RunSettings, open_subject
+from mt_perception.evaluation.predictor import RunSettings, open_predictor
 from mt_perception.execution.options import Options
 from mt_perception.image.pyramid import resized
 from mt_perception.model.folder import read_manifest
@@ -35,12 +35,12 @@ def open_judge(file: Path, labels: tuple[str, ...]) -> Judge:
         labels: our detector's classes; what has another name is left out.
     """
     options = Options(score_threshold=_SURE)
-    subject = open_subject(f'onnx:{file}', RunSettings(options, tasks=(DETECTION,)))
-    names = subject.labels[DETECTION]
+    predictor = open_predictor(f'onnx:{file}', RunSettings(options, tasks=(DETECTION,)))
+    names = predictor.labels[DETECTION]
     ours = np.array([labels.index(n) if n in labels else -1 for n in names], np.int64)
 
     def judge(frame: Frame) -> Boxes:
-        found = subject.run(replace(frame, intrinsics=None)).detections
+        found = predictor.run(replace(frame, intrinsics=None)).detections
         if found is None or not len(found):
             return Boxes(np.zeros((0, 4), np.float32), np.zeros(0, np.int64), complete=True)
         classes = ours[found.class_ids]

@@ -14,7 +14,7 @@ import numpy as np
 from mt_perception.errors import PerceptionError
 from mt_perception.evaluation.datasets.truth import Sample
 from mt_perception.evaluation.job import Job, open_job
-from mt_perception.evaluation.predictor import Subject, open_subject
+from mt_perception.evaluation.predictor import Predictor, open_predictor
 from mt_perception.evaluation.rate_distortion import (
     IMAGE,
     PAYLOAD_BYTES,
@@ -25,8 +25,7 @@ from mt_perception.evaluation.rate_distortion import (
     parse_codec,
     through,
 )
-from mt_perception.evaluation.report.offload import title_of
-from mt_perception.evaluation.report.pictures import (
+from mt_perception.evaluation.report.frame_pictures import (
     TYPICAL,
     Pictures,
     Shown,
@@ -35,6 +34,7 @@ from mt_perception.evaluation.report.pictures import (
     montage,
     result_row,
 )
+from mt_perception.evaluation.report.offload import title_of
 from mt_perception.evaluation.runs import Run
 from mt_perception.image.letterbox import fit
 from mt_perception.image.overlay import Picture
@@ -71,11 +71,11 @@ def draw_compressed(group: Sequence[tuple[Job, Run]], each: int) -> Pictures:
     keys = set(kinds[:each])
     shown: list[Shown] = []
     try:
-        subject, runner = _opened(job)
-        with open_job(job, subject) as (samples, _):
+        predictor, runner = _opened(job)
+        with open_job(job, predictor) as (samples, _):
             for sample in samples:
                 if sample.key in keys:
-                    shown += _frame(sample, subject, runner, [rates[i] for i in picks])
+                    shown += _frame(sample, predictor, runner, [rates[i] for i in picks])
                     keys.remove(sample.key)
                 if not keys:
                     break
@@ -84,27 +84,27 @@ def draw_compressed(group: Sequence[tuple[Job, Run]], each: int) -> Pictures:
     return Pictures(compressed=tuple(shown))
 
 
-def _opened(job: Job) -> tuple[Subject, CodecRunner]:
+def _opened(job: Job) -> tuple[Predictor, CodecRunner]:
     """The model of a job, with a codec that can be changed from frame to frame."""
     runners: list[CodecRunner] = []
 
     def prepare(pipeline: Pipeline) -> None:
         runners.append(through(pipeline, Path(job.model), Codec(IMAGE)))
 
-    subject = open_subject(job.model, replace(job.settings, codec=''), prepare)
-    return subject, runners[0]
+    predictor = open_predictor(job.model, replace(job.settings, codec=''), prepare)
+    return predictor, runners[0]
 
 
 def _frame(
-    sample: Sample, subject: Subject, runner: CodecRunner, rates: Sequence[Codec]
+    sample: Sample, predictor: Predictor, runner: CodecRunner, rates: Sequence[Codec]
 ) -> list[Shown]:
     """One frame without loss, and then at every rate below a JPEG of as many bytes."""
-    whole = _run(sample.frame, subject, runner, Codec(IMAGE))
+    whole = _run(sample.frame, predictor, runner, Codec(IMAGE))
     image = runner.seen
     shown = [as_shown('no loss', sample.key, 'what is known above', montage(sample, whole.result))]
     for rate in rates:
-        features = _run(sample.frame, subject, runner, rate)
-        jpeg = _run(sample.frame, subject, runner, jpeg_of(image, features.size))
+        features = _run(sample.frame, predictor, runner, rate)
+        jpeg = _run(sample.frame, predictor, runner, jpeg_of(image, features.size))
         decoded = _content(runner.seen, sample.frame)
         picture = np.vstack(
             [result_row(jpeg.result, decoded), result_row(features.result, sample.frame.image)]
@@ -114,9 +114,9 @@ def _frame(
     return shown
 
 
-def _run(frame: Frame, subject: Subject, runner: CodecRunner, codec: Codec) -> _Coded:
+def _run(frame: Frame, predictor: Predictor, runner: CodecRunner, codec: Codec) -> _Coded:
     runner.codec = codec
-    result = subject.run(frame)
+    result = predictor.run(frame)
     return _Coded(codec, int(result.execution.facts[PAYLOAD_BYTES]), result)
 
 

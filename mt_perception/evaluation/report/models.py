@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from mt_perception.errors import ModelError
-from mt_perception.evaluation.baselines.open import PREFIX
-from mt_perception.model.diagram import BOX, INK, PALE, PAPER, SHARED, graph_svg
+from mt_perception.evaluation.baselines.open_baseline import PREFIX
 from mt_perception.model.folder import read_manifest
+from mt_perception.model.graph_text import BOX, INK, PALE, PAPER, SHARED, graph_svg
 from mt_perception.model.manifest import Manifest
 
 _PAGE_STYLE = {
@@ -33,10 +33,10 @@ class Graph:
 
 
 def graphs(models: Iterable[str]) -> list[Graph]:
-    """The task graphs of models, each once; peers have none.
+    """The task graphs of models, each once; baselines have none.
 
     Args:
-        models: Model folders, or peers such as ``onnx:…``.
+        models: Model folders, or baselines such as ``onnx:…``.
     """
     found: dict[str, Graph] = {}
     for model in models:

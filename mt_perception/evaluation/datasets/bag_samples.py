@@ -8,7 +8,12 @@ from collections import Counter
 from collections.abc import Iterator
 
 from mt_perception.errors import BagError, SourceError
-from mt_perception.evaluation.datasets.samples import Camera, SampleSource, unique, with_camera
+from mt_perception.evaluation.datasets.sample_source import (
+    Camera,
+    SampleSource,
+    unique,
+    with_camera,
+)
 from mt_perception.evaluation.datasets.truth import GroundTruth, Sample
 from mt_perception.evaluation.datasets.truth_files import TruthFiles
 from mt_perception.evaluation.datasets.truth_topics import TopicTruth

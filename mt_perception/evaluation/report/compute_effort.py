@@ -11,7 +11,7 @@ import numpy as np
 from mt_perception.errors import PerceptionError
 from mt_perception.evaluation.job import Job, revisit
 from mt_perception.evaluation.records import FrameRecord
-from mt_perception.evaluation.report.pictures import Pictures, Shown, show
+from mt_perception.evaluation.report.frame_pictures import Pictures, Shown, show
 from mt_perception.evaluation.report.svg import FULL_IN, canvas, colour, legend, plot, to_svg
 from mt_perception.evaluation.report.svg import printable as safe
 from mt_perception.evaluation.report.tables import Cell, Row, Table

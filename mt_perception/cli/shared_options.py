@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from mt_perception.errors import OffloadError, PerceptionError
-from mt_perception.evaluation.baselines.open import PREFIX
+from mt_perception.evaluation.baselines.open_baseline import PREFIX
 from mt_perception.evaluation.job import Job
 from mt_perception.evaluation.link.study import (
     DELAY_MS,

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""From what a person types (``onnx:a.onnx+b.onnx:yolox``) to a peer."""
+"""From what a person types (``onnx:a.onnx+b.onnx:yolox``) to a baseline."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pathlib import Path
 import onnxruntime as ort
 
 from mt_perception.errors import ModelError
-from mt_perception.evaluation.baselines.baseline import Adapter, Net, Peer
+from mt_perception.evaluation.baselines.baseline import Adapter, Baseline, Net
+from mt_perception.evaluation.baselines.dense_networks import DeepLab, TcMonoDepth
 from mt_perception.evaluation.baselines.detectors import FastestDet, PicoDet, Yolox
 from mt_perception.evaluation.baselines.labels import VOC, detector_labels
-from mt_perception.evaluation.baselines.macs import count_macs
-from mt_perception.evaluation.baselines.maps import DeepLab, TcMonoDepth
+from mt_perception.evaluation.baselines.onnx_macs import count_macs
 from mt_perception.execution.options import Options
 from mt_perception.model.sessions import open_session
 
@@ -32,7 +32,7 @@ KINDS: Mapping[str, str] = {
 """Name of a kind of network → what it is."""
 
 
-def open_peer(spec: str, options: Options | None = None, threads: int = 1) -> Peer:
+def open_baseline(spec: str, options: Options | None = None, threads: int = 1) -> Baseline:
     """Open the networks that a person named.
 
     Args:
@@ -45,10 +45,10 @@ def open_peer(spec: str, options: Options | None = None, threads: int = 1) -> Pe
         ModelError: A file cannot be read or run, or is of no kind that we know.
     """
     if not spec.startswith(PREFIX) or len(spec) == len(PREFIX):
-        raise ModelError(f'a peer is given as onnx:FILE[:KIND][+FILE[:KIND]…], found {spec!r}')
+        raise ModelError(f'a baseline is given as onnx:FILE[:KIND][+FILE[:KIND]…], found {spec!r}')
     parts = spec.removeprefix(PREFIX).split('+')
     nets = [_open_net(part.removeprefix(PREFIX), options or Options(), threads) for part in parts]
-    return Peer(nets)
+    return Baseline(nets)
 
 
 def _open_net(part: str, options: Options, threads: int) -> Net:
@@ -61,7 +61,7 @@ def _open_net(part: str, options: Options, threads: int) -> Net:
             raise ModelError(f'{file} is larger than {MAX_BYTES} bytes')
         content = file.read_bytes()
     except OSError as error:
-        raise ModelError(f'the peer {file} cannot be read: {error.strerror}') from error
+        raise ModelError(f'the baseline {file} cannot be read: {error.strerror}') from error
     session = open_session(file.name, content, threads=threads)
     inputs = [_sides(value) for value in session.get_inputs()]
     outputs = [_sides(value) for value in session.get_outputs()]

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from task_trees import random_tree
 
-from mt_perception.model.diagram import HEIGHT, WIDTH, graph_svg, graph_text
+from mt_perception.model.graph_text import HEIGHT, WIDTH, graph_svg, graph_text
 from mt_perception.model.task_graph import IMAGE, Block, TaskGraph
 
 SVG = '{http://www.w3.org/2000/svg}'

@@ -13,7 +13,7 @@ import numpy as np
 from mt_perception.errors import ImageError, SourceError
 from mt_perception.evaluation.datasets.annotations import inside, key_of
 from mt_perception.evaluation.datasets.layout import Layout
-from mt_perception.evaluation.datasets.samples import Camera, SampleSource, with_camera
+from mt_perception.evaluation.datasets.sample_source import Camera, SampleSource, with_camera
 from mt_perception.evaluation.datasets.truth import Sample
 from mt_perception.evaluation.datasets.truth_files import TruthFiles
 from mt_perception.geometry.camera import resized

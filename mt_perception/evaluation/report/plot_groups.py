@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from mt_perception.evaluation.records import FrameRecord, Json
 from mt_perception.evaluation.report import plots, time_plots
-from mt_perception.evaluation.report.figures import (
+from mt_perception.evaluation.report.metric_columns import (
     COST,
     HEADLINES,
     Figure,
@@ -17,7 +17,7 @@ from mt_perception.evaluation.report.figures import (
 from mt_perception.evaluation.report.plots import Series
 from mt_perception.evaluation.report.svg import Ink, colour
 from mt_perception.evaluation.runs import Run
-from mt_perception.evaluation.shared_classes import metrics_on, shared_labels
+from mt_perception.evaluation.shared_classes import restrict_metrics, shared_labels
 from mt_perception.types import DEPTH, DETECTION, SEGMENTATION
 
 _MOST_CONFUSED = 20
@@ -54,7 +54,7 @@ def trade_offs(runs: Sequence[Run], anchor: str) -> list[Plot]:
     if len(runs) < 2:
         return []
     shared = shared_labels([run.summary for run in runs])
-    metrics = [metrics_on(run.summary, shared) for run in runs]
+    metrics = [restrict_metrics(run.summary, shared) for run in runs]
     measured = {f.title: [_value(f, each) for each in metrics] for f in HEADLINES}
     known = {title: sum(v is not None for v in values) for title, values in measured.items()}
     # Depth as it is, unless more runs can be compared after a fit.

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mt_perception.errors import SourceError
-from mt_perception.evaluation.datasets.bag import BagSamples
-from mt_perception.evaluation.datasets.folder import DatasetFolder
+from mt_perception.evaluation.datasets.bag_samples import BagSamples
+from mt_perception.evaluation.datasets.dataset_folder import DatasetFolder
 from mt_perception.evaluation.datasets.layout import find_layout
-from mt_perception.evaluation.datasets.samples import (
+from mt_perception.evaluation.datasets.sample_source import (
     Camera,
     FrameSamples,
     SampleSource,

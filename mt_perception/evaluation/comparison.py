@@ -20,7 +20,7 @@ from mt_perception.evaluation.metrics.segmentation import SegmentationMetric
 from mt_perception.evaluation.metrics.stability import StabilityMetric
 from mt_perception.evaluation.records import FrameRecord, Json
 from mt_perception.evaluation.runs import Run
-from mt_perception.evaluation.shared_classes import record_on, shared_labels
+from mt_perception.evaluation.shared_classes import restrict_record, shared_labels
 
 BETTER, WORSE, NOISE = 'better', 'worse', 'noise'
 
@@ -152,7 +152,7 @@ def compare_runs(a: Run, b: Run, resamples: int = RESAMPLES, seed: int = 0) -> C
     _check_same(a, b)
     notes = []
     shared = shared_labels([a.summary, b.summary])
-    records = [[record_on(record, shared) for record in run.frames] for run in (a, b)]
+    records = [[restrict_record(record, shared) for record in run.frames] for run in (a, b)]
     notes += [
         f'{task}: on the {len(labels)} classes that both models have'
         for task, labels in shared.items()
