@@ -1,96 +1,70 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""A recording through the perception node.
+"""Plays a recording through the perception node.
 
 ros2 launch mt_perception replay.launch.py bag:=my_bag image:=/camera/image_raw
 """
 
 from __future__ import annotations
 
-from launch import LaunchContext, LaunchDescription
-from launch.actions import (
-    DeclareLaunchArgument,
-    GroupAction,
-    IncludeLaunchDescription,
-    OpaqueFunction,
-    RegisterEventHandler,
-    Shutdown,
-)
+from launch import LaunchDescription
+from launch.actions import RegisterEventHandler, Shutdown
 from launch.event_handlers import OnProcessExit
 from launch.launch_description_entity import LaunchDescriptionEntity
-from launch.launch_description_sources import PythonLaunchDescriptionSource
-from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
-from mt_perception.resources import share_folder
+from mt_perception.nodes import launch_arguments as arguments
+from mt_perception.nodes.launch_arguments import Argument, Values
 
-SHARE = share_folder()
-
-ARGUMENTS = {
-    'bag': (None, 'A bag, a video, a folder of images or a camera device.'),
-    'image': ('', 'Image topic of a bag that has several.'),
-    'rate_hz': ('0.0', 'Images per second; 0 is the rate of the recording.'),
-    'loop': ('false', 'Begin again at the end.'),
-    'restamp': ('true', 'Stamp images with the current time.'),
-    'namespace': ('', 'Namespace of both nodes.'),
-    'params_file': (
-        str(SHARE / 'config' / 'mt_perception.params.yaml'),
-        'ROS parameter file.',
-    ),
-    'log_level': ('info', 'debug, info, warn, error or fatal.'),
-    'use_rviz': ('false', 'Show the results in rviz.'),
-    'model': ('', 'Installed model or model folder; empty: as in params_file.'),
-}
+ARGUMENTS = (
+    Argument('bag', None, 'A bag, a video, a folder of images or a camera device.'),
+    Argument('image', '', 'Image topic of a bag that has several.'),
+    Argument('rate_hz', '0.0', 'Images per second; 0 uses the rate of the recording.', kind=float),
+    Argument('loop', 'false', 'Start again at the end.', kind=bool),
+    Argument('restamp', 'true', 'Stamp images with the current time.', kind=bool),
+    arguments.NAMESPACE,
+    arguments.PARAMS_FILE,
+    arguments.USE_SIM_TIME,
+    arguments.LOG_LEVEL,
+    arguments.USE_RVIZ,
+    arguments.MODEL,
+)
+PASSED_ON = ('namespace', 'params_file', 'use_sim_time', 'log_level', 'use_rviz', 'model')
 
 
 def generate_launch_description() -> LaunchDescription:
     """Describe the launch."""
-    passed_on = ('namespace', 'params_file', 'log_level', 'use_rviz', 'model')
-    return LaunchDescription(
-        [
-            *(
-                DeclareLaunchArgument(name, default_value=default, description=description)
-                for name, (default, description) in ARGUMENTS.items()
-            ),
-            # A group, for else its `image` would take the place of ours.
-            GroupAction(
-                [
-                    IncludeLaunchDescription(
-                        PythonLaunchDescriptionSource(
-                            str(SHARE / 'launch' / 'perception.launch.py')
-                        ),
-                        launch_arguments={
-                            'image': 'image',
-                            **{name: LaunchConfiguration(name) for name in passed_on},
-                        }.items(),
-                    )
-                ]
-            ),
-            OpaqueFunction(function=_source),
-        ]
-    )
+    return arguments.launch_description(ARGUMENTS, _actions)
 
 
-def _source(context: LaunchContext) -> list[LaunchDescriptionEntity]:
-    """The source node; when it has published all, everything ends."""
-    given = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
-    node = Node(
+def _actions(values: Values) -> list[LaunchDescriptionEntity]:
+    """Both nodes; the launch ends when the source node has published everything."""
+    passed_on = {name: values[name] for name in PASSED_ON}
+    source = Node(
         package='mt_perception',
         executable='source',
         name='source',
-        namespace=given['namespace'],
+        namespace=values['namespace'] or '',
         parameters=[
-            given['params_file'],
+            values['params_file'],
             {
-                'source': given['bag'],
-                'topic': given['image'],
-                'rate_hz': float(given['rate_hz']),
-                'loop': given['loop'].lower() == 'true',
-                'restamp': given['restamp'].lower() == 'true',
+                'source': values['bag'],
+                'topic': values['image'] or '',
+                **arguments.given(
+                    values,
+                    rate_hz='rate_hz',
+                    loop='loop',
+                    restamp='restamp',
+                    use_sim_time='use_sim_time',
+                ),
             },
         ],
-        ros_arguments=['--log-level', given['log_level']],
+        ros_arguments=['--log-level', values['log_level']],
         output='screen',
     )
-    end = OnProcessExit(target_action=node, on_exit=[Shutdown(reason='all is published')])
-    return [node, RegisterEventHandler(end)]
+    end = OnProcessExit(target_action=source, on_exit=[Shutdown(reason='all images published')])
+    return [
+        arguments.include('perception.launch.py', {'image': 'image', **passed_on}),
+        source,
+        RegisterEventHandler(end),
+    ]

@@ -41,6 +41,8 @@ FLOORS = {
 # What a robot need not install, and where alone it may be used; so may ROS messages in nodes/.
 ONLY_IN = {
     'rclpy': {'nodes'},
+    'launch': {'nodes'},
+    'ament_index_python': {'nodes'},
     'rosidl': {'interfaces'},
     'torch': {'network', 'training'},
     'onnx': {'network', 'training', 'evaluation'},
