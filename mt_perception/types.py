@@ -18,9 +18,17 @@ UNLABELLED = 255
 """The class id of a pixel without a class in every label image."""
 
 
+PINHOLE = 'pinhole'
+FISHEYE = 'fisheye'
+
+
 @dataclass(frozen=True)
 class Intrinsics:
-    """A pinhole camera (REP-104 K matrix), in pixels of an image of ``width`` × ``height``."""
+    """A camera (REP-104 K matrix), in pixels of an image of ``width`` × ``height``.
+
+    ``projection`` is ``PINHOLE``, or ``FISHEYE`` for an unrectified image of a wide lens, whose
+    focal lengths hold near the centre only.
+    """
 
     fx: float
     fy: float
@@ -28,6 +36,7 @@ class Intrinsics:
     cy: float
     width: int
     height: int
+    projection: str = PINHOLE
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,7 +17,7 @@ from std_msgs.msg import Header
 from mt_perception.errors import CameraError, ImageError
 from mt_perception.geometry.points import POINT
 from mt_perception.nodes import conversions
-from mt_perception.types import Detections, Intrinsics
+from mt_perception.types import FISHEYE, Detections, Intrinsics
 
 HEADER = Header(frame_id='camera_optical', stamp=conversions.ros_time(1_700_000_000_123_456_789))
 
@@ -148,6 +148,19 @@ def test_camera_info_round_trip() -> None:
     info = conversions.camera_info_of(HEADER, camera)
     assert conversions.intrinsics_from(info, (48, 64)) == camera
     assert list(info.p) == [100.0, 0, 31.5, 0, 0, 101.0, 23.5, 0, 0, 0, 1, 0]
+
+
+def test_a_fisheye_stays_one_in_its_camera_info() -> None:
+    camera = Intrinsics(100.0, 101.0, 31.5, 23.5, 64, 48, FISHEYE)
+    info = conversions.camera_info_of(HEADER, camera)
+    assert conversions.intrinsics_from(info, (48, 64)) == camera
+
+
+def test_the_camera_of_a_rectified_image_is_p() -> None:
+    info = camera_info(64, 48, focal=50.0)
+    info.p = [40.0, 0.0, 30.0, 0.0, 0.0, 41.0, 20.0, 0.0, 0.0, 0.0, 1.0, 0.0]
+    assert conversions.intrinsics_from(info, (48, 64)).fx == 50.0
+    assert conversions.intrinsics_from(info, (48, 64), rectified=True).fx == 40.0
 
 
 def test_another_header_leaves_the_camera_info_alone() -> None:

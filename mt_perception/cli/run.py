@@ -28,7 +28,7 @@ from mt_perception.cli.shared_options import (
 from mt_perception.errors import ImageError, OutputError, SourceError
 from mt_perception.evaluation.records import DetectionRecord, FrameRecord, frame_line
 from mt_perception.execution.options import Options
-from mt_perception.geometry.camera import intrinsics
+from mt_perception.geometry.camera import Calibration
 from mt_perception.image import overlay
 from mt_perception.pipeline import Pipeline
 from mt_perception.resources import find_model
@@ -209,13 +209,14 @@ def read_calibration(path: Path) -> Intrinsics:
     try:
         data = yaml.safe_load(path.read_text(encoding='utf-8'))
         size = int(data['image_height']), int(data['image_width'])
-        matrix = [float(value) for value in data['camera_matrix']['data']]
+        matrix = tuple(float(value) for value in data['camera_matrix']['data'])
+        model = str(data.get('distortion_model', ''))
     except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
         raise SourceError(
             f'{path} is no calibration file ({error}); expected image_width, image_height and '
             'camera_matrix.data, as the camera_calibration package writes them'
         ) from error
-    return intrinsics(matrix, size, size)
+    return Calibration(size, matrix, distortion_model=model).intrinsics(size)
 
 
 def _open(name: str, topic: str | None, camera: Intrinsics | None) -> Source:

@@ -1,15 +1,39 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Pinhole cameras: intrinsics checked on arrival and carried from one image size to another."""
+"""Camera models: a CameraInfo checked on arrival and turned into the intrinsics of an image."""
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from mt_perception.errors import CameraError
-from mt_perception.types import Intrinsics
+from mt_perception.types import FISHEYE, PINHOLE, Intrinsics
+
+LENS_MODELS = frozenset({'plumb_bob', 'rational_polynomial', 'thin_prism'})
+"""Distortion models of sensor_msgs around a pinhole: straight lines bend by a few pixels."""
+
+FISHEYE_MODELS = frozenset(
+    {
+        *('equidistant', 'fisheye', 'kannala_brandt', 'kannala_brandt4', 'equisolid'),
+        *(
+            'stereographic',
+            'omnidirectional',
+            'omni',
+            'mei',
+            'double_sphere',
+            'eucm',
+            'scaramuzza',
+        ),
+    }
+)
+"""Distortion models whose images no pinhole describes away from the centre."""
+
+# image_proc's names and those of SDKs: image_rect, image_rect_color, rectified, left/rect/image.
+_RECTIFIED = re.compile(r'(?:^|[/_])rect(?:ified)?(?:$|[/_])')
 
 # Robots' colour cameras have focal lengths of 0.8 to 1.0 of the image's width (RealSense D435
 # 0.95, Kinect 0.82, webcams 0.9); this is a horizontal field of view of 58 degrees.
@@ -37,31 +61,124 @@ class Window:
     binning_y: int = 0
 
 
-def intrinsics(
-    k: Sequence[float],
-    calibrated_size: tuple[int, int],
-    image_size: tuple[int, int],
-    window: Window | None = None,
-) -> Intrinsics:
-    """The camera of one image, from the fields of its CameraInfo.
+@dataclass(frozen=True)
+class Calibration:
+    """The calibration of a camera, as ``sensor_msgs/CameraInfo`` states it.
 
-    Args:
-        k: The 3×3 matrix in row-major order, in pixels of the calibrated image.
-        calibrated_size: (height, width) of CameraInfo.
-        image_size: (height, width) of the image that it came with.
+    Attributes:
+        size: (height, width) of the calibrated image.
+        k: 3×3 matrix of the raw image, row-major, in pixels of the calibrated image.
+        p: 3×4 projection matrix of the rectified image; empty if there is none.
+        distortion_model: Name of the model; empty if there is none.
+        d: Distortion coefficients.
         window: Region of interest and binning.
-
-    Returns:
-        The camera in pixels of the image.
-
-    Raises:
-        CameraError: The matrix is no camera, or the sizes do not fit the image.
     """
-    window = window or Window()
-    fx, fy, cx, cy = _checked(k)
+
+    size: tuple[int, int]
+    k: tuple[float, ...]
+    p: tuple[float, ...] = ()
+    distortion_model: str = ''
+    d: tuple[float, ...] = ()
+    window: Window = Window()
+
+    @classmethod
+    def from_message(cls, message: Any) -> Calibration:
+        """The calibration in a CameraInfo message of ROS 1 (upper-case fields) or ROS 2."""
+        k, p, d = (
+            tuple(float(v) for v in getattr(message, name, getattr(message, name.upper(), ())))
+            for name in 'kpd'
+        )
+        roi = message.roi
+        return cls(
+            (int(message.height), int(message.width)),
+            k,
+            p,
+            str(message.distortion_model),
+            d,
+            Window(
+                x_offset=int(roi.x_offset),
+                y_offset=int(roi.y_offset),
+                width=int(roi.width),
+                height=int(roi.height),
+                binning_x=int(message.binning_x),
+                binning_y=int(message.binning_y),
+            ),
+        )
+
+    @property
+    def projection(self) -> str:
+        """Projection of the raw image: ``PINHOLE`` or ``FISHEYE``."""
+        return FISHEYE if self.distortion_model.strip().lower() in FISHEYE_MODELS else PINHOLE
+
+    @property
+    def distorted(self) -> bool:
+        """Whether the raw image has lens distortion."""
+        return any(self.d) or self.projection == FISHEYE
+
+    def intrinsics(self, image_size: tuple[int, int], rectified: bool = False) -> Intrinsics:
+        """The intrinsics of one image.
+
+        Args:
+            image_size: (height, width) of the image.
+            rectified: Whether the image is rectified: its camera is P, and without distortion.
+                An image without P has K.
+
+        Returns:
+            The camera in pixels of the image.
+
+        Raises:
+            CameraError: The matrix is no camera, or the sizes do not fit the image.
+        """
+        if rectified and len(self.p) == 12 and self.p[0] > 0:
+            p = self.p
+            return _windowed((*p[:3], *p[4:7], *p[8:11]), self, image_size, PINHOLE)
+        projection = PINHOLE if rectified else self.projection
+        return _windowed(self.k, self, image_size, projection)
+
+    def concern(self, rectified: bool = False) -> tuple[str, str] | None:
+        """What an operator has to know about images of this camera.
+
+        Args:
+            rectified: Whether the images are rectified.
+
+        Returns:
+            A short name for counting and a sentence; None if the images fit the pinhole model.
+        """
+        model = self.distortion_model
+        if rectified or not self.distorted:
+            return None
+        if self.projection == FISHEYE:
+            return (
+                'fisheye',
+                f'the camera is a fisheye ({model}) and the image is not rectified: depth is '
+                'right near the centre only, and there are no points; use the rectified topic',
+            )
+        if model not in LENS_MODELS:
+            return (
+                'unknown_distortion',
+                f'the distortion model {model[:40]!r} is not known; the image is taken for an '
+                'undistorted one; use the rectified topic',
+            )
+        return None
+
+
+def is_rectified(topic: str) -> bool:
+    """Whether a topic's name says that its images are rectified."""
+    return _RECTIFIED.search(topic) is not None
+
+
+def _windowed(
+    matrix: Sequence[float],
+    calibration: Calibration,
+    image_size: tuple[int, int],
+    projection: str,
+) -> Intrinsics:
+    """The camera of the window that an image shows of the calibrated one."""
+    window = calibration.window
+    fx, fy, cx, cy = _checked(matrix)
     bin_x, bin_y = max(1, window.binning_x), max(1, window.binning_y)
-    width = (window.width or calibrated_size[1]) // bin_x
-    height = (window.height or calibrated_size[0]) // bin_y
+    width = (window.width or calibration.size[1]) // bin_x
+    height = (window.height or calibration.size[0]) // bin_y
     if (height, width) != image_size:
         raise CameraError(
             'other_size',
@@ -76,6 +193,7 @@ def intrinsics(
         cy=(cy - window.y_offset) / bin_y,
         width=width,
         height=height,
+        projection=projection,
     )
 
 
@@ -85,7 +203,8 @@ def resized(camera: Intrinsics, height: int, width: int) -> Intrinsics:
     K counts from the centre of the first pixel, which is half a pixel from the image's edge.
     """
     x, y = width / camera.width, height / camera.height
-    return Intrinsics(
+    return replace(
+        camera,
         fx=camera.fx * x,
         fy=camera.fy * y,
         cx=(camera.cx + 0.5) * x - 0.5,
@@ -96,7 +215,7 @@ def resized(camera: Intrinsics, height: int, width: int) -> Intrinsics:
 
 
 def typical(height: int, width: int) -> Intrinsics:
-    """A camera to assume where none is known: square pixels and 58 degrees across."""
+    """The camera that is assumed where none is known: square pixels, 58 degrees across."""
     focal = _TYPICAL_FOCAL_RATIO * max(height, width)
     return Intrinsics(
         fx=focal, fy=focal, cx=(width - 1) / 2, cy=(height - 1) / 2, width=width, height=height
@@ -104,6 +223,7 @@ def typical(height: int, width: int) -> Intrinsics:
 
 
 def _checked(k: Sequence[float]) -> tuple[float, float, float, float]:
+    """fx, fy, cx and cy of a 3×3 matrix."""
     if len(k) != 9 or not all(math.isfinite(value) for value in k):
         raise CameraError(
             'bad_k', 'camera_info.k must be nine finite numbers; calibrate the camera'

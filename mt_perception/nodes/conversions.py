@@ -26,11 +26,11 @@ from vision_msgs.msg import (
     VisionClass,
 )
 
-from mt_perception.geometry.camera import Window, intrinsics
+from mt_perception.geometry.camera import Calibration
 from mt_perception.geometry.points import POINT
 from mt_perception.image import compressed
 from mt_perception.image.encodings import to_bgr
-from mt_perception.types import Detections, Intrinsics, Segmentation
+from mt_perception.types import FISHEYE, Detections, Intrinsics, Segmentation
 
 LITTLE_ENDIAN = 0
 
@@ -64,22 +64,20 @@ def image_from(message: Image | CompressedImage) -> NDArray[np.uint8]:
     )
 
 
-def intrinsics_from(message: CameraInfo, image_size: tuple[int, int]) -> Intrinsics:
+def intrinsics_from(
+    message: CameraInfo, image_size: tuple[int, int], rectified: bool = False
+) -> Intrinsics:
     """The camera of an image of (height, width) pixels.
+
+    Args:
+        message: The camera info.
+        image_size: (height, width) of the image.
+        rectified: Whether the image is rectified; see ``Calibration.intrinsics``.
 
     Raises:
         CameraError: The message is no calibration, or belongs to an image of another size.
     """
-    roi = message.roi
-    window = Window(
-        x_offset=roi.x_offset,
-        y_offset=roi.y_offset,
-        width=roi.width,
-        height=roi.height,
-        binning_x=message.binning_x,
-        binning_y=message.binning_y,
-    )
-    return intrinsics(message.k, (message.height, message.width), image_size, window)
+    return Calibration.from_message(message).intrinsics(image_size, rectified)
 
 
 def camera_info_with(header: Header, message: CameraInfo) -> CameraInfo:
@@ -90,14 +88,15 @@ def camera_info_with(header: Header, message: CameraInfo) -> CameraInfo:
 
 
 def camera_info_of(header: Header, camera: Intrinsics) -> CameraInfo:
-    """A camera info without distortion."""
+    """A camera info without distortion; a fisheye is marked by its model."""
+    fisheye = camera.projection == FISHEYE
     k = [camera.fx, 0.0, camera.cx, 0.0, camera.fy, camera.cy, 0.0, 0.0, 1.0]
     return CameraInfo(
         header=header,
         width=camera.width,
         height=camera.height,
-        distortion_model='plumb_bob',
-        d=[0.0] * 5,
+        distortion_model='equidistant' if fisheye else 'plumb_bob',
+        d=[0.0] * (4 if fisheye else 5),
         k=k,
         r=[1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0],
         p=[*k[:3], 0.0, *k[3:6], 0.0, *k[6:], 0.0],

@@ -20,6 +20,7 @@ from rclpy.qos import qos_policy_name_from_kind
 from sensor_msgs.msg import CameraInfo
 
 from mt_perception.errors import CameraError, ImageError, OptionError, PerceptionError
+from mt_perception.geometry.camera import Calibration, is_rectified
 from mt_perception.nodes import conversions
 from mt_perception.nodes.budgeting import budget_of, note_latency
 from mt_perception.nodes.diagnostics import Diagnostics
@@ -288,8 +289,11 @@ class PerceptionNode(SelfStartingNode):
                     'typical lens, and there are no points',
                 )
             return None
+        rectified = self.inputs is not None and is_rectified(self.inputs.image_topic)
+        if (concern := Calibration.from_message(message).concern(rectified)) is not None:
+            self.health.noticed(f'camera_info_{concern[0]}', concern[1])
         try:
-            return conversions.intrinsics_from(message, size)
+            return conversions.intrinsics_from(message, size, rectified)
         except CameraError as error:
             self.health.noticed(f'camera_info_{error.reason}', str(error))
             return None

@@ -23,7 +23,16 @@ from mt_perception.geometry.points import point_cloud
 from mt_perception.image.overlay import overlay
 from mt_perception.model.manifest import Manifest
 from mt_perception.nodes import conversions, health
-from mt_perception.types import DEPTH, DETECTION, SEGMENTATION, Execution, Fact, Frame, Result
+from mt_perception.types import (
+    DEPTH,
+    DETECTION,
+    PINHOLE,
+    SEGMENTATION,
+    Execution,
+    Fact,
+    Frame,
+    Result,
+)
 
 DETECTIONS_TOPIC = '~/detections'
 DEPTH_TOPIC = '~/depth/image'
@@ -191,8 +200,10 @@ class Outputs:
             made[SEGMENTATION_TOPIC] = lambda: self._classes.fill(header, segmentation.class_ids)
         if depth is not None:
             made[DEPTH_TOPIC] = lambda: self._depth.fill(header, depth.depth)
-        # Without a camera the cloud would have the right shape at a guessed scale.
-        if depth is not None and camera_info is not None:
+        # Without a camera the cloud would have the right shape at a guessed scale, and with a
+        # fisheye a wrong shape.
+        pinhole = depth is not None and depth.intrinsics.projection == PINHOLE
+        if depth is not None and camera_info is not None and pinhole:
             made[POINTS_TOPIC] = lambda: self._points.fill(
                 header, point_cloud(depth, frame.image, stride)
             )

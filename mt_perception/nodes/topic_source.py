@@ -15,6 +15,7 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from sensor_msgs.msg import CameraInfo
 
 from mt_perception.errors import CameraError, ImageError, SourceError
+from mt_perception.geometry.camera import is_rectified
 from mt_perception.nodes import conversions
 from mt_perception.nodes.main import use_shared_memory
 from mt_perception.nodes.subscriptions import ImageType, Inputs
@@ -83,7 +84,8 @@ class TopicSource(Source):
             camera = calibrated(self._calibration, *size)
             if camera is None and info is not None:
                 try:
-                    camera = conversions.intrinsics_from(info, size)
+                    rectified = is_rectified(self._inputs.image_topic)
+                    camera = conversions.intrinsics_from(info, size, rectified)
                 except CameraError as error:
                     self.rejects[error.reason] += 1
             header = message.header

@@ -16,7 +16,7 @@ from rosbags.interfaces import Connection
 from rosbags.typesys import Stores, get_typestore
 
 from mt_perception.errors import BagError, CameraError, ImageError
-from mt_perception.geometry.camera import Window, intrinsics
+from mt_perception.geometry.camera import Calibration, is_rectified
 from mt_perception.image.compressed import decode
 from mt_perception.image.encodings import to_bgr
 from mt_perception.sources.source import Source, calibrated
@@ -107,7 +107,7 @@ class Bag(Source):
         camera = calibrated(self._calibration, *size)
         if camera is None and info is not None:
             try:
-                camera = _camera(info, size)
+                camera = _camera(info, size, is_rectified(self._topic))
             except CameraError as error:
                 self.rejects[error.reason] += 1
         yield Frame(image, stamp_ns(message), message.header.frame_id, camera)
@@ -188,19 +188,5 @@ def _image(message: Any) -> NDArray[np.uint8]:
     )
 
 
-def _camera(info: Any, size: tuple[int, int]) -> Intrinsics:
-    region = info.roi
-    return intrinsics(
-        # ROS 1 calls the matrix K, ROS 2 calls it k.
-        info.k if hasattr(info, 'k') else info.K,
-        (info.height, info.width),
-        size,
-        Window(
-            region.x_offset,
-            region.y_offset,
-            region.width,
-            region.height,
-            info.binning_x,
-            info.binning_y,
-        ),
-    )
+def _camera(info: Any, size: tuple[int, int], rectified: bool) -> Intrinsics:
+    return Calibration.from_message(info).intrinsics(size, rectified)
