@@ -21,6 +21,7 @@ SKIPPED = {'build', 'dist', 'install', 'log', 'out', 'runs', '__pycache__'}
 FLOORS = {
     'errors': 0,
     'types': 0,
+    'data_files': 0,
     'image': 0,
     'geometry': 0,
     'resources': 0,

@@ -15,8 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_model import COLOURS, SIZE, write_tiny_model
 
+from mt_perception.data_files import SMALL
 from mt_perception.errors import ModelError
-from mt_perception.model.manifest import MAX_BYTES, parse_manifest
+from mt_perception.model.manifest import parse_manifest
 
 
 @pytest.fixture(scope='module')
@@ -138,7 +139,58 @@ def test_what_is_no_manifest(text: str) -> None:
 
 def test_a_huge_manifest_is_not_parsed() -> None:
     with pytest.raises(ModelError, match='at most'):
-        parse_manifest('#' * (MAX_BYTES + 1))
+        parse_manifest('#' * (SMALL.size + 1))
+
+
+def test_an_alias_bomb_is_refused_at_once() -> None:
+    rows = ['a: &a [x,x,x,x,x,x,x,x,x]']
+    for old, new in zip('abcdefghi', 'bcdefghij', strict=True):
+        rows.append(f'{new}: &{new} [{",".join([f"*{old}"] * 9)}]')
+    with pytest.raises(ModelError, match=r'manifest:\d+: more than'):
+        parse_manifest('\n'.join(rows))
+
+
+def test_a_figure_is_a_finite_number(good: dict[str, Any]) -> None:
+    row = {'task': 'depth', 'metric': 'abs_rel', 'value': float('nan'), 'data': 'x'}
+    assert 'not finite' in refused({**good, 'accuracy': [row]})
+
+
+def test_a_fixed_input(good: dict[str, Any]) -> None:
+    data = {**good, 'input': {'fixed': [48, 64], 'pad_value': 114}}
+    spec = parse_manifest(yaml.safe_dump(data)).input
+    assert (spec.size, spec.fixed, spec.fit) == (64, (48, 64), 'letterbox')
+    box = spec.letterbox((100, 100), spec.size)
+    assert (box.content_size, box.network_size) == ((48, 48), (48, 64))
+    assert spec.letterbox((1, 9999), spec.size).content_size == (1, 64)
+    data['input']['fit'] = 'stretch'
+    manifest = parse_manifest(yaml.safe_dump(data))
+    box = manifest.input.letterbox((100, 100), 64)
+    assert (box.content_size, box.network_size) == ((48, 64), (48, 64))
+    assert manifest.macs_at(1000, (48, 64)) == 1000
+
+
+@pytest.mark.parametrize(
+    ('change', 'says'),
+    [
+        ({'fixed': [48]}, 'fixed must be'),
+        ({'fixed': [0, 64]}, 'fixed must be'),
+        ({'fixed': [48, True]}, 'fixed must be'),
+        ({'fixed': [48, 1 << 20]}, 'fixed must be'),
+        ({'fixed': [48, 64], 'fit': 'crop'}, 'fit is out of range'),
+        ({'fixed': [48, 64], 'size': 64}, 'unknown fields: size'),
+    ],
+)
+def test_wrong_fixed_inputs(good: dict[str, Any], change: dict[str, Any], says: str) -> None:
+    assert says in refused({**good, 'input': {'pad_value': 114, **change}})
+
+
+@pytest.mark.parametrize('output', ['depth', 'inverse_depth'])
+def test_kinds_of_depth(good: dict[str, Any], output: str) -> None:
+    data = copy.deepcopy(good)
+    data['tasks']['depth']['outputs'] = {output: 'depth/depth_per_focal'}
+    assert output in parse_manifest(yaml.safe_dump(data)).tasks['depth'].outputs
+    data['tasks']['depth']['outputs']['depth_per_focal'] = 'depth/depth_per_focal'
+    assert 'exactly' in refused(data)
 
 
 @settings(max_examples=200)

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import pickle
@@ -14,10 +15,13 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from onnx import TensorProto, helper
 from tiny_model import tiny_blocks, write_tiny_model
 
 from mt_perception.errors import ModelError
+from mt_perception.model.external_data import has_external_data
 from mt_perception.model.folder import open_model, read_manifest
 from mt_perception.model.sessions import load_sessions
 
@@ -141,23 +145,92 @@ def test_weights_outside_a_nested_graph(tmp_path: Path) -> None:
     assert 'another file' in refused(write_tiny_model(tmp_path, replace={'depth': proto}))
 
 
-def test_weights_outside_under_an_unusual_spelling(tmp_path: Path) -> None:
-    """Protobuf lets a length of 8 be written in more than one byte."""
-    folder = write_tiny_model(tmp_path)
-    entry = b'\x0a\x88\x80\x00location\x12\x01x'
-    content = (folder / 'depth.onnx').read_bytes() + entry
-    (folder / 'depth.onnx').write_bytes(content)
-    manifest = (folder / 'manifest.yaml').read_text()
-    old = hashlib.sha256(content[: -len(entry)]).hexdigest()
-    new = hashlib.sha256(content).hexdigest()
-    (folder / 'manifest.yaml').write_text(manifest.replace(old, new))
-    assert 'another file' in refused(folder)
+def field(number: int, content: bytes, pad: int = 0) -> bytes:
+    """A protobuf field of bytes; ``pad`` adds zero bytes to its length, which readers accept."""
+    size = len(content)
+    assert size < 128
+    padded = bytes([size]) if not pad else bytes([size | 0x80, *[0x80] * (pad - 1), 0])
+    tag = number << 3 | 2
+    return (bytes([tag]) if tag < 128 else bytes([tag & 127 | 128, tag >> 7])) + padded + content
 
 
-def test_a_tensor_whose_name_only_contains_location_is_fine(tmp_path: Path) -> None:
+def with_content(folder: Path, content: bytes) -> Path:
+    """Replace the file of the depth block, with the right checksum."""
+    file, manifest = folder / 'depth.onnx', folder / 'manifest.yaml'
+    old = hashlib.sha256(file.read_bytes()).hexdigest()
+    file.write_bytes(content)
+    manifest.write_text(
+        manifest.read_text().replace(old, hashlib.sha256(content).hexdigest()), 'utf-8'
+    )
+    return folder
+
+
+@pytest.mark.parametrize('pad', [0, 1, 3])
+@pytest.mark.parametrize('place', ['initializer', 'sparse', 'attribute', 'function', 'training'])
+def test_weights_outside_in_every_place_and_spelling(folder: Path, pad: int, place: str) -> None:
+    """Protobuf lets a length be written in more bytes than it needs."""
+    tensor = field(13, field(1, b'location', pad) + field(2, b'x', pad), pad)
+    attribute = field(5, tensor, pad)
+    content = {
+        'initializer': field(7, field(5, tensor, pad), pad),
+        'sparse': field(7, field(15, field(2, tensor, pad)), pad),
+        'attribute': field(7, field(1, field(5, attribute, pad)), pad),
+        'function': field(25, field(7, field(5, attribute)), pad),
+        'training': field(20, field(1, field(5, tensor)), pad),
+    }[place]
+    whole = (folder / 'depth.onnx').read_bytes() + content
+    assert 'another file' in refused(with_content(folder, whole))
+
+
+def test_a_tensor_called_location_is_fine(tmp_path: Path) -> None:
+    """SSD has an output of that name; properties and documentation may say it too."""
     proto = tiny_blocks()['depth']
-    onnx.helper.set_model_props(proto, {'where': 'locations', 'camera_location': 'x'})
-    assert open_model(write_tiny_model(tmp_path, replace={'depth': proto}))
+    proto.graph.node[0].output[0] = proto.graph.node[1].input[0] = 'location'
+    proto.graph.node[0].name = proto.doc_string = 'location'
+    proto.graph.initializer[0].name = proto.graph.node[0].input[1] = 'location'
+    onnx.helper.set_model_props(proto, {'location': 'location'})
+    proto.graph.node[0].output[0] = proto.graph.node[1].input[0] = 'map'
+    content = proto.SerializeToString()
+    assert b'\x08location' in content
+    load_sessions(open_model(write_tiny_model(tmp_path, replace={'depth': proto})))
+
+
+@pytest.mark.parametrize(
+    'content',
+    [
+        b'\x0a\x08location\xff',
+        b'\x3a\x7f\x0a\x08location',
+        b'\x3a\x0a\x0a\x08location' * 3 + b'\x3b',
+        field(7, b'\x0b' + field(1, b'location')),
+        b'\xff' * 11 + b'\x08location',
+    ],
+)
+def test_what_is_no_protobuf(folder: Path, content: bytes) -> None:
+    assert 'not an ONNX file' in refused(with_content(folder, content))
+
+
+def test_graphs_within_graphs_without_end(folder: Path) -> None:
+    content = b'\x0a\x08location'
+    for _ in range(60):
+        size = bytes([len(content) & 0x7F | 0x80, len(content) >> 7])
+        content = b'\x32' + size + content
+        size = bytes([len(content) & 0x7F | 0x80, len(content) >> 7])
+        content = b'\x2a' + size + content
+        size = bytes([len(content) & 0x7F | 0x80, len(content) >> 7])
+        content = b'\x0a' + size + content
+    size = bytes([len(content) & 0x7F | 0x80, len(content) >> 7])
+    assert 'nested deeper' in refused(with_content(folder, b'\x3a' + size + content))
+
+
+def test_the_format_of_onnx_runtime_is_refused(folder: Path) -> None:
+    assert 'one ONNX file' in refused(with_content(folder, b'\x00\x00\x00\x00ORTM' + b'x' * 99))
+
+
+@given(st.binary(max_size=60), st.sampled_from([b'\x08location', b'\x88\x00location']))
+def test_the_search_for_external_data_ends_with_an_answer(noise: bytes, key: bytes) -> None:
+    for content in (noise + key, key + noise, field(7, field(5, noise[:40] + key)) + noise):
+        with contextlib.suppress(ValueError):
+            has_external_data(content)
 
 
 class _Bomb:

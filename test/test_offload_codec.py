@@ -155,7 +155,7 @@ def _set(*path: Any, to: Any) -> Callable[[Any], None]:
         (_set('tables', 0, 'counts', to=[0, TOTAL]), 'from 1'),
         (_set('tables', 0, 'counts', to=[1.5, 2]), 'from 1'),
         (_set('tables', 0, 'first', to=1 << 20), 'out of range'),
-        (_set('rates', 0, 'gain', to=[1.0, float('nan'), 1.0]), 'positive'),
+        (_set('rates', 0, 'gain', to=[1.0, float('nan'), 1.0]), 'not finite'),
         (_set('rates', 0, 'inverse', to=[1.0, 0.0, 1.0]), 'positive'),
         (_set('rates', 0, 'thresholds', to=[[1], [2]]), 'none for the first'),
         (_set('rates', 0, 'thresholds', 1, to=[2, 1]), 'must rise'),

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import click
-import yaml
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -25,6 +24,7 @@ from mt_perception.cli.shared_options import (
     with_budget_options,
     with_offload_options,
 )
+from mt_perception.data_files import read_yaml
 from mt_perception.errors import ImageError, OutputError, SourceError
 from mt_perception.evaluation.records import DetectionRecord, FrameRecord, frame_line
 from mt_perception.execution.options import Options
@@ -207,11 +207,11 @@ def read_calibration(path: Path) -> Intrinsics:
         CameraError: Its matrix is no camera.
     """
     try:
-        data = yaml.safe_load(path.read_text(encoding='utf-8'))
+        data = read_yaml(path, SourceError)
         size = int(data['image_height']), int(data['image_width'])
         matrix = tuple(float(value) for value in data['camera_matrix']['data'])
         model = str(data.get('distortion_model', ''))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise SourceError(
             f'{path} is no calibration file ({error}); expected image_width, image_height and '
             'camera_matrix.data, as the camera_calibration package writes them'

@@ -19,6 +19,7 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from mt_perception.data_files import parse_json, read_json
 from mt_perception.errors import SourceError
 from mt_perception.evaluation.datasets.truth import Sample
 from mt_perception.types import Result
@@ -211,7 +212,7 @@ def parse_frame(line: str) -> FrameRecord:
     Raises:
         SourceError: It is no such line, or of another format version.
     """
-    fields = _load(line, 'frame record')
+    fields = _checked(parse_json(line, 'frame record', SourceError), 'frame record')
     try:
         fields['latency_ms'] = fields.pop('timing')['latency_ms']
         fields['detections'] = _detections(fields['detections'])
@@ -255,25 +256,23 @@ def read_summary(path: Path) -> Summary:
         SourceError: It cannot be read, is no summary, or of another format version.
     """
     try:
-        return Summary(**_load(path.read_text(encoding='utf-8'), str(path)))
-    except (OSError, UnicodeDecodeError, TypeError) as error:
+        return Summary(**_checked(read_json(path, SourceError), str(path)))
+    except TypeError as error:
         raise SourceError(f'cannot read the summary {path}: {error}') from error
 
 
 def without_timing(line: str) -> str:
     """A line or summary less what may differ between two runs."""
-    return _dump({k: v for k, v in json.loads(line).items() if k != 'timing'})
+    return _dump(
+        {k: v for k, v in parse_json(line, 'record', SourceError).items() if k != 'timing'}
+    )
 
 
 def _dump(value: Mapping[str, object]) -> str:
     return json.dumps(to_json(value), sort_keys=True, separators=(',', ':'), allow_nan=False)
 
 
-def _load(text: str, what: str) -> dict[str, Json]:
-    try:
-        fields = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise SourceError(f'{what} is not JSON: {error}') from error
+def _checked(fields: Any, what: str) -> dict[str, Json]:
     found = fields.pop('format', None) if isinstance(fields, dict) else None
     if found != FORMAT:
         raise SourceError(

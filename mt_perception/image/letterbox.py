@@ -97,6 +97,16 @@ class Letterbox:
         return np.asarray(resized)[:height, :width]
 
 
+def fit_inside(image_size: tuple[int, int], network_size: tuple[int, int]) -> Letterbox:
+    """The letterbox of an image in a network input of one fixed (height, width)."""
+    scale = min(network_size[0] / image_size[0], network_size[1] / image_size[1])
+    height, width = (
+        min(limit, max(1, round(side * scale)))
+        for side, limit in zip(image_size, network_size, strict=True)
+    )
+    return Letterbox(image_size, (height, width), network_size)
+
+
 def fit(
     image_size: tuple[int, int], long_side: int, multiple: int, slack: float = 0.0
 ) -> Letterbox:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Blocks in a manifest: what each one reads, makes and costs, and its file with its checksum."""
+"""Blocks in a manifest: inputs, outputs, cost, and the ONNX file with its checksum."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from typing import TypedDict
 
 from mt_perception.errors import ModelError
 from mt_perception.model.fields import Fields, is_name, names, strings
@@ -16,17 +17,24 @@ from mt_perception.model.task_graph import Block
 
 @dataclass(frozen=True)
 class BlockFile:
-    """Where a block's ONNX graph lies inside the folder, and its sha256 in lower-case hex."""
+    """The path of a block's ONNX graph in the folder, and its sha256 in lower-case hex."""
 
     path: PurePosixPath
     sha256: str
 
 
+class Costs(TypedDict):
+    """The cost fields of a block; see ``Block``."""
+
+    macs: int
+    parameters: int
+
+
 def take_file(fields: Fields, where: str) -> BlockFile:
-    """Take the fields ``file`` and ``sha256``.
+    """Read the fields ``file`` and ``sha256``.
 
     Raises:
-        ModelError: One is missing, the path leaves the folder, or the sum is no sha256.
+        ModelError: A field is missing, the path leaves the folder, or the checksum is not one.
     """
     path = PurePosixPath(fields.take('file', str))
     if path.is_absolute() or '..' in path.parts or '\\' in str(path) or not path.name:
@@ -35,10 +43,22 @@ def take_file(fields: Fields, where: str) -> BlockFile:
     return BlockFile(path, sha256)
 
 
+def take_costs(fields: Fields) -> Costs:
+    """Read the fields ``macs`` and ``parameters``.
+
+    Raises:
+        ModelError: A field is missing or negative.
+    """
+    return {
+        'macs': fields.take('macs', int, lambda v: v >= 0),
+        'parameters': fields.take('parameters', int, lambda v: v >= 0),
+    }
+
+
 def read_blocks(
     data: Mapping[object, object], where: str = 'manifest.blocks'
 ) -> tuple[list[Block], dict[str, BlockFile]]:
-    """Read blocks and their files by name.
+    """Read blocks, and their files by block name.
 
     Raises:
         ModelError: A field is missing, unknown or out of range.
@@ -56,8 +76,7 @@ def read_blocks(
                 name=name,
                 inputs=strings(fields.take('inputs', dict), f'{place}.inputs'),
                 outputs=names(fields.take('outputs', list, bool), f'{place}.outputs'),
-                macs=fields.take('macs', int, lambda v: v >= 0),
-                parameters=fields.take('parameters', int, lambda v: v >= 0),
+                **take_costs(fields),
                 skippable=fields.take('skippable', bool),
             )
         )

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Fields of a manifest, each taken once and checked as it is taken."""
+"""Typed access to the fields of a parsed YAML or JSON mapping; unknown fields are an error."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ T = TypeVar('T')
 
 
 class Fields:
-    """A mapping from which every field is taken once, with its type; none may be left over.
+    """A mapping whose fields are each read once, with type and range checks.
 
     Args:
-        data: What YAML made of it.
-        where: Its place in the manifest, for messages.
+        data: The parsed mapping.
+        where: Its place in the document, for messages.
 
     Raises:
-        ModelError: It is no mapping.
+        ModelError: ``data`` is not a mapping.
     """
 
     def __init__(self, data: object, where: str) -> None:
@@ -30,16 +30,19 @@ class Fields:
         self._data = dict(data)
         self._where = where
 
+    def __contains__(self, key: str) -> bool:
+        return key in self._data
+
     def take(
         self,
         key: str,
         kind: type[T],
         check: Callable[[Any], bool] = lambda value: True,
     ) -> T:
-        """Take a field that has to be there.
+        """Read a required field.
 
         Raises:
-            ModelError: It is missing, of another type, or ``check`` says no.
+            ModelError: The field is missing, has another type, or ``check`` returns False.
         """
         where = f'{self._where}.{key}'
         if key not in self._data:
@@ -47,7 +50,7 @@ class Fields:
         value: Any = self._data.pop(key)
         if kind is float and type(value) is int:
             value = float(value)
-        # bool is an int to Python; a manifest that says `macs: true` is wrong all the same.
+        # bool is a subclass of int in Python, but `macs: true` is an error.
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
             found = f'{type(value).__name__} {value!r:.60}'
             raise ModelError(f'{where} must be of type {kind.__name__}, found {found}')
@@ -61,18 +64,43 @@ class Fields:
         default: T,
         check: Callable[[Any], bool] = lambda value: True,
     ) -> T:
-        """Take a field that need not be there; it has the type of its default.
+        """Read an optional field of the type of its default.
 
         Raises:
-            ModelError: It is there, of another type, or ``check`` says no.
+            ModelError: The field has another type, or ``check`` returns False.
         """
         return self.take(key, type(default), check) if key in self._data else default
 
-    def finish(self) -> None:
-        """See that nothing is left over, such as a misspelt name.
+    def take_size(self, key: str, low: int, high: int) -> tuple[int, int]:
+        """Read ``[height, width]``, both from ``low`` to ``high`` pixels.
 
         Raises:
-            ModelError: Something is.
+            ModelError: The field is missing or is not such a list.
+        """
+        value: list[object] = self.take(key, list)
+        sides = [side for side in value if type(side) is int and low <= side <= high]
+        if len(value) != 2 or len(sides) != 2:
+            raise ModelError(
+                f'{self._where}.{key} must be [height, width], {low} to {high} pixels each, '
+                f'found {value!r:.60}'
+            )
+        return sides[0], sides[1]
+
+    def take_accuracy(self) -> dict[str, float]:
+        """Read ``accuracy``: a mapping of task to the value of its main metric.
+
+        Raises:
+            ModelError: The field is missing, or a value is not a number from 0 to 10^6.
+        """
+        data: dict[object, object] = self.take('accuracy', dict)
+        fields = Fields(data, f'{self._where}.accuracy')
+        return {str(t): fields.take(str(t), float, lambda v: 0 <= v < 1e6) for t in data}
+
+    def finish(self) -> None:
+        """Check that every field was read, which finds misspelt names.
+
+        Raises:
+            ModelError: A field was not read.
         """
         if self._data:
             names = ', '.join(sorted(map(str, self._data)))
@@ -80,15 +108,15 @@ class Fields:
 
 
 def is_name(value: str) -> bool:
-    """Whether this may name a model or a block, and so a file."""
+    """Whether a string is valid as the name of a model or a block, and so of a file."""
     return re.fullmatch(r'[A-Za-z0-9][A-Za-z0-9_.-]{0,63}', value) is not None
 
 
 def names(value: list[object], where: str) -> tuple[str, ...]:
-    """A list of different names.
+    """Check a list of distinct, non-empty strings.
 
     Raises:
-        ModelError: It is something else.
+        ModelError: The list is not one.
     """
     found = tuple(v for v in value if isinstance(v, str) and v)
     if len(found) != len(value) or len(set(found)) != len(found):
@@ -97,10 +125,10 @@ def names(value: list[object], where: str) -> tuple[str, ...]:
 
 
 def strings(value: Mapping[object, object], where: str) -> dict[str, str]:
-    """A mapping of names to tensors.
+    """Check a non-empty mapping of names to tensors.
 
     Raises:
-        ModelError: It is something else, or empty.
+        ModelError: The mapping is not one.
     """
     found = {k: v for k, v in value.items() if isinstance(k, str) and isinstance(v, str)}
     if len(found) != len(value) or not found:

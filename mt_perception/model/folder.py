@@ -1,39 +1,39 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The model folder on disk: every byte is checked before anything interprets it."""
+"""Reads and writes model folders; every file is checked before it is used."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-import re
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from mt_perception.data_files import read_yaml
 from mt_perception.errors import ModelError
 from mt_perception.model.blocks import BlockFile
-from mt_perception.model.manifest import MAX_BYTES, Manifest, parse_manifest
+from mt_perception.model.external_data import has_external_data
+from mt_perception.model.manifest import Manifest, build_manifest, manifest_text, parse_manifest
 
 MANIFEST = 'manifest.yaml'
 MAX_BLOCK_BYTES = 1 << 31
-"""What one protobuf, and so one ONNX file, can hold."""
+"""Limit of protobuf, and so of one ONNX file."""
 
-# The key under which a tensor names a file (or a memory address) that holds its values; before
-# it stands its length, 8, in any of protobuf's spellings. Such a file has no checksum and may lie
-# anywhere on the machine: CVE-2022-25882, CVE-2024-27318.
-_EXTERNAL_DATA = re.compile(rb'(?:\x08|\x88\x80*\x00)location')
+_ORT_FORMAT = b'ORTM'
+"""Bytes 4 to 8 of ONNX Runtime's own format, whose weights may lie in another file too."""
 
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """A model whose files have all been read and found to be what its manifest says.
+    """A model folder in memory; all files match the checksums of the manifest.
 
     Attributes:
-        path: The folder as it was named.
-        manifest: What the model offers.
-        contents: Block name → the bytes of its ONNX graph.
+        path: The folder.
+        manifest: The manifest.
+        contents: Block name → content of its ONNX file.
     """
 
     path: Path
@@ -42,11 +42,11 @@ class ModelFolder:
 
 
 def open_model(path: Path | str) -> ModelFolder:
-    """Read a model folder completely and check it.
+    """Read and check all files of a model folder.
 
     Raises:
-        ModelError: The manifest is refused, or a file is missing, no regular file, outside the
-            folder, changed, or refers to data outside itself.
+        ModelError: The manifest is not valid, or a file is missing, not a regular file, outside
+            the folder, changed, or refers to another file.
     """
     path = Path(path)
     manifest = read_manifest(path)
@@ -55,24 +55,22 @@ def open_model(path: Path | str) -> ModelFolder:
 
 
 def read_block(path: Path, manifest: Manifest, name: str) -> bytes:
-    """Read the file of one block and check it.
+    """Read and check the file of one block.
 
     Raises:
-        ModelError: The file is missing, no regular file, outside the folder, changed, or refers
-            to data outside itself.
+        ModelError: As in `open_model`.
     """
     return read_file(path, manifest.files[name])
 
 
 def read_file(path: Path, file: BlockFile) -> bytes:
-    """Read one file of a model folder and check it.
+    """Read and check one file of a model folder.
 
     Raises:
-        ModelError: The file is missing, no regular file, outside the folder, changed, or refers
-            to data outside itself.
+        ModelError: As in `open_model`.
     """
     found = path / file.path
-    # Where the manifest really lies: an installation may link every file of the folder.
+    # colcon's --symlink-install links every file; the folder is where the manifest really is.
     root = Path(os.path.realpath(path / MANIFEST)).parent
     if not Path(os.path.realpath(found)).is_relative_to(root):
         raise ModelError(f'{found} is a link that leaves the model folder {root}; refused')
@@ -83,29 +81,59 @@ def read_file(path: Path, file: BlockFile) -> bytes:
             f'{found} is not the file that the manifest describes: sha256 {digest[:12]}… '
             f'instead of {file.sha256[:12]}…; copy or export the model again'
         )
-    if _EXTERNAL_DATA.search(content):
-        raise ModelError(
-            f'{found} keeps weights in another file, which has no checksum; refused. Save it '
-            'with save_as_external_data=False'
-        )
+    _check_self_contained(found, content)
     return content
 
 
+def _check_self_contained(file: Path, content: bytes) -> None:
+    try:
+        external = has_external_data(content) or content[4:8] == _ORT_FORMAT
+    except ValueError as error:
+        raise ModelError(f'{file} is not an ONNX file: {error}') from error
+    if external:
+        raise ModelError(
+            f'{file} keeps weights in another file, which has no checksum; refused. Save it '
+            'as one ONNX file, with save_as_external_data=False'
+        )
+
+
 def read_manifest(path: Path | str) -> Manifest:
-    """Read the manifest of a model folder, and nothing else of it.
+    """Read only the manifest of a model folder.
 
     Raises:
-        ModelError: There is no readable manifest, or it is refused.
+        ModelError: The manifest cannot be read or is not valid.
     """
     file = Path(path) / MANIFEST
+    data = read_manifest_data(path)
     try:
-        text = _read(file, MAX_BYTES).decode('utf-8')
-    except UnicodeDecodeError as error:
-        raise ModelError(f'{file} is not UTF-8 text: {error}') from error
-    try:
-        return parse_manifest(text)
+        return build_manifest(data)
     except ModelError as error:
         raise ModelError(f'{file}: {error}') from error
+
+
+def read_manifest_data(path: Path | str) -> Any:
+    """Read the manifest of a model folder as plain data, without checks of its fields.
+
+    Raises:
+        ModelError: The file cannot be read or is not valid YAML.
+    """
+    try:
+        return read_yaml(Path(path) / MANIFEST)
+    except ModelError as error:
+        raise ModelError(f'{error}; is this a model folder?') from error
+
+
+def write_manifest_data(path: Path, data: Mapping[str, Any]) -> None:
+    """Check plain data and replace the manifest of a model folder with it, atomically.
+
+    Raises:
+        ModelError: The data is not a valid manifest; nothing is written.
+    """
+    text = manifest_text(data)
+    parse_manifest(text)
+    unfinished = path / f'{MANIFEST}.part'
+    unfinished.write_text(text, encoding='utf-8')
+    unfinished.replace(path / MANIFEST)
 
 
 def _read(file: Path, limit: int) -> bytes:

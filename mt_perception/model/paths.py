@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Paths, block variants and the path policy of a model, as its manifest describes them."""
+"""The manifest sections ``variants``, ``paths`` and ``policy``: cheaper ways through the graph."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from mt_perception.errors import ModelError
-from mt_perception.model.blocks import BlockFile, take_file
+from mt_perception.model.blocks import BlockFile, take_costs, take_file
 from mt_perception.model.fields import Fields, is_name, names, strings
 from mt_perception.model.task_graph import Block, TaskGraph
 
@@ -21,12 +21,12 @@ class NetPath:
 
     Attributes:
         name: Unique in the model.
-        variants: Blocks that take the place of others (see ``Block.stands_for``).
+        variants: Blocks that replace others (see ``Block.stands_for``).
         scale: Factor on the long side of the network's input.
-        relative_macs: Multiply-accumulates of all tasks, against those of the full path.
-        relative_latency: Measured time of all tasks, against that of the full path.
-        accuracy: Task → its main metric (AP, mIoU; AbsRel, of which less is better), measured;
-            empty where it was not.
+        relative_macs: Multiply-accumulates of all tasks, relative to the full path.
+        relative_latency: Measured time of all tasks, relative to the full path.
+        accuracy: Task → measured value of its main metric (AP, mIoU, AbsRel); empty if not
+            measured. Higher is better except for AbsRel.
     """
 
     name: str
@@ -39,12 +39,11 @@ class NetPath:
 
 FULL = NetPath(FULL_PATH)
 
-
 MAX_PATHS = 16
-MAX_POLICY_SIDE = 512
+_POLICY_SIDE = (8, 512)
 
 POLICY = 'policy'
-"""Name of the policy's block and file."""
+"""Block name of the path policy."""
 
 POLICY_INPUTS = ('image', 'tasks', 'budget')
 POLICY_OUTPUT = 'scores'
@@ -52,18 +51,18 @@ POLICY_OUTPUT = 'scores'
 
 @dataclass(frozen=True)
 class PolicySpec:
-    """The small network that chooses a path for an image.
+    """A small network that chooses a path for an image.
 
-    Its graph reads ``image`` uint8 (1, h, w, 3) BGR, the whole frame at ``size``; ``tasks``
-    float32 (1, T), weights in the order of the manifest's tasks, 0 for what is not wanted; and
-    ``budget`` float32 (1, 1) in (0, 1]. It makes ``scores`` float32 (1, P), one for each path in
-    their order; the highest one wins.
+    Inputs: ``image`` uint8 (1, h, w, 3) BGR, the whole frame resized to ``size``; ``tasks``
+    float32 (1, T), task weights in the manifest's order, 0 for tasks not requested; ``budget``
+    float32 (1, 1) in (0, 1]. Output: ``scores`` float32 (1, P), one score for each path in the
+    manifest's order; the path with the highest score runs.
 
     Attributes:
-        block: Its name, costs and tensors; the MACs are those of one decision.
-        size: (height, width) of its image.
-        calibration: Budget wanted → budget to feed, so that the mean over many images is the one
-            that is wanted; rising, may be empty.
+        block: Name, tensors and cost; the MACs are those of one decision.
+        size: (height, width) of the input image.
+        calibration: Pairs of requested budget and input budget, ascending. With the input
+            budget, the mean cost over many images equals the requested budget. May be empty.
     """
 
     block: Block
@@ -73,12 +72,12 @@ class PolicySpec:
 
 @dataclass(frozen=True)
 class Paths:
-    """All that a model offers to run less of itself.
+    """The paths of a model.
 
     Attributes:
-        choices: The paths, ``full`` first, then the others, the most expensive first.
-        policy: What chooses among them by the image, or None.
-        files: Variant or policy → its file.
+        choices: The paths in order of falling cost; ``full`` is first.
+        policy: The network that chooses a path for an image, or None.
+        files: Name of a variant or of the policy → its file.
     """
 
     choices: tuple[NetPath, ...]
@@ -87,7 +86,7 @@ class Paths:
 
     @property
     def variants(self) -> tuple[Block, ...]:
-        """Every block that stands in for another on some path, once."""
+        """All variants that a path uses, without repeats."""
         return tuple({b.name: b for path in self.choices for b in path.variants}.values())
 
 
@@ -95,10 +94,10 @@ ONLY_FULL = Paths((FULL,))
 
 
 def parse_paths(root: Fields, graph: TaskGraph) -> Paths:
-    """Read the three sections of a manifest; where they are missing there is one path, ``full``.
+    """Read the three sections; a manifest without them has one path, ``full``.
 
     Raises:
-        ModelError: A field is missing, unknown or out of range, or names what is not there.
+        ModelError: A field is missing, unknown or out of range, or refers to an unknown name.
     """
     files: dict[str, BlockFile] = {}
     listed: dict[object, object] = root.take_or('variants', {})
@@ -118,7 +117,7 @@ def _variants(
     for name, value in data.items():
         where = f'manifest.variants.{name}'
         if not isinstance(name, str) or not is_name(name) or name in graph.blocks:
-            raise ModelError(f'{where}: a variant has a name of its own, as a block has')
+            raise ModelError(f'{where}: a variant needs a valid block name that no block has')
         fields = Fields(value, where)
         original = fields.take('of', str)
         if original not in graph.blocks:
@@ -126,20 +125,19 @@ def _variants(
                 f'{where}.of is {original!r:.60}; blocks are {", ".join(graph.blocks)}'
             )
         inputs = strings(fields.take('inputs', dict), f'{where}.inputs')
-        # It stands exactly where the other one does, and so may read what that one could.
+        # A variant runs in place of its original, when only those tensors are known to exist.
         readable = set(graph.blocks[original].inputs.values())
         if not set(inputs.values()) <= readable:
             raise ModelError(
-                f'{where}.inputs: it may read what block {original!r} reads: '
-                f'{", ".join(sorted(readable))}'
+                f'{where}.inputs: a variant of {original!r} may read only the tensors '
+                f'that {original!r} reads: {", ".join(sorted(readable))}'
             )
         files[name] = take_file(fields, where)
         variants[name] = Block(
             name=name,
             inputs=inputs,
             outputs=graph.blocks[original].outputs,
-            macs=fields.take('macs', int, lambda v: v >= 0),
-            parameters=fields.take('parameters', int, lambda v: v >= 0),
+            **take_costs(fields),
             stands_for=original,
         )
         fields.finish()
@@ -155,38 +153,31 @@ def _path(data: object, index: int, variants: Mapping[str, Block]) -> NetPath:
         raise ModelError(f'{where}.variants: {unknown[0]!r:.60} is not in manifest.variants')
     blocks = tuple(variants[name] for name in used)
     if len({block.stands_for for block in blocks}) < len(blocks):
-        raise ModelError(f'{where}.variants: two of them stand for the same block')
+        raise ModelError(f'{where}.variants: two variants replace the same block')
     path = NetPath(
         name=fields.take('name', str, is_name),
         variants=blocks,
         scale=fields.take('scale', float, lambda v: 0 < v <= 1),
         relative_macs=fields.take('relative_macs', float, lambda v: 0 < v <= 1),
         relative_latency=fields.take('relative_latency', float, lambda v: 0 < v <= 2),
-        accuracy=_accuracy(fields.take('accuracy', dict), f'{where}.accuracy'),
+        accuracy=fields.take_accuracy(),
     )
     fields.finish()
     return path
-
-
-def _accuracy(data: Mapping[object, object], where: str) -> dict[str, float]:
-    fields = Fields(data, where)
-    found = {str(task): fields.take(str(task), float, lambda v: 0 <= v < 1e6) for task in data}
-    fields.finish()
-    return found
 
 
 def _check_paths(choices: tuple[NetPath, ...], variants: Mapping[str, Block]) -> None:
     first = choices[0]
     if first.name != FULL_PATH or first.variants or first.scale != 1 or first.relative_macs != 1:
         raise ModelError(
-            f'manifest.paths begins with the path {FULL_PATH!r}: no variants, scale 1, '
+            f'the first of manifest.paths must be {FULL_PATH!r} with no variants, scale 1 and '
             f'relative_macs 1; found {first.name!r}'
         )
     if len(choices) > MAX_PATHS or len({path.name for path in choices}) < len(choices):
-        raise ModelError(f'manifest.paths: at most {MAX_PATHS} paths, with different names')
+        raise ModelError(f'manifest.paths must be at most {MAX_PATHS} paths with different names')
     costs = [path.relative_macs for path in choices]
     if costs != sorted(costs, reverse=True):
-        raise ModelError('manifest.paths: the most expensive path (relative_macs) comes first')
+        raise ModelError('manifest.paths must be in order of falling relative_macs')
     unused = set(variants) - {block.name for path in choices for block in path.variants}
     if unused:
         raise ModelError(f'manifest.variants: no path uses {", ".join(sorted(unused))}')
@@ -197,32 +188,22 @@ def _policy(
 ) -> PolicySpec:
     where = f'manifest.{POLICY}'
     if POLICY in graph.blocks or POLICY in files:
-        raise ModelError(f'{where}: no block may be called {POLICY!r} beside it')
+        raise ModelError(f'{where}: the name {POLICY!r} is taken by a block; rename the block')
     fields = Fields(data, where)
     files[POLICY] = take_file(fields, where)
     block = Block(
         name=POLICY,
         inputs={name: name for name in POLICY_INPUTS},
         outputs=(POLICY_OUTPUT,),
-        macs=fields.take('macs', int, lambda v: v >= 0),
-        parameters=fields.take('parameters', int, lambda v: v >= 0),
+        **take_costs(fields),
     )
     policy = PolicySpec(
         block,
-        _policy_size(fields.take('size', list), f'{where}.size'),
+        fields.take_size('size', *_POLICY_SIDE),
         _calibration(fields.take('calibration', dict), f'{where}.calibration'),
     )
     fields.finish()
     return policy
-
-
-def _policy_size(value: list[object], where: str) -> tuple[int, int]:
-    match value:
-        case [int(height), int(width)] if (
-            8 <= min(height, width) <= max(height, width) <= (MAX_POLICY_SIDE)
-        ):
-            return height, width
-    raise ModelError(f'{where} must be [height, width], 8 to {MAX_POLICY_SIDE}, found {value!r}')
 
 
 def _calibration(data: Mapping[object, object], where: str) -> tuple[tuple[float, float], ...]:
@@ -238,5 +219,5 @@ def _calibration(data: Mapping[object, object], where: str) -> tuple[tuple[float
         or not all(0 < value <= 1 for pair in pairs for value in pair)
         or fed != sorted(fed)
     ):
-        raise ModelError(f'{where} must map budgets in (0, 1] to budgets in (0, 1], both rising')
+        raise ModelError(f'{where} must map budgets in (0, 1] to budgets in (0, 1], ascending')
     return tuple(pairs)

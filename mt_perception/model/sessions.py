@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""ONNX Runtime sessions: one for each block, on the execution providers that were asked for."""
+"""ONNX Runtime sessions of a model: one per block, on the requested execution providers."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class Sessions:
     """A loaded model.
 
     Attributes:
-        by_block: Block name → its session; within a memory budget, opened when looked up.
-        providers: The execution providers in use, most wanted first.
-        warnings: What was asked for and could not be had, in words for an operator.
+        by_block: Block name → session; a look-up opens the session if needed.
+        providers: Execution providers in use, in order of preference.
+        warnings: Warnings for the operator, for example unavailable execution providers.
     """
 
     by_block: SessionStore
@@ -42,18 +42,18 @@ def load_sessions(
     threads: int = 1,
     memory_mb: float | None = None,
 ) -> Sessions:
-    """Make a session for every block of a model.
+    """Open the sessions of all blocks of a model.
 
     Args:
         model: The model.
-        providers: Execution providers, most wanted first, by ONNX Runtime's names with or without
-            ``ExecutionProvider`` (``CUDA``, ``tensorrt``). The CPU is always the last resort.
-        threads: Threads inside one operator; 0 lets ONNX Runtime take one per core.
-        memory_mb: Most megabytes (10^6 bytes) of block files to hold at any time; None holds all.
+        providers: Execution providers in order of preference, by ONNX Runtime's names with or
+            without ``ExecutionProvider`` (``CUDA``, ``tensorrt``). The CPU is the fallback.
+        threads: Threads of one operator; 0 uses one per core.
+        memory_mb: Upper limit on block files in memory, in MB (10^6 bytes); None sets no limit.
 
     Raises:
-        ModelError: A provider's name is unknown, or a block is no usable graph.
-        OptionError: One block alone is larger than the memory allows.
+        ModelError: A provider is unknown, or a block is not a usable graph.
+        OptionError: One block alone exceeds the memory limit.
     """
     wanted = _known(providers)
     available = ort.get_available_providers()
@@ -69,11 +69,11 @@ def load_sessions(
         {name: len(content) for name, content in model.contents.items() if name != POLICY},
         None if memory_mb is None else int(memory_mb * 1e6),
     )
-    # A provider can be built in and still not start, for want of a driver or a library.
+    # A provider of this build may still fail to start without its driver or library.
     started: set[str] = set()
     for block in (*model.manifest.graph.blocks.values(), *model.manifest.paths.variants):
         session = by_block[block.name]
-        _check_signature(block, session)
+        _check_signature(block, session, model.manifest.input.fixed)
         started.update(session.get_providers())
     warnings += [
         f'execution provider {name} did not start; running on the CPU instead'
@@ -86,8 +86,8 @@ def load_sessions(
 def _opener(
     model: ModelFolder, providers: Sequence[str], threads: int, arena: bool
 ) -> Callable[[str], ort.InferenceSession]:
-    """Opens blocks: from what was read the first time, and then from disk."""
-    # The model itself would keep everything that was read in memory.
+    """Returns a function that opens a block from memory the first time, then from disk."""
+    # A reference to the model would keep all files in memory.
     path, manifest, contents = model.path, model.manifest, dict(model.contents)
 
     def open_block(name: str) -> ort.InferenceSession:
@@ -98,7 +98,7 @@ def _opener(
 
 
 def _known(providers: Sequence[str]) -> list[str]:
-    """The providers by ONNX Runtime's own names, without repeats, the CPU at the end."""
+    """ONNX Runtime's names of the providers, without repeats, the CPU last."""
     known = {name.lower(): name for name in ort.get_all_providers()}
     names = []
     for provider in (*providers, CPU):
@@ -119,15 +119,15 @@ def open_session(
     threads: int = 1,
     arena: bool = True,
 ) -> ort.InferenceSession:
-    """Make the session of one graph.
+    """Open the session of one graph.
 
     Args:
-        name: Name of the graph, for the error.
+        name: Name of the graph, for messages.
         content: The ONNX file.
-        providers: Execution providers by ONNX Runtime's names, most wanted first.
+        providers: Execution providers by ONNX Runtime's names, in order of preference.
         threads: Threads inside one operator; 0 lets ONNX Runtime take one per core.
-        arena: Keep what a run frees for the next run. Sessions that come and go do better without:
-            with half the weights of a small model held, the process took 68 MB instead of 91.
+        arena: Keep freed memory for the next run. Sessions that are opened and closed need less
+            without: 68 MB instead of 91 MB with half the weights of a small model in memory.
 
     Raises:
         ModelError: ONNX Runtime refuses the graph.
@@ -143,12 +143,14 @@ def open_session(
     try:
         return ort.InferenceSession(content, options, providers=list(providers))
     except Exception as error:
-        # ONNX Runtime's exceptions have no base class of their own.
+        # ONNX Runtime's exceptions have no common base class.
         raise ModelError(f'block {name!r} is refused by ONNX Runtime: {error}') from error
 
 
-def _check_signature(block: Block, session: ort.InferenceSession) -> None:
-    """The graph reads and makes what the manifest says, and takes images of any size."""
+def _check_signature(
+    block: Block, session: ort.InferenceSession, fixed: tuple[int, int] | None
+) -> None:
+    """Check that the graph has the manifest's inputs, outputs and image size."""
     for kind, found, expected in (
         ('inputs', [tensor.name for tensor in session.get_inputs()], set(block.inputs)),
         ('outputs', [tensor.name for tensor in session.get_outputs()], set(block.outputs)),
@@ -159,13 +161,19 @@ def _check_signature(block: Block, session: ort.InferenceSession) -> None:
                 f'its manifest says {", ".join(sorted(expected))}'
             )
     for tensor in session.get_inputs():
-        if block.inputs[tensor.name] != IMAGE:
-            continue
-        shape = tensor.shape
-        # A symbolic size is a string or None.
-        fixed = len(shape) != 4 or any(isinstance(size, int) for size in shape[1:3])
-        if tensor.type != 'tensor(uint8)' or fixed or shape[3] != 3:
-            raise ModelError(
-                f'block {block.name!r} takes images as {tensor.type} {shape}; expected '
-                'tensor(uint8) [1, H, W, 3] with dynamic height and width: export it so'
-            )
+        if block.inputs[tensor.name] == IMAGE:
+            _check_image_input(block, tensor, fixed)
+
+
+def _check_image_input(block: Block, tensor: ort.NodeArg, fixed: tuple[int, int] | None) -> None:
+    shape = list(tensor.shape)
+    # A symbolic size is a string or None.
+    sizes = [size if isinstance(size, int) else None for size in shape[1:3]]
+    fits = sizes in ([None, None], list(fixed)) if fixed else sizes == [None, None]
+    if tensor.type != 'tensor(uint8)' or len(shape) != 4 or not fits or shape[3] != 3:
+        height, width = fixed or ('H', 'W')
+        advice = '' if fixed else ' with dynamic height and width, or input.fixed in the manifest'
+        raise ModelError(
+            f'block {block.name!r} has the image input {tensor.type} {shape}; expected '
+            f'tensor(uint8) [1, {height}, {width}, 3]{advice}'
+        )

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The manifest's section `cut`: where the network may be cut, and what finishes it elsewhere."""
+"""The manifest section ``cut``: a network split into an encoder and a remote half."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mt_perception.model.fields import Fields
 from mt_perception.model.task_graph import IMAGE, Block, TaskGraph
 
 LATENT = 'latent'
-"""The tensor at which the network is cut: what the encoder makes and the remote half reads."""
+"""The tensor between the halves: output of the encoder, input of the remote half."""
 
 ENCODER = 'encoder'
 MAX_RATES = 255
@@ -23,11 +23,11 @@ _DIGEST_BYTES = 16
 
 @dataclass(frozen=True)
 class Rate:
-    """One of the rates behind the encoder.
+    """One operating point of the payload codec.
 
     Attributes:
-        payload_bytes: Mean size of a frame's payload at the model's reference size.
-        accuracy: Task → its main metric at this rate, measured; empty where it was not.
+        payload_bytes: Mean payload of a frame in bytes, at the model's reference size.
+        accuracy: Task → measured value of its main metric; empty if not measured.
     """
 
     payload_bytes: int
@@ -36,19 +36,19 @@ class Rate:
 
 @dataclass(frozen=True)
 class Cut:
-    """A network cut in two.
+    """A split network.
 
     Attributes:
-        encoder: The robot's half: reads the image, makes ``latent`` float32 (1, C, h, w).
-        encoder_file: Its graph.
-        tables: The codec's tables, JSON; see ``offload.codec``.
-        channels: C.
-        stride: The image is this many times higher and wider than the latent.
-        rates: Cheapest first; a payload names one by its index.
-        graph: The remote half: blocks that read ``latent``, (B, C, h, w) dequantised, and make
-            the tasks' tensors, with a batch axis in front.
-        files: Block of the remote half → its graph.
-        digest: Of both halves and the tables; in every payload.
+        encoder: The robot's half: reads the image, returns ``latent`` float32 (1, C, h, w).
+        encoder_file: File of the encoder.
+        tables: File of the codec's tables, JSON; see ``offload.codec``.
+        channels: C, the channels of the latent.
+        stride: Network input pixels per latent cell along each side.
+        rates: Operating points, the smallest payload first; a payload holds the index.
+        graph: The remote half: blocks that read the dequantised ``latent`` (B, C, h, w) and
+            return the tasks' tensors with a batch axis.
+        files: Block of the remote half → its file.
+        digest: Hash over all files of both halves; part of every payload.
     """
 
     encoder: Block
@@ -62,7 +62,7 @@ class Cut:
     digest: bytes
 
     def latent_shape(self, network_size: tuple[int, int]) -> tuple[int, int, int]:
-        """(C, h, w) for a network's image of (height, width)."""
+        """Shape (C, h, w) of the latent for a network input of (height, width)."""
         height, width = network_size
         return self.channels, height // self.stride, width // self.stride
 
@@ -71,9 +71,9 @@ def parse_cut(data: Mapping[object, object], tasks: Mapping[str, Mapping[str, st
     """Read the section.
 
     Args:
-        data: The section; empty where the manifest has none.
-        tasks: Task → what its post-processing reads → tensor of the graph. The remote half makes
-            tensors of the same names.
+        data: The section; empty if the manifest has none.
+        tasks: Task → output name → tensor of the graph. The remote half returns tensors with
+            these names.
 
     Raises:
         ModelError: A field is missing, unknown or out of range, or a task has no remote half.
@@ -84,7 +84,7 @@ def parse_cut(data: Mapping[object, object], tasks: Mapping[str, Mapping[str, st
     fields = Fields(data, where)
     (encoder,), encoder_files = read_blocks({ENCODER: fields.take(ENCODER, dict)}, where)
     if set(encoder.inputs.values()) != {IMAGE} or encoder.outputs != (LATENT,):
-        raise ModelError(f'{where}.{ENCODER} must read {IMAGE!r} and make {LATENT!r}')
+        raise ModelError(f'{where}.{ENCODER} must read {IMAGE!r} and return {LATENT!r}')
     tables = Fields(fields.take('tables', dict), f'{where}.tables')
     tables_file = take_file(tables, f'{where}.tables')
     tables.finish()
@@ -113,7 +113,6 @@ def _digest(*files: BlockFile) -> bytes:
 def _rate(data: object, where: str) -> Rate:
     fields = Fields(data, where)
     payload_bytes = fields.take('payload_bytes', int, lambda v: v >= 0)
-    figures: dict[str, object] = fields.take('accuracy', dict)
+    rate = Rate(payload_bytes, fields.take_accuracy())
     fields.finish()
-    accuracy = Fields(figures, f'{where}.accuracy')
-    return Rate(payload_bytes, {task: accuracy.take(task, float) for task in figures})
+    return rate

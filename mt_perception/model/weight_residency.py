@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Weight residency: sessions within a memory budget, loaded and evicted in plan order."""
+"""Sessions within a memory budget: weights are loaded on use and evicted by Belady's rule."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from mt_perception.errors import OptionError
 
 
 class Residency:
-    """Keeps the weights of blocks within a budget, given the order in which they are needed.
+    """Decides which weights stay in memory, given the order of use.
 
-    A plan's blocks are needed in the same order frame after frame, so the future is known: what
-    has to go is what is needed last of all (Belady's rule).
+    A plan uses its blocks in the same order in every frame, so future uses are known. The block
+    with the latest next use is evicted first (Belady, IBM Systems Journal 5(2), 1966).
 
     Args:
         sizes: Block name → bytes of its weights.
-        budget: Most bytes at any time; None sets no limit.
+        budget: Upper limit in bytes; None sets no limit.
 
     Attributes:
-        loaded_bytes: Bytes of all weights admitted so far, each time they were.
+        loaded_bytes: Bytes of weights loaded so far, counted at every load.
 
     Raises:
         OptionError: One block alone is larger than the budget.
@@ -36,8 +36,8 @@ class Residency:
         if largest and sizes[largest] > self._budget:
             raise OptionError(
                 f'a memory budget of {_mb(self._budget)} MB cannot hold block {largest!r} with '
-                f'its {_mb(sizes[largest])} MB; allow at least that, or export the model in '
-                'smaller blocks'
+                f'its {_mb(sizes[largest])} MB; raise the budget to at least that, or export '
+                'the model in smaller blocks'
             )
         self._resident: dict[str, int] = {}
         self._sequence: Sequence[str] = ()
@@ -46,21 +46,21 @@ class Residency:
 
     @property
     def resident_bytes(self) -> int:
-        """Bytes of the weights that are in memory now."""
+        """Bytes of weights in memory."""
         return sum(self._resident.values())
 
     def follow(self, sequence: Sequence[str]) -> None:
-        """Say which blocks are needed next, in which order; and then again from the start."""
+        """Set the order in which blocks are used from now on; it repeats from its start."""
         self._sequence = sequence
         self._position = 0
 
     def admit(self, name: str) -> tuple[str, ...]:
-        """Take note that a block is needed now.
+        """Record a use of a block.
 
         Returns:
-            The blocks whose weights have to go first.
+            The blocks to evict before its weights are loaded.
         """
-        # A block whose inputs failed is left out of its turn.
+        # Blocks whose inputs failed are skipped.
         if name in self._sequence[self._position :]:
             self._position = self._sequence.index(name, self._position) + 1
         if name in self._resident:
@@ -73,7 +73,7 @@ class Residency:
         return evicted
 
     def forget(self, name: str) -> None:
-        """Take note that a block's weights are not in memory after all."""
+        """Record that loading a block failed."""
         self.loaded_bytes -= self._resident.pop(name, 0)
 
     def _evicted(self, name: str) -> tuple[str, ...]:
@@ -84,7 +84,7 @@ class Residency:
             if excess > 0 and victim != name:
                 victims.append(victim)
                 excess -= self._sizes[victim]
-        # A large victim may have made room for what went before it.
+        # After a large victim, smaller ones selected before it may stay.
         for victim in reversed(victims):
             if excess + self._sizes[victim] <= 0:
                 victims.remove(victim)
@@ -92,7 +92,7 @@ class Residency:
         return tuple(victims)
 
     def _next_use(self, name: str) -> float:
-        """How many blocks are run before this one."""
+        """Number of uses of other blocks before the next use of this one."""
         ahead = [*self._sequence[self._position :], *self._sequence[: self._position]]
         return ahead.index(name) if name in ahead else math.inf
 
@@ -102,13 +102,12 @@ def _mb(size: float) -> str:
 
 
 class SessionStore(Mapping[str, ort.InferenceSession]):
-    """Block name → its session; looking one up opens it.
+    """Block name → session; a look-up opens the session if needed.
 
     Args:
         open_block: Opens the session of a block.
-        sizes: Block name → bytes of its file, which are nearly all weights. ONNX Runtime holds
-            more than that for each session, up to a few times as much.
-        budget: Most bytes to hold at any time; None sets no limit.
+        sizes: Block name → bytes of its file, a lower bound of what its session holds.
+        budget: Upper limit on the sum of ``sizes`` of open sessions; None sets no limit.
 
     Raises:
         OptionError: One block alone is larger than the budget.
@@ -127,16 +126,16 @@ class SessionStore(Mapping[str, ort.InferenceSession]):
 
     @property
     def loaded_bytes(self) -> int:
-        """Bytes of the files of all sessions opened so far, each time they were."""
+        """Bytes of block files opened so far, counted at every opening."""
         return self._residency.loaded_bytes
 
     @property
     def resident_bytes(self) -> int:
-        """Bytes of the files of the sessions that are open now."""
+        """Bytes of the block files of all open sessions."""
         return self._residency.resident_bytes
 
     def follow(self, blocks: Sequence[str]) -> None:
-        """Say which blocks run next, in which order; and then again from the start."""
+        """Set the order in which blocks run from now on; it repeats from its start."""
         self._residency.follow(blocks)
 
     def __getitem__(self, name: str) -> ort.InferenceSession:

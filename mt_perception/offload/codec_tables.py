@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mt_perception.data_files import Limits, parse_json
 from mt_perception.errors import ModelError
 from mt_perception.model.fields import Fields
 from mt_perception.offload.codec import (
@@ -36,12 +37,7 @@ def read_tables(content: bytes) -> CodecTables:
     Raises:
         ModelError: They are no tables, or not as they have to be.
     """
-    if len(content) > MAX_BYTES:
-        raise ModelError(f'codec tables have {len(content)} bytes; at most {MAX_BYTES} are read')
-    try:
-        data = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise ModelError(f'codec tables are no JSON: {error}') from error
+    data = parse_json(content, 'codec tables', limits=Limits(MAX_BYTES, values=10_000_000))
     root = Fields(data, 'codec')
     if root.take('format', int) != FORMAT:
         raise ModelError(f'codec tables are not of format {FORMAT}; export the model again')

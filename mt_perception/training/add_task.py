@@ -10,15 +10,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from mt_perception.errors import ModelError
 from mt_perception.evaluation.datasets.dataset_folder import HELD_OUT
 from mt_perception.evaluation.datasets.open_samples import SourceOptions, open_samples
 from mt_perception.evaluation.datasets.taxonomy import ClassMap, read_taxonomy
 from mt_perception.evaluation.metrics.detection import DetectionMetric
-from mt_perception.model.folder import MANIFEST
-from mt_perception.model.manifest import Accuracy, parse_manifest
+from mt_perception.model.folder import read_manifest_data, write_manifest_data
+from mt_perception.model.manifest import Accuracy
 from mt_perception.network.detection import DetectionHead
 from mt_perception.network.graphs import BlockGraph, block_graphs
 from mt_perception.network.multitask import Multitask
@@ -120,7 +118,7 @@ def add_leaf(run: Path, model: Path, task: str, data: Path | None = None) -> dic
     state = load_checkpoint(run)
     blocks = {graph.name: graph for graph in block_graphs(averaged(state))}
     trunk, leaf = blocks['trunk'], replace(blocks[DETECTION], name=task)
-    manifest = yaml.safe_load((model / MANIFEST).read_text(encoding='utf-8'))
+    manifest = read_manifest_data(model)
     _check_trunk(trunk, model, manifest)
     tensors = example((trunk,), REFERENCE_SIZE)
     given = [tensors[source] for source in leaf.inputs.values()]
@@ -136,13 +134,13 @@ def add_leaf(run: Path, model: Path, task: str, data: Path | None = None) -> dic
         'labels': list(state['detection_labels']),
     }
     manifest['accuracy'] = [row for row in manifest['accuracy'] if row['task'] != task]
-    _write_manifest(model, manifest)
+    write_manifest_data(model, manifest)
     if data is None:
         return {}
     figures = leaf_figures(Pipeline.load(model), data, task)
     row = Accuracy(task, 'ap', round(figures['ap'], 4), f'{data.name}, held-out images')
     manifest['accuracy'].append(asdict(row))
-    _write_manifest(model, manifest)
+    write_manifest_data(model, manifest)
     return figures
 
 
@@ -158,11 +156,3 @@ def _check_trunk(trunk: BlockGraph, model: Path, manifest: Mapping[str, Any]) ->
             f'{model}: its trunk is not the one that the task was trained on; train the task '
             'from the run that this model was exported from'
         )
-
-
-def _write_manifest(model: Path, manifest: Mapping[str, Any]) -> None:
-    text = yaml.safe_dump(dict(manifest), sort_keys=False, width=99)
-    parse_manifest(text)
-    unfinished = model / f'{MANIFEST}.part'
-    unfinished.write_text(text, encoding='utf-8')
-    unfinished.replace(model / MANIFEST)

@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from mt_perception.data_files import read_yaml
 from mt_perception.errors import ModelError
 from mt_perception.training.distillation.pixel_teacher_spec import (
     PixelTeacherSpec,
@@ -181,8 +180,7 @@ def read_recipe(path: Path) -> Recipe:
     Raises:
         ModelError: a field is missing, unknown or of the wrong kind; the message names it.
     """
-    data = yaml.safe_load(path.read_text(encoding='utf-8'))
-    root = mapping(data, str(path))
+    root = mapping(read_yaml(path), str(path))
     root['sets'] = tuple(read_set(s) for s in list_of(root, 'sets'))
     root['phases'] = tuple(read_phase(p) for p in list_of(root, 'phases'))
     root['canvases'] = tuple((int(h), int(w)) for h, w in list_of(root, 'canvases'))

@@ -19,6 +19,7 @@ import torch
 import yaml
 
 from mt_perception import __version__
+from mt_perception.data_files import read_yaml
 from mt_perception.errors import ModelError
 from mt_perception.training.data.batches import SampleSet
 from mt_perception.training.recipe import Recipe
@@ -93,7 +94,7 @@ def record_run(run: Path, recipe_file: Path, recipe: Recipe, sets: Sequence[Samp
     text = recipe_file.read_text(encoding='utf-8')
     (run / RECIPE).write_text(text, encoding='utf-8')
     path = run / RECORD
-    starts = yaml.safe_load(path.read_text(encoding='utf-8')) if path.exists() else []
+    starts = read_yaml(path) if path.exists() else []
     starts.append(_start(text, recipe, sets))
     unfinished = path.with_suffix('.part')
     unfinished.write_text(yaml.safe_dump(starts, sort_keys=False), encoding='utf-8')

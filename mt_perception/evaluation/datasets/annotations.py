@@ -149,19 +149,3 @@ def check_aspect(found: tuple[int, int], size: tuple[int, int], what: str) -> No
             f'{what} has {width}x{height} pixels, which is another shape than the image of '
             f'{size[1]}x{size[0]}; register it to the image first'
         )
-
-
-def bounded_text(path: Path) -> str:
-    """The text of a file of at most ``MAX_FILE_BYTES``; a byte-order mark is dropped.
-
-    Raises:
-        SourceError: The file cannot be read, is too large, or is not UTF-8.
-    """
-    try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise SourceError(f'{path} is larger than {MAX_FILE_BYTES} bytes')
-        return path.read_text(encoding='utf-8-sig')
-    except OSError as error:
-        raise SourceError(f'{path} cannot be read: {error.strerror}') from error
-    except UnicodeDecodeError as error:
-        raise SourceError(f'{path} is not UTF-8 text: {error}') from error

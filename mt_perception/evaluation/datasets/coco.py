@@ -4,26 +4,28 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Hashable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mt_perception.data_files import LARGE, read_json
 from mt_perception.errors import SourceError
 from mt_perception.evaluation.datasets.annotations import (
     AnnotatedImage,
     Annotation,
     AnnotationSet,
     Skipped,
-    bounded_text,
 )
 
 _LISTS = ('images', 'annotations', 'categories')
 _MAX_COORDINATE = 1e6
+# A box with NaN costs only its own annotation.
+_LIMITS = replace(LARGE, finite=False)
 
 
 def read_coco_file(path: Path) -> AnnotationSet:
@@ -72,10 +74,7 @@ def is_coco_file(path: Path) -> bool:
 
 
 def _load(path: Path) -> Mapping[str, list[Any]]:
-    try:
-        data = json.loads(bounded_text(path))
-    except (ValueError, RecursionError) as error:
-        raise SourceError(f'{path} is not in COCO format: it is no JSON ({error})') from error
+    data = read_json(path, SourceError, _LIMITS)
     missing = [
         name
         for name in _LISTS

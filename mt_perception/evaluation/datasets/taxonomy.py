@@ -9,15 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
+from mt_perception.data_files import read_yaml
 from mt_perception.errors import SourceError
 from mt_perception.evaluation.datasets.truth import UNKNOWN_CLASS
 from mt_perception.types import UNLABELLED
 
 DEFAULT_TAXONOMY = Path(__file__).with_name('taxonomy.yaml')
-MAX_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -142,14 +141,7 @@ def read_class_names(path: Path) -> dict[int, str]:
 
 
 def _read_mapping(path: Path) -> dict[str, object]:
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise SourceError(
-                f'{path} is larger than {MAX_BYTES} bytes; it should be a short list'
-            )
-        data = yaml.safe_load(path.read_text(encoding='utf-8-sig'))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
-        raise SourceError(f'{path} cannot be read: {error}') from error
+    data = read_yaml(path, SourceError)
     if not isinstance(data, dict):
         raise SourceError(f'{path}: expected a map with "classes"')
     return data

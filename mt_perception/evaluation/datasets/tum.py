@@ -12,7 +12,9 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from pathlib import Path
 
-from mt_perception.evaluation.datasets.annotations import bounded_text, key_of
+from mt_perception.data_files import LARGE, read_text
+from mt_perception.errors import SourceError
+from mt_perception.evaluation.datasets.annotations import key_of
 
 UNITS_PER_METRE = 5000.0
 TOLERANCE_S = 0.02
@@ -82,7 +84,7 @@ def _times(folder: Path, kind: str) -> dict[float, str]:
 
 
 def _lines(path: Path) -> Iterator[list[str]]:
-    for line in bounded_text(path).splitlines():
+    for line in read_text(path, SourceError, LARGE).splitlines():
         if line.strip() and not line.startswith('#'):
             yield line.split()
 

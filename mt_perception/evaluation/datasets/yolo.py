@@ -11,12 +11,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from mt_perception.data_files import LARGE, read_text
+from mt_perception.errors import SourceError
 from mt_perception.evaluation.datasets.annotations import (
     AnnotatedImage,
     Annotation,
     AnnotationSet,
     Skipped,
-    bounded_text,
     inside,
     key_of,
 )
@@ -43,7 +44,7 @@ def read_yolo_labels(
     for file_name in file_names:
         name = f'{key_of(file_name)}.txt'
         path = inside(folder, name)
-        lines = bounded_text(path).splitlines() if name in there else []
+        lines = read_text(path, SourceError, LARGE).splitlines() if name in there else []
         there.discard(name)
         annotations = []
         for number, line in enumerate(lines, 1):

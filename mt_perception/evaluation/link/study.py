@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from mt_perception.data_files import read_json
 from mt_perception.errors import SourceError
 from mt_perception.evaluation.job import Job
 from mt_perception.evaluation.output import write_text
@@ -107,7 +108,7 @@ def read_study(path: Path) -> LinkStudy:
         SourceError: It cannot be read, or is of another version.
     """
     try:
-        data = json.loads(path.read_text(encoding='utf-8'))
+        data = read_json(path, SourceError)
         if data.pop('format') != FORMAT:
             raise SourceError(f'{path} is of another version; measure again with --fresh')
         given = data['settings']
@@ -116,7 +117,7 @@ def read_study(path: Path) -> LinkStudy:
         )
         rows = tuple(LinkRow(**row) for row in data['rows'])
         return LinkStudy(**{**data, 'settings': settings, 'rows': rows})
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise SourceError(f'{path} is no study of a link: {error}') from error
 
 

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
@@ -15,8 +14,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mt_perception.data_files import read_json
 from mt_perception.errors import SourceError
-from mt_perception.evaluation.datasets.annotations import MAX_FILE_BYTES, inside
+from mt_perception.evaluation.datasets.annotations import inside
 from mt_perception.evaluation.datasets.dataset_folder import held_out
 from mt_perception.evaluation.datasets.taxonomy import ClassMap, read_class_names
 from mt_perception.training.data.plane_segmentation import room_masks
@@ -193,12 +193,7 @@ def _room(depth_path: Path, focal_per_width: float, ids: tuple[int, int]) -> NDA
 def _read_json(path: Path) -> Any:
     if not path.exists():
         raise SourceError(f'{path}: expected a COCO-style annotation file')
-    if path.stat().st_size > MAX_FILE_BYTES:
-        raise SourceError(f'{path} is larger than {MAX_FILE_BYTES} bytes')
-    try:
-        return json.loads(path.read_text(encoding='utf-8'))
-    except (ValueError, RecursionError) as error:
-        raise SourceError(f'{path} is no JSON: {error}') from error
+    return read_json(path, SourceError)
 
 
 def _read_index(folder: Path) -> Any:

@@ -15,17 +15,21 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
-import yaml
 from numpy.typing import NDArray
 from torch import Tensor
 
 from mt_perception.errors import ModelError
-from mt_perception.model.manifest import FORMAT, Accuracy, InputSpec, parse_manifest
+from mt_perception.model.folder import write_manifest_data
+from mt_perception.model.input_spec import InputSpec
+from mt_perception.model.manifest import FORMAT, Accuracy
 from mt_perception.network.graphs import BlockGraph, block_graphs
 from mt_perception.network.macs import count_macs, count_parameters
 from mt_perception.network.multitask import Multitask
 
-INPUT = InputSpec(size=416, min_size=160, max_size=640, multiple=32, pad_value=114)
+_INPUT_DATA = {
+    'size': 416, 'min_size': 160, 'max_size': 640, 'multiple': 32, 'pad_value': 114
+}  # fmt: skip
+INPUT = InputSpec(**_INPUT_DATA)
 REFERENCE_SIZE = (320, 416)
 # Two sizes, neither square nor a multiple of the other, that are not what was traced.
 PARITY_SIZES = ((160, 224), (640, 480))
@@ -76,13 +80,11 @@ def write_manifest(network: Multitask, card: ModelCard, folder: Path) -> None:
         graph.name: hashlib.sha256((folder / f'{graph.name}.onnx').read_bytes()).hexdigest()
         for graph in block_graphs(network)
     }
-    text = manifest_text(network, card, sums)
-    parse_manifest(text)
-    (folder / 'manifest.yaml').write_text(text, encoding='utf-8')
+    write_manifest_data(folder, manifest_data(network, card, sums))
 
 
-def manifest_text(network: Multitask, card: ModelCard, sums: Mapping[str, str]) -> str:
-    """Give the manifest as YAML.
+def manifest_data(network: Multitask, card: ModelCard, sums: Mapping[str, str]) -> dict[str, Any]:
+    """Give the manifest as plain data.
 
     Args:
         network: the network.
@@ -95,7 +97,7 @@ def manifest_text(network: Multitask, card: ModelCard, sums: Mapping[str, str]) 
     for graph in graphs:
         given = [tensors[source] for source in graph.inputs.values()]
         blocks[graph.name] = block_entry(graph, given, sums[graph.name])
-    return yaml.safe_dump(_manifest(card, blocks), sort_keys=False, width=99)
+    return _manifest(card, blocks)
 
 
 def block_entry(graph: BlockGraph, given: Sequence[Tensor], sha256: str) -> dict[str, Any]:
@@ -210,7 +212,7 @@ def _manifest(card: ModelCard, blocks: Mapping[str, Any]) -> dict[str, Any]:
         'version': card.version,
         'licence': card.licence,
         'description': card.description,
-        'input': asdict(INPUT),
+        'input': _INPUT_DATA,
         'reference_size': list(REFERENCE_SIZE),
         'blocks': dict(blocks),
         'tasks': {

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-import yaml
 from numpy.typing import NDArray
 from onnxruntime.quantization import (
     CalibrationDataReader,
@@ -29,8 +28,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from mt_perception.errors import ModelError
 from mt_perception.image.letterbox import fit
-from mt_perception.model.folder import MANIFEST, open_model
-from mt_perception.model.manifest import parse_manifest
+from mt_perception.model.folder import open_model, read_manifest_data, write_manifest_data
 from mt_perception.model.sessions import load_sessions
 from mt_perception.model.task_graph import IMAGE
 
@@ -94,7 +92,7 @@ def quantize_folder(
         raise ModelError(f'{folder}: an 8-bit model needs a folder of its own')
     if not images:
         raise ModelError('calibration needs images of the training data; found none')
-    manifest = yaml.safe_load((model / MANIFEST).read_text(encoding='utf-8'))
+    manifest = read_manifest_data(model)
     folder.mkdir(parents=True, exist_ok=True)
     seen = _inputs_of(model, images, how.blocks)
     for name, entry in manifest['blocks'].items():
@@ -109,9 +107,7 @@ def quantize_folder(
     manifest['name'] = folder.name
     # Measured on the floats.
     manifest['accuracy'] = []
-    text = yaml.safe_dump(manifest, sort_keys=False, width=99)
-    parse_manifest(text)
-    (folder / MANIFEST).write_text(text, encoding='utf-8')
+    write_manifest_data(folder, manifest)
 
 
 def quantized_nodes(

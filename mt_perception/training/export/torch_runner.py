@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mt_perception.execution.executor import Outcome
-from mt_perception.model.manifest import parse_manifest
+from mt_perception.model.manifest import manifest_text, parse_manifest
 from mt_perception.model.task_graph import IMAGE
 from mt_perception.network.graphs import BlockGraph, block_graphs
 from mt_perception.network.multitask import Multitask
 from mt_perception.network.remote_graphs import SEEN, remote_blocks
 from mt_perception.pipeline import Pipeline
 from mt_perception.planning.plan import Plan
-from mt_perception.training.export.export import ModelCard, manifest_text
+from mt_perception.training.export.export import ModelCard, manifest_data
 from mt_perception.training.export.figures import all_figures
 from mt_perception.training.loop import Validate
 from mt_perception.training.recipe import Recipe
@@ -99,7 +99,8 @@ _NO_FILE = '0' * 64
 def torch_pipeline(network: Multitask, card: ModelCard) -> Pipeline:
     """Give a pipeline that runs a torch network instead of exported files."""
     sums = {graph.name: _NO_FILE for graph in block_graphs(network)}
-    return Pipeline(parse_manifest(manifest_text(network, card, sums)), TorchRunner(network))
+    text = manifest_text(manifest_data(network, card, sums))
+    return Pipeline(parse_manifest(text), TorchRunner(network))
 
 
 def validator(data: Path, recipe: Recipe, card: ModelCard) -> Validate:

@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mt_perception.errors import ModelError
+from mt_perception.model.folder import read_manifest_data, write_manifest_data
 from mt_perception.network.macs import count_macs, count_parameters
 from mt_perception.network.multitask import TASKS, Multitask
 from mt_perception.network.policy import THUMBNAIL, PathScores
@@ -35,8 +36,6 @@ from mt_perception.training.gating.paths import (
     RECIPE,
     export_paths,
     full_network,
-    read,
-    write,
 )
 from mt_perception.training.recipe import Recipe, read_recipe
 from mt_perception.types import DETECTION
@@ -219,7 +218,7 @@ def add_policy(run: Path, model: Path, data: Path) -> None:
         model: the model folder.
         data: the data folder.
     """
-    manifest = read(model)
+    manifest = read_manifest_data(model)
     costs = [row['relative_macs'] for row in manifest['paths']]
     full = full_network(load_checkpoint(run))
     with np.load(ask_paths(run, model, data)) as measured:
@@ -240,7 +239,7 @@ def add_policy(run: Path, model: Path, data: Path) -> None:
         'size': list(THUMBNAIL),
         'calibration': calibrate(predicted, costs, own),
     }
-    write(model, manifest)
+    write_manifest_data(model, manifest)
 
 
 def _labelled_sets(recipe: Recipe, run: Path, data: Path) -> tuple[SampleSet, ...]:
@@ -297,7 +296,7 @@ def add_paths(run: Path, model: Path, data: Path | None) -> dict[str, float]:
     if data is not None:
         add_policy(run, model, data)
     found: dict[str, float] = {}
-    for row in read(model)['paths']:
+    for row in read_manifest_data(model)['paths']:
         found |= {f'{row["name"]}/{task}': value for task, value in row['accuracy'].items()}
         for name in ('relative_macs', 'relative_latency'):
             found[f'{row["name"]}/{name}'] = row[name]

@@ -13,12 +13,10 @@ from typing import Any
 
 import cv2
 import numpy as np
-import yaml
 
 from mt_perception.errors import ModelError
 from mt_perception.execution.options import Options
-from mt_perception.model.folder import MANIFEST
-from mt_perception.model.manifest import parse_manifest
+from mt_perception.model.folder import read_manifest_data, write_manifest_data
 from mt_perception.network.gated import GatedNetwork
 from mt_perception.network.gates import find_prices, without
 from mt_perception.network.graphs import block_graphs
@@ -102,7 +100,7 @@ def export_paths(run: Path, model: Path, data: Path | None) -> None:
     full = full_network(state)
     check_blocks(block_graphs(full), model, PARITY_SIZES[0])
     lighter = lighter_network(state)
-    before = read(model).get('variants', {})
+    before = read_manifest_data(model).get('variants', {})
     manifest = _plain(model)
     card = _card(manifest, state)
     variants: dict[str, Any] = {}
@@ -119,9 +117,9 @@ def export_paths(run: Path, model: Path, data: Path | None) -> None:
         (model / old).unlink(missing_ok=True)
     manifest['variants'] = variants
     manifest['paths'] = _rows(manifest, masks, used)
-    write(model, manifest)
+    write_manifest_data(model, manifest)
     _measure(model, manifest, recipe, data)
-    write(model, manifest)
+    write_manifest_data(model, manifest)
 
 
 def static(network: GatedNetwork, skipped: Sequence[str], light: Sequence[str]) -> Multitask:
@@ -197,25 +195,14 @@ def interleaved_ms(pipelines: Sequence[Pipeline], frames: Sequence[Frame]) -> li
     return [float(np.median(taken[1:])) * 1e3 for taken in times]
 
 
-def write(model: Path, manifest: Mapping[str, Any]) -> None:
-    """Write a manifest that its reader accepts, all or nothing."""
-    text = yaml.safe_dump(dict(manifest), sort_keys=False, width=99)
-    parse_manifest(text)
-    unfinished = model / f'{MANIFEST}.part'
-    unfinished.write_text(text, encoding='utf-8')
-    unfinished.replace(model / MANIFEST)
-
-
-def read(model: Path) -> dict[str, Any]:
-    """Read a manifest as plain data."""
-    manifest: dict[str, Any] = yaml.safe_load((model / MANIFEST).read_text(encoding='utf-8'))
-    return manifest
-
-
 def _plain(model: Path) -> dict[str, Any]:
     """Read the manifest without the paths it may have, and write it so, for a first load."""
-    manifest = {k: v for k, v in read(model).items() if k not in ('variants', 'paths', 'policy')}
-    write(model, manifest)
+    manifest = {
+        k: v
+        for k, v in read_manifest_data(model).items()
+        if k not in ('variants', 'paths', 'policy')
+    }
+    write_manifest_data(model, manifest)
     return manifest
 
 

@@ -13,12 +13,11 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
-import yaml
 from numpy.typing import NDArray
 from torch import Tensor
 
 from mt_perception.errors import ModelError
-from mt_perception.model.manifest import parse_manifest
+from mt_perception.model.folder import read_manifest_data, write_manifest_data
 from mt_perception.model.sessions import open_session
 from mt_perception.network.bottleneck import CHANNELS, STRIDE
 from mt_perception.network.graphs import BlockGraph
@@ -76,12 +75,7 @@ def export_cut(cut: CutNetwork, images: Sequence[NDArray[np.uint8]], folder: Pat
 
 def write_section(folder: Path, section: Mapping[str, Any]) -> None:
     """Replace the section `cut` of a manifest."""
-    path = folder / 'manifest.yaml'
-    data = yaml.safe_load(path.read_text(encoding='utf-8'))
-    data['cut'] = dict(section)
-    text = yaml.safe_dump(data, sort_keys=False, width=99)
-    parse_manifest(text)
-    path.write_text(text, encoding='utf-8')
+    write_manifest_data(folder, {**read_manifest_data(folder), 'cut': dict(section)})
 
 
 def check_halves(cut: CutNetwork, folder: Path, size: tuple[int, int]) -> None:

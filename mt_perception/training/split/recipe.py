@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
+from mt_perception.data_files import read_yaml
 from mt_perception.errors import ModelError
 from mt_perception.training.recipe_fields import build, list_of, mapping
 
@@ -113,7 +113,7 @@ def read_cut_recipe(path: Path) -> CutRecipe:
     Raises:
         ModelError: a field is missing, unknown or of the wrong kind; the message names it.
     """
-    root = mapping(yaml.safe_load(path.read_text(encoding='utf-8')), str(path))
+    root = mapping(read_yaml(path), str(path))
     for name in ('imitate', 'finish', 'widen'):
         root[name] = _stage(root.get(name), f'{path}: {name}')
     weights = mapping(root.get('weights'), f'{path}: weights')
