@@ -40,7 +40,8 @@ class Limits:
         size: Bytes of the file.
         values: Number of values, with every alias expanded.
         depth: Levels of nested lists and mappings.
-        finite: Whether NaN and infinities are refused.
+        finite: Whether NaN, infinities and integers beyond 64 bits are refused; else such
+            integers of JSON become floats.
     """
 
     size: int = 1 << 20
@@ -118,7 +119,7 @@ def parse_json(
             text = _decoded(text)
         value = json.loads(
             text,
-            parse_int=_json_integer,
+            parse_int=_json_integer if limits.finite else _any_integer,
             parse_constant=_refuse_constant if limits.finite else float,
             object_pairs_hook=_unique,
         )
@@ -298,6 +299,11 @@ def _json_integer(text: str) -> int:
     if len(text) > _LONGEST_NUMBER:
         raise _RuleError(f'number {text:.30}… is beyond 64 bits')
     return _small(int(text))
+
+
+def _any_integer(text: str) -> int | float:
+    value = float(text)
+    return int(text) if abs(value) < LARGEST_INTEGER else value
 
 
 def _refuse_constant(text: str) -> float:

@@ -132,7 +132,7 @@ def test_a_calibration_file_is_read(tmp_path: Path) -> None:
 def test_what_is_no_calibration_is_refused(text: str, tmp_path: Path) -> None:
     path = tmp_path / 'camera.yaml'
     path.write_text(text)
-    with pytest.raises(SourceError, match='is no calibration file'):
+    with pytest.raises(SourceError, match=r'is no calibration file|camera.yaml:1:'):
         read_calibration(path)
 
 

@@ -118,7 +118,7 @@ def test_links_out_of_the_folder_are_followed_and_named(tmp_path: Path) -> None:
 def test_instances_that_are_none(tmp_path: Path, text: str) -> None:
     folder = coco(tmp_path)
     (folder / 'instances.json').write_text(text)
-    with pytest.raises(SourceError, match='COCO format|not valid JSON'):
+    with pytest.raises(SourceError, match=r'COCO format|not valid JSON'):
         read(folder)
 
 
