@@ -32,8 +32,8 @@ from mt_perception.model.folder import open_model
 from mt_perception.model.sessions import load_sessions
 from mt_perception.nodes.frame_publisher import FramePublisher
 from mt_perception.nodes.main import use_shared_memory
-from mt_perception.nodes.result_collector import Recorder
-from mt_perception.nodes.round_trip_predictor import LockStep
+from mt_perception.nodes.result_collector import ResultCollector
+from mt_perception.nodes.round_trip_predictor import SynchronousPlayer
 from mt_perception.planning.plan import full_plan
 from mt_perception.resources import find_model
 from mt_perception.types import Frame
@@ -89,11 +89,11 @@ def measure(
     executor = SingleThreadedExecutor()
     executor.add_node(camera)
     labels = folder.manifest.tasks['detection'].labels
-    recorder = Recorder(camera, labels=labels)
+    collector = ResultCollector(camera, labels=labels)
     publisher = FramePublisher(camera)
     bare_ms, node_ms, inside_ms = [], [], []
     try:
-        if not LockStep(executor, publisher, recorder).connect():
+        if not SynchronousPlayer(executor, publisher, collector).connect():
             raise SystemExit('the perception node did not answer')
         for i in range(frames + WARM_UP):
             start = time.perf_counter()
@@ -104,11 +104,11 @@ def measure(
             # On two cores a listener that wakes up for the first result delays the arrival of
             # the others; when they arrived is noted by the middleware in any case.
             time.sleep(spent_ms * 2e-3)
-            while not recorder.is_complete(frame.stamp_ns):
+            while not collector.is_complete(frame.stamp_ns):
                 executor.spin_once(timeout_sec=LOST_S)
                 if (time.time_ns() - start_ns) * 1e-9 > LOST_S:
                     break
-            record = recorder.take(frame.stamp_ns)
+            record = collector.take(frame.stamp_ns)
             if record is None or i < WARM_UP:
                 continue
             bare_ms.append(spent_ms)

@@ -7,17 +7,17 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mt_perception.nodes.pairing import CAPACITY, Pair, Pairing
+from mt_perception.nodes.pairing import CAPACITY, Pair, StampPairing
 
 
 def test_info_before_image() -> None:
-    pairing: Pairing[str, str] = Pairing()
+    pairing: StampPairing[str, str] = StampPairing()
     assert pairing.offer_info(5, 'info5') is None
     assert pairing.offer_image(5, 'image5', info_expected=True) == Pair('image5', 'info5')
 
 
 def test_image_waits_for_the_first_info() -> None:
-    pairing: Pairing[str, str] = Pairing()
+    pairing: StampPairing[str, str] = StampPairing()
     assert pairing.offer_image(5, 'image5', info_expected=True) is None
     assert pairing.holding
     assert pairing.offer_info(5, 'info5') == Pair('image5', 'info5')
@@ -25,19 +25,19 @@ def test_image_waits_for_the_first_info() -> None:
 
 
 def test_nobody_sends_infos() -> None:
-    pairing: Pairing[str, str] = Pairing()
+    pairing: StampPairing[str, str] = StampPairing()
     assert pairing.offer_image(5, 'image5', info_expected=False) == Pair('image5', None)
 
 
 def test_rare_infos_are_reused_without_waiting() -> None:
-    pairing: Pairing[str, str] = Pairing()
+    pairing: StampPairing[str, str] = StampPairing()
     pairing.offer_info(1, 'info1')
     for stamp in (2, 3, 4):
         assert pairing.offer_image(stamp, 'image', info_expected=True) == Pair('image', 'info1')
 
 
 def test_after_one_vain_wait_images_go_ahead() -> None:
-    pairing: Pairing[str, str] = Pairing()
+    pairing: StampPairing[str, str] = StampPairing()
     assert pairing.offer_image(1, 'image1', info_expected=True) is None
     assert pairing.give_up() == Pair('image1', None)
     assert pairing.give_up() is None
@@ -45,7 +45,7 @@ def test_after_one_vain_wait_images_go_ahead() -> None:
 
 
 def test_a_newer_image_replaces_the_held_one() -> None:
-    pairing: Pairing[str, str] = Pairing()
+    pairing: StampPairing[str, str] = StampPairing()
     assert pairing.offer_image(1, 'image1', info_expected=True) is None
     assert pairing.offer_image(2, 'image2', info_expected=True) == Pair('image2', None)
     assert pairing.offer_info(1, 'info1') is None
@@ -53,7 +53,7 @@ def test_a_newer_image_replaces_the_held_one() -> None:
 
 def test_time_running_backwards_pairs_at_once() -> None:
     """A looped bag: the same stamps come again, older than all that was seen."""
-    pairing: Pairing[str, int] = Pairing()
+    pairing: StampPairing[str, int] = StampPairing()
     for _ in range(3):
         for stamp in range(100):
             pairing.offer_info(stamp, stamp)
@@ -61,7 +61,7 @@ def test_time_running_backwards_pairs_at_once() -> None:
 
 
 def test_memory_is_bounded() -> None:
-    pairing: Pairing[str, int] = Pairing()
+    pairing: StampPairing[str, int] = StampPairing()
     for stamp in range(10 * CAPACITY):
         pairing.offer_info(stamp, stamp)
     assert pairing.offer_image(0, 'image', info_expected=True) == Pair('image', 10 * CAPACITY - 1)
@@ -70,7 +70,7 @@ def test_memory_is_bounded() -> None:
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 5)), max_size=60))
 def test_of_two_images_in_a_row_one_goes_ahead(events: list[tuple[bool, int]]) -> None:
     """Whatever the order of arrival, at most every other image is lost and none comes twice."""
-    pairing: Pairing[int, int] = Pairing()
+    pairing: StampPairing[int, int] = StampPairing()
     out: list[int] = []
     number = 0
     waiting = False

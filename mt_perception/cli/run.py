@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
@@ -224,8 +225,10 @@ def _open(name: str, topic: str | None, camera: Intrinsics | None) -> Source:
     is_topic = name.startswith('/') and not Path(name).exists()
     if not (is_topic or name.startswith(TOPIC_PREFIX)):
         return open_source(name, topic, camera)
+    from mt_perception.nodes.main import use_shared_memory
     from mt_perception.nodes.topic_source import TopicSource
 
+    use_shared_memory(os.environ)
     return TopicSource(name.removeprefix(TOPIC_PREFIX), camera)
 
 

@@ -1,26 +1,21 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Listens to a camera and a perception node at once, for programs that are no node themselves."""
+"""The subscriber of ``mt_perception demo``: images, and the perception node's results for them."""
 
 from __future__ import annotations
 
-import os
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from types import TracebackType
 
 import numpy as np
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from numpy.typing import NDArray
-from rclpy.context import Context
-from rclpy.executors import SingleThreadedExecutor
 from sensor_msgs.msg import Image
 
 from mt_perception.nodes import conversions
-from mt_perception.nodes.main import use_shared_memory
-from mt_perception.nodes.result_collector import Record, Recorder
+from mt_perception.nodes.result_collector import CollectedFrame, ResultCollector
+from mt_perception.nodes.standalone_node import StandaloneNode
 
 _IMAGE = '/image'
 _QUEUE = 50
@@ -28,76 +23,66 @@ _KEPT_IMAGES = 50
 
 
 @dataclass(frozen=True, eq=False)
-class Answered:
-    """An image and everything that the perception node said about it.
+class AnsweredImage:
+    """An image and the results that the perception node published for it.
 
     Attributes:
         image: uint8 (H, W, 3), BGR.
-        record: What was published.
-        latency_ms: From the image's stamp to the arrival of the last of it.
+        results: The published results.
+        latency_ms: From the image's stamp to the arrival of the last result.
     """
 
     image: NDArray[np.uint8]
-    record: Record
+    results: CollectedFrame
     latency_ms: float
 
 
-class Listener:
-    """Pairs images with the perception node's answers.
+class DemoSubscriber(StandaloneNode):
+    """Pairs images with the perception node's results by stamp.
 
     Args:
         labels: Class names of the model's detections.
         domain_id: ROS domain.
 
     Attributes:
-        images: Images seen so far.
-        input: The perception node's latest diagnostics of its input.
-        perception: The same of its work.
+        images: Number of images received.
+        input: Values of the perception node's latest input diagnostics.
+        perception: Values of its latest perception diagnostics.
     """
 
     def __init__(self, labels: Sequence[str], domain_id: int) -> None:
-        use_shared_memory(os.environ)
+        super().__init__('mt_perception_demo', domain_id)
         self.images = 0
         self.input: dict[str, str] = {}
         self.perception: dict[str, str] = {}
         self._images: OrderedDict[int, Image] = OrderedDict()
-        self._context = Context()
-        rclpy.init(args=[], context=self._context, domain_id=domain_id)
-        self._node = rclpy.create_node('mt_perception_demo', context=self._context)
-        self._node.create_subscription(Image, _IMAGE, self._on_image, _QUEUE)
-        self._node.create_subscription(
+        self.node.create_subscription(Image, _IMAGE, self._on_image, _QUEUE)
+        self.node.create_subscription(
             DiagnosticArray, '/diagnostics', self._on_diagnostics, _QUEUE
         )
-        self._recorder = Recorder(self._node, labels=labels, capacity=_KEPT_IMAGES)
-        self._executor = SingleThreadedExecutor(context=self._context)
-        self._executor.add_node(self._node)
+        self._collector = ResultCollector(self.node, labels=labels, capacity=_KEPT_IMAGES)
 
     @property
     def connected(self) -> bool:
-        """Whether the perception node is active: it offers its results and takes images."""
-        return self._recorder.connected and self._node.count_subscribers(_IMAGE) > 1
+        """Whether the perception node is active: it has publishers and an image subscription."""
+        return self._collector.connected and self.node.count_subscribers(_IMAGE) > 1
 
     def spin(self, seconds: float) -> None:
-        """Take in one event, or wait for so long."""
-        self._executor.spin_once(seconds)
+        """Process one event, or wait this long."""
+        self.executor.spin_once(seconds)
 
-    def answered(self) -> list[Answered]:
-        """The frames of which everything has arrived since the last call."""
+    def answered(self) -> list[AnsweredImage]:
+        """The images whose results have all arrived since the last call."""
         done = []
-        for stamp_ns in self._recorder.complete:
-            record = self._recorder.take(stamp_ns)
+        for stamp_ns in self._collector.complete:
+            results = self._collector.take(stamp_ns)
             message = self._images.pop(stamp_ns, None)
-            if record is None or message is None:
+            if results is None or message is None:
                 continue
             image = conversions.image_from(message)
-            done.append(Answered(image, record, (record.complete_ns - stamp_ns) * 1e-6))
+            latency_ms = (results.complete_ns - stamp_ns) * 1e-6
+            done.append(AnsweredImage(image, results, latency_ms))
         return done
-
-    def close(self) -> None:
-        """Leave the ROS graph."""
-        self._executor.shutdown()
-        self._node.destroy_node()
-        self._context.try_shutdown()
 
     def _on_image(self, message: Image) -> None:
         self.images += 1
@@ -112,14 +97,3 @@ class Listener:
                 self.input = values
             elif status.name == '/perception: perception':
                 self.perception = values
-
-    def __enter__(self) -> Listener:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()

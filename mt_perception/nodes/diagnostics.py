@@ -45,7 +45,7 @@ class Diagnostics:
         now_s = time.monotonic()
         if node.get_parameter('use_sim_time').value and node.get_clock().now().nanoseconds == 0:
             node.health.noticed(
-                'no_clock', 'use_sim_time is set, but nobody publishes /clock; start the simulator'
+                'no_clock', 'use_sim_time is set, but /clock has no publisher; start the simulator'
             )
         report = node.health.report(now_s)
         for key, sentence in {**report.warnings, **report.errors}.items():
@@ -68,7 +68,7 @@ class Diagnostics:
         level, message = OK, f'{report.rate_in_hz:.1f} Hz'
         if silent:
             level = ERROR
-            message = f'no image for {silent_s:.1f} s: {node.inputs.why_silent()}'
+            message = f'no image for {silent_s:.1f} s: {node.inputs.silence_reason()}'
         elif report.warnings:
             level, message = WARN, '; '.join(report.warnings.values())
         if silent is not self._silent:

@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Pairing of images with camera infos by stamp; it never starves, also when time runs backwards.
+"""Pairs images with camera infos by stamp, also after a backward jump of the clock.
 
-message_filters stops delivering after a backward clock jump (a looped bag) and calls user code
-under its lock; here a stamp is only a key, never an order.
+message_filters stops after a backward jump (a looped bag) and calls user code under its lock.
+Here a stamp is a key only; stamps are never compared in order.
 """
 
 from __future__ import annotations
@@ -16,24 +16,23 @@ ImageT = TypeVar('ImageT')
 InfoT = TypeVar('InfoT')
 
 CAPACITY = 32
-"""Camera infos kept; far more than are ever on the way between two topics of one driver."""
+"""Camera infos kept; far more than are in transit between two topics of one driver."""
 
 
 @dataclass(frozen=True)
 class Pair(Generic[ImageT, InfoT]):
-    """An image that may go ahead, and the camera info for it, if any was ever received."""
+    """An image and its camera info; None if no camera info has been received."""
 
     image: ImageT
     info: InfoT | None
 
 
-class Pairing(Generic[ImageT, InfoT]):
-    """Decides when an image may go ahead, and with which camera info.
+class StampPairing(Generic[ImageT, InfoT]):
+    """Decides when an image is delivered, and with which camera info.
 
-    The info of the same stamp is used; without one, the latest (a driver may send it rarely).
-    An image is held back only while its info is likely on its way: after a driver has shown
-    that it sends one with every image, or as long as one is expected for the first time.
-    At most one image is held, the newest.
+    The camera info of the same stamp is used; without one, the latest (some drivers send it
+    rarely). An image is held only while its camera info is likely to arrive: if the previous
+    images had one each, or if the first one is expected. At most one image is held, the newest.
     """
 
     def __init__(self) -> None:
@@ -55,15 +54,15 @@ class Pairing(Generic[ImageT, InfoT]):
     def offer_image(
         self, stamp_ns: int, image: ImageT, info_expected: bool
     ) -> Pair[ImageT, InfoT] | None:
-        """Take an image; one that is still held is replaced by it.
+        """Add an image; it replaces a held one.
 
         Args:
             stamp_ns: Its stamp.
             image: The image.
-            info_expected: Whether anyone publishes camera infos.
+            info_expected: Whether camera infos have a publisher.
 
         Returns:
-            The pair that may go ahead now, or None: the image is held.
+            The pair to deliver; None if the image is held.
         """
         if self._held is not None:
             self._stop_waiting()
@@ -77,10 +76,10 @@ class Pairing(Generic[ImageT, InfoT]):
         return Pair(image, self.latest)
 
     def offer_info(self, stamp_ns: int, info: InfoT) -> Pair[ImageT, InfoT] | None:
-        """Take a camera info.
+        """Add a camera info.
 
         Returns:
-            The held image with this info, if it waited for it.
+            The held image with this camera info, if the stamps are equal; else None.
         """
         self._infos.pop(stamp_ns, None)
         self._infos[stamp_ns] = info
@@ -92,10 +91,10 @@ class Pairing(Generic[ImageT, InfoT]):
         return self._release(info)
 
     def give_up(self) -> Pair[ImageT, InfoT] | None:
-        """Wait no longer.
+        """Stop waiting for the camera info of the held image.
 
         Returns:
-            The held image with the latest info, if one was held.
+            The held image with the latest camera info; None if no image is held.
         """
         if self._held is None:
             return None
@@ -111,7 +110,7 @@ class Pairing(Generic[ImageT, InfoT]):
         return Pair(image, info)
 
     def _stop_waiting(self) -> None:
-        """The info did not come in time: hold nothing until an exact pair is seen again."""
+        """The camera info was late: hold no image until an exact pair arrives again."""
         self._held = None
         self._with_every_image = False
         self._gave_up = True

@@ -32,7 +32,7 @@ from mt_perception.nodes.offloading import change_offload, on_time, open_offload
 from mt_perception.nodes.parameter_schema import Change
 from mt_perception.nodes.parameters import PerceptionSettings
 from mt_perception.nodes.publishers import STATS_TOPIC, Outputs, stats
-from mt_perception.nodes.subscriptions import ImageType, Inputs
+from mt_perception.nodes.subscriptions import ImageSubscription, ImageType
 from mt_perception.pipeline import Pipeline
 from mt_perception.resources import find_model
 from mt_perception.types import DEPTH, Frame, Intrinsics
@@ -70,7 +70,7 @@ class PerceptionNode(SelfStartingNode):
         self.fault = ''
         self.pipeline: Pipeline | None = None
         self.offload: OffloadClient | None = None
-        self.inputs: Inputs | None = None
+        self.inputs: ImageSubscription | None = None
         self._outputs: Outputs | None = None
         self._stamps = StampCheck()
         try:
@@ -121,7 +121,7 @@ class PerceptionNode(SelfStartingNode):
         self.health = Health(time.monotonic())
         self._stamps = StampCheck()
         try:
-            self.inputs = Inputs(
+            self.inputs = ImageSubscription(
                 self,
                 self.live.settings.input_transport,
                 on_arrival=self.health.image_arrived,

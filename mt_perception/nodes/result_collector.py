@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Collects what the perception node says about each frame, by stamp, as our own types."""
+"""Collects the results that a perception node publishes, by stamp, as types of this package."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ _QUEUE = 20
 
 
 @dataclass(frozen=True, eq=False)
-class Record:
-    """Everything that was published for one frame.
+class CollectedFrame:
+    """All messages that were received for one frame.
 
     Attributes:
         stamp_ns: The frame's stamp.
         frame_id: The frame's optical frame.
-        detections: None where they were not asked for or did not come.
+        detections: None if they were not requested or not received.
         depth: The same.
         segmentation: The same.
-        stats: What was run and what it cost, as on ``~/stats``.
+        stats: Keys and values of ``~/stats``.
         received_ns: Topic → system time of arrival.
     """
 
@@ -60,20 +60,20 @@ class Record:
 
     @property
     def complete_ns(self) -> int:
-        """System time at which the last of it arrived."""
+        """System time at which the last message arrived."""
         return max(self.received_ns.values())
 
 
-class Recorder:
-    """Listens to a perception node.
+class ResultCollector:
+    """Subscribes to the results of a perception node.
 
     Args:
-        node: The node to listen with.
-        tasks: The tasks to collect; they run because we listen.
+        node: The node that subscribes.
+        tasks: The tasks to collect; the subscriptions make the perception node run them.
         perception: Full name of the perception node.
-        labels: Class names of the model's detections, in the order of their ids; without them
-            ids are those of the names within one message.
-        capacity: Frames kept until they are taken; the oldest go first.
+        labels: Class names of the model's detections, in the order of their ids; if empty, ids
+            count the sorted names within one message.
+        capacity: Frames kept until they are taken; the oldest are discarded first.
     """
 
     def __init__(
@@ -115,11 +115,11 @@ class Recorder:
 
     @property
     def complete(self) -> list[int]:
-        """Stamps of the frames of which everything has arrived, in order of arrival."""
+        """Stamps of the complete frames, in order of arrival."""
         return [stamp_ns for stamp_ns in self._frames if self.is_complete(stamp_ns)]
 
     def is_complete(self, stamp_ns: int) -> bool:
-        """Whether everything that the node makes of a frame has arrived."""
+        """Whether all messages that the node published for a frame have arrived."""
         found = self._frames.get(stamp_ns, {})
         if publishers.STATS_TOPIC not in found:
             return False
@@ -127,15 +127,15 @@ class Recorder:
         made = stats.get('made', '').split()
         return all(topic in found for topic in made if topic in self._expected())
 
-    def take(self, stamp_ns: int) -> Record | None:
-        """What has arrived for a frame, and forget it; None if nothing has."""
+    def take(self, stamp_ns: int) -> CollectedFrame | None:
+        """Remove and return the messages of a frame; None if there are none."""
         found = self._frames.pop(stamp_ns, None)
         if found is None:
             return None
         received_ns = self._received_ns.pop(stamp_ns)
         header = next(iter(found.values())).header
         stats = found.get(publishers.STATS_TOPIC)
-        return Record(
+        return CollectedFrame(
             stamp_ns=stamp_ns,
             frame_id=header.frame_id,
             detections=self._detections(found.get(publishers.DETECTIONS_TOPIC)),
@@ -159,7 +159,7 @@ class Recorder:
                 oldest, _ = self._frames.popitem(last=False)
                 del self._received_ns[oldest]
         self._frames[stamp_ns][topic] = message
-        # When it came in, not when it was our turn to look at it.
+        # The middleware's time of arrival; this callback may run later.
         self._received_ns[stamp_ns][topic] = info['received_timestamp'] or time.time_ns()
 
     def _on_labels(self, message: LabelInfo) -> None:

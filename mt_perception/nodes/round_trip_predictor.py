@@ -6,84 +6,75 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Sequence
-from types import TracebackType
 
-import rclpy
-from rclpy.context import Context
-from rclpy.executors import Executor, SingleThreadedExecutor
+from rclpy.executors import Executor
 
 from mt_perception.errors import NodeError
 from mt_perception.nodes.frame_publisher import FramePublisher
 from mt_perception.nodes.publishers import facts_of
-from mt_perception.nodes.result_collector import Record, Recorder
+from mt_perception.nodes.result_collector import CollectedFrame, ResultCollector
+from mt_perception.nodes.standalone_node import StandaloneNode, spin_until
 from mt_perception.types import Execution, Frame, Result
 
-# Both ends of a connection learn of each other within milliseconds of one another.
+# Both ends of a connection discover each other within milliseconds of one another.
 _SETTLE_S = 0.3
 
 
-class LockStep:
-    """Publishes a frame and waits for all that comes back before the next one.
+class SynchronousPlayer:
+    """Publishes a frame and waits for all of its results before the next one.
 
     Args:
-        executor: Spins the node of publisher and recorder, and no other that computes.
+        executor: Spins the node of publisher and collector.
         publisher: Publishes the frames.
-        recorder: Listens to the perception node.
+        collector: Collects the results of the perception node.
     """
 
-    def __init__(self, executor: Executor, publisher: FramePublisher, recorder: Recorder) -> None:
+    def __init__(
+        self, executor: Executor, publisher: FramePublisher, collector: ResultCollector
+    ) -> None:
         self._executor = executor
         self._publisher = publisher
-        self._recorder = recorder
+        self._collector = collector
 
     def connect(self, deadline_s: float = 10.0) -> bool:
-        """Wait until the perception node listens and is heard.
+        """Wait until publisher and collector are connected to the perception node.
 
         Returns:
-            Whether it does, before the deadline.
+            Whether they are, before the deadline.
         """
-        ready = self._spin(
-            lambda: self._publisher.listeners > 0 and self._recorder.connected, deadline_s
+        ready = self._spin_until(
+            lambda: self._publisher.listeners > 0 and self._collector.connected, deadline_s
         )
-        self._spin(lambda: False, _SETTLE_S)
+        self._spin_until(lambda: False, _SETTLE_S)
         return ready
 
-    def step(self, frame: Frame, deadline_s: float = 5.0) -> Record | None:
-        """Send one frame through.
+    def step(self, frame: Frame, deadline_s: float = 5.0) -> CollectedFrame | None:
+        """Send one frame and wait for its results.
 
         Args:
-            frame: The frame; its stamp must differ from those still on their way.
-            deadline_s: When to go on without (all of) the answer.
+            frame: The frame; its stamp must differ from those of frames without results so far.
+            deadline_s: Longest time to wait.
 
         Returns:
-            What came back; None if nothing did.
+            The results that arrived in time; None if there are none.
         """
-        self._recorder.take(frame.stamp_ns)
+        self._collector.take(frame.stamp_ns)
         self._publisher.publish(frame)
-        self._spin(lambda: self._recorder.is_complete(frame.stamp_ns), deadline_s)
-        return self._recorder.take(frame.stamp_ns)
+        self._spin_until(lambda: self._collector.is_complete(frame.stamp_ns), deadline_s)
+        return self._collector.take(frame.stamp_ns)
 
-    def _spin(self, condition: Callable[[], bool], seconds: float) -> bool:
-        end_s = time.monotonic() + seconds
-        while not condition():
-            left_s = end_s - time.monotonic()
-            if left_s <= 0:
-                return False
-            self._executor.spin_once(timeout_sec=min(left_s, 0.05))
-        return True
+    def _spin_until(self, condition: Callable[[], bool], seconds: float) -> bool:
+        return spin_until(self._executor, condition, seconds)
 
 
-class ThroughNode:
-    """The other side of a perception node: frames go in one by one, and their results come back.
+class RoundTripPredictor(StandaloneNode):
+    """Runs frames on a perception node: sends each as a message and returns its results.
 
     Args:
-        tasks: The tasks to listen to, which are those that the node runs.
+        tasks: The tasks to subscribe to, which are those that the node runs.
         labels: Class names of the model's detections.
         domain_id: ROS domain of the node.
-        deadline_s: How long to wait for the results of one frame.
-
-    Raises:
-        NodeError: By ``connect``, if there is no such node.
+        deadline_s: Longest time to wait for the results of one frame.
     """
 
     def __init__(
@@ -93,55 +84,35 @@ class ThroughNode:
         domain_id: int,
         deadline_s: float = 10.0,
     ) -> None:
-        self._tasks = tuple(tasks)
+        super().__init__('replay', domain_id)
         self._deadline_s = deadline_s
-        self._context = Context()
-        rclpy.init(args=[], context=self._context, domain_id=domain_id)
-        self._node = rclpy.create_node('replay', context=self._context)
-        self._executor = SingleThreadedExecutor(context=self._context)
-        self._executor.add_node(self._node)
-        publisher = FramePublisher(self._node)
-        recorder = Recorder(self._node, self._tasks, labels=labels)
-        self._lock_step = LockStep(self._executor, publisher, recorder)
+        collector = ResultCollector(self.node, tuple(tasks), labels=labels)
+        self._player = SynchronousPlayer(self.executor, FramePublisher(self.node), collector)
 
     def connect(self, seconds: float) -> bool:
-        """Wait for the node; False if it is not there yet."""
-        return self._lock_step.connect(seconds)
+        """Wait for the perception node; False if it is not there in time."""
+        return self._player.connect(seconds)
 
     def run(self, frame: Frame) -> Result:
         """Send a frame and wait for its results.
 
-        The times of its stages are those of the pipeline in the node, and two more: ``messages``,
-        in which the node makes a frame of the message and messages of the results, and
-        ``transport``, the way there and back with all queues. ``total`` is all of it, from
-        sending the image to the arrival of the last result.
+        Stage times are those of the pipeline in the node, plus ``messages`` (conversion from and
+        to ROS messages in the node) and ``transport`` (both ways, with all queues). ``total`` is
+        the time from sending the image to the arrival of the last result.
 
         Raises:
-            NodeError: Nothing came back in time.
+            NodeError: No results arrived in time, or the node rejected the image.
         """
         start_ns, start_s = time.time_ns(), time.perf_counter()
-        record = self._lock_step.step(frame, self._deadline_s)
+        record = self._player.step(frame, self._deadline_s)
         seconds = time.perf_counter() - start_s
         if record is None or not record.stats:
-            raise NodeError(f'the node gave no answer within {self._deadline_s:g} s')
+            raise NodeError(f'the node returned no results within {self._deadline_s:g} s')
         if 'rejected' in record.stats:
-            raise NodeError(f'the node refused the image: {record.stats["rejected"]}')
+            raise NodeError(f'the node rejected the image: {record.stats["rejected"]}')
         return self._result(record, min(seconds, (record.complete_ns - start_ns) * 1e-9) * 1e3)
 
-    def __enter__(self) -> ThroughNode:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._executor.shutdown()
-        self._node.destroy_node()
-        self._context.try_shutdown()
-
-    def _result(self, record: Record, round_trip_ms: float) -> Result:
+    def _result(self, record: CollectedFrame, round_trip_ms: float) -> Result:
         stats = record.stats
         latency_ms = {
             key.removeprefix('latency_ms.'): float(value)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the perception node subscribes to: the newest image, and the camera info of its stamp."""
+"""The perception node's subscriptions: the newest image, and the camera info of its stamp."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from mt_perception.nodes.conversions import stamp_ns
-from mt_perception.nodes.pairing import Pair, Pairing
+from mt_perception.nodes.pairing import Pair, StampPairing
 from mt_perception.nodes.publishers import OVERRIDABLE
 
 ImageType: TypeAlias = Image | CompressedImage
 
 OnImage = Callable[[ImageType, 'CameraInfo | None', float], None]
-"""Called with an image, the camera info for it if any, and the monotonic time of arrival."""
+"""Called with an image, its camera info if there is one, and the monotonic time of arrival."""
 
 _HOLD_S = 0.05
-"""How long an image waits for its camera info; drivers send both within milliseconds."""
+"""Longest time that an image waits for its camera info; drivers send both within milliseconds."""
 
 _CAMERA_INFO_DEPTH = 10
 _COMPRESSED = '/compressed'
 
 
-class Inputs:
-    """The subscriptions of one active node.
+class ImageSubscription:
+    """Subscribes to images and camera infos and pairs them.
 
-    The newest image waits in the middleware (keep last 1) while the node works; nothing queues
-    here. What was overwritten there shows as a gap in the publisher's numbers.
+    The middleware keeps the newest image only (keep last 1). Images that it overwrites appear as
+    gaps in the publisher's sequence numbers.
 
     Args:
         node: The node.
         transport: ``raw`` or ``compressed``.
-        on_arrival: Called with (monotonic time, publisher's number or None) for every image.
-        on_image: Called for every image that goes ahead.
-        on_superseded: Called when a newer image arrived before the camera info of the held one.
-        on_incompatible_qos: Called with (topic, policy kind) when a publisher does not offer
-            what we ask for.
+        on_arrival: Called with (monotonic time, sequence number or None) for every image.
+        on_image: Called for every image with its camera info.
+        on_superseded: Called when a newer image arrived before the camera info of a held one.
+        on_incompatible_qos: Called with (topic, policy kind) when the QoS of a publisher is
+            incompatible.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Inputs:
         self._on_arrival = on_arrival
         self._on_image_ready = on_image
         self._on_superseded = on_superseded
-        self._pairing: Pairing[tuple[ImageType, float], CameraInfo] = Pairing()
+        self._pairing: StampPairing[tuple[ImageType, float], CameraInfo] = StampPairing()
         self.image_type: type[ImageType] = CompressedImage if transport == 'compressed' else Image
         self.image_topic, self.camera_info_topic = topics(node, transport)
 
@@ -68,7 +68,7 @@ class Inputs:
                 incompatible_qos=lambda event: on_incompatible_qos(topic, event.last_policy_kind)
             )
 
-        # The info's callback comes first: of two messages that are both there it is served first.
+        # The executor calls the callbacks in this order: a camera info is taken before its image.
         self._subscriptions = [
             node.create_subscription(
                 kind,
@@ -83,24 +83,24 @@ class Inputs:
                 (self.image_type, self.image_topic, self._on_image, 1),
             )
         ]
-        self._patience = node.create_timer(
-            _HOLD_S, self._on_patience_over, clock=Clock(clock_type=ClockType.STEADY_TIME)
+        self._timeout = node.create_timer(
+            _HOLD_S, self._on_timeout, clock=Clock(clock_type=ClockType.STEADY_TIME)
         )
-        self._patience.cancel()
+        self._timeout.cancel()
 
     def destroy(self) -> None:
-        """Listen no more; an image that is held is forgotten."""
-        self._patience.cancel()
-        self._node.destroy_timer(self._patience)
+        """Unsubscribe and discard a held image."""
+        self._timeout.cancel()
+        self._node.destroy_timer(self._timeout)
         for subscription in self._subscriptions:
             self._node.destroy_subscription(subscription)
 
-    def why_silent(self) -> str:
-        """The likely reason why no image arrives, for an operator."""
+    def silence_reason(self) -> str:
+        """The likely reason why no image arrives, in words for the operator."""
         topic = self.image_topic
         publishers = self._node.get_publishers_info_by_topic(topic)
         if not publishers:
-            return f'nobody publishes {topic}; start the camera, or remap `image` to its topic'
+            return f'no publisher on {topic}; start the camera, or remap `image` to its topic'
         expected = f'sensor_msgs/msg/{self.image_type.__name__}'
         found = {publisher.topic_type for publisher in publishers}
         if expected not in found:
@@ -112,17 +112,17 @@ class Inputs:
         offered = {publisher.qos_profile.reliability for publisher in publishers}
         if wanted is ReliabilityPolicy.RELIABLE and wanted not in offered:
             return (
-                f'{topic} is offered best effort, but qos_overrides ask for reliable; '
+                f'the publisher of {topic} is best effort, but qos_overrides request reliable; '
                 'remove that override'
             )
-        return f'{topic} has a publisher that sends nothing; is the camera alive?'
+        return f'{topic} has a publisher that sends no images; check the camera'
 
     def _on_camera_info(self, message: CameraInfo) -> None:
-        self._go_ahead(self._pairing.offer_info(stamp_ns(message.header.stamp), message))
+        self._deliver(self._pairing.offer_info(stamp_ns(message.header.stamp), message))
 
     def _on_image(self, message: ImageType, info: Mapping[str, Any]) -> None:
         arrived_s = time.monotonic()
-        # Humble's message info has no number.
+        # Humble's message info has no sequence number.
         self._on_arrival(arrived_s, info.get('publication_sequence_number'))
         if self._pairing.holding:
             self._on_superseded()
@@ -131,16 +131,16 @@ class Inputs:
             and self._node.count_publishers(self.camera_info_topic) > 0
         )
         stamp = stamp_ns(message.header.stamp)
-        self._go_ahead(self._pairing.offer_image(stamp, (message, arrived_s), expected))
+        self._deliver(self._pairing.offer_image(stamp, (message, arrived_s), expected))
         if self._pairing.holding:
-            self._patience.reset()
+            self._timeout.reset()
 
-    def _on_patience_over(self) -> None:
-        self._go_ahead(self._pairing.give_up())
+    def _on_timeout(self) -> None:
+        self._deliver(self._pairing.give_up())
 
-    def _go_ahead(self, pair: Pair[tuple[ImageType, float], CameraInfo] | None) -> None:
+    def _deliver(self, pair: Pair[tuple[ImageType, float], CameraInfo] | None) -> None:
         if pair is not None:
-            self._patience.cancel()
+            self._timeout.cancel()
             message, arrived_s = pair.image
             self._on_image_ready(message, pair.info, arrived_s)
 
@@ -149,9 +149,12 @@ def topics(node: Node, transport: str) -> tuple[str, str]:
     """The full names of the image and camera info topics.
 
     As in image_transport, ``image/compressed`` follows a remapping of ``image``, and the camera
-    info lies next to the image; either can be remapped by itself.
+    info has the namespace of the image. Each can also be remapped by itself. An ``image`` that is
+    remapped to a ``/compressed`` topic is used as it is.
     """
     image = node.resolve_topic_name('image')
+    if transport == 'compressed':
+        image = image.removesuffix(_COMPRESSED)
     own = _remapped(node, 'image' + _COMPRESSED)
     base = own.removesuffix(_COMPRESSED) if own and transport == 'compressed' else image
     topic = (own or image + _COMPRESSED) if transport == 'compressed' else image
@@ -160,6 +163,6 @@ def topics(node: Node, transport: str) -> tuple[str, str]:
 
 
 def _remapped(node: Node, name: str) -> str | None:
-    """The full name that the user gave to a topic, None where he left it alone."""
+    """The full name of a remapped topic; None if it is not remapped."""
     resolved: str = node.resolve_topic_name(name)
     return None if resolved == node.resolve_topic_name(name, only_expand=True) else resolved

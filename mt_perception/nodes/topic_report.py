@@ -1,20 +1,17 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Who publishes and who listens on a topic, and which of them cannot hear each other."""
+"""The publishers and subscribers of a topic, and which of them are incompatible."""
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import dataclass
 from typing import Any
 
-import rclpy
-from rclpy.context import Context
 from rclpy.node import Node
 from rclpy.qos import QoSCompatibility, QoSProfile, ReliabilityPolicy, qos_check_compatible
 
-from mt_perception.nodes.main import use_shared_memory
+from mt_perception.nodes.standalone_node import StandaloneNode
 
 DISCOVERY_S = 2.0
 OURSELVES = 'the perception node'
@@ -28,43 +25,33 @@ class Endpoint:
     Attributes:
         node: Full name of its node.
         type: Type of the messages.
-        qos: Reliability, durability, history and depth in words.
+        qos: Reliability and durability in words.
         publishes: Whether it is a publisher.
-        complaint: With whom it cannot talk and why; empty if it can with all.
+        mismatch: The incompatible subscribers and the reasons; empty if there are none.
     """
 
     node: str
     type: str
     qos: str
     publishes: bool
-    complaint: str
+    mismatch: str
 
 
 def topic_report(topic: str, patience_s: float = DISCOVERY_S) -> list[Endpoint]:
-    """Look at a topic for a while.
+    """Discover the endpoints of a topic.
 
     Args:
         topic: Full name of the topic.
-        patience_s: How long to wait for the first publisher to be found.
+        patience_s: Longest time to wait for the first publisher.
 
     Returns:
         Publishers first, then subscribers.
     """
-    use_shared_memory(os.environ)
-    context = Context()
-    rclpy.init(args=[], context=context)
-    try:
-        node = rclpy.create_node('mt_perception_doctor', context=context)
-        deadline = time.monotonic() + patience_s
-        while not node.count_publishers(topic) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        # Whoever was found first is rarely alone.
+    with StandaloneNode('mt_perception_doctor') as ros:
+        ros.spin_until(lambda: ros.node.count_publishers(topic) > 0, patience_s)
+        # Other endpoints are discovered soon after the first.
         time.sleep(0.2)
-        report = _report(node, topic)
-        node.destroy_node()
-    finally:
-        context.try_shutdown()
-    return report
+        return _report(ros.node, topic)
 
 
 def _report(node: Node, topic: str) -> list[Endpoint]:
@@ -76,12 +63,12 @@ def _report(node: Node, topic: str) -> list[Endpoint]:
         listeners.append((OURSELVES, kind, wanted))
     report = []
     for publisher in publishers:
-        complaints = [
+        mismatches = [
             f'{name} does not receive: {why}'
             for name, kind, wanted in listeners
             if (why := _mismatch(publisher, kind, wanted))
         ]
-        report.append(_endpoint(publisher, True, '; '.join(complaints)))
+        report.append(_endpoint(publisher, True, '; '.join(mismatches)))
     report += [_endpoint(subscriber, False, '') for subscriber in subscribers]
     return report
 
@@ -93,13 +80,13 @@ def _mismatch(publisher: Any, kind: str, wanted: QoSProfile) -> str:
     return reason.strip() if compatible == QoSCompatibility.ERROR else ''
 
 
-def _endpoint(info: Any, publishes: bool, complaint: str) -> Endpoint:
+def _endpoint(info: Any, publishes: bool, mismatch: str) -> Endpoint:
     qos = info.qos_profile
     words = (
         f'{qos.reliability.name.lower().replace("_", " ")}, '
         f'{qos.durability.name.lower().replace("_", " ")}'
     )
-    return Endpoint(_name(info), info.topic_type, words, publishes, complaint)
+    return Endpoint(_name(info), info.topic_type, words, publishes, mismatch)
 
 
 def _name(info: Any) -> str:
