@@ -10,20 +10,22 @@ from __future__ import annotations
 import sys
 import time
 from functools import lru_cache
+from typing import Any
 
 import cv2
 import numpy as np
 from bench_pipeline import smooth_picture
 from interleaved import medians_ms
 
-from mt_perception.image.pyramid import Halves
+from mt_perception.execution.plan import Plan
+from mt_perception.image.pyramid import ImagePyramid
 from mt_perception.model.folder import open_model
 from mt_perception.model.manifest import Manifest
 from mt_perception.model.paths import FULL_PATH
 from mt_perception.pipeline import Pipeline
 from mt_perception.planning.budget import Budget
+from mt_perception.planning.path_plan import full_plan
 from mt_perception.planning.path_policy import PolicyNet
-from mt_perception.planning.plan import Plan, full_plan
 from mt_perception.planning.planner import Planner
 from mt_perception.resources import find_model
 from mt_perception.types import Frame
@@ -39,9 +41,20 @@ class Asking(Planner):
         self._asked = policy
         self._weights = [1.0] * len(manifest.tasks)
 
-    def plan(self, frame: Frame, image: Halves, wanted: frozenset[str], long_side: int) -> Plan:
+    def plan(self, frame: Frame, image: ImagePyramid, *rest: Any) -> Plan:
         self._asked(image, self._weights, 1.0)
-        return super().plan(frame, image, wanted, long_side)
+        return super().plan(frame, image, *rest)
+
+
+class Ungated(Planner):
+    """Runs everything, without a look at the frame."""
+
+    def __init__(self, manifest: Manifest) -> None:
+        super().__init__(manifest)
+        self._full = lru_cache(lambda wanted: full_plan(manifest.graph, wanted))
+
+    def plan(self, frame: Frame, image: ImagePyramid, wanted: frozenset[str], *rest: Any) -> Plan:
+        return self._full(wanted)
 
 
 def main() -> None:
@@ -51,8 +64,7 @@ def main() -> None:
     # Two images that have nothing in common, so that nothing is ever given again.
     images = [smooth_picture(480, 640), 255 - smooth_picture(480, 640)]
     loaded = Pipeline.load(model)
-    plans = lru_cache(lambda wanted: full_plan(loaded.manifest.graph, wanted))
-    ungated = Pipeline(loaded.manifest, loaded.runner, lambda frame, wanted: plans(wanted))
+    ungated = Pipeline(loaded.manifest, loaded.runner, Ungated(loaded.manifest))
     # One set of sessions for all: where the weights lie makes a difference of its own.
     planned = Pipeline(loaded.manifest, loaded.runner)
     gated = Pipeline(loaded.manifest, loaded.runner)

@@ -33,7 +33,7 @@ def read_frames(source: str, count: int) -> list[Frame]:
 
 def row(name: str, passed: list[Passed], deadline_ms: float, opened: object) -> str:
     latency = np.array([frame.latency_ms for frame in passed])
-    sent = np.array(['offload.rate' in frame.result.execution.facts for frame in passed])
+    sent = np.array([frame.result.execution.offload.rate is not None for frame in passed])
     remote = sum(frame.remote for frame in passed)
     over = np.maximum(latency - deadline_ms, 0.0)
     over_sent, over_here = over[sent].max(initial=0.0), over[~sent].max(initial=0.0)

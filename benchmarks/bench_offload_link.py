@@ -22,11 +22,12 @@ from mt_perception.evaluation.job import Job
 from mt_perception.evaluation.link.measure import measure
 from mt_perception.evaluation.link.study import DELAY_MS, LOCAL, LinkSettings, LinkStudy
 from mt_perception.evaluation.rate_distortion import RATE, REFERENCE, Codec
+from mt_perception.execution.frame_run import run_plan
 from mt_perception.image.letterbox import fit
 from mt_perception.offload.payload import pack
 from mt_perception.offload.split_model import SplitEncoder
 from mt_perception.pipeline import Pipeline
-from mt_perception.planning.plan import full_plan
+from mt_perception.planning.path_plan import full_plan
 from mt_perception.sources import open_source
 
 MBIT_S = (0.25, 0.5, 1.0, 2.0, 5.0, 20.0)
@@ -73,7 +74,7 @@ def encoding(folder: Path, source: str, rate: int) -> None:
     ms = medians_ms(
         {
             'encoded': lambda: pack(half.payload(network_image, rate)),
-            'whole': lambda: pipeline.runner.run(plan, network_image),
+            'whole': lambda: run_plan(pipeline.runner, plan, network_image),
         },
         rounds=15,
     )

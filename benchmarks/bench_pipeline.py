@@ -13,12 +13,13 @@ import cv2
 import numpy as np
 from interleaved import medians_ms
 
+from mt_perception.execution.frame_run import run_plan
 from mt_perception.execution.options import Options
 from mt_perception.geometry.points import point_cloud
 from mt_perception.image.letterbox import fit
 from mt_perception.image.overlay import overlay
 from mt_perception.pipeline import Pipeline
-from mt_perception.planning.plan import full_plan
+from mt_perception.planning.path_plan import full_plan
 from mt_perception.resources import find_model
 from mt_perception.types import Frame
 
@@ -38,7 +39,7 @@ def main() -> None:
         plan = full_plan(pipeline.manifest.graph, pipeline.manifest.tasks)
         result = pipeline.run(Frame(image))
         cases = {
-            'bare': lambda p=pipeline, x=network_image, plan=plan: p.runner.run(plan, x),
+            'bare': lambda p=pipeline, x=network_image, plan=plan: run_plan(p.runner, plan, x),
             'pipeline': lambda p=pipeline, i=image: p.run(Frame(i)),
             'overlay': lambda i=image, r=result: overlay(i, r),
         }
@@ -51,8 +52,8 @@ def main() -> None:
             f'{ms["pipeline"] / ms["bare"]:7.3f}  {BARS.get(size, "    ")} '
             f'{ms["overlay"]:6.2f} ms {ms.get("points", 0):6.2f} ms'
         )
-        latency_ms = result.execution.latency_ms
-        print('   ' + '  '.join(f'{stage} {ms:.2f}' for stage, ms in latency_ms.items()))
+        times = {**result.execution.stage_ms, **result.execution.block_ms}
+        print('   ' + '  '.join(f'{part} {ms:.2f}' for part, ms in times.items()))
 
 
 def smooth_picture(height: int, width: int) -> np.ndarray:

@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mt_perception.execution.executor import Outcome, Runner
+from mt_perception.execution.frame_run import FrameRun, Runner
+from mt_perception.execution.plan import Stage
 from mt_perception.offload.depth_codec import decode_depth, encode_depth
 from mt_perception.offload.protocol import InferenceRequest, InferenceResponse, serialize_response
 from mt_perception.pipeline import Pipeline
-from mt_perception.planning.plan import Plan
 from mt_perception.sources import open_source
 from mt_perception.types import DEPTH, DETECTION
 
@@ -41,10 +41,9 @@ class Kept:
         self._names = {name for names in outputs for name in names}
         self.frames: list[Tensors] = []
 
-    def run(self, plan: Plan, image: NDArray[np.uint8]) -> Outcome:
-        outcome = self._inner.run(plan, image)
-        self.frames.append({n: t.copy() for n, t in outcome.tensors.items() if n in self._names})
-        return outcome
+    def run(self, stage: Stage, run: FrameRun) -> None:
+        self._inner.run(stage, run)
+        self.frames.append({n: t.copy() for n, t in run.tensors.items() if n in self._names})
 
 
 def reply_bytes(tensors: Tensors, min_score: float, precision: float, depth: str) -> list[int]:

@@ -15,8 +15,9 @@ from collections.abc import Callable
 import numpy as np
 from interleaved import medians_ms
 
+from mt_perception.execution.frame_run import run_plan
 from mt_perception.pipeline import Pipeline
-from mt_perception.planning.plan import full_plan
+from mt_perception.planning.path_plan import full_plan
 from mt_perception.resources import find_model
 from mt_perception.types import Frame
 
@@ -33,16 +34,16 @@ def main() -> None:
     print('what is timed       input      shared      separate    ratio   aim')
     for height, width in ((256, 320), (320, 416), (480, 640)):
         image = np.random.default_rng(0).integers(0, 255, (1, height, width, 3), np.uint8)
-        together = runner.run(shared, image)
+        together = run_plan(runner, shared, image)
         for plan in alone:
-            apart = runner.run(plan, image)
-            for tensor in plan.results or ():
+            apart = run_plan(runner, plan, image)
+            for tensor in plan.results:
                 assert apart.tensor(tensor).tobytes() == together.tensor(tensor).tobytes()
         tell(
             'networks',
             f'{width}x{height}',
-            lambda x=image: runner.run(shared, x),
-            lambda x=image: [runner.run(plan, x) for plan in alone],
+            lambda x=image: run_plan(runner, shared, x),
+            lambda x=image: [run_plan(runner, plan, x) for plan in alone],
         )
     # Separate networks also prepare each image anew.
     frame = Frame(np.random.default_rng(0).integers(0, 255, (480, 640, 3), np.uint8))

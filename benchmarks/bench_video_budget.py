@@ -70,7 +70,7 @@ class Tally:
         self.macs.append(run.macs)
         self.seconds.append(seconds)
         self.paths[run.path] = self.paths.get(run.path, 0) + 1
-        self.ages_ms.append(float(run.facts.get('reuse.age_ms', 0)))
+        self.ages_ms.append(float(run.values().get('reuse.age_ms', 0)))
         for metric in self.truth.values():
             metric.process(sample, result)
         for metric in self.seen.values():

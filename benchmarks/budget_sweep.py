@@ -133,7 +133,7 @@ def _net_ms(result: Result) -> float:
 
     Average precision wants detections of every score.
     """
-    latency = result.execution.latency_ms
+    latency = result.execution.stage_ms
     return latency['total'] - latency['postprocess']
 
 

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mt_perception.evaluation.link.host_process import HostProcess
@@ -45,7 +45,7 @@ class Passed:
 
     @property
     def remote(self) -> bool:
-        return self.result.execution.facts['offload.remote'] is True
+        return self.result.execution.offload.remote
 
 
 @contextmanager
@@ -88,8 +88,7 @@ def drive(
         time.sleep(max(0.0, next_s - time.monotonic()))
         arrived_s = time.monotonic()
         next_s = arrived_s + period_s
-        with rig.client.frame(frame.stamp_ns, frame.frame_id, arrived_s):
-            result = rig.pipeline.run(frame)
+        result = rig.pipeline.run(replace(frame, received_s=arrived_s))
         passed.append(Passed((time.monotonic() - arrived_s) * 1e3, result))
     return passed
 

@@ -19,14 +19,12 @@ from pathlib import Path
 import click
 import numpy as np
 import yaml
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
 from mt_perception.evaluation.rate_distortion import (
     IMAGE,
     JPEG,
-    PAYLOAD_BYTES,
     RATE,
     REFERENCE,
     WEBP,
@@ -36,10 +34,10 @@ from mt_perception.evaluation.rate_distortion import (
     standard_codecs,
     through,
 )
-from mt_perception.execution.executor import Outcome, Runner
+from mt_perception.execution.frame_run import FrameRun, Runner
+from mt_perception.execution.plan import Stage
 from mt_perception.model.manifest import parse_manifest
 from mt_perception.pipeline import Pipeline
-from mt_perception.planning.plan import Plan
 from mt_perception.training.export.figures import all_figures
 from mt_perception.training.recipe import read_recipe
 
@@ -58,11 +56,10 @@ class Counted:
     inner: Runner
     bytes_of: dict[str, list[int]] = field(default_factory=dict)
 
-    def run(self, plan: Plan, image: NDArray[np.uint8]) -> Outcome:
-        outcome = self.inner.run(plan, image)
-        for task in plan.tasks:
-            self.bytes_of.setdefault(task, []).append(int(outcome.facts[PAYLOAD_BYTES]))
-        return outcome
+    def run(self, stage: Stage, run: FrameRun) -> None:
+        self.inner.run(stage, run)
+        for task in run.plan.tasks:
+            self.bytes_of.setdefault(task, []).append(run.offload.payload_bytes)
 
 
 def measured(pipeline: Pipeline, runner: Runner, data: Path, recipe: Path) -> dict[str, object]:

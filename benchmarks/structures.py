@@ -26,7 +26,7 @@ from mt_perception.execution.options import Options
 from mt_perception.network.branched import Branched
 from mt_perception.network.interrogate import GatedTrunk
 from mt_perception.network.multitask import TASKS, Multitask
-from mt_perception.planning.plan import full_plan
+from mt_perception.planning.path_plan import full_plan
 from mt_perception.training.checkpoint import load_checkpoint
 from mt_perception.training.data import recipe_sets
 from mt_perception.training.data.batches import SampleSet

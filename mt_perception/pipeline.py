@@ -1,284 +1,390 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The pipeline: one frame in, one result out. Everyone's way in, with or without ROS."""
+"""The pipeline: one frame in, one result out, with or without ROS."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mt_perception.errors import CameraError, ImageError, ModelError, OptionError, TaskError
-from mt_perception.execution.executor import Executor, Outcome, Runner
+from mt_perception.errors import ImageError, ModelError, PerceptionError
+from mt_perception.execution.executor import Executor
+from mt_perception.execution.frame_run import FrameRun, Runner
 from mt_perception.execution.options import Options
-from mt_perception.execution.postprocess.depth import depth
-from mt_perception.execution.postprocess.detection import detections
-from mt_perception.execution.postprocess.segmentation import segmentation
-from mt_perception.execution.postprocess.warp import Output, moved
-from mt_perception.execution.stages import attempt
+from mt_perception.execution.plan import Plan
+from mt_perception.execution.postprocess.task_result import task_result
+from mt_perception.execution.postprocess.warp import warped
 from mt_perception.image.encodings import check_size
 from mt_perception.image.letterbox import Letterbox
-from mt_perception.image.optical_flow import Motion
 from mt_perception.image.pyramid import Halves
 from mt_perception.model.folder import open_model
 from mt_perception.model.manifest import Manifest
 from mt_perception.model.sessions import CPU, load_sessions
+from mt_perception.model.task_graph import IMAGE
 from mt_perception.planning.budget import Budget
-from mt_perception.planning.conditions import parse_rules, with_deciders
+from mt_perception.planning.conditions import (
+    check_conditions,
+    parse_conditions,
+    with_deciding_tasks,
+)
+from mt_perception.planning.frame_state import FrameState
 from mt_perception.planning.path_policy import PolicyNet
-from mt_perception.planning.plan import Plan
 from mt_perception.planning.planner import Planner
+from mt_perception.resources import find_model
 from mt_perception.types import (
     DEPTH,
     DETECTION,
     SEGMENTATION,
+    BudgetReport,
     DepthMap,
     Detections,
     Execution,
     Frame,
     Result,
+    ReuseReport,
     Segmentation,
+    TaskResult,
 )
-
-PlanSource = Callable[[Frame, frozenset[str]], Plan]
-"""Decides what to run: (the frame, the tasks that somebody wants) → a plan."""
 
 
 class Pipeline:
-    """A model, ready to run.
+    """A loaded model that turns frames into results.
 
     Args:
         manifest: What the model offers.
-        runner: What runs its blocks.
-        plan_source: Decides what to run for each frame; by default the planner.
+        runner: Runs the stages of a plan.
+        planner: Makes the plan of each frame; by default a planner without a path policy.
         options: Settings; may be replaced between two frames.
+        providers: ONNX Runtime execution providers in use, in order of preference.
+        warnings: Warnings for the operator, for example unavailable execution providers.
+        folder: The model folder, if the model was loaded from one.
 
     Attributes:
         manifest: What the model offers.
-        runner: What runs its blocks.
-        providers: Execution providers in use, most wanted first.
-        warnings: What was asked for and could not be had, in words for an operator.
-        planner: Decides what to run, within a budget; None beside a ``plan_source``.
+        runner: Runs the stages of a plan; may be replaced, for example by an offload client.
+        providers: Execution providers in use, in order of preference.
+        warnings: Warnings for the operator.
+        folder: The model folder; None if the model was not loaded from one.
+        state: The memory of the camera whose frames are run without a state of their own.
 
     Raises:
         OptionError: The model cannot serve the options.
+
+    Example:
+        >>> import numpy as np
+        >>> from mt_perception import Pipeline
+        >>> pipeline = Pipeline.load('cspnano')
+        >>> result = pipeline.run(np.zeros((240, 320, 3), np.uint8), tasks=['detection'])
+        >>> len(result.detections), result.depth is None
+        (0, True)
     """
 
     def __init__(
         self,
         manifest: Manifest,
         runner: Runner,
-        plan_source: PlanSource | Planner | None = None,
+        planner: Planner | None = None,
         options: Options | None = None,
         providers: tuple[str, ...] = (CPU,),
         warnings: tuple[str, ...] = (),
+        folder: Path | None = None,
     ) -> None:
         self.manifest = manifest
+        self.runner = runner
         self.providers = providers
         self.warnings = warnings
-        self.runner = runner
-        source = plan_source or Planner(manifest)
-        self.planner = source if isinstance(source, Planner) else None
-        self._plan_source = None if isinstance(source, Planner) else source
-        self._last: dict[str, Output] = {}
-        self._options = (options or Options()).checked(manifest)
+        self.folder = folder
+        self.state = FrameState()
+        self._planner = planner or Planner(manifest)
+        self._budget = Budget()
+        self._options = self.checked_options(options or Options())
 
     @classmethod
     def load(
         cls,
-        folder: Path | str,
+        model: Path | str,
         options: Options | None = None,
         providers: Sequence[str] = (CPU,),
         threads: int = 1,
         memory_mb: float | None = None,
         budget: Budget | None = None,
     ) -> Pipeline:
-        """Load a model folder and run it once, so that the first frame is not the slow one.
+        """Load a model and run each of its paths once, so that the first frame is not slower.
 
         Args:
-            folder: The model folder.
+            model: Name of an installed model, or a model folder.
             options: Settings; may be replaced between two frames.
-            providers: ONNX Runtime execution providers, most wanted first.
-            threads: Threads inside one operator; 0 lets ONNX Runtime take one per core.
-            memory_mb: Most megabytes (10^6 bytes) of weights to hold at any time; blocks are
-                loaded when their turn comes, which takes time. None holds all.
-            budget: What may be spent on a frame; may be replaced between two frames.
+            providers: ONNX Runtime execution providers in order of preference.
+            threads: Threads of one operator; 0 lets ONNX Runtime use one for each core.
+            memory_mb: Upper limit on weights kept in memory, in MB (10^6 bytes); blocks are then
+                loaded when they run, which takes time. None keeps all weights.
+            budget: Compute and latency budget; may be replaced between two frames.
 
         Raises:
-            ModelError: The folder is refused, or a task fails on a first image.
-            OptionError: The model cannot serve the options, not in so little memory, or not
-                within the budget.
+            ModelError: There is no such model, it is refused, or a task fails on a first image.
+            OptionError: The model cannot serve the options, or not within the memory or budget.
         """
-        model = open_model(folder)
-        sessions = load_sessions(model, providers, threads, memory_mb)
-        policy = None if model.manifest.paths.policy is None else PolicyNet(model)
+        folder = find_model(str(model))
+        content = open_model(folder)
+        sessions = load_sessions(content, providers, threads, memory_mb)
+        policy = None if content.manifest.paths.policy is None else PolicyNet(content)
         pipeline = cls(
-            model.manifest,
+            content.manifest,
             Executor(sessions.by_block),
-            Planner(model.manifest, policy),
+            Planner(content.manifest, policy),
             options=options,
             providers=sessions.providers,
             warnings=sessions.warnings,
+            folder=folder,
         )
-        size = pipeline.network_long_side
+        pipeline._warm_up()
+        pipeline.budget = budget or Budget()
+        return pipeline
+
+    def _warm_up(self) -> None:
+        """Run every path once on noise, with a memory of its own.
+
+        Raises:
+            ModelError: A task fails.
+        """
+        size = self.network_long_side
         noise = np.random.default_rng(0).integers(0, 255, (size * 3 // 4, size, 3), np.uint8)
-        for path in model.manifest.paths.choices:
-            pipeline.budget = Budget(path=path.name)
-            failures = pipeline.run(Frame(noise)).failures
+        for path in self.manifest.paths.choices:
+            self.budget = Budget(path=path.name)
+            failures = self.run(Frame(noise), state=FrameState()).failures
             if failures:
                 raise ModelError(
                     f'the model does not do what its manifest says (path {path.name}): '
                     + '; '.join(f'{task}: {reason}' for task, reason in failures.items())
                 )
-        pipeline.budget = budget or Budget()
-        return pipeline
 
     @property
     def options(self) -> Options:
-        """The settings; assigning others takes effect with the next frame."""
+        """The settings; assigning new ones takes effect with the next frame."""
         return self._options
 
     @options.setter
     def options(self, options: Options) -> None:
-        checked = options.checked(self.manifest)
-        if checked != self._options and self.planner is not None:
-            self.planner.forget()
-        self._options = checked
+        self._options = self.checked_options(options)
 
     @property
     def budget(self) -> Budget:
-        """What may be spent on a frame; assigning another takes effect with the next one."""
-        return Budget() if self.planner is None else self.planner.budget
+        """The compute and latency budget; assigning one takes effect with the next frame."""
+        return self._budget
 
     @budget.setter
     def budget(self, budget: Budget) -> None:
-        if self.planner is None:
-            raise OptionError('a pipeline with a plan source of its own keeps no budget')
-        self.planner.budget = budget
+        self._budget = self.checked_budget(budget)
+
+    def checked_options(self, options: Options) -> Options:
+        """Return options if the model can serve them.
+
+        Raises:
+            OptionError: An option is out of range, or names a task or class that the model lacks.
+        """
+        check_conditions(options.conditions, self.manifest.tasks)
+        return options.checked(self.manifest)
+
+    def checked_budget(self, budget: Budget) -> Budget:
+        """Return a budget if the model can keep it.
+
+        Raises:
+            OptionError: A value is out of range, or names a path that the model lacks.
+        """
+        return budget.checked((p.name for p in self.manifest.paths.choices), self.manifest.tasks)
 
     @property
     def network_long_side(self) -> int:
-        """Long side of the network's input in pixels."""
-        return self._options.size or self.manifest.input.size
+        """Long side of the network's input on the full path, in pixels."""
+        return self._long_side(self._options)
 
-    def run(self, frame: Frame, wanted: Iterable[str] | None = None) -> Result:
+    def run(
+        self,
+        frame: Frame | NDArray[np.uint8],
+        tasks: Iterable[str] | None = None,
+        deadline_s: float | None = None,
+        state: FrameState | None = None,
+    ) -> Result:
         """Run one frame.
 
         Args:
-            frame: The frame; its image is not changed.
-            wanted: The tasks that somebody wants; None means all that the model serves.
+            frame: The frame, or its image, uint8 (H, W, 3), BGR. It is not changed.
+            tasks: Names of the wanted tasks; None runs every task of the model.
+            deadline_s: ``time.monotonic()`` by which the last output has to be published; only
+                an offload client uses it. None sets no deadline here.
+            state: Memory of the frame's camera, if there are several; None takes ``self.state``.
 
         Returns:
-            The results of the tasks that were wanted. A task that failed is named in
-            ``failures``; the others have their results all the same. A task that its condition
-            left out has neither, and is not among ``execution.tasks``.
+            The results of the wanted tasks. A task that failed is in ``failures``, and costs no
+            other task its result. A task that its condition skipped is in ``execution.skipped``.
 
         Raises:
-            ImageError: The image is no uint8 BGR image of a size that a camera has.
-            ModelError: A wanted task is not of this model.
+            ImageError: The image is no uint8 BGR image, or has a size that no camera has.
+            ModelError: A wanted task is not in this model.
         """
         start = time.perf_counter()
-        options = self._options
+        frame = frame if isinstance(frame, Frame) else Frame(frame)
         _check_image(frame.image)
-        rules = parse_rules(options.conditions)
-        tasks = with_deciders(self.manifest.tasks if wanted is None else wanted, rules)
-        halves = Halves(frame.image)
-        plan = self._plan(frame, halves, tasks)
-        planned = time.perf_counter()
-        spec = self.manifest.input
-        letterbox = spec.letterbox(frame.image.shape[:2], self.network_long_side, plan.scale)
-        outcome, image = Outcome({}, {}, {}), None
-        if plan.blocks:
-            image = letterbox.network_image(halves, spec.pad_value)
-        prepared = time.perf_counter()
-        tried = attempt(plan, self.manifest, letterbox, options)
-        if image is not None:
-            outcome = self.runner.run(tried.plan, image)
-        plan = tried.served()
-        ran = time.perf_counter()
-        results, failures = self._postprocess(plan, outcome, letterbox, frame, options)
-        end = time.perf_counter()
-        started = tuple(block for block in plan.blocks if block.name in outcome.latency_ms)
-        blocks = (*outcome.beside, *started)
-        macs = self.manifest.macs_at(sum(block.macs for block in blocks), letterbox.network_size)
-        execution = Execution(
-            tasks=plan.tasks,
-            blocks=tuple(block.name for block in (*plan.choice, *blocks)),
+        state = self.state if state is None else state
+        options, budget = self._options, self._budget
+        state.configure(options, budget)
+        image = Halves(frame.image)
+        state.observe(frame, image)
+        plan = self._plan(frame, image, tasks, options, budget, state)
+        letterbox = self.manifest.input.letterbox(
+            frame.image.shape[:2], self._long_side(options), plan.scale
+        )
+        stage_ms = {'plan': (time.perf_counter() - start) * 1e3}
+
+        # What publishing takes is kept free.
+        deadline_s = None if deadline_s is None else deadline_s - state.publishing_s
+        run = FrameRun(plan, frame, network_size=letterbox.network_size, deadline_s=deadline_s)
+        for task in plan.reuse:
+            _complete(run, task, partial(_reused, task, plan, state, frame))
+        stage_ms |= self._run_stages(run, image, letterbox, options)
+        stage_ms['total'] = (time.perf_counter() - start) * 1e3
+
+        execution = self._execution(run, stage_ms, state)
+        state.commit(run, execution, time.monotonic())
+        return _result(run, execution)
+
+    def record_published(self, state: FrameState | None = None) -> None:
+        """Record that the last output of the last frame is published.
+
+        Latency budget and deadlines then include the time that publishing takes.
+        """
+        (self.state if state is None else state).record_published(time.monotonic())
+
+    def _long_side(self, options: Options) -> int:
+        return options.size or self.manifest.input.size
+
+    def _plan(
+        self,
+        frame: Frame,
+        image: Halves,
+        tasks: Iterable[str] | None,
+        options: Options,
+        budget: Budget,
+        state: FrameState,
+    ) -> Plan:
+        if isinstance(tasks, str):
+            raise ModelError(f'expected a list of task names, found the string {tasks!r}')
+        conditions = parse_conditions(options.conditions)
+        wanted = with_deciding_tasks(self.manifest.tasks if tasks is None else tasks, conditions)
+        return self._planner.plan(
+            frame,
+            image,
+            wanted,
+            self._long_side(options),
+            budget,
+            state,
+            tuple(conditions.values()),
+        )
+
+    def _run_stages(
+        self, run: FrameRun, image: Halves, letterbox: Letterbox, options: Options
+    ) -> dict[str, float]:
+        """Run the stages whose gates open; return the times of their parts in ms."""
+        ms = dict.fromkeys(('preprocess', 'inference', 'postprocess'), 0.0)
+        clock = _Clock()
+        if run.plan.stages:
+            pad_value = self.manifest.input.pad_value
+            run.tensors[IMAGE] = letterbox.network_image(image, pad_value)
+        ms['preprocess'] = clock.lap_ms()
+        for stage in run.plan.stages:
+            if stage.gate is not None and not stage.gate.opens(run):
+                run.skipped += stage.tasks
+                continue
+            if not run.has_results_of(stage):
+                self.runner.run(stage, run)
+            ms['inference'] += clock.lap_ms()
+            for task in stage.tasks:
+                spec = self.manifest.tasks[task]
+                _complete(run, task, partial(task_result, spec, run, letterbox, options))
+            ms['postprocess'] += clock.lap_ms()
+        return ms
+
+    def _execution(
+        self, run: FrameRun, stage_ms: dict[str, float], state: FrameState
+    ) -> Execution:
+        plan = run.plan
+        macs = self.manifest.macs_at(sum(block.macs for block in run.blocks), run.network_size)
+        policy = [] if plan.policy is None else [plan.policy]
+        macs += sum(block.macs for block in policy)
+        state.spending.add(macs, plan.full_macs)
+        reuse = None
+        if plan.change is not None:
+            names = ' '.join(sorted(plan.reuse)) or None
+            reuse = ReuseReport(plan.change, names, plan.age_ms)
+        return Execution(
+            tasks=tuple(task for task in plan.tasks if task not in run.skipped),
+            blocks=tuple(block.name for block in (*policy, *run.blocks)),
             path=plan.path,
             reason=plan.reason,
-            macs=macs + sum(block.macs for block in plan.choice),
-            network_size=letterbox.network_size,
-            latency_ms={
-                'plan': (planned - start) * 1e3,
-                'preprocess': (prepared - planned) * 1e3,
-                **outcome.latency_ms,
-                'postprocess': (end - ran) * 1e3,
-                'total': (end - start) * 1e3,
-            },
-            loaded_bytes=outcome.loaded_bytes,
-            facts={**plan.facts, **outcome.facts},
-        )
-        if self.planner is not None:
-            self.planner.finished(plan, execution, failures)
-        self._last.update({t: made for t, made in results.items() if t not in plan.reuse})
-        return Result(
-            stamp_ns=frame.stamp_ns,
-            frame_id=frame.frame_id,
-            # The manifest sees to it that a task called like a kind is of that kind.
-            detections=cast('Detections | None', results.pop(DETECTION, None)),
-            depth=cast('DepthMap | None', results.pop(DEPTH, None)),
-            segmentation=cast('Segmentation | None', results.pop(SEGMENTATION, None)),
-            execution=execution,
-            failures=failures,
-            extra=results,
+            macs=macs,
+            network_size=run.network_size,
+            stage_ms=stage_ms,
+            block_ms=run.block_ms,
+            loaded_bytes=run.loaded_bytes,
+            skipped=tuple(run.skipped),
+            not_due=plan.not_due,
+            budget=BudgetReport(state.spending.budget, state.spending.realised),
+            reuse=reuse,
+            offload=run.offload,
         )
 
-    def _plan(self, frame: Frame, image: Halves, wanted: frozenset[str]) -> Plan:
-        if self._plan_source is not None:
-            return self._plan_source(frame, wanted)
-        assert self.planner is not None
-        return self.planner.plan(frame, image, wanted, self.network_long_side)
 
-    def _postprocess(
-        self, plan: Plan, outcome: Outcome, letterbox: Letterbox, frame: Frame, options: Options
-    ) -> tuple[dict[str, Output], dict[str, str]]:
-        """Results by task, and the reasons of those tasks that have none."""
-        results: dict[str, Output] = {}
-        failures: dict[str, str] = {}
-        for task in plan.tasks:
-            try:
-                if task in plan.reuse:
-                    results[task] = self._again(task, plan.reuse[task], frame)
-                else:
-                    results[task] = self._made(task, outcome, letterbox, frame, options)
-            except (TaskError, CameraError) as error:
-                failures[task] = str(error)
-        return results, failures
+class _Clock:
+    """Measures the laps of one frame."""
 
-    def _again(self, task: str, motion: Motion | None, frame: Frame) -> Output:
-        """The last result of a task, moved along with the scene."""
-        if task not in self._last:
-            raise TaskError(f'task {task!r} has no earlier result to give again')
-        last = self._last[task]
-        if motion is None:
-            return last
-        return moved(last, motion, (frame.image.shape[0], frame.image.shape[1]))
+    def __init__(self) -> None:
+        self._last = time.perf_counter()
 
-    def _made(
-        self, task: str, outcome: Outcome, letterbox: Letterbox, frame: Frame, options: Options
-    ) -> Output:
-        """A task's result of what the network gave."""
-        spec = self.manifest.tasks[task]
-        outputs = {name: outcome.tensor(t) for name, t in spec.outputs.items()}
-        if spec.kind == DETECTION:
-            return detections(outputs, letterbox, spec.labels, options)
-        if spec.kind == SEGMENTATION:
-            return segmentation(outputs['class_ids'], letterbox, spec.labels)
-        return depth(outputs['depth_per_focal'], letterbox, frame.intrinsics, options.max_depth_m)
+    def lap_ms(self) -> float:
+        """Return the time since the last call."""
+        last, self._last = self._last, time.perf_counter()
+        return (self._last - last) * 1e3
+
+
+def _complete(run: FrameRun, task: str, make: Callable[[], TaskResult]) -> None:
+    """Add a task's result, or the reason why it has none; one task never costs another."""
+    try:
+        run.results[task] = make()
+    except PerceptionError as error:
+        run.task_failures[task] = str(error)
+    except Exception as error:
+        # A defect, or a tensor that no check foresaw: the other tasks are published all the same.
+        run.task_failures[task] = f'{type(error).__name__}: {error}'
+
+
+def _reused(task: str, plan: Plan, state: FrameState, frame: Frame) -> TaskResult:
+    """Return a task's last result, warped along the motion since then."""
+    result, motion = state.last_result(task), plan.reuse[task]
+    if motion is None:
+        return result
+    return warped(result, motion, (frame.image.shape[0], frame.image.shape[1]))
+
+
+def _result(run: FrameRun, execution: Execution) -> Result:
+    results = dict(run.results)
+    return Result(
+        stamp_ns=run.frame.stamp_ns,
+        frame_id=run.frame.frame_id,
+        # The manifest guarantees that a task named like a kind is of that kind.
+        detections=cast('Detections | None', results.pop(DETECTION, None)),
+        depth=cast('DepthMap | None', results.pop(DEPTH, None)),
+        segmentation=cast('Segmentation | None', results.pop(SEGMENTATION, None)),
+        execution=execution,
+        failures=run.task_failures,
+        extra=results,
+        image=run.frame.image,
+    )
 
 
 def _check_image(image: NDArray[Any]) -> None:

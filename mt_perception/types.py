@@ -1,14 +1,17 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""What everything speaks: a frame in, a result out. Frozen, numpy, units in the docstrings."""
+"""The data types of the package: a frame in, a result out. Frozen, numpy, units in docstrings."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
+
+from mt_perception.errors import OptionError
 
 DETECTION = 'detection'
 DEPTH = 'depth'
@@ -41,30 +44,76 @@ class Intrinsics:
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """One camera image on its way through the pipeline.
+    """One camera image and its metadata.
 
     Attributes:
-        image: uint8 (H, W, 3), BGR. Read-only to everyone downstream.
-        stamp_ns: Time of exposure in nanoseconds since the clock's epoch.
-        frame_id: The optical frame, copied unchanged to every output.
-        intrinsics: The camera, at the size of ``image``; None where it is unknown.
+        image: uint8 (H, W, 3), BGR. Nobody changes it.
+        stamp_ns: Exposure time in nanoseconds since the clock's epoch; 0 if unknown.
+        frame_id: Name of the optical frame; every output carries it unchanged.
+        intrinsics: The camera at the size of ``image``; None if unknown.
+        received_s: ``time.monotonic()`` at which the image arrived; None if it did not arrive
+            from outside, for example a file. Deadlines and latencies count from here.
+
+    Example:
+        >>> import numpy as np
+        >>> from mt_perception import Frame, Intrinsics
+        >>> image = np.zeros((480, 640, 3), np.uint8)
+        >>> frame = Frame(image, intrinsics=Intrinsics(600, 600, 320, 240, 640, 480))
+        >>> frame.image.shape
+        (480, 640, 3)
     """
 
     image: NDArray[np.uint8]
     stamp_ns: int = 0
     frame_id: str = ''
     intrinsics: Intrinsics | None = None
+    received_s: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Detection:
+    """One detected object.
+
+    Attributes:
+        label: Class name.
+        score: Confidence in [0, 1].
+        box: float32 (4,): x0, y0, x1, y1 in pixels of the input image.
+        class_id: Index of the label among the model's labels.
+    """
+
+    label: str
+    score: float
+    box: NDArray[np.float32]
+    class_id: int
 
 
 @dataclass(frozen=True, eq=False)
 class Detections:
-    """Objects found, best score first, in pixels of the input image.
+    """Detected objects, highest score first.
+
+    Iteration yields ``Detection``; an integer index returns one; a slice, a boolean mask or an
+    array of indices returns ``Detections``.
 
     Attributes:
-        boxes: float32 (N, 4): x0, y0, x1, y1; inside the image, x1 > x0, y1 > y0.
+        boxes: float32 (N, 4): x0, y0, x1, y1 in pixels of the input image; inside the image,
+            x1 > x0, y1 > y0.
         scores: float32 (N,) in [0, 1].
         class_ids: int64 (N,), indices into ``labels``.
         labels: Class names of the model.
+
+    Example:
+        >>> import numpy as np
+        >>> from mt_perception import Detections
+        >>> found = Detections(
+        ...     boxes=np.array([[0, 0, 20, 40], [5, 5, 9, 9]], np.float32),
+        ...     scores=np.array([0.9, 0.4], np.float32),
+        ...     class_ids=np.array([1, 0]),
+        ...     labels=('car', 'person'),
+        ... )
+        >>> [f'{one.label} {one.score:.1f}' for one in found]
+        ['person 0.9', 'car 0.4']
+        >>> len(found.filter(min_score=0.5)), len(found.filter(['car'])), len(found[:1])
+        (1, 1, 1)
     """
 
     boxes: NDArray[np.float32]
@@ -75,16 +124,63 @@ class Detections:
     def __len__(self) -> int:
         return len(self.scores)
 
+    def __iter__(self) -> Iterator[Detection]:
+        return (self[index] for index in range(len(self)))
+
+    @overload
+    def __getitem__(self, index: int) -> Detection: ...
+    @overload
+    def __getitem__(
+        self, index: slice | list[int] | NDArray[np.bool_] | NDArray[np.integer]
+    ) -> Detections: ...
+    def __getitem__(
+        self, index: int | slice | list[int] | NDArray[np.bool_] | NDArray[np.integer]
+    ) -> Detection | Detections:
+        if isinstance(index, (int, np.integer)):
+            class_id = int(self.class_ids[index])
+            return Detection(
+                self.labels[class_id], float(self.scores[index]), self.boxes[index], class_id
+            )
+        return replace(
+            self,
+            boxes=self.boxes[index],
+            scores=self.scores[index],
+            class_ids=self.class_ids[index],
+        )
+
+    def filter(self, labels: Iterable[str] | None = None, min_score: float = 0.0) -> Detections:
+        """Return the detections of some classes with at least a score.
+
+        Args:
+            labels: Class names to keep; None keeps every class.
+            min_score: Lowest score to keep.
+
+        Raises:
+            OptionError: A name is not a class of the model.
+        """
+        keep = self.scores >= min_score
+        if labels is not None:
+            wanted = class_indices(self.labels, labels)
+            keep &= np.isin(self.class_ids, wanted)
+        return self[keep]
+
 
 @dataclass(frozen=True, eq=False)
 class DepthMap:
-    """Distance along the optical axis (REP-118), at the input image's size.
+    """Distance along the optical axis (REP-118), at the size of the input image.
 
     Attributes:
         depth: float32 (H, W), metres; NaN where unknown.
-        intrinsics: The camera that turned the network's output into metres.
-        assumed_intrinsics: True if no camera was given and a typical one was taken: the shape
-            of the scene is right, its scale is a guess.
+        intrinsics: The camera that converted the network's output to metres.
+        assumed_intrinsics: True if the camera was unknown and a typical one was assumed: the
+            shape of the scene is right, its scale is a guess.
+
+    Example:
+        >>> import numpy as np
+        >>> from mt_perception import DepthMap, Intrinsics
+        >>> depth = DepthMap(np.full((4, 4), 2.0, np.float32), Intrinsics(4, 4, 2, 2, 4, 4))
+        >>> float(np.nanmedian(depth.depth))
+        2.0
     """
 
     depth: NDArray[np.float32]
@@ -94,37 +190,150 @@ class DepthMap:
 
 @dataclass(frozen=True, eq=False)
 class Segmentation:
-    """A class for every pixel, at the input image's size.
+    """One class for each pixel, at the size of the input image.
 
     Attributes:
         class_ids: uint8 (H, W), indices into ``labels``; 255 is unlabelled.
         labels: Class names of the model.
+
+    Example:
+        >>> import numpy as np
+        >>> from mt_perception import Segmentation
+        >>> segmentation = Segmentation(np.array([[0, 1, 1]], np.uint8), ('floor', 'wall'))
+        >>> int(segmentation.mask('wall').sum())
+        2
     """
 
     class_ids: NDArray[np.uint8]
     labels: tuple[str, ...]
 
+    def mask(self, label: str) -> NDArray[np.bool_]:
+        """Return the pixels of one class, bool (H, W).
 
-Fact = str | int | float | bool
-"""What a part has to say of one frame, for statistics and records."""
+        Raises:
+            OptionError: The name is not a class of the model.
+        """
+        (index,) = class_indices(self.labels, [label])
+        return np.asarray(self.class_ids == index)
+
+
+TaskResult = Detections | DepthMap | Segmentation
+
+
+def class_indices(labels: tuple[str, ...], names: Iterable[str]) -> list[int]:
+    """Return the indices of class names.
+
+    Raises:
+        OptionError: A name is not among the labels, or a single string was given.
+    """
+    if isinstance(names, str):
+        raise OptionError(f'expected a list of class names, found the string {names!r}')
+    names = list(names)
+    unknown = [name for name in names if name not in labels]
+    if unknown:
+        raise OptionError(
+            f'the model has no class {", ".join(map(repr, unknown))}; its classes are '
+            f'{", ".join(labels)}'
+        )
+    return [labels.index(name) for name in names]
+
+
+Value = str | int | float | bool
+"""One value of a report, for statistics and records."""
+
+
+@dataclass(frozen=True)
+class BudgetReport:
+    """The compute budget and its use.
+
+    Attributes:
+        compute: Wanted fraction of the multiply-accumulates of the full path.
+        realised: Realised fraction over the last frames, this one included.
+    """
+
+    compute: float
+    realised: float
+
+
+@dataclass(frozen=True)
+class ReuseReport:
+    """Results of earlier frames that serve this frame.
+
+    Attributes:
+        change: Largest change since the earlier results, in grey levels.
+        tasks: The tasks with a reused result, separated by spaces; None if all were run.
+        age_ms: Age of the oldest reused result; None if all were run.
+    """
+
+    change: float
+    tasks: str | None = None
+    age_ms: float | None = None
+
+
+@dataclass(frozen=True)
+class OffloadReport:
+    """Where a frame was finished, and what the link did.
+
+    Attributes:
+        remote: True if the remote host finished the frame.
+        reason: Why the frame was sent, or was not.
+        breaker: State of the circuit breaker.
+        failure_rate: Share of requests that failed lately.
+        round_trip_ms: Estimated round-trip time of the link.
+        mbit_s: Estimated bandwidth of the link in Mbit/s.
+        rate: Index of the codec's rate.
+        payload_bytes: Size of the payload in bytes.
+        local_run: True if the frame was run locally as well, because the reply was late.
+        failure: Why there was no reply.
+        encode_ms: Time to encode the payload.
+        reply_ms: Time from sending to the reply.
+        server_ms: Stage on the host → its time.
+    """
+
+    remote: bool
+    reason: str
+    breaker: str | None = None
+    failure_rate: float | None = None
+    round_trip_ms: float | None = None
+    mbit_s: float | None = None
+    rate: int | None = None
+    payload_bytes: int | None = None
+    local_run: bool | None = None
+    failure: str | None = None
+    encode_ms: float | None = None
+    reply_ms: float | None = None
+    server_ms: Mapping[str, float] = field(default_factory=dict)
+
+
+_REPORTS: Mapping[str, type[BudgetReport | ReuseReport | OffloadReport]] = {
+    'budget': BudgetReport,
+    'reuse': ReuseReport,
+    'offload': OffloadReport,
+}
+_NOT_DUE, _SKIPPED, _SERVER_MS = 'policy.not_due', 'conditions.skipped', 'offload.server_ms.'
+_DIGITS = 3
 
 
 @dataclass(frozen=True)
 class Execution:
-    """What was run for one frame, and what it cost.
+    """What was run for one frame, and its cost.
 
     Attributes:
-        tasks: The tasks that were served: those that were wanted and due.
-        blocks: The blocks that ran, in order.
-        path: Name of the plan's path through the graph (``full`` where nothing is skipped).
-        reason: Why this plan, in words.
+        tasks: The tasks that were served: wanted, due, and not skipped by a condition.
+        blocks: The blocks that ran on this machine, in order.
+        path: Name of the path through the graph; ``full`` skips nothing.
+        reason: Why this plan was made, in words.
         macs: Multiply-accumulates of the blocks that ran, at this frame's network size.
         network_size: (height, width) of the network's input in pixels.
-        latency_ms: Wall time by stage: ``plan``, ``preprocess``, each block's name,
+        stage_ms: Wall time of the stages ``plan``, ``preprocess``, ``inference``,
             ``postprocess`` and ``total``.
-        loaded_bytes: Bytes of weights that had to be loaded, under a memory budget.
-        facts: What parts that not every run has have to say, by dotted name, as
-            ``budget.wanted`` or ``offload.payload_bytes``.
+        block_ms: Block → wall time, in the order in which they ran.
+        loaded_bytes: Bytes of weights that were loaded, under a memory budget.
+        skipped: Tasks whose condition was false.
+        not_due: Tasks that wait for their rate.
+        budget: The compute budget; None if nothing plans by one.
+        reuse: Reuse of earlier results; None where reuse was not considered.
+        offload: Offloading; None without a remote host.
     """
 
     tasks: tuple[str, ...]
@@ -133,24 +342,82 @@ class Execution:
     reason: str
     macs: int
     network_size: tuple[int, int]
-    latency_ms: Mapping[str, float]
+    stage_ms: Mapping[str, float]
+    block_ms: Mapping[str, float] = field(default_factory=dict)
     loaded_bytes: int = 0
-    facts: Mapping[str, Fact] = field(default_factory=dict)
+    skipped: tuple[str, ...] = ()
+    not_due: tuple[str, ...] = ()
+    budget: BudgetReport | None = None
+    reuse: ReuseReport | None = None
+    offload: OffloadReport | None = None
+
+    def values(self) -> dict[str, Value]:
+        """Return the reports as flat values by dotted name, for statistics and records."""
+        found: dict[str, Value] = {}
+        for name in _REPORTS:
+            report = getattr(self, name)
+            if report is None:
+                continue
+            for one in fields(report):
+                value = getattr(report, one.name)
+                if isinstance(value, Mapping):
+                    found |= {f'{name}.{one.name}.{key}': item for key, item in value.items()}
+                elif value is not None:
+                    rounded = round(value, _DIGITS) if isinstance(value, float) else value
+                    found[f'{name}.{one.name}'] = rounded
+        if self.not_due:
+            found[_NOT_DUE] = ' '.join(self.not_due)
+        if self.skipped:
+            found[_SKIPPED] = ', '.join(self.skipped)
+        return found
+
+    def with_values(self, values: Mapping[str, Value]) -> Execution:
+        """Return a copy with the reports that ``values()`` of another execution returned."""
+        reports: dict[str, BudgetReport | ReuseReport | OffloadReport] = {}
+        for name, kind in _REPORTS.items():
+            given = {f.name: values[f'{name}.{f.name}'] for f in fields(kind)
+                     if f'{name}.{f.name}' in values}  # fmt: skip
+            if not given:
+                continue
+            extra: dict[str, object] = {}
+            if kind is OffloadReport:
+                extra['server_ms'] = {
+                    key.removeprefix(_SERVER_MS): value
+                    for key, value in values.items()
+                    if key.startswith(_SERVER_MS)
+                }
+            reports[name] = kind(**given, **extra)  # type: ignore[arg-type]
+        return replace(
+            self,
+            not_due=tuple(str(values.get(_NOT_DUE, '')).split()),
+            skipped=tuple(filter(None, str(values.get(_SKIPPED, '')).split(', '))),
+            **reports,  # type: ignore[arg-type]
+        )
 
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """Everything the pipeline has to say about one frame; a task not served is None.
+    """The results for one frame; a task that was not served is None.
 
     Attributes:
-        stamp_ns: The frame's own stamp, unchanged.
-        frame_id: The frame's own frame id, unchanged.
+        stamp_ns: The frame's stamp, unchanged.
+        frame_id: The frame's frame id, unchanged.
         detections: The objects, or None.
         depth: The depth map, or None.
         segmentation: The label image, or None.
-        execution: What was run and what it cost.
-        failures: Task name → reason, for tasks that were wanted and failed.
-        extra: Task name → result, for tasks of a model beyond those three.
+        execution: What was run, and its cost.
+        failures: Task → reason, for tasks that were wanted and failed.
+        extra: Task → result, for tasks of a model beyond those three.
+        image: The frame's image, uint8 (H, W, 3), BGR; None if it was not kept.
+
+    Example:
+        >>> import numpy as np
+        >>> from mt_perception import Pipeline
+        >>> result = Pipeline.load('cspnano').run(np.zeros((240, 320, 3), np.uint8))
+        >>> result.depth.depth.shape, result.failures
+        ((240, 320), {})
+        >>> result.draw().shape
+        (240, 320, 3)
     """
 
     stamp_ns: int
@@ -160,4 +427,22 @@ class Result:
     segmentation: Segmentation | None
     execution: Execution
     failures: Mapping[str, str] = field(default_factory=dict)
-    extra: Mapping[str, Detections | DepthMap | Segmentation] = field(default_factory=dict)
+    extra: Mapping[str, TaskResult] = field(default_factory=dict)
+    image: NDArray[np.uint8] | None = field(default=None, repr=False)
+
+    def draw(self, image: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
+        """Return a copy of the image with boxes, classes and depth drawn into it.
+
+        Args:
+            image: uint8 (H, W, 3), BGR; None takes the frame's own image.
+
+        Raises:
+            OptionError: No image is given and none was kept.
+        """
+        # The drawing code imports OpenCV and the types of this module.
+        from mt_perception.image.overlay import overlay
+
+        picture = self.image if image is None else image
+        if picture is None:
+            raise OptionError('this result keeps no image; call draw(image)')
+        return overlay(picture, self)

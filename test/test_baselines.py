@@ -101,7 +101,8 @@ def test_three_networks_in_one(data: Path, teachers: Path) -> None:
     assert (result.depth.depth > 0).all()
     run = result.execution
     assert run.blocks == names
-    assert set(run.latency_ms) == {'preprocess', *names, 'postprocess', 'total'}
+    assert set(run.stage_ms) == {'preprocess', 'inference', 'postprocess', 'total'}
+    assert tuple(run.block_ms) == names
     assert run.macs == pytest.approx(522.6e6 + 725.8e6 + 213.6e6, rel=0.01)
     # Only what is wanted runs.
     alone = baseline.run(frame, {DEPTH})

@@ -46,8 +46,8 @@ def test_a_bag_through_the_node_equals_the_bag_in_process(
     for record in theirs:
         assert record.failures == {}
         assert set(record.digests) == {'image', 'truth', 'depth', 'segmentation'}
-        stages = record.latency_ms
-        assert set(stages) > {'preprocess', 'trunk', 'messages', 'transport', 'total'}
+        assert set(record.latency_ms) > {'preprocess', 'messages', 'transport', 'total'}
+        assert 'trunk' in record.block_ms
     summaries = [
         json.loads((folder / name / 'summary.json').read_text())
         for name in ('through_node', 'in_process')

@@ -20,7 +20,7 @@ from mt_perception.evaluation.records import (
     frame_line,
     read_frames,
 )
-from mt_perception.planning.conditions import Rule, parse_rule
+from mt_perception.planning.conditions import TaskCondition, parse_condition
 
 RED, GREY = (0, 0, 200), (90, 90, 90)
 RULE = 'depth if detection finds red'
@@ -49,23 +49,23 @@ def record(labels: tuple[str, ...], scores: tuple[float, ...]) -> FrameRecord:
 
 
 def test_a_rate_is_the_share_of_frames() -> None:
-    rule = Rule('depth', 'detection', ('red', 'blue'))
+    rule = TaskCondition('depth', 'detection', ('red', 'blue'))
     found = [frozenset({'red'}), frozenset({'green'}), frozenset({'blue', 'green'}), frozenset()]
     rate = condition_rate(rule, found)
     assert (rate.held, rate.frames, rate.rule.probability) == (2, 4, 0.5)
-    assert condition_rate(Rule('depth', 'detection'), found).held == 3
+    assert condition_rate(TaskCondition('depth', 'detection'), found).held == 3
 
 
 def test_no_frame_is_no_rate() -> None:
     with pytest.raises(SourceError, match='no frame has a result of detection'):
-        condition_rate(parse_rule(RULE), [])
+        condition_rate(parse_condition(RULE), [])
 
 
 def test_wilsons_interval() -> None:
     """Against the figures of Wilson's paper's example, 10 of 100 and none of 20."""
-    low, high = Rate(parse_rule(RULE), 10, 100).interval
+    low, high = Rate(parse_condition(RULE), 10, 100).interval
     assert (low, high) == pytest.approx((0.0552, 0.1744), abs=1e-4)
-    low, high = Rate(parse_rule(RULE), 0, 20).interval
+    low, high = Rate(parse_condition(RULE), 0, 20).interval
     assert (low, high) == pytest.approx((0.0, 0.1611), abs=1e-4)
 
 

@@ -22,7 +22,6 @@ from mt_perception.evaluation.predictor import RunSettings, open_predictor
 from mt_perception.evaluation.rate_distortion import (
     IMAGE,
     JPEG,
-    PAYLOAD_BYTES,
     RATE,
     WEBP,
     Codec,
@@ -30,6 +29,7 @@ from mt_perception.evaluation.rate_distortion import (
     encoded,
     jpeg_of,
     parse_codec,
+    payload_bytes,
     standard_codecs,
     through,
 )
@@ -92,12 +92,12 @@ def test_each_codec_leaves_what_it_says(cut: Path) -> None:
     same = pipeline.run(frame)
     np.testing.assert_array_equal(same.depth.depth, plain_run.depth.depth)
     whole = runner.seen.copy()
-    assert same.execution.facts[PAYLOAD_BYTES] == whole.size
+    assert payload_bytes(same.execution) == whole.size
     sizes = {}
     for name in ('jpeg-10', 'jpeg-90', 'webp-5', 'webp-75'):
         runner.codec = parse_codec(name)
         run = pipeline.run(frame).execution
-        sizes[name] = run.facts[PAYLOAD_BYTES]
+        sizes[name] = payload_bytes(run)
         assert sizes[name] == len(encoded(whole, runner.codec))
         assert runner.seen.shape == whole.shape
         assert run.macs == plain_run.execution.macs
@@ -109,7 +109,7 @@ def test_a_rate_runs_both_halves(cut: Path) -> None:
     pipeline = Pipeline.load(cut)
     runner = through(pipeline, cut, Codec(RATE, 2))
     run = pipeline.run(Frame(picture())).execution
-    assert run.facts['offload.rate'] == 2
+    assert run.offload.rate == 2
     assert {'encoder', 'decoder', 'depth'} <= set(run.blocks)
     assert run.macs > 0
     runner.codec = Codec(RATE, 3)

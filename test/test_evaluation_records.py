@@ -49,6 +49,7 @@ def record(**changes: object) -> FrameRecord:
         metrics={'depth': {'absrel': 0.1 + 0.2}},
         tasks=('detection',),
         latency_ms={'total': 12.5},
+        block_ms={'total': 3.5},
     )
     return replace(base, **changes)
 

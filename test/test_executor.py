@@ -14,10 +14,12 @@ from tiny_model import fragile_head, write_tiny_model
 
 from mt_perception.errors import TaskError
 from mt_perception.execution.executor import Executor
+from mt_perception.execution.frame_run import run_plan
+from mt_perception.execution.plan import Plan
 from mt_perception.model.folder import open_model
 from mt_perception.model.manifest import Manifest
 from mt_perception.model.sessions import load_sessions
-from mt_perception.planning.plan import full_plan
+from mt_perception.planning.path_plan import full_plan
 
 WHITE = np.full((1, 32, 64, 3), 255, np.uint8)
 BLACK = np.zeros((1, 32, 64, 3), np.uint8)
@@ -28,12 +30,17 @@ def load(folder: Path, **heads: onnx.ModelProto) -> tuple[Manifest, Executor]:
     return model.manifest, Executor(load_sessions(model).by_block)
 
 
+def keeping_everything(plan: Plan) -> Plan:
+    stages = [replace(s, releases=((),) * len(s.blocks)) for s in plan.stages]
+    return replace(plan, stages=tuple(stages))
+
+
 def test_the_blocks_of_the_plan_run_in_order(tmp_path: Path) -> None:
     manifest, executor = load(tmp_path)
-    plan = replace(full_plan(manifest.graph, manifest.tasks), results=None)
-    outcome = executor.run(plan, WHITE)
-    assert list(outcome.latency_ms) == list(manifest.graph.blocks)
-    assert all(ms > 0 for ms in outcome.latency_ms.values())
+    plan = keeping_everything(full_plan(manifest.graph, manifest.tasks))
+    outcome = run_plan(executor, plan, WHITE)
+    assert list(outcome.block_ms) == list(manifest.graph.blocks)
+    assert all(ms > 0 for ms in outcome.block_ms.values())
     np.testing.assert_allclose(outcome.tensor('trunk/s8'), np.ones((1, 3, 4, 8)), rtol=1e-6)
     assert outcome.tensor('detection/boxes').shape == (1, 32, 4)
     assert not outcome.failures
@@ -41,29 +48,29 @@ def test_the_blocks_of_the_plan_run_in_order(tmp_path: Path) -> None:
 
 def test_what_nobody_wants_does_not_run(tmp_path: Path) -> None:
     manifest, executor = load(tmp_path)
-    outcome = executor.run(full_plan(manifest.graph, ['depth']), WHITE)
-    assert list(outcome.latency_ms) == ['trunk', 'depth']
-    with pytest.raises(TaskError, match="no block that makes 'detection/boxes' was run"):
+    outcome = run_plan(executor, full_plan(manifest.graph, ['depth']), WHITE)
+    assert list(outcome.block_ms) == ['trunk', 'depth']
+    with pytest.raises(TaskError, match="no block that computes 'detection/boxes' was run"):
         outcome.tensor('detection/boxes')
-    assert not executor.run(full_plan(manifest.graph, []), WHITE).latency_ms
+    assert not run_plan(executor, full_plan(manifest.graph, []), WHITE).block_ms
 
 
 def test_a_head_that_raises_leaves_the_others(tmp_path: Path) -> None:
     manifest, executor = load(tmp_path, depth=fragile_head())
     plan = full_plan(manifest.graph, manifest.tasks)
-    outcome = executor.run(plan, BLACK)
+    outcome = run_plan(executor, plan, BLACK)
     assert set(outcome.failures) == {'depth/depth_per_focal'}
     with pytest.raises(TaskError, match="block 'depth' failed"):
         outcome.tensor('depth/depth_per_focal')
     assert outcome.tensor('segmentation/class_ids').shape == (1, 4, 8)
-    assert not executor.run(plan, WHITE).failures  # The next good frame works.
+    assert not run_plan(executor, plan, WHITE).failures  # The next good frame works.
 
 
 def test_a_trunk_that_raises_takes_its_readers_along(tmp_path: Path) -> None:
     manifest, executor = load(tmp_path)
     flat = np.zeros((1, 32, 3), np.uint8)
-    outcome = executor.run(full_plan(manifest.graph, manifest.tasks), flat)
-    assert list(outcome.latency_ms) == ['trunk']
+    outcome = run_plan(executor, full_plan(manifest.graph, manifest.tasks), flat)
+    assert list(outcome.block_ms) == ['trunk']
     with pytest.raises(TaskError, match="block 'trunk' failed"):
         outcome.tensor('segmentation/class_ids')
 
@@ -71,11 +78,11 @@ def test_a_trunk_that_raises_takes_its_readers_along(tmp_path: Path) -> None:
 def test_a_tensor_is_kept_for_its_readers_only(tmp_path: Path) -> None:
     manifest, executor = load(tmp_path)
     plan = full_plan(manifest.graph, ['segmentation', 'depth'])
-    assert set(executor.run(plan, WHITE).tensors) == {
+    assert set(run_plan(executor, plan, WHITE).tensors) == {
         'segmentation/class_ids',
         'depth/depth_per_focal',
     }
-    everything = executor.run(replace(plan, results=None), WHITE).tensors
+    everything = run_plan(executor, keeping_everything(plan), WHITE).tensors
     assert set(everything) == {
         'image',
         'trunk/s8',
@@ -87,8 +94,8 @@ def test_a_tensor_is_kept_for_its_readers_only(tmp_path: Path) -> None:
 def test_shared_once_or_each_task_alone_is_the_same_to_the_bit(tmp_path: Path) -> None:
     manifest, executor = load(tmp_path)
     image = np.random.default_rng(0).integers(0, 255, (1, 32, 64, 3), np.uint8)
-    shared = executor.run(full_plan(manifest.graph, manifest.tasks), image)
+    shared = run_plan(executor, full_plan(manifest.graph, manifest.tasks), image)
     for task, tensors in manifest.graph.tasks.items():
-        alone = executor.run(full_plan(manifest.graph, [task]), image)
+        alone = run_plan(executor, full_plan(manifest.graph, [task]), image)
         for tensor in tensors:
             assert shared.tensor(tensor).tobytes() == alone.tensor(tensor).tobytes()

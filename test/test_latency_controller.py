@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mt_perception.planning.latency_controller import LatencyLoop
+from mt_perception.planning.latency_controller import LatencyController
 
 SHARES = (1.0, 0.77, 0.59, 0.46, 0.38)
 
@@ -49,7 +49,7 @@ class Machine:
         outliers: float = 0.0,
         wrong: tuple[float, ...] = (1.0,) * len(SHARES),
     ) -> None:
-        self.loop = LatencyLoop(wanted_ms)
+        self.loop = LatencyController(wanted_ms)
         self.now_s = 0.0
         self._rate_hz = rate_hz
         self._random = np.random.default_rng(seed)
@@ -170,7 +170,7 @@ def test_on_the_border_trials_are_rare() -> None:
 
 
 def test_two_slow_frames_decide_and_one_does_not() -> None:
-    loop = LatencyLoop(10.0)
+    loop = LatencyController(10.0)
     loop.observe(0.0, 100.0, 0.0, 1.0)
     assert loop.allowed(0.1, SHARES) == [0, 1, 2, 3, 4]
     loop.observe(0.1, 100.0, 0.0, 1.0)
@@ -187,7 +187,7 @@ def test_slow_cameras_are_served_too() -> None:
 
 
 def test_with_a_pinned_path_nothing_piles_up() -> None:
-    loop = LatencyLoop(10.0)
+    loop = LatencyController(10.0)
     for number in range(5000):
         loop.observe(number * 0.03, 5.0, 1.0, 0.5)
     assert loop.usual_ms == pytest.approx(11.0)

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from task_trees import random_tree
 
+from mt_perception.execution.plan import Stage, releases, with_releases
 from mt_perception.model.task_graph import IMAGE, Block
-from mt_perception.planning.plan import Plan, full_plan, releases
+from mt_perception.planning.path_plan import full_plan
 
 TRUNK = Block('trunk', {'x': IMAGE}, ('s4', 's8', 'spare'), macs=1, parameters=1)
 DEPTH = Block('depth', {'x': 'trunk/s4'}, ('map',), macs=1, parameters=1)
@@ -28,8 +29,15 @@ def test_a_tensor_goes_with_its_last_reader() -> None:
     assert releases((), set()) == ()
 
 
-def test_a_plan_that_names_no_results_keeps_everything() -> None:
-    assert Plan(('depth',), (TRUNK, DEPTH)).releases == ((), ())
+def test_what_a_later_stage_reads_is_kept_until_then() -> None:
+    stages = with_releases(
+        [
+            Stage((TRUNK, BOXES), ('detection',), frozenset({'boxes/boxes'})),
+            Stage((DEPTH,), ('depth',), frozenset({'depth/map'})),
+        ]
+    )
+    assert stages[0].releases == ((IMAGE, 'trunk/spare'), ('trunk/s8',))
+    assert stages[1].releases == (('trunk/s4',),)
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 9))
@@ -40,7 +48,8 @@ def test_every_tensor_lives_from_its_maker_to_its_last_reader(seed: int, tasks: 
     plan = full_plan(graph, wanted)
     results = {tensor for task in wanted for tensor in graph.tasks[task]}
     alive = {IMAGE}
-    for block, released in zip(plan.blocks, plan.releases, strict=True):
+    (stage,) = plan.stages
+    for block, released in zip(stage.blocks, stage.releases, strict=True):
         assert set(block.inputs.values()) <= alive
         alive |= {block.tensor(output) for output in block.outputs}
         assert set(released) <= alive

@@ -17,7 +17,7 @@ from mt_perception.model.folder import open_model
 from mt_perception.model.sessions import load_sessions, open_session
 from mt_perception.model.weight_residency import SessionStore
 from mt_perception.pipeline import Pipeline
-from mt_perception.planning.plan import full_plan
+from mt_perception.planning.path_plan import full_plan
 from mt_perception.types import Frame
 
 

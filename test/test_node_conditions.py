@@ -13,7 +13,6 @@ from ros_graph import Peer, ros_graph
 from sensor_msgs.msg import Image
 from tiny_model import write_tiny_model
 
-from mt_perception.execution.stages import SKIPPED
 from mt_perception.nodes.lifecycle import ACTIVE
 from mt_perception.nodes.perception import PerceptionNode
 
@@ -51,8 +50,8 @@ def test_segmentation_speaks_only_where_something_red_is_seen(tmp_path: Path) ->
         def segmented() -> set[int]:
             return {message.header.stamp.sec for message in peer.got[SEGMENTATION]}
 
-        assert told(1, BLUE)[SKIPPED] == 'segmentation'
-        assert SKIPPED not in told(2, RED)
+        assert told(1, BLUE)['conditions.skipped'] == 'segmentation'
+        assert 'conditions.skipped' not in told(2, RED)
         assert graph.spin_until(lambda: 2 in segmented())
         assert segmented() == {2}
 
@@ -65,5 +64,5 @@ def test_segmentation_speaks_only_where_something_red_is_seen(tmp_path: Path) ->
         assert not refused.successful
         assert 'does not find person' in refused.reason
         assert accepted.successful
-        assert SKIPPED not in told(3, BLUE)
+        assert 'conditions.skipped' not in told(3, BLUE)
         assert graph.spin_until(lambda: 3 in segmented())

@@ -13,11 +13,12 @@ from tiny_cut import STEPS, write_tiny_cut
 from tiny_model import write_tiny_model
 
 from mt_perception.errors import ModelError, PayloadError
+from mt_perception.execution.frame_run import run_plan
 from mt_perception.model.manifest import parse_manifest
 from mt_perception.offload.payload import JPEG, pack, unpack
 from mt_perception.offload.split_model import CutRunner, RemoteModel, SplitEncoder
 from mt_perception.pipeline import Pipeline
-from mt_perception.planning.plan import full_plan
+from mt_perception.planning.path_plan import full_plan
 from mt_perception.resources import find_model
 from mt_perception.types import Frame
 
@@ -42,7 +43,7 @@ def test_the_finest_rate_says_what_the_whole_network_says(folder: Path) -> None:
     assert (payload.stamp_ns, payload.frame_id) == (5, 'camera')
     found = remote.run(remote.latent(payload)[None], TASKS)
     pipeline = Pipeline.load(folder)
-    whole = pipeline.runner.run(full_plan(pipeline.manifest.graph, TASKS), image())
+    whole = run_plan(pipeline.runner, full_plan(pipeline.manifest.graph, TASKS), image())
     for name, value in found.items():
         np.testing.assert_allclose(value, whole.tensors[name], atol=1e-4)
 
@@ -160,9 +161,9 @@ def test_a_pipeline_runs_through_the_payload(folder: Path) -> None:
     assert ours.detections is not None
     assert theirs.detections is not None
     np.testing.assert_allclose(ours.detections.boxes, theirs.detections.boxes, atol=1e-3)
-    fine = ours.execution.facts['offload.payload_bytes']
+    fine = ours.execution.offload.payload_bytes
     runner.rate = 0
-    coarse = cut.run(frame).execution.facts['offload.payload_bytes']
+    coarse = cut.run(frame).execution.offload.payload_bytes
     assert isinstance(fine, int)
     assert isinstance(coarse, int)
     assert 46 < coarse < fine

@@ -20,7 +20,7 @@ from tiny_paths import write_tiny_paths
 
 from mt_perception.nodes.frame_publisher import FramePublisher
 from mt_perception.nodes.perception import PerceptionNode
-from mt_perception.nodes.publishers import facts_of
+from mt_perception.nodes.publishers import report_values
 from mt_perception.nodes.result_collector import ResultCollector
 from mt_perception.nodes.round_trip_predictor import SynchronousPlayer
 from mt_perception.pipeline import Pipeline
@@ -181,7 +181,7 @@ def test_the_same_frames_make_the_same_plans_here_and_through_ros(
         assert record.stats['path'] == run.path
         assert record.stats['reason'] == run.reason
         assert int(record.stats['macs']) == run.macs
-        assert facts_of(record.stats) == run.facts
+        assert report_values(record.stats) == run.values()
         paths.append(run.path)
     assert {'full', 'reuse'} <= set(paths)
     assert compute == 1 or len(set(paths)) > 2

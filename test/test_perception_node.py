@@ -636,10 +636,10 @@ def test_a_change_in_the_middle_of_a_frame_waits_for_the_next(graph: RosGraph, t
     runner = bench.node.pipeline.runner
 
     class Meddling:
-        def run(self, plan: Any, image: Any) -> Any:
+        def run(self, stage: Any, run: Any) -> None:
             for name, value in (('detection.max_detections', 1), ('points.stride', 4)):
                 assert bench.node.set_parameters([Parameter(name, value=value)])[0].successful
-            return runner.run(plan, image)
+            runner.run(stage, run)
 
     bench.node.pipeline.runner = Meddling()
     for _ in range(2):
@@ -656,13 +656,13 @@ def test_listeners_may_come_and_go_in_the_middle_of_a_frame(graph: RosGraph, tin
     subscriptions: list[Any] = []
 
     class Meddling:
-        def run(self, plan: Any, image: Any) -> Any:
+        def run(self, stage: Any, run: Any) -> None:
             if subscriptions:
                 bench.peer.destroy_subscription(subscriptions.pop())
             else:
                 subscriptions.append(bench.peer.create_subscription(Image, DEPTH, late.append, 1))
             time.sleep(0.1)
-            return runner.run(plan, image)
+            runner.run(stage, run)
 
     bench.node.pipeline.runner = Meddling()
     for _ in range(6):

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,10 +25,13 @@ from tiny_model import (
 )
 
 from mt_perception.errors import ImageError, ModelError, OptionError
-from mt_perception.execution.executor import Outcome
+from mt_perception.execution.frame_run import FrameRun, Runner
 from mt_perception.execution.options import Options
+from mt_perception.execution.plan import Stage
 from mt_perception.pipeline import Pipeline
-from mt_perception.planning.plan import Plan, full_plan
+from mt_perception.planning.budget import Budget
+from mt_perception.planning.frame_state import FrameState
+from mt_perception.planning.path_plan import full_plan
 from mt_perception.types import UNLABELLED, Detections, Frame, Intrinsics
 
 RED = (0, 0, 255)
@@ -81,11 +85,12 @@ def test_what_was_run_and_what_it_cost(pipeline: Pipeline) -> None:
     assert run.network_size == (48, 64)
     whole = full_plan(pipeline.manifest.graph, run.tasks).macs
     assert run.macs == round(whole * 48 / 64)
-    stages = ['plan', 'preprocess', *run.blocks, 'postprocess', 'total']
-    assert list(run.latency_ms) == stages
-    assert all(ms > 0 for ms in run.latency_ms.values())
-    parts = sum(ms for stage, ms in run.latency_ms.items() if stage != 'total')
-    assert parts <= run.latency_ms['total']
+    assert list(run.stage_ms) == ['plan', 'preprocess', 'inference', 'postprocess', 'total']
+    assert list(run.block_ms) == list(run.blocks)
+    assert all(ms > 0 for ms in (*run.stage_ms.values(), *run.block_ms.values()))
+    parts = sum(ms for stage, ms in run.stage_ms.items() if stage != 'total')
+    assert parts <= run.stage_ms['total']
+    assert sum(run.block_ms.values()) <= run.stage_ms['inference']
 
 
 @pytest.mark.parametrize('wanted', [['depth'], ['segmentation', 'detection'], []])
@@ -202,9 +207,9 @@ def test_options_change_between_frames(tmp_path: Path) -> None:
 
 def test_options_that_change_during_a_frame_wait_for_the_next(pipeline: Pipeline) -> None:
     class Meddler:
-        def run(self, plan: Plan, image: np.ndarray) -> Outcome:
+        def run(self, stage: Stage, run: FrameRun) -> None:
             meddled.options = Options(classes=('green',))
-            return pipeline.runner.run(plan, image)
+            pipeline.runner.run(stage, run)
 
     meddled = Pipeline(pipeline.manifest, Meddler())
     this, following = meddled.run(Frame(scene())), meddled.run(Frame(scene()))
@@ -269,20 +274,86 @@ def test_an_absent_provider_is_a_warning(tmp_path: Path) -> None:
     assert pipeline.run(Frame(scene())).failures == {}
 
 
-def test_a_plan_source_decides(pipeline: Pipeline) -> None:
-    asked = []
+class Faulty:
+    """Runs the network, and then gives one task a tensor that no check foresees."""
 
-    def depth_only(frame: Frame, wanted: frozenset[str]) -> Plan:
-        asked.append((frame.stamp_ns, wanted))
-        plan = full_plan(pipeline.manifest.graph, wanted & {'depth'})
-        return replace(plan, path='light', reason='saving power')
+    def __init__(self, inner: Runner, tensor: str, value: object) -> None:
+        self.inner, self.tensor, self.value = inner, tensor, value
 
-    frugal = Pipeline(pipeline.manifest, pipeline.runner, depth_only)
-    result = frugal.run(Frame(scene(), stamp_ns=5), ['depth', 'detection'])
-    assert asked == [(5, frozenset({'depth', 'detection'}))]
-    assert result.depth is not None
-    assert result.detections is None
-    assert (result.execution.path, result.execution.reason) == ('light', 'saving power')
+    def run(self, stage: Stage, run: FrameRun) -> None:
+        self.inner.run(stage, run)
+        run.tensors[self.tensor] = self.value
+
+
+@pytest.mark.parametrize(
+    ('task', 'tensor'),
+    [
+        ('detection', 'detection/boxes'),
+        ('depth', 'depth/depth_per_focal'),
+        ('segmentation', 'segmentation/class_ids'),
+    ],
+)
+@pytest.mark.parametrize('value', [None, 'text', np.array(['a', 'b']), [[1], [2, 3]]])
+def test_any_error_in_one_task_costs_that_task_alone(
+    pipeline: Pipeline, task: str, tensor: str, value: object
+) -> None:
+    faulty = Pipeline(pipeline.manifest, Faulty(pipeline.runner, tensor, value))
+    result = faulty.run(Frame(scene(), stamp_ns=3))
+    assert set(result.failures) == {task}
+    assert result.failures[task]
+    made = {
+        'detection': result.detections,
+        'depth': result.depth,
+        'segmentation': result.segmentation,
+    }
+    assert {name for name, value in made.items() if value is None} == {task}
+
+
+def test_an_image_is_enough(pipeline: Pipeline) -> None:
+    image = scene()
+    np.testing.assert_array_equal(
+        pipeline.run(image).detections.boxes, pipeline.run(Frame(image)).detections.boxes
+    )
+    drawn = pipeline.run(image).draw()
+    assert drawn.shape == image.shape
+    assert not np.array_equal(drawn, image)
+
+
+def test_a_string_is_no_list_of_tasks(pipeline: Pipeline) -> None:
+    with pytest.raises(ModelError, match="list of task names, found the string 'detection'"):
+        pipeline.run(scene(), 'detection')
+
+
+def test_several_cameras_remember_apart(pipeline: Pipeline) -> None:
+    """Each camera reuses its own last result, whatever another one saw in between."""
+    shared = Pipeline(pipeline.manifest, pipeline.runner)
+    shared.budget = Budget(max_stale_ms=1000)
+    cameras = [(FrameState(), scene()), (FrameState(), np.full((480, 640, 3), 90, np.uint8))]
+    for stamp_ns in (10**8, 2 * 10**8):
+        results = [shared.run(Frame(i, stamp_ns), state=s) for s, i in cameras]
+    assert [r.execution.path for r in results] == ['reuse', 'reuse']
+    assert len(results[0].detections) > 0
+    assert len(results[1].detections) == 0
+
+
+def test_publishing_time_is_kept_free(pipeline: Pipeline) -> None:
+    """A deadline is for the last output; the runner gets what is left of it."""
+    seen = []
+
+    class Watching:
+        def run(self, stage: Stage, run: FrameRun) -> None:
+            seen.append(run.deadline_s)
+            pipeline.runner.run(stage, run)
+
+    watched = Pipeline(pipeline.manifest, Watching())
+    watched.run(scene(), deadline_s=1e6)
+    assert seen[-1] == 1e6
+    time.sleep(0.02)
+    watched.record_published()
+    watched.run(scene(), deadline_s=1e6)
+    assert seen[-1] <= 1e6 - 0.02
+    watched.run(scene())
+    assert seen[-1] is None
 
 
 def test_a_fourth_task_needs_no_other_runtime(tmp_path: Path) -> None:

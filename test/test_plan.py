@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from task_trees import random_tree
 
 from mt_perception.errors import ModelError
+from mt_perception.model.paths import FULL_PATH
 from mt_perception.model.task_graph import IMAGE, Block, TaskGraph
-from mt_perception.planning.plan import FULL_PATH, full_plan
+from mt_perception.planning.path_plan import full_plan
 
 TRUNK = Block('trunk', {'image': IMAGE}, ('s8',), macs=100, parameters=1)
 BOXES = Block('boxes', {'s8': 'trunk/s8'}, ('boxes',), macs=20, parameters=1)

@@ -24,10 +24,11 @@ from tiny_model import tiny_blocks, write_tiny_model
 from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
+from mt_perception.execution.frame_run import run_plan
 from mt_perception.offload.protocol import MAX_REQUEST_BYTES, serialize_request
 from mt_perception.offload.split_model import RemoteModel
 from mt_perception.pipeline import Pipeline
-from mt_perception.planning.plan import full_plan
+from mt_perception.planning.path_plan import full_plan
 from mt_perception.server.limits import HostLimits
 
 Code = grpc.StatusCode
@@ -70,7 +71,7 @@ def test_a_picture_gets_the_whole_network(client: Robot, folder: Path) -> None:
     found = client.ask(client.request_of(client.picture(image())))
     runner = Pipeline.load(folder).runner
     manifest = client.manifest
-    expected = runner.run(full_plan(manifest.graph, manifest.tasks), image()[None]).tensors
+    expected = run_plan(runner, full_plan(manifest.graph, manifest.tasks), image()[None]).tensors
     assert found.tensors.keys() == expected.keys()
     for name, value in expected.items():
         np.testing.assert_array_equal(found.tensors[name], value)

@@ -12,11 +12,11 @@ import pytest
 from tiny_model import write_tiny_model
 
 from mt_perception.errors import OptionError
+from mt_perception.execution.frame_run import FrameRun
 from mt_perception.execution.options import Options
-from mt_perception.execution.stages import SKIPPED, attempt
-from mt_perception.image.letterbox import fit
+from mt_perception.execution.plan import Stage
 from mt_perception.pipeline import Pipeline
-from mt_perception.planning.plan import Plan, full_plan
+from mt_perception.planning.budget import Budget
 from mt_perception.types import DETECTION, Frame, Result
 
 IF_RED = 'segmentation if detection finds red'
@@ -46,10 +46,10 @@ def test_a_task_is_left_out_where_nothing_calls_for_it(pipeline: Pipeline) -> No
         assert not result.failures
         assert result.depth is not None
         assert 'segmentation' not in (*result.execution.tasks, *result.execution.blocks)
-        assert result.execution.facts[SKIPPED] == 'segmentation'
+        assert result.execution.skipped == ('segmentation',)
         everything = run(pipeline, image)
         assert result.execution.macs < everything.execution.macs
-        assert SKIPPED not in everything.execution.facts
+        assert not everything.execution.skipped
 
 
 def test_where_it_runs_its_result_is_bit_equal(pipeline: Pipeline) -> None:
@@ -58,7 +58,7 @@ def test_where_it_runs_its_result_is_bit_equal(pipeline: Pipeline) -> None:
     assert expected.segmentation is not None
     assert found.segmentation.class_ids.tobytes() == expected.segmentation.class_ids.tobytes()
     assert set(found.execution.blocks) == set(expected.execution.blocks)
-    assert SKIPPED not in found.execution.facts
+    assert not found.execution.skipped
 
 
 def test_anything_will_do(pipeline: Pipeline) -> None:
@@ -87,19 +87,38 @@ def test_conditions_on_other_tasks_change_nothing(pipeline: Pipeline) -> None:
     assert found.execution.blocks == ('trunk', 'depth')
 
 
-def test_a_decider_that_fails_speaks_against_nothing(pipeline: Pipeline) -> None:
-    plan = full_plan(pipeline.manifest.graph, pipeline.manifest.tasks)
-    tried = attempt(plan, pipeline.manifest, fit((64, 64), 64, 8), Options(conditions=(IF_RED,)))
-    assert tried.plan.guards['segmentation']({})
-    assert tried.served().tasks == tried.plan.tasks
+def test_a_decider_that_fails_rules_nothing_out(pipeline: Pipeline) -> None:
+    class WithoutBoxes:
+        def run(self, stage: Stage, run: FrameRun) -> None:
+            pipeline.runner.run(stage, run)
+            run.tensors.pop('detection/boxes', None)
+
+    broken = Pipeline(pipeline.manifest, WithoutBoxes(), options=Options(conditions=(IF_RED,)))
+    result = broken.run(BLUE)
+    assert set(result.failures) == {DETECTION}
+    assert result.segmentation is not None
 
 
-def test_without_its_decider_in_the_plan_a_task_runs(pipeline: Pipeline) -> None:
-    """A budget may leave detection out, or give its last result again."""
-    plan = full_plan(pipeline.manifest.graph, ('segmentation', 'depth'))
-    tried = attempt(plan, pipeline.manifest, fit((64, 64), 64, 8), Options(conditions=(IF_RED,)))
-    assert tried.plan is plan
-    assert tried.served() is plan
+def test_a_reused_decider_decides(pipeline: Pipeline) -> None:
+    """Detection waits for its rate or is reused: its last result decides while there is one."""
+    fresh = Pipeline(pipeline.manifest, pipeline.runner, options=Options(conditions=(IF_RED,)))
+    fresh.budget = Budget(max_stale_ms=1000.0)
+    first = fresh.run(Frame(BLUE.image, 10**8))
+    again = fresh.run(Frame(BLUE.image, 2 * 10**8))
+    assert first.segmentation is None
+    assert again.segmentation is None
+    assert again.execution.skipped == ('segmentation',)
+    assert DETECTION in again.execution.reuse.tasks
+
+
+def test_without_a_decision_a_task_runs(pipeline: Pipeline) -> None:
+    """Detection waits for its rate, and nothing is reused."""
+    fresh = Pipeline(pipeline.manifest, pipeline.runner, options=Options(conditions=(IF_RED,)))
+    fresh.budget = Budget(max_rate_hz={DETECTION: 1.0})
+    assert fresh.run(Frame(BLUE.image, 10**8)).segmentation is None
+    later = fresh.run(Frame(BLUE.image, 2 * 10**8))
+    assert later.execution.not_due == (DETECTION,)
+    assert later.segmentation is not None
 
 
 def test_blocks_that_conditional_tasks_share_run_for_either(tmp_path: Path) -> None:
@@ -112,16 +131,26 @@ def test_blocks_that_conditional_tasks_share_run_for_either(tmp_path: Path) -> N
     assert ran['red'].tasks == (DETECTION, 'segmentation')
     assert ran['blue'].tasks == (DETECTION, 'depth')
     assert ran['grey'].tasks == (DETECTION,)
-    assert ran['grey'].facts[SKIPPED] in ('segmentation, depth', 'depth, segmentation')
+    assert set(ran['grey'].skipped) == {'segmentation', 'depth'}
 
 
-def test_a_runner_that_knows_no_guards_serves_everything(pipeline: Pipeline) -> None:
-    """Such as one on another machine: what it has done is not thrown away."""
-    plan = full_plan(pipeline.manifest.graph, pipeline.manifest.tasks)
-    tried = attempt(plan, pipeline.manifest, fit((64, 64), 64, 8), Options(conditions=(IF_RED,)))
-    bare = Plan(tried.plan.tasks, tried.plan.blocks)
-    assert pipeline.runner.run(bare, np.zeros((1, 64, 64, 3), np.uint8)).tensors
-    assert set(tried.served().tasks) == set(plan.tasks)
+def test_a_runner_that_serves_all_stages_at_once_runs_once(pipeline: Pipeline) -> None:
+    """Such as a remote host: gates still decide which results are given out."""
+    ran = []
+
+    class AllAtOnce:
+        def run(self, stage: Stage, run: FrameRun) -> None:
+            ran.append(stage.tasks)
+            image = run.image
+            for one in run.plan.stages:
+                run.tensors.setdefault('image', image)
+                pipeline.runner.run(one, run)
+
+    remote = Pipeline(pipeline.manifest, AllAtOnce(), options=Options(conditions=(IF_RED,)))
+    assert remote.run(RED).segmentation is not None
+    assert len(ran) == 1
+    assert remote.run(BLUE).segmentation is None
+    assert len(ran) == 2
 
 
 @pytest.mark.parametrize(

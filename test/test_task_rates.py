@@ -1,19 +1,19 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Turns: tasks rest by their weight."""
+"""TaskRates: tasks rest by their weight."""
 
 from __future__ import annotations
 
 from collections import Counter
 
-from mt_perception.planning.task_rates import Turns
+from mt_perception.planning.task_rates import TaskRates
 
 
 def runs(weights: dict[str, float], turns: int = 60) -> Counter[str]:
     """How often each task is run."""
-    order, counts = Turns(), Counter()
+    order, counts = TaskRates(), Counter()
     for _ in range(turns):
-        counts.update(set(weights) - order.resting(weights, weights))
+        counts.update(set(weights) - order.deferred(weights, weights))
     return counts
 
 
@@ -29,11 +29,11 @@ def test_half_the_weight_is_half_as_often() -> None:
 
 def test_the_first_turn_is_everyones() -> None:
     weights = {'detection': 1.0, 'depth': 0.5, 'other': 0.0}
-    assert Turns().resting(weights, weights) == frozenset()
+    assert TaskRates().deferred(weights, weights) == frozenset()
 
 
 def test_nobody_waits_for_a_task_that_is_not_wanted() -> None:
-    order = Turns()
+    order = TaskRates()
     weights = {'detection': 1.0, 'depth': 0.25}
     for _ in range(3):
-        assert order.resting(['depth'], weights) == frozenset()
+        assert order.deferred(['depth'], weights) == frozenset()

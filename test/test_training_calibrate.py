@@ -11,10 +11,10 @@ import pytest
 
 torch = pytest.importorskip('torch')
 
-from mt_perception.execution.executor import Outcome
+from mt_perception.execution.frame_run import FrameRun
+from mt_perception.execution.plan import Stage
 from mt_perception.network.multitask import build
 from mt_perception.pipeline import Pipeline
-from mt_perception.planning.plan import Plan
 from mt_perception.training.split.recipe import read_cut_recipe
 from mt_perception.training.split.score_calibration import Point, calibrate, same_precision
 from mt_perception.training.split.train import CutNetwork
@@ -56,12 +56,12 @@ def test_a_cut_is_calibrated_on_real_images(
         def __init__(self, *_: object) -> None:
             pass
 
-        def run(self, plan: Plan, image: np.ndarray) -> Outcome:
-            whole = pipeline_runner.run(plan, image)
-            scores = whole.tensors['detection/scores']
+        def run(self, stage: Stage, run: FrameRun) -> None:
+            pipeline_runner.run(stage, run)
+            scores = run.tensors['detection/scores']
             logits = np.log(scores / (1 - scores + 1e-6) + 1e-9)
             sure = 1 / (1 + np.exp(-(logits * 0.5 - 1))).astype(np.float32)
-            return Outcome({**whole.tensors, 'detection/scores': sure}, {}, {})
+            run.tensors['detection/scores'] = sure
 
     pipeline_runner = pipeline.runner
     monkeypatch.setattr('mt_perception.training.split.score_calibration.TorchCutRunner', Sure)

@@ -27,7 +27,7 @@ from mt_perception.network.split_graphs import DecoderGraph, EncoderGraph
 from mt_perception.offload.codec import LatentCodec
 from mt_perception.offload.split_model import RemoteModel, SplitEncoder
 from mt_perception.pipeline import Pipeline
-from mt_perception.planning.plan import full_plan
+from mt_perception.planning.path_plan import full_plan
 from mt_perception.training.checkpoint import load_checkpoint
 from mt_perception.training.data.batches import SampleSet, make_batch
 from mt_perception.training.data.samples import Sample

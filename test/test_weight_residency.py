@@ -13,7 +13,7 @@ from task_trees import random_tree
 
 from mt_perception.errors import OptionError
 from mt_perception.model.weight_residency import Residency
-from mt_perception.planning.plan import full_plan
+from mt_perception.planning.path_plan import full_plan
 
 
 def loads(residency: Residency, sequence: list[str], frames: int) -> int:

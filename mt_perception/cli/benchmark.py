@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import click
 import numpy as np
@@ -17,7 +17,7 @@ from rich.table import Table
 from mt_perception.execution.options import Options
 from mt_perception.pipeline import Pipeline
 from mt_perception.resources import find_model
-from mt_perception.types import Frame
+from mt_perception.types import Execution, Frame
 
 Times = dict[str, list[float]]
 
@@ -54,7 +54,7 @@ def benchmark(
     for _ in track(range(frames), 'measuring', console=console, transient=True):
         for case in cases:
             execution = pipeline.run(Frame(image), case).execution
-            for stage, spent_ms in execution.latency_ms.items():
+            for stage, spent_ms in _parts(execution):
                 times[case][stage].append(spent_ms)
     network = 'x'.join(map(str, reversed(execution.network_size)))
     console.print(
@@ -63,6 +63,14 @@ def benchmark(
         highlight=False,
     )
     console.print(_table(times, cases))
+
+
+def _parts(execution: Execution) -> Iterator[tuple[str, float]]:
+    """Yield the stages of a run, with the inference as a whole and block by block."""
+    for stage, spent_ms in execution.stage_ms.items():
+        yield stage, spent_ms
+        if stage == 'inference':
+            yield from execution.block_ms.items()
 
 
 def _size(text: str) -> tuple[int, int]:

@@ -23,11 +23,11 @@ from mt_perception.model.folder import open_model
 from mt_perception.model.manifest import Manifest
 from mt_perception.pipeline import Pipeline
 from mt_perception.planning.conditions import (
-    Rule,
+    TaskCondition,
     check_conditions,
-    ordered_tasks,
-    parse_rule,
+    parse_condition,
     saved_macs,
+    task_order,
 )
 from mt_perception.resources import find_model
 from mt_perception.sources import open_source
@@ -51,7 +51,7 @@ def condition(
     rule that comes out, with its probability, is what `--condition` and the node's parameter
     `tasks.conditions` take.
     """
-    wanted = parse_rule(rule)
+    wanted = parse_condition(rule)
     folder = find_model(model)
     manifest = open_model(folder).manifest
     check_conditions((rule,), manifest.tasks)
@@ -72,7 +72,7 @@ def condition(
 
 def _tell(console: Console, rate: Rate, manifest: Manifest) -> None:
     low, high = rate.interval
-    learned: Rule = rate.rule
+    learned: TaskCondition = rate.rule
     console.print(
         f'it holds on {rate.held} of {rate.frames} frames: {learned.probability:.3f} '
         f'(95 %: {low:.3f} to {high:.3f})',
@@ -81,7 +81,7 @@ def _tell(console: Console, rate: Rate, manifest: Manifest) -> None:
     console.print(str(learned), markup=False, style='bold')
     graph = manifest.graph
     saved = saved_macs(graph, {learned.task: learned})
-    order = ordered_tasks(graph, frozenset(graph.tasks), (learned,))
+    order = task_order(graph, frozenset(graph.tasks), (learned,))
     console.print(
         f'saves {saved:.1%} of the MACs of all tasks; order: {", ".join(order)}', markup=False
     )

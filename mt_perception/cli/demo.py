@@ -213,7 +213,7 @@ def _result(answer: AnsweredImage) -> Result:
         reason=stats.get('reason', ''),
         macs=int(stats.get('macs', 0)),
         network_size=(int(stats.get('network_height', 0)), int(stats.get('network_width', 0))),
-        latency_ms={'total': answer.latency_ms},
+        stage_ms={'total': answer.latency_ms},
     )
     return Result(
         record.stamp_ns,

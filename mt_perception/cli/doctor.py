@@ -144,7 +144,7 @@ def _model(name: str) -> Iterator[Finding]:
         'model',
         not result.failures,
         f'{manifest.name} {manifest.version} serves {", ".join(manifest.tasks)}; '
-        f'{result.execution.latency_ms["total"]:.0f} ms for a frame',
+        f'{result.execution.stage_ms["total"]:.0f} ms for a frame',
     )
 
 

@@ -275,8 +275,9 @@ def _record(frame: Frame, result: Result, index: int) -> FrameRecord:
         macs=execution.macs,
         network_size=execution.network_size,
         failures=result.failures,
-        extra=execution.facts,
-        latency_ms=execution.latency_ms,
+        extra=execution.values(),
+        latency_ms=execution.stage_ms,
+        block_ms=execution.block_ms,
     )
 
 

@@ -46,7 +46,7 @@ class Summary:
         self.frames_in += 1
         self.frames_out += 1
         execution = result.execution
-        self.latency_ms.append(execution.latency_ms['total'])
+        self.latency_ms.append(execution.stage_ms['total'])
         self.blocks[f'{", ".join(execution.blocks)} (path {execution.path})'] += 1
         self.add_detections(result.detections)
         for task, reason in result.failures.items():

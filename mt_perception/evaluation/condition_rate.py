@@ -12,7 +12,7 @@ from pathlib import Path
 from mt_perception.errors import ImageError, SourceError
 from mt_perception.evaluation.records import FRAMES_FILE, read_frames
 from mt_perception.pipeline import Pipeline
-from mt_perception.planning.conditions import Rule
+from mt_perception.planning.conditions import TaskCondition
 from mt_perception.types import DETECTION, Detections, Frame
 
 _Z = 1.959964  # of the normal distribution: 95 % lie within so many deviations
@@ -28,7 +28,7 @@ class Rate:
         frames: Frames on which the deciding task gave a result.
     """
 
-    rule: Rule
+    rule: TaskCondition
     held: int
     frames: int
 
@@ -44,7 +44,7 @@ class Rate:
         return max(0.0, centre - spread), min(1.0, centre + spread)
 
 
-def condition_rate(rule: Rule, found: Iterable[frozenset[str]]) -> Rate:
+def condition_rate(rule: TaskCondition, found: Iterable[frozenset[str]]) -> Rate:
     """Learn a condition's probability.
 
     Args:

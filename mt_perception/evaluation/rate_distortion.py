@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,10 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mt_perception.errors import ModelError, OptionError
-from mt_perception.execution.executor import Outcome, Runner
+from mt_perception.execution.frame_run import FrameRun, Runner
+from mt_perception.execution.plan import Stage
 from mt_perception.model.folder import read_manifest
+from mt_perception.model.task_graph import IMAGE as NETWORK_INPUT
 from mt_perception.pipeline import Pipeline
-from mt_perception.planning.plan import Plan
+from mt_perception.types import Execution, OffloadReport
 
 if TYPE_CHECKING:
     from mt_perception.offload.split_model import CutRunner
@@ -28,7 +30,7 @@ ALL = 'all'
 """In a sweep: every standard codec."""
 
 PAYLOAD_BYTES = 'offload.payload_bytes'
-"""The fact that says how many bytes a frame has on its way."""
+"""Name of the payload size among the values of an execution."""
 
 _FORMATS = {JPEG: ('.jpg', cv2.IMWRITE_JPEG_QUALITY), WEBP: ('.webp', cv2.IMWRITE_WEBP_QUALITY)}
 _QUALITIES = {JPEG: (10, 20, 30, 50, 75, 90), WEBP: (5, 20, 50, 75)}
@@ -112,20 +114,25 @@ class CodecRunner:
         if codec.kind == RATE:
             self._halves(codec.value)
 
-    def run(self, plan: Plan, image: NDArray[np.uint8]) -> Outcome:
-        """Run a plan on the network's input, uint8 (1, H, W, 3)."""
-        self.seen = image
+    def run(self, stage: Stage, run: FrameRun) -> None:
+        """Run a stage on what the codec leaves of the network's input."""
+        if stage is not run.plan.stages[0]:
+            self._whole.run(stage, run)
+            return
+        self.seen = run.image
         if self.codec.kind == RATE:
-            return self._halves(self.codec.value).run(plan, image)
-        size = image.size
+            self._halves(self.codec.value).run(stage, run)
+            return
+        size = run.image.size
         if self.codec.kind != IMAGE:
-            content = encoded(image, self.codec)
+            content = encoded(run.image, self.codec)
             size = len(content)
             self.seen = np.asarray(
                 cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR), np.uint8
             )[None]
-        outcome = self._whole.run(plan, self.seen)
-        return replace(outcome, facts={**outcome.facts, PAYLOAD_BYTES: size})
+        run.tensors[NETWORK_INPUT] = self.seen
+        self._whole.run(stage, run)
+        run.offload = OffloadReport(remote=True, reason=self.codec.name, payload_bytes=size)
 
     def _halves(self, rate: int) -> CutRunner:
         """Both halves of the cut, at a rate; loaded when one is wanted."""
@@ -139,6 +146,11 @@ class CodecRunner:
             raise ModelError(f'{RATE}-{rate}: the cut has the rates 0 to {rates - 1}')
         self._cut.rate = rate
         return self._cut
+
+
+def payload_bytes(execution: Execution) -> int:
+    """Return the payload size of a frame; 0 if it was not sent."""
+    return 0 if execution.offload is None else execution.offload.payload_bytes or 0
 
 
 def through(pipeline: Pipeline, folder: Path, codec: Codec) -> CodecRunner:

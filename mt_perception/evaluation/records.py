@@ -118,7 +118,8 @@ class FrameRecord:
         failures: Task → reason, for tasks that failed: all of them if the frame was refused.
         digests: ``image``, ``truth``, ``depth``, ``segmentation`` → short hash of the values.
         extra: Figures of parts that not every run has: cache hits, payload bytes, link state.
-        latency_ms: Stage → wall time; the one thing that differs between two runs.
+        latency_ms: Stage → wall time. Times are all that differs between two runs.
+        block_ms: Block → wall time.
     """
 
     key: str
@@ -138,6 +139,7 @@ class FrameRecord:
     digests: Mapping[str, str] = field(default_factory=dict)
     extra: Mapping[str, Json] = field(default_factory=dict)
     latency_ms: Mapping[str, float] = field(default_factory=dict)
+    block_ms: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,7 +204,7 @@ def frame_line(record: FrameRecord) -> str:
     fields = {name: getattr(record, name) for name in FrameRecord.__dataclass_fields__}
     fields['detections'] = _plain(record.detections)
     fields['truth'] = _plain(record.truth)
-    fields['timing'] = {'latency_ms': fields.pop('latency_ms')}
+    fields['timing'] = {name: fields.pop(name) for name in ('latency_ms', 'block_ms')}
     return _dump({'format': FORMAT, **fields})
 
 
@@ -214,7 +216,10 @@ def parse_frame(line: str) -> FrameRecord:
     """
     fields = _checked(parse_json(line, 'frame record', SourceError), 'frame record')
     try:
-        fields['latency_ms'] = fields.pop('timing')['latency_ms']
+        timing = fields.pop('timing')
+        fields['latency_ms'] = timing['latency_ms']
+        # Records of earlier versions have blocks among the stages.
+        fields['block_ms'] = timing.get('block_ms', {})
         fields['detections'] = _detections(fields['detections'])
         fields['truth'] = _truth(fields['truth'])
         for name in ('tasks', 'blocks', 'image_size', 'network_size'):

@@ -137,6 +137,7 @@ class _Tally:
         self.images = hashlib.sha256()
         self.truth = hashlib.sha256()
         self._latency_ms: list[Mapping[str, float]] = []
+        self._block_ms: list[Mapping[str, float]] = []
 
     def add(self, record: FrameRecord) -> None:
         self.frames += 1
@@ -149,10 +150,12 @@ class _Tally:
         self.images.update(f'{record.key}\n{digests["image"]}\n'.encode())
         self.truth.update(f'{record.key}\n{digests.get("truth", "")}\n'.encode())
         self._latency_ms.append(record.latency_ms)
+        self._block_ms.append(record.block_ms)
 
     def timing(self, seconds: float) -> dict[str, Json]:
         return {
             'latency_ms': latencies(self._latency_ms),
+            'block_ms': latencies(self._block_ms),
             'seconds': seconds,
             'frames_per_s': self.frames / seconds,
         }
@@ -177,8 +180,9 @@ def _record(sample: Sample, result: Result, metrics: Sequence[Metric]) -> FrameR
         network_size=run.network_size,
         failures=result.failures,
         digests=_digests(sample, result),
-        extra=run.facts,
-        latency_ms=run.latency_ms,
+        extra=run.values(),
+        latency_ms=run.stage_ms,
+        block_ms=run.block_ms,
     )
 
 
@@ -242,7 +246,7 @@ def _refused(frame: Frame, tasks: tuple[str, ...], reason: str) -> Result:
         segmentation=None,
         execution=Execution(
             tasks=tasks, blocks=(), path='', reason=reason, macs=0, network_size=(0, 0),
-            latency_ms={},
+            stage_ms={},
         ),
         failures=dict.fromkeys(tasks, reason),
     )  # fmt: skip

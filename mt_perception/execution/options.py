@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from mt_perception.errors import OptionError
 from mt_perception.model.manifest import Manifest
-from mt_perception.planning.conditions import check_conditions
 from mt_perception.types import DETECTION
 
 
@@ -64,5 +63,4 @@ class Options:
                 f'classes has {", ".join(unknown)}, which the model does not detect; it detects '
                 f'{", ".join(labels)}'
             )
-        check_conditions(self.conditions, manifest.tasks)
         return self

@@ -160,7 +160,7 @@ def draw_status(picture: Picture, result: Result) -> Picture:
     height, width = run.network_size
     lines = [
         Line(
-            f'{run.latency_ms.get("total", 0):.0f} ms   {run.path}   {width}x{height}   '
+            f'{run.stage_ms.get("total", 0):.0f} ms   {run.path}   {width}x{height}   '
             f'{run.macs / 1e9:.2f} GMAC',
             LIGHT,
         )

@@ -9,7 +9,7 @@ from typing import cast
 from mt_perception.nodes.parameters import PerceptionSettings
 from mt_perception.pipeline import Pipeline
 from mt_perception.planning.budget import Budget
-from mt_perception.types import DEPTH, DETECTION, SEGMENTATION, Result
+from mt_perception.types import DEPTH, DETECTION, SEGMENTATION
 
 _TASKS = (DETECTION, DEPTH, SEGMENTATION)
 
@@ -32,21 +32,14 @@ def budget_of(settings: PerceptionSettings) -> Budget:
     )
 
 
-def note_latency(pipeline: Pipeline, result: Result, latency_ms: float) -> None:
-    """Tell the planner what a frame took in the node, from the image's arrival to the end."""
-    if pipeline.planner is not None:
-        outside_ms = latency_ms - result.execution.latency_ms['total']
-        pipeline.planner.outside_ms = max(0.0, outside_ms)
-
-
 def budget_values(pipeline: Pipeline) -> dict[str, object]:
-    """What was wanted, what it came to, and the last plan, for diagnostics."""
-    planner = pipeline.planner
-    if planner is None or planner.last is None:
+    """Return the budget, its use and the last plan, for diagnostics."""
+    last = pipeline.state.last
+    if last is None or last.budget is None:
         return {}
     return {
-        'path': planner.last.path,
-        'reason': planner.last.reason,
-        'budget.compute': planner.budget.compute,
-        'budget.realised': planner.realised,
+        'path': last.path,
+        'reason': last.reason,
+        'budget.compute': pipeline.budget.compute,
+        'budget.realised': last.budget.realised,
     }

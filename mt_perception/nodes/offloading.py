@@ -9,8 +9,6 @@ not use them need not have them.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +16,6 @@ from mt_perception.errors import OffloadError
 from mt_perception.nodes.health import OK, WARN, counts
 from mt_perception.nodes.parameters import PerceptionSettings
 from mt_perception.pipeline import Pipeline
-from mt_perception.types import Frame
 
 if TYPE_CHECKING:
     from mt_perception.offload.client import OffloadClient
@@ -71,16 +68,6 @@ def open_offload(
     return offload(pipeline, folder, chosen)
 
 
-@contextmanager
-def on_time(client: OffloadClient | None, frame: Frame, arrived_s: float) -> Iterator[None]:
-    """What is done with a frame inside has to be done within the client's deadline."""
-    if client is None:
-        yield
-        return
-    with client.frame(frame.stamp_ns, frame.frame_id, arrived_s):
-        yield
-
-
 def change_offload(client: OffloadClient | None, settings: PerceptionSettings) -> None:
     """Take over what may change while frames pass."""
     if client is not None:
@@ -90,7 +77,7 @@ def change_offload(client: OffloadClient | None, settings: PerceptionSettings) -
 def offload_report(client: OffloadClient) -> tuple[bytes, str, dict[str, object]]:
     """How offloading goes: level, message and values for diagnostics."""
     from mt_perception.offload.circuit_breaker import BreakerState
-    from mt_perception.offload.link_estimate import link_facts
+    from mt_perception.offload.link_estimate import link_values
 
     now_s = time.monotonic()
     exchange = client.exchange
@@ -113,7 +100,7 @@ def offload_report(client: OffloadClient) -> tuple[bytes, str, dict[str, object]
         'frames.local': client.frames_local,
         'in_flight': exchange.in_flight,
         'last_failure': '' if failure is None else failure.sentence,
-        **link_facts(exchange.state(now_s)),
+        **{f'offload.{k}': v for k, v in link_values(exchange.state(now_s)).items()},
         **counts('failures', exchange.failures),
     }
     return level, message, values

@@ -22,13 +22,13 @@ from sensor_msgs.msg import CameraInfo
 from mt_perception.errors import CameraError, ImageError, OptionError, PerceptionError
 from mt_perception.geometry.camera import Calibration, is_rectified
 from mt_perception.nodes import conversions
-from mt_perception.nodes.budgeting import budget_of, note_latency
+from mt_perception.nodes.budgeting import budget_of
 from mt_perception.nodes.diagnostics import Diagnostics
 from mt_perception.nodes.health import ERROR, OK, WARN, Health, Stamp, StampCheck
 from mt_perception.nodes.lifecycle import SelfStartingNode
 from mt_perception.nodes.main import run_node
 from mt_perception.nodes.node_parameters import NodeParameters
-from mt_perception.nodes.offloading import change_offload, on_time, open_offload
+from mt_perception.nodes.offloading import change_offload, open_offload
 from mt_perception.nodes.parameter_schema import Change
 from mt_perception.nodes.parameters import PerceptionSettings
 from mt_perception.nodes.publishers import STATS_TOPIC, Outputs, stats
@@ -185,10 +185,8 @@ class PerceptionNode(SelfStartingNode):
                     f'{p.name} cannot change while a model is loaded; deactivate and clean up '
                     'the node first'
                 )
-        manifest = self.pipeline.manifest
-        settings.options().checked(manifest)
-        paths = [path.name for path in manifest.paths.choices]
-        budget_of(settings).checked(paths, manifest.tasks)
+        self.pipeline.checked_options(settings.options())
+        self.pipeline.checked_budget(budget_of(settings))
 
     def _apply_settings(self) -> None:
         """Use changed settings from the next frame on."""
@@ -257,16 +255,18 @@ class PerceptionNode(SelfStartingNode):
         assert self._outputs is not None
         image = conversions.image_from(message)
         camera = self._camera(camera_info, image.shape[:2], DEPTH in wanted.tasks)
-        frame = Frame(image, stamp.stamp_ns, message.header.frame_id, camera)
+        frame = Frame(image, stamp.stamp_ns, message.header.frame_id, camera, arrived_s)
         info = camera_info if camera is not None else None
-        with on_time(self.offload, frame, arrived_s):
-            result = self.pipeline.run(frame, wanted.tasks)
-            made = self._outputs.publish(
-                wanted.topics, message.header, frame, result, info, wanted.stride
-            )
+        deadline_s = None
+        if self.offload is not None:
+            deadline_s = arrived_s + self.offload.settings.deadline_ms * 1e-3
+        result = self.pipeline.run(frame, wanted.tasks, deadline_s)
+        made = self._outputs.publish(
+            wanted.topics, message.header, frame, result, info, wanted.stride
+        )
+        self.pipeline.record_published()
         latency_ms = _since_ms(arrived_s)
         self.health.frame_done(latency_ms, result.failures)
-        note_latency(self.pipeline, result, latency_ms)
         if STATS_TOPIC in wanted.topics:
             values = {
                 **stats(result.execution, result.failures),

@@ -29,9 +29,9 @@ from mt_perception.types import (
     PINHOLE,
     SEGMENTATION,
     Execution,
-    Fact,
     Frame,
     Result,
+    Value,
 )
 
 DETECTIONS_TOPIC = '~/detections'
@@ -242,16 +242,16 @@ def _copy(qos: QoSProfile) -> QoSProfile:
     return QoSProfile(depth=qos.depth, reliability=qos.reliability, durability=qos.durability)
 
 
-FACTS = ('budget.', 'reuse.', 'policy.', 'offload.', 'conditions.')
-"""How the names of facts begin, in statistics."""
+REPORTS = ('budget.', 'reuse.', 'policy.', 'offload.', 'conditions.')
+"""Prefixes of the values of ``Execution.values()`` in statistics."""
 
 
-def facts_of(values: Mapping[str, str]) -> dict[str, Fact]:
-    """The facts among the values of a ``~/stats`` message, as they were in the execution."""
-    return {key: _fact(text) for key, text in values.items() if key.startswith(FACTS)}
+def report_values(values: Mapping[str, str]) -> dict[str, Value]:
+    """Return the values of ``Execution.values()`` from a ``~/stats`` message."""
+    return {key: _value(text) for key, text in values.items() if key.startswith(REPORTS)}
 
 
-def _fact(text: str) -> Fact:
+def _value(text: str) -> Value:
     if text in ('True', 'False'):
         return text == 'True'
     for kind in (int, float):
@@ -265,7 +265,8 @@ def _fact(text: str) -> Fact:
 def stats(execution: Execution, failures: Mapping[str, str]) -> dict[str, object]:
     """What was run for a frame and what it cost, as keys and values."""
     return {
-        **{f'latency_ms.{stage}': ms for stage, ms in execution.latency_ms.items()},
+        **{f'latency_ms.{stage}': ms for stage, ms in execution.stage_ms.items()},
+        **{f'block_ms.{block}': ms for block, ms in execution.block_ms.items()},
         'macs': execution.macs,
         'loaded_bytes': execution.loaded_bytes,
         'network_height': execution.network_size[0],
@@ -274,6 +275,6 @@ def stats(execution: Execution, failures: Mapping[str, str]) -> dict[str, object
         'blocks': ' '.join(execution.blocks),
         'path': execution.path,
         'reason': execution.reason,
-        **execution.facts,
+        **execution.values(),
         **{f'failed.{task}': reason for task, reason in failures.items()},
     }

@@ -5,13 +5,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from rclpy.executors import Executor
 
 from mt_perception.errors import NodeError
 from mt_perception.nodes.frame_publisher import FramePublisher
-from mt_perception.nodes.publishers import facts_of
+from mt_perception.nodes.publishers import report_values
 from mt_perception.nodes.result_collector import CollectedFrame, ResultCollector
 from mt_perception.nodes.standalone_node import StandaloneNode, spin_until
 from mt_perception.types import Execution, Frame, Result
@@ -114,15 +114,11 @@ class RoundTripPredictor(StandaloneNode):
 
     def _result(self, record: CollectedFrame, round_trip_ms: float) -> Result:
         stats = record.stats
-        latency_ms = {
-            key.removeprefix('latency_ms.'): float(value)
-            for key, value in stats.items()
-            if key.startswith('latency_ms.')
-        }
-        in_node_ms = latency_ms.pop('node')
-        latency_ms['messages'] = in_node_ms - latency_ms['total']
-        latency_ms['transport'] = max(0.0, round_trip_ms - in_node_ms)
-        latency_ms['total'] = round_trip_ms
+        stage_ms = _times(stats, 'latency_ms.')
+        in_node_ms = stage_ms.pop('node')
+        stage_ms['messages'] = in_node_ms - stage_ms['total']
+        stage_ms['transport'] = max(0.0, round_trip_ms - in_node_ms)
+        stage_ms['total'] = round_trip_ms
         return Result(
             stamp_ns=record.stamp_ns,
             frame_id=record.frame_id,
@@ -136,13 +132,22 @@ class RoundTripPredictor(StandaloneNode):
                 reason=stats['reason'],
                 macs=int(stats['macs']),
                 network_size=(int(stats['network_height']), int(stats['network_width'])),
-                latency_ms=latency_ms,
+                stage_ms=stage_ms,
+                block_ms=_times(stats, 'block_ms.'),
                 loaded_bytes=int(stats['loaded_bytes']),
-                facts=facts_of(stats),
-            ),
+            ).with_values(report_values(stats)),
             failures={
                 key.removeprefix('failed.'): reason
                 for key, reason in stats.items()
                 if key.startswith('failed.')
             },
         )
+
+
+def _times(stats: Mapping[str, str], prefix: str) -> dict[str, float]:
+    """Return name → milliseconds of the values with a prefix."""
+    return {
+        key.removeprefix(prefix): float(value)
+        for key, value in stats.items()
+        if key.startswith(prefix)
+    }

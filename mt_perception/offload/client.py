@@ -13,26 +13,21 @@ import itertools
 import math
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from mt_perception.errors import ProtocolError
-from mt_perception.execution.executor import Outcome, Runner
+from mt_perception.execution.frame_run import FrameRun, Runner
 from mt_perception.execution.options import Options
+from mt_perception.execution.plan import Stage
 from mt_perception.model.manifest import Manifest
 from mt_perception.offload.circuit_breaker import CircuitBreaker
 from mt_perception.offload.deadline import (
     SPARE_S,
-    Arrival,
     RunTime,
     RunTimes,
     Work,
-    wanted_tensors,
 )
 from mt_perception.offload.decision import (
     NEVER,
@@ -44,15 +39,14 @@ from mt_perception.offload.decision import (
 )
 from mt_perception.offload.failures import Failure
 from mt_perception.offload.inference_client import Call, InferenceClient
-from mt_perception.offload.link_estimate import link_facts
+from mt_perception.offload.link_estimate import link_values
 from mt_perception.offload.payload import pack
 from mt_perception.offload.protocol import InferenceRequest, InferenceResponse
 from mt_perception.offload.response_validation import validate_response
 from mt_perception.offload.settings import OffloadSettings
 from mt_perception.offload.split_model import SplitEncoder
 from mt_perception.pipeline import Pipeline
-from mt_perception.planning.plan import Plan
-from mt_perception.types import Fact
+from mt_perception.types import OffloadReport
 
 
 class OffloadClient:
@@ -98,9 +92,6 @@ class OffloadClient:
         self._decider = OffloadPolicy(settings.decision)
         self._local_times = RunTimes()
         self._encode_times = RunTimes()
-        self._afterwards = RunTime()
-        self._arrival: Arrival | None = None
-        self._ran_s = math.nan
         # Replies to a client of an earlier life must not be taken for this one's.
         self._session = uuid.uuid4().hex[:12]
         self._numbers = itertools.count()
@@ -120,84 +111,70 @@ class OffloadClient:
         self.settings = replace(self.settings, deadline_ms=deadline_ms, decision=decision)
         self._decider.settings = decision
 
-    @contextmanager
-    def frame(
-        self, stamp_ns: int = 0, frame_id: str = '', arrived_s: float | None = None
-    ) -> Iterator[None]:
-        """Work on one frame from its arrival to its publication.
-
-        The deadline counts from the arrival, and what is done after the run is learnt and kept
-        free. Without this it counts from the beginning of the run to its end.
-
-        Args:
-            stamp_ns: The frame's stamp, for the host's logs.
-            frame_id: The frame's optical frame, likewise.
-            arrived_s: When it arrived, monotonic; None is now.
-        """
+    def run(self, stage: Stage, run: FrameRun) -> None:
+        """Run a stage; the first stage of a frame decides who finishes the whole frame."""
+        if run.offload is not None:
+            self._run_local(stage, run)
+            return
         now_s = time.monotonic()
-        self._arrival = Arrival(now_s if arrived_s is None else arrived_s, stamp_ns, frame_id)
-        self._ran_s = math.nan
-        try:
-            yield
-        finally:
-            self._arrival = None
-            if math.isfinite(self._ran_s):
-                self._afterwards.add(time.monotonic() - self._ran_s)
-
-    def run(self, plan: Plan, image: NDArray[np.uint8]) -> Outcome:
-        """Run a plan on the network's input, uint8 (1, H, W, 3)."""
-        now_s = time.monotonic()
-        work = self._work(plan, image, now_s)
+        work = self._work(stage, run, now_s)
         decision = self._decide(work, now_s)
-        facts: dict[str, Fact] = {
-            'offload.remote': False,
-            'offload.reason': decision.reason,
-            'offload.breaker': self.exchange.breaker.state.value,
-            **link_facts(self.exchange.state(now_s)),
-        }
+        run.offload = self._report(decision, now_s)
         if decision.rate is None:
-            outcome = self._here(work, facts)
+            self._run_local(stage, run)
         else:
-            outcome = self._there(work, decision.rate, facts)
-        self._ran_s = time.monotonic()
-        if outcome.facts['offload.remote']:
+            run.offload = self._run_remote(work, decision.rate, run.offload)
+        if run.offload.remote:
             self.frames_remote += 1
         else:
             self.frames_local += 1
-        return outcome
 
-    def _work(self, plan: Plan, image: NDArray[np.uint8], now_s: float) -> Work:
-        arrival = self._arrival or Arrival(now_s)
-        size = (image.shape[1], image.shape[2])
-        after_s = self._afterwards.most_s if self._arrival is not None else 0.0
+    def _work(self, stage: Stage, run: FrameRun, now_s: float) -> Work:
+        deadline_s = run.deadline_s
+        if deadline_s is None:
+            deadline_s = run.received_s + self.settings.deadline_ms * 1e-3
+        local, *later = (self._local_time(one, run) for one in run.plan.stages)
         return Work(
-            plan=plan,
-            image=image,
-            size=size,
-            tensors=wanted_tensors(plan, self._manifest),
-            arrival=arrival,
-            deadline_s=arrival.arrived_s + self.settings.deadline_ms * 1e-3 - after_s,
-            local=self._local_times.of((plan.block_names, size)),
-            encode=self._encode_times.of(size),
+            run=run,
+            stage=stage,
+            deadline_s=deadline_s,
+            local=local,
+            later=tuple(later),
+            encode=self._encode_times.of(run.network_size),
+        )
+
+    def _local_time(self, stage: Stage, run: FrameRun) -> RunTime:
+        return self._local_times.of((stage.block_names, run.network_size))
+
+    def _report(self, decision: Decision, now_s: float) -> OffloadReport:
+        link = link_values(self.exchange.state(now_s))
+        return OffloadReport(
+            remote=False,
+            reason=decision.reason,
+            breaker=self.exchange.breaker.state.value,
+            failure_rate=link['failure_rate'],
+            round_trip_ms=link.get('round_trip_ms'),
+            mbit_s=link.get('mbit_s'),
         )
 
     def _decide(self, work: Work, now_s: float) -> Decision:
         if self.settings.decision.mode == NEVER:
-            return Decision(None, NEVER, work.local.usual_s)
+            return Decision(None, NEVER, work.local_usual_s)
         gate = self.exchange.gate(now_s)
         if gate:
-            return Decision(None, gate, work.local.usual_s)
+            return Decision(None, gate, work.local_usual_s)
         if not work.local.known:
-            # How long a local run takes must be known before one is put off.
+            # A local run can only be put off if its time is known.
             return Decision(None, 'unmeasured', 0.0)
         if not work.tensors <= self._remote_tensors:
-            return Decision(None, 'not_remote', work.local.usual_s)
-        options = self._rates.options(work.plan.tasks, work.size)
+            return Decision(None, 'not_remote', work.local_usual_s)
+        tasks = [task for stage in work.run.plan.stages for task in stage.tasks]
+        options = self._rates.options(tasks, work.run.network_size)
         situation = DecisionInputs(
             now_s=now_s,
             left_s=work.deadline_s - now_s - SPARE_S,
-            local_s=work.local.usual_s,
-            local_most_s=work.local.most_s,
+            local_s=work.local_usual_s,
+            local_most_s=work.local_most_s,
             encode_s=work.encode.most_s,
             link=self.exchange.state(now_s),
             reply_bytes=self.exchange.reply_bytes,
@@ -210,67 +187,57 @@ class OffloadClient:
             return Decision(cheapest.rate, 'trial', math.nan, explores=True)
         return decision
 
-    def _here(self, work: Work, facts: dict[str, Fact]) -> Outcome:
-        """Run it on this machine."""
+    def _run_local(self, stage: Stage, run: FrameRun) -> None:
         start_s = time.monotonic()
-        outcome = self._local.run(work.plan, work.image)
-        work.local.add(time.monotonic() - start_s)
-        return replace(outcome, facts={**outcome.facts, **facts})
+        self._local.run(stage, run)
+        self._local_time(stage, run).add(time.monotonic() - start_s)
 
-    def _there(self, work: Work, rate: int, facts: dict[str, Fact]) -> Outcome:
-        """Have it run by the host, and here as well if that takes too long."""
-        start_s = time.monotonic()
+    def _run_remote(self, work: Work, rate: int, report: OffloadReport) -> OffloadReport:
+        """Let the host finish the frame; run it here as well if the reply takes too long."""
+        run, start_s = work.run, time.monotonic()
         try:
             request = self._request(work, rate)
         except Exception as error:
             # ONNX Runtime's exceptions have no base class of their own.
-            return self._here(work, {**facts, 'offload.failure': f'encoder: {error}'[:200]})
+            self._run_local(work.stage, run)
+            return replace(report, failure=f'encoder: {error}'[:200])
         sent_s = time.monotonic()
         work.encode.add(sent_s - start_s)
-        self._rates.add(rate, len(request.payload), work.size)
-        facts |= {'offload.rate': rate, 'offload.payload_bytes': len(request.payload)}
+        self._rates.add(rate, len(request.payload), run.network_size)
+        run.blocks.append(self._half.cut.encoder)
         call = self.exchange.send(request, work.deadline_s - sent_s)
         # A machine that encodes more slowly than usual will also run more slowly than usual.
         slowness = max(1.0, (sent_s - start_s) / work.encode.usual_s)
         call.wait(work.latest_start_s(slowness) - sent_s)
         answer = self._answer(work, call) if call.done else None
-        local = None
-        if not isinstance(answer, InferenceResponse):
-            local = self._here(work, facts)
+        local_run = not isinstance(answer, InferenceResponse)
+        if local_run:
+            self._run_local(work.stage, run)
             if answer is None:
                 answer = self._answer(work, call) if call.done else self.exchange.give_up(call)
-        facts['offload.local_run'] = local is not None
-        latency_ms = {'offload_encode': (sent_s - start_s) * 1e3}
-        if isinstance(answer, InferenceResponse):
-            self._decider.won()
-            facts['offload.remote'] = True
-            latency_ms['offload_reply'] = (call.done_s - sent_s) * 1e3
-            latency_ms |= {f'offload_{stage[:-3]}': ms for stage, ms in answer.server_ms.items()}
-            for guard in work.plan.guards.values():
-                # What was found there decides which conditional tasks are given out here.
-                guard(answer.tensors)
-            done = Outcome({}, {}, {}) if local is None else local
-            return replace(
-                done,
-                tensors=answer.tensors,
-                failures={},
-                latency_ms={**latency_ms, **done.latency_ms},
-                facts=facts,
-                beside=(self._half.cut.encoder,),
-            )
-        self._decider.lost(time.monotonic())
-        facts['offload.failure'] = answer.reason
-        assert local is not None
+        report = replace(
+            report,
+            rate=rate,
+            payload_bytes=len(request.payload),
+            local_run=local_run,
+            encode_ms=(sent_s - start_s) * 1e3,
+        )
+        if not isinstance(answer, InferenceResponse):
+            self._decider.lost(time.monotonic())
+            assert answer is not None
+            return replace(report, failure=answer.reason)
+        self._decider.won()
+        run.tensors |= answer.tensors
         return replace(
-            local,
-            beside=(self._half.cut.encoder,),
-            latency_ms={**latency_ms, **local.latency_ms},
-            facts={**local.facts, **facts},
+            report,
+            remote=True,
+            reply_ms=(call.done_s - sent_s) * 1e3,
+            server_ms={stage.removesuffix('_ms'): ms for stage, ms in answer.server_ms.items()},
         )
 
     def _request(self, work: Work, rate: int) -> InferenceRequest:
         payload = self._half.payload(
-            work.image, rate, work.arrival.stamp_ns, work.arrival.frame_id
+            work.run.image, rate, work.run.frame.stamp_ns, work.run.frame.frame_id
         )
         return InferenceRequest(
             model=self._manifest.name,
@@ -289,8 +256,8 @@ class OffloadClient:
         if isinstance(reply, Failure):
             return reply
         try:
-            tasks = [task for task in self._manifest.tasks.values() if work.is_for(task)]
-            validate_response(reply.tensors, tasks, work.size)
+            tasks = [task for task in self._manifest.tasks.values() if work.serves(task)]
+            validate_response(reply.tensors, tasks, work.run.network_size)
         except ProtocolError as error:
             return self.exchange.refuse(call, error)
         self.exchange.accept()

@@ -8,12 +8,10 @@ from collections import OrderedDict, deque
 from collections.abc import Hashable
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
-from mt_perception.model.manifest import Manifest, TaskSpec
+from mt_perception.execution.frame_run import FrameRun
+from mt_perception.execution.plan import Stage
+from mt_perception.model.manifest import TaskSpec
 from mt_perception.offload.link_estimate import RobustAverage
-from mt_perception.planning.plan import Plan
 
 _RECENT = 32
 """Latest runs whose slowest one is expected to come again."""
@@ -69,64 +67,52 @@ SPARE_S = 0.005
 """What starting a local run may cost beyond the run itself, on a machine that is busy."""
 
 
-@dataclass(frozen=True)
-class Arrival:
-    """A frame that arrived.
-
-    Attributes:
-        arrived_s: When, monotonic.
-        stamp_ns: Its stamp.
-        frame_id: Its optical frame.
-    """
-
-    arrived_s: float
-    stamp_ns: int = 0
-    frame_id: str = ''
-
-
 @dataclass(frozen=True, eq=False)
 class Work:
-    """What has to be done for one frame, by when, and what it usually takes.
+    """One frame before its first stage runs: its deadline, and the usual times of its parts.
 
     Attributes:
-        plan: What to run here.
-        image: The network's input.
-        size: Its (height, width).
-        tensors: What post-processing reads.
-        arrival: When it arrived.
-        deadline_s: Monotonic time by which the run has to end.
-        local: Times of this plan's runs here.
+        run: The frame's run.
+        stage: The first stage.
+        deadline_s: ``time.monotonic()`` by which all stages have to end.
+        local: Times of the first stage on this machine.
+        later: Times of the later stages on this machine.
         encode: Times of encoding at this size.
     """
 
-    plan: Plan
-    image: NDArray[np.uint8]
-    size: tuple[int, int]
-    tensors: frozenset[str]
-    arrival: Arrival
+    run: FrameRun
+    stage: Stage
     deadline_s: float
     local: RunTime
+    later: tuple[RunTime, ...]
     encode: RunTime
 
-    def is_for(self, task: TaskSpec) -> bool:
-        """Whether a task is made of it; others get their last result again."""
-        return task.name in self.plan.tasks and self.tensors.issuperset(task.outputs.values())
+    @property
+    def tensors(self) -> frozenset[str]:
+        """The tensors that post-processing reads."""
+        return self.run.plan.results
+
+    @property
+    def local_usual_s(self) -> float:
+        """Usual time of all stages on this machine."""
+        return self.local.usual_s + sum(time.usual_s for time in self.later)
+
+    @property
+    def local_most_s(self) -> float:
+        """Time that all stages rarely exceed on this machine."""
+        return self.local.most_s + sum(time.most_s for time in self.later)
+
+    def serves(self, task: TaskSpec) -> bool:
+        """Return whether a task gets a new result from this work."""
+        return self.tensors.issuperset(task.outputs.values())
 
     def latest_start_s(self, slowness: float) -> float:
-        """When a local run has to begin.
+        """Return ``time.monotonic()`` at which a local run must start.
 
         Args:
-            slowness: How many times longer than usual things take on this machine now.
+            slowness: Factor on usual times that this machine shows now.
         """
-        if self.arrival.arrived_s + self.local.usual_s > self.deadline_s:
-            # It would be late anyway: give the reply all the time there is.
+        if self.run.received_s + self.local_usual_s > self.deadline_s:
+            # A local run would be late anyway: the reply gets all the time there is.
             return self.deadline_s
-        return self.deadline_s - self.local.most_s * slowness - SPARE_S
-
-
-def wanted_tensors(plan: Plan, manifest: Manifest) -> frozenset[str]:
-    """The tensors that are read when the plan has run."""
-    if plan.results is not None:
-        return plan.results
-    outputs = (manifest.tasks[task].outputs for task in plan.tasks)
-    return frozenset(tensor for names in outputs for tensor in names.values())
+        return self.deadline_s - self.local_most_s * slowness - SPARE_S

@@ -10,8 +10,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from mt_perception.types import Fact
-
 _GAIN = 0.25
 """Weight of a new sample; twice that of TCP's round trip (RFC 6298)."""
 _DEVIATION_GAIN = 0.5
@@ -199,11 +197,11 @@ class LinkEstimate:
         return self._s_per_byte.deviation
 
 
-def link_facts(link: LinkState) -> dict[str, Fact]:
-    """What is known of the link, for statistics."""
-    facts: dict[str, Fact] = {'offload.failure_rate': link.failure_rate}
+def link_values(link: LinkState) -> dict[str, float]:
+    """Return what is known of the link, by the names of ``OffloadReport``."""
+    values = {'failure_rate': link.failure_rate}
     if link.round_trip_s > 0:
-        facts['offload.round_trip_ms'] = link.round_trip_s * 1e3
+        values['round_trip_ms'] = link.round_trip_s * 1e3
     if math.isfinite(link.bytes_per_s):
-        facts['offload.mbit_s'] = link.bytes_per_s * 8e-6
-    return facts
+        values['mbit_s'] = link.bytes_per_s * 8e-6
+    return values

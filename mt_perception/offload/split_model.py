@@ -15,8 +15,9 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from mt_perception.errors import ModelError, PayloadError
-from mt_perception.execution.executor import Outcome
+from mt_perception.execution.frame_run import FrameRun
 from mt_perception.execution.parallel_executor import SideBySide
+from mt_perception.execution.plan import Stage
 from mt_perception.model.folder import read_file, read_manifest
 from mt_perception.model.manifest import Manifest
 from mt_perception.model.sessions import CPU, open_session
@@ -24,7 +25,7 @@ from mt_perception.model.split import LATENT, Cut
 from mt_perception.offload.codec import LatentCodec
 from mt_perception.offload.codec_tables import read_tables
 from mt_perception.offload.payload import DIGEST_BYTES, SYMBOLS, Payload, pack, unpack
-from mt_perception.planning.plan import Plan
+from mt_perception.types import OffloadReport
 
 
 def model_digest(manifest: Manifest) -> bytes:
@@ -191,16 +192,22 @@ class CutRunner:
         self.remote = RemoteModel(folder)
         self.rate = rate
 
-    def run(self, plan: Plan, image: NDArray[np.uint8]) -> Outcome:
-        """Encode, pack, unpack and finish; the plan's blocks are the remote half's own."""
+    def run(self, stage: Stage, run: FrameRun) -> None:
+        """Encode, pack, unpack and finish the tasks of all stages."""
         start = time.perf_counter()
-        payload = self.robot.payload(image, self.rate)
+        payload = self.robot.payload(run.image, self.rate)
         data = pack(payload)
         sent = time.perf_counter()
         latent = self.remote.latent(unpack(data))
-        tensors = self.remote.run(latent[None], plan.tasks)
+        tasks = [task for one in run.plan.stages for task in one.tasks]
+        run.tensors |= self.remote.run(latent[None], tasks)
         end = time.perf_counter()
-        latency_ms = {'encode': (sent - start) * 1e3, 'remote': (end - sent) * 1e3}
-        facts = {'offload.rate': self.rate, 'offload.payload_bytes': len(data)}
-        blocks = (self.robot.cut.encoder, *self.remote.cut.graph.blocks_for(plan.tasks))
-        return Outcome(tensors, {}, latency_ms, facts=facts, beside=blocks)
+        run.blocks += (self.robot.cut.encoder, *self.remote.cut.graph.blocks_for(tasks))
+        run.offload = OffloadReport(
+            remote=True,
+            reason='both parts in one process',
+            rate=self.rate,
+            payload_bytes=len(data),
+            encode_ms=(sent - start) * 1e3,
+            server_ms={'remote': (end - sent) * 1e3},
+        )

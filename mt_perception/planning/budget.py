@@ -86,6 +86,11 @@ class Spending:
         self._credit = 0.0
 
     @property
+    def budget(self) -> float:
+        """Fraction that may be spent."""
+        return self._budget
+
+    @property
     def credit(self) -> float:
         """Frames' worth left over by earlier frames; below 0, overdrawn."""
         return self._credit

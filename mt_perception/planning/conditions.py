@@ -10,28 +10,29 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from mt_perception.errors import OptionError
+from mt_perception.execution.frame_run import FrameRun
 from mt_perception.model.manifest import TaskSpec
 from mt_perception.model.task_graph import TaskGraph
 from mt_perception.planning.order_problem import Condition
 from mt_perception.planning.task_order import order_problem, planned_order
-from mt_perception.types import DETECTION
+from mt_perception.types import DETECTION, Detections
 
 ANYTHING = 'anything'
 UNKNOWN = 0.5
-"""The probability of a condition that nobody has measured."""
+"""The probability of a condition that was not measured."""
 
-_RULE = re.compile(r'(\S+) if (\S+) finds (.+?)(?: with probability (\S+))?')
+_CONDITION = re.compile(r'(\S+) if (\S+) finds (.+?)(?: with probability (\S+))?')
 
 
 @dataclass(frozen=True)
-class Rule:
-    """When a task runs.
+class TaskCondition:
+    """The condition under which a task runs.
 
     Attributes:
         task: The task.
-        on: The task whose result decides, one that finds objects.
-        labels: It runs where one of these is found; empty: where anything is.
-        probability: How likely that is; decides nothing but the order of tasks.
+        on: The detection task whose result decides.
+        labels: The task runs if one of these classes is detected; empty means any class.
+        probability: Probability that the condition holds; it affects the order of tasks only.
     """
 
     task: str
@@ -40,7 +41,7 @@ class Rule:
     probability: float = UNKNOWN
 
     def __str__(self) -> str:
-        """The rule as ``parse_rule`` reads it."""
+        """Return the condition as ``parse_condition`` reads it."""
         found = ' or '.join(self.labels) or ANYTHING
         text = f'{self.task} if {self.on} finds {found}'
         if self.probability == UNKNOWN:
@@ -48,15 +49,35 @@ class Rule:
         return f'{text} with probability {self.probability:.4g}'
 
 
-def parse_rule(text: str) -> Rule:
-    """Read a rule such as ``segmentation if detection finds person or dog``.
+@dataclass(frozen=True)
+class ConditionGate:
+    """Opens a task's stage if its condition holds.
 
-    ``anything`` stands for every class; ``… with probability 0.3`` says how often it holds.
+    Without a result to decide on (the deciding task failed or was not run) it opens.
+    """
+
+    condition: TaskCondition
+
+    def opens(self, run: FrameRun) -> bool:
+        """Return whether the deciding task has detected one of the classes."""
+        if self.condition.on in run.skipped:
+            return False
+        found = run.results.get(self.condition.on)
+        if not isinstance(found, Detections):
+            return True
+        wanted = self.condition.labels
+        return any(not wanted or one.label in wanted for one in found)
+
+
+def parse_condition(text: str) -> TaskCondition:
+    """Parse a condition such as ``segmentation if detection finds person or dog``.
+
+    ``anything`` stands for every class; ``… with probability 0.3`` gives its probability.
 
     Raises:
-        OptionError: It is none.
+        OptionError: The text is no condition.
     """
-    match = _RULE.fullmatch(' '.join(text.split()))
+    match = _CONDITION.fullmatch(' '.join(text.split()))
     try:
         if match is None:
             raise ValueError
@@ -70,104 +91,111 @@ def parse_rule(text: str) -> Rule:
             f'probability 0.3", found {text!r}'
         ) from None
     labels = () if found == ANYTHING else tuple(found.split(' or '))
-    return Rule(task, on, labels, probability)
+    return TaskCondition(task, on, labels, probability)
 
 
 @lru_cache(64)
-def parse_rules(texts: tuple[str, ...]) -> Mapping[str, Rule]:
-    """Read rules; task → its rule.
+def parse_conditions(texts: tuple[str, ...]) -> Mapping[str, TaskCondition]:
+    """Parse conditions; return task → its condition.
 
     Raises:
-        OptionError: One is none, or a task has two, or tasks wait for each other in a circle.
+        OptionError: A text is no condition, a task has two, or conditions form a cycle.
     """
-    rules: dict[str, Rule] = {}
-    for rule in map(parse_rule, texts):
-        if rule.task in rules:
+    conditions: dict[str, TaskCondition] = {}
+    for condition in map(parse_condition, texts):
+        if condition.task in conditions:
             raise OptionError(
-                f'task {rule.task!r} has two conditions, {str(rules[rule.task])!r} and '
-                f'{str(rule)!r}; join the classes with "or" in one'
+                f'task {condition.task!r} has two conditions, '
+                f'{str(conditions[condition.task])!r} and {str(condition)!r}; '
+                'join the classes with "or" in one'
             )
-        rules[rule.task] = rule
-    for task in rules:
+        conditions[condition.task] = condition
+    for task in conditions:
         before = task
-        for _ in rules:
-            before = rules[before].on if before in rules else ''
-        if before in rules:
-            raise OptionError(f'the condition of task {task!r} waits for itself: a circle')
-    return rules
+        for _ in conditions:
+            before = conditions[before].on if before in conditions else ''
+        if before in conditions:
+            raise OptionError(
+                f'the condition of task {task!r} depends on itself; remove one of the cycle'
+            )
+    return conditions
 
 
-def with_deciders(wanted: Iterable[str], rules: Mapping[str, Rule]) -> frozenset[str]:
-    """The wanted tasks, and those whose results decide whether these run."""
+def with_deciding_tasks(
+    wanted: Iterable[str], conditions: Mapping[str, TaskCondition]
+) -> frozenset[str]:
+    """Return the wanted tasks and the tasks whose results decide about them."""
     found = set(wanted)
     stack = list(found)
     while stack:
         task = stack.pop()
-        if task in rules and rules[task].on not in found:
-            found.add(rules[task].on)
-            stack.append(rules[task].on)
+        if task in conditions and conditions[task].on not in found:
+            found.add(conditions[task].on)
+            stack.append(conditions[task].on)
     return frozenset(found)
 
 
 @lru_cache(64)
-def ordered_tasks(
-    graph: TaskGraph, tasks: Collection[str], rules: tuple[Rule, ...]
+def task_order(
+    graph: TaskGraph, tasks: Collection[str], conditions: tuple[TaskCondition, ...]
 ) -> tuple[str, ...]:
-    """The order of least expected cost in which every task comes after what decides about it."""
+    """Return the task order of least expected cost, each task after the one that decides on it."""
     names = [task for task in graph.tasks if task in tasks]
-    conditions = {
-        rule.task: Condition(rule.probability, rule.on)
-        for rule in rules
-        if rule.task in tasks and rule.on in tasks
+    known = {
+        one.task: Condition(one.probability, one.on)
+        for one in conditions
+        if one.task in tasks and one.on in tasks
     }
     # A weight is moved about as fast as it is multiplied.
     problem = order_problem(
-        graph, names, lambda block: block.macs + block.parameters, conditions=conditions
+        graph, names, lambda block: block.macs + block.parameters, conditions=known
     )
     return planned_order(problem)
 
 
-def saved_macs(graph: TaskGraph, rules: Mapping[str, Rule]) -> float:
-    """What rules save in the mean, of the MACs of all tasks of a graph.
+def saved_macs(graph: TaskGraph, conditions: Mapping[str, TaskCondition]) -> float:
+    """Return the expected fraction of MACs that conditions save, over all tasks of a graph.
 
-    Which blocks run is a matter of all tasks at once: each way in which the deciding tasks may
-    come out counts with its probability.
+    Blocks are shared, so every combination of outcomes counts with its probability.
     """
-    return 1 - _expected(graph, rules, frozenset(graph.tasks), tuple(rules)) / sum(
+    return 1 - _expected(graph, conditions, frozenset(graph.tasks), tuple(conditions)) / sum(
         block.macs for block in graph.blocks.values()
     )
 
 
 def _expected(
-    graph: TaskGraph, rules: Mapping[str, Rule], tasks: frozenset[str], open_: tuple[str, ...]
+    graph: TaskGraph,
+    conditions: Mapping[str, TaskCondition],
+    tasks: frozenset[str],
+    open_: tuple[str, ...],
 ) -> float:
-    """The mean MACs where it is open for some tasks whether they run."""
+    """Return the expected MACs while it is undecided for some tasks whether they run."""
     if not open_:
         return sum(block.macs for block in graph.blocks_for(sorted(tasks)))
-    # A task is decided after the one that decides about it.
-    task = next(task for task in open_ if rules[task].on not in open_)
+    # A task is decided after the one that decides on it.
+    task = next(task for task in open_ if conditions[task].on not in open_)
     rest = tuple(other for other in open_ if other != task)
-    chance = rules[task].probability if rules[task].on in tasks else 0.0
-    runs = _expected(graph, rules, tasks, rest) if chance else 0.0
-    return chance * runs + (1 - chance) * _expected(graph, rules, tasks - {task}, rest)
+    chance = conditions[task].probability if conditions[task].on in tasks else 0.0
+    runs = _expected(graph, conditions, tasks, rest) if chance else 0.0
+    return chance * runs + (1 - chance) * _expected(graph, conditions, tasks - {task}, rest)
 
 
 def check_conditions(texts: tuple[str, ...], tasks: Mapping[str, TaskSpec]) -> None:
     """Check that a model can serve conditions.
 
     Raises:
-        OptionError: One is no condition, or names what the model does not have.
+        OptionError: A text is no condition, or names a task or class that the model lacks.
     """
-    for rule in parse_rules(texts).values():
+    for condition in parse_conditions(texts).values():
         finding = [task.name for task in tasks.values() if task.kind == DETECTION]
-        if rule.task not in tasks or rule.on not in finding:
+        if condition.task not in tasks or condition.on not in finding:
             raise OptionError(
-                f'condition {str(rule)!r}: the model has the tasks {", ".join(tasks)}, of which '
-                f'{", ".join(finding)} can decide'
+                f'condition {str(condition)!r}: the model has the tasks {", ".join(tasks)}, '
+                f'of which {", ".join(finding)} can decide'
             )
-        unknown = [label for label in rule.labels if label not in tasks[rule.on].labels]
+        unknown = [label for label in condition.labels if label not in tasks[condition.on].labels]
         if unknown:
             raise OptionError(
-                f'condition {str(rule)!r}: {rule.on} does not find {", ".join(unknown)}; it finds '
-                f'{", ".join(tasks[rule.on].labels)}'
+                f'condition {str(condition)!r}: {condition.on} does not find '
+                f'{", ".join(unknown)}; it finds {", ".join(tasks[condition.on].labels)}'
             )

@@ -56,7 +56,7 @@ class _Ratios:
         self._found[round(share, 3)] = min(self.MOST, max(1 / self.MOST, ratio))
 
 
-class LatencyLoop:
+class LatencyController:
     """Keeps frames below a time, by allowing only paths that are fast enough right now.
 
     Every frame tells how fast the machine is at the moment: the time of its blocks, divided by

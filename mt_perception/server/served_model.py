@@ -20,6 +20,7 @@ from mt_perception.errors import (
     ProtocolError,
 )
 from mt_perception.execution.executor import Executor
+from mt_perception.execution.frame_run import run_plan
 from mt_perception.image.compressed import decode
 from mt_perception.model.folder import open_model
 from mt_perception.model.manifest import Manifest, TaskSpec
@@ -27,7 +28,7 @@ from mt_perception.model.sessions import CPU, load_sessions
 from mt_perception.offload.payload import JPEG, Payload, PayloadLimits, unpack
 from mt_perception.offload.protocol import InferenceRequest
 from mt_perception.offload.split_model import RemoteModel, model_digest
-from mt_perception.planning.plan import full_plan
+from mt_perception.planning.path_plan import full_plan
 from mt_perception.types import DETECTION
 
 
@@ -177,7 +178,7 @@ class ServedModel:
         """
         size, tasks = self.manifest.input.size, list(self.manifest.tasks)
         image = np.full((1, size, size, 3), 128, np.uint8)
-        outcome = self._whole.run(full_plan(self.manifest.graph, tasks), image)
+        outcome = run_plan(self._whole, full_plan(self.manifest.graph, tasks), image)
         for reason in outcome.failures.values():
             raise OffloadError(f'model {self.manifest.name} fails on a first frame: {reason}')
         if self._half is not None:
@@ -199,7 +200,7 @@ class ServedModel:
                 'shape', f'the picture has {image.shape[:2]} pixels, not {job.payload.shape[1:]}'
             )
         tasks = [task.name for task in _tasks_of(job.tensors, self.manifest)]
-        outcome = self._whole.run(full_plan(self.manifest.graph, tasks), image[None])
+        outcome = run_plan(self._whole, full_plan(self.manifest.graph, tasks), image[None])
         for reason in outcome.failures.values():
             raise OffloadError(reason)
         return outcome.tensors

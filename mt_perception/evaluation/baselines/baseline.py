@@ -128,11 +128,12 @@ class Baseline:
         nets = [net for net in self._nets if net.adapter.task in tasks]
         results: dict[str, Any] = {}
         failures: dict[str, str] = {}
-        stages = {'preprocess': 0.0, **{net.name: 0.0 for net in nets}, 'postprocess': 0.0}
+        stages = {'preprocess': 0.0, 'inference': 0.0, 'postprocess': 0.0}
+        blocks = {net.name: 0.0 for net in nets}
         start = time.perf_counter()
         for net in nets:
             try:
-                results[net.adapter.task] = _run(net, frame, stages)
+                results[net.adapter.task] = _run(net, frame, stages, blocks)
             except TaskError as error:
                 failures[net.adapter.task] = str(error)
         stages['total'] = (time.perf_counter() - start) * 1e3
@@ -149,13 +150,14 @@ class Baseline:
                 reason='a baseline has no choice',
                 macs=sum(net.macs or 0 for net in nets),
                 network_size=nets[0].adapter.size if nets else (0, 0),
-                latency_ms=stages,
+                stage_ms=stages,
+                block_ms=blocks,
             ),
             failures=failures,
         )
 
 
-def _run(net: Net, frame: Frame, stages: dict[str, float]) -> Output:
+def _run(net: Net, frame: Frame, stages: dict[str, float], blocks: dict[str, float]) -> Output:
     """Run one network and add its times to the stages."""
     start = time.perf_counter()
     image = net.adapter.prepare(frame)
@@ -167,7 +169,8 @@ def _run(net: Net, frame: Frame, stages: dict[str, float]) -> Output:
         # ONNX Runtime's exceptions have no base class of their own.
         raise TaskError(f'{net.name} failed: {error}') from error
     ran = time.perf_counter()
-    stages[net.name] += (ran - prepared) * 1e3
+    blocks[net.name] += (ran - prepared) * 1e3
+    stages['inference'] += (ran - prepared) * 1e3
     found = net.adapter.finish([np.asarray(output) for output in outputs], frame)
     stages['postprocess'] += (time.perf_counter() - ran) * 1e3
     return found

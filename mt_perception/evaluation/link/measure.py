@@ -21,26 +21,26 @@ import numpy as np
 from mt_perception.errors import OffloadError, SourceError
 from mt_perception.evaluation.job import Job, open_job
 from mt_perception.evaluation.link.host_process import HostProcess
-from mt_perception.evaluation.link.sender import HOST_MS, PATIENCE_S, Sender, encoder
+from mt_perception.evaluation.link.sender import PATIENCE_S, Sender, encoder
 from mt_perception.evaluation.link.shaped_link import ShapedLink
 from mt_perception.evaluation.link.study import LOCAL, LinkRow, LinkSettings, LinkStudy
 from mt_perception.evaluation.machine import machine
 from mt_perception.evaluation.predictor import model_sha256, open_predictor
 from mt_perception.evaluation.rate_distortion import (
-    PAYLOAD_BYTES,
     RATE,
     REFERENCE,
     Codec,
     parse_codec,
+    payload_bytes,
 )
-from mt_perception.execution.executor import Runner
+from mt_perception.execution.frame_run import Runner
 from mt_perception.execution.options import Options
 from mt_perception.model.manifest import Manifest
 from mt_perception.offload.circuit_breaker import CircuitBreaker
 from mt_perception.offload.endpoint import Endpoint
 from mt_perception.offload.inference_client import InferenceClient
 from mt_perception.pipeline import Pipeline
-from mt_perception.types import Frame
+from mt_perception.types import Execution, Frame
 
 _MOST_RATES = 3
 
@@ -117,15 +117,19 @@ def _row(
     pipeline.runner = runner
     # A connection is warm where frames follow one another.
     runs = [pipeline.run(frame).execution for frame in (frames[0], *frames)][1:]
-    total = [run.latency_ms['total'] for run in runs]
+    total = [run.stage_ms['total'] for run in runs]
     return LinkRow(
         way,
         mbit_s,
-        float(np.mean([float(run.facts.get(PAYLOAD_BYTES, 0)) for run in runs])),
+        float(np.mean([payload_bytes(run) for run in runs])),
         float(np.median(total)),
         float(np.percentile(total, 95)),
-        float(np.median([run.latency_ms.get(HOST_MS, 0.0) for run in runs])),
+        float(np.median([_host_ms(run) for run in runs])),
     )
+
+
+def _host_ms(run: Execution) -> float:
+    return 0.0 if run.offload is None else sum(run.offload.server_ms.values())
 
 
 @contextmanager

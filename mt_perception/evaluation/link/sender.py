@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mt_perception.errors import OffloadError, OptionError
-from mt_perception.evaluation.rate_distortion import JPEG, PAYLOAD_BYTES, RATE, Codec, encoded
-from mt_perception.execution.executor import Outcome
+from mt_perception.evaluation.rate_distortion import JPEG, RATE, Codec, encoded
+from mt_perception.execution.frame_run import FrameRun
+from mt_perception.execution.plan import Stage
 from mt_perception.model.manifest import Manifest
 from mt_perception.offload.inference_client import InferenceClient
 from mt_perception.offload.payload import JPEG as JPEG_FILE
@@ -22,7 +23,7 @@ from mt_perception.offload.payload import Payload, pack
 from mt_perception.offload.protocol import InferenceRequest, InferenceResponse
 from mt_perception.offload.split_model import SplitEncoder, model_digest
 from mt_perception.pipeline import Pipeline
-from mt_perception.planning.plan import Plan
+from mt_perception.types import OffloadReport
 
 PATIENCE_S = 120.0
 HOST_MS = 'host'
@@ -46,8 +47,8 @@ class Sender:
         self._encode = encode
         self._numbers = itertools.count()
 
-    def run(self, plan: Plan, image: NDArray[np.uint8]) -> Outcome:
-        """Have a plan's results made of the network's input, uint8 (1, H, W, 3).
+    def run(self, stage: Stage, run: FrameRun) -> None:
+        """Have the results of all stages computed by the host.
 
         Raises:
             OffloadError: The host did not answer, or refused.
@@ -55,13 +56,13 @@ class Sender:
         manifest = self._pipeline.manifest
         # A robot asks so before every frame; it is when pings are sent and heard.
         self._exchange.gate(time.monotonic())
-        content = pack(self._encode(image))
+        content = pack(self._encode(run.image))
         request = InferenceRequest(
             manifest.name,
             '',
             str(next(self._numbers)),
             content,
-            tuple(sorted(plan.results or ())),
+            tuple(sorted(run.plan.results)),
             self._pipeline.options.score_threshold,
             self._exchange.state(time.monotonic()).precision,
         )
@@ -70,8 +71,13 @@ class Sender:
         reply = self._exchange.receive(call) if call.done else self._exchange.give_up(call)
         if not isinstance(reply, InferenceResponse):
             raise OffloadError(reply.sentence)
-        times = {HOST_MS: sum(reply.server_ms.values())}
-        return Outcome(reply.tensors, {}, times, facts={PAYLOAD_BYTES: len(content)})
+        run.tensors |= reply.tensors
+        run.offload = OffloadReport(
+            remote=True,
+            reason='always',
+            payload_bytes=len(content),
+            server_ms=reply.server_ms,
+        )
 
 
 def encoder(folder: Path, manifest: Manifest, codec: Codec) -> Encode:

@@ -48,8 +48,8 @@ class CostMetric:
             run.path,
             run.blocks,
             result.failures,
-            run.latency_ms.get('total', np.nan),
-            run.facts,
+            run.stage_ms.get('total', np.nan),
+            run.values(),
         )
         return {}
 

@@ -17,12 +17,12 @@ from mt_perception.evaluation.job import Job, open_job
 from mt_perception.evaluation.predictor import Predictor, open_predictor
 from mt_perception.evaluation.rate_distortion import (
     IMAGE,
-    PAYLOAD_BYTES,
     RATE,
     Codec,
     CodecRunner,
     jpeg_of,
     parse_codec,
+    payload_bytes,
     through,
 )
 from mt_perception.evaluation.report.frame_pictures import (
@@ -117,7 +117,7 @@ def _frame(
 def _run(frame: Frame, predictor: Predictor, runner: CodecRunner, codec: Codec) -> _Coded:
     runner.codec = codec
     result = predictor.run(frame)
-    return _Coded(codec, int(result.execution.facts[PAYLOAD_BYTES]), result)
+    return _Coded(codec, payload_bytes(result.execution), result)
 
 
 def _content(seen: Picture, frame: Frame) -> Picture:

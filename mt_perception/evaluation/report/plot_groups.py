@@ -192,10 +192,18 @@ def depth(runs: Sequence[Run], anchor: str) -> list[Plot]:
     return [Plot('By distance', plots.depth_ranges(found, f'{anchor}-ranges'), caption)]
 
 
+def _parts(timing: Mapping[str, Json]) -> Mapping[str, Json]:
+    """Return the percentiles of each part of a frame: blocks instead of the whole inference."""
+    blocks = timing.get('block_ms', {})
+    stages = timing['latency_ms']
+    parts = {k: v for k, v in stages.items() if k != 'inference' or not blocks}
+    return {**parts, **blocks}
+
+
 def time(runs: Sequence[Run], anchor: str) -> list[Plot]:
     """Where the time goes, how frames differ, and a recording from end to end."""
     stages = [
-        (ink, run.summary.timing['latency_ms'])
+        (ink, _parts(run.summary.timing))
         for ink, run in [*zip(inks(runs), runs, strict=True)][:_MOST_STAGES]
         if 'total' in run.summary.timing['latency_ms']
     ]

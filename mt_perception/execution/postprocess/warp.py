@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""An earlier result, moved to where things are in a later frame."""
+"""Warps an earlier result to a later frame, along the optical flow between them."""
 
 from __future__ import annotations
 
@@ -9,20 +9,18 @@ from dataclasses import replace
 import numpy as np
 
 from mt_perception.image.optical_flow import Motion
-from mt_perception.types import DepthMap, Detections, Segmentation
-
-Output = Detections | DepthMap | Segmentation
+from mt_perception.types import DepthMap, Detections, TaskResult
 
 _LEAST_SIDE = 1.0
-"""A box of which less is left, in pixels, has gone out of view."""
+"""A box with a shorter side, in pixels, has left the image."""
 
 
-def moved(result: Output, motion: Motion, image_size: tuple[int, int]) -> Output:
-    """The result, as it lies over a later frame.
+def warped(result: TaskResult, motion: Motion, image_size: tuple[int, int]) -> TaskResult:
+    """Return the result at the positions of a later frame.
 
     Args:
-        result: Of an earlier frame of the same size.
-        motion: What moved where since.
+        result: Result of an earlier frame of the same size.
+        motion: Motion from the earlier to the later frame.
         image_size: (height, width) of the frames.
     """
     if isinstance(result, Detections):

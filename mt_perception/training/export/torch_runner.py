@@ -7,21 +7,17 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from mt_perception.execution.executor import Outcome
+from mt_perception.execution.frame_run import FrameRun
+from mt_perception.execution.plan import Stage
 from mt_perception.model.manifest import manifest_text, parse_manifest
-from mt_perception.model.task_graph import IMAGE
 from mt_perception.network.graphs import BlockGraph, block_graphs
 from mt_perception.network.multitask import Multitask
 from mt_perception.network.remote_graphs import SEEN, remote_blocks
 from mt_perception.pipeline import Pipeline
-from mt_perception.planning.plan import Plan
 from mt_perception.training.export.export import ModelCard, manifest_data
 from mt_perception.training.export.figures import all_figures
 from mt_perception.training.loop import Validate
@@ -49,16 +45,17 @@ class TorchRunner:
         self._graphs = {graph.name: graph for graph in block_graphs(network)}
 
     @torch.inference_mode()
-    def run(self, plan: Plan, image: NDArray[np.uint8]) -> Outcome:
-        """Run the blocks of a plan on the network's input, uint8 (1, H, W, 3)."""
-        tensors = {IMAGE: torch.from_numpy(image)}
-        latency_ms: dict[str, float] = {}
-        for block in plan.blocks:
+    def run(self, stage: Stage, run: FrameRun) -> None:
+        """Run the blocks of a stage that have not run yet."""
+        tensors = {name: torch.from_numpy(value) for name, value in run.tensors.items()}
+        for block in stage.blocks:
+            if block.name in run.block_ms:
+                continue
             start = time.perf_counter()
             tensors |= run_graph(self._graphs[block.name], tensors)
-            latency_ms[block.name] = (time.perf_counter() - start) * 1e3
-        found: dict[str, NDArray[Any]] = {name: t.numpy() for name, t in tensors.items()}
-        return Outcome(found, {}, latency_ms)
+            run.blocks.append(block)
+            run.block_ms[block.name] = (time.perf_counter() - start) * 1e3
+        run.tensors.update({name: tensor.numpy() for name, tensor in tensors.items()})
 
 
 class TorchCutRunner:
@@ -75,13 +72,13 @@ class TorchCutRunner:
         self._graphs = remote_blocks(cut.remote, SEEN)
 
     @torch.inference_mode()
-    def run(self, plan: Plan, image: NDArray[np.uint8]) -> Outcome:
-        """Run what a plan's tasks need on the network's input, uint8 (1, H, W, 3)."""
-        planes = torch.from_numpy(image).permute(0, 3, 1, 2).float()
+    def run(self, stage: Stage, run: FrameRun) -> None:
+        """Run what the tasks of all stages need."""
+        planes = torch.from_numpy(run.image).permute(0, 3, 1, 2).float()
         tensors = {SEEN: self._cut.bottleneck(planes, self._rate).image}
-        for graph in self._needed(plan.tasks):
+        for graph in self._needed(task for one in run.plan.stages for task in one.tasks):
             tensors |= run_graph(graph, tensors)
-        return Outcome({name: t.numpy() for name, t in tensors.items()}, {}, {})
+        run.tensors.update({name: tensor.numpy() for name, tensor in tensors.items()})
 
     def _needed(self, tasks: Iterable[str]) -> list[BlockGraph]:
         """The blocks of some tasks, each after those that it reads."""

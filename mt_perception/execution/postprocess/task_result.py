@@ -1,0 +1,31 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""The result of one task from the tensors of a frame."""
+
+from __future__ import annotations
+
+from mt_perception.execution.frame_run import FrameRun
+from mt_perception.execution.options import Options
+from mt_perception.execution.postprocess.depth import depth
+from mt_perception.execution.postprocess.detection import detections
+from mt_perception.execution.postprocess.segmentation import segmentation
+from mt_perception.image.letterbox import Letterbox
+from mt_perception.model.manifest import TaskSpec
+from mt_perception.types import DETECTION, SEGMENTATION, TaskResult
+
+
+def task_result(
+    spec: TaskSpec, run: FrameRun, letterbox: Letterbox, options: Options
+) -> TaskResult:
+    """Post-process the tensors of one task.
+
+    Raises:
+        TaskError: A tensor is missing or malformed.
+        CameraError: The intrinsics do not fit the image.
+    """
+    outputs = {name: run.tensor(tensor) for name, tensor in spec.outputs.items()}
+    if spec.kind == DETECTION:
+        return detections(outputs, letterbox, spec.labels, options)
+    if spec.kind == SEGMENTATION:
+        return segmentation(outputs['class_ids'], letterbox, spec.labels)
+    return depth(outputs['depth_per_focal'], letterbox, run.frame.intrinsics, options.max_depth_m)

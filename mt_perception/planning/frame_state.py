@@ -1,0 +1,219 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Everything that outlives a frame of one camera: views, results, spending, rates, latency."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mt_perception.errors import TaskError
+from mt_perception.execution.frame_run import FrameRun
+from mt_perception.execution.options import Options
+from mt_perception.image.change import cells, change
+from mt_perception.image.optical_flow import Motion, glance
+from mt_perception.image.pyramid import Halves
+from mt_perception.planning.budget import Budget, Spending
+from mt_perception.planning.latency_controller import LatencyController
+from mt_perception.planning.task_rates import TaskRates
+from mt_perception.types import Execution, Frame, Intrinsics, TaskResult
+
+_RECENT = 32
+"""Latest frames whose slowest publication is expected to recur."""
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """The small images of a frame that later frames are compared with.
+
+    Attributes:
+        stamp_ns: Stamp of the frame.
+        size: Shape of its image.
+        intrinsics: Its camera.
+        cells: The image for change detection; see ``image.change``.
+        flow_image: The image for optical flow, see ``image.optical_flow``; None if unused.
+    """
+
+    stamp_ns: int
+    size: tuple[int, ...]
+    intrinsics: Intrinsics | None
+    cells: NDArray[np.int16]
+    flow_image: NDArray[np.uint8] | None
+
+    def age_ms(self, frame: Frame) -> float:
+        """Return how much older than a frame it is."""
+        return (frame.stamp_ns - self.stamp_ns) * 1e-6
+
+
+class FrameState:
+    """The memory of one camera's frames.
+
+    Changes are measured against the frame that produced a task's last result, not from frame to
+    frame, so that a slow drift adds up. Frames without a stamp, of another size or camera, or
+    older than the last one (a bag that starts again) share nothing with earlier frames.
+
+    Attributes:
+        spending: Compute spent against the budget.
+        controller: Keeps the latency; None without a wanted latency.
+        rates: Which tasks are deferred when the budget is small.
+        last: Execution of the last frame; None before the first.
+        outside_ms: Time that a frame spends outside of the pipeline, from its arrival to its
+            last output; 0 until ``record_published`` was called.
+    """
+
+    def __init__(self) -> None:
+        self._options = Options()
+        self._budget = Budget()
+        self.last: Execution | None = None
+        self.outside_ms = 0.0
+        self._publishing_s: deque[float] = deque(maxlen=_RECENT)
+        self._ended_s = 0.0
+        self._last_frame: Frame | None = None
+        self._reset_spending()
+        self.forget()
+
+    def _reset_spending(self) -> None:
+        self.spending = Spending(self._budget.compute)
+        latency_ms = self._budget.latency_ms
+        self.controller = LatencyController(latency_ms) if latency_ms else None
+
+    def configure(self, options: Options, budget: Budget) -> None:
+        """Take over settings for the next frame; what a change makes invalid is dropped."""
+        if options != self._options:
+            self.forget()
+        self._options = options
+        if budget != self._budget:
+            self._budget = budget
+            self._reset_spending()
+
+    def forget(self) -> None:
+        """Drop earlier results, so that none is reused."""
+        self.rates = TaskRates()
+        self._views: dict[str, View] = {}
+        self._results: dict[str, TaskResult] = {}
+        self._due_ns: dict[str, float] = {}
+        self._current: tuple[Frame, View] | None = None
+        self._previous_ns = 0
+
+    @property
+    def period_ms(self) -> float:
+        """Time between the last two frames; 0 if unknown."""
+        if self._current is None or not self._previous_ns:
+            return 0.0
+        return max(0.0, (self._current[0].stamp_ns - self._previous_ns) * 1e-6)
+
+    @property
+    def publishing_s(self) -> float:
+        """Time from the end of a run to its last output: the slowest of the latest frames."""
+        return max(self._publishing_s, default=0.0)
+
+    def observe(self, frame: Frame, image: Halves) -> None:
+        """Take up a frame: make the small images that change and motion are measured in.
+
+        Without a staleness limit no result is reused, and nothing is computed.
+        """
+        if not self._budget.max_stale_ms:
+            return
+        self._previous_ns = self._current[0].stamp_ns if self._current else 0
+        flow_image = glance(frame.image) if self._budget.compute < 1 else None
+        view = View(frame.stamp_ns, frame.image.shape, frame.intrinsics, cells(image), flow_image)
+        self._current = frame, view
+
+    def reusable(self, tasks: Collection[str]) -> dict[str, View]:
+        """Return task → the view of its last result, for results that are fresh enough."""
+        if self._current is None:
+            return {}
+        frame, now = self._current
+        return {
+            task: view
+            for task, view in self._views.items()
+            if task in tasks
+            and view.stamp_ns > 0
+            and 0 <= view.age_ms(frame) <= self._budget.max_stale_ms
+            and (view.size, view.intrinsics) == (now.size, now.intrinsics)
+        }
+
+    def changes(self, views: Mapping[str, View]) -> dict[str, float]:
+        """Return task → change since its view, in grey levels; see ``image.change``."""
+        assert self._current is not None
+        now = self._current[1].cells
+        found = {view: change(view.cells, now) for view in set(views.values())}
+        return {task: found[view] for task, view in views.items()}
+
+    def motions(self, views: Mapping[str, View]) -> dict[str, Motion]:
+        """Return task → motion since its view, for views with a flow image."""
+        assert self._current is not None
+        now = self._current[1].flow_image
+        found = {
+            view: Motion(view.flow_image, now)
+            for view in set(views.values())
+            if view.flow_image is not None and now is not None
+        }
+        return {task: found[view] for task, view in views.items() if view in found}
+
+    def is_due(self, task: str, frame: Frame) -> bool:
+        """Return whether a task with a maximum rate may run on a frame."""
+        period_ns = self._budget.period_ns(task)
+        due_ns = self._due_ns.get(task)
+        if not period_ns or not frame.stamp_ns or due_ns is None:
+            return True
+        # Far before its time: the clock has jumped back.
+        return not due_ns - period_ns - 1 < frame.stamp_ns < due_ns
+
+    def last_result(self, task: str) -> TaskResult:
+        """Return a task's last result.
+
+        Raises:
+            TaskError: There is none.
+        """
+        if task not in self._results:
+            raise TaskError(f'task {task!r} has no earlier result to reuse')
+        return self._results[task]
+
+    def commit(self, run: FrameRun, execution: Execution, now_s: float) -> None:
+        """Store what the next frames need.
+
+        Args:
+            run: The finished run of the frame.
+            execution: Its account.
+            now_s: ``time.monotonic()`` at the end of the run.
+        """
+        plan = run.plan
+        self.last, self._last_frame, self._ended_s = execution, run.frame, now_s
+        new = {task: result for task, result in run.results.items() if task not in plan.reuse}
+        self._results.update(new)
+        self._note_views(run.frame, new)
+        blocks_ms = sum(run.block_ms.get(name, 0.0) for name in plan.block_names)
+        # Blocks that ran on another machine say nothing about this one.
+        if self.controller is not None and blocks_ms:
+            rest_ms = execution.stage_ms['total'] - blocks_ms + self.outside_ms
+            self.controller.observe(time.perf_counter(), blocks_ms, rest_ms, plan.latency_share)
+
+    def record_published(self, now_s: float) -> None:
+        """Record that the last output of the last frame is out."""
+        if self._last_frame is None or self.last is None:
+            return
+        self._publishing_s.append(now_s - self._ended_s)
+        if self._last_frame.received_s is not None:
+            latency_ms = (now_s - self._last_frame.received_s) * 1e3
+            self.outside_ms = max(0.0, latency_ms - self.last.stage_ms['total'])
+
+    def _note_views(self, frame: Frame, tasks: Collection[str]) -> None:
+        """Remember which frame produced the results of tasks, and when they are due again."""
+        for task in tasks:
+            self._views.pop(task, None)
+            if self._current is not None and self._current[0] is frame:
+                self._views[task] = self._current[1]
+            if not frame.stamp_ns:
+                self._due_ns.pop(task, None)
+                continue
+            # Due times lie on a grid, so that a camera's jitter does not halve the rate.
+            period_ns = self._budget.period_ns(task)
+            due_ns = self._due_ns.get(task, -period_ns)
+            on_time = due_ns <= frame.stamp_ns < due_ns + period_ns
+            self._due_ns[task] = (due_ns if on_time else frame.stamp_ns) + period_ns
