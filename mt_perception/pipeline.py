@@ -36,18 +36,16 @@ from mt_perception.planning.conditions import (
 from mt_perception.planning.frame_state import FrameState
 from mt_perception.planning.path_policy import PolicyNet
 from mt_perception.planning.planner import Planner
+from mt_perception.reports import BudgetReport, Execution, ReuseReport
 from mt_perception.resources import find_model
 from mt_perception.types import (
     DEPTH,
     DETECTION,
     SEGMENTATION,
-    BudgetReport,
     DepthMap,
     Detections,
-    Execution,
     Frame,
     Result,
-    ReuseReport,
     Segmentation,
     TaskResult,
 )

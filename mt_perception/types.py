@@ -5,13 +5,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mt_perception.errors import OptionError
+from mt_perception.reports import Execution
 
 DETECTION = 'detection'
 DEPTH = 'depth'
@@ -236,163 +237,6 @@ def class_indices(labels: tuple[str, ...], names: Iterable[str]) -> list[int]:
             f'{", ".join(labels)}'
         )
     return [labels.index(name) for name in names]
-
-
-Value = str | int | float | bool
-"""One value of a report, for statistics and records."""
-
-
-@dataclass(frozen=True)
-class BudgetReport:
-    """The compute budget and its use.
-
-    Attributes:
-        compute: Wanted fraction of the multiply-accumulates of the full path.
-        realised: Realised fraction over the last frames, this one included.
-    """
-
-    compute: float
-    realised: float
-
-
-@dataclass(frozen=True)
-class ReuseReport:
-    """Results of earlier frames that serve this frame.
-
-    Attributes:
-        change: Largest change since the earlier results, in grey levels.
-        tasks: The tasks with a reused result, separated by spaces; None if all were run.
-        age_ms: Age of the oldest reused result; None if all were run.
-    """
-
-    change: float
-    tasks: str | None = None
-    age_ms: float | None = None
-
-
-@dataclass(frozen=True)
-class OffloadReport:
-    """Where a frame was finished, and what the link did.
-
-    Attributes:
-        remote: True if the remote host finished the frame.
-        reason: Why the frame was sent, or was not.
-        breaker: State of the circuit breaker.
-        failure_rate: Share of requests that failed lately.
-        round_trip_ms: Estimated round-trip time of the link.
-        mbit_s: Estimated bandwidth of the link in Mbit/s.
-        rate: Index of the codec's rate.
-        payload_bytes: Size of the payload in bytes.
-        local_run: True if the frame was run locally as well, because the reply was late.
-        failure: Why there was no reply.
-        encode_ms: Time to encode the payload.
-        reply_ms: Time from sending to the reply.
-        server_ms: Stage on the host → its time.
-    """
-
-    remote: bool
-    reason: str
-    breaker: str | None = None
-    failure_rate: float | None = None
-    round_trip_ms: float | None = None
-    mbit_s: float | None = None
-    rate: int | None = None
-    payload_bytes: int | None = None
-    local_run: bool | None = None
-    failure: str | None = None
-    encode_ms: float | None = None
-    reply_ms: float | None = None
-    server_ms: Mapping[str, float] = field(default_factory=dict)
-
-
-_REPORTS: Mapping[str, type[BudgetReport | ReuseReport | OffloadReport]] = {
-    'budget': BudgetReport,
-    'reuse': ReuseReport,
-    'offload': OffloadReport,
-}
-_NOT_DUE, _SKIPPED, _SERVER_MS = 'policy.not_due', 'conditions.skipped', 'offload.server_ms.'
-_DIGITS = 3
-
-
-@dataclass(frozen=True)
-class Execution:
-    """What was run for one frame, and its cost.
-
-    Attributes:
-        tasks: The tasks that were served: wanted, due, and not skipped by a condition.
-        blocks: The blocks that ran on this machine, in order.
-        path: Name of the path through the graph; ``full`` skips nothing.
-        reason: Why this plan was made, in words.
-        macs: Multiply-accumulates of the blocks that ran, at this frame's network size.
-        network_size: (height, width) of the network's input in pixels.
-        stage_ms: Wall time of the stages ``plan``, ``preprocess``, ``inference``,
-            ``postprocess`` and ``total``.
-        block_ms: Block → wall time, in the order in which they ran.
-        loaded_bytes: Bytes of weights that were loaded, under a memory budget.
-        skipped: Tasks whose condition was false.
-        not_due: Tasks that wait for their rate.
-        budget: The compute budget; None if nothing plans by one.
-        reuse: Reuse of earlier results; None where reuse was not considered.
-        offload: Offloading; None without a remote host.
-    """
-
-    tasks: tuple[str, ...]
-    blocks: tuple[str, ...]
-    path: str
-    reason: str
-    macs: int
-    network_size: tuple[int, int]
-    stage_ms: Mapping[str, float]
-    block_ms: Mapping[str, float] = field(default_factory=dict)
-    loaded_bytes: int = 0
-    skipped: tuple[str, ...] = ()
-    not_due: tuple[str, ...] = ()
-    budget: BudgetReport | None = None
-    reuse: ReuseReport | None = None
-    offload: OffloadReport | None = None
-
-    def values(self) -> dict[str, Value]:
-        """Return the reports as flat values by dotted name, for statistics and records."""
-        found: dict[str, Value] = {}
-        for name in _REPORTS:
-            report = getattr(self, name)
-            if report is None:
-                continue
-            for one in fields(report):
-                value = getattr(report, one.name)
-                if isinstance(value, Mapping):
-                    found |= {f'{name}.{one.name}.{key}': item for key, item in value.items()}
-                elif value is not None:
-                    rounded = round(value, _DIGITS) if isinstance(value, float) else value
-                    found[f'{name}.{one.name}'] = rounded
-        if self.not_due:
-            found[_NOT_DUE] = ' '.join(self.not_due)
-        if self.skipped:
-            found[_SKIPPED] = ', '.join(self.skipped)
-        return found
-
-    def with_values(self, values: Mapping[str, Value]) -> Execution:
-        """Return a copy with the reports that ``values()`` of another execution returned."""
-        reports: dict[str, BudgetReport | ReuseReport | OffloadReport] = {}
-        for name, kind in _REPORTS.items():
-            given = {f.name: values[f'{name}.{f.name}'] for f in fields(kind)
-                     if f'{name}.{f.name}' in values}  # fmt: skip
-            if not given:
-                continue
-            extra: dict[str, object] = {}
-            if kind is OffloadReport:
-                extra['server_ms'] = {
-                    key.removeprefix(_SERVER_MS): value
-                    for key, value in values.items()
-                    if key.startswith(_SERVER_MS)
-                }
-            reports[name] = kind(**given, **extra)  # type: ignore[arg-type]
-        return replace(
-            self,
-            not_due=tuple(str(values.get(_NOT_DUE, '')).split()),
-            skipped=tuple(filter(None, str(values.get(_SKIPPED, '')).split(', '))),
-            **reports,  # type: ignore[arg-type]
-        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,6 +13,7 @@ from tiny_model import write_tiny_model
 
 from mt_perception.errors import OptionError
 from mt_perception.execution.executor import Executor
+from mt_perception.execution.frame_run import run_plan
 from mt_perception.model.folder import open_model
 from mt_perception.model.sessions import load_sessions, open_session
 from mt_perception.model.weight_residency import SessionStore
@@ -65,7 +66,7 @@ def test_the_budget_holds_whenever_a_session_is_open(tmp_path: Path) -> None:
     executor = Executor(store)
     plan = full_plan(model.manifest.graph, model.manifest.tasks)
     image = np.zeros((1, 32, 32, 3), np.uint8)
-    loaded = [executor.run(plan, image).loaded_bytes for _ in range(5)]
+    loaded = [run_plan(executor, plan, image).loaded_bytes for _ in range(5)]
     assert loaded[0] == sum(sizes.values())
     assert all(0 < later < loaded[0] for later in loaded[1:])
     assert store.loaded_bytes == sum(loaded)

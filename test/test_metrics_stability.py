@@ -13,14 +13,8 @@ import pytest
 from mt_perception.evaluation.datasets.truth import Sample
 from mt_perception.evaluation.metrics.stability import StabilityMetric
 from mt_perception.geometry.camera import typical
-from mt_perception.types import (
-    DepthMap,
-    Detections,
-    Execution,
-    Frame,
-    Result,
-    Segmentation,
-)
+from mt_perception.reports import Execution
+from mt_perception.types import DepthMap, Detections, Frame, Result, Segmentation
 
 LABELS = ('cup', 'door')
 STEP_NS = 100_000_000

@@ -15,14 +15,8 @@ from mt_perception.geometry.camera import typical
 from mt_perception.image.overlay import depth_picture, draw_detections, overlay, sheet
 from mt_perception.image.palette import DARK, LIGHT, UNKNOWN, colour, ink_on
 from mt_perception.image.text import Line, draw_lines, text_size
-from mt_perception.types import (
-    UNLABELLED,
-    DepthMap,
-    Detections,
-    Execution,
-    Result,
-    Segmentation,
-)
+from mt_perception.reports import Execution
+from mt_perception.types import UNLABELLED, DepthMap, Detections, Result, Segmentation
 
 NAMED = [colour(n, 0) for n in ('person', 'ground', 'wall', 'sky', 'water', 'furniture', 'table')]
 LABELS = ('person', 'ground', 'spaceship')

@@ -462,7 +462,7 @@ def test_the_newest_image_wins(graph: RosGraph, tiny: Path) -> None:
     sent: list[int] = []
     picked: list[int] = []
 
-    def slow(frame: Any, wanted: Any) -> Any:
+    def slow(frame: Any, wanted: Any, deadline_s: Any) -> Any:
         picked.append(frame.stamp_ns // SECOND)
         # The camera does not wait for us: 12 images come while this one is computed.
         for _ in range(12):
@@ -470,7 +470,7 @@ def test_the_newest_image_wins(graph: RosGraph, tiny: Path) -> None:
             bench.peer.images.publish(image_message(patch(RED), sent[-1] * SECOND))
             time.sleep(1 / 60)
         newest.append(sent[-1])
-        return run(frame, wanted)
+        return run(frame, wanted, deadline_s)
 
     newest: list[int] = []
     pipeline.run = slow

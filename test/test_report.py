@@ -46,13 +46,13 @@ from mt_perception.evaluation.runner import evaluate
 from mt_perception.evaluation.runs import Run, read_run
 from mt_perception.evaluation.shared_classes import restrict_metrics
 from mt_perception.geometry.camera import typical
+from mt_perception.reports import Execution
 from mt_perception.types import (
     DEPTH,
     DETECTION,
     SEGMENTATION,
     DepthMap,
     Detections,
-    Execution,
     Frame,
     Result,
     Segmentation,

@@ -16,8 +16,9 @@ from rich.table import Table
 
 from mt_perception.execution.options import Options
 from mt_perception.pipeline import Pipeline
+from mt_perception.reports import Execution
 from mt_perception.resources import find_model
-from mt_perception.types import Execution, Frame
+from mt_perception.types import Frame
 
 Times = dict[str, list[float]]
 

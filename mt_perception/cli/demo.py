@@ -29,9 +29,10 @@ from mt_perception.cli.run_summary import Summary, summary_table
 from mt_perception.errors import NodeError, SourceError
 from mt_perception.image import overlay
 from mt_perception.model.folder import read_manifest
+from mt_perception.reports import Execution
 from mt_perception.resources import find_model
 from mt_perception.sources import open_source
-from mt_perception.types import DETECTION, Execution, Result
+from mt_perception.types import DETECTION, Result
 
 if TYPE_CHECKING:
     from mt_perception.nodes.demo_subscriber import AnsweredImage, DemoSubscriber

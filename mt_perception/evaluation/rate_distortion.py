@@ -20,7 +20,7 @@ from mt_perception.execution.plan import Stage
 from mt_perception.model.folder import read_manifest
 from mt_perception.model.task_graph import IMAGE as NETWORK_INPUT
 from mt_perception.pipeline import Pipeline
-from mt_perception.types import Execution, OffloadReport
+from mt_perception.reports import Execution, OffloadReport
 
 if TYPE_CHECKING:
     from mt_perception.offload.split_model import CutRunner

@@ -29,7 +29,8 @@ from mt_perception.evaluation.records import (
     Summary,
     TruthRecord,
 )
-from mt_perception.types import Execution, Frame, Result
+from mt_perception.reports import Execution
+from mt_perception.types import Frame, Result
 
 DIGEST_BYTES = 16
 

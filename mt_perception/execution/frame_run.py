@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from mt_perception.errors import TaskError
 from mt_perception.execution.plan import Plan, Stage
 from mt_perception.model.task_graph import IMAGE, Block
-from mt_perception.types import Frame, OffloadReport, TaskResult
+from mt_perception.reports import OffloadReport
+from mt_perception.types import Frame, TaskResult
 
 
 @dataclass(eq=False)

@@ -23,16 +23,8 @@ from mt_perception.geometry.points import point_cloud
 from mt_perception.image.overlay import overlay
 from mt_perception.model.manifest import Manifest
 from mt_perception.nodes import conversions, health
-from mt_perception.types import (
-    DEPTH,
-    DETECTION,
-    PINHOLE,
-    SEGMENTATION,
-    Execution,
-    Frame,
-    Result,
-    Value,
-)
+from mt_perception.reports import Execution, Value
+from mt_perception.types import DEPTH, DETECTION, PINHOLE, SEGMENTATION, Frame, Result
 
 DETECTIONS_TOPIC = '~/detections'
 DEPTH_TOPIC = '~/depth/image'

@@ -14,7 +14,8 @@ from mt_perception.nodes.frame_publisher import FramePublisher
 from mt_perception.nodes.publishers import report_values
 from mt_perception.nodes.result_collector import CollectedFrame, ResultCollector
 from mt_perception.nodes.standalone_node import StandaloneNode, spin_until
-from mt_perception.types import Execution, Frame, Result
+from mt_perception.reports import Execution
+from mt_perception.types import Frame, Result
 
 # Both ends of a connection discover each other within milliseconds of one another.
 _SETTLE_S = 0.3

@@ -46,7 +46,7 @@ from mt_perception.offload.response_validation import validate_response
 from mt_perception.offload.settings import OffloadSettings
 from mt_perception.offload.split_model import SplitEncoder
 from mt_perception.pipeline import Pipeline
-from mt_perception.types import OffloadReport
+from mt_perception.reports import OffloadReport
 
 
 class OffloadClient:

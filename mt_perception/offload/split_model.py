@@ -25,7 +25,7 @@ from mt_perception.model.split import LATENT, Cut
 from mt_perception.offload.codec import LatentCodec
 from mt_perception.offload.codec_tables import read_tables
 from mt_perception.offload.payload import DIGEST_BYTES, SYMBOLS, Payload, pack, unpack
-from mt_perception.types import OffloadReport
+from mt_perception.reports import OffloadReport
 
 
 def model_digest(manifest: Manifest) -> bytes:

@@ -21,7 +21,8 @@ from mt_perception.image.pyramid import Halves
 from mt_perception.planning.budget import Budget, Spending
 from mt_perception.planning.latency_controller import LatencyController
 from mt_perception.planning.task_rates import TaskRates
-from mt_perception.types import Execution, Frame, Intrinsics, TaskResult
+from mt_perception.reports import Execution
+from mt_perception.types import Frame, Intrinsics, TaskResult
 
 _RECENT = 32
 """Latest frames whose slowest publication is expected to recur."""

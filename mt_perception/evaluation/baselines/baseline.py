@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 
 from mt_perception.errors import ModelError, TaskError
 from mt_perception.evaluation.records import Json
+from mt_perception.reports import Execution
 from mt_perception.types import (
     DEPTH,
     DETECTION,
     SEGMENTATION,
     DepthMap,
     Detections,
-    Execution,
     Frame,
     Result,
     Segmentation,

@@ -40,7 +40,8 @@ from mt_perception.offload.circuit_breaker import CircuitBreaker
 from mt_perception.offload.endpoint import Endpoint
 from mt_perception.offload.inference_client import InferenceClient
 from mt_perception.pipeline import Pipeline
-from mt_perception.types import Execution, Frame
+from mt_perception.reports import Execution
+from mt_perception.types import Frame
 
 _MOST_RATES = 3
 

@@ -23,7 +23,7 @@ from mt_perception.offload.payload import Payload, pack
 from mt_perception.offload.protocol import InferenceRequest, InferenceResponse
 from mt_perception.offload.split_model import SplitEncoder, model_digest
 from mt_perception.pipeline import Pipeline
-from mt_perception.types import OffloadReport
+from mt_perception.reports import OffloadReport
 
 PATIENCE_S = 120.0
 HOST_MS = 'host'
