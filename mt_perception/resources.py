@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Where the files lie that come with the package beside its code: models, config, launch."""
+"""Finds the files that are installed with the package: models, config and launch files."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ NAME = 'mt_perception'
 
 
 def share_folder() -> Path:
-    """The folder that holds ``models``, ``config`` and ``launch``.
+    """The folder of ``models``, ``config`` and ``launch``.
 
-    In a checkout (also one installed with ``pip install -e``) it is the checkout itself; else
-    ``share/mt_perception`` where colcon or pip installed it.
+    In a checkout (also one installed with ``pip install -e``) it is the checkout; otherwise
+    ``share/mt_perception`` of the colcon or pip installation.
     """
     checkout = Path(__file__).resolve().parent.parent
     if (checkout / 'package.xml').is_file():
@@ -28,16 +28,16 @@ def share_folder() -> Path:
 
 
 def find_model(name: str) -> Path:
-    """The model folder that a person means.
+    """The folder of a model.
 
     Args:
         name: Path of a folder, or the name of an installed model.
 
     Raises:
-        ModelError: There is neither.
+        ModelError: There is no such folder and no such installed model.
     """
     path = Path(name).expanduser()
-    # A bare name is an installed model first, so that it means the same in every directory.
+    # An installed model has precedence, so that a name has one meaning in every directory.
     models = share_folder() / 'models'
     for folder in (models / name, path) if path.name == name else (path,):
         if name and folder.is_dir():

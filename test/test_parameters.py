@@ -13,7 +13,7 @@ import pytest
 import yaml
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.exceptions import ParameterNotDeclaredException
-from rclpy.parameter import Parameter
+from rclpy.parameter import Parameter, parameter_dict_from_yaml_file
 from ros_graph import RosGraph, ros_graph
 
 from mt_perception.errors import OptionError
@@ -24,7 +24,7 @@ from mt_perception.nodes.parameters import (
     NODES,
     PerceptionSettings,
     SourceSettings,
-    params_yaml,
+    parameter_files,
 )
 
 CONFIG = Path(__file__).resolve().parent.parent / 'config' / 'mt_perception.params.yaml'
@@ -45,11 +45,9 @@ def test_every_declaration_holds_itself(settings: type[Settings]) -> None:
         assert '|' not in p.description, 'it would break the table'
 
 
-def test_the_yaml_file_is_generated() -> None:
-    assert CONFIG.read_text() == params_yaml(), (
-        'write it anew: python -c "from mt_perception.nodes.parameters import params_yaml; '
-        "print(params_yaml(), end='')\" > config/mt_perception.params.yaml"
-    )
+def test_the_yaml_files_are_generated() -> None:
+    files = {file.name: file.read_text() for file in CONFIG.parent.glob('*.yaml')}
+    assert files == parameter_files(), 'run: python tools/generated_docs.py'
 
 
 def test_the_yaml_file_has_every_parameter_and_no_other() -> None:
@@ -69,22 +67,36 @@ def flat(tree: dict[str, object], prefix: str = '') -> Iterator[tuple[str, objec
             yield f'{prefix}{key}', value
 
 
-def test_every_file_in_config_loads(graph: RosGraph) -> None:
-    for file in CONFIG.parent.glob('*.yaml'):
-        for node, settings in NODES.items():
-            made = ParameterNode(
-                node,
-                namespace='/robot1/head',
-                context=graph.context,
-                cli_args=['--ros-args', '--params-file', str(file)],
-            )
-            # Seen before they are declared: otherwise a file that does not apply would pass.
-            given = made.get_parameters_by_prefix('')
-            assert given.keys() >= {p.name for p in settings.parameters()}
-            live = NodeParameters(made, settings())
-            assert live.settings == settings()
-            assert not live.unknown
-            made.destroy_node()
+@pytest.mark.parametrize('node', NODES)
+def test_every_file_in_config_loads(graph: RosGraph, node: str) -> None:
+    settings = NODES[node]
+    for file in (CONFIG, CONFIG.with_name(f'{node}.params.yaml')):
+        made = ParameterNode(
+            node,
+            namespace='/robot1/head',
+            context=graph.context,
+            cli_args=['--ros-args', '--params-file', str(file)],
+        )
+        # Read before they are declared: otherwise a file that does not apply would pass.
+        given = made.get_parameters_by_prefix('').keys() & {p.name for p in settings.parameters()}
+        assert len(settings.parameters()) - len(given) == (
+            file != CONFIG and node == 'perception'
+        ), 'autostart is a comment'
+        live = NodeParameters(made, settings())
+        assert live.settings == settings()
+        assert not live.unknown
+        made.destroy_node()
+
+
+def test_ros2_param_load_of_the_nodes_own_file_reports_no_failure(graph: RosGraph) -> None:
+    node, _ = live_node(graph)
+    file = CONFIG.with_name('perception.params.yaml')
+    # What `ros2 param load` does.
+    parameters = parameter_dict_from_yaml_file(str(file), use_wildcard=True)
+    messages = [Parameter.from_parameter_msg(message) for message in parameters.values()]
+    results = node.set_parameters(messages)
+    assert len(results) == len(PerceptionSettings.parameters()) - 1
+    assert [result.reason for result in results if not result.successful] == []
 
 
 def test_the_table_names_every_parameter() -> None:

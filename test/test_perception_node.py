@@ -227,6 +227,21 @@ def test_compressed_images_follow_the_remapping_of_image(graph: RosGraph, tiny: 
     assert dict(node.health.rejects) == {'truncated': 1}
 
 
+def test_image_may_be_remapped_to_the_compressed_topic_itself(graph: RosGraph, tiny: Path) -> None:
+    for image in ('/cam/image_raw/compressed', '/cam/image_raw'):
+        node = graph.add(
+            lambda image=image, **kwargs: PerceptionNode(
+                cli_args=['--ros-args', '-r', f'image:={image}'], **kwargs
+            ),
+            model=str(tiny),
+            **{'input.transport': 'compressed'},
+        )
+        assert graph.spin_until(lambda node=node: node.inputs)
+        assert node.inputs.image_topic == '/cam/image_raw/compressed'
+        assert node.inputs.camera_info_topic == '/cam/camera_info'
+        node.destroy_node()
+
+
 # Who listens decides what runs
 
 

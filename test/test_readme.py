@@ -17,12 +17,12 @@ README = (ROOT / 'README.md').read_text(encoding='utf-8')
 
 
 def test_generated_tables_are_up_to_date() -> None:
-    spec = importlib.util.spec_from_file_location('tables', ROOT / 'tools' / 'readme_tables.py')
+    spec = importlib.util.spec_from_file_location('tables', ROOT / 'tools' / 'generated_docs.py')
     assert spec is not None
     assert spec.loader is not None
     tables = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tables)
-    assert tables.with_tables(README) == README, 'run: python tools/readme_tables.py'
+    assert tables.with_tables(README) == README, 'run: python tools/generated_docs.py'
 
 
 @pytest.mark.parametrize('target', re.findall(r'\]\(([^)#]+)\)', README))

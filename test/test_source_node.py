@@ -142,7 +142,7 @@ def test_a_source_that_breaks_ends_the_node_with_the_reason(graph: RosGraph) -> 
 @pytest.mark.parametrize(
     ('settings', 'error', 'words'),
     [
-        ({}, SourceError, 'nothing to publish'),
+        ({}, SourceError, 'parameter `source` is empty'),
         ({'source': '/nowhere/at/all'}, SourceError, 'does not exist'),
         ({'source': '/nowhere/at/all', 'rate_hz': -1.0}, OptionError, 'rate_hz'),
     ],

@@ -1,8 +1,8 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""numpy ↔ ROS: here messages are viewed as frames and results are filled into messages.
+"""Conversions between ROS messages and the types of this package.
 
-Messages that carry pixels are kept and filled again: a copy into the view of an existing buffer
+Messages with pixels are reused: a copy into the view of an existing buffer
 takes 0.04 ms for a VGA image, a new ``array('B')`` 0.11 ms or more, ``bytes`` up to 180 ms.
 """
 
@@ -47,10 +47,10 @@ def ros_time(nanoseconds: int) -> Time:
 
 
 def image_from(message: Image | CompressedImage) -> NDArray[np.uint8]:
-    """The pixels of an image message as uint8 (H, W, 3), BGR; not copied where they are that.
+    """The pixels of an image message as uint8 (H, W, 3), BGR; not copied if they already are.
 
     Raises:
-        ImageError: The message contradicts itself, or its encoding is unknown.
+        ImageError: The message is inconsistent, or its encoding is unknown.
     """
     if isinstance(message, CompressedImage):
         return compressed.decode(message.data, message.format)
@@ -75,13 +75,13 @@ def intrinsics_from(
         rectified: Whether the image is rectified; see ``Calibration.intrinsics``.
 
     Raises:
-        CameraError: The message is no calibration, or belongs to an image of another size.
+        CameraError: The message is not a calibration, or is for another image size.
     """
     return Calibration.from_message(message).intrinsics(image_size, rectified)
 
 
 def camera_info_with(header: Header, message: CameraInfo) -> CameraInfo:
-    """The same camera info under another header."""
+    """A copy of a camera info with another header."""
     info = copy.copy(message)
     info.header = header
     return info
@@ -104,11 +104,11 @@ def camera_info_of(header: Header, camera: Intrinsics) -> CameraInfo:
 
 
 class ImageMessage:
-    """An image message that is filled again and again.
+    """A reused image message.
 
     Args:
         encoding: As in sensor_msgs.
-        dtype: Type of one channel of a pixel.
+        dtype: Type of one channel.
     """
 
     def __init__(self, encoding: str, dtype: type[np.generic]) -> None:
@@ -117,18 +117,18 @@ class ImageMessage:
         self._pixels: NDArray[Any] = np.empty(0, dtype)
 
     def fill(self, header: Header, pixels: NDArray[Any]) -> Image:
-        """The message with this content; valid until the next call.
+        """Fill the message; it is valid until the next call.
 
         Args:
             header: Its header.
-            pixels: (H, W) or (H, W, channels), of the type given before.
+            pixels: (H, W) or (H, W, channels) of the dtype above.
         """
         message = self._message
         if pixels.shape != self._pixels.shape:
             message.height, message.width = pixels.shape[:2]
             message.step = pixels.nbytes // pixels.shape[0]
             message.data = array('B', bytes(pixels.nbytes))
-            # Where rclpy's field checks are off the message keeps a copy of what it is given.
+            # With rclpy's field checks off, the message holds a copy of the array.
             self._pixels = np.frombuffer(message.data, self._dtype).reshape(pixels.shape)
         np.copyto(self._pixels, pixels, casting='no')
         message.header = header
@@ -136,7 +136,7 @@ class ImageMessage:
 
 
 class PointsMessage:
-    """A point cloud with colours that is filled again and again."""
+    """A reused message of a coloured point cloud."""
 
     def __init__(self) -> None:
         fields = [
@@ -147,18 +147,18 @@ class PointsMessage:
         self._points: NDArray[Any] = np.empty((0, 0), POINT)
 
     def fill(self, header: Header, points: NDArray[Any]) -> PointCloud2:
-        """The message with this content; valid until the next call.
+        """Fill the message; it is valid until the next call.
 
         Args:
             header: Its header.
-            points: POINT (H, W), organised as the image.
+            points: POINT (H, W), an organised cloud.
         """
         message = self._message
         if points.shape != self._points.shape:
             message.height, message.width = points.shape
             message.row_step = message.width * POINT.itemsize
             message.data = array('B', bytes(points.nbytes))
-            # As in ImageMessage: what the message holds may be a copy.
+            # As in ImageMessage, the message may hold a copy.
             self._points = np.frombuffer(message.data, POINT).reshape(points.shape)
         np.copyto(self._points, points)
         message.header = header
@@ -166,16 +166,16 @@ class PointsMessage:
 
 
 class DetectionsMessage:
-    """Detections as a message that is filled again and again."""
+    """A reused detections message."""
 
     def __init__(self) -> None:
         self._message = Detection2DArray()
         self._made: list[Detection2D] = []
 
     def fill(self, header: Header, detections: Detections) -> Detection2DArray:
-        """The message with this content; valid until the next call.
+        """Fill the message; it is valid until the next call.
 
-        Boxes are in pixels of the input image, best first; ``class_id`` is the class's name.
+        Boxes are in pixels of the input image, best score first; ``class_id`` is the class's name.
         """
         while len(self._made) < len(detections):
             self._made.append(Detection2D(results=[ObjectHypothesisWithPose()]))
@@ -198,7 +198,7 @@ class DetectionsMessage:
 
 
 def detections_from(message: Detection2DArray, labels: Sequence[str]) -> Detections:
-    """The way back from DetectionsMessage, given the model's class names."""
+    """The detections of a message of DetectionsMessage, for the model's class names."""
     class_of = {label: i for i, label in enumerate(labels)}
     boxes = np.empty((len(message.detections), 4), np.float32)
     for row, found in zip(boxes, message.detections, strict=True):
@@ -215,7 +215,7 @@ def detections_from(message: Detection2DArray, labels: Sequence[str]) -> Detecti
 
 
 def label_info(labels: Sequence[str], stamp: Time) -> LabelInfo:
-    """The names of the class ids in a segmentation image."""
+    """The class names of the ids in a segmentation image."""
     return LabelInfo(
         header=Header(stamp=stamp),
         class_map=[VisionClass(class_id=i, class_name=label) for i, label in enumerate(labels)],
@@ -223,13 +223,13 @@ def label_info(labels: Sequence[str], stamp: Time) -> LabelInfo:
 
 
 def depth_from(message: Image) -> NDArray[np.float32]:
-    """The depth of a 32FC1 image that one of our nodes sent, float32 (H, W), metres."""
+    """The depth of a 32FC1 image of the perception node, float32 (H, W), metres."""
     metres = np.frombuffer(message.data, np.float32)
     return metres.reshape(message.height, message.width)
 
 
 def segmentation_from(message: Image, labels: LabelInfo) -> Segmentation:
-    """The segmentation of a mono8 image that one of our nodes sent."""
+    """The segmentation of a mono8 image of the perception node."""
     class_ids = np.frombuffer(message.data, np.uint8).reshape(message.height, message.width)
     names = {entry.class_id: entry.class_name for entry in labels.class_map}
     return Segmentation(class_ids, tuple(names[i] for i in range(len(names))))

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Frames as a camera driver would publish them: ``camera_info`` and ``image`` of one stamp."""
+"""Publishes frames as a camera driver does: ``camera_info`` and ``image`` with one stamp."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from std_msgs.msg import Header
 from mt_perception.nodes import conversions
 from mt_perception.types import Frame
 
-# Reliable serves listeners of both kinds; best effort would serve only their like.
+# A reliable publisher also serves best-effort subscribers.
 _QOS = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
 
 
 class FramePublisher:
-    """Publishes frames on ``image`` and, for a known camera, on ``camera_info``.
+    """Publishes frames on ``image`` and, if the camera is known, on ``camera_info``.
 
     Args:
-        node: The node to publish from.
+        node: The node of the publishers.
     """
 
     def __init__(self, node: Node) -> None:
@@ -33,7 +33,7 @@ class FramePublisher:
 
     @property
     def listeners(self) -> int:
-        """How many subscribers the images have."""
+        """The number of subscribers of the images."""
         count: int = self._images.get_subscription_count()
         return count
 
@@ -42,17 +42,17 @@ class FramePublisher:
 
         Args:
             frame: The frame.
-            stamp_ns: Another stamp than its own.
-            frame_id: Another optical frame than its own.
+            stamp_ns: Replaces the frame's stamp.
+            frame_id: Replaces the frame's frame_id unless empty.
 
         Returns:
-            System time in nanoseconds at which the image was handed to ROS.
+            System time in nanoseconds at which the image was published.
         """
         stamp = conversions.ros_time(frame.stamp_ns if stamp_ns is None else stamp_ns)
         header = Header(stamp=stamp, frame_id=frame_id or frame.frame_id)
         if frame.intrinsics is not None:
             self._infos.publish(conversions.camera_info_of(header, frame.intrinsics))
         message = self._message.fill(header, frame.image)
-        handed_over_ns = time.time_ns()
+        published_ns = time.time_ns()
         self._images.publish(message)
-        return handed_over_ns
+        return published_ns

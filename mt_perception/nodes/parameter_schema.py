@@ -202,6 +202,20 @@ def yaml_text(nodes: Mapping[str, type[Settings]]) -> str:
     Args:
         nodes: Node name → its settings class. The file applies in every namespace.
     """
+    return _yaml_text(nodes, frozenset())
+
+
+def loadable_yaml_text(node: str, settings: type[Settings]) -> str:
+    """A file of one node for ``ros2 param load``, which reports read-only parameters as failures.
+
+    Read-only parameters are comments, unless the node has no others.
+    """
+    read_only = {p.name for p in settings.parameters() if p.change is Change.START}
+    has_others = len(read_only) < len(settings.parameters())
+    return _yaml_text({node: settings}, frozenset(read_only if has_others else ()))
+
+
+def _yaml_text(nodes: Mapping[str, type[Settings]], commented: frozenset[str]) -> str:
     lines = []
     for node, settings in nodes.items():
         lines += [f'/**/{node}:', '  ros__parameters:']
@@ -213,7 +227,8 @@ def yaml_text(nodes: Mapping[str, type[Settings]]) -> str:
             indent = '  ' * (len(path) + 2)
             notes = [text for text in (p.range_text, f'change: {p.change.value}') if text]
             lines.append(f'{indent}# {p.description} ({"; ".join(notes)})')
-            lines.append(f'{indent}{leaf}: {_yaml_value(p.default)}')
+            mark = '# ' if p.name in commented else ''
+            lines.append(f'{indent}{mark}{leaf}: {_yaml_value(p.default)}')
     return '\n'.join(lines) + '\n'
 
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The parameters of our nodes: the one declaration that code, YAML and README agree with."""
+"""The parameters of all nodes; the parameter file and the tables in the docs are generated."""
 
 from __future__ import annotations
 
@@ -9,7 +9,13 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from mt_perception.nodes.host_parameters import RemoteHostSettings
-from mt_perception.nodes.parameter_schema import Change, Settings, parameter, yaml_text
+from mt_perception.nodes.parameter_schema import (
+    Change,
+    Settings,
+    loadable_yaml_text,
+    parameter,
+    yaml_text,
+)
 from mt_perception.nodes.perception_parameters import (
     BudgetParameters,
     OffloadParameters,
@@ -19,12 +25,12 @@ from mt_perception.nodes.perception_parameters import (
 
 @dataclass(frozen=True)
 class PerceptionSettings(OffloadParameters, BudgetParameters, PipelineParameters):
-    """What the perception node can be told; of its bases the last one's parameters come first."""
+    """All parameters of the perception node; those of the last base class come first."""
 
 
 @dataclass(frozen=True)
 class SourceSettings(Settings):
-    """What the source node can be told."""
+    """The parameters of the source node."""
 
     source: str = parameter(
         'source',
@@ -33,17 +39,17 @@ class SourceSettings(Settings):
         change=Change.START,
     )
     topic: str = parameter(
-        'topic', '', 'Image topic of a bag that has several; else empty.', change=Change.START
+        'topic', '', 'Image topic of a bag that has several.', change=Change.START
     )
     rate_hz: float = parameter(
         'rate_hz',
         0.0,
-        'Images per second; 0 is the rate of the recording.',
+        'Images per second; 0 uses the rate of the recording.',
         minimum=0.0,
         maximum=1000.0,
         change=Change.START,
     )
-    loop: bool = parameter('loop', False, 'Begin again at the end.', change=Change.START)
+    loop: bool = parameter('loop', False, 'Start again at the end.', change=Change.START)
     restamp: bool = parameter(
         'restamp',
         True,
@@ -53,11 +59,14 @@ class SourceSettings(Settings):
     frame_id: str = parameter(
         'frame_id',
         '',
-        'Optical frame of the images; empty keeps that of the recording.',
+        'frame_id of the images; empty uses that of the recording.',
         change=Change.START,
     )
     wait_for_subscribers: bool = parameter(
-        'wait_for_subscribers', True, 'Begin when someone listens.', change=Change.START
+        'wait_for_subscribers',
+        True,
+        'Start when the image topic has a subscriber.',
+        change=Change.START,
     )
 
 
@@ -68,18 +77,27 @@ NODES: Mapping[str, type[Settings]] = MappingProxyType(
         'remote_host': RemoteHostSettings,
     }
 )
-"""Run-time name of each node → its parameters."""
+"""Node name → its settings class."""
 
-_YAML_HEAD = """\
+_HEAD = """\
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
 # Every parameter with its default, generated from mt_perception/nodes/parameters.py.
-# Copy it, keep what you change, and start with params_file:=yours.yaml. It holds in every
-# namespace. QoS can be overridden too, for instance
+"""
+_JOINT_HEAD = (
+    _HEAD
+    + """\
+# Copy it, keep the lines that you change, and start with params_file:=yours.yaml. It applies in
+# every namespace. QoS can be overridden too, for example
 #   qos_overrides./image.subscription.reliability: reliable
 """
+)
 
 
-def params_yaml() -> str:
-    """The text of ``config/mt_perception.params.yaml``."""
-    return _YAML_HEAD + yaml_text(NODES)
+def parameter_files() -> dict[str, str]:
+    """File name → text of the parameter files in ``config/``: a joint one, and one per node."""
+    files = {'mt_perception.params.yaml': _JOINT_HEAD + yaml_text(NODES)}
+    for node, settings in NODES.items():
+        head = f'{_HEAD}# For ros2 param load /{node} FILE.\n'
+        files[f'{node}.params.yaml'] = head + loadable_yaml_text(node, settings)
+    return files

@@ -17,12 +17,12 @@ NO_CONDITIONS = 'none'
 
 @dataclass(frozen=True)
 class PipelineParameters(Settings):
-    """What the perception node can be told of its model, its input, tasks and outputs."""
+    """Parameters of the model, the input, the tasks and the outputs."""
 
     autostart: bool = parameter(
         'autostart',
         True,
-        'Configure and activate without a lifecycle manager.',
+        'Configure and activate at start, without a lifecycle manager.',
         change=Change.START,
     )
     model: str = parameter(
@@ -34,7 +34,7 @@ class PipelineParameters(Settings):
     runtime_threads: int = parameter(
         'runtime.threads',
         1,
-        'Threads of one network run; 0 is one per core.',
+        'Threads of one network run; 0 uses one per core.',
         minimum=0,
         maximum=256,
         change=Change.UNCONFIGURED,
@@ -42,7 +42,7 @@ class PipelineParameters(Settings):
     runtime_memory_mb: float = parameter(
         'runtime.memory_mb',
         0.0,
-        'Most megabytes of weights held; the others are loaded when needed. 0 holds all.',
+        'Upper limit on weights kept in memory, in MB; 0 disables the limit.',
         minimum=0.0,
         maximum=1_000_000.0,
         change=Change.UNCONFIGURED,
@@ -50,7 +50,7 @@ class PipelineParameters(Settings):
     runtime_providers: tuple[str, ...] = parameter(
         'runtime.providers',
         ('CPUExecutionProvider',),
-        'ONNX Runtime execution providers, most wanted first; the CPU is the last resort.',
+        'ONNX Runtime execution providers in order of preference; the CPU is always the last.',
         change=Change.UNCONFIGURED,
     )
     input_transport: str = parameter(
@@ -63,95 +63,103 @@ class PipelineParameters(Settings):
     input_size: int = parameter(
         'input.size',
         0,
-        "Long side of the network's input in pixels; 0 is the model's own.",
+        "Long side of the network's input in pixels; 0 uses the model's default.",
         minimum=0,
         maximum=8192,
     )
     input_max_age_ms: float = parameter(
         'input.max_age_ms',
         0.0,
-        'Drop images whose stamp is older than this when they arrive; 0 keeps all.',
+        'Drop images whose stamp is older than this on arrival, in ms; 0 disables the limit.',
         minimum=0.0,
         maximum=3_600_000.0,
     )
     input_timeout_ms: float = parameter(
         'input.timeout_ms',
         2000.0,
-        'Without an image for this long, diagnostics report an error.',
+        'Time without an image, in ms, after which diagnostics report an error.',
         minimum=10.0,
         maximum=3_600_000.0,
     )
     tasks_detection_enabled: bool = parameter(
-        'tasks.detection.enabled', True, 'Serve detections to subscribers.'
+        'tasks.detection.enabled', True, 'Publish detections if subscribed.'
     )
     tasks_detection_max_rate_hz: float = parameter(
         'tasks.detection.max_rate_hz',
         0.0,
-        'Run detection at most so often; frames between have none. 0: every frame.',
+        'Maximum rate of detection, in Hz; frames between have no result. 0: no limit.',
         minimum=0.0,
         maximum=1000.0,
     )
     tasks_depth_enabled: bool = parameter(
-        'tasks.depth.enabled', True, 'Serve depth and points to subscribers.'
+        'tasks.depth.enabled', True, 'Publish depth and points if subscribed.'
     )
     tasks_depth_max_rate_hz: float = parameter(
         'tasks.depth.max_rate_hz',
         0.0,
-        'Run depth at most so often; frames between have none. 0: every frame.',
+        'Maximum rate of depth, in Hz; frames between have no result. 0: no limit.',
         minimum=0.0,
         maximum=1000.0,
     )
     tasks_segmentation_enabled: bool = parameter(
-        'tasks.segmentation.enabled', True, 'Serve segmentation to subscribers.'
+        'tasks.segmentation.enabled', True, 'Publish segmentation if subscribed.'
     )
     tasks_segmentation_max_rate_hz: float = parameter(
         'tasks.segmentation.max_rate_hz',
         0.0,
-        'Run segmentation at most so often; frames between have none. 0: every frame.',
+        'Maximum rate of segmentation, in Hz; frames between have no result. 0: no limit.',
         minimum=0.0,
         maximum=1000.0,
     )
     tasks_conditions: tuple[str, ...] = parameter(
         'tasks.conditions',
         (NO_CONDITIONS,),
-        "Tasks that run only where another finds something, such as 'segmentation if detection "
-        "finds person or dog'; or 'none'.",
+        "Conditions under which a task runs, for example 'segmentation if detection finds person "
+        "or dog'; or 'none'.",
     )
     detection_score_threshold: float = parameter(
         'detection.score_threshold',
         0.35,
-        'Detections with a lower score are left out.',
+        'Minimum score of a detection.',
         minimum=0.0,
         maximum=1.0,
     )
     detection_iou_threshold: float = parameter(
         'detection.iou_threshold',
         0.65,
-        'Of two boxes of one class that overlap more than this, the better one stays.',
+        'IoU above which non-maximum suppression removes the lower-scoring box of a class.',
         minimum=0.0,
         maximum=1.0,
     )
     detection_max_detections: int = parameter(
-        'detection.max_detections', 100, 'At most this many, best first.', minimum=1, maximum=1000
+        'detection.max_detections',
+        100,
+        'Maximum number of detections per image; the highest scores are kept.',
+        minimum=1,
+        maximum=1000,
     )
     detection_classes: tuple[str, ...] = parameter(
         'detection.classes',
         (ALL_CLASSES,),
-        "Names of the classes to report, or 'all'.",
+        "Names of the classes to publish, or 'all'.",
     )
     depth_max_range_m: float = parameter(
-        'depth.max_range_m', 20.0, 'Farther depth is NaN.', minimum=0.1, maximum=1000.0
+        'depth.max_range_m',
+        20.0,
+        'Maximum depth in metres; larger values become NaN.',
+        minimum=0.1,
+        maximum=1000.0,
     )
     points_stride: int = parameter(
         'points.stride',
         2,
-        'Every n-th pixel of every n-th row becomes a point.',
+        'Sampling of the point cloud: every n-th pixel of every n-th row.',
         minimum=1,
         maximum=64,
     )
 
     def check(self) -> None:
-        """Check values against each other."""
+        """Check constraints between parameters."""
         super().check()
         if ALL_CLASSES in self.detection_classes and len(self.detection_classes) > 1:
             raise OptionError("detection.classes is either ['all'] or a list of class names")
@@ -159,7 +167,7 @@ class PipelineParameters(Settings):
             raise OptionError("tasks.conditions is either ['none'] or a list of conditions")
 
     def options(self) -> Options:
-        """What of it concerns the pipeline."""
+        """The options of the pipeline."""
         every = ALL_CLASSES in self.detection_classes
         return Options(
             size=self.input_size,
@@ -172,7 +180,7 @@ class PipelineParameters(Settings):
         )
 
     def enabled(self, task: str) -> bool:
-        """Whether a task may be served; those of a model beyond the three always may."""
+        """Whether a task is enabled; tasks without a parameter always are."""
         switches = {p.name for p in self.parameters()}
         name = f'tasks.{task}.enabled'
         return name not in switches or self.value(name) is True
@@ -180,59 +188,59 @@ class PipelineParameters(Settings):
 
 @dataclass(frozen=True)
 class BudgetParameters(Settings):
-    """What the perception node can be told of budgets; all may change between two frames."""
+    """Parameters of the budgets; all can change between two frames."""
 
     budget_compute: float = parameter(
         'budget.compute',
         1.0,
-        'Fraction of the multiply-accumulates of running everything, on average; 1 is everything.',
+        'Average compute of a frame as a fraction of that of the full path; 1: no limit.',
         minimum=0.05,
         maximum=1.0,
     )
     budget_latency_ms: float = parameter(
         'budget.latency_ms',
         0.0,
-        'Keep 95 % of the frames below this, image to last output, with cheaper paths; 0: any.',
+        'Target p95 latency from image arrival to last output, in ms; 0 disables it.',
         minimum=0.0,
         maximum=60_000.0,
     )
     budget_path: str = parameter(
         'budget.path',
         AUTO,
-        "Take this path of the model for every frame that is run, or 'auto'.",
+        "Path of the model for every frame, or 'auto' for the one that fits the budget.",
     )
     budget_max_stale_ms: float = parameter(
         'budget.max_stale_ms',
         0.0,
-        'Results may be given again for so long: unchanged scenes, and small budgets. 0: never.',
+        'Maximum age of reused results, in ms; 0 disables reuse.',
         minimum=0.0,
         maximum=60_000.0,
     )
     budget_max_change: float = parameter(
         'budget.max_change',
         10.0,
-        'A scene is unchanged while no place in it changes by more grey levels than this.',
+        'Largest local change, in grey levels, at which results of a previous frame are reused.',
         minimum=0.0,
         maximum=255.0,
     )
     budget_tasks_detection_weight: float = parameter(
         'budget.tasks.detection.weight',
         1.0,
-        'How much detection matters against other tasks when a path is chosen.',
+        'Weight of detection relative to the other tasks when a path is selected.',
         minimum=0.0,
         maximum=100.0,
     )
     budget_tasks_depth_weight: float = parameter(
         'budget.tasks.depth.weight',
         1.0,
-        'How much depth matters against other tasks when a path is chosen.',
+        'Weight of depth relative to the other tasks when a path is selected.',
         minimum=0.0,
         maximum=100.0,
     )
     budget_tasks_segmentation_weight: float = parameter(
         'budget.tasks.segmentation.weight',
         1.0,
-        'How much segmentation matters against other tasks when a path is chosen.',
+        'Weight of segmentation relative to the other tasks when a path is selected.',
         minimum=0.0,
         maximum=100.0,
     )
@@ -248,72 +256,72 @@ _TLS_FILES = (
 
 @dataclass(frozen=True)
 class OffloadParameters(Settings):
-    """What the perception node can be told of a remote host that finishes its frames."""
+    """Parameters of offloading to a remote host."""
 
     offload_enabled: bool = parameter(
         'offload.enabled',
         False,
-        'Let a remote host finish frames; needs mt_perception[offload].',
+        'Offload the later part of the network to a remote host; needs mt_perception[offload].',
         change=Change.UNCONFIGURED,
     )
     offload_endpoint: str = parameter(
         'offload.endpoint',
         '127.0.0.1:8001',
-        'HOST:PORT of `mt_perception serve` with the same model.',
+        'HOST:PORT of the remote host, which serves the same model.',
         change=Change.UNCONFIGURED,
     )
     offload_mode: str = parameter(
         'offload.mode',
         'auto',
-        'auto: where it is better; always: where breaker and deadline allow; never: not now.',
+        'auto: if better than a local run; always: if the host can reply in time; never.',
         choices=('auto', 'always', 'never'),
     )
     offload_deadline_ms: float = parameter(
         'offload.deadline_ms',
         200.0,
-        'From arrival of an image to its results; the own network is run in time to keep it.',
+        'Time from image arrival to last output, in ms; a local run starts in time to meet it.',
         minimum=1.0,
         maximum=60_000.0,
     )
     offload_tls_enabled: bool = parameter(
         'offload.tls.enabled',
         False,
-        'Encrypt, and check that the host is the one it should be.',
+        'Use TLS and verify the certificate of the host.',
         change=Change.UNCONFIGURED,
     )
     offload_tls_ca_file: str = parameter(
         'offload.tls.ca_file',
         '',
-        "PEM file of who may vouch for the host; empty: the system's authorities.",
+        "PEM file with trusted CA certificates; empty uses the system's.",
         change=Change.UNCONFIGURED,
     )
     offload_tls_certificate_file: str = parameter(
         'offload.tls.certificate_file',
         '',
-        "PEM file of the robot's own certificate, for a host that wants one.",
+        'PEM file with the client certificate, for mutual TLS.',
         change=Change.UNCONFIGURED,
     )
     offload_tls_key_file: str = parameter(
         'offload.tls.key_file',
         '',
-        'PEM file of its private key.',
+        'PEM file with the private key of the client certificate.',
         change=Change.UNCONFIGURED,
     )
     offload_tls_server_name: str = parameter(
         'offload.tls.server_name',
         '',
-        "Name in the host's certificate, if it is not the endpoint's.",
+        "Name in the host's certificate, if it differs from the endpoint.",
         change=Change.UNCONFIGURED,
     )
     offload_token_file: str = parameter(
         'offload.token_file',
         '',
-        "File with the robot's token, for a host that wants one.",
+        'File with the access token of this robot.',
         change=Change.UNCONFIGURED,
     )
 
     def check(self) -> None:
-        """Check values against each other: what somebody wanted encrypted never goes plain."""
+        """Check constraints between parameters: TLS files without TLS are an error."""
         super().check()
         given = [name for name in _TLS_FILES if self.value(name)]
         if given and not self.offload_tls_enabled:

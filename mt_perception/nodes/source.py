@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The source node: images, a video, a bag or a camera as the topics of a camera driver."""
+"""The source node: publishes images, a video, a bag or a camera as a camera driver does."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ NAME = 'source'
 
 _POLL_S = 0.05
 _LINGER_S = 0.5
-"""After the last frame, so that it reaches slow listeners before its publisher goes."""
+"""Time between the last frame and the end, so that slow subscribers receive it."""
 
 
 class SourceNode(ParameterNode):
-    """Publishes frames at their own pace or at a given rate.
+    """Publishes frames at the rate of the recording or at a configured rate.
 
     Args:
-        open_frames: Opens the source, again for every round of a loop; by default the one
-            that the parameters name.
-        kwargs: Whatever rclpy's Node takes.
+        open_frames: Opens the source, once for every round of a loop; by default the source of
+            the parameters.
+        kwargs: Arguments of rclpy's Node.
 
     Attributes:
         published: Frames published so far.
-        finished: Whether all is published.
+        finished: Whether all frames have been published.
 
     Raises:
         OptionError: A parameter given at start is refused.
@@ -78,8 +78,8 @@ class SourceNode(ParameterNode):
     def _open_named(self) -> Source:
         if not self._settings.source:
             raise SourceError(
-                'nothing to publish: set the parameter `source` to a folder of images, a video, '
-                'a bag or a camera'
+                'the parameter `source` is empty; set it to a folder of images, a video, a bag or '
+                'a camera'
             )
         return open_source(self._settings.source, self._settings.topic or None)
 
@@ -101,7 +101,7 @@ class SourceNode(ParameterNode):
         self._sleep_until_due()
 
     def _advance(self, now_s: float) -> None:
-        """Have the next frame ready; at the end begin again or come to rest."""
+        """Read the next frame; at the end start again or finish."""
         self._next = next(self._frames, None)
         if self._next is None and self._settings.loop and self._in_round:
             self._source.close()
@@ -117,7 +117,7 @@ class SourceNode(ParameterNode):
             self._start_s, self._first_ns = now_s, self._next.stamp_ns
 
     def _due_s(self, frame: Frame) -> float:
-        """Monotonic time at which a frame is to be published."""
+        """Monotonic time at which to publish a frame."""
         if self._settings.rate_hz:
             return self._start_s + self._in_round / self._settings.rate_hz
         return self._start_s + (frame.stamp_ns - self._first_ns) * 1e-9
@@ -130,7 +130,7 @@ class SourceNode(ParameterNode):
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run the source node until all is published or it is told to stop.
+    """Run the source node until all frames are published or a signal arrives.
 
     Returns:
         The exit status of the process.
