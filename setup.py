@@ -74,6 +74,8 @@ setup(
         'pyyaml',  # the model's manifest
         'rich',  # tables and progress bars
         'rosbags',  # bags without ROS
+        'lz4',  # chunks of bags; rosbags needs it too
+        'backports.zstd; python_version < "3.14"',  # likewise
     ],
     extras_require={
         'ros': ROS,

@@ -16,7 +16,7 @@ from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, W
 from rosbags.typesys import Stores, get_typestore
 
 from mt_perception.evaluation.datasets.truth_messages import COMPRESSED_DEPTH_HEADER
-from mt_perception.evaluation.result_bag import standard_types
+from mt_perception.sources.message_types import standard_types
 
 HEIGHT, WIDTH = 48, 64
 PERIOD_NS = 100_000_000

@@ -171,8 +171,7 @@ def test_bag_without_any_image(tmp_path: Path) -> None:
 def test_missing_metadata_and_missing_file(tmp_path: Path) -> None:
     bag = write_bag(tmp_path / 'bag')
     (bag / 'metadata.yaml').rename(tmp_path / 'metadata.yaml')
-    with pytest.raises(SourceError, match=r'metadata|cannot be read'):
-        read(bag)
+    assert len(read(bag)) == 4
     (tmp_path / 'metadata.yaml').rename(bag / 'metadata.yaml')
     next(bag.glob('*.mcap')).unlink()
     with pytest.raises(BagError, match='cannot be read'):
@@ -182,11 +181,15 @@ def test_missing_metadata_and_missing_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize('storage', StoragePlugin)
 @pytest.mark.parametrize('keep', [0, 1, 100, 0.3, 0.6, 0.95])
 def test_truncated_files(tmp_path: Path, storage: StoragePlugin, keep: float) -> None:
-    bag = write_bag(tmp_path / 'bag', Contents(frames=20), storage=storage)
+    bag = write_bag(tmp_path / 'bag', Contents(frames=200, depth=''), storage=storage)
     file = next(f for f in bag.iterdir() if f.suffix in ('.mcap', '.db3'))
     content = file.read_bytes()
     file.write_bytes(content[: keep if isinstance(keep, int) else int(keep * len(content))])
-    with pytest.raises(BagError, match=r'cannot be read .*ros2 bag reindex'):
+    if storage is StoragePlugin.MCAP and isinstance(keep, float):
+        # Chunks of a megabyte: those before the cut are read.
+        assert 0 < len(read(bag)) < 200
+        return
+    with pytest.raises(BagError, match=r'cannot be read|no truth|image topic'):
         read(bag)
 
 

@@ -22,14 +22,12 @@ from rosbags.interfaces import (
 )
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.rosbag2.errors import WriterError
-from rosbags.typesys import Stores, get_types_from_msg, get_typestore
-from rosbags.typesys.store import Typestore
 
-import mt_perception
 from mt_perception.errors import OutputError
 from mt_perception.evaluation.datasets.truth import Sample
 from mt_perception.evaluation.output import writing
 from mt_perception.image.overlay import overlay
+from mt_perception.sources.message_types import standard_types
 from mt_perception.types import Detections, Intrinsics, Result, Segmentation
 
 NODE = '/perception'
@@ -233,15 +231,6 @@ class ResultBag:
             ],
             threshold=0.0,
         )
-
-
-def standard_types() -> Typestore:
-    """The messages of ROS 2, and those of vision_msgs from our own copy of their definitions."""
-    types = get_typestore(Stores.ROS2_JAZZY)
-    folder = Path(mt_perception.__file__).parent / 'interfaces' / 'vision_msgs' / 'msg'
-    for file in sorted(folder.glob('*.msg')):
-        types.register(get_types_from_msg(file.read_text(), f'vision_msgs/msg/{file.stem}'))
-    return types
 
 
 def _qos(*, latched: bool) -> Qos:

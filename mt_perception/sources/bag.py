@@ -4,21 +4,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import struct
+from collections import Counter
+from collections.abc import Collection, Iterator
+from itertools import pairwise
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rosbags.highlevel import AnyReader
-from rosbags.interfaces import Connection
-from rosbags.typesys import Stores, get_typestore
 
 from mt_perception.errors import BagError, CameraError, ImageError
 from mt_perception.geometry.camera import Calibration, is_rectified
 from mt_perception.image.compressed import decode
 from mt_perception.image.encodings import to_bgr
+from mt_perception.sources.bag_file import ROS1, Channel
+from mt_perception.sources.bag_reader import BagReader
 from mt_perception.sources.source import Source, calibrated
 from mt_perception.types import Frame, Intrinsics
 
@@ -26,44 +28,55 @@ IMAGE_TYPE = 'sensor_msgs/msg/Image'
 COMPRESSED_TYPE = 'sensor_msgs/msg/CompressedImage'
 CAMERA_INFO_TYPE = 'sensor_msgs/msg/CameraInfo'
 
-SUFFIXES = frozenset({'.bag', '.db3', '.mcap'})
+# Enough to measure a rate, few enough to be read at once.
+_SAMPLED_IMAGES = 24
+_SAMPLED_BYTES = 16 << 20
+_MOST_HZ = 1000.0
+
+# Last words of image topics, in the namespace of the camera: image_transport's transports.
+_TRANSPORTS = frozenset({'compressed', 'compressedDepth', 'theora', 'ffmpeg', 'foxglove', 'zstd'})
 
 
 class Bag(Source):
     """The images of one topic, each with the camera_info of the same stamp.
 
     Args:
-        path: A ROS 1 ``.bag``, a rosbag2 folder, or a single ``.mcap`` or ``.db3`` file.
+        path: A ROS 1 ``.bag``, a rosbag2 folder, a single ``.mcap`` or ``.db3`` file, or a folder
+            with the parts of one recording.
         topic: The image topic, raw or compressed; may be left out where only one fits.
         camera: Takes the place of the bag's camera_info, which is wrong in many bags.
+        info_topic: The camera_info topic, for a bag whose names do not tell.
 
     Raises:
         BagError: The bag cannot be read, or it is not clear which topic is meant.
     """
 
     def __init__(
-        self, path: Path, topic: str | None = None, camera: Intrinsics | None = None
+        self,
+        path: Path,
+        topic: str | None = None,
+        camera: Intrinsics | None = None,
+        info_topic: str | None = None,
     ) -> None:
-        self._path = path
         self._calibration = camera
-        with bag_errors(path):
-            self._reader = open_reader(path)
-            self._reader.open()
+        self._reader = BagReader(path)
         try:
-            connections = self._reader.connections
-            self._topic = _image_topic(connections, topic, path)
-            self._info_topic = _info_topic(connections, self._topic)
-            length = sum(c.msgcount for c in connections if c.topic == self._topic)
-            super().__init__(self._topic, length, self._rate_hz(length))
-        except BagError:
-            self.close()
+            self._topic = _image_topic(self._reader, topic)
+            images = [c for c in self._reader.channels if c.topic == self._topic]
+            stamps, frame_id = self._sample(images)
+            super().__init__(self._topic, sum(c.count for c in images), _rate_hz(stamps))
+            self.notes += self._reader.notes
+            self._rectified = is_rectified(self._topic)
+            self._info_topic = info_topic or self._find_info_topic(frame_id)
+        except BaseException:
+            self._reader.close()
             raise
 
     def __iter__(self) -> Iterator[Frame]:
         pending: Any = None
         info: Any = None
-        for connection, message in self._messages():
-            if connection.topic == self._topic:
+        for channel, message in self._messages():
+            if channel.topic == self._topic:
                 if pending is not None:
                     yield from self._frames(pending, info)
                 pending = message
@@ -81,20 +94,17 @@ class Bag(Source):
 
     def close(self) -> None:
         """Close the bag."""
-        if self._reader.stack is not None:
-            self._reader.close()
+        self._reader.close()
 
-    def _rate_hz(self, length: int) -> float | None:
-        seconds = self._reader.duration * 1e-9
-        return (length - 1) / seconds if seconds > 0 and length > 1 else None
-
-    def _messages(self) -> Iterator[tuple[Connection, Any]]:
-        # One topic may have several connections: one for each publisher.
+    def _messages(self) -> Iterator[tuple[Channel, Any]]:
         topics = (self._topic, self._info_topic)
-        wanted = [c for c in self._reader.connections if c.topic in topics]
-        with bag_errors(self._path):
-            for connection, _, data in self._reader.messages(wanted):
-                yield connection, self._reader.deserialize(data, connection.msgtype)
+        wanted = [c for c in self._reader.channels if c.topic in topics]
+        counted: Counter[str] = Counter()
+        for found in self._reader.messages(wanted):
+            self.rejects += self._reader.damage - counted
+            counted = self._reader.damage
+            yield found
+        self.rejects += self._reader.damage - counted
 
     def _frames(self, message: Any, info: Any) -> Iterator[Frame]:
         """One frame, or none if the image is faulty."""
@@ -106,67 +116,118 @@ class Bag(Source):
         size = image.shape[0], image.shape[1]
         camera = calibrated(self._calibration, *size)
         if camera is None and info is not None:
-            try:
-                camera = _camera(info, size, is_rectified(self._topic))
-            except CameraError as error:
-                self.rejects[error.reason] += 1
-        yield Frame(image, stamp_ns(message), message.header.frame_id, camera)
+            camera = self._camera(info, size)
+        yield Frame(image, stamp_ns(message), str(message.header.frame_id), camera)
+
+    def _camera(self, info: Any, size: tuple[int, int]) -> Intrinsics | None:
+        calibration = Calibration.from_message(info)
+        concern = calibration.concern(self._rectified)
+        if concern is not None and concern[1] not in self.notes:
+            self.notes.append(concern[1])
+        try:
+            return calibration.intrinsics(size, self._rectified)
+        except CameraError as error:
+            self.rejects[error.reason] += 1
+            return None
+
+    def _sample(self, channels: Collection[Channel]) -> tuple[list[int], str]:
+        """The first stamps of the images in ns, and the frame of the first one."""
+        stamps, frame_id, read = [], '', 0
+        for channel, _, data in self._reader.data(channels):
+            stamp, frame = _header(channel, data)
+            frame_id = frame_id or frame
+            stamps.append(stamp)
+            read += len(data)
+            if len(stamps) >= _SAMPLED_IMAGES or (read >= _SAMPLED_BYTES and len(stamps) > 2):
+                break
+        return stamps, frame_id
+
+    def _find_info_topic(self, frame_id: str) -> str | None:
+        """The camera_info in the image's namespace, or one that names the same frame."""
+        infos = [c for c in self._reader.channels if c.msgtype == CAMERA_INFO_TYPE and c.count]
+        beside = {c.topic for c in infos} & _topics_beside(self._topic)
+        if beside:
+            return max(beside, key=len)
+        others = []
+        for channel in infos:
+            first = next(self._reader.data([channel]), None)
+            frame = '' if first is None else _header(channel, first[2])[1]
+            if frame and frame == frame_id:
+                return channel.topic
+            others.append(f'{channel.topic} (frame {frame!r})')
+        if others and self._calibration is None:
+            self.notes.append(
+                f'{self._topic} (frame {frame_id!r}) has no camera_info in its namespace, and '
+                f'{", ".join(others[:4])} may belong to another camera: depth is scaled for a '
+                'typical lens; give a calibration file with --camera-info'
+            )
+        return None
 
 
-def open_reader(path: Path) -> AnyReader:
-    """A reader for a bag of any format, still to be opened, inside ``bag_errors``."""
-    # Bags written before ROS 2 Iron do not carry their message definitions.
-    return AnyReader([path], default_typestore=get_typestore(Stores.ROS2_HUMBLE))
-
-
-@contextmanager
-def bag_errors(path: Path) -> Iterator[None]:
-    """Turn whatever a damaged bag makes its reader raise into one sentence.
-
-    The formats' readers are written for sound files: on a truncated or foreign one they raise
-    assertion, struct, SQLite, Unicode and index errors beside their own.
-    """
-    try:
-        yield
-    except (BagError, GeneratorExit, KeyboardInterrupt):
-        raise
-    except Exception as error:
-        what = str(error) or type(error).__name__
-        raise BagError(
-            f'bag {path} cannot be read ({what}); expected a ROS 1 .bag, a rosbag2 folder with '
-            'metadata.yaml, or one .mcap or .db3 file, recorded to its end (ros2 bag reindex '
-            'mends many that are not)'
-        ) from error
-
-
-def _image_topic(connections: list[Connection], topic: str | None, path: Path) -> str:
-    """The topic of the images: the one asked for, or the only one that fits."""
-    images = {
-        c.topic: c.msgtype for c in connections if c.msgtype in (IMAGE_TYPE, COMPRESSED_TYPE)
-    }
-    there = ', '.join(sorted(images)) or 'none'
+def _image_topic(reader: BagReader, topic: str | None) -> str:
+    """The topic of the images: the one that the user named, or the only one that fits."""
+    images: dict[str, Channel] = {}
+    for channel in reader.channels:
+        if channel.msgtype in (IMAGE_TYPE, COMPRESSED_TYPE):
+            known = images.get(channel.topic)
+            images[channel.topic] = channel if known is None or channel.count else known
+    there = ', '.join(
+        name if c.count else f'{name} (without a message)' for name, c in sorted(images.items())
+    )
+    there = there or 'none'
+    if reader.foreign:
+        foreign = sorted({f'{c.topic} ({c.msgtype}, {c.encoding})' for c in reader.foreign})
+        there += f'; topics in other encodings, which are not read: {", ".join(foreign[:5])}'
     if topic is not None:
         if topic in images:
             return topic
-        raise BagError(f'bag {path} has no image topic {topic!r}; its image topics: {there}')
-    colour = [name for name in images if 'depth' not in name.lower()]
-    fitting = [name for name in colour if images[name] == IMAGE_TYPE] or colour
+        raise BagError(
+            f'bag {reader.path} has no image topic {topic!r}; its image topics: {there}'
+        )
+    colour = [n for n, c in images.items() if c.count and 'depth' not in n.lower()]
+    fitting = [name for name in colour if images[name].msgtype == IMAGE_TYPE] or colour
     if len(fitting) == 1:
         return fitting[0]
     raise BagError(
-        f'bag {path} does not have exactly one colour image topic; name the one to use '
+        f'bag {reader.path} does not have exactly one colour image topic; name the one to use '
         f'(--topic). Its image topics: {there}'
     )
 
 
-def _info_topic(connections: list[Connection], image_topic: str) -> str | None:
-    """The camera_info beside an image topic (image_transport's convention), or the only one."""
-    infos = {c.topic for c in connections if c.msgtype == CAMERA_INFO_TYPE}
+def _topics_beside(image_topic: str) -> set[str]:
+    """Where a driver puts the camera_info of an image topic.
+
+    image_transport: in its namespace; the RealSense SDK: in ``info`` beside the image's folder;
+    others: below the image topic itself.
+    """
     parts = image_topic.split('/')
-    beside = {'/'.join([*parts[:depth], 'camera_info']) for depth in range(1, len(parts))}
-    if infos & beside:
-        return max(infos & beside, key=len)
-    return infos.pop() if len(infos) == 1 else None
+    while len(parts) > 2 and parts[-1] in _TRANSPORTS:
+        parts.pop()
+    folder, above = parts[:-1], parts[:-2]
+    found = {(*folder, 'camera_info'), (*parts, 'camera_info'), (*folder, 'info', 'camera_info')}
+    if folder and folder[-1] in ('image', 'rect', 'raw'):
+        found |= {(*above, 'camera_info'), (*above, 'info', 'camera_info')}
+    return {'/'.join(names) for names in found}
+
+
+def _rate_hz(stamps: list[int]) -> float | None:
+    """The rate of a topic from the median gap of its stamps, which jumps do not move."""
+    gaps = [later - earlier for earlier, later in pairwise(sorted(stamps)) if later > earlier]
+    rate_hz = 1e9 / median(gaps) if gaps else 0.0
+    return rate_hz if 0.0 < rate_hz <= _MOST_HZ else None
+
+
+def _header(channel: Channel, data: bytes) -> tuple[int, str]:
+    """Stamp in ns and frame_id of an undecoded message that begins with a header."""
+    # CDR begins with four bytes that tell the byte order, a ROS 1 header with its number.
+    order = '>' if channel.encoding != ROS1 and data[1:2] in (b'\0', b'\2') else '<'
+    try:
+        seconds, nanoseconds, length = struct.unpack_from(order + 'iII', data, 4)
+    except struct.error:
+        return 0, ''
+    return seconds * 1_000_000_000 + nanoseconds, data[16 : 16 + length].rstrip(b'\0').decode(
+        errors='replace'
+    )
 
 
 def stamp_ns(message: Any) -> int:
@@ -186,7 +247,3 @@ def _image(message: Any) -> NDArray[np.uint8]:
         message.step,
         bool(message.is_bigendian),
     )
-
-
-def _camera(info: Any, size: tuple[int, int], rectified: bool) -> Intrinsics:
-    return Calibration.from_message(info).intrinsics(size, rectified)

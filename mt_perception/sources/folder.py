@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
@@ -12,7 +11,7 @@ from pathlib import Path
 
 from mt_perception.errors import ImageError, SourceError
 from mt_perception.image.read import IMAGE_SUFFIXES, read_image
-from mt_perception.sources.source import Source, calibrated
+from mt_perception.sources.source import Source, calibrated, natural_key
 from mt_perception.types import Frame, Intrinsics
 
 NOMINAL_RATE_HZ = 10.0
@@ -61,7 +60,7 @@ def _images_in(folder: Path) -> list[Path]:
         files = [file for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES]
     except OSError as error:
         raise SourceError(f'folder {folder} cannot be read: {error.strerror}') from error
-    return sorted(files, key=_natural_key)
+    return sorted(files, key=natural_key)
 
 
 def _no_image(folder: Path) -> str:
@@ -78,8 +77,3 @@ def _no_image(folder: Path) -> str:
         f'folder {folder} has no image; expected files that end in '
         f'{", ".join(sorted(IMAGE_SUFFIXES))}, found {"; ".join(found) or "nothing"}'
     )
-
-
-def _natural_key(file: Path) -> list[tuple[int, str]]:
-    parts = re.split(r'(\d+)', file.name)
-    return [(int(part), '') if part.isdecimal() else (-1, part) for part in parts]

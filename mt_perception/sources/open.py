@@ -8,8 +8,8 @@ from pathlib import Path
 
 from mt_perception.errors import SourceError
 from mt_perception.image.read import IMAGE_SUFFIXES
-from mt_perception.sources import bag
 from mt_perception.sources.bag import Bag
+from mt_perception.sources.bag_reader import is_bag_file
 from mt_perception.sources.folder import ImageFolder
 from mt_perception.sources.source import Source
 from mt_perception.sources.video import Camera, Video
@@ -55,9 +55,11 @@ def open_source(
 
 
 def is_bag(path: Path) -> bool:
-    """Whether this is a ROS 1 bag, a rosbag2 folder or a single rosbag2 file."""
+    """Whether this is a recording: a bag file, a rosbag2 folder, or a folder of its parts."""
     if path.is_dir():
-        return (path / 'metadata.yaml').is_file() or any(
-            file.suffix in bag.SUFFIXES - {'.bag'} for file in path.iterdir()
-        )
-    return path.suffix.lower() in bag.SUFFIXES
+        if (path / 'metadata.yaml').is_file():
+            return True
+        files = list(path.iterdir())
+        images = any(file.suffix.lower() in IMAGE_SUFFIXES for file in files)
+        return not images and any(is_bag_file(file) for file in files)
+    return is_bag_file(path)

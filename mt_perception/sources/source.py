@@ -1,12 +1,14 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a source of frames is: something to iterate over once, that knows what it refused."""
+"""The interface of a source of frames: iterate over it once; it counts what it leaves out."""
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from types import TracebackType
 
 from mt_perception.errors import SourceError
@@ -19,15 +21,17 @@ ASPECT_TOLERANCE = 0.02
 class Source(ABC):
     """Frames from a folder, a video, a camera or a bag, in the order of their stamps.
 
-    Iterate over it inside ``with``. What cannot be read is left out and counted; what comes
-    after it is still delivered.
+    Iterate over it inside ``with``. An image that cannot be read is left out and counted; the
+    ones after it are still delivered.
 
     Attributes:
-        name: What a person calls it: the file's, device's or topic's name.
-        length: Number of frames to expect, None where it is unknown (a live camera).
-        rate_hz: Frames per second of the recording, None where it has none (a folder).
+        name: Name of the file, device or topic.
+        length: Number of frames to expect; None where it is unknown (a live camera).
+        rate_hz: Frames per second of the recording; None where it has none (a folder).
         rejects: Reason → number of images that were left out, or that go without intrinsics
             because their camera_info is faulty.
+        notes: Sentences for the user about the source as a whole; more may be added while it
+            is read.
     """
 
     def __init__(self, name: str, length: int | None, rate_hz: float | None) -> None:
@@ -35,10 +39,11 @@ class Source(ABC):
         self.length = length
         self.rate_hz = rate_hz
         self.rejects: Counter[str] = Counter()
+        self.notes: list[str] = []
 
     @abstractmethod
     def __iter__(self) -> Iterator[Frame]:
-        """Deliver the frames.
+        """Yield the frames.
 
         Raises:
             SourceError: The source as a whole became unreadable.
@@ -46,7 +51,7 @@ class Source(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of files and devices; may be called twice."""
+        """Close files and devices; may be called twice."""
 
     def __enter__(self) -> Source:
         return self
@@ -60,8 +65,14 @@ class Source(ABC):
         self.close()
 
 
+def natural_key(file: Path) -> list[tuple[int, str]]:
+    """A key that sorts ``frame2`` before ``frame10``."""
+    parts = re.split(r'(\d+)', file.name)
+    return [(int(part), '') if part.isdecimal() else (-1, part) for part in parts]
+
+
 def calibrated(camera: Intrinsics | None, height: int, width: int) -> Intrinsics | None:
-    """A calibration that the user gave, for an image of this size.
+    """The user's calibration, for an image of this size.
 
     Raises:
         SourceError: The calibration is for an image of another shape.

@@ -12,8 +12,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rosbags.highlevel import AnyReader
-from rosbags.interfaces import Connection
 
 from mt_perception.errors import BagError
 from mt_perception.evaluation.datasets.maps import at_size, valid_metres
@@ -26,13 +24,9 @@ from mt_perception.evaluation.datasets.truth_messages import (
     decode_labels,
     names_in,
 )
-from mt_perception.sources.bag import (
-    COMPRESSED_TYPE,
-    IMAGE_TYPE,
-    bag_errors,
-    open_reader,
-    stamp_ns,
-)
+from mt_perception.sources.bag import COMPRESSED_TYPE, IMAGE_TYPE, stamp_ns
+from mt_perception.sources.bag_file import Channel
+from mt_perception.sources.bag_reader import BagReader
 
 OFF = 'none'
 """Given as a topic: do not look for this kind of truth."""
@@ -85,8 +79,8 @@ class TopicTruth:
         self._names = dict(class_names or {})
         self._streams: dict[str, _Nearest] = {}
         self.matched = 0
-        with bag_errors(path), open_reader(path) as reader:
-            chosen = _choose(reader.connections, image_topic, topics, path)
+        with BagReader(path) as reader:
+            chosen = _choose(reader.channels, image_topic, topics, path)
             boxes = chosen.get('boxes')
             annotated = set(self._names.values()) | (
                 names_in(_messages(reader, boxes), self._names) if boxes else set()
@@ -205,8 +199,8 @@ class _Nearest:
 
 
 def _choose(
-    connections: list[Connection], image_topic: str, topics: TruthTopics, path: Path
-) -> dict[str, Connection]:
+    connections: list[Channel], image_topic: str, topics: TruthTopics, path: Path
+) -> dict[str, Channel]:
     """Of each kind of truth the topic that is given, or the only one that fits."""
     others = [c for c in connections if c.topic != image_topic]
     images = [c for c in others if c.msgtype in (IMAGE_TYPE, COMPRESSED_TYPE)]
@@ -232,10 +226,10 @@ def _choose(
 def _one(
     kind: str,
     topic: str | None,
-    likely: list[Connection],
-    possible: list[Connection],
+    likely: list[Channel],
+    possible: list[Channel],
     path: Path,
-) -> Connection | None:
+) -> Channel | None:
     if topic == OFF:
         return None
     if topic is not None:
@@ -253,9 +247,9 @@ def _one(
     return likely[0] if likely else None
 
 
-def _label_names(reader: AnyReader, topic: str, path: Path) -> dict[int, str]:
+def _label_names(reader: BagReader, topic: str, path: Path) -> dict[int, str]:
     folder = topic.rsplit('/', 1)[0]
-    infos = [c for c in reader.connections if c.msgtype.endswith('/LabelInfo')]
+    infos = [c for c in reader.channels if c.msgtype.endswith('/LabelInfo')]
     beside = [c for c in infos if c.topic.rsplit('/', 1)[0] == folder] or infos
     for message in _messages(reader, beside[0]) if beside else ():
         return decode_label_names(message)
@@ -265,17 +259,16 @@ def _label_names(reader: AnyReader, topic: str, path: Path) -> dict[int, str]:
     )
 
 
-def _messages(reader: AnyReader, connection: Connection) -> Iterator[Any]:
-    for found, _, data in reader.messages([connection]):
-        yield reader.deserialize(data, found.msgtype)
+def _messages(reader: BagReader, channel: Channel) -> Iterator[Any]:
+    for _, message in reader.messages([channel]):
+        yield message
 
 
 def _stream(path: Path, topic: str) -> Iterator[Any]:
     """Messages of one topic through a reader of its own: readers share no position in the file."""
-    with bag_errors(path), open_reader(path) as reader:
-        connections = [c for c in reader.connections if c.topic == topic]
-        for found, _, data in reader.messages(connections):
-            yield reader.deserialize(data, found.msgtype)
+    with BagReader(path) as reader:
+        for _, message in reader.messages([c for c in reader.channels if c.topic == topic]):
+            yield message
 
 
 def _depth(message: Any, size: tuple[int, int]) -> NDArray[np.float32]:
