@@ -185,11 +185,11 @@ def test_truncated_files(tmp_path: Path, storage: StoragePlugin, keep: float) ->
     file = next(f for f in bag.iterdir() if f.suffix in ('.mcap', '.db3'))
     content = file.read_bytes()
     file.write_bytes(content[: keep if isinstance(keep, int) else int(keep * len(content))])
-    if storage is StoragePlugin.MCAP and isinstance(keep, float):
+    if storage is StoragePlugin.MCAP and keep in (0.6, 0.95):
         # Chunks of a megabyte: those before the cut are read.
         assert 0 < len(read(bag)) < 200
         return
-    with pytest.raises(BagError, match=r'cannot be read|no truth|image topic'):
+    with pytest.raises(BagError, match=r'cannot be read|image topic'):
         read(bag)
 
 

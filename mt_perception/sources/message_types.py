@@ -15,6 +15,9 @@ import mt_perception
 from mt_perception.errors import BagError
 from mt_perception.sources.bag_file import ROS1, Channel
 
+# The fields of their messages are the same in every distribution.
+_STABLE_PACKAGES = ('builtin_interfaces/', 'std_msgs/', 'sensor_msgs/', 'geometry_msgs/')
+
 _IDL_RULE = '=' * 80 + '\n'
 
 
@@ -74,16 +77,32 @@ def _own_types(channel: Channel) -> Typestore | None:
         else:
             store.register(get_types_from_idl(text))
         store.get_msgdef(channel.msgtype)
+        if not _agrees(store, _known_types(channel)):
+            return None
     except Exception:
         # rosbags' parser raises type system, key, index and recursion errors on foreign text.
         return None
     return store
 
 
-def _default_types(channel: Channel) -> Typestore:
-    store = standard_types()
+def _agrees(store: Typestore, known: Typestore) -> bool:
+    """Whether the fields of common types have their standard names, unlike in a damaged file."""
+    return all(
+        [name for name, _ in store.fielddefs[kind][1]]
+        == [name for name, _ in known.fielddefs[kind][1]]
+        for kind in store.fielddefs
+        if kind.startswith(_STABLE_PACKAGES) and kind in known.fielddefs
+    )
+
+
+def _known_types(channel: Channel) -> Typestore:
     if channel.encoding == ROS1:
-        store = get_typestore(Stores.ROS1_NOETIC)
+        return get_typestore(Stores.ROS1_NOETIC)
+    return standard_types()
+
+
+def _default_types(channel: Channel) -> Typestore:
+    store = _known_types(channel)
     if channel.msgtype not in store.fielddefs:
         raise BagError(
             f'the bag has no definition of {channel.msgtype} ({channel.topic}) and it is not one '

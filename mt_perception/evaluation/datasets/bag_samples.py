@@ -47,6 +47,7 @@ class BagSamples(SampleSource):
         self._files = files
         self._camera = camera
         self.rejects = frames.rejects
+        self.notes = frames.notes
         self.notes += () if files is None else files.notes
 
     def __iter__(self) -> Iterator[Sample]:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mt_perception.errors import BagError
+from mt_perception.errors import BagError, SourceError
 from mt_perception.evaluation.datasets.maps import at_size, valid_metres
 from mt_perception.evaluation.datasets.taxonomy import ClassMap
 from mt_perception.evaluation.datasets.truth import GroundTruth, TrueObjects
@@ -26,7 +26,7 @@ from mt_perception.evaluation.datasets.truth_messages import (
 )
 from mt_perception.sources.bag import COMPRESSED_TYPE, IMAGE_TYPE, stamp_ns
 from mt_perception.sources.bag_file import Channel
-from mt_perception.sources.bag_reader import BagReader
+from mt_perception.sources.bag_reader import BagReader, bag_errors
 
 OFF = 'none'
 """Given as a topic: do not look for this kind of truth."""
@@ -79,7 +79,7 @@ class TopicTruth:
         self._names = dict(class_names or {})
         self._streams: dict[str, _Nearest] = {}
         self.matched = 0
-        with BagReader(path) as reader:
+        with bag_errors(path), BagReader(path) as reader:
             chosen = _choose(reader.channels, image_topic, topics, path)
             boxes = chosen.get('boxes')
             annotated = set(self._names.values()) | (
@@ -276,7 +276,10 @@ def _depth(message: Any, size: tuple[int, int]) -> NDArray[np.float32]:
 
 
 def _known(message: Any | None, decode: Callable[[Any], Any]) -> Any:
-    return None if message is None else decode(message)
+    try:
+        return None if message is None else decode(message)
+    except AttributeError as error:
+        raise SourceError(f'a message lacks a field of its type: {error}') from error
 
 
 def _seconds(stamp: int) -> str:
