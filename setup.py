@@ -99,6 +99,7 @@ setup(
         ],
         'serve': [
             'constriction',
+            'grpcio-health-checking',  # the standard health service of gRPC
             'prometheus-client',  # metrics of the remote host
             'tritonclient[grpc]',
         ],

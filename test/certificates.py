@@ -48,9 +48,14 @@ class Authority:
         self.certificate.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
     def signed(
-        self, name: str, host: str = 'localhost', days: int = 1, password: bytes | None = None
+        self,
+        name: str,
+        host: str = 'localhost',
+        days: int = 1,
+        password: bytes | None = None,
+        begins: int = -30,
     ) -> Pair:
-        """A certificate for a host or a robot; a negative number of days has passed already."""
+        """A certificate for a host or a robot, valid between two days from now."""
         key = ec.generate_private_key(ec.SECP256R1())
         now = datetime.datetime.now(datetime.timezone.utc)
         names: list[x509.GeneralName] = [x509.DNSName(host)]
@@ -62,7 +67,7 @@ class Authority:
             .issuer_name(self._name)
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - 30 * DAY)
+            .not_valid_before(now + begins * DAY)
             .not_valid_after(now + days * DAY)
             .add_extension(x509.SubjectAlternativeName(names), critical=False)
             .sign(self._key, hashes.SHA256())

@@ -37,11 +37,11 @@ class Running:
 
 @contextmanager
 def running_host(
-    folder: Path, engine: Backend | None = None, wait_ready: bool = True, **settings: Any
+    folder: Path, backend: Backend | None = None, wait_ready: bool = True, **settings: Any
 ) -> Iterator[Running]:
     """A host at a free port of the loopback, until the end of the block."""
     made = HostSettings(folder, address=Address(port=0), workers=1, **settings)
-    running = Running(made.host(engine), [])
+    running = Running(made.host(backend), [])
     loop = asyncio.new_event_loop()
     stop = asyncio.Event()
     changed = threading.Event()
@@ -78,7 +78,7 @@ def running_host(
 
 
 class GatedBackend(LocalBackend):
-    """The real engine, which loads and runs only when the test lets it."""
+    """The real backend, which loads and runs only when the test lets it."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
@@ -90,17 +90,17 @@ class GatedBackend(LocalBackend):
         await asyncio.to_thread(self.may_load.wait, PATIENCE_S)
         await super().load()
 
-    async def run(self, jobs: Any) -> Any:
-        self.ran.append([job.request.request_id for job in jobs])
+    async def run(self, requests: Any, limit_s: float) -> Any:
+        self.ran.append([admitted.request.request_id for admitted in requests])
         self.started.set()
         await asyncio.to_thread(self.may_run.wait, PATIENCE_S)
-        return await super().run(jobs)
+        return await super().run(requests, limit_s)
 
     @classmethod
     def loaded(cls, folder: Path) -> GatedBackend:
-        engine = cls(folder)
-        engine.may_load.set()
-        return engine
+        backend = cls(folder)
+        backend.may_load.set()
+        return backend
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -15,8 +16,10 @@ from odd_host import OddHost
 from tiny_cut import write_tiny_cut
 
 from mt_perception.errors import OffloadError
+from mt_perception.offload import failures
 from mt_perception.offload.circuit_breaker import CircuitBreaker
-from mt_perception.offload.endpoint import ClientTls, Endpoint, connect, host_of
+from mt_perception.offload.endpoint import ClientTls, Endpoint, connect, split_address
+from mt_perception.offload.failures import REFUSED, Failure, probe_addresses
 from mt_perception.offload.inference_client import InferenceClient
 
 TOKEN = 'a-token-of-some-length'
@@ -98,6 +101,39 @@ def test_an_expired_certificate(folder: Path, authority: Authority) -> None:
         reason, sentence = first_failure(Endpoint(host.address, ClientTls(authority.certificate)))
     assert reason == 'tls_expired'
     assert 'renew' in sentence
+
+
+def test_a_certificate_that_is_not_yet_valid(folder: Path, authority: Authority) -> None:
+    credentials = server_credentials(authority.signed('new', begins=1, days=2))
+    with OddHost(folder, credentials) as host:
+        reason, sentence = first_failure(Endpoint(host.address, ClientTls(authority.certificate)))
+    assert reason == 'tls_not_yet_valid'
+    assert 'clock' in sentence
+
+
+def test_the_address_that_failed_is_reported(
+    folder: Path, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name with two addresses: nothing listens at one, the other has an expired certificate."""
+    credentials = server_credentials(authority.signed('expired', days=-1))
+    refused = Failure(REFUSED, 'Connection refused')
+    with OddHost(folder, credentials) as host:
+        real = socket.getaddrinfo
+
+        def resolved(name: str, *arguments: Any, **options: Any) -> list[Any]:
+            if name != 'localhost':
+                return real(name, *arguments, **options)
+            return [(2, 1, 6, '', (address, host.port)) for address in ('::1', '127.0.0.1')]
+
+        monkeypatch.setattr(failures.socket, 'getaddrinfo', resolved)
+        endpoint = Endpoint(f'localhost:{host.port}', ClientTls(authority.certificate))
+        found = probe_addresses(endpoint, refused)
+        assert found.reason == 'tls_expired'
+        assert f'localhost:{host.port} at 127.0.0.1: ' in found.sentence
+        # Nothing else is explained by it.
+        assert probe_addresses(Endpoint(f'localhost:{host.port}'), refused) is refused
+        late = Failure('late', '')
+        assert probe_addresses(endpoint, late) is late
 
 
 def test_a_certificate_for_another_name(folder: Path, authority: Authority) -> None:
@@ -189,10 +225,10 @@ def test_a_token_does_not_travel_in_clear_text(tmp_path: Path) -> None:
 
 
 def test_plain_text_to_another_machine_is_said_aloud() -> None:
-    assert 'unencrypted' in Endpoint('192.168.1.20:8001').warnings[0]
-    assert not Endpoint('192.168.1.20:8001', ClientTls()).warnings
-    assert not Endpoint('localhost:8001').warnings
-    assert not Endpoint('[::1]:8001').warnings
+    assert 'unencrypted' in Endpoint('192.168.1.20:8001').warnings()[0]
+    assert not Endpoint('192.168.1.20:8001', ClientTls()).warnings()
+    assert not Endpoint('localhost:8001').warnings()
+    assert not Endpoint('[::1]:8001').warnings()
 
 
 def test_files_that_are_not_what_they_should_be(tmp_path: Path, authority: Authority) -> None:
@@ -221,7 +257,7 @@ def test_files_that_are_not_what_they_should_be(tmp_path: Path, authority: Autho
     ],
 )
 def test_addresses(address: str, host: str) -> None:
-    assert host_of(address) == host
+    assert split_address(address)[0] == host
 
 
 @pytest.mark.parametrize(
@@ -241,4 +277,4 @@ def test_addresses(address: str, host: str) -> None:
 )
 def test_what_is_no_address(address: str) -> None:
     with pytest.raises(OffloadError, match='HOST:PORT'):
-        host_of(address)
+        split_address(address)

@@ -222,7 +222,7 @@ REFUSED_REQUESTS: dict[str, tuple[Callable[[Any], Any], str]] = {
         ),
         'without parameters',
     ),
-    'output twice': (lambda m: m.outputs.add(name='depth/map'), 'asked for twice'),
+    'output twice': (lambda m: m.outputs.add(name='depth/map'), 'requested twice'),
     'output in shared memory': (
         lambda m: (
             m.outputs[0]
@@ -247,7 +247,7 @@ REFUSED_REQUESTS: dict[str, tuple[Callable[[Any], Any], str]] = {
     'line break': (lambda m: setattr(m, 'id', 'a\nb'), 'id must have'),
     'description without end': (
         lambda m: [m.outputs.add(name=f'{i}' * 8) for i in range(3000)],
-        '16384 bytes beside them',
+        '16384 other bytes',
     ),
 }
 
@@ -263,15 +263,15 @@ def test_a_request_is_refused_by_name(fault: str) -> None:
     ('message', 'sentence'),
     [
         (b'\x3a' + b'\xff' * 9 + b'\x01', 'truncated'),
-        (b'\x3a' + b'\xff' * 20, 'has no end'),
+        (b'\x3a' + b'\xff' * 20, 'does not end'),
         (b'\x3a\x80\x80\x80\x80\x04', 'truncated'),
-        (b'\x2a\x05\x0a\xff\xff\xff\xff', 'no ModelInferRequest'),
-        (b'\x2a\x06\x0a\xff\xff\xff\xff\x0f', 'no ModelInferRequest'),
-        (b'\x0b\x0b\x0b', 'kind 3'),
-        (b'\x0a\x02\xff\xfe', 'no ModelInferRequest'),
-        (bytes(MAX_REQUEST_BYTES + 1), 'at most'),
+        (b'\x2a\x05\x0a\xff\xff\xff\xff', 'Error parsing message'),
+        (b'\x2a\x06\x0a\xff\xff\xff\xff\x0f', 'Error parsing message'),
+        (b'\x0b\x0b\x0b', 'wire type 3'),
+        (b'\x0a\x02\xff\xfe', 'Error parsing message'),
+        (bytes(MAX_REQUEST_BYTES + 1), 'the limit is'),
         (b'\x3a\x00' * 100, 'more than 64 raw tensors'),
-        (b'\x2a\x00' * 500_000, 'beside them'),
+        (b'\x2a\x00' * 500_000, 'other bytes'),
     ],
 )
 def test_broken_messages_are_refused_before_they_take_memory(
@@ -300,8 +300,11 @@ def step(message: Any, value: float) -> None:
 
 
 REFUSED_REPLIES: dict[str, tuple[Callable[[Any], Any], str]] = {
-    'another id': (lambda m: setattr(m, 'id', 'frame 6'), "to request 'frame 6', not 'frame 7'"),
-    'another model': (lambda m: setattr(m, 'model_name', 'big'), "by model 'big'"),
+    'another id': (
+        lambda m: setattr(m, 'id', 'frame 6'),
+        "for request 'frame 6'; expected 'frame 7'",
+    ),
+    'another model': (lambda m: setattr(m, 'model_name', 'big'), "of model 'big'"),
     'a tensor less': (lambda m: (m.outputs.pop(), m.raw_output_contents.pop()), 'expected'),
     'a tensor more': (
         lambda m: (m.outputs.add(name='x'), m.raw_output_contents.append(b'')),
@@ -312,15 +315,22 @@ REFUSED_REPLIES: dict[str, tuple[Callable[[Any], Any], str]] = {
     'another type': (lambda m: setattr(m.outputs[0], 'datatype', 'BYTES'), "'BYTES'"),
     'wider type': (lambda m: setattr(m.outputs[0], 'datatype', 'INT64'), 'must have 96 bytes'),
     'larger shape': (lambda m: m.outputs[0].shape.__setitem__(1, 4), 'must have 64 bytes'),
+    'huge and empty': (
+        lambda m: (
+            m.outputs[0].shape.__setitem__(slice(None), [1 << 62, 0]),
+            m.raw_output_contents.__setitem__(0, b''),
+        ),
+        'sizes of 0 to 16777216',
+    ),
     'overflowing shape': (
         lambda m: m.outputs[0].shape.__setitem__(slice(None), [2**32, 2**32, 4]),
-        'must have',
+        'sizes of 0 to 16777216',
     ),
     'negative shape': (
         lambda m: m.outputs[0].shape.__setitem__(slice(None), [-3, -4, 1]),
         r'\(-3, -4, 1\)',
     ),
-    'deep shape': (lambda m: m.outputs[0].shape.extend([1] * 9), 'at most 8 sizes'),
+    'deep shape': (lambda m: m.outputs[0].shape.extend([1] * 9), 'at most 8 dimensions'),
     'not a number': (
         lambda m: m.raw_output_contents.__setitem__(0, np.full(12, np.nan, 'f4').tobytes()),
         "'depth/map' has values that are not finite",

@@ -147,13 +147,13 @@ def test_files_are_checked_before_anybody_connects(
     empty.write_bytes(b'')
     missing = tmp_path / 'missing'
     for tls, sentence in (
-        (ServerTls(missing, one.key), 'missing is no file'),
-        (ServerTls(empty, one.key), 'no PEM file with a CERTIFICATE'),
-        (ServerTls(one.key, one.key), 'no PEM file with a CERTIFICATE'),
-        (ServerTls(one.certificate, one.certificate), 'no PEM file with a PRIVATE KEY'),
-        (ServerTls(one.certificate, two.key), 'no certificate with its'),
-        (ServerTls(locked.certificate, locked.key), 'no certificate with its'),
-        (ServerTls(one.certificate, one.key, empty), 'no PEM file with a CERTIFICATE'),
+        (ServerTls(missing, one.key), 'missing is missing'),
+        (ServerTls(empty, one.key), 'no PEM block of kind CERTIFICATE'),
+        (ServerTls(one.key, one.key), 'no PEM block of kind CERTIFICATE'),
+        (ServerTls(one.certificate, one.certificate), 'no PEM block of kind PRIVATE KEY'),
+        (ServerTls(one.certificate, two.key), 'is not the unencrypted private key'),
+        (ServerTls(locked.certificate, locked.key), 'is not the unencrypted private key'),
+        (ServerTls(one.certificate, one.key, empty), 'no PEM block of kind CERTIFICATE'),
     ):
         with pytest.raises(OffloadError, match=sentence), running_host(folder, tls=tls):
             pass

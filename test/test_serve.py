@@ -41,9 +41,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @contextlib.contextmanager
-def serving(folder: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def serving(
+    folder: Path, *options: str, program: str = PROGRAM
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """The process, and where it listens."""
-    command = [sys.executable, '-u', '-c', PROGRAM, 'serve', '--model', str(folder)]
+    command = [sys.executable, '-u', '-c', program, 'serve', '--model', str(folder)]
     process = subprocess.Popen(
         [*command, '--port', '0', '--workers', '1', *options],
         cwd=ROOT,
@@ -113,19 +115,19 @@ def test_sigterm_under_load_ends_with_refusals_alone(folder: Path) -> None:
 
 
 def test_what_is_here_is_finished_and_what_comes_is_refused(folder: Path) -> None:
-    engine = GatedBackend.loaded(folder)
+    backend = GatedBackend.loaded(folder)
     with contextlib.ExitStack() as stack:
-        running = stack.enter_context(running_host(folder, engine))
+        running = stack.enter_context(running_host(folder, backend))
         with robot(running.target, folder) as client:
             first = client.infer.future(serialize_request(client.request(image())))
-            assert engine.started.wait(PATIENCE_S)
+            assert backend.started.wait(PATIENCE_S)
             stopping = threading.Thread(target=stack.pop_all().close)
             stopping.start()
             assert eventually(
                 lambda: client.refused(client.request(image()), timeout=1)[0] == Code.UNAVAILABLE
             )
             assert stopping.is_alive()
-            engine.may_run.set()
+            backend.may_run.set()
             assert first.result(PATIENCE_S)
             stopping.join(PATIENCE_S)
             assert not stopping.is_alive()
@@ -137,7 +139,7 @@ def test_a_port_that_is_taken(folder: Path, capsys: pytest.CaptureFixture[str]) 
         taken.listen()
         port = str(taken.getsockname()[1])
         assert main(['serve', '--model', str(folder), '--port', port]) == 1
-        assert 'the port is taken' in capsys.readouterr().err
+        assert 'the port is in use' in capsys.readouterr().err
         arguments = ['serve', '--model', str(folder), '--port', '0', '--metrics-port', port]
         assert main(arguments) == 1
         assert 'metrics cannot be served' in capsys.readouterr().err
@@ -149,7 +151,7 @@ def test_a_port_that_is_taken(folder: Path, capsys: pytest.CaptureFixture[str]) 
         (['--model', 'nix'], "model 'nix' is neither a folder nor installed"),
         (['--tls-cert', 'a.pem'], 'both --tls-cert and --tls-key'),
         (['--client-ca', 'a.pem'], 'both --tls-cert and --tls-key'),
-        (['--token-file', 'nix'], 'nix is no file'),
+        (['--token-file', 'nix'], 'nix is missing'),
         (['--batch', '0'], 'batch must be in'),
     ],
 )

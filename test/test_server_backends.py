@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The engine in this process: a batch that is alone gets all threads, several get one each."""
+"""The backend in this process: a batch that is alone gets all threads, several get one each."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 from tiny_model import write_tiny_model
 
-from mt_perception.server import backends as engines
+from mt_perception.server import backends as backends
 from mt_perception.server.backends import LocalBackend
 from mt_perception.server.served_model import AdmittedRequest, InferenceResult, ServedModel
 
 
-def ran_with(engine: LocalBackend, jobs: int, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+def ran_with(backend: LocalBackend, jobs: int, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The threads of each of some jobs that overlap, in the order in which they were begun."""
     used: list[int] = []
     together = threading.Barrier(jobs)
@@ -33,12 +33,12 @@ def ran_with(engine: LocalBackend, jobs: int, monkeypatch: pytest.MonkeyPatch) -
             together.wait(10)
             return [{'x': np.zeros(1)}]
 
-    monkeypatch.setattr(engines, 'ServedModel', Watched)
+    monkeypatch.setattr(backends, 'ServedModel', Watched)
 
     async def everything() -> None:
-        await engine.load()
-        await asyncio.gather(*(engine.run([]) for _ in range(jobs)))
-        await engine.close()
+        await backend.load()
+        await asyncio.gather(*(backend.run([], 30.0) for _ in range(jobs)))
+        await backend.close()
 
     asyncio.run(everything())
     return used
@@ -56,11 +56,11 @@ def test_a_lone_batch_gets_all_threads(
     jobs: int,
     expected: list[int],
 ) -> None:
-    engine = LocalBackend(write_tiny_model(tmp_path), workers, threads)
-    assert sorted(ran_with(engine, jobs, monkeypatch)) == expected
+    backend = LocalBackend(write_tiny_model(tmp_path), workers, threads)
+    assert sorted(ran_with(backend, jobs, monkeypatch)) == expected
 
 
-def test_an_engine_is_loaded_before_it_is_run(tmp_path: Path) -> None:
-    engine = LocalBackend(write_tiny_model(tmp_path))
-    with pytest.raises(RuntimeError, match='before it is loaded'):
-        asyncio.run(engine.run([]))
+def test_a_backend_is_loaded_before_it_runs(tmp_path: Path) -> None:
+    backend = LocalBackend(write_tiny_model(tmp_path))
+    with pytest.raises(RuntimeError, match='not loaded'):
+        asyncio.run(backend.run([], 30.0))

@@ -59,7 +59,7 @@ def test_all_together_have_a_limit() -> None:
     queue: FairQueue[int] = FairQueue(1, 2)
     queue.put(entry('a', 1))
     queue.put(entry('b', 2))
-    with pytest.raises(QueueFullError, match='2 requests wait here'):
+    with pytest.raises(QueueFullError, match='2 requests are queued'):
         queue.put(entry('c', 3))
 
 

@@ -124,22 +124,22 @@ REFUSED = {
         Code.INVALID_ARGUMENT,
         '4000x64',
     ),
-    'unknown rate': (lambda c: damaged(c, rate=9), Code.INVALID_ARGUMENT, 'no cut of rate 9'),
+    'unknown rate': (lambda c: damaged(c, rate=9), Code.INVALID_ARGUMENT, 'no split with rate 9'),
     'other symbols': (lambda c: damaged(c, body=b'\1\2\3\4'), Code.INVALID_ARGUMENT, 'left over'),
     'a picture of another size': (
         lambda c: c.request_of(dataclasses.replace(c.picture(image()), shape=(3, 32, 32))),
         Code.INVALID_ARGUMENT,
-        'not (32, 32)',
+        'its payload 32x32',
     ),
     'a picture that is none': (
         lambda c: c.request_of(dataclasses.replace(c.picture(image()), body=b'GIF89a')),
         Code.INVALID_ARGUMENT,
-        'expected JPEG',
+        'GIF',
     ),
     'unknown tensor': (
         lambda c: c.request(image(), tensors=('trunk/s8',)),
         Code.INVALID_ARGUMENT,
-        "'trunk/s8' is no tensor of a task",
+        "tensor 'trunk/s8' does not exist",
     ),
     'a changed byte': (
         lambda c: serialize_request(c.request(image()))[:-1] + b'\xa5',
@@ -196,9 +196,9 @@ def _with_nan(proto: Any) -> Any:
 
 def test_live_ready_and_model_ready_differ_while_loading(folder: Path) -> None:
     """Row 67 of the faults."""
-    engine = GatedBackend(folder)
+    backend = GatedBackend(folder)
     with (
-        running_host(folder, engine, wait_ready=False) as running,
+        running_host(folder, backend, wait_ready=False) as running,
         robot(running.target, folder) as client,
     ):
         stub = GRPCInferenceServiceStub(client.channel)
@@ -216,8 +216,8 @@ def test_live_ready_and_model_ready_differ_while_loading(folder: Path) -> None:
         assert states() == (True, False, False, b'\x08\x02')
         status, sentence = client.refused(client.request(image()))
         assert (status, sentence) == (Code.UNAVAILABLE, 'the model is still being loaded')
-        engine.may_load.set()
-        engine.may_run.set()
+        backend.may_load.set()
+        backend.may_run.set()
         assert eventually(lambda: running.host.ready)
         assert states() == (True, True, True, b'\x08\x01')
         assert not stub.ModelReady(pb.ModelReadyRequest(name='big')).ready
@@ -257,9 +257,9 @@ def test_broken_small_messages_are_refused(client: Robot) -> None:
 
 
 def test_frames_of_several_robots_become_one_batch(folder: Path) -> None:
-    engine = GatedBackend.loaded(folder)
+    backend = GatedBackend.loaded(folder)
     limits = HostLimits(batch=8, batch_wait_ms=0)
-    with running_host(folder, engine, limits=limits) as running:
+    with running_host(folder, backend, limits=limits) as running:
         robots = [Robot(running.target, folder) for _ in range(5)]
         requests = [
             r.request(image(i, (64, 64) if i < 4 else (32, 64)), request_id=str(i))
@@ -267,15 +267,15 @@ def test_frames_of_several_robots_become_one_batch(folder: Path) -> None:
         ]
         with ThreadPoolExecutor(6) as pool:
             first = pool.submit(robots[0].ask, requests[0])
-            assert engine.started.wait(30)
+            assert backend.started.wait(30)
             others = [
                 pool.submit(r.ask, request)
                 for r, request in zip(robots[1:], requests[1:], strict=True)
             ]
             assert eventually(lambda: running.host.waiting == 4)
-            engine.may_run.set()
+            backend.may_run.set()
             answers = [future.result() for future in (first, *others)]
-        assert [len(batch) for batch in engine.ran] in ([1, 3, 1], [1, 1, 3])
+        assert [len(batch) for batch in backend.ran] in ([1, 3, 1], [1, 1, 3])
         for r, request, answer in zip(robots, requests, answers, strict=True):
             alone = r.ask(request)
             for name, value in alone.tensors.items():
@@ -284,68 +284,68 @@ def test_frames_of_several_robots_become_one_batch(folder: Path) -> None:
 
 
 def test_one_bad_frame_does_not_spoil_a_batch(folder: Path) -> None:
-    engine = GatedBackend.loaded(folder)
-    with running_host(folder, engine, limits=HostLimits(batch=8, batch_wait_ms=0)) as running:
+    backend = GatedBackend.loaded(folder)
+    with running_host(folder, backend, limits=HostLimits(batch=8, batch_wait_ms=0)) as running:
         first, good, bad = (Robot(running.target, folder) for _ in range(3))
         with ThreadPoolExecutor(3) as pool:
             started = pool.submit(first.ask, first.request(image()))
-            assert engine.started.wait(30)
+            assert backend.started.wait(30)
             refused = pool.submit(bad.refused, damaged(bad, body=b'\x01\x02\x03\x04'))
             answered = pool.submit(good.ask, good.request(image()))
             assert eventually(lambda: running.host.waiting == 2)
-            engine.may_run.set()
+            backend.may_run.set()
             assert refused.result()[0] == Code.INVALID_ARGUMENT
             assert answered.result().tensors
             assert started.result().tensors
-        assert len(engine.ran[1]) == 2
+        assert len(backend.ran[1]) == 2
         for each in (first, good, bad):
             each.close()
 
 
 def test_a_frame_that_is_too_late_is_not_computed(folder: Path) -> None:
-    engine = GatedBackend.loaded(folder)
-    with running_host(folder, engine) as running, robot(running.target, folder) as client:
+    backend = GatedBackend.loaded(folder)
+    with running_host(folder, backend) as running, robot(running.target, folder) as client:
         with ThreadPoolExecutor(2) as pool:
             first = pool.submit(client.ask, client.request(image(), request_id='first'))
-            assert engine.started.wait(30)
+            assert backend.started.wait(30)
             late = client.request(image(), request_id='late')
             status, _ = client.refused(late, timeout=0.2)
             assert status == Code.DEADLINE_EXCEEDED
             assert eventually(lambda: running.host.waiting == 0)
-            engine.may_run.set()
+            backend.may_run.set()
             assert first.result().tensors
         assert client.ask(client.request(image(), request_id='next')).tensors
-        assert engine.ran == [['first'], ['next']]
+        assert backend.ran == [['first'], ['next']]
 
 
 def test_a_cancelled_frame_is_not_computed(folder: Path) -> None:
-    engine = GatedBackend.loaded(folder)
-    with running_host(folder, engine) as running, robot(running.target, folder) as client:
+    backend = GatedBackend.loaded(folder)
+    with running_host(folder, backend) as running, robot(running.target, folder) as client:
 
         def begin(name: str) -> Any:
             return client.infer.future(serialize_request(client.request(image(), request_id=name)))
 
         first = begin('first')
-        assert engine.started.wait(30)
+        assert backend.started.wait(30)
         stale = begin('stale')
         assert eventually(lambda: running.host.waiting == 1)
         stale.cancel()
         assert eventually(lambda: running.host.waiting == 0)
-        engine.may_run.set()
+        backend.may_run.set()
         assert first.result()
         assert client.ask(client.request(image(), request_id='next')).tensors
-        assert engine.ran == [['first'], ['next']]
+        assert backend.ran == [['first'], ['next']]
         assert eventually(lambda: running.outcomes().get('CANCELLED') == 1)
 
 
 def test_without_a_deadline_the_host_sets_one(folder: Path) -> None:
-    engine = GatedBackend.loaded(folder)
+    backend = GatedBackend.loaded(folder)
     limits = HostLimits(answer_s=0.1)
     with (
-        running_host(folder, engine, limits=limits) as running,
+        running_host(folder, backend, limits=limits) as running,
         robot(running.target, folder) as client,
     ):
         status, sentence = client.refused(client.request(image()), timeout=None)
         assert status == Code.DEADLINE_EXCEEDED
         assert 'the host is busy' in sentence
-        engine.may_run.set()
+        backend.may_run.set()

@@ -79,10 +79,10 @@ def test_requests_leave_no_memory_behind(folder: Path) -> None:
 
 
 def test_a_greedy_client_meets_its_cap_and_delays_others_by_one_frame(folder: Path) -> None:
-    engine = GatedBackend.loaded(folder)
+    backend = GatedBackend.loaded(folder)
     limits = HostLimits(per_client=3)
     with (
-        running_host(folder, engine, limits=limits) as running,
+        running_host(folder, backend, limits=limits) as running,
         robot(running.target, folder) as greedy,
         robot(running.target, folder) as modest,
     ):
@@ -91,7 +91,7 @@ def test_a_greedy_client_meets_its_cap_and_delays_others_by_one_frame(folder: Pa
             return client.infer.future(serialize_request(client.request(image(), request_id=name)))
 
         calls = [begin(greedy, 'greedy 0')]
-        assert engine.started.wait(PATIENCE_S)
+        assert backend.started.wait(PATIENCE_S)
         for i in (1, 2):
             calls.append(begin(greedy, f'greedy {i}'))
             assert eventually(lambda n=i: running.host.waiting == n)
@@ -100,24 +100,24 @@ def test_a_greedy_client_meets_its_cap_and_delays_others_by_one_frame(folder: Pa
         assert 'this client has 3 requests' in sentence
         calls.append(begin(modest, 'modest'))
         assert eventually(lambda: running.host.waiting == 3)
-        engine.may_run.set()
+        backend.may_run.set()
         for call in calls:
             call.result()
-        assert [names[0] for names in engine.ran].index('modest') <= 2
+        assert [names[0] for names in backend.ran].index('modest') <= 2
         assert greedy.ask(greedy.request(image())).tensors
 
 
 def test_the_queue_of_all_has_an_end(folder: Path) -> None:
-    engine = GatedBackend.loaded(folder)
-    with running_host(folder, engine, limits=HostLimits(waiting=1)) as running:
+    backend = GatedBackend.loaded(folder)
+    with running_host(folder, backend, limits=HostLimits(waiting=1)) as running:
         robots = [Robot(running.target, folder) for _ in range(3)]
         first = robots[0].infer.future(serialize_request(robots[0].request(image())))
-        assert engine.started.wait(PATIENCE_S)
+        assert backend.started.wait(PATIENCE_S)
         second = robots[1].infer.future(serialize_request(robots[1].request(image())))
         assert eventually(lambda: running.host.waiting == 1)
         status, sentence = robots[2].refused(robots[2].request(image()))
-        assert (status, 'wait here already' in sentence) == (Code.RESOURCE_EXHAUSTED, True)
-        engine.may_run.set()
+        assert (status, 'requests are queued' in sentence) == (Code.RESOURCE_EXHAUSTED, True)
+        backend.may_run.set()
         assert first.result()
         assert second.result()
         for client in robots:
@@ -214,7 +214,7 @@ def test_only_who_has_a_token_is_served(folder: Path, tmp_path: Path) -> None:
                         client.metadata = [('authorization', f'Bearer {token}')]
                 status, sentence = client.refused(client.request(image()))
                 assert status == Code.UNAUTHENTICATED
-                assert 'the token is missing or none of ours' in sentence
+                assert 'the token is missing or unknown' in sentence
                 assert TOKEN not in sentence
 
 
@@ -223,15 +223,15 @@ def test_robots_with_tokens_of_their_own_share_by_name(folder: Path, tmp_path: P
     file = tmp_path / 'tokens'
     file.write_text(f'scout {TOKEN}')
     file.chmod(0o600)
-    engine = GatedBackend.loaded(folder)
+    backend = GatedBackend.loaded(folder)
     limits = HostLimits(per_client=1)
-    with running_host(folder, engine, limits=limits, token_file=file) as running:
+    with running_host(folder, backend, limits=limits, token_file=file) as running:
         robots = [Robot(running.target, folder, token=TOKEN) for _ in range(2)]
         message = serialize_request(robots[0].request(image()))
         first = robots[0].infer.future(message, metadata=robots[0].metadata)
-        assert engine.started.wait(PATIENCE_S)
+        assert backend.started.wait(PATIENCE_S)
         assert robots[1].refused(message)[0] == Code.RESOURCE_EXHAUSTED
-        engine.may_run.set()
+        backend.may_run.set()
         assert first.result()
         for client in robots:
             client.close()
@@ -239,7 +239,7 @@ def test_robots_with_tokens_of_their_own_share_by_name(folder: Path, tmp_path: P
 
 def test_token_files_are_read_strictly(tmp_path: Path) -> None:
     file = tmp_path / 'tokens'
-    with pytest.raises(OffloadError, match='no file'):
+    with pytest.raises(OffloadError, match='is missing'):
         read_tokens(file)
     for text, sentence in (
         ('', 'has no token'),
@@ -253,16 +253,16 @@ def test_token_files_are_read_strictly(tmp_path: Path) -> None:
             read_tokens(file)
     file.write_text(TOKEN)
     file.chmod(0o644)
-    with pytest.raises(OffloadError, match='others may read'):
+    with pytest.raises(OffloadError, match='chmod 600'):
         read_tokens(file)
 
 
 def test_tokens_belong_to_names() -> None:
     tokens = Tokens({TOKEN: 'scout', OTHER: ''})
-    assert tokens.owner(f'Bearer {TOKEN}') == 'scout'
-    assert tokens.owner(f'bearer {OTHER}') == ''
+    assert tokens.client(f'Bearer {TOKEN}') == 'scout'
+    assert tokens.client(f'bearer {OTHER}') == ''
     for wrong in ('', 'Bearer', 'Bearer ', TOKEN, f'Basic {TOKEN}', 'Bearer \udcff'):
-        assert tokens.owner(wrong) is None
+        assert tokens.client(wrong) is None
 
 
 def test_nothing_beyond_this_machine_can_connect_by_default(folder: Path) -> None:
@@ -285,7 +285,7 @@ def test_nothing_beyond_this_machine_can_connect_by_default(folder: Path) -> Non
 def test_an_open_host_is_warned_about(folder: Path) -> None:
     (plain, everybody) = HostSettings(folder, address=Address('0.0.0.0')).warnings()
     assert 'without TLS' in plain
-    assert 'everybody who can connect' in everybody
+    assert 'every client is accepted' in everybody
 
 
 @pytest.mark.parametrize('name', ['batch', 'per_client', 'waiting', 'request_s', 'answer_s'])

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""``mt_perception serve``: the remote host, which finishes what robots begin."""
+"""``mt_perception serve``: a remote host that runs networks for robots."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 _PORT = click.IntRange(0, 65535)
 
 
-# The character \b keeps click from filling the lines.
+# The character \b keeps click from wrapping the lines.
 _EXAMPLES = """\b
 On one machine, to try it:
   mt_perception serve
@@ -41,37 +41,50 @@ For robots in a network:
 @click.option('--port', type=_PORT, default=DEFAULT_PORT, show_default=True, help='0: any free.')
 @click.option('--tls-cert', type=_FILE, help="PEM file of the host's certificate chain.")
 @click.option('--tls-key', type=_FILE, help='PEM file of its private key.')
-@click.option('--client-ca', type=_FILE, help='Only clients with a certificate of this CA.')
+@click.option('--client-ca', type=_FILE, help='Accept only clients of this CA.')
 @click.option('--token-file', type=_FILE, help='Lines of "TOKEN" or "NAME TOKEN"; chmod 600.')
-@click.option('--workers', type=click.IntRange(0, 256), default=0, help='Runs at once; 0: cores.')
+@click.option('--workers', type=click.IntRange(0, 256), default=0, help='Parallel runs; 0: cores.')
 @click.option(
-    '--threads', type=click.IntRange(0, 256), default=0, help='Of one run; 0: all for a lone one.'
+    '--threads', type=click.IntRange(0, 256), default=0, help='Threads per run; 0: automatic.'
 )
 @click.option('--provider', 'providers', multiple=True, help='ONNX Runtime provider; repeatable.')
 @click.option('--batch', type=int, default=_DEFAULT.batch, show_default=True, help='Frames a run.')
 @click.option(
-    '--batch-wait-ms', default=_DEFAULT.batch_wait_ms, show_default=True, help='To fill a batch.'
+    '--batch-wait-ms',
+    default=_DEFAULT.batch_wait_ms,
+    show_default=True,
+    help='Wait to fill a batch.',
 )
 @click.option(
-    '--per-client', default=_DEFAULT.per_client, show_default=True, help='Requests of one robot.'
+    '--per-client', default=_DEFAULT.per_client, show_default=True, help='Requests of a robot.'
 )
-@click.option('--waiting', default=_DEFAULT.waiting, show_default=True, help='Requests of all.')
-@click.option('--metrics-host', default=LOOPBACK, show_default=True, help='For Prometheus.')
+@click.option('--waiting', default=_DEFAULT.waiting, show_default=True, help='Queued requests.')
+@click.option('--metrics-host', default=LOOPBACK, show_default=True, help='Prometheus address.')
 @click.option('--metrics-port', type=_PORT, default=0, show_default=True, help='0: no metrics.')
-@click.option('--drain-s', default=5.0, show_default=True, help='To finish after SIGTERM.')
-@click.option('--engine', type=click.Choice(['local', 'ray']), default='local', show_default=True)
+@click.option('--drain-s', default=5.0, show_default=True, help='Time to finish after SIGTERM.')
 @click.option(
-    '--replicas', type=click.IntRange(1), default=1, show_default=True, help='Ray: at least.'
+    '--backend',
+    '--engine',
+    'backend',
+    type=click.Choice(['local', 'ray']),
+    default='local',
+    show_default=True,
+    help='This process, or replicas on Ray Serve.',
 )
 @click.option(
-    '--max-replicas', type=click.IntRange(1), help='Ray: at most; as many as --replicas.'
+    '--replicas',
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help='Ray: at least.',
 )
+@click.option('--max-replicas', type=click.IntRange(1), help='Ray: at most; default: --replicas.')
 def serve(**given: Any) -> None:
     """Serve a model to robots over gRPC (Open Inference Protocol, KServe v2).
 
-    A robot with offload.endpoint set to this host sends its features here; this host runs the
-    rest of the network and sends the results back. Nothing beyond this machine can connect unless
-    --host says so; use --tls-cert, --tls-key and --token-file then.
+    A robot whose offload.endpoint names this host sends features of its images; this host runs
+    the rest of the network and returns the results. By default only this machine can connect;
+    with --host 0.0.0.0, use --tls-cert, --tls-key and --token-file.
     """
     settings = HostSettings(
         model=find_model(given['model']),
@@ -88,27 +101,27 @@ def serve(**given: Any) -> None:
         providers=given['providers'] or HostSettings.providers,
         drain_s=given['drain_s'],
     )
-    engine = settings.engine()
-    if given['engine'] == 'ray':
-        engine = _ray_engine(settings, given['replicas'], given['max_replicas'])
-    asyncio.run(_until_signalled(settings, engine))
+    backend = settings.backend()
+    if given['backend'] == 'ray':
+        backend = _ray_backend(settings, given['replicas'], given['max_replicas'])
+    asyncio.run(_until_signalled(settings, backend))
 
 
 def _tls(certificate: Path | None, key: Path | None, client_ca: Path | None) -> ServerTls | None:
-    """Files of TLS.
+    """TLS files, or None without TLS options.
 
     Raises:
-        OptionError: Some are given and others missing.
+        OptionError: The set of options is incomplete.
     """
     if certificate is not None and key is not None:
         return ServerTls(certificate, key, client_ca)
     if certificate is None and key is None and client_ca is None:
         return None
-    # Going on without would be plain text where somebody wanted TLS.
+    # An incomplete set must not fall back to plain text.
     raise OptionError('TLS needs both --tls-cert and --tls-key')
 
 
-def _ray_engine(settings: HostSettings, replicas: int, most: int | None) -> Backend:
+def _ray_backend(settings: HostSettings, replicas: int, most: int | None) -> Backend:
     from mt_perception.server.ray_backend import RayBackend
 
     return RayBackend(
@@ -116,18 +129,18 @@ def _ray_engine(settings: HostSettings, replicas: int, most: int | None) -> Back
     )
 
 
-async def _until_signalled(settings: HostSettings, engine: Backend) -> None:
+async def _until_signalled(settings: HostSettings, backend: Backend) -> None:
     console = Console(highlight=False, soft_wrap=True)
     stop = asyncio.Event()
 
     def on_signal() -> None:
         if stop.is_set():
-            # Whoever asks twice does not want to wait.
+            # A second signal ends the process without draining.
             os._exit(1)
         stop.set()
 
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, on_signal)
     await run_host(
-        settings.host(engine), settings, stop, lambda text: console.print(text, markup=False)
+        settings.host(backend), settings, stop, lambda text: console.print(text, markup=False)
     )

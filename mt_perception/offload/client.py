@@ -79,7 +79,7 @@ class OffloadClient:
         options: Callable[[], Options] = Options,
     ) -> None:
         self.settings = settings
-        self.warnings = settings.endpoint.warnings
+        self.warnings = settings.endpoint.warnings()
         self.frames_remote = 0
         self.frames_local = 0
         self._manifest = manifest

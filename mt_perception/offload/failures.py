@@ -1,29 +1,34 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Why a request was not answered: a short reason for counting, and a sentence that helps."""
+"""Failed requests: a machine-readable reason and a sentence for the operator."""
 
 from __future__ import annotations
 
+import socket
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import grpc
 
-from mt_perception.offload.endpoint import Endpoint
+from mt_perception.offload.endpoint import Endpoint, split_address
 
 LATE = 'late'
 REFUSED = 'refused'
 LOST = 'lost'
 BAD_REPLY = 'bad_reply'
+UNREACHABLE = 'unreachable'
+
+_PROBE_S = 1.0
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Why there is no reply.
+    """A failed request.
 
     Attributes:
-        reason: Short and machine-readable.
-        sentence: For an operator.
+        reason: Machine-readable reason.
+        sentence: Sentence for the operator.
     """
 
     reason: str
@@ -31,60 +36,57 @@ class Failure:
 
     @property
     def timed_out(self) -> bool:
-        """Whether the time ran out, rather than that somebody said no."""
+        """Whether the deadline passed before the host answered."""
         return self.reason == LATE
 
 
-# What gRPC says of a connection that does not come about → reason, and what to do. In this order:
-# the more special comes first.
+_NAME = "the host's certificate is for another name; use that name or set the server name"
+_DNS = 'its name cannot be resolved; check the name and the DNS'
+
+# Text in the error of gRPC or OpenSSL → reason and advice; the first match counts.
 _CONNECTION: tuple[tuple[str, str, str], ...] = (
     ('certificate has expired', 'tls_expired', "the host's certificate has expired; renew it"),
     (
-        'Hostname Verification Check failed',
-        'tls_name',
-        "the host's certificate is for another name; use that name or set the server name",
+        'certificate is not yet valid',
+        'tls_not_yet_valid',
+        "the host's certificate is not yet valid; check the clocks of both machines",
     ),
-    (
-        'not verified',
-        'tls_name',
-        "the host's certificate is for another name; use that name or set the server name",
-    ),
-    (
-        'is not in peer certificate',
-        'tls_name',
-        "the host's certificate is for another name; use that name or set the server name",
-    ),
+    ('Hostname Verification Check failed', 'tls_name', _NAME),
+    ('Hostname mismatch', 'tls_name', _NAME),
+    ('IP address mismatch', 'tls_name', _NAME),
+    ('not verified', 'tls_name', _NAME),
+    ('is not in peer certificate', 'tls_name', _NAME),
     (
         'CERTIFICATE_VERIFY_FAILED',
         'tls_untrusted',
-        "the host's certificate is of no authority that the robot trusts; check the CA file",
+        "the host's certificate is not signed by a trusted CA; check the CA file",
     ),
     (
         'WRONG_VERSION_NUMBER',
         'tls_plain_host',
-        'the host does not speak TLS on this port; nothing was sent',
+        'the host does not use TLS on this port; nothing was sent',
     ),
     ('Ssl handshake failed', 'tls', 'the TLS handshake failed'),
-    ('DNS resolution failed', 'dns', 'its name cannot be resolved; check the name and the DNS'),
-    ('Domain name not found', 'dns', 'its name cannot be resolved; check the name and the DNS'),
-    ('address family', 'dns', 'its name cannot be resolved; check the name and the DNS'),
+    ('DNS resolution failed', 'dns', _DNS),
+    ('Domain name not found', 'dns', _DNS),
+    ('address family', 'dns', _DNS),
     (
         'Connection refused',
         REFUSED,
-        'nothing listens there; start it with: mt_perception serve --model MODEL',
+        'no server listens there; start one with: mt_perception serve --model MODEL',
     ),
     ('GOAWAY', 'draining', 'the host is shutting down'),
     ('Socket closed', LOST, ''),
     ('Connection reset', LOST, ''),
     ('Broken pipe', LOST, ''),
-    ('ailed to connect', 'unreachable', 'no connection could be made'),
+    ('ailed to connect', UNREACHABLE, 'no connection could be made'),
 )
 
 _CODES: Mapping[grpc.StatusCode, tuple[str, str]] = {
     grpc.StatusCode.DEADLINE_EXCEEDED: (LATE, 'no reply within the deadline'),
     grpc.StatusCode.UNAUTHENTICATED: ('unauthenticated', 'the token is missing or wrong'),
     grpc.StatusCode.PERMISSION_DENIED: ('forbidden', 'the host does not serve this robot'),
-    grpc.StatusCode.RESOURCE_EXHAUSTED: ('overloaded', 'the host has too much to do'),
+    grpc.StatusCode.RESOURCE_EXHAUSTED: ('overloaded', 'the host is overloaded'),
     grpc.StatusCode.NOT_FOUND: ('no_model', 'the host serves another model or version'),
     grpc.StatusCode.INVALID_ARGUMENT: ('rejected', 'the host rejects the request'),
     grpc.StatusCode.FAILED_PRECONDITION: ('rejected', 'the host rejects the request'),
@@ -92,42 +94,97 @@ _CODES: Mapping[grpc.StatusCode, tuple[str, str]] = {
 }
 
 
-def failure_of(error: grpc.RpcError, endpoint: Endpoint) -> Failure:
-    """Put what gRPC raised into words."""
+def rpc_failure(error: grpc.RpcError, endpoint: Endpoint) -> Failure:
+    """The failure for an error of gRPC."""
     code, details = error.code(), error.details() or ''
     if code in _CODES:
         reason, meaning = _CODES[code]
     else:
-        reason, meaning = next(
-            ((reason, meaning) for text, reason, meaning in _CONNECTION if text in details),
-            (code.name.lower(), 'the request failed'),
-        )
+        reason, meaning = _match(details) or (code.name.lower(), 'the request failed')
     if reason == LOST:
-        reason, meaning = _lost(endpoint)
-    said = '' if reason == LATE or not details else f' ({details[:300]})'
-    return Failure(reason, f'remote host {endpoint.address}: {meaning}{said}')
+        reason, meaning = _closed_connection(endpoint)
+    quoted = '' if reason == LATE or not details else f' ({details[:300]})'
+    return Failure(reason, f'remote host {endpoint.address}: {meaning}{quoted}')
 
 
-def _lost(endpoint: Endpoint) -> tuple[str, str]:
-    """A connection was closed from the other end, which may be its way of saying no.
+def _match(details: str) -> tuple[str, str] | None:
+    rows = ((reason, meaning) for text, reason, meaning in _CONNECTION if text in details)
+    return next(rows, None)
 
-    In TLS 1.3 a client believes itself connected before the host has looked at its certificate.
+
+def _closed_connection(endpoint: Endpoint) -> tuple[str, str]:
+    """Possible causes of a connection that the host closed.
+
+    In TLS 1.3 the client's handshake ends before the host has verified the client's certificate.
     """
     if endpoint.tls is None:
-        return LOST, 'the connection was closed; a host that wants TLS does that, too'
+        return LOST, 'the connection was closed; a host that requires TLS does this, too'
     if endpoint.tls.certificate is None:
         return 'tls_client', (
-            'the connection was closed; if the host wants a certificate of the robot, set the '
-            'client certificate and key'
+            'the connection was closed; if the host requires a client certificate, set the client '
+            'certificate and its key'
         )
     return LOST, "the connection was closed; the host may not trust the robot's certificate"
 
 
 def late(address: str) -> Failure:
-    """The reply did not come in time."""
+    """The failure of a request whose deadline passed."""
     return Failure(LATE, f'remote host {address}: {_CODES[grpc.StatusCode.DEADLINE_EXCEEDED][1]}')
 
 
 def bad_reply(error: Exception, address: str) -> Failure:
-    """A reply came and cannot be used."""
-    return Failure(BAD_REPLY, f'remote host {address}: its reply is refused: {error}')
+    """The failure of a request whose response is invalid."""
+    return Failure(BAD_REPLY, f'remote host {address}: its response is invalid: {error}')
+
+
+def probe_addresses(endpoint: Endpoint, failure: Failure) -> Failure:
+    """Find the address that explains a failed connection to a name with several addresses.
+
+    A name such as ``localhost`` has an IPv6 and an IPv4 address. gRPC tries both and reports the
+    last error, which may be the refusal of the address where nothing listens. This opens one TCP
+    connection to each address, with a TLS handshake if the endpoint uses TLS, for at most 1 s
+    each.
+
+    Args:
+        endpoint: The endpoint.
+        failure: The failure that gRPC reported.
+
+    Returns:
+        The failure of an address that accepts connections; else ``failure``.
+    """
+    if failure.reason not in (REFUSED, UNREACHABLE):
+        return failure
+    host, port = split_address(endpoint.address)
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError:
+        return failure
+    addresses = dict.fromkeys(str(info[4][0]) for info in found)
+    if len(addresses) < 2:
+        return failure
+    for address in addresses:
+        cause = _probe(endpoint, host, address, port)
+        if cause is not None:
+            reason, meaning, quoted = cause
+            where = f'remote host {endpoint.address} at {address}'
+            return Failure(reason, f'{where}: {meaning} ({quoted[:300]})')
+    return failure
+
+
+def _probe(endpoint: Endpoint, host: str, address: str, port: int) -> tuple[str, str, str] | None:
+    """Reason, advice and error of one address; None if nothing listens or all is well."""
+    try:
+        connection = socket.create_connection((address, port), _PROBE_S)
+    except OSError:
+        return None
+    with connection:
+        if endpoint.tls is None:
+            return None
+        try:
+            context = ssl.create_default_context(cafile=endpoint.tls.ca)
+            name = endpoint.tls.server_name or host
+            with context.wrap_socket(connection, server_hostname=name):
+                return None
+        except (OSError, ValueError) as error:
+            reason, meaning = _match(str(error)) or ('tls', 'the TLS handshake failed')
+            return reason, meaning, str(error)

@@ -1,8 +1,8 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The robot's end of the link: requests out, replies in, and what they tell about the host.
+"""Sends inference requests to one remote host and measures the link.
 
-Everything is decided in the caller's thread; gRPC's threads only note when something happened.
+State changes in the caller's thread only; gRPC's threads record results and their times.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tritonclient.grpc import service_pb2 as pb
 from mt_perception.errors import ProtocolError
 from mt_perception.offload.circuit_breaker import BreakerState, CircuitBreaker
 from mt_perception.offload.endpoint import Endpoint, connect
-from mt_perception.offload.failures import Failure, bad_reply, failure_of, late
+from mt_perception.offload.failures import Failure, bad_reply, late, probe_addresses, rpc_failure
 from mt_perception.offload.link_estimate import LinkEstimate, LinkState, RobustAverage
 from mt_perception.offload.protocol import (
     MODEL_INFER,
@@ -34,25 +34,25 @@ from mt_perception.offload.protocol import (
 
 MODEL_READY = f'/{SERVICE}/ModelReady'
 PING_S = 1.0
-"""Between two pings; each is 100 bytes."""
+"""Interval between pings of 100 bytes each."""
 
 _PING_TIMEOUT_S = 2.0
 _MAX_IN_FLIGHT = 4
-"""Requests that gRPC has not let go of yet; one frame is sent at a time, the others were given
-up."""
+"""Upper limit on unfinished requests, including cancelled ones that gRPC still holds."""
 
 _MEASURED_EVERY = 16
-"""What a reply takes on the wire is found by deflating it, of every so manieth."""
+"""The size of every 16th response on the wire is measured by deflating it."""
 
 
 class Call:
-    """A request on its way.
+    """An unfinished or finished request.
 
     Attributes:
-        request: What was asked.
-        size: Bytes that went out.
-        sent_s: When, monotonic.
-        done_s: When its fate was known; NaN before.
+        request: The request.
+        size: Bytes of its message.
+        sent_s: Monotonic time of sending.
+        done_s: Monotonic time of the response or error; NaN before.
+        future: gRPC's future.
     """
 
     def __init__(self, request: InferenceRequest, size: int, sent_s: float, future: Any) -> None:
@@ -65,22 +65,22 @@ class Call:
 
     @property
     def done(self) -> bool:
-        """Whether its fate is known."""
+        """Whether a response or an error is available."""
         return self._done.is_set()
 
     def wait(self, seconds: float) -> bool:
-        """Wait for its fate; False if it is still unknown after so long."""
+        """Wait until `done`; False after the given seconds."""
         return self._done.wait(max(0.0, seconds))
 
     def note_done(self, future: Any) -> None:
-        """Called by gRPC, in one of its threads."""
+        """Record the end; gRPC calls this in one of its threads."""
         self.done_s = time.monotonic()
         self._done.set()
 
 
 @dataclass(frozen=True)
 class _Ping:
-    """What became of a ping."""
+    """A finished ping."""
 
     elapsed_s: float
     now_s: float
@@ -88,15 +88,20 @@ class _Ping:
 
 
 class InferenceClient:
-    """Exchanges messages with one remote host about one model.
+    """A client of one model on one remote host.
 
     Args:
-        endpoint: Where it is.
+        endpoint: The host.
         model: Name of the model.
-        breaker: Leaves a failing host alone.
+        breaker: Blocks requests to a failing host.
+
+    Attributes:
+        failures: Failure reason → count.
+        last_failure: The latest failure; None before the first.
+        link: Estimate of round trip, bandwidth and host time.
 
     Raises:
-        OffloadError: The endpoint's files cannot be used.
+        OffloadError: A certificate, key or token file cannot be used.
     """
 
     def __init__(self, endpoint: Endpoint, model: str, breaker: CircuitBreaker) -> None:
@@ -109,7 +114,7 @@ class InferenceClient:
         channel = self._connection.channel
         self._infer: Any = channel.unary_unary(MODEL_INFER)
         self._model_ready: Any = channel.unary_unary(MODEL_READY)
-        # Without a version: a payload's digest names the weights; hosts count in their own way.
+        # Without a version: the payload's digest identifies the weights.
         self._ping_message = pb.ModelReadyRequest(name=model).SerializeToString()
         self._in_flight: set[Call] = set()
         self._pings: deque[_Ping] = deque()
@@ -122,25 +127,25 @@ class InferenceClient:
 
     @property
     def on_trial(self) -> bool:
-        """Whether the next frame decides if the breaker closes."""
+        """Whether the next request decides if the breaker closes."""
         return self._on_trial
 
     @property
     def in_flight(self) -> int:
-        """Requests that gRPC has not let go of."""
+        """Number of unfinished requests."""
         return len(self._in_flight)
 
     @property
     def reply_bytes(self) -> float:
-        """What a reply usually takes on the wire."""
+        """Typical bytes of a response on the wire; 0 before the first."""
         return self._reply_bytes.value if self._reply_bytes.samples else 0.0
 
     def state(self, now_s: float) -> LinkState:
-        """What is thought of the link."""
+        """The current estimate of the link."""
         return self.link.state(now_s)
 
     def gate(self, now_s: float) -> str:
-        """Whether a frame may be sent now: empty if so, else the reason why not."""
+        """Reason why no request can be sent now; empty if one can."""
         self._settle_pings()
         if self.breaker.state is BreakerState.CLOSED:
             self._ping_if_due(now_s)
@@ -149,13 +154,13 @@ class InferenceClient:
             return '' if len(self._in_flight) < _MAX_IN_FLIGHT else 'in_flight'
         if self._on_trial:
             return ''
-        # A frame is only risked on a host that says it is ready.
+        # A ping first: a frame is sent only to a host that reports ready.
         if not self._pinging and self.breaker.take(now_s):
             self._ping(now_s)
         return 'breaker_open'
 
     def connected(self, seconds: float) -> bool:
-        """Wait until the host has said that it is ready; False if it does not in time."""
+        """Wait until the host reports ready; False after the given seconds."""
         end_s = time.monotonic() + seconds
         while (now_s := time.monotonic()) < end_s:
             if not self.gate(now_s):
@@ -164,7 +169,7 @@ class InferenceClient:
         return False
 
     def send(self, request: InferenceRequest, timeout_s: float) -> Call:
-        """Send a request; it is cancelled at both ends when the time is over."""
+        """Send a request; client and host cancel it when the timeout passes."""
         message = serialize_request(request)
         now_s = time.monotonic()
         future = self._infer.future(message, timeout=timeout_s, metadata=self._connection.metadata)
@@ -180,16 +185,17 @@ class InferenceClient:
         return call
 
     def receive(self, call: Call) -> InferenceResponse | Failure:
-        """What became of a call that is done."""
+        """The response or failure of a finished request."""
         failure: Failure
         try:
             message: bytes = call.future.result()
             reply = parse_response(message, call.request)
         except grpc.RpcError as error:
-            failure = failure_of(error, self.endpoint)
+            failure = rpc_failure(error, self.endpoint)
         except grpc.FutureCancelledError:
             failure = late(self.endpoint.address)
-        except ProtocolError as error:
+        except Exception as error:
+            # parse_response raises ProtocolError only; gRPC fails in many ways on foreign bytes.
             failure = bad_reply(error, self.endpoint.address)
         else:
             self._learn(call, len(message), message, reply)
@@ -198,25 +204,25 @@ class InferenceClient:
         return failure
 
     def refuse(self, call: Call, error: ProtocolError) -> Failure:
-        """A reply was well-formed, but cannot be used."""
+        """Record a parsed response that the caller cannot use."""
         failure = bad_reply(error, self.endpoint.address)
         self._failed(call, failure, call.done_s)
         return failure
 
     def accept(self) -> None:
-        """A reply was used."""
+        """Record a response that the caller used."""
         self._on_trial = False
         self.breaker.succeeded()
 
     def give_up(self, call: Call) -> Failure:
-        """Cancel a call that is not done in time; whatever comes of it is thrown away."""
+        """Cancel a request that is late and drop its response."""
         call.future.cancel()
         failure = late(self.endpoint.address)
         self._failed(call, failure, time.monotonic())
         return failure
 
     def close(self) -> None:
-        """Cancel what is on its way and close the connection."""
+        """Cancel unfinished requests and close the connection."""
         for call in tuple(self._in_flight):
             call.future.cancel()
         self._connection.channel.close()
@@ -246,7 +252,7 @@ class InferenceClient:
             self._ping(now_s)
 
     def _ping(self, now_s: float) -> None:
-        """Ask whether the model is ready, without waiting for the answer."""
+        """Send a ping (ModelReady) without waiting for the response."""
         self._pinging = True
         self._pinged_s = now_s
         future = self._model_ready.future(
@@ -264,21 +270,21 @@ class InferenceClient:
         try:
             answer = pb.ModelReadyResponse.FromString(done.result())
         except grpc.RpcError as error:
-            return failure_of(error, self.endpoint)
+            return probe_addresses(self.endpoint, rpc_failure(error, self.endpoint))
         except grpc.FutureCancelledError:
             return late(address)
         except Exception as error:
-            # protobuf's DecodeError, or whatever a foreign host provokes.
+            # protobuf's DecodeError, or any error that a foreign host provokes.
             return bad_reply(error, address)
         if answer.ready:
             return None
         return Failure(
             'not_ready',
-            f'remote host {address}: its model is not ready: still loading, or another one',
+            f'remote host {address}: model not ready: it is still loading, or is another model',
         )
 
     def _settle_pings(self) -> None:
-        """Take in what became of pings since the last frame."""
+        """Process the pings that finished since the last call."""
         while self._pings:
             ping = self._pings.popleft()
             self._pinging = False
@@ -289,7 +295,7 @@ class InferenceClient:
                 self.last_failure = ping.failure
                 self.breaker.failed(ping.now_s)
                 continue
-            # The first one also opened the connection, which takes two round trips or more.
+            # The first ping also opened the connection: two round trips or more.
             if self._reachable:
                 self.link.pinged(ping.elapsed_s)
             self._reachable = True

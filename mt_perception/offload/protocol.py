@@ -1,14 +1,14 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Requests and replies as messages of the Open Inference Protocol (KServe v2) over gRPC.
+"""Messages of the Open Inference Protocol (KServe v2) over gRPC.
 
-A request has one input, ``payload``, UINT8 (1, n), as packed by ``offload.payload``; its outputs
-are tensors of the task graph, such as ``detection/boxes``. Messages are read strictly: both ends
-refuse what they would not have written, before memory is taken for it.
+A request has one input, ``payload``, UINT8 (1, n), in the format of ``offload.payload``. Its
+outputs are tensors of the task graph, such as ``detection/boxes``. Both ends refuse messages that
+this module would not have written, before memory is allocated for them.
 
-Two parameters are ours, and optional, so that other hosts can ignore them: ``min_score`` and
-``precision`` let the host leave out of its reply what the robot would not look at. Of 141 kB for
-a frame of 320×416, more than the image itself, 3.1 kB remain, deflated by gRPC.
+Two optional parameters of requests reduce the response: ``min_score`` drops detections below the
+robot's threshold, and ``precision`` sets a relative error for depth, boxes and scores. They reduce
+141 kB for a frame of 320×416 to 3.1 kB after gRPC's deflate.
 """
 
 from __future__ import annotations
@@ -19,13 +19,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from tritonclient.grpc import service_pb2 as pb
 
 from mt_perception.errors import ProtocolError
 from mt_perception.offload.depth_codec import PARAMETERS, EncodedDepth, decode_depth, encode_depth
-from mt_perception.offload.message_limits import check_message
+from mt_perception.offload.message_limits import check_message, protocol_errors
 
 SERVICE = 'inference.GRPCInferenceService'
 MODEL_INFER = f'/{SERVICE}/ModelInfer'
@@ -36,16 +35,19 @@ MAX_REQUEST_BYTES = (1 << 20) + (1 << 16)
 MAX_REPLY_BYTES = 64 << 20
 
 KEEPALIVE_S = 10.0
-"""Connections are probed this often; hosts take it for abuse if it is much more often."""
+"""Interval of keep-alive pings; hosts close connections with a much shorter one."""
 
 _RAW_INPUTS, _RAW_OUTPUTS = 7, 6
 """Field numbers of ``raw_input_contents`` and ``raw_output_contents``."""
 
 _MAX_NAME = 128
 _MANTISSA_BITS = 23
-"""Of a float32."""
-_OF_PRECISION = 0.01
-"""Boxes and scores err by no more than this share of what depth may."""
+"""Mantissa bits of a float32."""
+_BOX_PRECISION = 0.01
+"""Relative error of boxes and scores, as a share of the precision of depth."""
+_MIN_PRECISION = 2.0**-_MANTISSA_BITS
+"""A finer precision than a float32 has is treated as exact."""
+_MAX_SIDE = 1 << 24
 _MAX_RANK = 8
 _DATATYPES: Mapping[str, np.dtype[Any]] = {
     'FP32': np.dtype('<f4'),
@@ -57,22 +59,22 @@ _DATATYPES: Mapping[str, np.dtype[Any]] = {
 _DATATYPE_OF = {dtype: name for name, dtype in _DATATYPES.items()}
 
 SERVER_MS = ('queue_ms', 'compute_ms')
-"""Parameters of a reply: how long the request waited at the host, and was worked on."""
+"""Parameters of a response: time in the host's queue, and of the network run."""
 
 
 @dataclass(frozen=True)
 class InferenceRequest:
-    """One frame's work for the host.
+    """One frame to infer.
 
     Attributes:
         model: Name of the model.
-        version: Its version; empty leaves the choice to the host.
-        request_id: Comes back with the reply.
-        payload: What the input holds.
-        tensors: The tensors that are wanted, each once; none means all.
-        min_score: Detections with a lower score may be left out.
-        precision: Relative error that depth may have, and boxes and scores a hundredth of it;
-            0 sends everything as it is.
+        version: Version of the model; empty leaves the choice to the host.
+        request_id: Identifier, repeated in the response.
+        payload: The packed payload.
+        tensors: Requested tensors, each once; none requests all.
+        min_score: The host may drop detections with a lower score, 0 to 1.
+        precision: Largest relative error of depth, 0 to 1, and a hundredth of it for boxes and
+            scores; 0 requests exact values.
     """
 
     model: str
@@ -86,11 +88,11 @@ class InferenceRequest:
 
 @dataclass(frozen=True, eq=False)
 class InferenceResponse:
-    """What the host made of a request.
+    """The result of a request.
 
     Attributes:
-        tensors: Tensor of the graph → its value.
-        server_ms: Stage → milliseconds at the host; empty where it does not say.
+        tensors: Tensor of the graph → value.
+        server_ms: Stage → milliseconds at the host; empty if the host does not report them.
     """
 
     tensors: Mapping[str, NDArray[Any]]
@@ -98,7 +100,7 @@ class InferenceResponse:
 
 
 def serialize_request(request: InferenceRequest) -> bytes:
-    """The message of a request."""
+    """Serialize a request."""
     message = pb.ModelInferRequest(
         model_name=request.model, model_version=request.version, id=request.request_id
     )
@@ -115,24 +117,32 @@ def serialize_request(request: InferenceRequest) -> bytes:
 
 
 def parse_request(message: bytes, max_bytes: int = MAX_REQUEST_BYTES) -> InferenceRequest:
-    """Read a request.
+    """Parse a request.
+
+    Args:
+        message: Serialized ModelInferRequest.
+        max_bytes: Upper limit on its size.
 
     Raises:
-        ProtocolError: It is too large, no ModelInferRequest, or not of the form that we serve.
+        ProtocolError: The message is too large, no ModelInferRequest, or has fields or values
+            that this host does not support.
     """
-    check_message(message, _RAW_INPUTS, max_bytes)
-    try:
-        parsed = pb.ModelInferRequest.FromString(message)
-    except DecodeError as error:
-        raise ProtocolError(f'the message is no ModelInferRequest: {error}') from error
+    with protocol_errors('request'):
+        check_message(message, _RAW_INPUTS, max_bytes)
+        return _request(pb.ModelInferRequest.FromString(message))
+
+
+def _request(parsed: Any) -> InferenceRequest:
     if any(output.parameters for output in parsed.outputs):
         raise ProtocolError('parameters of outputs, such as shared memory, are not supported')
     names = tuple(output.name for output in parsed.outputs)
     if len(set(names)) != len(names):
-        raise ProtocolError('an output is asked for twice')
+        raise ProtocolError('an output is requested twice; request each output once')
     numbers = _numbers(parsed.parameters)
     if unknown := set(numbers) - {'min_score', 'precision'}:
         raise ProtocolError(f'parameter {min(unknown)[:_MAX_NAME]!r} is not supported')
+    if any(value > 1 for value in numbers.values()):
+        raise ProtocolError(f'min_score and precision must be 0 to 1, found {numbers}')
     return InferenceRequest(
         model=_name(parsed.model_name, 'model_name'),
         version=_name(parsed.model_version, 'model_version'),
@@ -146,30 +156,33 @@ def parse_request(message: bytes, max_bytes: int = MAX_REQUEST_BYTES) -> Inferen
 def serialize_response(
     request: InferenceRequest, reply: InferenceResponse, maps: Collection[str] = ()
 ) -> bytes:
-    """The message of a reply.
+    """Serialize a response.
 
     Args:
-        request: What it answers.
-        reply: What to write.
-        maps: The tensors that may be packed, if the request lets it.
+        request: The request.
+        reply: The response.
+        maps: Tensors (1, h, w) to compress as depth maps if the request has a precision.
 
     Raises:
-        ProtocolError: A tensor has a type that replies do not have.
+        ProtocolError: A tensor has a type that the protocol does not have.
     """
     message = pb.ModelInferResponse(
         model_name=request.model, model_version=request.version, id=request.request_id
     )
+    reduced = request.precision >= _MIN_PRECISION
     for name, value in reply.tensors.items():
         output = message.outputs.add(name=name)
-        if request.precision > 0 and name in maps and value.ndim == 3:
+        if reduced and name in maps and value.ndim == 3:
             made = encode_depth(value, request.precision)
             value = made.data
             for parameter, number in made.numbers.items():
                 output.parameters[parameter].double_param = number
-        elif request.precision > 0 and value.dtype == np.float32:
-            value = _rounded(value, _OF_PRECISION * request.precision)
+        elif reduced and value.dtype == np.float32:
+            value = _rounded(value, _BOX_PRECISION * request.precision)
         if value.dtype not in _DATATYPE_OF:
-            raise ProtocolError(f'tensor {name!r} is {value.dtype}; it cannot be sent')
+            raise ProtocolError(
+                f'tensor {name!r} is {value.dtype}; expected one of {", ".join(_DATATYPES)}'
+            )
         output.datatype = _DATATYPE_OF[value.dtype]
         output.shape.extend(value.shape)
         message.raw_output_contents.append(np.ascontiguousarray(value).tobytes())
@@ -180,7 +193,7 @@ def serialize_response(
 
 
 def _rounded(value: NDArray[np.float32], error: float) -> NDArray[np.float32]:
-    """Finite numbers with as many bits as this relative error needs: zeros are soon deflated."""
+    """Round to the mantissa bits that a relative error needs; zero bits deflate well."""
     kept = math.ceil(-math.log2(min(error, 0.5))) - 1
     dropped = np.uint64(max(_MANTISSA_BITS - kept, 0))
     half = np.uint64(1) << dropped >> np.uint64(1)
@@ -191,24 +204,33 @@ def _rounded(value: NDArray[np.float32], error: float) -> NDArray[np.float32]:
 def parse_response(
     message: bytes, request: InferenceRequest, max_bytes: int = MAX_REPLY_BYTES
 ) -> InferenceResponse:
-    """Read the reply to a request.
+    """Parse the response to a request.
+
+    Args:
+        message: Serialized ModelInferResponse.
+        request: The request.
+        max_bytes: Upper limit on the size of the message.
 
     Raises:
-        ProtocolError: It is too large, no ModelInferResponse, the reply to something else, or a
-            tensor is missing, twice there, not finite, or not as large as it says.
+        ProtocolError: The message is too large or no ModelInferResponse, belongs to another
+            request, or a tensor is missing, duplicate, not finite or of another size than its
+            shape. Nothing else is raised, whatever the message holds.
     """
-    check_message(message, _RAW_OUTPUTS, max_bytes)
-    try:
-        parsed = pb.ModelInferResponse.FromString(message)
-    except DecodeError as error:
-        raise ProtocolError(f'the message is no ModelInferResponse: {error}') from error
+    with protocol_errors('response'):
+        check_message(message, _RAW_OUTPUTS, max_bytes)
+        return _response(pb.ModelInferResponse.FromString(message), request)
+
+
+def _response(parsed: Any, request: InferenceRequest) -> InferenceResponse:
     if parsed.id != request.request_id:
         raise ProtocolError(
-            f'the reply is to request {parsed.id[:_MAX_NAME]!r}, not {request.request_id!r}'
+            f'the response is for request {parsed.id[:_MAX_NAME]!r}; '
+            f'expected {request.request_id!r}'
         )
     if parsed.model_name != request.model:
         raise ProtocolError(
-            f'the reply is by model {parsed.model_name[:_MAX_NAME]!r}, not {request.model!r}'
+            f'the response is of model {parsed.model_name[:_MAX_NAME]!r}; '
+            f'expected {request.model!r}'
         )
     names = [output.name for output in parsed.outputs]
     if (
@@ -217,14 +239,14 @@ def parse_response(
         or (request.tensors and set(names) != set(request.tensors))
     ):
         raise ProtocolError(
-            f'the reply has the outputs {", ".join(names)[:500]} and '
+            f'the response has the outputs {", ".join(names)[:500]} and '
             f'{len(parsed.raw_output_contents)} raw tensors; expected {", ".join(request.tensors)}'
         )
     tensors = {
         output.name: _tensor(output, raw)
         for output, raw in zip(parsed.outputs, parsed.raw_output_contents, strict=True)
     }
-    # What other hosts say about themselves is none of our business.
+    # Other parameters of other hosts are ignored.
     stages = {name: parsed.parameters[name] for name in SERVER_MS if name in parsed.parameters}
     return InferenceResponse(tensors, _numbers(stages))
 
@@ -236,31 +258,37 @@ def _tensor(output: Any, raw: bytes) -> NDArray[Any]:
         ProtocolError: Type, shape and bytes do not fit, or a value is not finite.
     """
     shape = tuple(output.shape)
-    kind = _DATATYPES.get(output.datatype)
-    if kind is None or len(shape) > _MAX_RANK or any(size < 0 for size in shape):
+    dtype = _DATATYPES.get(output.datatype)
+    # NumPy refuses a size of 2^62 even where another one is 0 and no byte is needed.
+    if (
+        dtype is None
+        or len(shape) > _MAX_RANK
+        or not all(0 <= size <= _MAX_SIDE for size in shape)
+    ):
         raise ProtocolError(
-            f'tensor {output.name!r} is {output.datatype[:16]!r} {shape[:_MAX_RANK]}; expected '
-            f'{", ".join(_DATATYPES)} and at most {_MAX_RANK} sizes'
+            f'tensor {output.name[:_MAX_NAME]!r} is {output.datatype[:16]!r} '
+            f'{shape[:_MAX_RANK]}; expected {", ".join(_DATATYPES)}, at most {_MAX_RANK} '
+            f'dimensions and sizes of 0 to {_MAX_SIDE}'
         )
-    expected = math.prod(shape) * kind.itemsize
+    expected = math.prod(shape) * dtype.itemsize
     if len(raw) != expected:
         raise ProtocolError(
-            f'tensor {output.name!r} {output.datatype} {shape} must have {expected} bytes, '
-            f'found {len(raw)}'
+            f'tensor {output.name[:_MAX_NAME]!r} {output.datatype} {shape} must have {expected} '
+            f'bytes, found {len(raw)}'
         )
-    value: NDArray[Any] = np.frombuffer(raw, kind).reshape(shape)
+    value: NDArray[Any] = np.frombuffer(raw, dtype).reshape(shape)
     if PARAMETERS[0] in output.parameters:
         value = decode_depth(EncodedDepth(value, _numbers(output.parameters)))
     if value.dtype.kind == 'f' and not np.isfinite(value).all():
-        raise ProtocolError(f'tensor {output.name!r} has values that are not finite')
+        raise ProtocolError(f'tensor {output.name[:_MAX_NAME]!r} has values that are not finite')
     return value
 
 
 def _payload(parsed: Any) -> bytes:
-    """The one input of a request.
+    """The input of a request.
 
     Raises:
-        ProtocolError: There is another one, or its type, shape and bytes do not fit.
+        ProtocolError: The request has other inputs, or type, shape and bytes do not fit.
     """
     if len(parsed.inputs) != 1 or parsed.inputs[0].name != PAYLOAD:
         names = ', '.join(tensor.name[:_MAX_NAME] for tensor in parsed.inputs[:4]) or 'none'
@@ -280,10 +308,10 @@ def _payload(parsed: Any) -> bytes:
 
 
 def _numbers(parameters: Mapping[str, Any]) -> dict[str, float]:
-    """Parameters that are numbers, none of them negative.
+    """Parameters that are finite numbers of at least 0.
 
     Raises:
-        ProtocolError: One is something else.
+        ProtocolError: A parameter has another type or value.
     """
     numbers: dict[str, float] = {}
     for name, parameter in parameters.items():

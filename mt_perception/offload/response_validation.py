@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""A reply is looked at before it is believed: the local network can still stand in for it."""
+"""Validation of a response before post-processing reads it."""
 
 from __future__ import annotations
 
@@ -12,36 +12,42 @@ from numpy.typing import NDArray
 
 from mt_perception.errors import ProtocolError
 from mt_perception.model.manifest import TaskSpec
+from mt_perception.offload.message_limits import protocol_errors
 from mt_perception.types import DEPTH, DETECTION, SEGMENTATION, UNLABELLED
 
-_FARTHEST = 1e6
-"""Metres per pixel of focal length; more might not stay finite as metres."""
+_MAX_DEPTH_PER_FOCAL = 1e6
+"""Metres per pixel of focal length; larger values may overflow as metres."""
 
 
 def validate_response(
     tensors: Mapping[str, NDArray[Any]], tasks: Iterable[TaskSpec], size: tuple[int, int]
 ) -> None:
-    """Check that the tensors are what post-processing of these tasks can read.
+    """Check that post-processing of the tasks can read the tensors.
 
     Args:
-        tensors: Tensor of the graph → its value.
-        tasks: The tasks that they are for.
+        tensors: Tensor of the graph → value.
+        tasks: The tasks that read them.
         size: (height, width) of the network's input.
 
     Raises:
-        ProtocolError: One has another type or shape than its task has, is larger than the
-            network's input, holds a class without a label or a number that is not finite.
+        ProtocolError: A tensor is missing, has another type or shape than its task expects, is
+            larger than the network's input, or holds a class id without a label or a value that
+            is not finite. Nothing else is raised, whatever the tensors hold.
     """
-    for task in tasks:
-        values = {name: tensors[tensor] for name, tensor in task.outputs.items()}
-        for name, value in values.items():
-            if value.dtype.kind == 'f' and not np.isfinite(value).all():
-                raise ProtocolError(f'{task.name}/{name} has values that are not finite')
-        if task.kind == DETECTION:
-            _check_detection(task, values)
-        else:
-            (name,) = task.outputs
-            _check_map(task, name, values[name], size)
+    with protocol_errors('response'):
+        for task in tasks:
+            _check_task(task, {n: tensors[tensor] for n, tensor in task.outputs.items()}, size)
+
+
+def _check_task(task: TaskSpec, values: Mapping[str, NDArray[Any]], size: tuple[int, int]) -> None:
+    for name, value in values.items():
+        if value.dtype.kind == 'f' and not np.isfinite(value).all():
+            raise ProtocolError(f'{task.name}/{name} has values that are not finite')
+    if task.kind == DETECTION:
+        _check_detection(task, values)
+    else:
+        (name,) = task.outputs
+        _check_map(task, name, values[name], size)
 
 
 def _check_detection(task: TaskSpec, values: Mapping[str, NDArray[Any]]) -> None:
@@ -55,7 +61,10 @@ def _check_detection(task: TaskSpec, values: Mapping[str, NDArray[Any]]) -> None
             f'found {", ".join(map(str, shapes))}'
         )
     if count and not 0 <= class_ids.min() <= class_ids.max() < len(task.labels):
-        raise ProtocolError(f'{task.name}: a class id has no label')
+        raise ProtocolError(
+            f'{task.name}: expected class ids below {len(task.labels)}, found '
+            f'{class_ids.min()} to {class_ids.max()}'
+        )
 
 
 def _check_map(task: TaskSpec, name: str, value: NDArray[Any], size: tuple[int, int]) -> None:
@@ -71,9 +80,14 @@ def _check_map(task: TaskSpec, name: str, value: NDArray[Any], size: tuple[int, 
             f'{task.name}/{name}: expected {np.dtype(expected)} (1, h, w) up to {size}, found '
             f'{value.dtype} {value.shape}'
         )
-    if task.kind == DEPTH and np.abs(value).max() > _FARTHEST:
-        raise ProtocolError(f'{task.name}/{name} is beyond anything that a camera sees')
+    if task.kind == DEPTH and np.abs(value).max() > _MAX_DEPTH_PER_FOCAL:
+        raise ProtocolError(
+            f'{task.name}/{name}: expected at most {_MAX_DEPTH_PER_FOCAL:g} m per pixel of focal '
+            f'length, found {np.abs(value).max():g}'
+        )
     if task.kind == SEGMENTATION:
-        known = value[value != UNLABELLED]
-        if known.size and known.max() >= len(task.labels):
-            raise ProtocolError(f'{task.name}: class {known.max()} has no label')
+        labelled = value[value != UNLABELLED]
+        if labelled.size and labelled.max() >= len(task.labels):
+            raise ProtocolError(
+                f'{task.name}: expected class ids below {len(task.labels)}, found {labelled.max()}'
+            )

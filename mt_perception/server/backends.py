@@ -1,63 +1,75 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""What does a remote host's work: this process, or a cluster behind it."""
+"""Backends of a remote host: they run requests in this process or on a cluster."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
 
 from mt_perception.model.manifest import Manifest
 from mt_perception.model.sessions import CPU
 from mt_perception.server.served_model import AdmittedRequest, InferenceResult, ServedModel
+from mt_perception.server.worker_thread import WorkerThreads
+
+_ABANDONED_PER_WORKER = 2
 
 
 class Backend(Protocol):
-    """Runs jobs.
+    """Runs batches of requests.
 
     Attributes:
         manifest: The model; None until it is loaded.
-        workers: How many batches can be run at once.
-        warnings: What was asked for and could not be had, in words for an operator.
+        workers: Number of batches that run concurrently.
+        warnings: Warnings for the operator, for example unavailable execution providers.
+        available: Whether a batch can start.
     """
 
     manifest: Manifest | None
     workers: int
     warnings: tuple[str, ...]
 
+    @property
+    def available(self) -> bool:
+        """Whether a batch can start."""
+
     async def load(self) -> None:
-        """Become ready.
+        """Load the model.
 
         Raises:
             PerceptionError: The model cannot be loaded.
         """
 
-    async def run(self, jobs: Sequence[AdmittedRequest]) -> list[InferenceResult]:
-        """Run jobs of one key.
+    async def run(
+        self, requests: Sequence[AdmittedRequest], limit_s: float
+    ) -> list[InferenceResult]:
+        """Run requests with equal keys as one batch.
+
+        Args:
+            requests: The requests.
+            limit_s: Time limit for the batch.
 
         Returns:
-            For each job its tensors, or why there are none.
+            Tensors or an error for each request.
 
         Raises:
-            PerceptionError: None of them could be run.
+            PerceptionError: The whole batch failed.
         """
 
     async def close(self) -> None:
-        """Give back what was taken."""
+        """Release resources; does not wait for running batches."""
 
 
 class LocalBackend:
-    """Runs jobs in threads of this process; ONNX Runtime lets go of Python's lock.
+    """Runs batches in threads of this process; ONNX Runtime releases Python's lock.
 
     Args:
         model: The model folder.
-        workers: Batches that are run at once.
-        threads: Threads inside one operator; 0 gives a batch that runs alone as many as there
-            are workers, and one to each of several.
-        providers: ONNX Runtime execution providers, most wanted first.
+        workers: Number of batches that run concurrently.
+        threads: Threads inside one operator; 0 uses all workers' threads for a batch that runs
+            alone, and one thread for each of several batches.
+        providers: ONNX Runtime execution providers in order of preference.
     """
 
     def __init__(
@@ -66,34 +78,48 @@ class LocalBackend:
         self.manifest: Manifest | None = None
         self.workers = workers
         self.warnings: tuple[str, ...] = ()
-        self._load = lambda threads: ServedModel(model, threads, providers)
+        self._model = model
+        self._providers = tuple(providers)
         self._threads = threads
-        self._hosted: ServedModel | None = None
+        self._served: ServedModel | None = None
         self._alone: ServedModel | None = None
         self._running = 0
-        self._pool = ThreadPoolExecutor(workers, 'network')
+        self._workers = WorkerThreads('network', _ABANDONED_PER_WORKER * workers)
+
+    @property
+    def available(self) -> bool:
+        """Whether a batch can start."""
+        return self._served is not None and not self._workers.exhausted
 
     async def load(self) -> None:
-        """Read the model and run it once."""
-        loop = asyncio.get_running_loop()
-        self._hosted = await loop.run_in_executor(self._pool, self._load, self._threads or 1)
+        """Load the model and run it once."""
+        self._served = await self._open(self._threads or 1)
         if not self._threads and self.workers > 1:
-            # A session's threads are fixed when it is made, so there are two of each.
-            self._alone = await loop.run_in_executor(self._pool, self._load, self.workers)
-        self.manifest, self.warnings = self._hosted.manifest, self._hosted.warnings
+            # The threads of a session are fixed when it is created: hence two sessions.
+            self._alone = await self._open(self.workers)
+        self.manifest, self.warnings = self._served.manifest, self._served.warnings
 
-    async def run(self, jobs: Sequence[AdmittedRequest]) -> list[InferenceResult]:
-        """Run jobs of one key in one of the threads."""
-        if self._hosted is None:
-            raise RuntimeError('the engine is run before it is loaded')
-        hosted = self._hosted if self._running or self._alone is None else self._alone
-        loop = asyncio.get_running_loop()
+    async def run(
+        self, requests: Sequence[AdmittedRequest], limit_s: float
+    ) -> list[InferenceResult]:
+        """Run requests with equal keys as one batch in a thread.
+
+        Raises:
+            OverrunError: The batch exceeded the limit; its thread is abandoned.
+        """
+        if self._served is None:
+            raise RuntimeError('the backend is not loaded; call load() first')
+        model = self._served if self._running or self._alone is None else self._alone
         self._running += 1
         try:
-            return await loop.run_in_executor(self._pool, hosted.run, jobs)
+            return await self._workers.run(lambda: model.run(requests), limit_s)
         finally:
             self._running -= 1
 
     async def close(self) -> None:
-        """Let the threads end."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        """Release nothing: the threads are daemons."""
+
+    async def _open(self, threads: int) -> ServedModel:
+        return await self._workers.run(
+            lambda: ServedModel(self._model, threads, self._providers), None
+        )

@@ -1,34 +1,40 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Who may use a remote host: TLS, client certificates, and bearer tokens."""
+"""Authentication of clients: TLS, client certificates and bearer tokens."""
 
 from __future__ import annotations
 
 import hmac
-import re
 import ssl
-import stat
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
 
 from mt_perception.errors import OffloadError
-
-_MAX_BYTES = 1 << 20
-_SHORTEST_TOKEN = 16
-_TOKEN = re.compile(r'[A-Za-z0-9._~+/=-]+')
+from mt_perception.offload.credentials import (
+    CERTIFICATE,
+    MIN_TOKEN_LENGTH,
+    PRIVATE_KEY,
+    certificate_warning,
+    is_read_only,
+    is_token,
+    read_credential,
+    read_pem,
+    secret_warning,
+)
 
 
 @dataclass(frozen=True)
 class ServerTls:
-    """Files of a host that is reached through TLS, each in PEM.
+    """PEM files of a host with TLS.
 
     Attributes:
-        certificate: The host's certificate chain.
-        key: Its private key.
-        client_ca: Whoever wants to connect needs a certificate of this authority; None lets
-            everybody.
+        certificate: Certificate chain of the host.
+        key: Private key of the certificate, unencrypted.
+        client_ca: CA certificates for clients; a client without a certificate of this CA is
+            refused. None accepts clients without certificates.
     """
 
     certificate: Path
@@ -39,101 +45,99 @@ class ServerTls:
         """Read the files.
 
         Raises:
-            OffloadError: One cannot be read or is no PEM file, or the key is not the
-                certificate's.
+            OffloadError: A file cannot be read or is no PEM file, or the key does not belong to
+                the certificate.
         """
-        certificate, key = _pem(self.certificate, 'CERTIFICATE'), _pem(self.key, 'PRIVATE KEY')
+        certificate = read_pem(self.certificate, CERTIFICATE)
+        key = read_pem(self.key, PRIVATE_KEY)
         _check_pair(self.certificate, self.key)
-        ca = None if self.client_ca is None else _pem(self.client_ca, 'CERTIFICATE')
+        ca = None if self.client_ca is None else read_pem(self.client_ca, CERTIFICATE)
         return grpc.ssl_server_credentials(
             [(key, certificate)], root_certificates=ca, require_client_auth=ca is not None
         )
 
+    def warnings(self) -> list[str]:
+        """Warnings about validity periods and file modes.
+
+        Raises:
+            OffloadError: A file cannot be read.
+        """
+        certificates = [self.certificate, *filter(None, [self.client_ca])]
+        found = [*map(certificate_warning, certificates), secret_warning(self.key)]
+        return [warning for warning in found if warning]
+
 
 class Tokens:
-    """The bearer tokens that a host takes.
+    """The bearer tokens of a host.
 
     Args:
-        names: Token → the name of the robot that it was given to, or an empty string.
+        clients: Token → name of the client. Each token is a client of its own; tokens with equal
+            names are one client.
     """
 
-    def __init__(self, names: dict[str, str]) -> None:
-        self._names = {token.encode(): name for token, name in names.items()}
+    def __init__(self, clients: Mapping[str, str]) -> None:
+        self._clients = {token.encode(): name for token, name in clients.items()}
 
-    def owner(self, authorization: str) -> str | None:
-        """Whose token this is.
+    def client(self, authorization: str) -> str | None:
+        """Name of the client that sent a header.
 
         Args:
-            authorization: The metadata of that name, ``Bearer`` and a token.
+            authorization: Value of the metadata ``authorization``: ``Bearer`` and a token.
 
         Returns:
-            The name that belongs to it, which may be empty; None if it is none of ours.
+            The name; None for an unknown token or another scheme.
         """
         scheme, _, token = authorization.partition(' ')
-        given = token.strip().encode('utf-8', 'replace')
+        sent = token.strip().encode('utf-8', 'replace')
         found = None
-        # All of them, whatever is found: how long it takes must not tell how near a guess is.
-        for known, name in self._names.items():
-            if hmac.compare_digest(known, given):
+        # Compares every token in constant time: timing must not reveal a prefix of a token.
+        for known, name in self._clients.items():
+            if hmac.compare_digest(known, sent):
                 found = name
         return found if scheme.lower() == 'bearer' else None
 
 
 def read_tokens(file: Path) -> Tokens:
-    """Read a file of tokens: one a line, after the name of the robot if each has its own.
+    """Read a file of tokens with lines of ``TOKEN`` or ``NAME TOKEN``.
 
-    Empty lines and those that begin with ``#`` are left out.
+    Empty lines and lines that begin with ``#`` are skipped. A token without a name gets the name
+    ``token N`` with its line number.
 
     Raises:
-        OffloadError: It cannot be read, others may read it, or a line is no token.
+        OffloadError: The file cannot be read, is writable and readable by other users, has no
+            token or a line of another form.
     """
-    content = _read(file).decode('utf-8', 'replace')
-    if file.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-        raise OffloadError(f'{file} holds secrets that others may read; chmod 600 {file}')
-    names: dict[str, str] = {}
+    content = read_credential(file).decode('utf-8', 'replace')
+    if (warning := secret_warning(file)) and not is_read_only(file):
+        raise OffloadError(warning)
+    clients: dict[str, str] = {}
     for number, line in enumerate(content.splitlines(), 1):
         words = line.split()
         if not words or words[0].startswith('#'):
             continue
         *name, token = words
-        if len(name) > 1 or len(token) < _SHORTEST_TOKEN or not _TOKEN.fullmatch(token):
+        if len(name) > 1 or not is_token(token):
             raise OffloadError(
-                f'{file}, line {number}: expected "TOKEN" or "NAME TOKEN", a token of '
-                f'{_SHORTEST_TOKEN} or more letters, digits and ._~+/=-; make one with: '
+                f'{file}, line {number}: expected "TOKEN" or "NAME TOKEN" with a token of at '
+                f'least {MIN_TOKEN_LENGTH} letters, digits and ._~+/=-; make one with: '
                 'openssl rand -hex 32'
             )
-        names[token] = ''.join(name)
-    if not names:
+        clients[token] = name[0] if name else f'token {number}'
+    if not clients:
         raise OffloadError(f'{file} has no token; make one with: openssl rand -hex 32')
-    return Tokens(names)
-
-
-def _read(file: Path) -> bytes:
-    try:
-        if not file.is_file() or file.stat().st_size > _MAX_BYTES:
-            raise OffloadError(f'{file} is no file, or too large to be what it should be')
-        return file.read_bytes()
-    except OSError as error:
-        raise OffloadError(f'{file} cannot be read: {error}') from error
-
-
-def _pem(file: Path, what: str) -> bytes:
-    content = _read(file)
-    if not re.search(rf'-----BEGIN [A-Z ]*{what}-----'.encode(), content):
-        raise OffloadError(f'{file} is no PEM file with a {what}')
-    return content
+    return Tokens(clients)
 
 
 def _check_pair(certificate: Path, key: Path) -> None:
-    """See that they belong together: gRPC would start all the same, and refuse every client.
+    """Check that a key belongs to a certificate; gRPC starts without this check.
 
     Raises:
-        OffloadError: They do not.
+        OffloadError: It does not.
     """
     try:
-        # Never asks: a key with a passphrase would make a service wait for a terminal.
+        # An empty password: OpenSSL would ask for a passphrase at the terminal.
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password='')
     except (ssl.SSLError, OSError) as error:
         raise OffloadError(
-            f'{certificate} and {key} are no certificate with its (unencrypted) key: {error}'
+            f'{key} is not the unencrypted private key of {certificate}: {error}'
         ) from error

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""A queue that serves clients in turn: who sends much waits for himself, not others for him."""
+"""A bounded queue that serves clients round robin."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class QueueFullError(PerceptionError):
 
 @dataclass(eq=False)
 class Entry(Generic[T]):
-    """Something that waits, or is worked on.
+    """A queued or running item.
 
     Attributes:
-        client: Whose it is.
-        key: Entries of equal keys may be taken together.
-        arrived_s: When it came, monotonic.
-        deadline_s: When it is of no use any more, monotonic.
-        item: The thing itself.
+        client: Name of the client.
+        key: Entries with equal keys can form one batch.
+        arrived_s: Monotonic time of arrival.
+        deadline_s: Monotonic time after which the result is useless.
+        item: The item.
     """
 
     client: str
@@ -38,79 +38,81 @@ class Entry(Generic[T]):
 
 
 class FairQueue(Generic[T]):
-    """Entries by client, taken round robin, first in first out within a client.
+    """Queues entries per client and takes them round robin, first in first out within a client.
 
     Args:
-        per_client: Most entries of one client, waiting or taken and not yet done.
-        waiting: Most entries that wait.
+        per_client: Upper limit on queued and running entries of one client.
+        waiting: Upper limit on queued entries of all clients.
     """
 
     def __init__(self, per_client: int, waiting: int) -> None:
         self._per_client = per_client
-        self._most_waiting = waiting
-        # In the order of their turns; only clients that wait for something.
-        self._lines: OrderedDict[str, deque[Entry[T]]] = OrderedDict()
-        self._held: Counter[str] = Counter()
+        self._max_waiting = waiting
+        # Clients with queued entries, in round-robin order.
+        self._queues: OrderedDict[str, deque[Entry[T]]] = OrderedDict()
+        self._outstanding: Counter[str] = Counter()
         self._waiting = 0
 
     def __len__(self) -> int:
-        """How many entries wait."""
+        """Number of queued entries."""
         return self._waiting
 
     @property
     def clients(self) -> int:
-        """How many clients have something here, waiting or taken."""
-        return len(self._held)
+        """Number of clients with queued or running entries."""
+        return len(self._outstanding)
 
     def put(self, entry: Entry[T]) -> None:
-        """Let an entry wait.
+        """Queue an entry.
 
         Raises:
-            QueueFullError: The client has too many here, or all clients together.
+            QueueFullError: The limit of the client or of the queue is reached.
         """
-        if self._held[entry.client] >= self._per_client:
+        if self._outstanding[entry.client] >= self._per_client:
             raise QueueFullError(
-                f'this client has {self._per_client} requests here already, which is its share; '
-                'wait for an answer or cancel one'
+                f'this client has {self._per_client} requests at this host, which is the limit; '
+                'wait for a response or cancel a request'
             )
-        if self._waiting >= self._most_waiting:
-            raise QueueFullError(f'{self._waiting} requests wait here already; try again later')
-        self._held[entry.client] += 1
-        self._lines.setdefault(entry.client, deque()).append(entry)
+        if self._waiting >= self._max_waiting:
+            raise QueueFullError(
+                f'{self._waiting} requests are queued, which is the limit; try again later'
+            )
+        self._outstanding[entry.client] += 1
+        self._queues.setdefault(entry.client, deque()).append(entry)
         self._waiting += 1
 
-    def take(self, most: int) -> list[Entry[T]]:
-        """Take up to so many entries of one key, of those whose turn it is; empty if none wait.
+    def take(self, max_batch: int) -> list[Entry[T]]:
+        """Take a batch of entries with equal keys; empty if nothing is queued.
 
-        Each client gives its oldest entry, and then stands at the end; a client whose oldest does
-        not fit keeps its turn.
+        Each client gives its oldest entry and moves to the end. A client whose oldest entry has
+        another key keeps its place.
         """
         batch: list[Entry[T]] = []
-        for client in tuple(self._lines):
-            line = self._lines[client]
-            if batch and line[0].key != batch[0].key:
+        for client in tuple(self._queues):
+            queue = self._queues[client]
+            if batch and queue[0].key != batch[0].key:
                 continue
-            batch.append(line.popleft())
+            batch.append(queue.popleft())
             self._waiting -= 1
-            del self._lines[client]
-            if line:
-                self._lines[client] = line
-            if len(batch) == most:
+            del self._queues[client]
+            if queue:
+                self._queues[client] = queue
+            if len(batch) == max_batch:
                 break
         return batch
 
     def remove(self, entry: Entry[T]) -> None:
-        """Take out an entry that nobody waits for any more, if it still waits itself."""
-        line = self._lines.get(entry.client)
-        if line is None or entry not in line:
+        """Remove an entry if it is still queued."""
+        queue = self._queues.get(entry.client)
+        if queue is None or entry not in queue:
             return
-        line.remove(entry)
+        queue.remove(entry)
         self._waiting -= 1
-        if not line:
-            del self._lines[entry.client]
+        if not queue:
+            del self._queues[entry.client]
 
     def done(self, entry: Entry[T]) -> None:
-        """An entry left, answered or not: its client may send another one."""
-        self._held[entry.client] -= 1
-        if not self._held[entry.client]:
-            del self._held[entry.client]
+        """Release the client's place of an entry that was answered or removed."""
+        self._outstanding[entry.client] -= 1
+        if not self._outstanding[entry.client]:
+            del self._outstanding[entry.client]

@@ -17,31 +17,33 @@ import grpc
 from mt_perception.errors import OffloadError
 from mt_perception.model.manifest import Manifest
 from mt_perception.model.sessions import CPU
+from mt_perception.offload.credentials import secret_warning
 from mt_perception.offload.protocol import KEEPALIVE_S
 from mt_perception.server.backends import Backend, LocalBackend
 from mt_perception.server.credentials import ServerTls, Tokens, read_tokens
 from mt_perception.server.dispatcher import Dispatcher
+from mt_perception.server.health import HealthService
 from mt_perception.server.limits import HostLimits
 from mt_perception.server.metrics import HostMetrics
 from mt_perception.server.service import InferenceService
 
 LOOPBACK = '127.0.0.1'
 DEFAULT_PORT = 8001
-"""Where Triton and KServe listen for gRPC, too."""
+"""The gRPC port of Triton and KServe."""
 
 _LAST_S = 1.0
-"""Answers that are on their way when all work is done have this long to leave."""
+"""Time for sending the last responses when all requests are done."""
 
 
 @dataclass(frozen=True)
 class Address:
-    """Where a host listens.
+    """The addresses of a host.
 
     Attributes:
-        host: Address or name; the loopback unless somebody says otherwise.
-        port: TCP port; 0 takes one that is free.
-        metrics_host: Address of the metrics for Prometheus.
-        metrics_port: Their port; 0 serves none.
+        host: Address or name to listen at.
+        port: TCP port; 0 selects a free port.
+        metrics_host: Address of the Prometheus metrics.
+        metrics_port: Port of the metrics; 0 disables them.
     """
 
     host: str = LOOPBACK
@@ -56,25 +58,23 @@ class Address:
 
 
 class RemoteHost:
-    """A remote host.
-
-    It is live when it listens, and ready when its model is loaded.
+    """A remote host: live when it listens, ready when its model is loaded and a worker runs.
 
     Args:
-        engine: Does the work.
-        address: Where to listen.
-        limits: What to take at most.
-        tls: Files of TLS; None speaks plain text.
-        tokens: Whose requests are served; None serves everybody who can connect.
+        backend: Runs the requests.
+        address: Addresses to listen at.
+        limits: Limits on requests, calls and times.
+        tls: TLS files; None uses plain text.
+        tokens: Accepted bearer tokens; None accepts every client.
 
     Attributes:
-        port: The port that was taken, once it listens.
-        metrics: What Prometheus is told.
+        port: The TCP port, once the host listens.
+        metrics: The Prometheus metrics.
     """
 
     def __init__(
         self,
-        engine: Backend,
+        backend: Backend,
         address: Address,
         limits: HostLimits | None = None,
         tls: ServerTls | None = None,
@@ -82,56 +82,62 @@ class RemoteHost:
     ) -> None:
         self.port = address.port
         self.metrics = HostMetrics()
-        self._engine = engine
+        self._backend = backend
         self._address = address
         self._limits = limits or HostLimits()
         self._tls = tls
-        self._dispatcher = Dispatcher(engine, self._limits, self.metrics)
+        self._dispatcher = Dispatcher(backend, self._limits, self.metrics)
         self._service = InferenceService(
-            engine, self._dispatcher, self._limits, self.metrics, tokens
+            backend, self._dispatcher, self._limits, self.metrics, tokens
         )
+        self._health = HealthService(lambda: self.ready, self._limits.request_s)
+        self._health_updates: asyncio.Task[None] | None = None
         self._server: grpc.aio.Server | None = None
         self._stop_metrics: Callable[[], None] | None = None
 
     @property
     def manifest(self) -> Manifest | None:
-        """The model that is served, once it is loaded."""
-        return self._engine.manifest
+        """The served model; None until it is loaded."""
+        return self._backend.manifest
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What an operator should know about the model that is served."""
-        manifest = self._engine.manifest
+        """Warnings for the operator about the model."""
+        manifest = self._backend.manifest
         if manifest is None or manifest.cut is not None:
-            return self._engine.warnings
+            return self._backend.warnings
         uncut = (
-            f'{manifest.name} has no cut, so it serves pictures only: robots cannot send features'
+            f'{manifest.name} has no split: this host serves images only, no features of robots'
         )
-        return (*self._engine.warnings, uncut)
+        return (*self._backend.warnings, uncut)
 
     @property
     def ready(self) -> bool:
-        """Whether requests are served."""
+        """Whether a request that arrives now would run."""
         return self._service.ready
 
     @property
+    def failure(self) -> str:
+        """Error of a worker that failed within the last minute; empty without one."""
+        return self._dispatcher.failure
+
+    @property
     def waiting(self) -> int:
-        """How many requests wait."""
+        """Number of queued requests."""
         return self._dispatcher.waiting
 
     async def listen(self) -> None:
-        """Be live: take calls, and refuse requests until the model is loaded.
+        """Accept calls; requests are refused until the model is loaded.
 
         Raises:
-            OffloadError: An address is taken, or a file of TLS is refused.
+            OffloadError: An address is in use, or a TLS file is invalid.
         """
         self._server = grpc.aio.server(
             options=_options(self._limits),
-            # Asked for by a call alone it does nothing in gRPC's asyncio server.
+            # Compression set by a call alone has no effect in gRPC's asyncio server.
             compression=grpc.Compression.Gzip,
-            maximum_concurrent_rpcs=self._limits.connected,
         )
-        self._server.add_generic_rpc_handlers(self._service.handlers())
+        self._server.add_generic_rpc_handlers((self._service.handler(), self._health.handler()))
         place = address_text(self._address.host, self._address.port)
         credentials = None if self._tls is None else self._tls.credentials()
         try:
@@ -141,7 +147,7 @@ class RemoteHost:
                 self.port = self._server.add_secure_port(place, credentials)
         except RuntimeError as error:
             raise OffloadError(
-                f'cannot listen at {place}: the port is taken, or the address is none of this '
+                f'cannot listen at {place}: the port is in use, or the address is not one of this '
                 f'machine ({error})'
             ) from error
         if self._address.metrics_port:
@@ -149,52 +155,55 @@ class RemoteHost:
                 self._address.metrics_host, self._address.metrics_port
             )
         await self._server.start()
+        self._health_updates = asyncio.create_task(self._health.run())
 
     async def load(self) -> None:
-        """Load the model and be ready.
+        """Load the model and accept requests.
 
         Raises:
-            PerceptionError: It cannot be loaded.
+            PerceptionError: The model cannot be loaded.
         """
-        await self._engine.load()
+        await self._backend.load()
         self._dispatcher.start()
-        self._service.ready = True
+        self._service.accepting = True
 
     async def stop(self, grace_s: float) -> None:
-        """Take no more requests, finish those that are here, and leave.
+        """Refuse new requests, finish accepted ones and stop.
 
         Args:
-            grace_s: What is not finished after so long is cancelled.
+            grace_s: Time after which unfinished requests are cancelled.
         """
-        self._service.ready = False
-        # gRPC cancels what it has not handed to us yet; refusing it by name is kinder.
+        self._service.accepting = False
+        # While the host drains, new requests get a reason; gRPC's own stop cancels them.
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._dispatcher.idle(), grace_s)
         if self._server is not None:
             await self._server.stop(min(grace_s, _LAST_S))
+        if self._health_updates is not None:
+            self._health_updates.cancel()
         await self._dispatcher.stop()
-        await self._engine.close()
+        await self._backend.close()
         if self._stop_metrics is not None:
             await asyncio.get_running_loop().run_in_executor(None, self._stop_metrics)
 
 
 def address_text(host: str, port: int) -> str:
-    """An address as gRPC takes it; that of IPv6 is in brackets."""
+    """``HOST:PORT``, with brackets around an IPv6 address."""
     return f'[{host}]:{port}' if ':' in host else f'{host}:{port}'
 
 
 def _options(limits: HostLimits) -> list[tuple[str, int]]:
-    """Settings of gRPC itself."""
+    """Options of the gRPC server."""
     keepalive_ms = int(KEEPALIVE_S * 1e3)
     return [
         ('grpc.max_receive_message_length', limits.request_bytes),
-        # A request that is inflated on arrival could be of any size before anybody looks.
+        # gRPC would inflate a compressed message to any size before our check.
         ('grpc.per_message_decompression', 0),
-        ('grpc.max_concurrent_streams', max(8, 2 * limits.per_client)),
+        ('grpc.max_concurrent_streams', limits.open_per_client),
         ('grpc.max_metadata_size', 8192),
-        # A second host at the same port would take half of the requests unnoticed.
+        # With port sharing, a second host at the same port would receive half of the requests.
         ('grpc.so_reuseport', 0),
-        # Connections that say nothing, peers that vanished, and those who ping all the time.
+        # Idle connections, vanished peers, and peers that ping too often.
         ('grpc.server_handshake_timeout_ms', int(limits.request_s * 1e3)),
         ('grpc.max_connection_idle_ms', int(limits.idle_s * 1e3)),
         ('grpc.keepalive_time_ms', keepalive_ms),
@@ -207,19 +216,18 @@ def _options(limits: HostLimits) -> list[tuple[str, int]]:
 
 @dataclass(frozen=True)
 class HostSettings:
-    """Everything that a remote host can be told.
+    """Settings of a remote host.
 
     Attributes:
         model: The model folder.
-        address: Where to listen.
-        limits: What to take at most.
-        tls: Files of TLS; None speaks plain text.
-        token_file: File of the tokens whose requests are served; None serves everybody.
-        workers: Frames or batches worked on at once; 0 is one for each core.
-        threads: Threads of one network run; 0 is one for each worker where a run is alone, else
-            one.
-        providers: ONNX Runtime execution providers, most wanted first.
-        drain_s: How long requests that are here may still take when the host is told to stop.
+        address: Addresses to listen at.
+        limits: Limits on requests, calls and times.
+        tls: TLS files; None uses plain text.
+        token_file: File of accepted bearer tokens; None accepts every client.
+        workers: Batches that run concurrently; 0 is the number of cores.
+        threads: Threads of one network run; 0 is the number of workers for a run alone, else 1.
+        providers: ONNX Runtime execution providers in order of preference.
+        drain_s: Time for accepted requests when the host stops.
     """
 
     model: Path
@@ -233,35 +241,41 @@ class HostSettings:
     drain_s: float = 5.0
 
     def warnings(self) -> list[str]:
-        """What an operator should think about once more."""
+        """Warnings for the operator about TLS, certificates and tokens.
+
+        Raises:
+            OffloadError: A file cannot be read.
+        """
+        warnings = [] if self.tls is None else self.tls.warnings()
+        if self.token_file is not None and (exposed := secret_warning(self.token_file)):
+            warnings.append(exposed)
         if self.address.is_loopback:
-            return []
-        warnings = []
+            return warnings
         if self.tls is None:
             warnings.append(
-                f'{self.address.host} is open to other machines without TLS: images of your robot '
-                'and its tokens can be read on the way'
+                f'{self.address.host} is open to other machines without TLS: others on the '
+                'network can read images and tokens'
             )
         if self.token_file is None and (self.tls is None or self.tls.client_ca is None):
-            warnings.append('everybody who can connect is served: there are no tokens and no CA')
+            warnings.append('every client is accepted: neither tokens nor a client CA are set')
         return warnings
 
-    def engine(self) -> Backend:
-        """An engine in this process."""
+    def backend(self) -> Backend:
+        """A backend in this process."""
         workers = self.workers or len(os.sched_getaffinity(0))
         return LocalBackend(self.model, workers, self.threads, self.providers)
 
-    def host(self, engine: Backend | None = None) -> RemoteHost:
-        """The host that these settings describe.
+    def host(self, backend: Backend | None = None) -> RemoteHost:
+        """The host with these settings.
 
         Args:
-            engine: Does the work; by default this process.
+            backend: Runs the requests; None runs them in this process.
 
         Raises:
-            OffloadError: The file of tokens is refused.
+            OffloadError: The token file is invalid.
         """
         tokens = None if self.token_file is None else read_tokens(self.token_file)
-        return RemoteHost(engine or self.engine(), self.address, self.limits, self.tls, tokens)
+        return RemoteHost(backend or self.backend(), self.address, self.limits, self.tls, tokens)
 
 
 async def serve(
@@ -270,16 +284,16 @@ async def serve(
     stop: asyncio.Event,
     announce: Callable[[str], None],
 ) -> None:
-    """Serve until told to stop, and then finish what is here.
+    """Serve until a signal, then finish accepted requests.
 
     Args:
         host: The host.
-        settings: What it was made of.
-        stop: Set by whoever wants it to end.
-        announce: Told in a sentence what happens.
+        settings: The settings of the host.
+        stop: Set to end the host.
+        announce: Receives a sentence for each change of state, and warnings.
 
     Raises:
-        PerceptionError: It cannot listen, or the model cannot be loaded.
+        PerceptionError: The host cannot listen, or the model cannot be loaded.
     """
     stopping = asyncio.create_task(stop.wait())
     loading = None
@@ -293,7 +307,7 @@ async def serve(
         await asyncio.wait({loading, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if loading.done():
             loading.result()
-            # What is here stays; without it, what requests leave behind is found early.
+            # Long-lived objects leave the garbage collector; garbage of requests is found earlier.
             gc.collect()
             gc.freeze()
             if host.manifest is not None:
@@ -301,7 +315,7 @@ async def serve(
             for warning in host.warnings:
                 announce(f'warning: {warning}')
             await stopping
-        announce(f'stopping; requests that are here have {settings.drain_s:g} s')
+        announce(f'stopping; accepted requests have {settings.drain_s:g} s')
     finally:
         for task in (stopping, loading):
             if task is not None:

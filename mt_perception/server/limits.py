@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a remote host takes at most: sizes, numbers and times, so that no client starves others."""
+"""Limits of a remote host: sizes, counts and times."""
 
 from __future__ import annotations
 
@@ -9,24 +9,27 @@ from dataclasses import dataclass
 from mt_perception.errors import OptionError
 from mt_perception.offload.protocol import MAX_REQUEST_BYTES
 
+_MIN_STREAMS = 8
+
 
 @dataclass(frozen=True)
 class HostLimits:
     """Limits of a remote host.
 
     Attributes:
-        request_bytes: Largest request.
-        per_client: Requests of one client at the host at any time, waiting and worked on.
-        waiting: Requests of all clients that wait at any time.
-        connected: Requests at any time, also those that have not arrived completely.
-        batch: Most requests that become one network run.
-        batch_wait_ms: How long a request waits for others to form a batch with.
-        request_s: How long a request may take to arrive, and a connection to be set up.
-        answer_s: How long a client waits that set no deadline.
-        idle_s: A connection without requests is closed after so long.
+        request_bytes: Upper limit on the size of a request.
+        per_client: Upper limit on queued and running requests of one client.
+        waiting: Upper limit on queued requests of all clients.
+        connected: Upper limit on open calls of all clients, including half-sent ones.
+        batch: Upper limit on requests in one network run.
+        batch_wait_ms: Time that a request waits for others to form a batch.
+        request_s: Time limit for receiving a request and for setting up a connection.
+        answer_s: Deadline of a request without one.
+        run_s: Time limit for running one request; an overrunning thread is abandoned and replaced.
+        idle_s: A connection without calls is closed after this time.
 
     Raises:
-        OptionError: One is out of range.
+        OptionError: A limit is out of range.
     """
 
     request_bytes: int = MAX_REQUEST_BYTES
@@ -37,6 +40,7 @@ class HostLimits:
     batch_wait_ms: float = 2.0
     request_s: float = 5.0
     answer_s: float = 10.0
+    run_s: float = 10.0
     idle_s: float = 300.0
 
     def __post_init__(self) -> None:
@@ -49,8 +53,14 @@ class HostLimits:
             ('batch_wait_ms', 0, 1000),
             ('request_s', 0.1, 3600),
             ('answer_s', 0.01, 3600),
+            ('run_s', 0.01, 3600),
             ('idle_s', 1, 86_400),
         ):
             value = getattr(self, name)
             if not low <= value <= high:
                 raise OptionError(f'{name} must be in [{low}, {high}], found {value}')
+
+    @property
+    def open_per_client(self) -> int:
+        """Upper limit on open calls of one client, and of one connection."""
+        return max(_MIN_STREAMS, 2 * self.per_client)

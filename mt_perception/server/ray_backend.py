@@ -1,11 +1,11 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The remote host's work on Ray Serve: replicas on many machines behind our own gRPC front.
+"""A backend on Ray Serve: replicas on several machines behind this package's gRPC server.
 
-Serve has a gRPC proxy of its own, but it takes messages only when they are parsed, wants an
-application's name in the metadata of every call, and knows neither tokens nor clients. So requests
-come in through our front, with its checks, its fair queue and its batches, and go to the replicas
-through Serve's handles; Serve places the replicas, counts them up and down and replaces the dead.
+Serve's own gRPC proxy parses messages before any check, requires the application's name in the
+metadata of each call, and has neither tokens nor client limits. Requests therefore arrive at our
+server, with its checks, fair queue and batches, and reach the replicas through Serve's handles.
+Serve places, scales and replaces the replicas.
 """
 
 from __future__ import annotations
@@ -26,55 +26,56 @@ from mt_perception.server.served_model import (
     ServedModel,
     Tensors,
 )
+from mt_perception.server.worker_thread import OverrunError
 
 APPLICATION = 'mt_perception'
 
 _ATTEMPTS = 3
-"""A batch whose replica died goes to another one; nothing is lost by doing it again."""
+"""Attempts for a batch whose replica died; repeating a run has no side effects."""
 
 _PACE = {'target_ongoing_requests': 1, 'upscale_delay_s': 3, 'downscale_delay_s': 60}
-"""Robots notice a host that is too slow at once, and come back soon after they left."""
+"""Scale up quickly: robots leave a slow host at once, and return soon."""
 
 Sent = Tensors | tuple[str, str]
-"""What a replica sends of a job: tensors, or the reason and the sentence of an error.
+"""A replica's result: tensors, or reason and text of an error.
 
-Our errors themselves cannot travel: Python makes them anew from their sentence alone.
+Pickled exceptions would lose their second argument.
 """
 
 
 class Replica:
-    """One copy of the model, in a process of its own.
+    """One copy of the model in a process of its own.
 
     Args:
-        folder: The model folder, at the same place on every machine.
+        folder: The model folder, at the same path on every machine.
         threads: Threads inside one operator.
-        providers: ONNX Runtime execution providers, most wanted first.
+        providers: ONNX Runtime execution providers in order of preference.
     """
 
     def __init__(self, folder: str, threads: int, providers: Sequence[str]) -> None:
-        self._hosted = ServedModel(Path(folder), threads, providers)
+        self._served = ServedModel(Path(folder), threads, providers)
 
-    async def run(self, jobs: Sequence[AdmittedRequest]) -> list[Sent]:
-        """Run jobs of one key beside the event loop, which answers Serve's questions."""
-        made = await asyncio.to_thread(self._hosted.run, jobs)
+    async def run(self, requests: Sequence[AdmittedRequest]) -> list[Sent]:
+        """Run requests with equal keys in a thread, for Serve's health checks."""
+        results = await asyncio.to_thread(self._served.run, requests)
         return [
             (getattr(each, 'reason', ''), str(each)) if isinstance(each, PerceptionError) else each
-            for each in made
+            for each in results
         ]
 
 
 class RayBackend:
-    """Runs jobs on the cluster that ``RAY_ADDRESS`` names, or on one started here.
+    """Runs batches on the cluster of ``RAY_ADDRESS``, or on a cluster that it starts.
 
     Args:
-        model: The model folder, at the same place on every machine.
-        replicas: Copies of the model, at least.
-        most: Copies of the model, at most; as many as the load asks for.
-        threads: Processors of one replica.
-        providers: ONNX Runtime execution providers, most wanted first.
+        model: The model folder, at the same path on every machine.
+        replicas: Smallest number of replicas.
+        most: Largest number of replicas; Serve scales with the load.
+        threads: Threads and CPUs of one replica.
+        providers: ONNX Runtime execution providers in order of preference.
 
     Raises:
-        OptionError: Ray Serve is not installed, or there would be fewer at most than at least.
+        OptionError: Ray Serve is not installed, or the range of replicas is empty.
     """
 
     def __init__(
@@ -86,7 +87,9 @@ class RayBackend:
         providers: Sequence[str] = (CPU,),
     ) -> None:
         if not 1 <= replicas <= most:
-            raise OptionError(f'{replicas} replicas at least and {most} at most do not fit')
+            raise OptionError(
+                f'expected 1 <= replicas <= max_replicas, found {replicas} and {most}'
+            )
         try:
             self._ray = importlib.import_module('ray')
             self._serve = importlib.import_module('ray.serve')
@@ -96,7 +99,7 @@ class RayBackend:
             ) from error
         self.manifest: Manifest | None = None
         self.warnings: tuple[str, ...] = ()
-        # One more than can be worked on: Serve counts those that wait to know that it needs more.
+        # One more than the replicas: Serve scales up when a request waits.
         self.workers = most + 1
         self._model = model.resolve()
         self._scale = {'min_replicas': replicas, 'max_replicas': most}
@@ -106,46 +109,57 @@ class RayBackend:
         self._started_here = False
 
     async def load(self) -> None:
-        """Start the replicas and wait until they have loaded the model."""
+        """Start the replicas and wait until they are ready."""
         manifest = read_manifest(self._model)
         self._handle = await asyncio.to_thread(self._deploy)
         self.manifest = manifest
 
-    async def run(self, jobs: Sequence[AdmittedRequest]) -> list[InferenceResult]:
-        """Run jobs of one key on one of the replicas.
+    @property
+    def available(self) -> bool:
+        """Whether the replicas are ready; Serve replaces failing ones."""
+        return self._handle is not None
+
+    async def run(
+        self, requests: Sequence[AdmittedRequest], limit_s: float
+    ) -> list[InferenceResult]:
+        """Run requests with equal keys on one replica.
 
         Raises:
-            OffloadError: One replica after the other died over it.
+            OverrunError: The batch exceeded the limit.
+            OffloadError: Each attempt lost its replica.
         """
         for attempt in range(_ATTEMPTS):
             try:
-                sent: list[Sent] = await self._handle.run.remote(list(jobs))
+                response = self._handle.run.remote(list(requests))
+                sent: list[Sent] = await asyncio.wait_for(response, limit_s)
+            except asyncio.TimeoutError as error:
+                raise OverrunError(f'the batch exceeded its limit of {limit_s:g} s') from error
             except self._ray.exceptions.RayError as error:
                 if attempt + 1 == _ATTEMPTS:
                     reason = str(error).splitlines()[0]
-                    raise OffloadError(f'no replica could do it: {reason}') from error
+                    raise OffloadError(f'{_ATTEMPTS} replicas failed: {reason}') from error
                 continue
             return [_received(each) for each in sent]
         raise AssertionError('the last attempt returns or raises')
 
     async def close(self) -> None:
-        """Take the replicas down, and the cluster if it was started here."""
+        """Remove the replicas, and the cluster if this backend started it."""
         await asyncio.to_thread(self._take_down)
 
     def _deploy(self) -> Any:
         if not self._ray.is_initialized():
             try:
-                # Ray itself looks for RAY_ADDRESS.
+                # Ray reads RAY_ADDRESS.
                 self._ray.init(include_dashboard=False, log_to_driver=False)
             except Exception as error:
-                # Ray's own errors here have no base class of their own.
+                # Ray's errors here have no common base class.
                 raise OffloadError(f'there is no Ray cluster: {error}') from error
             self._started_here = True
         self._serve.start(proxy_location='Disabled')
         deployment = self._serve.deployment(
             Replica,
             name=APPLICATION,
-            # A replica has its processors for one batch at a time.
+            # One batch per replica at a time.
             max_ongoing_requests=1,
             ray_actor_options={'num_cpus': max(1, self._threads)},
             autoscaling_config={**self._scale, **_PACE},
@@ -167,7 +181,7 @@ class RayBackend:
 
 
 def _received(sent: Sent) -> InferenceResult:
-    """What became of a job, as it would be here."""
+    """The result of a request, with its error restored."""
     if isinstance(sent, tuple):
         reason, sentence = sent
         return PayloadError(reason, sentence) if reason else OffloadError(sentence)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The model on the remote host: admits requests, finishes payloads, runs whole pictures."""
+"""The model of a remote host: validates requests and runs features or whole images."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from mt_perception.errors import (
 from mt_perception.execution.executor import Executor
 from mt_perception.execution.frame_run import run_plan
 from mt_perception.image.compressed import decode
+from mt_perception.image.headers import read_header
 from mt_perception.model.folder import open_model
 from mt_perception.model.manifest import Manifest, TaskSpec
 from mt_perception.model.sessions import CPU, load_sessions
@@ -31,19 +32,22 @@ from mt_perception.offload.split_model import RemoteModel, model_digest
 from mt_perception.planning.path_plan import full_plan
 from mt_perception.types import DETECTION
 
+_QUOTED = 64
+"""Upper limit on characters of a request that an error quotes."""
+
 
 class UnknownModelError(ProtocolError):
-    """A model, or a version of it, that this host does not have."""
+    """The host serves another model or version."""
 
 
 @dataclass(frozen=True)
 class AdmittedRequest:
-    """One frame's work.
+    """A validated request.
 
     Attributes:
-        payload: The features or the picture.
-        tensors: The tensors that are wanted, at least one.
-        request: What asked for it.
+        payload: The unpacked features or image.
+        tensors: The requested tensors, at least one.
+        request: The request.
     """
 
     payload: Payload
@@ -52,49 +56,57 @@ class AdmittedRequest:
 
     @property
     def key(self) -> tuple[object, ...]:
-        """Jobs of equal keys can be run as one batch."""
+        """Requests with equal keys can run as one batch; an image runs alone."""
+        if self.payload.kind == JPEG:
+            # Batching gains nothing here, and a slow decoder costs its own request only.
+            return (id(self),)
         return self.payload.kind, self.payload.shape, self.tensors
 
 
 def admit(request: InferenceRequest, manifest: Manifest, limits: PayloadLimits) -> AdmittedRequest:
-    """Look at a request before it waits, so that it does not wait in vain.
+    """Validate a request before it is queued.
 
     Raises:
-        UnknownModelError: It is for another model.
-        ProtocolError: The payload is damaged, of another model, of a size that this one does not
-            take, or a tensor is none of its tasks'.
+        UnknownModelError: The request is for another model.
+        ProtocolError: The payload is damaged, of another model or of an unsupported size, or a
+            requested tensor does not exist.
     """
     if request.model != manifest.name or request.version not in ('', manifest.version):
         raise UnknownModelError(
             f'this host serves {manifest.name} {manifest.version}, '
-            f'not {request.model} {request.version}'
+            f'not {request.model[:_QUOTED]} {request.version[:_QUOTED]}'
         )
     served = [name for task in manifest.tasks.values() for name in task.outputs.values()]
     if unknown := set(request.tensors) - set(served):
-        raise ProtocolError(f'{min(unknown)!r} is no tensor of a task; there are {served}')
+        raise ProtocolError(
+            f'tensor {min(unknown)[:_QUOTED]!r} does not exist; expected some of {served}'
+        )
     payload = unpack(request.payload, limits)
     if payload.digest != model_digest(manifest):
         raise PayloadError(
             'model',
-            f'the payload was made with another {manifest.name} than the one that this host '
-            'serves; copy the same model folder to both machines',
+            f'the payload is of another {manifest.name} than this host serves; copy the same '
+            'model folder to both machines',
         )
     _check_size(payload, manifest)
     return AdmittedRequest(payload, request.tensors or tuple(dict.fromkeys(served)), request)
 
 
 def _check_size(payload: Payload, manifest: Manifest) -> None:
-    """The network size is one that the model was checked at.
+    """Check the rate and the declared sizes of a payload.
 
     Raises:
-        PayloadError: It is another one, or the model has no such cut.
+        PayloadError: The model has no such rate, does not support the size, or an image's header
+            declares another size than the payload: nothing is decoded then.
     """
     spec, cut = manifest.input, manifest.cut
     channels, height, width = payload.shape
     stride, expected = 1, 3
     if payload.kind != JPEG:
         if cut is None or payload.rate >= len(cut.rates):
-            raise PayloadError('rate', f'model {manifest.name} has no cut of rate {payload.rate}')
+            raise PayloadError(
+                'rate', f'model {manifest.name} has no split with rate {payload.rate}'
+            )
         stride, expected = cut.stride, cut.channels
     sizes = height * stride, width * stride
     if (
@@ -108,30 +120,52 @@ def _check_size(payload: Payload, manifest: Manifest) -> None:
             f'channels; expected multiples of {spec.multiple} up to {spec.max_size} and '
             f'{expected} channels',
         )
+    if payload.kind == JPEG:
+        _check_declared_size(payload)
+
+
+def _check_declared_size(payload: Payload) -> None:
+    """Compare the size in an image's header with the payload's.
+
+    Raises:
+        PayloadError: The header is invalid or declares another size.
+    """
+    try:
+        header = read_header(payload.body)
+    except ImageError as error:
+        raise PayloadError('picture', str(error)) from error
+    if header is None:
+        raise PayloadError('picture', 'the payload holds no image file; expected a JPEG')
+    if (header.height, header.width) != payload.shape[1:]:
+        raise PayloadError(
+            'shape',
+            f'the image file declares {header.width}x{header.height} pixels, its payload '
+            f'{payload.shape[2]}x{payload.shape[1]}; both must be equal',
+        )
 
 
 Tensors = Mapping[str, NDArray[Any]]
-"""Tensor of the graph → its value."""
+"""Tensor of the graph → value."""
 
 InferenceResult = Tensors | PerceptionError
-"""What became of a job."""
+"""The tensors of a request, or its error."""
 
 
 class ServedModel:
-    """Both ways through a model that a robot can ask for.
+    """A loaded model that runs features (the remote part of its split) or whole images.
 
     Args:
         folder: The model folder.
         threads: Threads inside one operator.
-        providers: ONNX Runtime execution providers, most wanted first.
+        providers: ONNX Runtime execution providers in order of preference.
 
     Attributes:
-        manifest: What the model offers.
-        warnings: What was asked for and could not be had, in words for an operator.
+        manifest: The manifest.
+        warnings: Warnings for the operator, for example unavailable execution providers.
 
     Raises:
-        ModelError: The folder is refused.
-        OffloadError: The model fails on a first frame.
+        ModelError: The folder is invalid.
+        OffloadError: The first run fails.
     """
 
     def __init__(self, folder: Path, threads: int = 1, providers: Sequence[str] = (CPU,)) -> None:
@@ -139,85 +173,83 @@ class ServedModel:
         self.manifest = model.manifest
         sessions = load_sessions(model, providers, threads)
         self.warnings = sessions.warnings
-        self._whole = Executor(sessions.by_block)
-        self._half = None
+        self._executor = Executor(sessions.by_block)
+        self._remote = None
         if self.manifest.cut is not None:
-            self._half = RemoteModel(folder, sessions.providers, threads)
+            self._remote = RemoteModel(folder, sessions.providers, threads)
         self._run_once()
 
-    def run(self, jobs: Sequence[AdmittedRequest]) -> list[InferenceResult]:
-        """Run jobs of one key as one batch.
+    def run(self, requests: Sequence[AdmittedRequest]) -> list[InferenceResult]:
+        """Run requests with equal keys as one batch.
 
         Returns:
-            For each job its tensors, all of them finite, or why there are none.
+            Finite tensors or an error for each request.
         """
-        made: dict[int, InferenceResult] = {}
+        results: dict[int, InferenceResult] = {}
         latents: dict[int, NDArray[np.float32]] = {}
-        for i, job in enumerate(jobs):
+        for i, admitted in enumerate(requests):
             try:
-                if job.payload.kind == JPEG:
-                    made[i] = self._of_picture(job)
-                elif self._half is not None:
-                    latents[i] = self._half.latent(job.payload)
+                if admitted.payload.kind == JPEG:
+                    results[i] = self._run_image(admitted)
+                elif self._remote is not None:
+                    latents[i] = self._remote.latent(admitted.payload)
                 else:
-                    made[i] = PayloadError('kind', f'model {self.manifest.name} has no cut')
+                    results[i] = PayloadError('kind', f'model {self.manifest.name} has no cut')
             except PerceptionError as error:
-                made[i] = error
-        if self._half is not None and latents:
-            tasks = [task.name for task in _tasks_of(jobs[0].tensors, self.manifest)]
-            tensors = self._half.run(np.stack(list(latents.values())), tasks)
+                results[i] = error
+        if self._remote is not None and latents:
+            tasks = [task.name for task in _tasks_of(requests[0].tensors, self.manifest)]
+            tensors = self._remote.run(np.stack(list(latents.values())), tasks)
             for row, i in enumerate(latents):
-                made[i] = {name: value[row : row + 1] for name, value in tensors.items()}
-        return [self._wanted(job, made[i]) for i, job in enumerate(jobs)]
+                results[i] = {name: value[row : row + 1] for name, value in tensors.items()}
+        return [self._selected(admitted, results[i]) for i, admitted in enumerate(requests)]
 
     def _run_once(self) -> None:
-        """Run everything once, so that the first client is not the slow one.
+        """Run both ways once: the first run of a session is slow.
 
         Raises:
-            OffloadError: The model does not do what its manifest says.
+            OffloadError: A block fails.
         """
         size, tasks = self.manifest.input.size, list(self.manifest.tasks)
         image = np.full((1, size, size, 3), 128, np.uint8)
-        outcome = run_plan(self._whole, full_plan(self.manifest.graph, tasks), image)
+        outcome = run_plan(self._executor, full_plan(self.manifest.graph, tasks), image)
         for reason in outcome.failures.values():
-            raise OffloadError(f'model {self.manifest.name} fails on a first frame: {reason}')
-        if self._half is not None:
-            self._half.run(np.zeros((1, *self._half.cut.latent_shape((size, size))), 'f4'), tasks)
+            raise OffloadError(f'model {self.manifest.name} fails on its first run: {reason}')
+        if self._remote is not None:
+            self._remote.run(
+                np.zeros((1, *self._remote.cut.latent_shape((size, size))), 'f4'), tasks
+            )
 
-    def _of_picture(self, job: AdmittedRequest) -> Tensors:
-        """The tensors of a job that brings the network's image.
+    def _run_image(self, admitted: AdmittedRequest) -> Tensors:
+        """The tensors of a request with an image in network size.
 
         Raises:
-            PayloadError: It is no picture, or of another size than it says.
-            OffloadError: A block failed.
+            PayloadError: The image cannot be decoded.
+            OffloadError: A block fails.
         """
         try:
-            image = decode(job.payload.body)
+            image = decode(admitted.payload.body)
         except ImageError as error:
             raise PayloadError('picture', str(error)) from error
-        if image.shape[:2] != job.payload.shape[1:]:
-            raise PayloadError(
-                'shape', f'the picture has {image.shape[:2]} pixels, not {job.payload.shape[1:]}'
-            )
-        tasks = [task.name for task in _tasks_of(job.tensors, self.manifest)]
-        outcome = run_plan(self._whole, full_plan(self.manifest.graph, tasks), image[None])
+        tasks = [task.name for task in _tasks_of(admitted.tensors, self.manifest)]
+        outcome = run_plan(self._executor, full_plan(self.manifest.graph, tasks), image[None])
         for reason in outcome.failures.values():
             raise OffloadError(reason)
         return outcome.tensors
 
-    def _wanted(self, job: AdmittedRequest, made: InferenceResult) -> InferenceResult:
-        """The tensors that a job asks for, without the detections that it has no use for."""
-        if isinstance(made, PerceptionError):
-            return made
-        wanted = {name: made[name] for name in job.tensors}
+    def _selected(self, admitted: AdmittedRequest, result: InferenceResult) -> InferenceResult:
+        """The requested tensors, without detections below the requested score."""
+        if isinstance(result, PerceptionError):
+            return result
+        wanted = {name: result[name] for name in admitted.tensors}
         for name, value in wanted.items():
             if value.dtype.kind == 'f' and not np.isfinite(value).all():
-                return OffloadError(f'the network made values of {name!r} that are not finite')
-        if job.request.min_score > 0:
-            for task in _tasks_of(job.tensors, self.manifest):
+                return OffloadError(f'the network returned values of {name!r} that are not finite')
+        if admitted.request.min_score > 0:
+            for task in _tasks_of(admitted.tensors, self.manifest):
                 if task.kind == DETECTION:
-                    # In the order of the network, as if they had all been sent.
-                    keep = made[task.outputs['scores']][0] >= job.request.min_score
+                    # In the order of the network.
+                    keep = result[task.outputs['scores']][0] >= admitted.request.min_score
                     wanted.update(
                         {t: wanted[t][:, keep] for t in task.outputs.values() if t in wanted}
                     )
@@ -225,6 +257,6 @@ class ServedModel:
 
 
 def _tasks_of(tensors: Iterable[str], manifest: Manifest) -> list[TaskSpec]:
-    """The tasks that have one of these tensors."""
+    """The tasks with at least one of the tensors."""
     wanted = set(tensors)
     return [task for task in manifest.tasks.values() if wanted & set(task.outputs.values())]

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The calls of the Open Inference Protocol that a remote host answers, and gRPC's health check."""
+"""The gRPC calls of a remote host: Open Inference Protocol and gRPC health checking."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError
 from tritonclient.grpc import service_pb2 as pb
 
 from mt_perception import __version__
-from mt_perception.errors import PerceptionError, ProtocolError
+from mt_perception.errors import OffloadError, PerceptionError, ProtocolError
 from mt_perception.model.manifest import Manifest
 from mt_perception.offload.payload import PayloadLimits
 from mt_perception.offload.protocol import (
@@ -24,6 +24,7 @@ from mt_perception.offload.protocol import (
     parse_request,
     serialize_response,
 )
+from mt_perception.server.admission import Admission, Caller
 from mt_perception.server.backends import Backend
 from mt_perception.server.credentials import Tokens
 from mt_perception.server.dispatcher import DeadlineExceededError, Dispatcher
@@ -35,7 +36,7 @@ from mt_perception.types import DEPTH, DETECTION, SEGMENTATION
 
 
 class NotReadyError(PerceptionError):
-    """The host does not serve requests now."""
+    """The host serves no requests now."""
 
 
 class UnauthenticatedError(PerceptionError):
@@ -43,7 +44,7 @@ class UnauthenticatedError(PerceptionError):
 
 
 Context = Any
-"""What gRPC hands to a handler; its own type is private."""
+"""gRPC's context of a call; its type is private."""
 
 _STATUS: Sequence[tuple[type[PerceptionError], grpc.StatusCode]] = (
     (UnauthenticatedError, grpc.StatusCode.UNAUTHENTICATED),
@@ -54,7 +55,7 @@ _STATUS: Sequence[tuple[type[PerceptionError], grpc.StatusCode]] = (
     (DeadlineExceededError, grpc.StatusCode.DEADLINE_EXCEEDED),
     (PerceptionError, grpc.StatusCode.INTERNAL),
 )
-"""Error → what the client is told, the first that fits."""
+"""Error → gRPC status; the first match counts."""
 
 _OUTPUTS: Mapping[tuple[str, str], tuple[str, tuple[int, ...]]] = {
     (DETECTION, 'boxes'): ('FP32', (1, -1, 4)),
@@ -63,154 +64,145 @@ _OUTPUTS: Mapping[tuple[str, str], tuple[str, tuple[int, ...]]] = {
     (SEGMENTATION, 'class_ids'): ('UINT8', (1, -1, -1)),
     (DEPTH, 'depth_per_focal'): ('FP32', (1, -1, -1)),
 }
-"""(Kind of task, output) → datatype and shape, as the manifest promises them."""
+"""(Kind of task, output) → datatype and shape, as the manifest specifies them."""
 
 _MAX_SMALL = 4096
-"""Bytes of a request other than for inference; ours are names and versions."""
+"""Upper limit on bytes of a request other than for inference: names and versions."""
 
-# A health check is one string and its answer one number: not worth a package of stubs.
-_HEALTH = 'grpc.health.v1.Health'
-_SERVING, _NOT_SERVING = b'\x08\x01', b'\x08\x02'
-_HEALTH_OF = (b'', b'\x0a' + bytes([len(SERVICE)]) + SERVICE.encode())
+_MAX_REFUSAL = 400
+"""Upper limit on characters of an error text; gRPC drops trailers above 8 kB."""
 
 
 class InferenceService:
-    """Answers calls.
+    """Serves the calls of the Open Inference Protocol.
 
     Args:
-        engine: Knows the model.
-        dispatcher: Has the work done.
-        limits: What a client may ask for.
-        metrics: Told of every request.
-        tokens: Whose requests are served; None serves everybody.
+        backend: Holds the model.
+        dispatcher: Runs requests.
+        limits: Limits on requests and calls.
+        metrics: Counts requests and bytes.
+        tokens: Accepted bearer tokens; None accepts every client.
 
     Attributes:
-        ready: Whether requests are served; set by whoever starts and stops the host.
+        accepting: Whether the host accepts requests; set by the host when it starts and stops.
     """
 
     def __init__(
         self,
-        engine: Backend,
+        backend: Backend,
         dispatcher: Dispatcher,
         limits: HostLimits,
         metrics: HostMetrics,
         tokens: Tokens | None,
     ) -> None:
-        self.ready = False
-        self._engine = engine
+        self.accepting = False
+        self._backend = backend
         self._dispatcher = dispatcher
         self._limits = limits
         self._metrics = metrics
         self._tokens = tokens
+        self._admission = Admission(limits)
         self._payload_limits = PayloadLimits(max_bytes=limits.request_bytes)
+        metrics.watch('open_calls', 'Open calls.', lambda: self._admission.open_calls)
 
-    def handlers(self) -> tuple[grpc.GenericRpcHandler, ...]:
-        """What a gRPC server is given."""
+    @property
+    def ready(self) -> bool:
+        """Whether a request that arrives now would run."""
+        return self.accepting and self._dispatcher.available
+
+    def handler(self) -> grpc.GenericRpcHandler:
+        """The handler for a gRPC server."""
         calls: dict[str, Any] = {
-            # Requests come as streams of one message each, so that we see a client who sends half
-            # of one and waits; and as bytes, which are looked at before they are parsed.
-            'ModelInfer': grpc.stream_unary_rpc_method_handler(self._model_infer),
-            'ServerLive': _call(self._server_live, pb.ServerLiveRequest),
-            'ServerReady': _call(self._server_ready, pb.ServerReadyRequest),
-            'ModelReady': _call(self._model_ready, pb.ModelReadyRequest),
-            'ServerMetadata': _call(self._server_metadata, pb.ServerMetadataRequest),
-            'ModelMetadata': _call(self._model_metadata, pb.ModelMetadataRequest),
+            'ServerLive': self._small(self._server_live, pb.ServerLiveRequest),
+            'ServerReady': self._small(self._server_ready, pb.ServerReadyRequest),
+            'ModelReady': self._small(self._model_ready, pb.ModelReadyRequest),
+            'ServerMetadata': self._small(self._server_metadata, pb.ServerMetadataRequest),
+            'ModelMetadata': self._small(self._model_metadata, pb.ModelMetadataRequest),
+            'ModelInfer': self._model_infer,
         }
-        health: dict[str, Any] = {'Check': grpc.unary_unary_rpc_method_handler(self._health)}
-        return (
-            grpc.method_handlers_generic_handler(SERVICE, calls),
-            grpc.method_handlers_generic_handler(_HEALTH, health),
+        return grpc.method_handlers_generic_handler(
+            SERVICE,
+            # Requests are streams of one message: so a handler runs before the message is
+            # complete and can limit half-sent ones. Messages are bytes, checked before parsing.
+            {name: grpc.stream_unary_rpc_method_handler(call) for name, call in calls.items()},
         )
 
     async def _model_infer(self, messages: Any, context: Context) -> bytes:
-        outcome, refusal = 'CANCELLED', ''
+        outcome, refusal = 'CANCELLED', None
         try:
-            reply = await self._reply(context)
+            with self._admission.open_call(self._caller(context)):
+                reply = await self._infer(context)
             outcome = 'OK'
-        except PerceptionError as error:
-            status, refusal = _status(error), str(error)
-            outcome = status.name
+        except Exception as error:
+            refusal = refusal_of(error)
+            outcome = refusal[0].name
         finally:
             self._metrics.requests.labels(outcome).inc()
-        if refusal:
-            # Not from within the handler of the error: gRPC keeps what abort raises until the
-            # garbage is collected, and with it the request that hangs on the error.
-            await context.abort(status, refusal)
+        if refusal is not None:
+            # Outside of the handler of the error: gRPC keeps the exception of abort, and with it
+            # the request, until the next garbage collection.
+            await context.abort(*refusal)
         self._metrics.sent.inc(len(reply))
         return reply
 
-    async def _reply(self, context: Context) -> bytes:
-        client = self._client(context)
+    async def _infer(self, context: Context) -> bytes:
         manifest = self._manifest()
-        message = await self._message(context)
+        message = await read_message(context, self._limits.request_s)
         self._metrics.received.inc(len(message))
         request = parse_request(message, self._limits.request_bytes)
-        job = admit(request, manifest, self._payload_limits)
-        left_s: float | None = context.time_remaining()
-        wait_s = self._limits.answer_s if left_s is None else left_s
-        working = self._dispatcher.answer(client, job, time.monotonic() + wait_s)
+        admitted = admit(request, manifest, self._payload_limits)
+        remaining_s: float | None = context.time_remaining()
+        wait_s = self._limits.answer_s if remaining_s is None else max(0.0, remaining_s)
+        client = self._caller(context).client
+        completing = self._dispatcher.complete(client, admitted, time.monotonic() + wait_s)
         try:
-            answer = await asyncio.wait_for(working, max(0.0, wait_s))
+            done = await asyncio.wait_for(completing, wait_s)
         except asyncio.TimeoutError as error:
             raise DeadlineExceededError(
-                f'no answer within {wait_s * 1e3:.0f} ms; the host is busy'
+                f'no result within {wait_s * 1e3:.0f} ms; the host is busy'
             ) from error
-        stages = {'queue_ms': answer.queue_s * 1e3, 'compute_ms': answer.compute_s * 1e3}
+        stages = {'queue_ms': done.queue_s * 1e3, 'compute_ms': done.compute_s * 1e3}
         maps = [
             tensor
             for task in manifest.tasks.values()
             if task.kind == DEPTH
             for tensor in task.outputs.values()
         ]
-        return serialize_response(request, InferenceResponse(answer.tensors, stages), maps)
+        return serialize_response(request, InferenceResponse(done.tensors, stages), maps)
 
-    async def _message(self, context: Context) -> bytes:
-        """The one message of a request.
-
-        Raises:
-            ProtocolError: There is none.
-            DeadlineExceededError: It does not come.
-        """
-        try:
-            # Not from the iterator: in gRPC 1.85 one that is left half read is never freed.
-            message = await asyncio.wait_for(context.read(), self._limits.request_s)
-        except asyncio.TimeoutError as error:
-            raise DeadlineExceededError(
-                f'the request was not complete after {self._limits.request_s:g} s'
-            ) from error
-        if not isinstance(message, bytes):
-            raise ProtocolError('the call ended without a request')
-        return message
-
-    def _client(self, context: Context) -> str:
-        """Who asks: by certificate, by token, or else by connection.
+    def _caller(self, context: Context) -> Caller:
+        """The client of a call: by certificate, by token, or else by connection.
 
         Raises:
-            UnauthenticatedError: The token is none of ours.
+            UnauthenticatedError: The token is missing or unknown.
         """
-        owner: str | None = ''
+        name: str | None = ''
         if self._tokens is not None:
-            given = dict(context.invocation_metadata() or ()).get('authorization', '')
-            owner = self._tokens.owner(str(given))
-            if owner is None:
+            metadata = dict(context.invocation_metadata() or ())
+            name = self._tokens.client(str(metadata.get('authorization', '')))
+            if name is None:
                 raise UnauthenticatedError(
-                    'the token is missing or none of ours; send "authorization: Bearer TOKEN"'
+                    'the token is missing or unknown; send "authorization: Bearer TOKEN"'
                 )
         names = context.auth_context().get('x509_common_name', [])
         certified = names[0].decode('utf-8', 'replace') if names else ''
-        return certified or owner or str(context.peer())
+        peer = str(context.peer())
+        proven = certified or name
+        return Caller(proven or peer, peer.rpartition(':')[0], bool(proven))
 
     def _manifest(self) -> Manifest:
-        """The model that is served.
+        """The served model.
 
         Raises:
-            NotReadyError: None is, not yet or not any more.
+            NotReadyError: The model is not loaded, the host stops, or no worker is available.
         """
-        manifest = self._engine.manifest
+        manifest = self._backend.manifest
         if manifest is None:
             raise NotReadyError('the model is still being loaded')
+        if not self.accepting:
+            raise NotReadyError('the host is starting or stopping')
         if not self.ready:
-            raise NotReadyError('the host is stopping, or has only just been started')
+            raise NotReadyError('no worker of the host is available; try again later')
         return manifest
 
     async def _server_live(self, request: Any, context: Context) -> Any:
@@ -220,58 +212,97 @@ class InferenceService:
         return pb.ServerReadyResponse(ready=self.ready)
 
     async def _model_ready(self, request: Any, context: Context) -> Any:
-        ours = self._engine.manifest is not None and _is_ours(request, self._engine.manifest)
-        return pb.ModelReadyResponse(ready=self.ready and ours)
+        manifest = self._backend.manifest
+        served = manifest is not None and _is_served(request, manifest)
+        return pb.ModelReadyResponse(ready=self.ready and served)
 
     async def _server_metadata(self, request: Any, context: Context) -> Any:
         return pb.ServerMetadataResponse(name='mt_perception', version=__version__)
 
     async def _model_metadata(self, request: Any, context: Context) -> Any:
-        try:
-            self._client(context)
-            manifest = self._manifest()
-            if not _is_ours(request, manifest):
-                raise UnknownModelError(f'this host serves {manifest.name} {manifest.version}')
-        except PerceptionError as error:
-            await context.abort(_status(error), str(error))
-            raise AssertionError('abort does not return') from error
+        self._caller(context)
+        manifest = self._manifest()
+        if not _is_served(request, manifest):
+            raise UnknownModelError(f'this host serves {manifest.name} {manifest.version}')
         return _metadata(manifest)
 
-    async def _health(self, request: bytes, context: Context) -> bytes:
-        if request not in _HEALTH_OF:
-            await context.abort(grpc.StatusCode.NOT_FOUND, f'this host serves {SERVICE}')
-        return _SERVING if self.ready else _NOT_SERVING
+    def _small(self, handler: Any, kind: Any) -> Any:
+        """A call with small messages of a type."""
+
+        async def call(messages: Any, context: Context) -> bytes:
+            try:
+                # Before any token: robots and orchestrators ask whether the host is ready.
+                with self._admission.open_call(anonymous(context)):
+                    request = await read_small(context, kind, self._limits.request_s)
+                    reply: bytes = (await handler(request, context)).SerializeToString()
+                    return reply
+            except Exception as error:
+                refusal = refusal_of(error)
+            await context.abort(*refusal)
+            raise AssertionError('abort does not return')
+
+        return call
 
 
-def _call(handler: Any, kind: Any) -> Any:
-    """A call with small messages, parsed where a broken one can be refused by name."""
-
-    async def call(message: bytes, context: Context) -> bytes:
-        try:
-            request = kind.FromString(message[: _MAX_SMALL + 1])
-        except DecodeError:
-            request = None
-        if request is None or len(message) > _MAX_SMALL:
-            await context.abort(
-                grpc.StatusCode.INVALID_ARGUMENT, f'the message is no {kind.DESCRIPTOR.name}'
-            )
-        reply: bytes = (await handler(request, context)).SerializeToString()
-        return reply
-
-    return grpc.unary_unary_rpc_method_handler(call)
+def anonymous(context: Context) -> Caller:
+    """The origin of a call that needs no authentication."""
+    peer = str(context.peer())
+    return Caller(f'{peer} (status)', peer.rpartition(':')[0], authenticated=False)
 
 
-def _status(error: PerceptionError) -> grpc.StatusCode:
-    return next(status for kind, status in _STATUS if isinstance(error, kind))
+async def read_message(context: Context, limit_s: float) -> bytes:
+    """The message of a call.
+
+    Args:
+        context: The call.
+        limit_s: Time limit for receiving it.
+
+    Raises:
+        ProtocolError: The call has no message.
+        DeadlineExceededError: The message was not complete in time.
+    """
+    try:
+        # Not from the iterator: gRPC 1.85 never frees an iterator that was not read to the end.
+        message = await asyncio.wait_for(context.read(), limit_s)
+    except asyncio.TimeoutError as error:
+        raise DeadlineExceededError(f'the request was not complete after {limit_s:g} s') from error
+    if not isinstance(message, bytes):
+        raise ProtocolError('the call ended without a message')
+    return message
 
 
-def _is_ours(request: Any, manifest: Manifest) -> bool:
-    """Whether a request names the model that is served."""
+async def read_small(context: Context, kind: Any, limit_s: float) -> Any:
+    """The message of a call, parsed as a small message of a type.
+
+    Raises:
+        ProtocolError: The message is too large or of another type.
+        DeadlineExceededError: The message was not complete in time.
+    """
+    message = await read_message(context, limit_s)
+    try:
+        if len(message) <= _MAX_SMALL:
+            return kind.FromString(message)
+    except DecodeError:
+        pass
+    raise ProtocolError(f'the message is no {kind.DESCRIPTOR.name} of at most {_MAX_SMALL} bytes')
+
+
+def refusal_of(error: Exception) -> tuple[grpc.StatusCode, str]:
+    """GRPC status and text for any error of a call."""
+    if not isinstance(error, PerceptionError):
+        error = OffloadError(f'the host failed: {type(error).__name__}')
+    status = next(status for kind, status in _STATUS if isinstance(error, kind))
+    text = str(error).encode('utf-8', 'replace').decode()
+    return status, text if len(text) <= _MAX_REFUSAL else f'{text[:_MAX_REFUSAL]} …'
+
+
+def _is_served(request: Any, manifest: Manifest) -> bool:
+    """Whether a request names the served model."""
     return request.name == manifest.name and request.version in ('', manifest.version)
 
 
 def _metadata(manifest: Manifest) -> Any:
-    """What goes in and what comes out, as far as it is the same for every frame size."""
+    """Inputs and outputs of the model, with -1 for sizes that depend on the frame."""
     reply = pb.ModelMetadataResponse(
         name=manifest.name, versions=[manifest.version], platform='onnxruntime'
     )
