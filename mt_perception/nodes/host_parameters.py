@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The parameters of the remote host's node; each holds from start to end."""
+"""Parameters of the remote host node; none changes while it runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mt_perception.nodes.parameter_schema import Change, Settings, parameter
 
 @dataclass(frozen=True)
 class RemoteHostSettings(Settings):
-    """What the remote host's node can be told."""
+    """Parameters of the remote host node."""
 
     model: str = parameter(
         'model',
@@ -24,13 +24,13 @@ class RemoteHostSettings(Settings):
     listen_host: str = parameter(
         'listen.host',
         '127.0.0.1',
-        'Address to listen at; 0.0.0.0 lets other machines connect.',
+        'Address to listen at; 0.0.0.0 accepts other machines.',
         change=Change.START,
     )
     listen_port: int = parameter(
         'listen.port',
         8001,
-        'TCP port; 0 takes one that is free.',
+        'TCP port; 0 selects a free port.',
         minimum=0,
         maximum=65535,
         change=Change.START,
@@ -38,28 +38,28 @@ class RemoteHostSettings(Settings):
     tls_certificate: str = parameter(
         'tls.certificate',
         '',
-        "PEM file of the host's certificate chain; empty speaks plain text.",
+        "PEM file with the host's certificate chain; empty uses plain text.",
         change=Change.START,
     )
     tls_key: str = parameter(
-        'tls.key', '', 'PEM file of the private key to it.', change=Change.START
+        'tls.key', '', 'PEM file with the private key of tls.certificate.', change=Change.START
     )
     tls_client_ca: str = parameter(
         'tls.client_ca',
         '',
-        'PEM file: only robots with a certificate of this authority may connect.',
+        'PEM file with CA certificates for robots; empty accepts robots without a certificate.',
         change=Change.START,
     )
     token_file: str = parameter(
         'token_file',
         '',
-        'File with lines of "TOKEN" or "NAME TOKEN": only these are served.',
+        'File of accepted bearer tokens, lines of "TOKEN" or "NAME TOKEN"; empty accepts all.',
         change=Change.START,
     )
     workers: int = parameter(
         'workers',
         0,
-        'Frames or batches worked on at once; 0 is one for each core.',
+        'Batches that run concurrently; 0 is the number of cores.',
         minimum=0,
         maximum=256,
         change=Change.START,
@@ -67,7 +67,7 @@ class RemoteHostSettings(Settings):
     runtime_threads: int = parameter(
         'runtime.threads',
         0,
-        'Threads of one network run; 0 is one per worker where a run is alone, else one.',
+        'Threads of one network run; 0 is the number of workers for a run alone, else 1.',
         minimum=0,
         maximum=256,
         change=Change.START,
@@ -75,13 +75,13 @@ class RemoteHostSettings(Settings):
     runtime_providers: tuple[str, ...] = parameter(
         'runtime.providers',
         ('CPUExecutionProvider',),
-        'ONNX Runtime execution providers, most wanted first; the CPU is the last resort.',
+        'ONNX Runtime execution providers in order of preference; the CPU is the fallback.',
         change=Change.START,
     )
     batch_size: int = parameter(
         'batch.size',
         1,
-        'Most frames of robots that become one network run.',
+        'Upper limit on requests in one network run.',
         minimum=1,
         maximum=256,
         change=Change.START,
@@ -89,7 +89,7 @@ class RemoteHostSettings(Settings):
     batch_wait_ms: float = parameter(
         'batch.wait_ms',
         2.0,
-        'How long a frame waits for others to form a batch with.',
+        'Time that a request waits for others to form a batch, in ms.',
         minimum=0.0,
         maximum=1000.0,
         change=Change.START,
@@ -97,7 +97,7 @@ class RemoteHostSettings(Settings):
     limits_per_client: int = parameter(
         'limits.per_client',
         4,
-        'Requests of one robot here at any time.',
+        'Upper limit on queued and running requests of one robot.',
         minimum=1,
         maximum=10_000,
         change=Change.START,
@@ -105,18 +105,18 @@ class RemoteHostSettings(Settings):
     limits_waiting: int = parameter(
         'limits.waiting',
         256,
-        'Requests of all robots that wait at any time.',
+        'Upper limit on queued requests of all robots.',
         minimum=1,
         maximum=100_000,
         change=Change.START,
     )
     metrics_host: str = parameter(
-        'metrics.host', '127.0.0.1', 'Address of the metrics for Prometheus.', change=Change.START
+        'metrics.host', '127.0.0.1', 'Address of the Prometheus metrics.', change=Change.START
     )
     metrics_port: int = parameter(
         'metrics.port',
         0,
-        'Port of the metrics; 0 serves none.',
+        'Port of the metrics; 0 disables them.',
         minimum=0,
         maximum=65535,
         change=Change.START,
@@ -124,20 +124,20 @@ class RemoteHostSettings(Settings):
     drain_s: float = parameter(
         'drain_s',
         5.0,
-        'How long requests that are here may still take when the node is told to end.',
+        'Time for accepted requests when the node stops, in s.',
         minimum=0.0,
         maximum=3600.0,
         change=Change.START,
     )
 
     def check(self) -> None:
-        """Check values against each other."""
+        """Check combinations of values."""
         if bool(self.tls_certificate) != bool(self.tls_key) or (
             self.tls_client_ca and not self.tls_certificate
         ):
             raise OptionError('TLS needs both tls.certificate and tls.key')
 
     def file(self, name: str) -> Path | None:
-        """A file that a parameter names; None where it is empty."""
+        """The path in a parameter; None if it is empty."""
         value = str(self.value(name))
         return Path(value).expanduser() if value else None

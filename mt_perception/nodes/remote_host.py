@@ -1,10 +1,11 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The remote host as a ROS node: parameters, log and diagnostics around the host itself."""
+"""The remote host as a ROS node with parameters, log and diagnostics."""
 
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 import time
 from collections.abc import Sequence
@@ -14,8 +15,8 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
 from std_msgs.msg import Header
 
-from mt_perception.errors import PerceptionError
-from mt_perception.nodes.health import OK, WARN, counts, status
+from mt_perception.errors import OffloadError, PerceptionError
+from mt_perception.nodes.health import ERROR, OK, WARN, counts, status
 from mt_perception.nodes.host_parameters import RemoteHostSettings
 from mt_perception.nodes.main import run_node
 from mt_perception.nodes.node_parameters import NodeParameters, ParameterNode
@@ -29,20 +30,22 @@ NAME = 'remote_host'
 _PERIOD_S = 1.0
 _POLL_S = 0.1
 _MARGIN_S = 5.0
-"""What the end may take beside draining."""
+"""Time for the end of the host beside draining."""
+_WARNINGS_S = 3600.0
+"""Interval of the checks of certificates and secret files."""
 
 
 class RemoteHostNode(ParameterNode):
-    """Serves robots from a thread of its own; this one is for ROS.
+    """Runs a remote host in a thread beside the node's executor.
 
     Args:
-        kwargs: Whatever rclpy's Node takes.
+        kwargs: Arguments of rclpy's Node.
 
     Attributes:
-        host: The host itself.
+        host: The host.
 
     Raises:
-        PerceptionError: A parameter, a file or the model's name is refused.
+        PerceptionError: A parameter, a file or the model's name is invalid.
     """
 
     def __init__(self, **kwargs: Any) -> None:
@@ -61,6 +64,8 @@ class RemoteHostNode(ParameterNode):
         self._stop: asyncio.Event | None = None
         self._stopping = threading.Event()
         self._answered = 0
+        self._warnings: list[str] = []
+        self._warned_s = -math.inf
         self._report_s = time.monotonic()
         self._publisher = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
         steady = Clock(clock_type=ClockType.STEADY_TIME)
@@ -70,7 +75,7 @@ class RemoteHostNode(ParameterNode):
         self._thread.start()
 
     def destroy_node(self) -> None:
-        """Let the host finish what is there, and leave the graph."""
+        """Let the host finish accepted requests, then destroy the node."""
         self._stopping.set()
         if self._loop is not None and self._stop is not None and self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._stop.set)
@@ -81,7 +86,7 @@ class RemoteHostNode(ParameterNode):
         try:
             asyncio.run(self._serve())
         except Exception as error:
-            # It is this thread's to fail and the node's to say so.
+            # The node raises it in the executor's thread.
             self._failure = error
 
     async def _serve(self) -> None:
@@ -92,7 +97,7 @@ class RemoteHostNode(ParameterNode):
 
     def _announce(self, sentence: str) -> None:
         if not self.context.ok():
-            # After a signal there is no log to write to.
+            # After a signal the log is closed.
             return
         if sentence.startswith('warning: '):
             self.get_logger().warning(sentence.removeprefix('warning: '))
@@ -100,24 +105,38 @@ class RemoteHostNode(ParameterNode):
             self.get_logger().info(sentence)
 
     def _check(self) -> None:
-        """End the node where the host has ended."""
+        """Raise the error that ended the host."""
         if self._failure is not None:
             raise self._failure
 
+    def _file_warnings(self, now_s: float) -> list[str]:
+        """Warnings about certificates and secrets, read again each hour."""
+        if now_s - self._warned_s >= _WARNINGS_S:
+            self._warned_s = now_s
+            try:
+                self._warnings = self._settings.warnings()
+            except OffloadError as error:
+                self._warnings = [str(error)]
+        return self._warnings
+
+    def _state(self, now_s: float) -> tuple[bytes, str]:
+        """Level and message for diagnostics."""
+        if self.host.manifest is None:
+            return WARN, 'loading'
+        if self.host.failure or not self.host.ready:
+            return ERROR, self.host.failure or 'no worker is available; requests are refused'
+        warnings = [*self._file_warnings(now_s), *self.host.warnings]
+        return (WARN, '; '.join(warnings)) if warnings else (OK, 'ready')
+
     def _report(self) -> None:
-        """How the host is doing, on ``/diagnostics``."""
+        """Publish the state of the host on ``/diagnostics``."""
         now_s = time.monotonic()
         outcomes = self.host.metrics.outcomes()
         answered = outcomes.get('OK', 0)
         rate_hz = (answered - self._answered) / max(now_s - self._report_s, 1e-9)
         self._answered, self._report_s = answered, now_s
         manifest, address = self.host.manifest, self._settings.address
-        notes = [*self._settings.warnings(), *self.host.warnings]
-        level, message = OK, f'{rate_hz:.1f} requests/s'
-        if manifest is None or not self.host.ready:
-            level, message = WARN, 'loading'
-        elif notes:
-            level, message = WARN, '; '.join(notes)
+        level, message = self._state(now_s)
         values = {
             'endpoint': address_text(address.host, self.host.port),
             'model': '' if manifest is None else f'{manifest.name} {manifest.version}',
@@ -133,10 +152,10 @@ class RemoteHostNode(ParameterNode):
 
 
 def host_settings(settings: RemoteHostSettings) -> HostSettings:
-    """What the node's parameters tell the host.
+    """Host settings from the node's parameters.
 
     Raises:
-        ModelError: There is no such model.
+        ModelError: The model does not exist.
         OptionError: A limit is out of range.
     """
     certificate, key = settings.file('tls.certificate'), settings.file('tls.key')
@@ -167,7 +186,7 @@ def host_settings(settings: RemoteHostSettings) -> HostSettings:
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run the remote host's node until it is told to stop.
+    """Run the node until a signal.
 
     Returns:
         The exit status of the process.
