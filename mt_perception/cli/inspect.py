@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""``mt_perception inspect``: what a model folder offers, and whether it is sound."""
+"""``mt_perception inspect``: shows a model folder, checks all files and runs a frame."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from mt_perception.errors import OutputError
-from mt_perception.model.folder import ModelFolder, open_model
+from mt_perception.errors import ModelError, OutputError
+from mt_perception.first_run import FirstRun, first_run
+from mt_perception.model.folder import ModelFolder, file_problems, open_model, read_manifest
 from mt_perception.model.graph_text import graph_svg, graph_text
+from mt_perception.model.input_spec import InputSpec
 from mt_perception.model.manifest import Manifest
-from mt_perception.model.sessions import load_sessions
 from mt_perception.model.split import Cut
 from mt_perception.model.task_graph import Block
 from mt_perception.resources import find_model
@@ -38,14 +39,18 @@ RASTERISER = 'rsvg-convert'
     metavar='FILE.svg',
     help='Draw the task graph into an SVG file; or .png, by rsvg-convert.',
 )
-def inspect(model: str, labels: bool, picture: Path | None) -> None:
+@click.option(
+    '--image',
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help='Image to run; warnings name suspicious results.',
+)
+def inspect(model: str, labels: bool, picture: Path | None, image: Path | None) -> None:
     """Show and check MODEL: the name of an installed model, or a model folder.
 
-    Every file is read and compared with its checksum, and every graph is loaded; a folder that
-    passes is one that the perception node takes.
+    Compares every file with its checksum, loads every graph and runs a frame on every path, in a
+    process with limits on time and memory. The perception node accepts a folder that passes.
     """
-    folder = open_model(find_model(model))
-    load_sessions(folder)
+    folder, run = _checked(find_model(model), image)
     manifest = folder.manifest
     console = Console()
     spec = manifest.input
@@ -54,9 +59,7 @@ def inspect(model: str, labels: bool, picture: Path | None) -> None:
     )
     console.print(escape(manifest.description))
     console.print(
-        f'in {escape(str(folder.path))}\n'
-        f'input: uint8 BGR, long side {spec.size} px '
-        f'({spec.min_size} to {spec.max_size}, multiples of {spec.multiple})',
+        f'in {escape(str(folder.path))}\ninput: uint8 BGR, {_input(spec)}',
         highlight=False,
     )
     console.print(_blocks(folder))
@@ -69,10 +72,43 @@ def inspect(model: str, labels: bool, picture: Path | None) -> None:
     console.print(_tasks(manifest, labels))
     if manifest.accuracy:
         console.print(_accuracy(manifest))
-    console.print('[green]✓[/] every file is as the manifest says, and every graph loads')
+    console.print('[green]✓[/] all checksums match, all graphs load, and a frame runs')
+    if image is not None:
+        found = f'{run.total_ms:.0f} ms, {run.detections} detections'
+        console.print(f'{escape(str(image))}: {found}', highlight=False)
+    for warning in run.warnings:
+        console.print(f'[yellow]warning:[/] {escape(warning)}', highlight=False)
     if picture is not None:
         _draw(manifest, picture)
         console.print(f'the task graph is drawn in {escape(str(picture))}', highlight=False)
+
+
+def _checked(path: Path, image: Path | None) -> tuple[ModelFolder, FirstRun]:
+    """The model and its first run.
+
+    Raises:
+        ModelError: The model is refused; the message lists all problems that were found.
+    """
+    manifest = read_manifest(path)
+    problems = file_problems(path, manifest)
+    run = FirstRun(())
+    if not problems:
+        run = first_run(path, image)
+        problems += run.problems
+    if len(problems) > 1:
+        raise ModelError('\n- '.join([f'{path} has {len(problems)} problems:', *problems]))
+    if problems:
+        raise ModelError(problems[0])
+    return open_model(path), run
+
+
+def _input(spec: InputSpec) -> str:
+    """The sizes that a model accepts, in words."""
+    if spec.fixed is not None:
+        height, width = spec.fixed
+        return f'always {width}x{height} px ({spec.fit})'
+    sizes = f'{spec.min_size} to {spec.max_size}, multiples of {spec.multiple}'
+    return f'long side {spec.size} px ({sizes})'
 
 
 def _draw(manifest: Manifest, picture: Path) -> None:
@@ -84,11 +120,11 @@ def _draw(manifest: Manifest, picture: Path) -> None:
 
 
 def _as_png(svg: bytes) -> bytes:
-    """The picture in pixels, by librsvg's own tool: a package for this alone is not worth it."""
+    """The picture as PNG, by librsvg's command-line tool."""
     tool = shutil.which(RASTERISER)
     if tool is None:
         raise OutputError(
-            f'a PNG needs {RASTERISER}, which is not here; name an .svg file, or install it '
+            f'a PNG needs {RASTERISER}, which is not installed; name an .svg file, or install it '
             '(apt install librsvg2-bin)'
         )
     return subprocess.run([tool, '--zoom=2'], input=svg, stdout=subprocess.PIPE, check=True).stdout
@@ -161,8 +197,8 @@ def _paths(manifest: Manifest) -> Table:
     if policy is not None:
         height, width = policy.size
         table.caption = (
-            f'chosen by a policy of {policy.block.macs / 1e6:.2f} MMAC that looks at the image '
-            f'at {width}x{height}'
+            f'chosen by a policy of {policy.block.macs / 1e6:.2f} MMAC from the image at '
+            f'{width}x{height}'
         )
     return table
 

@@ -54,6 +54,20 @@ def open_model(path: Path | str) -> ModelFolder:
     return ModelFolder(path, manifest, contents)
 
 
+def file_problems(path: Path, manifest: Manifest) -> list[str]:
+    """Reasons for which files of a model folder are refused, all of them."""
+    files = list(manifest.files.values())
+    if manifest.cut is not None:
+        files += [manifest.cut.encoder_file, manifest.cut.tables, *manifest.cut.files.values()]
+    problems = []
+    for file in files:
+        try:
+            read_file(path, file)
+        except ModelError as error:
+            problems.append(str(error))
+    return problems
+
+
 def read_block(path: Path, manifest: Manifest, name: str) -> bytes:
     """Read and check the file of one block.
 

@@ -147,6 +147,18 @@ def open_session(
         raise ModelError(f'block {name!r} is refused by ONNX Runtime: {error}') from error
 
 
+def session_problems(model: ModelFolder) -> list[str]:
+    """Reasons for which ONNX Runtime or the manifest refuse blocks of a model, all of them."""
+    problems = []
+    for block in (*model.manifest.graph.blocks.values(), *model.manifest.paths.variants):
+        try:
+            session = open_session(block.name, model.contents[block.name])
+            _check_signature(block, session, model.manifest.input.fixed)
+        except ModelError as error:
+            problems.append(str(error))
+    return problems
+
+
 def _check_signature(
     block: Block, session: ort.InferenceSession, fixed: tuple[int, int] | None
 ) -> None:

@@ -20,6 +20,7 @@ from rclpy.qos import qos_policy_name_from_kind
 from sensor_msgs.msg import CameraInfo
 
 from mt_perception.errors import CameraError, ImageError, OptionError, PerceptionError
+from mt_perception.first_run import ensure_runs
 from mt_perception.geometry.camera import Calibration, is_rectified
 from mt_perception.nodes import conversions
 from mt_perception.nodes.budgeting import budget_of
@@ -91,6 +92,7 @@ class PerceptionNode(SelfStartingNode):
         settings = self.live.settings
         try:
             folder = find_model(settings.model)
+            ensure_runs(folder)
             self.pipeline = Pipeline.load(
                 folder,
                 settings.options(),
