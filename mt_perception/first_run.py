@@ -149,7 +149,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         found = _run(given.folder, given.image, given.picture)
     except MemoryError:
         return _OUT_OF_MEMORY
-    print(json.dumps(asdict(found)))  # noqa: T201
+    sys.stdout.write(json.dumps(asdict(found)))
     return 0
 
 
