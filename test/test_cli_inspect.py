@@ -4,14 +4,12 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
 from tiny_model import write_tiny_model
 from tiny_paths import write_tiny_paths
 
-from mt_perception.cli.inspect import RASTERISER
 from mt_perception.cli.main import main
 
 
@@ -59,27 +57,25 @@ def test_the_shipped_model_is_sound(model_path: Path, capsys: pytest.CaptureFixt
         assert part in shown
 
 
-def test_the_graph_is_drawn(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    picture = tiny / 'graph.svg'
-    assert main(['inspect', str(tiny), '--graph', str(picture)]) == 0
-    assert 'shared by detection, segmentation, depth' in capsys.readouterr().out
-    assert picture.read_text(encoding='utf-8').startswith('<svg')
-    assert main(['inspect', str(tiny), '--graph', str(tiny / 'absent' / 'graph.svg')]) == 1
-    assert 'cannot be written' in ' '.join(capsys.readouterr().err.split())
-
-
-def test_the_graph_is_drawn_in_pixels_too(
-    tiny: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ('suffix', 'start'), [('.mmd', '---\ntitle: "tiny 1"'), ('.dot', 'digraph')]
+)
+def test_the_graph_is_written(
+    tiny: Path, suffix: str, start: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    picture = tiny / 'graph.png'
-    if shutil.which(RASTERISER):
-        assert main(['inspect', str(tiny), '--graph', str(picture)]) == 0
-        assert picture.read_bytes().startswith(b'\x89PNG')
-        picture.unlink()
-    monkeypatch.setenv('PATH', str(tiny))
-    assert main(['inspect', str(tiny), '--graph', str(picture)]) == 1
-    assert 'name an .svg file' in ' '.join(capsys.readouterr().err.split())
-    assert not picture.exists()
+    file = tiny / f'graph{suffix}'
+    assert main(['inspect', str(tiny), '--graph', str(file)]) == 0
+    assert 'shared by detection, segmentation, depth' in capsys.readouterr().out
+    assert file.read_text(encoding='utf-8').startswith(start)
+    assert main(['inspect', str(tiny), '--graph', str(tiny / 'absent' / file.name)]) == 1
+    assert 'cannot write to' in ' '.join(capsys.readouterr().err.split())
+
+
+def test_a_graph_of_another_format_is_refused(
+    tiny: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(['inspect', str(tiny), '--graph', str(tiny / 'graph.png')]) == 1
+    assert 'ends in .mmd or .dot' in ' '.join(capsys.readouterr().err.split())
 
 
 def test_paths_are_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -77,7 +77,7 @@ def run(name: str, frames: list[FrameRecord], **data: object) -> Run:
 
 
 def by_name(comparison: Comparison) -> dict[str, Change]:
-    return {f'{c.metric}.{c.figure}': c for c in comparison.changes}
+    return {f'{c.metric}.{c.name}': c for c in comparison.changes}
 
 
 def hits(count: int, of: int = 60) -> list[bool]:
@@ -152,7 +152,10 @@ def test_models_of_other_classes_are_compared_on_the_shared_ones() -> None:
 
 @pytest.mark.parametrize(
     ('data', 'sentence'),
-    [({'sha256': 'e' * 64}, 'saw different data'), ({'pseudo': 'teacher'}, 'judged by truth')],
+    [
+        ({'sha256': 'e' * 64}, 'have different data'),
+        ({'pseudo': 'teacher'}, 'the ground truth of'),
+    ],
 )
 def test_what_cannot_be_compared_is_refused(data: dict[str, str], sentence: str) -> None:
     frames = [frame(i, True) for i in range(5)]
@@ -164,7 +167,7 @@ def test_runs_are_paired_by_their_data() -> None:
     frames = [frame(0, True)]
     one, two = run('a1', frames), run('a2', frames, sha256='f' * 64)
     assert pair_runs([one, two], [two]) == [(two, two)]
-    with pytest.raises(SourceError, match='saw different data'):
+    with pytest.raises(SourceError, match='have different data'):
         pair_runs([one], [two])
     with pytest.raises(SourceError, match='2 runs on the same data'):
         pair_runs([one], [one, one])
@@ -187,12 +190,12 @@ def test_the_command_prints_a_table_and_writes_json(tmp_path: Path) -> None:
     assert BETTER in result.output
     assert 'Δ_MTL of B against A: +' in result.output
     (written,) = json.loads(out.read_text())
-    read_back = {f'{c["metric"]}.{c["figure"]}': c for c in written['changes']}
+    read_back = {f'{c["metric"]}.{c["name"]}': c for c in written['changes']}
     one, other = (next(read_runs(tmp_path / name)) for name in 'ab')
     again = by_name(compare_runs(one, other, 100))
     assert read_back['detection.ap']['low'] == again['detection.ap'].low
 
 
 def test_a_folder_without_an_evaluation_is_named(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match='holds no finished evaluation'):
+    with pytest.raises(SourceError, match='has no completed evaluation'):
         list(read_runs(tmp_path))

@@ -13,7 +13,7 @@ from tiny_model import write_tiny_model
 
 from mt_perception.cli.main import main
 from mt_perception.errors import SourceError
-from mt_perception.evaluation.condition_rate import Rate, condition_rate, recorded_labels
+from mt_perception.evaluation.condition_rate import ConditionRate, condition_rate, recorded_labels
 from mt_perception.evaluation.records import (
     DetectionRecord,
     FrameRecord,
@@ -63,9 +63,9 @@ def test_no_frame_is_no_rate() -> None:
 
 def test_wilsons_interval() -> None:
     """Against the figures of Wilson's paper's example, 10 of 100 and none of 20."""
-    low, high = Rate(parse_condition(RULE), 10, 100).interval
+    low, high = ConditionRate(parse_condition(RULE), 10, 100).interval
     assert (low, high) == pytest.approx((0.0552, 0.1744), abs=1e-4)
-    low, high = Rate(parse_condition(RULE), 0, 20).interval
+    low, high = ConditionRate(parse_condition(RULE), 0, 20).interval
     assert (low, high) == pytest.approx((0.0, 0.1611), abs=1e-4)
 
 
@@ -76,7 +76,7 @@ def test_records_count_detections_of_enough_score(tmp_path: Path) -> None:
     text = ''.join(frame_line(line) + '\n' for line in lines)
     (folder / 'frames.jsonl').write_text(text, encoding='utf-8')
     assert list(recorded_labels(tmp_path, 0.4)) == [{'blue'}, set(), {'red'}]
-    with pytest.raises(SourceError, match='holds no records'):
+    with pytest.raises(SourceError, match='has no records'):
         list(recorded_labels(folder / 'nothing', 0.4))
 
 

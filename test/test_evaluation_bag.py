@@ -124,7 +124,7 @@ def test_boxes_and_labels_from_topics(tmp_path: Path) -> None:
 
 def test_truth_is_matched_by_time_within_the_tolerance(tmp_path: Path) -> None:
     bag = write_bag(tmp_path / 'bag', Contents(truth_delay_ns=30_000_000))
-    with pytest.raises(BagError, match=r'no truth is near .* --tolerance-ms'):
+    with pytest.raises(BagError, match=r'no ground truth is near .* --tolerance-ms'):
         read(bag)
     near = read(bag, SourceOptions(tolerance_ms=40))
     assert all(s.truth is not None for s in near)

@@ -153,7 +153,10 @@ def test_any_annotation_file_is_read_or_refused(
 ) -> None:
     path = tmp_path_factory.getbasetemp() / 'any.json'
     path.write_text(json.dumps({'images': images, 'annotations': notes, 'categories': names}))
-    found = read_coco_file(path)
+    try:
+        found = read_coco_file(path)
+    except SourceError:
+        return
     for image in found.images:
         for annotation in image.annotations:
             assert np.isfinite(annotation.box).all()

@@ -15,7 +15,7 @@ from tiny_model import write_tiny_model
 
 from mt_perception.evaluation import pool
 from mt_perception.evaluation.job import Job
-from mt_perception.evaluation.pool import Outcome, run_here, run_in_pool, run_on_ray
+from mt_perception.evaluation.pool import JobResult, run_here, run_in_pool, run_on_ray
 from mt_perception.evaluation.records import read_frames, without_timing
 
 
@@ -32,7 +32,7 @@ def ten(tmp_path: Path) -> list[Job]:
     return jobs
 
 
-def check_nine_and_a_named_failure(outcomes: list[Outcome], ten: list[Job]) -> None:
+def check_nine_and_a_named_failure(outcomes: list[JobResult], ten: list[Job]) -> None:
     assert len(outcomes) == 10
     good = [o for o in outcomes if o.summary]
     (bad,) = [o for o in outcomes if not o.summary]

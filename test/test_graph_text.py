@@ -1,31 +1,26 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The picture of a task graph: everything is in it, nothing lies on something else."""
+"""Task graphs as a tree, in Mermaid and in Graphviz."""
 
 from __future__ import annotations
 
 import random
-import xml.etree.ElementTree as ET
-from itertools import combinations
+import re
+import shutil
+import subprocess
 
 from hypothesis import given
 from hypothesis import strategies as st
 from task_trees import random_tree
 
-from mt_perception.model.graph_text import HEIGHT, WIDTH, graph_svg, graph_text
+from mt_perception.model.graph_text import graph_dot, graph_mermaid, graph_text
 from mt_perception.model.task_graph import IMAGE, Block, TaskGraph
-
-SVG = '{http://www.w3.org/2000/svg}'
 
 STEM = Block('stem', {'x': IMAGE}, ('y',), macs=300_000_000, parameters=800_000)
 NECK = Block('neck', {'x': 'stem/y'}, ('y',), macs=100_000_000, parameters=9)
 DEPTH = Block('depth', {'x': 'neck/y', 'fine': 'stem/y'}, ('map',), 0, 1500, skippable=True)
 EDGES = Block('edges', {'x': 'stem/y'}, ('map',), macs=12_345, parameters=0)
 GRAPH = TaskGraph([STEM, NECK, DEPTH, EDGES], {'depth': ['depth/map'], 'edges': ['edges/map']})
-
-
-def texts(svg: str) -> list[str]:
-    return [element.text or '' for element in ET.fromstring(svg).iter(f'{SVG}text')]
 
 
 def test_the_tree_in_text() -> None:
@@ -41,41 +36,52 @@ def test_the_tree_in_text() -> None:
     ]
 
 
-def test_everything_is_in_the_picture() -> None:
-    svg = graph_svg(GRAPH, 'a <net> & more')
-    found = texts(svg)
-    assert found[0] == 'a <net> & more'
-    for name in ('stem', 'neck', 'depth', 'edges'):
-        assert name in found
-    assert found.count('depth') == 2  # The block, and the task.
-    assert '300 MMAC, 800 k weights, 75%' in found
-    titles = [element.text for element in ET.fromstring(svg).iter(f'{SVG}title')]
-    assert 'depth: reads neck/y, stem/y; makes depth/map' in titles
-    # Three blocks wait for the last one they read; the further reading is dashed, as is the box.
-    assert svg.count('<path') == 4 + 2
-    assert svg.count('stroke-dasharray') == 2
+def test_mermaid() -> None:
+    assert graph_mermaid(GRAPH, 'a "net"').splitlines() == [
+        '---',
+        'title: "a #34;net#34;"',
+        '---',
+        'flowchart LR',
+        '  image(["image"])',
+        '  block0["stem<br/>300 MMAC, 800 k weights, 75%<br/>depth, edges"]',
+        '  block1["neck<br/>100 MMAC, 9 weights, 25%<br/>depth"]',
+        '  block2["depth<br/>0 MAC, 1.5 k weights, 0%<br/>depth"]',
+        '  style block2 stroke-dasharray: 5 3',
+        '  block3["edges<br/>12.3 kMAC, 0 weights, 0%<br/>edges"]',
+        '  task0(["depth"])',
+        '  task1(["edges"])',
+        '  image --> block0',
+        '  block0 --> block1',
+        '  block1 --> block2',
+        '  block0 --> block2',
+        '  block0 --> block3',
+        '  block2 --> task0',
+        '  block3 --> task1',
+    ]
+
+
+def test_graphviz() -> None:
+    dot = graph_dot(GRAPH, 'a "net" \\')
+    assert 'label="a \\"net\\" \\\\"' in dot
+    assert (
+        '  block2 [label="depth\\n0 MAC, 1.5 k weights, 0%\\ndepth", style="rounded,dashed"];'
+        in dot
+    )
+    assert dot.count(' -> ') == 7
+    if shutil.which('dot'):
+        subprocess.run(['dot', '-Tsvg'], input=dot.encode(), check=True, capture_output=True)
 
 
 def test_a_task_that_reads_the_image_itself() -> None:
     graph = TaskGraph([], {'thumbnail': [IMAGE]})
     assert graph_text(graph).splitlines() == ['0 MAC, 0 weights', 'image', '└── ▸ thumbnail']
-    assert 'thumbnail' in texts(graph_svg(graph, ''))
+    assert '  image --> task0' in graph_mermaid(graph, '').splitlines()
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 20))
-def test_no_box_lies_on_another(seed: int, tasks: int) -> None:
+def test_every_block_and_task_is_in_every_form(seed: int, tasks: int) -> None:
     graph = random_tree(random.Random(seed), tasks)
-    root = ET.fromstring(graph_svg(graph, 'tree'))
-    width, height = float(root.attrib['width']), float(root.attrib['height'])
-    corners = []
-    for group in root.iter(f'{SVG}g'):
-        box = group.find(f'{SVG}rect')
-        assert box is not None
-        corners.append((float(box.attrib['x']), float(box.attrib['y'])))
-    assert len(corners) == len(graph.blocks)
-    for x, y in corners:
-        assert 0 <= x <= width - WIDTH
-        assert 0 <= y <= height - HEIGHT
-    for (x0, y0), (x1, y1) in combinations(corners, 2):
-        assert abs(x0 - x1) >= WIDTH or abs(y0 - y1) >= HEIGHT
     assert len(graph_text(graph).splitlines()) == 2 + len(graph.blocks) + tasks
+    for text, arrow in ((graph_mermaid(graph, 'tree'), '-->'), (graph_dot(graph, 'tree'), '->')):
+        ends = {name for pair in re.findall(rf'(\w+) {arrow} (\w+)', text) for name in pair}
+        assert len(ends) == 1 + len(graph.blocks) + tasks

@@ -62,7 +62,7 @@ def test_delta_mtl_by_hand() -> None:
     found = delta_mtl(ours, three, 'three nets')
     assert found is not None
     assert found.value == pytest.approx((0.1 - 0.2 + 0.1) / 3)
-    assert [t.figure for t in found.tasks] == ['ap', 'miou', 'metric.abs_rel']
+    assert [t.metric for t in found.tasks] == ['ap', 'miou', 'metric.abs_rel']
 
 
 def test_delta_mtl_takes_what_both_have() -> None:
@@ -70,6 +70,6 @@ def test_delta_mtl_takes_what_both_have() -> None:
     relative = {'depth': {'affine': {'abs_rel': 0.2}}, 'detection': {'ap': 0.3}}
     found = delta_mtl(ours, relative, 'relative')
     assert found is not None
-    assert [(t.figure, t.change) for t in found.tasks] == [('affine.abs_rel', 0.5)]
+    assert [(t.metric, t.change) for t in found.tasks] == [('affine.abs_rel', 0.5)]
     assert delta_mtl({'detection': {'ap': 0.3}}, {'detection': {'ap': 0.0}}, 'zero') is None
     assert delta_mtl({}, relative, 'relative') is None

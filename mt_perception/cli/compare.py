@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""``mt_perception compare``: is B better than A, or is the difference noise?"""
+"""``mt_perception compare``: whether B is better than A, or the difference is noise."""
 
 from __future__ import annotations
 
@@ -39,26 +39,26 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
     type=click.IntRange(100, 100_000),
     default=RESAMPLES,
     show_default=True,
-    help='How often the frames are drawn anew.',
+    help='Number of bootstrap resamples.',
 )
-@click.option('--seed', type=int, default=0, show_default=True, help='Of the draw.')
+@click.option('--seed', type=int, default=0, show_default=True, help='Random seed.')
 @click.option('--out', type=click.Path(path_type=Path), help='Write the comparison as JSON.')
 def compare(a: Path, b: Path, resamples: int, seed: int, out: Path | None) -> None:
-    """Compare the evaluations in folders A and B, which saw the same data.
+    """Compare the evaluations in folders A and B on the same data.
 
-    For every figure: the difference, its 95 % confidence interval from a paired bootstrap over
-    frames, and whether B is better, worse, or no different from A beyond noise.
+    Prints for each metric the difference, its 95 % confidence interval from a paired bootstrap
+    over frames, and whether B is better, worse, or the difference is noise.
     """
     pairs = pair_runs(list(read_runs(a)), list(read_runs(b)))
     console = Console()
     comparisons = []
     for one, other in pairs:
-        with console.status(f'drawing {resamples} times from {len(one.frames)} frames'):
+        with console.status(f'{resamples} resamples of {len(one.frames)} frames'):
             comparisons.append(compare_runs(one, other, resamples, seed))
         console.print(comparison_table(comparisons[-1]))
         delta = comparisons[-1].delta_mtl
         if delta is not None:
-            parts = ', '.join(f'{part.figure} {part.change:+.1%}' for part in delta.tasks)
+            parts = ', '.join(f'{part.metric} {part.change:+.1%}' for part in delta.tasks)
             console.print(f'Δ_MTL of B against A: {delta.value:+.1%} ({parts})', highlight=False)
         for note in comparisons[-1].notes:
             console.print(f'[yellow]note:[/] {escape(note)}', highlight=False)
@@ -69,21 +69,21 @@ def compare(a: Path, b: Path, resamples: int, seed: int, out: Path | None) -> No
 
 
 def comparison_table(comparison: Comparison) -> Table:
-    """All figures of a comparison, one line each, and a line that sums up."""
+    """All metrics of a comparison, one a line, and a summary."""
     counts = Counter(change.verdict for change in comparison.changes)
     table = Table(
         title=escape(
             f'A {comparison.a} → B {comparison.b} on {comparison.source}, '
             f'{comparison.frames} frames'
         ),
-        caption=f'B is better in {counts[BETTER]}, worse in {counts[WORSE]}, and no different '
-        f'beyond noise in {counts[NOISE]} figures',
+        caption=f'B is better in {counts[BETTER]} metrics, worse in {counts[WORSE]}; the '
+        f'difference is noise in {counts[NOISE]}',
         title_justify='left',
         caption_justify='left',
         box=box.ROUNDED,
     )
-    for name in ('figure', 'A', 'B', 'B - A', '95 % interval', 'B is'):
-        table.add_column(name, justify='left' if name in ('figure', 'B is') else 'right')
+    for name in ('metric', 'A', 'B', 'B - A', '95 % interval', 'B is'):
+        table.add_column(name, justify='left' if name in ('metric', 'B is') else 'right')
     last = ''
     for change in comparison.changes:
         if last and change.metric != last:
@@ -94,12 +94,12 @@ def comparison_table(comparison: Comparison) -> Table:
 
 
 def _cells(change: Change) -> tuple[str, ...]:
-    scale, digits = (1e-6, 1) if change.figure == 'macs' else (1, 4)
-    unit = {'macs': ' (M)', 'latency_ms': ' (median)'}.get(change.figure, '')
-    digits = 2 if change.figure == 'latency_ms' else digits
+    scale, digits = (1e-6, 1) if change.name == 'macs' else (1, 4)
+    unit = {'macs': ' (M)', 'latency_ms': ' (median)'}.get(change.name, '')
+    digits = 2 if change.name == 'latency_ms' else digits
     way = '↑' if change.higher_is_better else '↓'
     return (
-        escape(f'{change.metric} {change.figure}{unit} {way}'),
+        escape(f'{change.metric} {change.name}{unit} {way}'),
         f'{change.a * scale:.{digits}f}',
         f'{change.b * scale:.{digits}f}',
         f'{(change.b - change.a) * scale:+.{digits}f}',

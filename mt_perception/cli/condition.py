@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""``mt_perception condition``: how often a conditional task would run, and what that saves."""
+"""``mt_perception condition``: how often a conditional task runs, and what that saves."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from rich.console import Console
 
 from mt_perception.errors import OptionError
 from mt_perception.evaluation.condition_rate import (
-    Rate,
+    ConditionRate,
     condition_rate,
+    detected_labels,
     recorded_labels,
-    seen_labels,
 )
 from mt_perception.evaluation.records import FRAMES_FILE
 from mt_perception.execution.options import Options
@@ -38,18 +38,17 @@ from mt_perception.types import DETECTION
 @click.argument('rule')
 @click.argument('source')
 @click.option('--model', default='cspnano', help='Installed model or model folder.')
-@click.option('--score', default=Options.score_threshold, help='Least score of a detection.')
+@click.option('--score', default=Options.score_threshold, help='Score threshold of detections.')
 @click.option('--topic', help='Image topic of a bag.')
-@click.option('--limit', default=0, help='Stop after so many frames; 0: never.')
+@click.option('--limit', default=0, help='Number of frames; 0: all.')
 def condition(
     rule: str, source: str, model: str, score: float, topic: str | None, limit: int
 ) -> None:
-    """Learn how often RULE holds on SOURCE, and say what it saves.
+    """Estimate how often RULE holds on SOURCE, and print the saving.
 
     RULE is a condition such as "segmentation if detection finds person or dog". SOURCE is a bag,
-    a video, a folder of images, or a folder that `run --jsonl` or `evaluate` has written. The
-    rule that comes out, with its probability, is what `--condition` and the node's parameter
-    `tasks.conditions` take.
+    a video, a folder of images, or a folder of `run --jsonl` or `evaluate`. The printed rule with
+    its probability is valid for `--condition` and the node's parameter `tasks.conditions`.
     """
     wanted = parse_condition(rule)
     folder = find_model(model)
@@ -59,18 +58,18 @@ def condition(
     if Path(source).is_dir() and any(Path(source).rglob(FRAMES_FILE)):
         if wanted.on != DETECTION:
             raise OptionError(
-                f'records hold what {DETECTION} found, not {wanted.on}; name a bag or a video'
+                f'records have results of {DETECTION}, not of {wanted.on}; name a bag or a video'
             )
         rate = condition_rate(wanted, recorded_labels(Path(source), score))
     else:
         pipeline = Pipeline.load(folder, Options(score_threshold=score))
         with open_source(source, topic, None) as frames, console.status(f'running {wanted.on}'):
-            seen = seen_labels(pipeline, islice(frames, limit or None), wanted.on)
-            rate = condition_rate(wanted, seen)
-    _tell(console, rate, manifest)
+            found = detected_labels(pipeline, islice(frames, limit or None), wanted.on)
+            rate = condition_rate(wanted, found)
+    _print(console, rate, manifest)
 
 
-def _tell(console: Console, rate: Rate, manifest: Manifest) -> None:
+def _print(console: Console, rate: ConditionRate, manifest: Manifest) -> None:
     low, high = rate.interval
     learned: TaskCondition = rate.rule
     console.print(

@@ -33,7 +33,7 @@ from mt_perception.evaluation.datasets.taxonomy import DEFAULT_TAXONOMY
 from mt_perception.evaluation.datasets.truth_topics import TruthTopics
 from mt_perception.evaluation.job import Job
 from mt_perception.evaluation.link.study import LinkStudy
-from mt_perception.evaluation.pool import Outcome, run_here, run_in_pool, run_on_ray
+from mt_perception.evaluation.pool import JobResult, run_here, run_in_pool, run_on_ray
 from mt_perception.evaluation.predictor import Predictor, RunSettings, open_predictor
 from mt_perception.evaluation.report import REPORT_FILE, write_report
 from mt_perception.evaluation.sweep import SWEEPABLE, parse_grid, plan_jobs
@@ -115,20 +115,20 @@ def evaluate(context: click.Context, /, sources: tuple[str, ...], **given: Any) 
     console = Console()
     jobs = _jobs(sources, given)
     links = link_settings(given)
-    outcomes = [] if given['fresh'] else _kept(jobs)
-    if outcomes:
-        console.print(f'{len(outcomes)} of {len(jobs)} were there already (--fresh: run them)')
-    done = {outcome.job.folder for outcome in outcomes}
+    results = [] if given['fresh'] else _kept(jobs)
+    if results:
+        console.print(f'{len(results)} of {len(jobs)} were there already (--fresh: run them)')
+    done = {result.job.folder for result in results}
     left = [job for job in jobs if job.folder not in done]
     with _progress(console, len(left)) as bar:
-        for outcome in _run(left, given, bar) if left else ():
-            outcomes.append(outcome)
-            if not outcome.summary:
-                bar.console.print(_failure(outcome), highlight=False)
+        for result in _run(left, given, bar) if left else ():
+            results.append(result)
+            if not result.summary:
+                bar.console.print(_failure(result), highlight=False)
     order = {job.folder: number for number, job in enumerate(jobs)}
-    outcomes.sort(key=lambda outcome: order[outcome.job.folder])
-    summaries = [outcome.summary for outcome in outcomes if outcome.summary]
-    failed = [(o.job.source, o.error) for o in outcomes if not o.summary]
+    results.sort(key=lambda result: order[result.job.folder])
+    summaries = [result.summary for result in results if result.summary]
+    failed = [(o.job.source, o.error) for o in results if not o.summary]
     studies: list[LinkStudy] = []
     if summaries:
         console.print(metrics_table(summaries))
@@ -138,11 +138,11 @@ def evaluate(context: click.Context, /, sources: tuple[str, ...], **given: Any) 
             for study in studies:
                 console.print(link_times_table(study))
         if given['report']:
-            done_jobs = [o.job for o in outcomes if o.summary]
+            done_jobs = [o.job for o in results if o.summary]
             write_page(given['out'], done_jobs, console, failed, studies)
         console.print(f'written to {escape(str(given["out"]))}', highlight=False)
-    if len(summaries) < len(outcomes):
-        missing = len(outcomes) - len(summaries)
+    if len(summaries) < len(results):
+        missing = len(results) - len(summaries)
         console.print(f'[bold red]{missing} of {len(jobs)} failed[/]', highlight=False)
     if failed:
         context.exit(1)
@@ -216,27 +216,29 @@ def _workers(sources: Sequence[str], given: dict[str, Any]) -> int:
     return workers
 
 
-def _kept(jobs: Sequence[Job]) -> list[Outcome]:
+def _kept(jobs: Sequence[Job]) -> list[JobResult]:
     found = ((job, job.finished()) for job in jobs)
-    return [Outcome(job, summary, kept=True) for job, summary in found if summary]
+    return [JobResult(job, summary, kept=True) for job, summary in found if summary]
 
 
-def _run(jobs: Sequence[Job], given: dict[str, Any], bar: Progress) -> Iterator[Outcome]:
+def _run(jobs: Sequence[Job], given: dict[str, Any], bar: Progress) -> Iterator[JobResult]:
     overall = bar.task_ids[0]
     if given['offload'] and (given['engine'] == 'ray' or jobs[0].at_once > 1):
         raise click.UsageError('with --offload jobs are run one by one: --workers 1')
     if given['engine'] == 'ray':
-        outcomes = run_on_ray(jobs, given['workers'] or None)
+        results = run_on_ray(jobs, given['workers'] or None)
     elif jobs[0].at_once > 1:
-        outcomes = run_in_pool(jobs, jobs[0].at_once)
+        results = run_in_pool(jobs, jobs[0].at_once)
     else:
-        outcomes = _one_by_one(jobs, given, bar)
-    for outcome in outcomes:
+        results = _one_by_one(jobs, given, bar)
+    for result in results:
         bar.advance(overall)
-        yield outcome
+        yield result
 
 
-def _one_by_one(jobs: Sequence[Job], given: Mapping[str, Any], bar: Progress) -> Iterator[Outcome]:
+def _one_by_one(
+    jobs: Sequence[Job], given: Mapping[str, Any], bar: Progress
+) -> Iterator[JobResult]:
     frames = bar.add_task('')
 
     def watch(job: Job) -> Callable[[int, int | None], None]:
@@ -276,6 +278,6 @@ def _progress(console: Console, jobs: int) -> Iterator[Progress]:
         yield bar
 
 
-def _failure(outcome: Outcome) -> str:
-    job = outcome.job
-    return f'[red]✗[/] {escape(job.source)} with {escape(job.model)}: {escape(outcome.error)}'
+def _failure(result: JobResult) -> str:
+    job = result.job
+    return f'[red]✗[/] {escape(job.source)} with {escape(job.model)}: {escape(result.error)}'

@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,10 +13,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from mt_perception.errors import ModelError, OutputError
+from mt_perception.errors import ModelError, OptionError
+from mt_perception.evaluation.output import write_text
 from mt_perception.first_run import FirstRun, first_run
 from mt_perception.model.folder import ModelFolder, file_problems, open_model, read_manifest
-from mt_perception.model.graph_text import graph_svg, graph_text
+from mt_perception.model.graph_text import graph_dot, graph_mermaid, graph_text
 from mt_perception.model.input_spec import InputSpec
 from mt_perception.model.manifest import Manifest
 from mt_perception.model.split import Cut
@@ -26,7 +25,7 @@ from mt_perception.model.task_graph import Block
 from mt_perception.resources import find_model
 
 SHOWN_LABELS = 12
-RASTERISER = 'rsvg-convert'
+_GRAPHS = {'.mmd': graph_mermaid, '.dot': graph_dot}
 
 
 @click.command()
@@ -34,29 +33,30 @@ RASTERISER = 'rsvg-convert'
 @click.option('--labels', is_flag=True, help='List every class.')
 @click.option(
     '--graph',
-    'picture',
+    'graph_file',
     type=click.Path(dir_okay=False, path_type=Path),
-    metavar='FILE.svg',
-    help='Draw the task graph into an SVG file; or .png, by rsvg-convert.',
+    metavar='FILE.mmd|.dot',
+    help='Write the task graph in Mermaid (.mmd) or Graphviz (.dot).',
 )
 @click.option(
     '--image',
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help='Image to run; warnings name suspicious results.',
 )
-def inspect(model: str, labels: bool, picture: Path | None, image: Path | None) -> None:
+def inspect(model: str, labels: bool, graph_file: Path | None, image: Path | None) -> None:
     """Show and check MODEL: the name of an installed model, or a model folder.
 
     Compares every file with its checksum, loads every graph and runs a frame on every path, in a
     process with limits on time and memory. The perception node accepts a folder that passes.
     """
+    if graph_file is not None and graph_file.suffix not in _GRAPHS:
+        raise OptionError(f'--graph {graph_file}: expected a name that ends in .mmd or .dot')
     folder, run = _checked(find_model(model), image)
     manifest = folder.manifest
     console = Console()
     spec = manifest.input
-    console.print(
-        f'[bold]{manifest.name} {escape(manifest.version)}[/] ({escape(manifest.licence)})'
-    )
+    title = f'{manifest.name} {manifest.version}'
+    console.print(f'[bold]{escape(title)}[/] ({escape(manifest.licence)})')
     console.print(escape(manifest.description))
     console.print(
         f'in {escape(str(folder.path))}\ninput: uint8 BGR, {_input(spec)}',
@@ -78,9 +78,9 @@ def inspect(model: str, labels: bool, picture: Path | None, image: Path | None) 
         console.print(f'{escape(str(image))}: {found}', highlight=False)
     for warning in run.warnings:
         console.print(f'[yellow]warning:[/] {escape(warning)}', highlight=False)
-    if picture is not None:
-        _draw(manifest, picture)
-        console.print(f'the task graph is drawn in {escape(str(picture))}', highlight=False)
+    if graph_file is not None:
+        write_text(graph_file, _GRAPHS[graph_file.suffix](manifest.graph, title))
+        console.print(f'task graph written to {escape(str(graph_file))}', highlight=False)
 
 
 def _checked(path: Path, image: Path | None) -> tuple[ModelFolder, FirstRun]:
@@ -109,25 +109,6 @@ def _input(spec: InputSpec) -> str:
         return f'always {width}x{height} px ({spec.fit})'
     sizes = f'{spec.min_size} to {spec.max_size}, multiples of {spec.multiple}'
     return f'long side {spec.size} px ({sizes})'
-
-
-def _draw(manifest: Manifest, picture: Path) -> None:
-    svg = graph_svg(manifest.graph, f'{manifest.name} {manifest.version}').encode()
-    try:
-        picture.write_bytes(_as_png(svg) if picture.suffix == '.png' else svg)
-    except OSError as error:
-        raise OutputError(f'{picture} cannot be written: {error.strerror}') from error
-
-
-def _as_png(svg: bytes) -> bytes:
-    """The picture as PNG, by librsvg's command-line tool."""
-    tool = shutil.which(RASTERISER)
-    if tool is None:
-        raise OutputError(
-            f'a PNG needs {RASTERISER}, which is not installed; name an .svg file, or install it '
-            '(apt install librsvg2-bin)'
-        )
-    return subprocess.run([tool, '--zoom=2'], input=svg, stdout=subprocess.PIPE, check=True).stdout
 
 
 def _blocks(folder: ModelFolder) -> Table:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Is B better than A, or is the difference noise: paired bootstrap over frames of two runs."""
+"""Compares two runs by a paired bootstrap over frames: better, worse or noise."""
 
 from __future__ import annotations
 
@@ -27,44 +27,44 @@ BETTER, WORSE, NOISE = 'better', 'worse', 'noise'
 RESAMPLES = 1000
 CONFIDENCE = 0.95
 BLOCK_S = 1.0
-"""Frames of a recording within this time are drawn together: they show the same thing."""
+"""Frames of a recording within this time are drawn together, because they are nearly the same."""
 
 FEW_UNITS = 20
-"""With fewer independent units than this, an interval from a bootstrap is too narrow."""
+"""With fewer independent units, bootstrap intervals are too narrow."""
 
 _BATCH = 50
 
 
 class Resampled(Protocol):
-    """What a comparison asks of a metric, beside the verb ``add``."""
+    """A metric that a comparison can resample."""
 
     name: str
     headline: Mapping[str, bool]
 
     def add(self, record: FrameRecord) -> None:
-        """Add a frame that was measured before."""
+        """Add a frame from its record."""
 
     def resample(self, weights: NDArray[np.floating]) -> Mapping[str, NDArray[np.float64]]:
-        """The headline figures, (B,), with every frame counted as often as (B, F) says."""
+        """The headline metrics, (B,), with (B, F) the number of times each frame is drawn."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """One figure of two runs.
+    """One metric of two runs.
 
     Attributes:
-        metric: Name of the metric.
-        figure: Name of the figure.
-        higher_is_better: Which way is good.
-        a: The figure of the first run.
-        b: The figure of the second run.
+        metric: Group of metrics, such as ``detection``.
+        name: Name of the metric in the group.
+        higher_is_better: Whether a higher value is better.
+        a: Value of the first run.
+        b: Value of the second run.
         low: Lower end of the 95 % confidence interval of b − a.
         high: Its upper end.
-        verdict: ``better`` or ``worse`` if the interval leaves out 0, else ``noise``.
+        verdict: ``better`` or ``worse`` if the interval excludes 0, else ``noise``.
     """
 
     metric: str
-    figure: str
+    name: str
     higher_is_better: bool
     a: float
     b: float
@@ -82,13 +82,13 @@ class Comparison:
         a: Short name of the first run.
         b: Short name of the second run.
         frames: Number of frames.
-        units: Number of units that were drawn: frames, or seconds of a recording.
-        resamples: How often they were drawn.
-        seed: Of the draw; the same seed gives the same intervals.
-        changes: Every figure that both runs have.
-        delta_mtl: Mean relative gain of the second run over the first, over the tasks that both
-            have figures of; None where there is none.
-        notes: What to know when reading it.
+        units: Number of units that are drawn: frames, or seconds of a recording.
+        resamples: Number of bootstrap resamples.
+        seed: Seed of the draw; the same seed gives the same intervals.
+        changes: The metrics that both runs have.
+        delta_mtl: Mean relative gain of the second run over the first, over the tasks with metrics
+            in both; None if there is none.
+        notes: Limits of the comparison, one sentence each.
     """
 
     source: str
@@ -108,10 +108,10 @@ class Comparison:
 
 
 def pair_runs(a: Sequence[Run], b: Sequence[Run]) -> list[tuple[Run, Run]]:
-    """The runs of both sides that saw the same images.
+    """Pairs of runs on the same images.
 
     Raises:
-        SourceError: There are none, or one run has several partners.
+        SourceError: There are none, or a run has several candidates.
     """
     pairs = []
     for one in a:
@@ -127,27 +127,27 @@ def pair_runs(a: Sequence[Run], b: Sequence[Run]) -> list[tuple[Run, Run]]:
             ', '.join(f'{run.summary.source} ({run.data[:12]})' for run in side) for side in (a, b)
         )
         raise SourceError(
-            f'the runs saw different data: {" against ".join(sides)}; a comparison needs the same '
-            'frames on both sides: evaluate both models on one source with the same options'
+            f'the runs have different data: {" and ".join(sides)}; a comparison needs the same '
+            'frames: evaluate both models on one source with the same options'
         )
     return pairs
 
 
 def compare_runs(a: Run, b: Run, resamples: int = RESAMPLES, seed: int = 0) -> Comparison:
-    """Compare every figure that two runs on the same frames have.
+    """Compare all metrics that two runs on the same frames have.
 
-    Frames are drawn with replacement, the same for both runs, so that what makes a frame hard
-    cancels out; the interval is that of the middle 95 % of the differences (Efron's percentile
+    Frames are drawn with replacement, the same for both runs, so that the difficulty of frames
+    cancels out. The interval holds the middle 95 % of the differences (Efron's percentile
     interval). Frames of a recording are drawn by the second.
 
     Args:
-        a: The run to compare with.
-        b: The run in question.
-        resamples: How often to draw.
-        seed: Of the draw.
+        a: The baseline run.
+        b: The run to compare with it.
+        resamples: Number of resamples.
+        seed: Seed of the draw.
 
     Raises:
-        SourceError: The runs saw different frames, or were judged by different truth.
+        SourceError: The runs have different frames or different ground truth.
     """
     _check_same(a, b)
     notes = []
@@ -160,8 +160,8 @@ def compare_runs(a: Run, b: Run, resamples: int = RESAMPLES, seed: int = 0) -> C
     units = _units(a)
     if units.max() + 1 < FEW_UNITS:
         notes.append(
-            f'only {units.max() + 1} independent units: the intervals are narrower than they '
-            'should be; compare on more data'
+            f'only {units.max() + 1} independent units: the intervals are too narrow; compare on '
+            'more data'
         )
     changes: list[Change] = []
     metrics: tuple[type[Resampled], ...] = (
@@ -173,8 +173,8 @@ def compare_runs(a: Run, b: Run, resamples: int = RESAMPLES, seed: int = 0) -> C
             for record in frames:
                 metric.add(record)
         changes += _changes(first, second, units, resamples, seed)
-    if any(change.figure == 'latency_ms' for change in changes):
-        notes.append('latency: the machine may have been busier in one run than in the other')
+    if any(change.name == 'latency_ms' for change in changes):
+        notes.append('latency: the load of the machine may differ between the runs')
     return Comparison(
         source=a.summary.source,
         a=a.label,
@@ -192,21 +192,21 @@ def compare_runs(a: Run, b: Run, resamples: int = RESAMPLES, seed: int = 0) -> C
 def _check_same(a: Run, b: Run) -> None:
     if a.data != b.data or [f.key for f in a.frames] != [f.key for f in b.frames]:
         raise SourceError(
-            f'{a.folder} and {b.folder} saw different data: {a.summary.source} with '
+            f'{a.folder} and {b.folder} have different data: {a.summary.source} with '
             f'{len(a.frames)} frames ({a.data[:12]}) and {b.summary.source} with '
             f'{len(b.frames)} frames ({b.data[:12]}); evaluate both models on one source with '
             'the same options'
         )
-    truths = [run.summary.data.get('pseudo') or 'people and sensors' for run in (a, b)]
+    truths = [run.summary.data.get('pseudo') or 'annotations' for run in (a, b)]
     if truths[0] != truths[1]:
         raise SourceError(
-            f'{a.folder} was judged by truth from {truths[0]}, {b.folder} by truth from '
+            f'the ground truth of {a.folder} is from {truths[0]}, that of {b.folder} from '
             f'{truths[1]}; evaluate both with the same --reference or without one'
         )
 
 
 def _units(run: Run) -> NDArray[np.intp]:
-    """The unit that each frame is drawn with, (F,): itself, or its second of a recording."""
+    """The unit that each frame belongs to, (F,): itself, or a second of a recording."""
     count = len(run.frames)
     if not run.is_recording:
         return np.arange(count)
@@ -220,17 +220,17 @@ def _changes(
 ) -> list[Change]:
     once = np.ones((1, len(units)))
     values = first.resample(once), second.resample(once)
-    figures = [
+    names = [
         name
         for name in first.headline
         if all(name in side and np.isfinite(side[name][0]) for side in values)
     ]
-    if not figures:
+    if not names:
         return []
-    differences: dict[str, list[NDArray[np.float64]]] = {name: [] for name in figures}
+    differences: dict[str, list[NDArray[np.float64]]] = {name: [] for name in names}
     for weights in _draws(units, resamples, seed):
         drawn = first.resample(weights), second.resample(weights)
-        for name in figures:
+        for name in names:
             differences[name].append(drawn[1][name] - drawn[0][name])
     return [
         _change(first, name, (values[0][name][0], values[1][name][0]), np.hstack(found))
@@ -239,12 +239,12 @@ def _changes(
 
 
 def _delta_mtl(changes: Sequence[Change], baseline: str) -> DeltaMtl | None:
-    """Δ_MTL of the second run against the first, from the figures that were compared."""
+    """Δ_MTL of the second run against the first, from the compared metrics."""
     sides: tuple[dict[str, dict[str, Json]], ...] = ({}, {})
     for change in changes:
         for side, value in zip(sides, (change.a, change.b), strict=True):
             group = side.setdefault(change.metric, {})
-            *keys, last = change.figure.split('.')
+            *keys, last = change.name.split('.')
             for key in keys:
                 group = group.setdefault(key, {})
             group[last] = value
@@ -252,7 +252,7 @@ def _delta_mtl(changes: Sequence[Change], baseline: str) -> DeltaMtl | None:
 
 
 def _draws(units: NDArray[np.intp], resamples: int, seed: int) -> Iterator[NDArray[np.float64]]:
-    """How often each frame counts, (≤ 50, F) at a time: all metrics get the same draws."""
+    """Number of times each frame is drawn, (≤ 50, F) at a time; equal for all metrics."""
     random = np.random.default_rng(seed)
     count = int(units.max()) + 1
     for start in range(0, resamples, _BATCH):
@@ -262,15 +262,15 @@ def _draws(units: NDArray[np.intp], resamples: int, seed: int) -> Iterator[NDArr
 
 
 def _change(
-    metric: Resampled, figure: str, values: tuple[float, float], found: NDArray[np.float64]
+    metric: Resampled, name: str, values: tuple[float, float], found: NDArray[np.float64]
 ) -> Change:
     outside = (1 - CONFIDENCE) / 2
     low, high = np.nanquantile(found, [outside, 1 - outside])
-    up = metric.headline[figure]
+    up = metric.headline[name]
     verdict = NOISE
     if low > 0 or high < 0:
         verdict = BETTER if (low > 0) == up else WORSE
     return Change(
-        metric.name, figure, up, float(values[0]), float(values[1]),
+        metric.name, name, up, float(values[0]), float(values[1]),
         float(low), float(high), verdict,
     )  # fmt: skip

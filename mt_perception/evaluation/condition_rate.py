@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""How often a condition holds on a recording: the probability that the order of tasks asks for."""
+"""Estimates the probability of a condition on a recording, for the order of tasks."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from mt_perception.pipeline import Pipeline
 from mt_perception.planning.conditions import TaskCondition
 from mt_perception.types import DETECTION, Detections, Frame
 
-_Z = 1.959964  # of the normal distribution: 95 % lie within so many deviations
+_Z = 1.959964  # 95 % of a normal distribution lie within this number of deviations
 
 
 @dataclass(frozen=True)
-class Rate:
+class ConditionRate:
     """How often a condition held.
 
     Attributes:
-        rule: The condition, with the probability that was found.
-        held: Frames on which it held.
-        frames: Frames on which the deciding task gave a result.
+        rule: The condition with its estimated probability.
+        held: Number of frames on which it held.
+        frames: Number of frames with a result of the deciding task.
     """
 
     rule: TaskCondition
@@ -34,9 +34,9 @@ class Rate:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Wilson's 95 % interval of the probability, as if frames were drawn independently.
+        """Wilson's 95 % interval of the probability for independent frames.
 
-        Those of a video are not: neighbours are alike, so that the truth is wider.
+        Neighbouring frames of a video are alike, so its true interval is wider.
         """
         share, n = self.held / self.frames, self.frames
         centre = (share + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
@@ -44,12 +44,12 @@ class Rate:
         return max(0.0, centre - spread), min(1.0, centre + spread)
 
 
-def condition_rate(rule: TaskCondition, found: Iterable[frozenset[str]]) -> Rate:
-    """Learn a condition's probability.
+def condition_rate(rule: TaskCondition, found: Iterable[frozenset[str]]) -> ConditionRate:
+    """Estimate a condition's probability.
 
     Args:
         rule: The condition.
-        found: The labels that its deciding task found, frame by frame.
+        found: The labels that its deciding task detects, frame by frame.
 
     Raises:
         SourceError: There is no frame.
@@ -62,15 +62,15 @@ def condition_rate(rule: TaskCondition, found: Iterable[frozenset[str]]) -> Rate
         raise SourceError(
             f'no frame has a result of {rule.on}; run or evaluate it on a recording first'
         )
-    return Rate(replace(rule, probability=held / frames), held, frames)
+    return ConditionRate(replace(rule, probability=held / frames), held, frames)
 
 
 def recorded_labels(folder: Path, score: float) -> Iterator[frozenset[str]]:
-    """What was found on each frame of the runs and evaluations in a folder and below.
+    """The detected labels of each frame in a folder of runs and evaluations.
 
     Args:
-        folder: Holds files ``frames.jsonl``, as ``run --jsonl`` and ``evaluate`` write them.
-        score: Least score of a detection that counts.
+        folder: Has files ``frames.jsonl`` of ``run --jsonl`` or ``evaluate``, at any depth.
+        score: Score threshold of detections.
 
     Raises:
         SourceError: There is no such file, or one cannot be read.
@@ -78,8 +78,8 @@ def recorded_labels(folder: Path, score: float) -> Iterator[frozenset[str]]:
     files = sorted(folder.rglob(FRAMES_FILE))
     if not files:
         raise SourceError(
-            f'{folder} holds no records ({FRAMES_FILE}); name a folder that run --jsonl or '
-            'evaluate has written, or a bag or video'
+            f'{folder} has no records ({FRAMES_FILE}); expected a folder of run --jsonl or '
+            'evaluate, a bag or a video'
         )
     for file in files:
         for record in read_frames(file):
@@ -89,10 +89,10 @@ def recorded_labels(folder: Path, score: float) -> Iterator[frozenset[str]]:
                 yield frozenset(label for label, s in kept if s >= score)
 
 
-def seen_labels(
+def detected_labels(
     pipeline: Pipeline, frames: Iterable[Frame], task: str
 ) -> Iterator[frozenset[str]]:
-    """What a task finds on each frame of a source; the other tasks do not run."""
+    """The labels that a task detects on each frame of a source; other tasks do not run."""
     for frame in frames:
         try:
             result = pipeline.run(frame, (task,))

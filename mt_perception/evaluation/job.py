@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""One evaluation as plain data: a source, a model, settings and a folder; and how it is run."""
+"""One evaluation as plain data (source, model, settings, folder), and how it runs."""
 
 from __future__ import annotations
 
@@ -44,18 +44,18 @@ class Job:
     """One source, evaluated with one model and one set of parameters.
 
     Attributes:
-        source: The source, as it was typed.
+        source: The path of the source.
         model: The model folder, or a baseline such as ``onnx:…``.
-        folder: Where records and summary go.
-        name: What to call the source.
+        folder: Output folder of records and summary.
+        name: Name of the source.
         source_options: How to read the source.
         settings: How to run the model.
-        taxonomy: The file that says which names of data sets are which labels.
-        reference: A model folder whose word is taken for truth, or None.
-        limit: Stop after so many samples.
-        save_bag: Whether to write the results as a bag as well.
+        taxonomy: The file that maps class names of data sets to labels.
+        reference: A model folder for pseudo ground truth, or None.
+        limit: Largest number of samples; None for all.
+        save_bag: Whether to write the results as a bag too.
         swept: The parameters that differ between the jobs of a sweep, by name.
-        at_once: How many jobs share the machine; more than one makes times longer.
+        at_once: Number of jobs that share the machine; more than one makes times longer.
     """
 
     source: str
@@ -73,7 +73,7 @@ class Job:
 
     @property
     def parameters(self) -> dict[str, Json]:
-        """Everything that was chosen, by name; equal parameters and data give equal records."""
+        """All parameters by name; equal parameters and data give equal records."""
         plain: dict[str, Json] = to_json(
             {
                 **asdict(self.settings.options),
@@ -94,7 +94,7 @@ class Job:
         return plain
 
     def finished(self) -> Summary | None:
-        """The summary of an earlier run of this very job, if it was completed."""
+        """The summary of a completed earlier run of this job, or None."""
         path = self.folder / SUMMARY_FILE
         if not path.is_file():
             return None
@@ -107,7 +107,7 @@ class Job:
 
 
 def all_metrics() -> list[Metric]:
-    """Every way in which results are judged; those without truth to judge by stay empty."""
+    """All metrics; those without ground truth stay empty."""
     return [
         DetectionMetric(),
         SegmentationMetric(),
@@ -120,18 +120,18 @@ def all_metrics() -> list[Metric]:
 def run_job(
     job: Job, progress: Progress = lambda done, total: None, predictor: Predictor | None = None
 ) -> Summary:
-    """Run one evaluation from beginning to end.
+    """Run one evaluation.
 
     Args:
         job: The evaluation.
-        progress: Told after every frame.
-        predictor: The model, if it is there already, or runs elsewhere; else it is loaded.
+        progress: Called after each frame.
+        predictor: The loaded model; None loads it.
 
     Raises:
-        PerceptionError: The source, the model or the folder is not what it should be.
+        PerceptionError: The source or the model cannot be read, or the folder not written.
     """
     with open_job(job, predictor) as (samples, predictor), ExitStack() as stack:
-        # Only now: a source or model that cannot be opened leaves no folder behind.
+        # Only now: a source or model that cannot be opened must not leave a folder behind.
         writer = stack.enter_context(RecordWriter(job.folder))
         keep = _nothing
         if job.save_bag:
@@ -150,9 +150,9 @@ def run_job(
 
 
 def revisit(job: Job, keys: set[str]) -> Iterator[tuple[Sample, Result]]:
-    """Run a job's samples of these keys again, for pictures of them; results are the same.
+    """Run a job's samples of these keys again, for pictures; results are the same.
 
-    Within a budget a result depends on the frames before it, so that those are run as well.
+    Within a budget a result depends on the frames before it, so those run too.
 
     Raises:
         PerceptionError: As for ``run_job``.
@@ -178,19 +178,19 @@ def open_job(
     """Load the model, unless it is given, and open the source of a job.
 
     Raises:
-        PerceptionError: One of them is not what it should be.
+        PerceptionError: One of them cannot be opened.
     """
     predictor = predictor or open_predictor(job.model, job.settings)
     classes = predictor.classes(read_taxonomy(job.taxonomy))
     options = job.source_options
     if job.reference is not None:
-        # Its truth is not asked for, so that what may be wrong with it is nothing to us.
+        # The source's own ground truth is not used, so errors in it do not matter.
         options = replace(options, truth=None, truth_topics=TruthTopics(OFF, OFF, OFF))
     samples = open_samples(job.source, options, classes, job.name)
     with samples:
         if job.reference is not None:
             sure = replace(job.settings.options, score_threshold=SURE)
-            # Whatever the model in question is held to, its judge sees everything.
+            # The reference has no budget and gets frames without loss.
             whole = replace(job.settings, options=sure, budget=Budget(), codec='')
             reference = open_predictor(job.reference, whole)
             samples = ReferenceSource(samples, reference, classes)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""What an evaluation ran on: figures of time mean nothing without it."""
+"""The machine and package versions of an evaluation."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def machine() -> dict[str, Json]:
 
 
 def versions() -> dict[str, str]:
-    """Package → version, of what decides about results."""
+    """Package → version, of packages that affect results."""
     found = {'mt_perception': __version__, 'python': platform.python_version()}
     for name in _PACKAGES:
         try:

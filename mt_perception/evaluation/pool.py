@@ -22,14 +22,14 @@ from mt_perception.evaluation.runner import Progress
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What became of a job: a summary, or the reason why there is none.
+class JobResult:
+    """The result of a job: a summary, or an error.
 
     Attributes:
         job: The job.
         summary: Its summary, or None.
-        error: Why there is none, in one sentence.
-        kept: Whether the summary is that of an earlier run.
+        error: The reason for None, in one sentence.
+        kept: Whether the summary is from an earlier run.
     """
 
     job: Job
@@ -42,64 +42,64 @@ def attempt(
     job: Job,
     progress: Progress = lambda done, total: None,
     opened: Callable[[Job], Predictor | None] = lambda job: None,
-) -> Outcome:
-    """Run a job; whatever goes wrong in it becomes its outcome and stays inside it.
+) -> JobResult:
+    """Run a job; an error becomes its result.
 
     Args:
         job: The job.
-        progress: Told after every frame.
-        opened: Opens the model of a job in a way of its own, or leaves that to the job.
+        progress: Called after each frame.
+        opened: Loads the model of a job; None lets the job load it.
     """
     try:
-        return Outcome(job, run_job(job, progress, opened(job)))
+        return JobResult(job, run_job(job, progress, opened(job)))
     except PerceptionError as error:
-        return Outcome(job, error=str(error))
-    except Exception as error:  # One bag of many may hit a fault of ours: the others still run.
-        return Outcome(job, error=f'unexpected {type(error).__name__}: {error}')
+        return JobResult(job, error=str(error))
+    except Exception as error:  # A bug on one bag must not stop the other jobs.
+        return JobResult(job, error=f'unexpected {type(error).__name__}: {error}')
 
 
 def run_here(
     jobs: Sequence[Job],
     progress: Callable[[Job], Progress] = lambda job: lambda done, total: None,
     opened: Callable[[Job], Predictor | None] = lambda job: None,
-) -> Iterator[Outcome]:
+) -> Iterator[JobResult]:
     """Run jobs one after the other in this process.
 
     Args:
         jobs: The jobs.
-        progress: Makes, for each job, what is told after each of its frames.
-        opened: Opens the model of a job in a way of its own, or leaves that to the job.
+        progress: Returns, for a job, the function to call after each of its frames.
+        opened: Loads the model of a job; None lets the job load it.
     """
     for job in jobs:
         yield attempt(job, progress(job), opened)
 
 
-def run_in_pool(jobs: Sequence[Job], workers: int) -> Iterator[Outcome]:
-    """Run jobs in several processes; outcomes come as they are ready.
+def run_in_pool(jobs: Sequence[Job], workers: int) -> Iterator[JobResult]:
+    """Run jobs in several processes; results are yielded as they are ready.
 
-    A process that dies (out of memory, a fault in native code) takes the pool with it: the jobs
-    that were left are then run alone, each in a process of its own, and so the culprit is named.
+    A process that dies (out of memory, a crash in native code) breaks the pool. The remaining jobs
+    then run one by one, each in a process of its own, which identifies the job that crashes.
     """
     left = list(jobs)
     with _executor(workers) as executor:
         futures = {executor.submit(attempt, job): job for job in left}
         for future in as_completed(futures):
             try:
-                outcome = future.result()
+                result = future.result()
             except BrokenProcessPool:
                 break
             left.remove(futures[future])
-            yield outcome
+            yield result
     for job in left:
         yield _alone(job)
 
 
-def _alone(job: Job) -> Outcome:
+def _alone(job: Job) -> JobResult:
     with _executor(1) as executor:
         try:
             return executor.submit(attempt, job).result()
         except BrokenProcessPool:
-            return Outcome(job, error='its process died: out of memory, or a fault in native code')
+            return JobResult(job, error='the process died: out of memory, or a native crash')
 
 
 def _executor(workers: int) -> ProcessPoolExecutor:
@@ -108,19 +108,19 @@ def _executor(workers: int) -> ProcessPoolExecutor:
 
 
 def _one_thread() -> None:
-    """The processes share the cores; OpenCV alone would take them all in each."""
+    """The processes share the cores; OpenCV would use all of them in each."""
     cv2.setNumThreads(1)
 
 
-def run_on_ray(jobs: Sequence[Job], workers: int | None = None) -> Iterator[Outcome]:
-    """Run jobs on the cluster that ``RAY_ADDRESS`` names, or on one started here.
+def run_on_ray(jobs: Sequence[Job], workers: int | None = None) -> Iterator[JobResult]:
+    """Run jobs on the cluster of ``RAY_ADDRESS``, or on a local one.
 
     Sources, models and the output folder must have the same paths on every machine (a shared
     file system), and mt_perception must be installed on all of them.
 
     Args:
         jobs: The jobs.
-        workers: Processors of a cluster started here; None takes all of this machine.
+        workers: CPUs of a local cluster; None uses all.
 
     Raises:
         OptionError: Ray is not installed.
@@ -133,13 +133,13 @@ def run_on_ray(jobs: Sequence[Job], workers: int | None = None) -> Iterator[Outc
     if started_here:
         ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False)
     try:
-        yield from _outcomes(ray, jobs)
+        yield from _results(ray, jobs)
     finally:
         if started_here:
             ray.shutdown()
 
 
-def _outcomes(ray: Any, jobs: Sequence[Job]) -> Iterator[Outcome]:
+def _results(ray: Any, jobs: Sequence[Job]) -> Iterator[JobResult]:
     remote = ray.remote(max_retries=0)(attempt)
     pending = {
         remote.options(num_cpus=max(1, job.settings.threads)).remote(job): job for job in jobs
@@ -152,4 +152,4 @@ def _outcomes(ray: Any, jobs: Sequence[Job]) -> Iterator[Outcome]:
                 yield ray.get(reference)
             except ray.exceptions.RayError as error:
                 reason = str(error).splitlines()[0]
-                yield Outcome(job, error=f'its Ray worker died: {reason}')
+                yield JobResult(job, error=f'the Ray worker died: {reason}')

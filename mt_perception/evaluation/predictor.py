@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""What is measured: a model of ours, or anything else that makes a result of a frame."""
+"""Predictors: what an evaluation runs on frames, a model folder or a baseline."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from mt_perception.types import DETECTION, SEGMENTATION, Frame, Result
 
 @dataclass(frozen=True)
 class RunSettings:
-    """How a model is run in an evaluation; plain values, so that they travel.
+    """Run-time settings of a model; plain values, which can be sent to other processes.
 
     Attributes:
-        options: Settings of the pipeline. Average precision wants detections of every score,
-            so that evaluation starts from a threshold of 0.
-        providers: ONNX Runtime execution providers, most wanted first.
+        options: Options of the pipeline. Average precision needs detections of every score, so
+            the default score threshold is 0.
+        providers: ONNX Runtime execution providers, preferred first.
         threads: Threads inside one operator.
-        tasks: The tasks to run; None means all that the model serves.
-        budget: What may be spent on a frame; baselines know none.
-        offload: Remote host that finishes frames, for the record; empty is none.
-        codec: What frames pass through first, see ``codecs``; empty is nothing.
+        tasks: The tasks to run; None means all of the model.
+        budget: Budget of a frame; baselines ignore it.
+        offload: Remote host for offloading, for the record; empty without one.
+        codec: Codec that compresses frames first, see ``rate_distortion``; empty without one.
     """
 
     options: Options = field(default_factory=lambda: Options(score_threshold=0.0))
@@ -48,13 +48,13 @@ class RunSettings:
 
 @dataclass(frozen=True, eq=False)
 class Predictor:
-    """Something that makes results of frames.
+    """Returns a result for a frame.
 
     Attributes:
-        name: What a person calls it.
+        name: Name of the model.
         labels: Task → class names, for every task that it runs; empty for depth.
-        identity: ``name``, ``version``, ``sha256``: what it is, for the summary.
-        run: Makes the result of one frame; raises PerceptionError if the frame cannot be used.
+        identity: ``name``, ``version``, ``sha256``, for the summary.
+        run: Returns the result of one frame; raises PerceptionError for an unusable frame.
     """
 
     name: str
@@ -63,7 +63,7 @@ class Predictor:
     run: Callable[[Frame], Result]
 
     def classes(self, taxonomy: Taxonomy) -> ClassMap:
-        """How the names of data sets become this predictor's labels."""
+        """The map from data sets' class names to this predictor's labels."""
         return ClassMap(
             self.labels.get(DETECTION, ()), self.labels.get(SEGMENTATION, ()), taxonomy
         )
@@ -74,17 +74,16 @@ def open_predictor(
     settings: RunSettings,
     prepare: Callable[[Pipeline], object] = lambda pipeline: None,
 ) -> Predictor:
-    """Load a model folder, or a baseline (``onnx:…``), to be measured.
+    """Load a model folder or a baseline (``onnx:…``).
 
     Args:
-        model: The model, as it was typed.
+        model: The model folder, or a baseline's specification.
         settings: How to run it.
-        prepare: Given the pipeline of a model folder before its first frame, for instance to
-            let something else run it.
+        prepare: Called with the pipeline of a model folder before its first frame.
 
     Raises:
-        ModelError: The folder is refused, or does not serve a task that is wanted.
-        OptionError: The model cannot serve the options, or not within the budget.
+        ModelError: The folder is refused, or lacks a requested task.
+        OptionError: The model does not support the options or the budget.
     """
     if model.startswith(PREFIX):
         return _baseline(model, settings)

@@ -1,10 +1,10 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""What an evaluation writes: one JSON line for every frame, and one summary of them all.
+"""Files of an evaluation: one JSON line for each frame, and a summary.
 
-Two runs over the same data with the same model give the same bytes, but for what lies under the
-key ``timing``. Floats are written with the fewest digits that read back to the same value, so
-that figures drawn from a file equal those drawn from the run itself.
+Two runs over the same data with the same model give the same bytes, except under the key
+``timing``. Floats have the fewest digits that read back to the same value, so metrics computed
+from a file equal those of the run.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ Json: TypeAlias = Any
 
 
 class Metric(Protocol):
-    """One way to judge results: the same three verbs for all, and a fourth for the files.
+    """A metric: ``reset``, ``process`` each frame, ``evaluate``; ``add`` reads a record back.
 
-    What ``process`` returns goes into the frame's record, and together with the record's other
-    fields is all that ``add`` needs: ``evaluate`` gives the same whether frames were processed
-    now or read back. So a comparison can resample frames without running anything again.
+    The return value of ``process`` is part of the frame's record, and the record is all that
+    ``add`` needs, so ``evaluate`` returns the same for processed and for read frames. A
+    comparison can therefore resample frames without running the model again.
     """
 
     @property
@@ -47,20 +47,20 @@ class Metric(Protocol):
         """The key of this metric in records and summaries."""
 
     def reset(self) -> None:
-        """Forget all frames; call it before each source."""
+        """Forget all frames; call before each source."""
 
     def process(self, sample: Sample, result: Result) -> Mapping[str, Json]:
-        """Measure and add one frame; frames of a source come in their order.
+        """Evaluate and add one frame; frames of a source come in order.
 
         Returns:
-            This frame's figures; empty where there is nothing to measure.
+            This frame's metrics; empty without ground truth.
         """
 
     def add(self, record: FrameRecord) -> None:
-        """Add a frame that was measured before."""
+        """Add a frame from its record."""
 
     def evaluate(self) -> Mapping[str, Json]:
-        """The figures over all frames; empty where no frame could be measured."""
+        """The metrics over all frames; empty if no frame has any."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,17 +74,17 @@ class DetectionRecord:
 
 @dataclass(frozen=True, eq=False)
 class TruthRecord:
-    """What was known about one frame, without its large arrays.
+    """Ground truth of one frame, without its large arrays.
 
     Attributes:
         boxes: float32 (N, 4) x0 y0 x1 y1, or None if no objects are annotated in this source.
-        labels: Class name of each box; empty where the model lacks the class.
+        labels: Class name of each box; empty if the model lacks the class.
         crowd: Whether each box is a crowd region.
         areas: float64 (N,) pixels.
         exhaustive: Names of the classes annotated exhaustively.
         segmentation: Whether there is a label image.
         depth: Whether there is a depth map.
-        pseudo: Name of the reference model that made the truth, or empty.
+        pseudo: Name of the reference model of pseudo ground truth, or empty.
     """
 
     boxes: NDArray[np.float32] | None
@@ -106,18 +106,18 @@ class FrameRecord:
         source: The sample's source.
         stamp_ns: The frame's stamp in nanoseconds.
         image_size: (height, width) of the image in pixels.
-        detections: What was found, or None if the task was not served.
-        truth: What was known, or None.
-        metrics: Name of the metric → this frame's figures.
-        tasks: The tasks that were wanted.
-        blocks: The blocks that ran.
+        detections: The detections, or None without the task.
+        truth: The ground truth, or None.
+        metrics: Group → this frame's metrics.
+        tasks: The requested tasks.
+        blocks: The executed blocks.
         path: The plan's path through the graph.
-        reason: Why this plan.
+        reason: Reason for this plan.
         macs: Multiply-accumulates that ran.
         network_size: (height, width) of the network's input in pixels.
-        failures: Task → reason, for tasks that failed: all of them if the frame was refused.
+        failures: Failed task → reason; all tasks if the frame was refused.
         digests: ``image``, ``truth``, ``depth``, ``segmentation`` → short hash of the values.
-        extra: Figures of parts that not every run has: cache hits, payload bytes, link state.
+        extra: Values of optional parts: reuse, payload bytes, link state.
         latency_ms: Stage → wall time. Times are all that differs between two runs.
         block_ms: Block → wall time.
     """
@@ -147,20 +147,20 @@ class Summary:
     """All of ``summary.json``: one source evaluated with one model and one set of parameters.
 
     Attributes:
-        source: Name of the source, safe as the name of a folder.
+        source: Name of the source, usable as the name of a folder.
         model: ``name``, ``version``, ``sha256`` of the model's manifest (which holds those of
-            its files), ``labels`` by task; for a baseline also ``baseline``: how it was given.
+            its files), ``labels`` by task; for a baseline also ``baseline``, its networks.
         data: ``kind``; ``sha256`` over keys and pixels in order; ``truth_sha256`` over the
-            truth in this model's labels; ``truth``: what kinds of truth there are; ``pseudo``:
-            the reference model's name or empty.
-        parameters: Everything that was chosen for this run, by its name.
-        metrics: Name of the metric → figures over all frames.
-        counts: ``frames``; ``failed``, those with a task that failed; ``refused``, images or
-            truths that could not be read; ``macs_mean`` per frame.
+            ground truth in this model's labels; ``truth``: its kinds; ``pseudo``: the reference
+            model's name or empty; ``notes``: sentences on ground truth that was not used.
+        parameters: All parameters of this run, by name.
+        metrics: Group → metrics over all frames.
+        counts: ``frames``; ``failed``, frames with a failed task; ``refused``, images or ground
+            truths that could not be read; ``macs_mean`` a frame.
         failures: Reason → number of frames.
-        machine: What it ran on.
+        machine: Processor, cores, memory and system.
         versions: Package → version.
-        timing: Everything that differs between two runs: stage → percentiles, frames/s.
+        timing: All that differs between two runs: stage → percentiles, frames/s.
     """
 
     source: str
@@ -176,7 +176,7 @@ class Summary:
 
 
 def to_json(value: object) -> Json:
-    """Plain JSON of numbers, arrays, tuples and mappings; what is not finite becomes None."""
+    """Plain JSON of numbers, arrays, tuples and mappings; non-finite numbers become None."""
     if value is None or isinstance(value, (bool, str)):
         return value
     if isinstance(value, (int, np.integer)):
@@ -196,7 +196,7 @@ def to_json(value: object) -> Json:
         return sorted(to_json(item) for item in value)
     if isinstance(value, Iterable):
         return [to_json(item) for item in value]
-    raise TypeError(f'{type(value).__name__} has no place in a record')
+    raise TypeError(f'a record cannot hold values of type {type(value).__name__}')
 
 
 def frame_line(record: FrameRecord) -> str:
@@ -209,10 +209,10 @@ def frame_line(record: FrameRecord) -> str:
 
 
 def parse_frame(line: str) -> FrameRecord:
-    """Read a line that ``frame_line`` wrote.
+    """Read a line of ``frame_line``.
 
     Raises:
-        SourceError: It is no such line, or of another format version.
+        SourceError: The line has another form or format version.
     """
     fields = _checked(parse_json(line, 'frame record', SourceError), 'frame record')
     try:
@@ -226,7 +226,7 @@ def parse_frame(line: str) -> FrameRecord:
             fields[name] = tuple(fields[name])
         return FrameRecord(**fields)
     except (KeyError, TypeError, ValueError) as error:
-        raise SourceError(f'not a frame record of this mt_perception: {error!r}') from error
+        raise SourceError(f'not a frame record of this version: {error!r}') from error
 
 
 def read_frames(path: Path) -> Iterator[FrameRecord]:
@@ -258,7 +258,7 @@ def read_summary(path: Path) -> Summary:
     """Read a ``summary.json``.
 
     Raises:
-        SourceError: It cannot be read, is no summary, or of another format version.
+        SourceError: The file cannot be read, or has another form or format version.
     """
     try:
         return Summary(**_checked(read_json(path, SourceError), str(path)))
@@ -267,7 +267,7 @@ def read_summary(path: Path) -> Summary:
 
 
 def without_timing(line: str) -> str:
-    """A line or summary less what may differ between two runs."""
+    """A line or summary without what may differ between two runs."""
     return _dump(
         {k: v for k, v in parse_json(line, 'record', SourceError).items() if k != 'timing'}
     )
@@ -281,8 +281,8 @@ def _checked(fields: Any, what: str) -> dict[str, Json]:
     found = fields.pop('format', None) if isinstance(fields, dict) else None
     if found != FORMAT:
         raise SourceError(
-            f'{what} has format {found}, this mt_perception reads {FORMAT}; '
-            'evaluate again, or use the version that wrote it'
+            f'{what} has format {found}, expected {FORMAT}; evaluate again, or use the version '
+            'that wrote it'
         )
     result: dict[str, Json] = fields
     return result

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Results as a rosbag2 (mcap) of standard messages, for rviz, Foxglove and every other tool."""
+"""Results as a rosbag2 (mcap) of standard messages, for rviz, Foxglove and other tools."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from mt_perception.sources.message_types import standard_types
 from mt_perception.types import Detections, Intrinsics, Result, Segmentation
 
 NODE = '/perception'
-"""The topics are those of the node of this name, so that one layout shows both."""
+"""The topics have this node's name space, so one layout shows node and bag."""
 
 JPEG_QUALITY = 90
 
@@ -50,9 +50,9 @@ _FOREVER = QosTime(sec=9223372036, nsec=854775807)
 
 
 class ResultBag:
-    """Writes images and results as they come; use it in ``with``.
+    """Writes images and results; use it in ``with``.
 
-    The bag is written beside its place and put there when it is complete.
+    The bag is written to a temporary folder and moved into place when it is complete.
 
     Args:
         folder: The bag's folder; an older bag there is replaced, anything else is not.
@@ -63,7 +63,7 @@ class ResultBag:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        # Of the same name, because the file inside is called like its folder.
+        # The same folder name, because the file inside has the name of its folder.
         self._partial = folder.parent / '.partial' / folder.name
         if folder.exists() and not (folder / 'metadata.yaml').is_file():
             raise OutputError(f'{folder} is there and is no bag; it is not replaced')
@@ -72,7 +72,7 @@ class ResultBag:
         with writing(folder):
             shutil.rmtree(self._partial.parent, ignore_errors=True)
             self._writer = Writer(self._partial, version=9, storage_plugin=StoragePlugin.MCAP)
-            # Compressed chunks are part of mcap: every reader of it takes them.
+            # Compressed chunks are part of mcap; every reader supports them.
             self._writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
             self._writer.open()
 
@@ -80,7 +80,7 @@ class ResultBag:
         """Write one frame and all its results.
 
         Raises:
-            OutputError: The disk is full, say.
+            OutputError: It cannot be written, for example on a full disk.
         """
         frame = sample.frame
         header = self._header(frame.stamp_ns, frame.frame_id)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Finished evaluations, read back from their folders."""
+"""Completed evaluations, read from their folders."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class Run:
     """One evaluation.
 
     Attributes:
-        folder: Where it lies.
+        folder: Its folder.
         summary: Its summary.
         frames: The record of every frame.
-        name: What to call it, where that of its model would not tell it from others.
+        name: Its name, if the model's name is ambiguous.
     """
 
     folder: Path
@@ -45,7 +45,7 @@ class Run:
 
     @property
     def label(self) -> str:
-        """A short name: of separate networks their kinds, of a sweep its point as well."""
+        """A short name: the kinds of separate networks, with the point of a sweep."""
         if self.name:
             return self.name
         nets = self.summary.model.get('baseline') or ()
@@ -60,7 +60,7 @@ class Run:
 
     @property
     def data(self) -> str:
-        """What tells its frames from those of other runs."""
+        """Hash of the frames, equal for runs on the same data."""
         return str(self.summary.data.get('sha256', ''))
 
     @property
@@ -80,7 +80,7 @@ def read_run(folder: Path) -> Run:
 
 
 def read_runs(folder: Path) -> Iterator[Run]:
-    """Every finished evaluation in a folder and below, in the order of their names.
+    """All completed evaluations in a folder and below, sorted by name.
 
     Raises:
         SourceError: There is none, or one cannot be read.
@@ -88,7 +88,7 @@ def read_runs(folder: Path) -> Iterator[Run]:
     summaries = sorted(folder.rglob(SUMMARY_FILE))
     if not summaries:
         raise SourceError(
-            f'{folder} holds no finished evaluation (no {SUMMARY_FILE}); '
+            f'{folder} has no completed evaluation (no {SUMMARY_FILE}); '
             'make one with: mt_perception evaluate SOURCE --out FOLDER'
         )
     for path in summaries:

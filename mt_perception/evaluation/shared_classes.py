@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Models of different classes on common ground: records and figures of the classes they share."""
+"""Restricts records and metrics to the classes that models of different classes share."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from mt_perception.evaluation.records import FrameRecord, Json, Summary
 from mt_perception.types import DETECTION, SEGMENTATION
 
 Shared = Mapping[str, frozenset[str]]
-"""Task → the classes that all models have; only tasks in which their classes differ."""
+"""Task → the classes that all models have, for tasks in which their classes differ."""
 
 
 def shared_labels(summaries: Sequence[Summary]) -> dict[str, frozenset[str]]:
-    """The classes that all runs have that serve a task, for each task in which they differ."""
+    """The classes that all runs of a task have, for each task in which they differ."""
     shared = {}
     for task in (DETECTION, SEGMENTATION):
         sides = [summary.model.get('labels', {}).get(task) for summary in summaries]
@@ -27,19 +27,19 @@ def shared_labels(summaries: Sequence[Summary]) -> dict[str, frozenset[str]]:
 
 
 def restrict_record(record: FrameRecord, shared: Shared) -> FrameRecord:
-    """A record as if model and truth had the shared classes only."""
+    """A record limited to the shared classes."""
     if DETECTION in shared and record.truth is not None:
-        looked_at = tuple(n for n in record.truth.exhaustive if n in shared[DETECTION])
-        record = replace(record, truth=replace(record.truth, exhaustive=looked_at))
-    figures = record.metrics.get(SEGMENTATION)
-    if SEGMENTATION in shared and figures is not None:
-        kept = restrict(figures['confusion'], sorted(shared[SEGMENTATION]))
+        exhaustive = tuple(n for n in record.truth.exhaustive if n in shared[DETECTION])
+        record = replace(record, truth=replace(record.truth, exhaustive=exhaustive))
+    values = record.metrics.get(SEGMENTATION)
+    if SEGMENTATION in shared and values is not None:
+        kept = restrict(values['confusion'], sorted(shared[SEGMENTATION]))
         record = replace(record, metrics={**record.metrics, SEGMENTATION: {'confusion': kept}})
     return record
 
 
 def restrict_metrics(summary: Summary, shared: Shared) -> dict[str, dict[str, Json]]:
-    """A run's AP, AP50, mIoU and pixel accuracy as if there were the shared classes only."""
+    """A run's AP, AP50, mIoU and pixel accuracy on the shared classes."""
     metrics: dict[str, dict[str, Json]] = {k: dict(v) for k, v in summary.metrics.items()}
     if DETECTION in shared and metrics.get(DETECTION):
         classes = metrics[DETECTION]['classes']

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""From sources, models and a grid of parameters to a list of jobs, each with its own folder."""
+"""Plans the jobs of sources, models and a grid of parameters, each in its own folder."""
 
 from __future__ import annotations
 
@@ -56,21 +56,21 @@ _PARAMETERS: Mapping[str, tuple[Callable[[str], Json], _Setter]] = {
 }
 
 SWEEPABLE = tuple(_PARAMETERS)
-"""The parameters that a sweep may vary; models are given by name, several of them."""
+"""The parameters that a sweep may vary."""
 
 
 def parse_grid(texts: Sequence[str]) -> Grid:
-    """Read ``size=256,320`` and the like.
+    """Parse ``size=256,320`` and similar.
 
     Raises:
-        OptionError: A parameter is unknown, given twice, or a value is no number.
+        OptionError: A parameter is unknown or given twice, or a value is no number.
     """
     grid: dict[str, tuple[Json, ...]] = {}
     for text in texts:
         name, equals, values = text.partition('=')
         if name not in _PARAMETERS or not equals or name in grid:
             raise OptionError(
-                f'a sweep is given once for each parameter as NAME=VALUE,VALUE…, found {text!r}; '
+                f'expected one --sweep NAME=VALUE,VALUE… for each parameter, found {text!r}; '
                 f'parameters: {", ".join(SWEEPABLE)}'
             )
         try:
@@ -84,20 +84,20 @@ def parse_grid(texts: Sequence[str]) -> Grid:
 def plan_jobs(
     sources: Sequence[str], models: Sequence[str], grid: Grid, base: Job, out: Path
 ) -> list[Job]:
-    """Every source with every model at every point of the grid.
+    """The jobs of every source with every model at every point of the grid.
 
     Folders are ``out/SOURCE``, then ``/MODEL`` if there are several, then ``/size=256,…`` in a
-    sweep. They are made of safe characters only, whatever the sources are called.
+    sweep, made of safe characters only.
 
     Args:
-        sources: What the person typed.
+        sources: Paths of the sources.
         models: Model folders and baselines.
         grid: Parameter → its values.
-        base: All that the jobs have in common.
+        base: The common settings of the jobs.
         out: Folder of the whole evaluation.
 
     Raises:
-        ModelError: All codecs of a model are wanted whose folder is refused.
+        ModelError: The codecs of a model are needed and its folder is refused.
     """
     used: Counter[str] = Counter()
     names = [unique(source_name(source), used).replace('#', '-') for source in sources]
@@ -125,7 +125,7 @@ def plan_jobs(
 
 
 def _values(model: str, parameter: str, values: Sequence[Json]) -> Sequence[Json]:
-    """The values of a parameter; all codecs are those that a model has."""
+    """The values of a parameter; ``all`` expands to the codecs of a model."""
     if parameter != 'codec' or ALL not in values:
         return values
     return standard_codecs(model)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Baselines: plain ONNX networks of others, measured by the same runner on the same frames."""
+"""Baselines: ONNX networks of other projects, evaluated on the same frames."""
 
 from __future__ import annotations
 

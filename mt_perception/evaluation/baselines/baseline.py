@@ -31,7 +31,7 @@ Output = Detections | DepthMap | Segmentation
 
 
 class Adapter(Protocol):
-    """What is particular to one kind of network: how to feed it and what its outputs mean."""
+    """Input and output conventions of one kind of network."""
 
     @property
     def task(self) -> str:
@@ -52,7 +52,7 @@ class Adapter(Protocol):
         """The result in pixels of the frame's image.
 
         Raises:
-            TaskError: The outputs make no sense.
+            TaskError: The outputs have another form.
         """
 
 
@@ -64,8 +64,8 @@ class Net:
         name: Name of its file, without the suffix.
         kind: Name of its adapter.
         sha256: Of the file, lower-case hex.
-        macs: Multiply-accumulates of one frame; None where ``onnx`` is not there to count them.
-        adapter: What is particular to its kind.
+        macs: Multiply-accumulates of one frame; None without the ``onnx`` package.
+        adapter: Its input and output conventions.
         session: Runs it.
     """
 
@@ -78,7 +78,7 @@ class Net:
 
 
 class Baseline:
-    """Networks that run one after the other on every frame, as separate nets would on a robot.
+    """Separate networks that run one after the other on every frame.
 
     Args:
         nets: The networks; each serves another task.
@@ -118,7 +118,7 @@ class Baseline:
 
         Args:
             frame: The frame; its image is not changed.
-            wanted: The tasks that somebody wants; None means all that are served.
+            wanted: The requested tasks; None means all.
 
         Returns:
             The results; a network that failed is named in ``failures``. A network whose
@@ -147,7 +147,7 @@ class Baseline:
                 tasks=tuple(net.adapter.task for net in nets),
                 blocks=tuple(net.name for net in nets),
                 path='full',
-                reason='a baseline has no choice',
+                reason='a baseline has one path',
                 macs=sum(net.macs or 0 for net in nets),
                 network_size=nets[0].adapter.size if nets else (0, 0),
                 stage_ms=stages,
@@ -178,7 +178,7 @@ def _run(net: Net, frame: Frame, stages: dict[str, float], blocks: dict[str, flo
 
 @dataclass(frozen=True, eq=False)
 class RelativeDepth(DepthMap):
-    """A depth map whose *inverse* is right up to an unknown factor and an unknown shift.
+    """A depth map whose *inverse* is right up to an unknown scale and shift.
 
-    It is in metres only after it was fitted to the truth, and judged only so.
+    It is in metres only after a fit to the ground truth, and is evaluated only so.
     """

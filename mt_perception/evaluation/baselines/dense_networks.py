@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Adapters for networks that make one value for every pixel: DeepLab and TCMonoDepth."""
+"""Adapters for networks with one value a pixel: DeepLab and TCMonoDepth."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from mt_perception.types import DEPTH, SEGMENTATION, UNLABELLED, DepthMap, Frame
 
 @dataclass(frozen=True)
 class DeepLab:
-    """DeepLab v3 (arXiv 1706.05587) of Pascal VOC, judged on the classes that we share with it.
+    """DeepLab v3 (arXiv 1706.05587) of Pascal VOC, limited to the classes that our models share.
 
     Its background and the classes that we do not have come out as unlabelled.
     """

@@ -25,7 +25,7 @@ _BEST = 1000
 
 @dataclass(frozen=True)
 class Detector:
-    """What the families share: a size, names, options, and candidates turned into detections."""
+    """What the families share: input size, labels, options, and decoding of candidates."""
 
     size: tuple[int, int]
     labels: tuple[str, ...]
@@ -37,7 +37,7 @@ class Detector:
         return DETECTION
 
     def _stretched(self, frame: Frame) -> Letterbox:
-        """The whole image over the whole input, whatever its shape."""
+        """The image stretched over the whole input."""
         return Letterbox(frame.image.shape[:2], self.size, self.size)
 
     def _finish(
@@ -67,7 +67,7 @@ class Yolox(Detector):
         rows = outputs[0][0]
         cells, strides = _cells(self.size, self.strides)
         if len(rows) != len(cells):
-            raise TaskError(f'YOLOX gave {len(rows)} candidates, expected {len(cells)}')
+            raise TaskError(f'YOLOX returned {len(rows)} candidates, expected {len(cells)}')
         centre = (rows[:, :2] + cells) * strides[:, None]
         half = np.exp(np.minimum(rows[:, 2:4], 20)) * strides[:, None] / 2
         class_ids = rows[:, 5:].argmax(axis=1)
@@ -97,13 +97,13 @@ class PicoDet(Detector):
         """Detections of scores (1, n, C) and sides (1, n, 4 · bins) at each of four strides."""
         levels = len(self.strides)
         if len(outputs) != 2 * levels:
-            raise TaskError(f'PicoDet gave {len(outputs)} outputs, expected {2 * levels}')
+            raise TaskError(f'PicoDet returned {len(outputs)} outputs, expected {2 * levels}')
         scores = np.concatenate([output[0] for output in outputs[:levels]])
         sides = np.concatenate([output[0] for output in outputs[levels:]])
         cells, strides = _cells(self.size, self.strides)
         if len(scores) != len(cells):
-            raise TaskError(f'PicoDet gave {len(scores)} candidates, expected {len(cells)}')
-        # The best (place, class) pairs: a place may be two classes, as in its own evaluation.
+            raise TaskError(f'PicoDet returned {len(scores)} candidates, expected {len(cells)}')
+        # The best (cell, class) pairs: a cell may have two classes, as in the authors' code.
         flat = scores.ravel()
         best = np.argpartition(-flat, min(_BEST, flat.size - 1))[:_BEST]
         place, class_ids = np.divmod(best, scores.shape[1])

@@ -38,9 +38,9 @@ VOC_SHARED: Mapping[str, tuple[str, ...]] = {
     'seat': ('chair', 'sofa'),
     'table': ('diningtable',),
 }
-"""Our segmentation class → the VOC classes that it gathers.
+"""Our segmentation class → its VOC classes.
 
-Only classes that mean the same on both sides: VOC has no wall and no floor, its potted plants
+Only classes with the same meaning are listed: VOC has no wall and no floor, its potted plants
 are not our vegetation, and its bottles and screens are a small part of our objects.
 """
 # fmt: on
@@ -64,7 +64,7 @@ def detector_labels(file: Path, classes: int) -> tuple[str, ...]:
         names = COCO
     if len(names) != classes:
         raise ModelError(
-            f'{file} has {classes} classes and {len(names)} names are known; list them, one a '
-            f'line, in {listed}'
+            f'{file} has {classes} classes, but there are {len(names)} names; list the names in '
+            f'{listed}, one a line'
         )
     return names

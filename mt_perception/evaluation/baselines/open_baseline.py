@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""From what a person types (``onnx:a.onnx+b.onnx:yolox``) to a baseline."""
+"""Opens a baseline by its specification, such as ``onnx:a.onnx+b.onnx:yolox``."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ KINDS: Mapping[str, str] = {
 
 
 def open_baseline(spec: str, options: Options | None = None, threads: int = 1) -> Baseline:
-    """Open the networks that a person named.
+    """Open the networks of a baseline.
 
     Args:
-        spec: ``onnx:FILE[:KIND]``, several joined by ``+``; the kind is recognised by the
-            network's inputs and outputs where none is given.
+        spec: ``onnx:FILE[:KIND]``, several joined by ``+``; without a kind it is recognised by
+            the network's inputs and outputs.
         options: Score threshold and number of detections.
         threads: Threads inside one operator; 0 lets ONNX Runtime take one per core.
 
     Raises:
-        ModelError: A file cannot be read or run, or is of no kind that we know.
+        ModelError: A file cannot be read or run, or is of an unknown kind.
     """
     if not spec.startswith(PREFIX) or len(spec) == len(PREFIX):
         raise ModelError(f'a baseline is given as onnx:FILE[:KIND][+FILE[:KIND]…], found {spec!r}')
@@ -97,8 +97,8 @@ def _recognise(file: Path, inputs: list[list[int]], outputs: list[list[int]]) ->
             return 'fastestdet'
     known = '; '.join(f'{kind} ({text})' for kind, text in KINDS.items())
     raise ModelError(
-        f'{file} has inputs {inputs} and outputs {outputs}, which is no kind of network that we '
-        f'know: {known}. Write a model folder for it instead (see `mt_perception inspect`)'
+        f'{file} has inputs {inputs} and outputs {outputs}; expected one of: '
+        f'{known}. Make a model folder of it instead'
     )
 
 
@@ -109,7 +109,7 @@ def _adapter(
     channels_last = kind == 'deeplab'
     height, width = inputs[0][1:3] if channels_last else inputs[0][2:4]
     if height <= 0 or width <= 0:
-        raise ModelError(f'{file} takes images of any size; export it with one fixed size')
+        raise ModelError(f'{file} has an input of variable size; export it with a fixed size')
     size = (height, width)
     if kind == 'deeplab':
         return DeepLab(size)

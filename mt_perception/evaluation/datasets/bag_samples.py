@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""A bag as samples: the images of one camera with the truth of other topics, or of files."""
+"""A bag as samples: the images of one camera with ground truth from topics or files."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from mt_perception.types import Frame
 
 
 class BagSamples(SampleSource):
-    """The frames of a bag; truth in files beside it goes before truth in topics.
+    """The frames of a bag; ground truth in files takes precedence over topics.
 
     Args:
         name: Name of the source.
         frames: Its images.
-        topics: What its other topics know.
-        files: What files know, by the image's stamp in nanoseconds.
-        camera: Takes the place of the bag's camera_info, if the user gave it.
+        topics: Ground truth from its topics.
+        files: Ground truth from files, named by the image's stamp in nanoseconds.
+        camera: Replaces the bag's camera_info, if given.
     """
 
     def __init__(

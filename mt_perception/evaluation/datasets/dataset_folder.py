@@ -17,7 +17,7 @@ from mt_perception.evaluation.datasets.sample_source import Camera, SampleSource
 from mt_perception.evaluation.datasets.truth import Sample
 from mt_perception.evaluation.datasets.truth_files import TruthFiles
 from mt_perception.geometry.camera import resized
-from mt_perception.image.compressed import decode
+from mt_perception.image.read import read_image
 from mt_perception.sources.folder import NOMINAL_RATE_HZ
 from mt_perception.types import Frame, Intrinsics
 
@@ -29,9 +29,9 @@ _BLOCK = 5
 
 
 def held_out(index: int) -> bool:
-    """Whether the image at an index of a sorted recording is kept from training.
+    """Whether the image at an index of a sorted recording is held out of training.
 
-    Every fifth block of five: neighbouring frames of a recording are almost the same picture.
+    Every fifth block of five is: neighbouring frames of a recording are nearly the same.
     """
     return index // _BLOCK % _BLOCK == 2
 
@@ -45,7 +45,7 @@ class DatasetFolder(SampleSource):
         files: Ground truth in files, of the same folder or of another.
         split: Keep the images of one split of the annotation file; of a recording without one,
             ``held_out`` or ``train``.
-        camera: Takes the place of ``camera-intrinsics.txt`` beside the images, if it is given.
+        camera: Replaces ``camera-intrinsics.txt`` beside the images, if given.
 
     Raises:
         SourceError: There is no image, or none of that split.
@@ -62,7 +62,7 @@ class DatasetFolder(SampleSource):
         self._images = layout.images
         self._files = files
         splits = _list_splits(layout, files)
-        # By plain name, as training sorts them: what is held out depends on the order.
+        # By plain name, as training sorts them: the held-out blocks depend on the order.
         names = sorted(splits)
         if layout.has_split:
             split = None
@@ -83,10 +83,9 @@ class DatasetFolder(SampleSource):
     def __iter__(self) -> Iterator[Sample]:
         for index, name in enumerate(self._names):
             try:
-                image = decode(inside(self._images, name).read_bytes())
+                annotated = self._files.size_of(key_of(name))
+                image = read_image(inside(self._images, name), annotated)
                 truth = self._files.find(key_of(name), (image.shape[0], image.shape[1]))
-            except OSError as error:
-                self.reject('unreadable_file', name, error)
             except ImageError as error:
                 self.reject(error.reason, name, error)
             except SourceError as error:
@@ -99,12 +98,12 @@ class DatasetFolder(SampleSource):
         self.notes += self._files.unmatched([key_of(name) for name in self._names])
 
     def close(self) -> None:
-        """Nothing is held open between two images."""
+        """No file stays open between two images."""
 
     def _intrinsics(self, width: int, height: int) -> Intrinsics | None:
         if self._matrix is None:
             return None
-        # The principal point is the centre or near it, which tells the size the matrix is for.
+        # The principal point is near the centre, so it gives the image size of the matrix.
         if abs(width / self._matrix.width - 1) < 0.1:
             return replace(self._matrix, width=width, height=height)
         return resized(self._matrix, height, width)
@@ -145,7 +144,7 @@ def _of_split(name: str, index: int, split: str | None, splits: dict[str, str]) 
 
 
 def _read_intrinsics(path: Path) -> Intrinsics | None:
-    """The camera in a text file with a 3×3 matrix; None where there is no file."""
+    """The camera of a text file with a 3×3 matrix; None if there is no file."""
     if not path.is_file():
         return None
     try:
@@ -155,5 +154,5 @@ def _read_intrinsics(path: Path) -> Intrinsics | None:
     if not np.isfinite(matrix).all() or (matrix[:2, 2] < 1).any():
         raise SourceError(f'{path} does not hold a camera matrix of 3x3 numbers')
     fx, cx, fy, cy = (float(v) for v in (matrix[0, 0], matrix[0, 2], matrix[1, 1], matrix[1, 2]))
-    # Either (size - 1) / 2 or size / 2 is written for the centre; sizes are even.
+    # The centre is written as (size - 1) / 2 or as size / 2; sizes are even.
     return Intrinsics(fx, fy, cx, cy, width=2 * int(cx + 0.5), height=2 * int(cy + 0.5))

@@ -24,7 +24,7 @@ LABEL_FOLDERS = ('semantic', 'labels', 'label', 'masks')
 DEPTH_FOLDER = 'depth_mm'
 INSTANCES_FILE = 'instances.json'
 
-_COCO_FILES = (INSTANCES_FILE, '_annotations.coco.json', 'annotations.json', 'labels.json')
+_COCO_FILES = (INSTANCES_FILE, '_annotations.coco.json')
 _YOLO_FILES = ('data.yaml', 'data.yml', 'dataset.yaml')
 _SPLITS = ('train', 'valid', 'val', 'test')
 

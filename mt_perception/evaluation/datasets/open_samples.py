@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""From what a person types to samples with ground truth."""
+"""Opens a source of samples with ground truth by the path of a bag, data set or video."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ from mt_perception.sources.bag import Bag
 
 @dataclass(frozen=True)
 class SourceOptions:
-    """How to read a source; plain values, so that they travel to other processes.
+    """How to read a source; plain values, which can be sent to other processes.
 
     Attributes:
         topic: The image topic of a bag with several.
         truth_topics: The topics of a bag that hold ground truth.
-        tolerance_ms: How far apart in time an image and its truth may be.
-        truth: A folder with truth in files, for a source that has none of its own.
+        tolerance_ms: Largest difference in time between an image and its ground truth.
+        truth: A folder of ground truth, for a source that has none.
         class_names: A YAML file with the names of numeric class ids.
         split: The part of a data set to use.
-        camera: The camera, where it is known better than the source tells.
+        camera: The camera; it replaces the one of the source.
     """
 
     topic: str | None = None
@@ -53,16 +53,16 @@ def open_samples(
     """Open a bag, a data set, a folder of images or a video.
 
     Args:
-        source: What the person typed: a path.
+        source: The path.
         options: How to read it.
-        classes: The labels of the model that is measured.
-        name: What to call it; by default the name of the file or folder.
+        classes: The labels of the model that is evaluated.
+        name: Name of the source; by default that of the file or folder.
 
     Returns:
         The samples; use them in ``with``.
 
     Raises:
-        SourceError: There is no such thing, it cannot be read, or it is not what it seems.
+        SourceError: The path does not exist, or cannot be read as one of these.
     """
     path = Path(source).expanduser()
     name = name or source_name(source)

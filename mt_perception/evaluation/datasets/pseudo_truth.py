@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Pseudo ground truth: what a reference model says takes the place of what people know."""
+"""Pseudo ground truth: the results of a reference model in place of annotations."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from mt_perception.evaluation.predictor import Predictor
 from mt_perception.types import DEPTH, DETECTION, SEGMENTATION, UNLABELLED, Detections, Result
 
 SURE = 0.5
-"""Detections of the reference below this score are not taken for objects."""
+"""Detections of the reference below this score are no objects."""
 
 _KINDS = {DETECTION: 'boxes', SEGMENTATION: 'labels', DEPTH: 'depth'}
 
 
 class ReferenceSource(SampleSource):
-    """The samples of another source, judged against a reference model; truth is marked so.
+    """The samples of another source with a reference model's results as ground truth.
 
     Args:
-        samples: The source, open; its own truth is put aside.
-        reference: The model whose word is taken, loaded to give detections above ``SURE``.
-        classes: The labels of the model that is measured.
+        samples: The open source; its own ground truth is ignored.
+        reference: The reference model, with a score threshold of ``SURE``.
+        classes: The labels of the model that is evaluated.
     """
 
     def __init__(self, samples: SampleSource, reference: Predictor, classes: ClassMap) -> None:
@@ -54,12 +54,12 @@ class ReferenceSource(SampleSource):
 
 
 def pseudo_truth(result: Result, classes: ClassMap, name: str) -> GroundTruth:
-    """What a result says, taken for truth.
+    """A result as ground truth.
 
     Args:
-        result: Of the reference, without detections that it is not sure of.
-        classes: The labels of the model that is measured.
-        name: Of the reference.
+        result: The reference's result.
+        classes: The labels of the model that is evaluated.
+        name: Name of the reference.
     """
     segmentation = None
     if result.segmentation is not None and classes.segmentation:

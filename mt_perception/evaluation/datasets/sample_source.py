@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Where samples come from: anything that gives frames, joined with anything that knows truth."""
+"""Sources of samples: frames with their ground truth."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from mt_perception.sources.source import calibrated
 from mt_perception.types import Frame, Intrinsics
 
 Camera: TypeAlias = Intrinsics | float
-"""A calibration, or only the focal length in pixels of an otherwise ideal camera."""
+"""A calibration, or the focal length in pixels of a pinhole camera with a centred image."""
 
 
 class SampleSource(ABC):
-    """Samples in an order that is the same in every run; iterate once, inside ``with``.
+    """Samples in the same order in every run; iterate once, inside ``with``.
 
     Attributes:
-        name: Safe as the name of a folder.
-        kind: What it is, for the summary: ``bag``, ``folder`` …
-        truth_kinds: Of ``boxes``, ``labels`` and ``depth``, what is known about its images.
-        length: Number of samples to expect; None where it is unknown.
-        rejects: Reason → number of images or truths that were left out.
+        name: Usable as the name of a folder.
+        kind: ``bag``, ``folder`` or ``video``.
+        truth_kinds: The kinds of ground truth: of ``boxes``, ``labels`` and ``depth``.
+        length: Expected number of samples; None if unknown.
+        rejects: Reason → number of images or ground truths that were skipped.
         notes: Sentences for the user on ground truth that was found and not used.
     """
 
@@ -49,17 +49,17 @@ class SampleSource(ABC):
         self._rejected = Skipped()
 
     def reject(self, reason: str, entry: str, error: Exception) -> None:
-        """Count an image that is left out, or whose truth is, and keep its name for a sentence."""
+        """Count an image that is skipped, or whose ground truth is, with its name."""
         self.rejects[reason] += 1
         self._rejected.add(reason, f'{entry} ({error})')
 
     def all_notes(self) -> tuple[str, ...]:
-        """``notes``, and a sentence for each reason why images were left out."""
+        """``notes``, and a sentence for each reason of skipped images."""
         return (*self.notes, *(f'{self.name}: {text}' for text in self._rejected.sentences()))
 
     @abstractmethod
     def __iter__(self) -> Iterator[Sample]:
-        """Deliver the samples.
+        """Yield the samples.
 
         Raises:
             SourceError: The source as a whole became unreadable.
@@ -67,7 +67,7 @@ class SampleSource(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of files; may be called twice."""
+        """Close files; may be called twice."""
 
     def __enter__(self) -> SampleSource:
         return self
@@ -82,13 +82,13 @@ class SampleSource(ABC):
 
 
 class FrameSamples(SampleSource):
-    """A video or a single image, with what files beside it may know.
+    """A video or a single image, with ground truth from files.
 
     Args:
-        frames: Where the images come from.
+        frames: Source of the images.
         name: Name of the source.
-        files: What files know, by the image's stamp in nanoseconds.
-        camera: The camera, if the user gave it.
+        files: Ground truth from files, named by the image's stamp in nanoseconds.
+        camera: Replaces the camera of the source, if given.
     """
 
     def __init__(
@@ -129,7 +129,7 @@ class FrameSamples(SampleSource):
 
 
 def with_camera(frame: Frame, camera: Camera | None) -> Frame:
-    """The frame as the camera saw it that the user gave; its own stays if none is given.
+    """The frame with the given camera, or as it is without one.
 
     Raises:
         SourceError: The calibration is for images of another shape.
@@ -145,18 +145,18 @@ def with_camera(frame: Frame, camera: Camera | None) -> Frame:
 
 
 def unique(key: str, used: Counter[str]) -> str:
-    """The key, with a number if it was used before (two messages of one stamp)."""
+    """The key, numbered if it was used before (two messages with one stamp)."""
     used[key] += 1
     return key if used[key] == 1 else f'{key}#{used[key]}'
 
 
 def source_name(source: str) -> str:
-    """What to call a source: the name of its file or folder."""
+    """Name of a source: that of its file or folder."""
     path = Path(source).expanduser().resolve()
     return safe_name(path.name if path.is_dir() else path.stem)
 
 
 def safe_name(text: str) -> str:
-    """A name that is one plain folder on every system, whatever the text tries."""
+    """A name that is valid as one folder on every system, whatever the text."""
     name = re.sub(r'[^A-Za-z0-9._-]+', '_', text).strip('._')
     return name[:80] or 'source'

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Names across data sets: which label of a model a data set's class belongs to."""
+"""Class names across data sets: maps a data set's classes to a model's labels."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ DEFAULT_TAXONOMY = Path(__file__).with_name('taxonomy.yaml')
 
 @dataclass(frozen=True)
 class Taxonomy:
-    """What is known about names.
+    """Groups and spellings of class names.
 
     Attributes:
         labels: The coarse labels, in order.
-        members: A data set's class name → the coarse label that gathers it.
+        members: A data set's class name → its coarse label.
         aliases: Another spelling → the name.
-        rest: The coarse label of every name that no line lists; None if there is none.
+        rest: The coarse label of every unlisted name; None if there is none.
     """
 
     labels: tuple[str, ...]
@@ -36,7 +36,7 @@ class Taxonomy:
     rest: str | None
 
     def find(self, name: str, labels: Sequence[str]) -> int | None:
-        """The index among a model's labels that a data set's class belongs to, without `rest`."""
+        """The index of a data set's class among a model's labels, ignoring ``rest``."""
         for candidate in (name, self.aliases.get(name), self.gather(name)):
             if candidate is not None and candidate in labels:
                 return labels.index(candidate)
@@ -49,12 +49,12 @@ class Taxonomy:
 
 @dataclass(frozen=True)
 class ClassMap:
-    """From a data set's names to the labels of the model that is measured.
+    """Maps a data set's class names to the labels of the model that is evaluated.
 
     Attributes:
-        detection: The model's detection labels; empty if it does not detect.
-        segmentation: The model's segmentation labels; empty if it does not segment.
-        taxonomy: What is known about names.
+        detection: The model's detection labels; empty without detection.
+        segmentation: The model's segmentation labels; empty without segmentation.
+        taxonomy: Groups and spellings of class names.
     """
 
     detection: tuple[str, ...]
@@ -71,7 +71,7 @@ class ClassMap:
         return frozenset(self.detection_id(name) for name in names) - {UNKNOWN_CLASS}
 
     def segmentation_id(self, name: str) -> int:
-        """The segmentation class of a name; 255 where the model has none for it."""
+        """The segmentation class of a name; 255 if the model has none."""
         found = self.taxonomy.find(name, self.segmentation)
         if found is None and self.taxonomy.rest in self.segmentation:
             return self.segmentation.index(self.taxonomy.rest)
@@ -80,7 +80,7 @@ class ClassMap:
     def segmentation_table(self, names: Mapping[int, str]) -> NDArray[np.uint8]:
         """uint8 (65536,): a data set's pixel value → segmentation class; 255 if it has no name.
 
-        Label images have 8 or 16 bits, so that one table answers for every pixel.
+        Label images have 8 or 16 bits, so one table covers every pixel.
         """
         table = np.full(1 << 16, UNLABELLED, np.uint8)
         for value, name in names.items():
@@ -90,7 +90,7 @@ class ClassMap:
 
 
 def is_unlabelled(name: str) -> bool:
-    """Whether a data set's class name says that there is no class."""
+    """Whether a data set's class name means that a pixel has no class."""
     return name.strip().lower() in {'', 'unlabeled', 'unlabelled', 'void', 'ignore', 'ignored'}
 
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Ground truth of one image, in the labels of the model that is measured."""
+"""Ground truth of one image, in the labels of the model that is evaluated."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mt_perception.types import Frame
 
 UNKNOWN_CLASS = -1
-"""The class id of a true object whose class the model does not have."""
+"""The class id of an annotated object whose class the model lacks."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,8 +24,8 @@ class TrueObjects:
         class_ids: int64 (N,), indices into ``labels``; -1 where the model lacks the class.
         crowd: bool (N,); True for a group annotated as one region (COCO's ``iscrowd``).
         areas: float64 (N,), pixels; of the mask where there is one, else of the box.
-        exhaustive: Class ids of which *every* instance in this image is annotated. A detection
-            of another class is neither right nor wrong here: nobody looked.
+        exhaustive: Class ids of which *every* instance in this image is annotated. Detections of
+            other classes are ignored, because it is unknown whether they are wrong.
         labels: Class names of the model.
     """
 
@@ -42,7 +42,7 @@ class TrueObjects:
 
 @dataclass(frozen=True, eq=False)
 class GroundTruth:
-    """What is known about one image; a task about which nothing is known is None.
+    """The ground truth of one image; None for a task without any.
 
     Attributes:
         objects: The annotated objects.
@@ -50,7 +50,7 @@ class GroundTruth:
             or of a class that the model lacks.
         segmentation_labels: Class names of the model's segmentation.
         depth: float32 (H, W), metres along the optical axis; NaN where unknown.
-        pseudo: Name of the reference model that made this truth; empty if people or sensors did.
+        pseudo: Name of the reference model that produced it; empty for annotations and sensors.
     """
 
     objects: TrueObjects | None = None
@@ -62,14 +62,14 @@ class GroundTruth:
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """One frame of a source with what is known about it.
+    """One frame of a source with its ground truth.
 
     Attributes:
         frame: The image.
-        truth: What is known about it; None for images without ground truth.
+        truth: Its ground truth, or None.
         key: Unique in its source and the same in every run. Text from a bag or a data set:
-            never to be used as a path or as HTML unescaped.
-        source: Name of the source, safe as the name of a folder.
+            never use it as a path or as HTML without escaping.
+        source: Name of the source, usable as the name of a folder.
     """
 
     frame: Frame

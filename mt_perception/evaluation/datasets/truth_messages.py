@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Messages of a bag that hold ground truth, decoded: depth, label images, boxes and names."""
+"""Decodes messages with ground truth: depth, label images, boxes and class names."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def decode_boxes(
 
 
 def names_in(messages: Iterable[Any], names: Mapping[int, str]) -> set[str]:
-    """All class names in the messages of a topic: what its author looked for."""
+    """All class names in the messages of a topic."""
     return {_class_name(d, names) for message in messages for d in message.detections} - {''}
 
 
@@ -116,7 +116,7 @@ def _pixels(message: Any, dtype: DTypeLike) -> NDArray[Any]:
     if not 0 < height * width <= MAX_PIXELS or step < width * item or data.size != step * height:
         raise SourceError(
             f'{width}x{height} {message.encoding} with step {step} and {data.size} bytes: '
-            'sizes do not fit each other'
+            'the sizes do not match'
         )
     rows = np.ascontiguousarray(data.reshape(height, step)[:, : width * item])
     pixels = rows.view(np.dtype(dtype).newbyteorder('>' if message.is_bigendian else '<'))

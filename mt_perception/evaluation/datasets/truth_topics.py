@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Ground truth from topics of a bag: the message that is nearest to an image in time."""
+"""Ground truth from topics of a bag: the message nearest to an image in time."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ from mt_perception.sources.bag_file import Channel
 from mt_perception.sources.bag_reader import BagReader, bag_errors
 
 OFF = 'none'
-"""Given as a topic: do not look for this kind of truth."""
+"""As the name of a topic: do not use this kind of ground truth."""
 
 KEPT_NS = 1_000_000_000
-"""Messages this far behind the newest image are forgotten: images may be a little out of order."""
+"""Messages older than the newest image by this are dropped: images may be slightly unordered."""
 
 
 @dataclass(frozen=True)
 class TruthTopics:
-    """Which topics hold the truth.
+    """Topics with ground truth.
 
     Attributes:
-        depth: Depth images; None to find the one there is, ``none`` to do without.
-        boxes: Detection2DArray, likewise.
-        labels: Label images (mono8), likewise; found only beside a LabelInfo.
+        depth: Depth images; None finds the only one, ``none`` uses none.
+        boxes: Detection2DArray; None and ``none`` as above.
+        labels: Label images (mono8); found only next to a LabelInfo.
     """
 
     depth: str | None = None
@@ -51,18 +51,18 @@ class TruthTopics:
 
 
 class TopicTruth:
-    """What a bag's own topics know about its images.
+    """The ground truth in a bag's own topics.
 
     Args:
         path: The bag.
-        image_topic: The topic of the images, which is never its own truth.
-        classes: The labels of the model that is measured.
-        topics: Which topics to take.
-        tolerance_ns: How far apart in time an image and its truth may be.
-        class_names: Names of numeric class ids, where the bag itself does not tell.
+        image_topic: The topic of the images, which is never its own ground truth.
+        classes: The labels of the model that is evaluated.
+        topics: The topics to use.
+        tolerance_ns: Largest difference in time between an image and its ground truth.
+        class_names: Names of numeric class ids, if the bag has none.
 
     Raises:
-        BagError: The bag cannot be read, or it is not clear which topic is meant.
+        BagError: The bag cannot be read, or several topics match.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class TopicTruth:
             self._streams[kind] = _Nearest(_stream(path, topic), tolerance_ns)
 
     def find(self, stamp: int, size: tuple[int, int]) -> GroundTruth | None:
-        """What is known about the image of this stamp, of (height, width); None for nothing.
+        """Ground truth of the image with this stamp, of (height, width); None if there is none.
 
         Raises:
             SourceError: The message of this image is damaged or of another shape.
@@ -112,10 +112,10 @@ class TopicTruth:
         )
 
     def check_overlap(self, first_ns: int, last_ns: int) -> None:
-        """Make sure that some image had a truth, if there are topics with truth.
+        """Make sure that some image had ground truth, if there are topics with it.
 
         Raises:
-            BagError: There is no overlap in time.
+            BagError: No message is near an image in time.
         """
         if not self._streams or self.matched:
             return
@@ -124,7 +124,7 @@ class TopicTruth:
             for kind, stream in self._streams.items()
         )
         raise BagError(
-            f'bag {self._path}: no truth is near any image in time. Images are stamped '
+            f'bag {self._path}: no ground truth is near any image in time. Images have stamps '
             f'{_seconds(first_ns)} to {_seconds(last_ns)} s; {spans}. Widen --tolerance-ms, name '
             'other topics, or give "none" for the topic to evaluate without it'
         )
@@ -154,9 +154,9 @@ class TopicTruth:
 
 
 class _Nearest:
-    """The messages of one topic, of which the one nearest to a time is asked for.
+    """Finds the message of a topic that is nearest to a time.
 
-    Times asked for mostly rise, so a short window over the stream is enough.
+    Queries mostly rise in time, so a short window over the stream is enough.
     """
 
     def __init__(self, messages: Iterator[Any], tolerance_ns: int) -> None:
@@ -168,7 +168,7 @@ class _Nearest:
 
     @property
     def span(self) -> str:
-        """The times seen, in words."""
+        """The range of times so far, as text."""
         if self._first is None:
             return 'has no message'
         return f'{_seconds(self._first)} to {_seconds(self._newest)} s'
@@ -201,7 +201,7 @@ class _Nearest:
 def _choose(
     connections: list[Channel], image_topic: str, topics: TruthTopics, path: Path
 ) -> dict[str, Channel]:
-    """Of each kind of truth the topic that is given, or the only one that fits."""
+    """For each kind of ground truth the given topic, or the only candidate."""
     others = [c for c in connections if c.topic != image_topic]
     images = [c for c in others if c.msgtype in (IMAGE_TYPE, COMPRESSED_TYPE)]
     depth = [c for c in images if 'depth' in c.topic.lower()]
@@ -241,7 +241,7 @@ def _one(
     if len({c.topic for c in likely}) > 1:
         there = ', '.join(sorted({c.topic for c in likely}))
         raise BagError(
-            f'bag {path} has several topics that could be the true {kind}: {there}; '
+            f'bag {path} has several topics that could be the ground truth ({kind}): {there}; '
             f'name one with --{kind}-topic, or give "none"'
         )
     return likely[0] if likely else None
@@ -265,7 +265,7 @@ def _messages(reader: BagReader, channel: Channel) -> Iterator[Any]:
 
 
 def _stream(path: Path, topic: str) -> Iterator[Any]:
-    """Messages of one topic through a reader of its own: readers share no position in the file."""
+    """Messages of one topic through a reader of its own, which has its own position."""
     with BagReader(path) as reader:
         for _, message in reader.messages([c for c in reader.channels if c.topic == topic]):
             yield message

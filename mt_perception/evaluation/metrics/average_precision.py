@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""From matches to average precision, of all frames or of any resample of them."""
+"""Average precision from matches, of all frames or of resamples of them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mt_perception.evaluation.metrics.matching import (
 )
 
 THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(1, 20))
-"""Scores for which precision and recall are told, so that a threshold can be chosen."""
+"""Score thresholds at which precision and recall are reported."""
 
 RECALLS: NDArray[np.float64] = np.linspace(0.0, 1.0, 101)
 """The recalls at which precision is read (COCO's 101 points)."""
@@ -43,12 +43,12 @@ class ClassMatches:
 
 
 def gather(parts: Sequence[tuple[int, Matches]], frames: int) -> ClassMatches:
-    """Put together what one class was matched with, from (index of the frame, matches)."""
+    """Concatenate the matches of one class, given as (index of the frame, matches)."""
     objects = np.zeros((frames, len(AREA_RANGES)), np.int64)
     for frame, part in parts:
         objects[frame] = part.objects
     scores = np.concatenate([m.scores for _, m in parts])
-    # Stable: among equal scores the earlier frame comes first, as the protocol has it.
+    # Stable: among equal scores the earlier frame comes first, as in COCO.
     order = np.argsort(-scores, kind='stable')
     return ClassMatches(
         frame=np.repeat([f for f, _ in parts], [len(m.scores) for _, m in parts])[order],
@@ -65,9 +65,9 @@ def class_ap(
     """Average precision of one class.
 
     Args:
-        each: What its detections were matched with.
-        weights: (B, F): how often each frame counts, in each of B resamples.
-        sizes: How many of the size ranges to look at, ``all`` first.
+        each: The matches of its detections.
+        weights: (B, F), the number of times that each frame is drawn in each of B resamples.
+        sizes: Number of size ranges to evaluate, ``all`` first.
 
     Returns:
         (sizes, T, B), NaN where there is no object.
@@ -76,31 +76,31 @@ def class_ap(
     counted = np.asarray(weights, np.float64)[:, each.frame]  # (B, N)
     for size in range(sizes):
         total = weights @ each.objects[:, size]  # (B,)
-        seen, judged = np.zeros(0), None
+        ranked, counted_before = np.zeros(0), None
         for overlap in range(len(IOU_THRESHOLDS) if total.any() else 0):
             found = bit(each.found, size, overlap)
             counts = ~bit(each.ignored, size, overlap)
             # Mostly nothing is ignored, and one sum serves all overlaps.
-            if judged is None or (counts != judged).any():
-                seen, judged = np.cumsum(counted * counts, axis=1), counts
+            if counted_before is None or (counts != counted_before).any():
+                ranked, counted_before = np.cumsum(counted * counts, axis=1), counts
             result[size, overlap] = _average_precision(
-                np.cumsum(counted[:, found], axis=1), seen[:, found], total
+                np.cumsum(counted[:, found], axis=1), ranked[:, found], total
             )
     return result
 
 
 def _average_precision(
-    right: NDArray[np.float64], seen: NDArray[np.float64], total: NDArray[np.floating]
+    right: NDArray[np.float64], ranked: NDArray[np.float64], total: NDArray[np.floating]
 ) -> NDArray[np.float64]:
-    """AP of B resamples, from the counts after each right detection (B, K) and of objects (B,).
+    """AP of B resamples, from the counts at each true positive (B, K) and of objects (B,).
 
-    Only right detections are looked at: precision only falls between them.
+    True positives are enough: precision only falls between them.
     """
-    precision = right / (seen + np.spacing(1))
+    precision = right / (ranked + np.spacing(1))
     best = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
     with np.errstate(invalid='ignore', divide='ignore'):
         recall = right / total[:, None]
-    # How many of the 101 recalls are reached up to each detection, and by it.
+    # Number of the 101 recalls that are reached at each true positive.
     reached = np.searchsorted(RECALLS, recall.ravel(), side='right').reshape(recall.shape)
     steps = np.diff(reached, axis=1, prepend=0)
     average = (best * steps).sum(axis=1) / len(RECALLS)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the results cost: multiply-accumulates, paths taken, frames lost, and time."""
+"""Cost of results: multiply-accumulates, paths, failures and time."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ PERCENTILES = (50, 90, 95, 99)
 
 
 class CostMetric:
-    """Multiply-accumulates (MACs), the paths that were taken, the blocks that ran, and failures.
+    """Multiply-accumulates (MACs), paths, executed blocks and failures.
 
-    Time is no figure of ``evaluate``, which must be the same in every run; see ``latencies``.
+    ``evaluate`` is the same in every run, so it has no times; see ``latencies``.
     """
 
     name = 'cost'
     headline: Mapping[str, bool] = {'macs': False, 'latency_ms': False}
-    """Figure that a comparison looks at → whether more of it is better."""
+    """Name of a headline metric → whether a higher value is better."""
 
     def __init__(self) -> None:
         self.reset()
@@ -41,7 +41,7 @@ class CostMetric:
         self._payloads: list[float] = []
 
     def process(self, sample: Sample, result: Result) -> Mapping[str, Json]:
-        """Add one frame; all it cost is in the record already, so nothing is returned."""
+        """Add one frame; returns nothing, because the record has its cost already."""
         run = result.execution
         self._count(
             run.macs,
@@ -54,7 +54,7 @@ class CostMetric:
         return {}
 
     def add(self, record: FrameRecord) -> None:
-        """Add a frame that was measured before."""
+        """Add a frame from its record."""
         self._count(
             record.macs,
             record.path,
@@ -82,9 +82,9 @@ class CostMetric:
             self._payloads.append(float(facts[PAYLOAD_BYTES]))
 
     def evaluate(self) -> Mapping[str, Json]:
-        """MACs per frame, and how many frames took each path, ran each block, failed each task.
+        """MACs a frame, and the number of frames by path, executed block and failed task.
 
-        Where frames were sent, ``payload_bytes`` as well: their mean size on the way.
+        Offloaded frames add ``payload_bytes``, their mean size.
         """
         if not self._macs:
             return {}
@@ -100,13 +100,13 @@ class CostMetric:
         }
 
     def resample(self, weights: NDArray[np.floating]) -> Mapping[str, NDArray[np.float64]]:
-        """Mean MACs and median latency if each frame had been seen a number of times.
+        """Mean MACs and median latency of B resamples of the F frames.
 
         Args:
-            weights: (B, F): how often each frame counts, in each of B resamples.
+            weights: (B, F), the number of times that each frame is drawn.
 
         Returns:
-            Figure → (B,), NaN where a resample has nothing to measure.
+            Name → (B,), NaN where a resample has nothing to measure.
         """
         if not self._macs:
             return {}
@@ -129,7 +129,7 @@ def latencies(frames: Iterable[Mapping[str, float]]) -> dict[str, dict[str, floa
 
     Returns:
         Stage → ``mean``, ``p50``, ``p90``, ``p95``, ``p99``, ``max`` in milliseconds, over the
-        frames that ran the stage, and ``frames``, how many those are.
+        frames that ran the stage, and ``frames``, their number.
     """
     stages: dict[str, list[float]] = {}
     for frame in frames:

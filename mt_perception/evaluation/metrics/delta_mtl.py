@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Δ_MTL: one figure for how much a multitask network gains or loses against a baseline."""
+"""Δ_MTL: mean relative gain of a multitask network over a baseline."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from dataclasses import dataclass
 from mt_perception.evaluation.records import Json
 from mt_perception.types import DEPTH, DETECTION, SEGMENTATION
 
-FIGURES: Mapping[str, tuple[tuple[str, ...], ...]] = {
+HEADLINE_METRICS: Mapping[str, tuple[tuple[str, ...], ...]] = {
     DETECTION: (('ap',),),
     SEGMENTATION: (('miou',),),
     DEPTH: (('metric', 'abs_rel'), ('affine', 'abs_rel')),
 }
-"""Task → the figures that stand for it, the first that both runs have."""
+"""Task → the metrics that represent it; the first that both runs have is used."""
 
 LOWER_IS_BETTER = frozenset({'abs_rel'})
 
 
 @dataclass(frozen=True)
 class TaskChange:
-    """One task's part.
+    """Relative gain in one task.
 
     Attributes:
         task: Name of the task.
-        figure: Name of the figure that stands for it, as ``metric.abs_rel``.
-        value: The model's figure.
-        baseline: The baseline's figure.
+        metric: Name of the metric, as ``metric.abs_rel``.
+        value: The model's value.
+        baseline: The baseline's value.
         change: Relative gain; above 0 the model is better.
     """
 
     task: str
-    figure: str
+    metric: str
     value: float
     baseline: float
     change: float
@@ -41,10 +41,10 @@ class TaskChange:
 
 @dataclass(frozen=True)
 class DeltaMtl:
-    """The mean over tasks, and what it is made of.
+    """The mean over tasks with its parts.
 
     Attributes:
-        value: The mean relative gain: 0.01 is one per cent better than the baseline.
+        value: Mean relative gain; 0.01 is one per cent better than the baseline.
         baseline: Name of the baseline.
         tasks: The tasks' parts.
     """
@@ -55,29 +55,29 @@ class DeltaMtl:
 
 
 def delta_mtl(
-    figures: Mapping[str, Mapping[str, Json]],
+    metrics: Mapping[str, Mapping[str, Json]],
     baseline: Mapping[str, Mapping[str, Json]],
     name: str,
 ) -> DeltaMtl | None:
-    """Mean relative change over the tasks that both have figures for.
+    """Mean relative change over the tasks that both have metrics of.
 
         Δ_MTL = 1/T Σ_i (−1)^l_i (M_i − B_i) / B_i
 
-    with M_i the model's figure for task i, B_i the baseline's, and l_i = 1 where lower is better.
+    with M_i the model's metric of task i, B_i the baseline's, and l_i = 1 where lower is better.
     (Maninis et al., Attentive Single-Tasking of Multiple Tasks, arXiv 1904.08918, eq. 4.)
 
     Args:
-        figures: Name of the metric → figures, as a summary has them.
+        metrics: Task → metrics, as in a summary.
         baseline: The baseline's, on the same data.
         name: Name of the baseline.
 
     Returns:
-        The change; None where no task has a figure in both, or the baseline's is 0.
+        The change; None if no task has a metric in both, or the baseline's is 0.
     """
     changes = []
-    for task, candidates in FIGURES.items():
+    for task, candidates in HEADLINE_METRICS.items():
         for keys in candidates:
-            value = _find(figures.get(task), keys)
+            value = _find(metrics.get(task), keys)
             base = _find(baseline.get(task), keys)
             if value is not None and base:
                 sign = -1 if keys[-1] in LOWER_IS_BETTER else 1
@@ -89,9 +89,9 @@ def delta_mtl(
     return DeltaMtl(sum(c.change for c in changes) / len(changes), name, tuple(changes))
 
 
-def _find(figures: Json, keys: tuple[str, ...]) -> float | None:
+def _find(metrics: Json, keys: tuple[str, ...]) -> float | None:
     for key in keys:
-        if not isinstance(figures, Mapping) or key not in figures:
+        if not isinstance(metrics, Mapping) or key not in metrics:
             return None
-        figures = figures[key]
-    return None if figures is None else float(figures)
+        metrics = metrics[key]
+    return None if metrics is None else float(metrics)

@@ -31,29 +31,29 @@ _AT_75 = 5
 
 
 class DetectionMetric:
-    """Average precision (AP) as COCO defines it, to be fed with detections of *every* score.
+    """Average precision (AP) as COCO defines it; it needs detections of *every* score.
 
-    For one class, one size of objects and one overlap (intersection over union) t: detections of
-    all frames are sorted by score; each is right if it overlaps a free object of its class by at
-    least t. With precision p after k detections and recall r,
+    For one class, one size of objects and one IoU threshold t, the detections of all frames are
+    sorted by score. A detection is a true positive if it overlaps an unmatched object of its
+    class by at least t. With precision p after k detections and recall r,
 
         AP_t = mean over r' in {0, 0.01 … 1} of max { p(k) : r(k) ≥ r' }
 
     ``ap`` is the mean over t in {0.5, 0.55 … 0.95} and over the classes that have objects;
-    ``ap50`` and ``ap75`` are those of one overlap; ``ap_small``, ``ap_medium`` and ``ap_large``
-    are those of objects up to 32² pixels, up to 96² pixels, and larger. A figure with nothing to
-    measure is None. (Lin et al., Microsoft COCO, arXiv 1405.0312.)
+    ``ap50`` and ``ap75`` are those of one threshold; ``ap_small``, ``ap_medium`` and
+    ``ap_large`` are those of objects up to 32² pixels, up to 96² pixels, and larger. A value
+    without objects is None. (Lin et al., Microsoft COCO, arXiv 1405.0312.)
 
-    ``operating_points`` are the precision and the recall over all classes at an overlap of 0.5
-    if detections below a score are dropped.
+    ``operating_points`` are precision and recall over all classes at an IoU of 0.5, by score
+    threshold.
 
-    In a frame where a class is not annotated exhaustively, its detections are left out: nobody
-    knows whether they are wrong.
+    Detections of a class that is not annotated exhaustively in a frame are ignored, because it
+    is unknown whether they are wrong.
     """
 
     name = DETECTION
     headline: Mapping[str, bool] = {'ap': True, 'ap50': True}
-    """Figure that a comparison looks at → whether more of it is better."""
+    """Name of a headline metric → whether a higher value is better."""
 
     def __init__(self) -> None:
         self.reset()
@@ -66,11 +66,11 @@ class DetectionMetric:
         self._matches: dict[str, list[tuple[int, Matches]]] = {}
 
     def process(self, sample: Sample, result: Result) -> Mapping[str, Json]:
-        """Add one frame; a wanted detection task that failed counts as nothing found.
+        """Add one frame; a failed detection task has no detections.
 
         Returns:
-            ``objects`` that are there, ``found`` of them at an overlap of 0.5 and any score, and
-            ``ap`` of this frame alone; empty without annotated objects.
+            The number of ``objects``, of those ``found`` at an IoU of 0.5 and any score, and
+            ``ap`` of this frame alone; empty without annotations.
         """
         objects = None if sample.truth is None else sample.truth.objects
         if objects is None or DETECTION not in result.execution.tasks:
@@ -79,7 +79,7 @@ class DetectionMetric:
         return self.observe(result.detections, objects)
 
     def observe(self, detections: Detections | None, objects: TrueObjects) -> Mapping[str, Json]:
-        """Add one frame's detections and objects; returns what ``process`` does."""
+        """Add one frame's detections and objects; returns the same as ``process``."""
         found = detections or _nothing(objects.labels)
         frame = self._observe(
             (found.boxes, found.scores, [found.labels[i] for i in found.class_ids]),
@@ -94,7 +94,7 @@ class DetectionMetric:
         return _of_one_frame(frame)
 
     def add(self, record: FrameRecord) -> None:
-        """Add a frame that was measured before."""
+        """Add a frame from its record."""
         truth = record.truth
         if truth is None or truth.boxes is None or DETECTION not in record.tasks:
             self._frames += 1
@@ -129,7 +129,7 @@ class DetectionMetric:
         return frame
 
     def evaluate(self) -> Mapping[str, Json]:
-        """AP over all frames: overall, by overlap, by size and by class."""
+        """AP over all frames: overall, by IoU threshold, by size and by class."""
         if self._measured == 0:
             return {}
         weights = np.ones((1, self._frames))
@@ -160,13 +160,13 @@ class DetectionMetric:
         }
 
     def resample(self, weights: NDArray[np.floating]) -> Mapping[str, NDArray[np.float64]]:
-        """The headline figures if each frame had been seen a number of times.
+        """The headline metrics of B resamples of the F frames.
 
         Args:
-            weights: (B, F): how often each frame counts, in each of B resamples.
+            weights: (B, F), the number of times that each frame is drawn.
 
         Returns:
-            Figure → (B,), NaN where a resample has nothing to measure.
+            Name → (B,), NaN where a resample has nothing to measure.
         """
         classes = [gather(self._matches[name], self._frames) for name in sorted(self._matches)]
         tables = [class_ap(each, weights, sizes=1)[0] for each in classes]
@@ -175,7 +175,7 @@ class DetectionMetric:
 
 
 def _of_one_frame(frame: Mapping[str, Matches]) -> Mapping[str, Json]:
-    """The figures that tell a good frame from a bad one."""
+    """The metrics of one frame, to rank frames by."""
     weights = np.ones((1, 1))
     scores = [
         class_ap(gather([(0, m)], frames=1), weights, sizes=1)
@@ -195,7 +195,7 @@ def _mean(values: NDArray[np.float64]) -> float | None:
 
 
 def _nanmean(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean over the classes that are defined, (K, B) → (B,)."""
+    """Mean over the defined classes, (K, B) → (B,)."""
     count = (~np.isnan(values)).sum(axis=0)
     mean: NDArray[np.float64] = np.full(values.shape[1], np.nan)
     np.divide(np.nansum(values, axis=0), count, out=mean, where=count > 0)

@@ -1,8 +1,8 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Which detection found which object: greedy matching in one image, as the COCO protocol has it.
+"""Greedy matching of detections to objects in one image, as in COCO's protocol.
 
-An image's outcome is kept as a short list, so that average precision over any resample of the
+The matches of an image are kept as bit masks, so that average precision over resamples of the
 images (``mt_perception.evaluation.comparison``) needs no second matching.
 """
 
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 IOU_THRESHOLDS: NDArray[np.float64] = np.linspace(0.5, 0.95, 10)
-"""The overlaps at which a detection may count as found (COCO: 0.5, 0.55 … 0.95)."""
+"""IoU thresholds of a true positive (COCO: 0.5, 0.55 … 0.95)."""
 
 AREA_RANGES: Mapping[str, tuple[float, float]] = {
     'all': (0.0, 1e10),
@@ -23,31 +23,30 @@ AREA_RANGES: Mapping[str, tuple[float, float]] = {
     'medium': (32.0**2, 96.0**2),
     'large': (96.0**2, 1e10),
 }
-"""Size name → least and largest area of an object, in square pixels, both included."""
+"""Size → smallest and largest area of an object in square pixels, both included."""
 
 MAX_DETECTIONS = 100
-"""Detections of one class that count in one image; the rest, lower in score, are left out."""
+"""Upper limit of detections of one class in one image; lower scores are ignored."""
 
 CASES = len(AREA_RANGES) * len(IOU_THRESHOLDS)
-"""One judgement per size and overlap: bit ``size · 10 + overlap`` of a match's masks."""
+"""One bit for each size and IoU threshold: bit ``size · 10 + threshold`` of the masks."""
 
 _LIMITS = np.array(list(AREA_RANGES.values()))  # (A, 2)
-# An overlap of 1 is reached by no float; the protocol forgives the last ten digits.
+# Rounding keeps floats below an IoU of 1; COCO's code has the same tolerance.
 _REACHED = np.minimum(IOU_THRESHOLDS, 1 - 1e-10)  # (T,)
 _BITS = np.left_shift(np.uint64(1), np.arange(CASES, dtype=np.uint64))
 
 
 @dataclass(frozen=True, eq=False)
 class Matches:
-    """What became of one image's detections of one class, best score first.
+    """Matches of one image's detections of one class, highest score first.
 
     Attributes:
         scores: float64 (N,).
-        found: uint64 (N,); bit ``size · 10 + overlap`` is set where the detection found an
-            object that counts.
-        ignored: uint64 (N,); the same bits, set where the detection counts neither way: it lies
-            on a crowd, or is of another size.
-        objects: int64 (A,), the objects that count, by size.
+        found: uint64 (N,); bit ``size · 10 + threshold`` is set for a true positive.
+        ignored: uint64 (N,); the same bits, set for a detection that is ignored: it matches a
+            crowd, or has another size.
+        objects: int64 (A,), number of objects by size.
     """
 
     scores: NDArray[np.float64]
@@ -66,8 +65,8 @@ def box_overlaps(
     Args:
         boxes: (N, 4) as x0, y0, x1, y1 in pixels.
         others: (M, 4) likewise.
-        crowd: (M,); where set, the union is the first box alone: a detection inside a crowd
-            overlaps it fully.
+        crowd: (M,); where set, the union is the first box alone, so that a detection inside a
+            crowd overlaps it fully.
 
     Returns:
         float64 (N, M) in [0, 1].
@@ -92,17 +91,17 @@ def match(
     areas: NDArray[np.floating],
     crowd: NDArray[np.bool_],
 ) -> Matches:
-    """Give each detection of one class in one image its object, best score first.
+    """Match each detection of one class in one image to an object, highest score first.
 
-    A detection takes the free object that it overlaps most, one that counts before one that is
-    ignored (a crowd, or of a size that is not asked for); a crowd is never used up.
+    A detection matches the unmatched object that it overlaps most. Objects of the size range
+    take precedence over ignored ones (crowds, other sizes); a crowd matches any number.
 
     Args:
         boxes: (N, 4) x0, y0, x1, y1 of the detections.
         scores: (N,).
-        objects: (M, 4) boxes of the objects that are there.
+        objects: (M, 4) boxes of the annotated objects.
         areas: (M,) the objects' areas in square pixels (of the mask where one is known).
-        crowd: (M,) whether an entry stands for many objects.
+        crowd: (M,) whether an entry marks a group of objects.
     """
     order = np.argsort(-scores, kind='stable')[:MAX_DETECTIONS]
     boxes = np.asarray(boxes, np.float64).reshape(-1, 4)[order]
@@ -119,7 +118,7 @@ def match(
 
 
 def bit(mask: NDArray[np.uint64], size: int, overlap: int) -> NDArray[np.bool_]:
-    """One judgement out of packed masks: (N,) bool for an index of size and of overlap."""
+    """Unpack one bit of the masks: (N,) bool for an index of size and of IoU threshold."""
     chosen: NDArray[np.bool_] = (mask & _BITS[size * len(IOU_THRESHOLDS) + overlap]) != 0
     return chosen
 
@@ -133,7 +132,7 @@ def _outside(areas: NDArray[np.floating]) -> NDArray[np.bool_]:
 def _assign(
     overlaps: NDArray[np.float64], skipped: NDArray[np.bool_], crowd: NDArray[np.bool_]
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Match greedily: which detections found an object, and which a skipped one; (A, T, N)."""
+    """Greedy matching: detections matched to an object, and to an ignored one; (A, T, N)."""
     n, m = overlaps.shape
     hit = np.zeros((len(AREA_RANGES), len(IOU_THRESHOLDS), n), np.bool_)
     vain = np.zeros_like(hit)
@@ -141,7 +140,7 @@ def _assign(
         return hit, vain
     free = np.ones((*hit.shape[:2], m), np.bool_)
     for i in np.flatnonzero(overlaps.max(axis=1) >= _REACHED[0]):
-        # Ranks instead of overlaps: exact, and among equals the later object wins.
+        # Ranks are exact, and among equal overlaps the later object wins.
         rank = np.empty(m, np.int64)
         rank[np.argsort(overlaps[i], kind='stable')] = np.arange(m)
         reached = overlaps[i] >= _REACHED[:, None]  # (T, M)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Agreement of label images: intersection over union, pixel accuracy and who is taken for whom."""
+"""Segmentation metrics: intersection over union, pixel accuracy and confusion."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from mt_perception.evaluation.records import FrameRecord, Json
 from mt_perception.types import SEGMENTATION, UNLABELLED, Result
 
 Confusion = Mapping[str, Mapping[str, int]]
-"""True class → class given → pixels; only what occurs."""
+"""True class → predicted class → pixels; only pairs that occur."""
 
 NO_CLASS = ''
-"""The class given to a pixel that the model left unlabelled."""
+"""The predicted class of an unlabelled pixel."""
 
 
 class SegmentationMetric:
     """Mean intersection over union, per class and overall, of label images.
 
-    With n_ij the pixels of class i that were given class j, summed over all frames,
+    With n_ij the pixels of class i with predicted class j, summed over all frames,
 
         IoU_i = n_ii / (Σ_j n_ij + Σ_j n_ji − n_ii)      miou = mean over the classes of IoU_i
         pixel_accuracy = Σ_i n_ii / Σ_ij n_ij
 
-    Pixels without a true class (255) count nowhere. A class that occurs neither in the truth
-    nor in what was given has no IoU and is left out of the mean.
+    Pixels without a true class (255) are ignored. A class that is neither in the ground truth
+    nor predicted has no IoU and is not in the mean.
     """
 
     name = SEGMENTATION
     headline: Mapping[str, bool] = {'miou': True, 'pixel_accuracy': True}
-    """Figure that a comparison looks at → whether more of it is better."""
+    """Name of a headline metric → whether a higher value is better."""
 
     def __init__(self) -> None:
         self.reset()
@@ -44,7 +44,7 @@ class SegmentationMetric:
         self._frames: list[Confusion] = []
 
     def process(self, sample: Sample, result: Result) -> Mapping[str, Json]:
-        """Add one frame; a wanted segmentation that failed counts as a frame left unlabelled.
+        """Add one frame; a failed segmentation has only unlabelled pixels.
 
         Returns:
             ``miou`` and ``pixel_accuracy`` of this frame, and its ``confusion``; empty without a
@@ -77,11 +77,11 @@ class SegmentationMetric:
         }
 
     def add(self, record: FrameRecord) -> None:
-        """Add a frame that was measured before."""
+        """Add a frame from its record."""
         self._frames.append(record.metrics.get(self.name, {}).get('confusion', {}))
 
     def evaluate(self) -> Mapping[str, Json]:
-        """The figures over all frames, and the whole confusion."""
+        """The metrics over all frames, and the confusion."""
         measured = [counts for counts in self._frames if counts]
         if not measured:
             return {}
@@ -89,13 +89,13 @@ class SegmentationMetric:
         return {**summarise(whole), 'frames': len(measured), 'confusion': whole}
 
     def resample(self, weights: NDArray[np.floating]) -> Mapping[str, NDArray[np.float64]]:
-        """The headline figures if each frame had been seen a number of times.
+        """The headline metrics of B resamples of the F frames.
 
         Args:
-            weights: (B, F): how often each frame counts, in each of B resamples.
+            weights: (B, F), the number of times that each frame is drawn.
 
         Returns:
-            Figure → (B,), NaN where a resample has nothing to measure.
+            Name → (B,), NaN where a resample has nothing to measure.
         """
         names = _names(_total(self._frames))
         sums = np.zeros((len(self._frames), 3, len(names)))
@@ -112,11 +112,11 @@ class SegmentationMetric:
 def confusion(
     given: NDArray[np.uint8], truth: NDArray[np.uint8], labels: Sequence[str]
 ) -> Confusion:
-    """Count pixels by true class and class given.
+    """Count pixels by true and predicted class.
 
     Args:
-        given: (H, W), indices into ``labels``; anything else is no class.
-        truth: (H, W), indices into ``labels``; anything else is left out.
+        given: (H, W), indices into ``labels``; other values are no class.
+        truth: (H, W), indices into ``labels``; pixels with other values are ignored.
         labels: Class names.
     """
     if given.shape != truth.shape:
@@ -132,7 +132,7 @@ def confusion(
 
 
 def summarise(counts: Confusion) -> dict[str, Json]:
-    """Draw ``miou``, ``pixel_accuracy`` and ``classes`` (name → IoU and pixels) from counts."""
+    """``miou``, ``pixel_accuracy`` and ``classes`` (name → IoU and pixels) of counts."""
     names = _names(counts)
     right, there, given = _sums(counts, names)
     union = there + given - right
@@ -149,9 +149,9 @@ def summarise(counts: Confusion) -> dict[str, Json]:
 
 
 def restrict(counts: Confusion, labels: Sequence[str]) -> Confusion:
-    """The pixels whose true class is one of these, with every other class given as no class.
+    """The pixels whose true class is one of these; other predicted classes become no class.
 
-    Two models of different classes can be compared on the classes that they share.
+    So models of different classes are compared on the classes that they share.
     """
     kept: dict[str, dict[str, int]] = {}
     for true in set(labels) & set(counts):
@@ -164,12 +164,12 @@ def restrict(counts: Confusion, labels: Sequence[str]) -> Confusion:
 
 
 def _names(counts: Confusion) -> list[str]:
-    """All classes that occur, sorted; pixels given no class are no class of their own."""
+    """All classes that occur, sorted, without NO_CLASS."""
     return sorted({*counts, *(name for row in counts.values() for name in row)} - {NO_CLASS})
 
 
 def _sums(counts: Confusion, names: Sequence[str]) -> NDArray[np.float64]:
-    """Pixels right, there and given of each class, (3, K)."""
+    """Correct, true and predicted pixels of each class, (3, K)."""
     index = {name: i for i, name in enumerate(names)}
     sums = np.zeros((3, len(names)))
     for true, row in counts.items():

@@ -65,7 +65,7 @@ def write_report(
     from mt_perception.evaluation.report.compressed_frames import draw_compressed
     from mt_perception.evaluation.report.compute_effort import draw_effort
     from mt_perception.evaluation.report.frame_pictures import draw
-    from mt_perception.evaluation.report.models import graphs
+    from mt_perception.evaluation.report.models import model_graphs
     from mt_perception.evaluation.report.page import render
 
     groups: dict[str, list[tuple[Job, Run]]] = {}
@@ -80,7 +80,7 @@ def write_report(
         for number, group in enumerate(groups.values())
     ]
     runs = [_told_apart([run for _, run in group]) for group in groups.values()]
-    models = graphs(job.model for job in jobs)
+    models = model_graphs(job.model for job in jobs)
     write_text(path, render(title, runs, pictures, failed, models, links))
 
 

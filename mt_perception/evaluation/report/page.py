@@ -11,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from mt_perception.evaluation.link.study import LinkStudy
 from mt_perception.evaluation.report.frame_pictures import Pictures
-from mt_perception.evaluation.report.models import Graph
+from mt_perception.evaluation.report.models import ModelGraph
 from mt_perception.evaluation.report.sections import section
 from mt_perception.evaluation.report.tables import overview_table
 from mt_perception.evaluation.runs import Run
@@ -24,7 +24,7 @@ def render(
     groups: Sequence[Sequence[Run]],
     pictures: Sequence[Pictures],
     failed: Sequence[tuple[str, str]] = (),
-    models: Sequence[Graph] = (),
+    models: Sequence[ModelGraph] = (),
     links: Sequence[LinkStudy] = (),
 ) -> str:
     """The whole page. Text from bags and data sets is escaped wherever it stands.

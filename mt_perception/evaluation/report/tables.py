@@ -133,7 +133,7 @@ def shared_table(runs: Sequence[Run], baseline: int) -> Table | None:
         for row, change in zip(table.rows, changes, strict=True)
     )
     counts = [f'{len(labels)} classes of {task}' for task, labels in shared.items()]
-    used = sorted({part.figure for c in changes if c for part in c.tasks})
+    used = sorted({part.metric for c in changes if c for part in c.tasks})
     note = (
         (f'Measured on the {" and ".join(counts)} that all models have. ' if counts else '')
         + f'Δ_MTL is the mean over tasks of the relative gain against {name}, '
@@ -147,7 +147,7 @@ def comparison_table(comparison: Comparison) -> Table:
     """What differs between two runs beyond noise."""
     rows = tuple(
         Row(
-            f'{title_of(change.metric, change.figure)} {"↑" if change.higher_is_better else "↓"}',
+            f'{title_of(change.metric, change.name)} {"↑" if change.higher_is_better else "↓"}',
             '',
             (
                 Cell(_number(change.b)),
