@@ -17,7 +17,7 @@ from mt_perception.execution.frame_run import run_plan
 from mt_perception.execution.options import Options
 from mt_perception.geometry.points import point_cloud
 from mt_perception.image.letterbox import fit
-from mt_perception.image.overlay import overlay
+from mt_perception.image.overlay import draw
 from mt_perception.pipeline import Pipeline
 from mt_perception.planning.path_plan import full_plan
 from mt_perception.resources import find_model
@@ -41,7 +41,7 @@ def main() -> None:
         cases = {
             'bare': lambda p=pipeline, x=network_image, plan=plan: run_plan(p.runner, plan, x),
             'pipeline': lambda p=pipeline, i=image: p.run(Frame(i)),
-            'overlay': lambda i=image, r=result: overlay(i, r),
+            'overlay': lambda i=image, r=result: draw(i, r),
         }
         if result.depth is not None:
             cases['points'] = lambda i=image, d=result.depth: point_cloud(d, i)

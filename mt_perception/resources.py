@@ -27,11 +27,25 @@ def share_folder() -> Path:
     return next((folder for folder in installed if folder.is_dir()), installed[-1])
 
 
+def list_models() -> list[str]:
+    """Return the names of the installed models, which ``Pipeline.load`` takes.
+
+    Example:
+        >>> from mt_perception import list_models
+        >>> 'cspnano' in list_models()
+        True
+    """
+    models = share_folder() / 'models'
+    if not models.is_dir():
+        return []
+    return sorted(p.name for p in models.iterdir() if (p / 'manifest.yaml').is_file())
+
+
 def find_model(name: str) -> Path:
-    """The folder of a model.
+    """Return the folder of a model.
 
     Args:
-        name: Path of a folder, or the name of an installed model.
+        name: Name of an installed model, or path of a model folder.
 
     Raises:
         ModelError: There is no such folder and no such installed model.
@@ -42,7 +56,7 @@ def find_model(name: str) -> Path:
     for folder in (models / name, path) if path.name == name else (path,):
         if name and folder.is_dir():
             return folder
-    installed = sorted(folder.name for folder in models.iterdir()) if models.is_dir() else []
+    installed = list_models()
     raise ModelError(
         f'model {name!r} is neither a folder nor installed; expected the path of a folder with a '
         f'manifest.yaml, or one of: {", ".join(installed) or f"(none in {models})"}'

@@ -32,6 +32,11 @@ class Intrinsics:
 
     ``projection`` is ``PINHOLE``, or ``FISHEYE`` for an unrectified image of a wide lens, whose
     focal lengths hold near the centre only.
+
+    Example:
+        >>> from mt_perception import Intrinsics
+        >>> Intrinsics(fx=600, fy=600, cx=320, cy=240, width=640, height=480).width
+        640
     """
 
     fx: float
@@ -284,9 +289,9 @@ class Result:
             OptionError: No image is given and none was kept.
         """
         # The drawing code imports OpenCV and the types of this module.
-        from mt_perception.image.overlay import overlay
+        from mt_perception.image.overlay import draw
 
         picture = self.image if image is None else image
         if picture is None:
             raise OptionError('this result keeps no image; call draw(image)')
-        return overlay(picture, self)
+        return draw(picture, self)

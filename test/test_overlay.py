@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mt_perception.geometry.camera import typical
-from mt_perception.image.overlay import depth_picture, draw_detections, overlay, sheet
+from mt_perception.image.overlay import depth_picture, draw, draw_detections, sheet
 from mt_perception.image.palette import DARK, LIGHT, UNKNOWN, colour, ink_on
 from mt_perception.image.text import Line, draw_lines, text_size
 from mt_perception.reports import Execution
@@ -47,7 +47,7 @@ def test_any_size_is_drawn_and_the_image_stays_clean(height: int, width: int) ->
     image = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
     image.flags.writeable = False
     result = result_for(height, width)
-    assert overlay(image, result).shape == image.shape
+    assert draw(image, result).shape == image.shape
     picture = sheet(image, result)
     assert picture.dtype == np.uint8
     assert max(picture.shape) == 1280
@@ -76,7 +76,7 @@ def test_a_label_at_the_edge_stays_in_the_picture() -> None:
 def test_classes_tint_the_image_and_unlabelled_pixels_stay() -> None:
     image = np.full((480, 640, 3), 100, np.uint8)
     result = replace(result_for(480, 640), detections=None, depth=None)
-    picture = overlay(image, result)
+    picture = draw(image, result)
     assert (picture[50, 600] == 100).all()
     expected = (np.array(colour('person', 0)) + 100) / 2
     np.testing.assert_allclose(picture[150, 600], expected, atol=1)

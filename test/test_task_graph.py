@@ -79,5 +79,5 @@ def test_broken_graphs() -> None:
         TaskGraph([block('a', 'b/out')], {})
     with pytest.raises(ModelError, match=r"task 'depth' reads tensor 'a/other'"):
         TaskGraph([block('a', IMAGE)], {'depth': ['a/other']})
-    with pytest.raises(ModelError, match=r'a, b wait for each other'):
+    with pytest.raises(ModelError, match=r'a, b depend on each other'):
         TaskGraph([block('a', 'b/out'), block('b', 'a/out'), block('c', IMAGE)], {})

@@ -26,7 +26,7 @@ from rosbags.rosbag2.errors import WriterError
 from mt_perception.errors import OutputError
 from mt_perception.evaluation.datasets.truth import Sample
 from mt_perception.evaluation.output import writing
-from mt_perception.image.overlay import overlay
+from mt_perception.image.overlay import draw
 from mt_perception.sources.message_types import standard_types
 from mt_perception.types import Detections, Intrinsics, Result, Segmentation
 
@@ -86,7 +86,7 @@ class ResultBag:
         header = self._header(frame.stamp_ns, frame.frame_id)
         messages = {
             'image': self._jpeg(header, frame.image),
-            'overlay': self._jpeg(header, overlay(frame.image, result)),
+            'overlay': self._jpeg(header, draw(frame.image, result)),
         }
         if frame.intrinsics is not None:
             messages['camera_info'] = self._camera_info(header, frame.intrinsics)

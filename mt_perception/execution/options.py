@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a user may change between two frames."""
+"""Options: settings that a user may change between two frames."""
 
 from __future__ import annotations
 
@@ -13,17 +13,24 @@ from mt_perception.types import DETECTION
 
 @dataclass(frozen=True)
 class Options:
-    """Settings of one run; frozen, so that a change takes effect with a whole frame.
+    """Settings; immutable, so that a change applies to whole frames.
 
     Attributes:
-        size: Long side of the network's input in pixels; 0 takes the model's own.
-        score_threshold: Detections below this score are dropped.
-        nms_iou: Of two boxes of one class that overlap by more than this, one is dropped.
-        max_detections: At most so many detections are kept, the best ones.
-        classes: Labels to detect; empty means all.
-        max_depth_m: Depth beyond this is unknown.
-        conditions: Tasks that run only where another finds something, in words such as
+        size: Long side of the network's input in pixels; 0 takes the model's default.
+        score_threshold: Detections with a lower score are dropped, in [0, 1].
+        nms_iou: IoU above which the lower of two boxes of one class is dropped, in [0, 1].
+        max_detections: Maximum number of detections; the highest scores are kept.
+        classes: Labels to detect; empty detects every class.
+        max_depth_m: Depth beyond this distance is unknown, in metres.
+        conditions: Tasks that run only if another task detects a class, for example
             ``segmentation if detection finds person or dog``.
+
+    Example:
+        >>> from mt_perception import Options, Pipeline
+        >>> pipeline = Pipeline.load('cspnano', Options(score_threshold=0.5))
+        >>> pipeline.options = Options(classes=('person',))
+        >>> pipeline.options.classes
+        ('person',)
     """
 
     size: int = 0
@@ -35,10 +42,10 @@ class Options:
     conditions: tuple[str, ...] = ()
 
     def checked(self, manifest: Manifest) -> Options:
-        """These options, if a model can serve them.
+        """Return these options if a model can serve them.
 
         Raises:
-            OptionError: One is out of range, or names what the model does not have.
+            OptionError: An option is out of range, or names a class that the model lacks.
         """
         spec = manifest.input
         if self.size and (

@@ -25,12 +25,19 @@ _SCALES_M = (0.5, 1, 2, 3, 5, 8, 10, 15, 20, 30, 50, 100)
 _PANEL_SIDES = (640, 960)
 
 
-def overlay(image: Picture, result: Result) -> Picture:
-    """The image with its classes, its boxes, a small depth map and a line about what was run.
+def draw(image: Picture, result: Result) -> Picture:
+    """Return a copy of the image with classes, boxes, a small depth map and a status line.
 
     Args:
-        image: uint8 (H, W, 3) BGR; is not changed.
+        image: uint8 (H, W, 3) BGR; it is not changed.
         result: What the pipeline said about it.
+
+    Example:
+        >>> import numpy as np
+        >>> from mt_perception import Pipeline, draw
+        >>> image = np.zeros((240, 320, 3), np.uint8)
+        >>> draw(image, Pipeline.load('cspnano').run(image)).shape
+        (240, 320, 3)
     """
     picture = image.copy()
     if result.segmentation is not None:

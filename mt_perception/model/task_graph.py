@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from mt_perception.errors import ModelError
 
 IMAGE = 'image'
-"""The tensor that no block makes: the network's input."""
+"""The tensor that no block computes: the network's input."""
 
 
 @dataclass(frozen=True)
 class Block:
     """One node of the task graph.
 
-    Tensors have names of the whole graph: ``image``, or ``<block>/<output>``.
+    Tensors are named for the whole graph: ``image``, or ``<block>/<output>``.
 
     Attributes:
         name: Unique in the graph.
@@ -25,9 +25,9 @@ class Block:
         outputs: The block's own output names.
         macs: Multiply-accumulates at the model's reference size.
         parameters: Number of weights.
-        skippable: Whether a plan may leave the block out.
-        stands_for: The block whose place a plan may give it; its tensors then bear that one's
-            name, so that readers cannot tell them apart. Empty for a block of the graph itself.
+        skippable: Whether a plan may skip the block.
+        stands_for: Name of the block that this one may replace in a plan (a variant); its
+            tensors then have that block's name. Empty for a block of the graph itself.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Block:
     stands_for: str = ''
 
     def tensor(self, output: str) -> str:
-        """The graph-wide name of one of this block's outputs."""
+        """Return the graph-wide name of one of the outputs."""
         return f'{self.stands_for or self.name}/{output}'
 
 
@@ -49,10 +49,10 @@ class TaskGraph:
     Args:
         blocks: The blocks, in any order.
         tasks: Task name → the tensors that its post-processing reads.
-        source: The tensor that no block makes.
+        source: The tensor that no block computes.
 
     Raises:
-        ModelError: A name is used twice, a tensor is made by no block, or blocks form a cycle.
+        ModelError: A name is used twice, no block computes a tensor, or blocks form a cycle.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class TaskGraph:
             for tensor in tensors:
                 if tensor != source and tensor not in self._maker:
                     raise ModelError(
-                        f'{reader} reads tensor {tensor!r}, which no block makes; there are: '
+                        f'{reader} reads tensor {tensor!r}, which no block computes; there are: '
                         f'{", ".join([source, *sorted(self._maker)])}'
                     )
         self._order = self._topological_order()
@@ -93,7 +93,7 @@ class TaskGraph:
         return self._tasks
 
     def ancestors(self, tensors: Iterable[str]) -> tuple[Block, ...]:
-        """The blocks that have to run for these tensors, in an order in which they can."""
+        """Return the blocks that compute these tensors, in topological order."""
         needed: set[str] = set()
         stack = [self._maker[tensor] for tensor in tensors if tensor != self._source]
         while stack:
@@ -105,10 +105,10 @@ class TaskGraph:
         return tuple(self._blocks[name] for name in self._order if name in needed)
 
     def blocks_for(self, tasks: Iterable[str]) -> tuple[Block, ...]:
-        """The blocks that serve these tasks, shared ones once, in an order in which they can run.
+        """Return the blocks that serve these tasks, each once, in topological order.
 
         Raises:
-            ModelError: A task is not of this graph.
+            ModelError: A task is not in this graph.
         """
         tensors: list[str] = []
         for task in tasks:
@@ -127,7 +127,7 @@ class TaskGraph:
             yield f'task {task!r}', tensors
 
     def _topological_order(self) -> tuple[str, ...]:
-        """Kahn's algorithm; of the blocks that are ready the one listed first comes first."""
+        """Kahn's algorithm; among ready blocks the one listed first comes first."""
         order: list[str] = []
         done: set[str] = set()
         while len(order) < len(self._blocks):
@@ -144,7 +144,7 @@ class TaskGraph:
             )
             if ready is None:
                 cycle = sorted(set(self._blocks) - done)
-                raise ModelError(f'blocks {", ".join(cycle)} wait for each other: a cycle')
+                raise ModelError(f'blocks {", ".join(cycle)} depend on each other: a cycle')
             done.add(ready)
             order.append(ready)
         return tuple(order)

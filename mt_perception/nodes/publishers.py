@@ -20,7 +20,7 @@ from std_msgs.msg import Header
 from vision_msgs.msg import Detection2DArray, LabelInfo
 
 from mt_perception.geometry.points import point_cloud
-from mt_perception.image.overlay import overlay
+from mt_perception.image.overlay import draw
 from mt_perception.model.manifest import Manifest
 from mt_perception.nodes import conversions, health
 from mt_perception.reports import Execution, Value
@@ -202,7 +202,7 @@ class Outputs:
         for task, found in result.extra.items():
             topic, fill = self._extra[task]
             made[topic] = partial(fill, header, found)
-        made[OVERLAY_TOPIC] = lambda: self._overlay.fill(header, overlay(frame.image, result))
+        made[OVERLAY_TOPIC] = lambda: self._overlay.fill(header, draw(frame.image, result))
         return made
 
     def publish_stats(

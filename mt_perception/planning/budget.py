@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Budgets: what may be spent on a frame, and what was spent."""
+"""Budgets: the limits on compute and latency, and the account of what was spent."""
 
 from __future__ import annotations
 
@@ -16,21 +16,31 @@ WINDOW = 100
 """Frames over which the realised budget is counted."""
 
 MOST_CREDIT = 4.0
-"""Frames' worth that can be saved up or overdrawn: more would be spent when it helps no more."""
+"""Largest credit or debt, in frames of the full path; more would be spent too late to help."""
 
 
 @dataclass(frozen=True)
 class Budget:
-    """What an operator allows; frozen, so that a change takes effect with a whole frame.
+    """Limits on compute and latency; immutable, so that a change applies to whole frames.
 
     Attributes:
-        compute: Fraction of the multiply-accumulates of running everything, over many frames.
-        latency_ms: A frame's time to keep below, at the 95th percentile; 0 for any time.
-        path: A path to take whatever the frame, or ``auto``.
-        max_stale_ms: How old a result may be that is given again; 0 never gives one again.
-        max_change: Results are given again while nothing changes by more grey levels than this.
-        weights: Task → how much it matters against others; 1 where it is missing.
-        max_rate_hz: Task → how often it is run at most; any rate where it is missing or 0.
+        compute: Mean multiply-accumulates as a fraction of the full path, in (0, 1].
+        latency_ms: Target 95th percentile of the latency, from image arrival to last output, in
+            ms; 0 disables it.
+        path: Name of a path that every frame takes, or ``auto``.
+        max_stale_ms: Maximum age of a reused result, in ms; 0 disables reuse. Recommended
+            wherever a budget is set: about three frame periods.
+        max_change: Results are reused while the scene changes by at most this, in grey levels.
+        weights: Task → weight; the default is 1. Tasks with lower weight run less often when the
+            budget is small.
+        max_rate_hz: Task → maximum rate, in Hz; 0 or a missing task sets no limit.
+
+    Example:
+        >>> from mt_perception import Budget, Pipeline
+        >>> pipeline = Pipeline.load('cspnano')
+        >>> pipeline.budget = Budget(compute=0.5, max_stale_ms=200)
+        >>> pipeline.budget.compute
+        0.5
     """
 
     compute: float = 1.0
@@ -42,10 +52,14 @@ class Budget:
     max_rate_hz: Mapping[str, float] = field(default_factory=dict)
 
     def checked(self, paths: Iterable[str], tasks: Collection[str]) -> Budget:
-        """This budget, if a model can keep it.
+        """Return this budget if a model can keep it.
+
+        Args:
+            paths: Names of the model's paths.
+            tasks: Names of its tasks.
 
         Raises:
-            OptionError: A value is out of range, or names what the model does not have.
+            OptionError: A value is out of range, or names a path that the model lacks.
         """
         if not 0 < self.compute <= 1:
             raise OptionError(f'budget.compute must be above 0 and at most 1: {self.compute}')
@@ -64,17 +78,17 @@ class Budget:
         return self
 
     def weight(self, task: str) -> float:
-        """How much a task matters against others."""
+        """Return the weight of a task."""
         return self.weights.get(task, 1.0)
 
     def period_ns(self, task: str) -> float:
-        """Least time between two runs of a task, in nanoseconds."""
+        """Return the minimum time between two runs of a task, in nanoseconds."""
         rate_hz = self.max_rate_hz.get(task, 0.0)
         return 1e9 / rate_hz if rate_hz else 0.0
 
 
 class Spending:
-    """Counts what frames cost against what running everything would have cost.
+    """Accounts for the cost of frames, relative to the full path.
 
     Args:
         budget: Fraction that may be spent.
@@ -92,17 +106,17 @@ class Spending:
 
     @property
     def credit(self) -> float:
-        """Frames' worth left over by earlier frames; below 0, overdrawn."""
+        """Unspent budget of earlier frames, in frames of the full path; negative if overspent."""
         return self._credit
 
     @property
     def realised(self) -> float:
-        """Fraction spent over the last frames; before the first, nothing."""
+        """Fraction spent over the last frames; 0 before the first."""
         everything = sum(full for _, full in self._frames)
         return sum(spent for spent, _ in self._frames) / everything if everything else 0.0
 
     def add(self, spent: float, everything: float) -> None:
-        """Count a frame: its multiply-accumulates, and those of running everything for it."""
+        """Add a frame: its multiply-accumulates, and those of the full path."""
         if everything > 0:
             self._frames.append((spent, everything))
             credit = self._credit + self._budget - spent / everything

@@ -16,25 +16,25 @@ from mt_perception.model.paths import POLICY, POLICY_INPUTS, POLICY_OUTPUT, NetP
 from mt_perception.model.sessions import open_session
 
 Scores = Callable[[Halves, Sequence[float], float], NDArray[np.float32]]
-"""(image, weight of each task of the model, budget) → (P,) scores, of which the highest wins."""
+"""(image, weight of each task of the model, budget) → (P,) scores; the highest wins."""
 
 _PULL = 0.05
-"""The budget told to the policy moves by so much for every frame's worth in hand or overdrawn."""
+"""Change of the policy's budget input for each frame of credit or debt."""
 
 _FAR = 3.0
-"""With so many frames' worth in hand or overdrawn, the policy is no longer free to ignore it."""
+"""Credit or debt, in frames, from which on the policy's choice is restricted."""
 
 
 def path_values(
     paths: Sequence[NetPath], weights: Mapping[str, float], less_is_better: Collection[str]
 ) -> tuple[float, ...]:
-    """What each path is worth: its accuracy relative to that of the first one, by task weight.
+    """Return the value of each path: its accuracy relative to the first path, weighted by task.
 
-    Where the accuracies were not measured, a path is worth what it costs.
+    Without measured accuracies the value of a path is its cost.
 
     Args:
         paths: The paths, the full one first.
-        weights: Task → weight, of the tasks that are wanted.
+        weights: Wanted task → weight.
         less_is_better: Tasks whose metric is an error.
     """
     known = [t for t in weights if all(path.accuracy.get(t, 0) > 0 for path in paths)]
@@ -53,9 +53,9 @@ def path_values(
 
 
 def worthwhile(costs: Sequence[float], values: Sequence[float]) -> list[int]:
-    """The choices on the upper concave hull of value over cost, the cheapest first.
+    """Return the choices on the upper concave hull of value over cost, cheapest first.
 
-    A mixture of two neighbours on it is worth more than anything else at its mean cost.
+    A mixture of two neighbours on the hull has the largest value at its mean cost.
     """
     order = sorted(range(len(costs)), key=lambda i: (costs[i], -values[i]))
     hull: list[int] = []
@@ -77,19 +77,19 @@ def _slope(costs: Sequence[float], values: Sequence[float], i: int, j: int) -> f
 def mixed_choice(
     costs: Sequence[float], values: Sequence[float], budget: float, credit: float
 ) -> int:
-    """The choice for one frame, so that many frames cost the budget on average.
+    """Return the choice for one frame, so that frames cost the budget on average.
 
-    Of the two worthwhile choices around the budget one or the other is taken, so that what was
-    spent stays as near as can be to what there was to spend (error diffusion).
+    One of the two choices around the budget is taken, so that the sum spent stays closest to the
+    sum allowed (error diffusion).
 
     Args:
         costs: Cost of each choice.
-        values: Worth of each choice.
-        budget: Mean cost wanted.
-        credit: What earlier frames left over, below 0 what they overdrew.
+        values: Value of each choice.
+        budget: Wanted mean cost.
+        credit: Unspent budget of earlier frames; negative if overspent.
     """
     hull = worthwhile(costs, values)
-    # What still scenes saved may buy more than the budget, and a debt is paid off.
+    # Credit of still scenes may buy more than the budget; a debt is paid off.
     spare = credit - max(-1.0, min(1.0, credit))
     upper = next((n for n, i in enumerate(hull) if costs[i] >= budget + spare), len(hull) - 1)
     low, high = hull[max(0, upper - 1)], hull[upper]
@@ -97,11 +97,11 @@ def mixed_choice(
 
 
 class PathPolicy:
-    """Chooses a path by looking at the image, within a budget.
+    """Chooses a path from the image, within a budget.
 
     Args:
         scores: The model's policy.
-        calibration: Budget wanted → budget to feed, rising; empty feeds what is wanted.
+        calibration: (wanted budget, budget input) pairs, rising; empty feeds the wanted budget.
     """
 
     def __init__(self, scores: Scores, calibration: Sequence[tuple[float, float]] = ()) -> None:
@@ -117,18 +117,18 @@ class PathPolicy:
         budget: float,
         credit: float,
     ) -> int:
-        """The path for one frame.
+        """Return the path for one frame.
 
-        The policy is told the budget, a little more or less as earlier frames left some over or
-        overdrew it; on images unlike those that it was calibrated with, it is held to it.
+        The budget input of the policy follows credit and debt; a large credit or debt restricts
+        the choice, since images unlike the calibration images would miss the budget.
 
         Args:
             image: The frame's image, uint8 (H, W, 3), BGR.
-            weights: Of each task of the model, 0 for those that are not run.
+            weights: Weight of each task of the model; 0 for tasks that do not run.
             costs: Cost of each path for this frame, as a fraction of everything.
             allowed: The paths to choose from.
-            budget: Mean cost wanted.
-            credit: What earlier frames left over, below 0 what they overdrew.
+            budget: Wanted mean cost.
+            credit: Unspent budget of earlier frames; negative if overspent.
         """
         wanted = min(1.0, max(1e-3, budget + _PULL * credit))
         scores = self._scores(image, weights, self._fed(wanted))
@@ -138,7 +138,7 @@ class PathPolicy:
         elif credit > _FAR:
             beyond = [i for i in allowed if costs[i] >= budget]
             allowed = beyond or [max(allowed, key=lambda i: costs[i])]
-        # Of equal scores the cheaper path: they come the most expensive first.
+        # Of equal scores the cheaper path wins; paths are listed with the most expensive first.
         return max(allowed, key=lambda i: (float(scores[i]), i))
 
     def _fed(self, budget: float) -> float:
@@ -149,13 +149,13 @@ class PathPolicy:
 
 
 class PolicyNet:
-    """Runs the policy of a model; on the CPU, where it takes less than moving its input would.
+    """Runs the path policy of a model, always on the CPU: it takes less time than a transfer.
 
     Args:
         model: A model with a policy.
 
     Raises:
-        ModelError: Its graph is refused, or does not do what the manifest says.
+        ModelError: The graph is refused, or does not match the manifest.
     """
 
     def __init__(self, model: ModelFolder) -> None:
@@ -180,14 +180,14 @@ class PolicyNet:
 
         Args:
             image: uint8 (H, W, 3), BGR, of any size.
-            weights: Of each task of the model, 0 for those that are not wanted.
+            weights: Weight of each task of the model; 0 for tasks that are not wanted.
             budget: In (0, 1].
 
         Returns:
-            float32 (P,): one score for each path; the highest is best.
+            float32 (P,): one score for each path; the highest wins.
 
         Raises:
-            ModelError: The graph fails, or gives something else.
+            ModelError: The graph fails, or returns another shape or values that are not finite.
         """
         height, width = self._size
         small = resized(image, height, width)
@@ -203,7 +203,7 @@ class PolicyNet:
             raise ModelError(f'the policy failed: {error}') from error
         if scores.shape != (1, self._paths) or not np.isfinite(scores).all():
             raise ModelError(
-                f'the policy gave {scores.dtype} {scores.shape}; expected (1, {self._paths}), '
+                f'the policy returned {scores.dtype} {scores.shape}; expected (1, {self._paths}), '
                 'finite'
             )
         return np.asarray(scores[0], np.float32)

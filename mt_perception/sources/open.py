@@ -33,6 +33,15 @@ def open_source(
     Raises:
         SourceError: There is no such thing, or it cannot be read.
         BagError: The same, for a bag.
+
+    Example:
+        >>> import tempfile
+        >>> import cv2, numpy as np
+        >>> from mt_perception import open_source
+        >>> folder = tempfile.mkdtemp()
+        >>> _ = cv2.imwrite(f'{folder}/a.png', np.zeros((48, 64, 3), np.uint8))
+        >>> [frame.image.shape for frame in open_source(folder)]
+        [(48, 64, 3)]
     """
     text = str(name)
     path = Path(text).expanduser()
