@@ -97,8 +97,9 @@ def test_imports_only_go_down(file: Path) -> None:
         top, *rest = name.split('.')
         if rest and top == 'mt_perception':
             there = rest[0]
-            # The package's own names (its version) are everyone's.
-            if there not in FLOORS or there == here:
+            # The package's own names (its version) are everyone's; the package itself offers the
+            # public API, lazily (test_api).
+            if there not in FLOORS or there == here or not here:
                 continue
             assert here in FLOORS, f'{here!r} has no floor; add it to ARCHITECTURE and here'
             below = FLOORS[there] < FLOORS[here] or FLOORS[there] == 0 == FLOORS[here]
