@@ -33,8 +33,9 @@ def test_every_sub_command_has_help(name: str, capsys: pytest.CaptureFixture[str
 
 @pytest.mark.parametrize('name', SUB_COMMANDS)
 def test_every_sub_command_is_documented(name: str) -> None:
-    readme = Path(__file__).resolve().parent.parent / 'README.md'
-    assert f'mt_perception {name}' in readme.read_text(encoding='utf-8')
+    root = Path(__file__).resolve().parent.parent
+    pages = [root / 'README.md', *(root / 'docs').glob('*.md')]
+    assert any(f'mt_perception {name}' in page.read_text(encoding='utf-8') for page in pages)
 
 
 def test_an_unknown_sub_command_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:

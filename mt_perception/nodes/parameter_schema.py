@@ -183,7 +183,7 @@ def unknown_parameter(name: str, known: Mapping[str, object]) -> str:
 
 
 def markdown_table(settings: type[Settings]) -> str:
-    """The parameters as a Markdown table for the README."""
+    """Return the parameters as a Markdown table."""
     rows = [
         '| parameter | type | default | range | change | meaning |',
         '|---|---|---|---|---|---|',
