@@ -20,7 +20,7 @@ from rich.console import Console
 
 from mt_perception.errors import PerceptionError
 from mt_perception.pipeline import Pipeline
-from mt_perception.training.export.figures import all_figures, depth_figures
+from mt_perception.training.export.metrics import depth_set, measure_metrics, measure_set
 from mt_perception.training.recipe import Recipe, SetSpec, read_recipe
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -39,7 +39,7 @@ def main(model: Path, data: Path | None, recipe: Path | None, unseen: tuple[str,
     try:
         pipeline = Pipeline.load(model)
         with Console(stderr=True).status('measuring'):
-            figures = all_figures(pipeline, data, plan)
+            figures = measure_metrics(pipeline, data, plan)
             for item in unseen:
                 figures |= unseen_figures(pipeline, data, item)
     except PerceptionError as error:
@@ -57,7 +57,7 @@ def unseen_figures(pipeline: Pipeline, data: Path, item: str) -> dict[str, float
         return {}
     name = Path(folder).name
     spec = SetSpec(name, 'rgbd', folder, 0.0, focal_px=float(focal))
-    found = depth_figures(pipeline, data, spec, split=None)
+    found = measure_set(pipeline, data, depth_set(spec, split=None)).values
     return {f'{key}/{name}': value for key, value in found.items()}
 
 

@@ -37,7 +37,7 @@ from mt_perception.network.multitask import TASKS, Multitask
 from mt_perception.training.data import recipe_sets
 from mt_perception.training.data.batches import SampleSet
 from mt_perception.training.export.export import ModelCard
-from mt_perception.training.export.figures import JUDGED
+from mt_perception.training.export.metrics import EVALUATION_OPTIONS
 from mt_perception.training.export.torch_runner import torch_pipeline
 from mt_perception.training.loop import Validate, train
 from mt_perception.training.recipe import Recipe, read_recipe
@@ -81,7 +81,7 @@ class Judge:
     def _measure(self, network: Multitask, tasks: Sequence[str]) -> Mapping[str, float]:
         labels = (self.classes.detection, self.classes.segmentation)
         pipeline = torch_pipeline(network, ModelCard('net', 'none', 'none', '', *labels))
-        pipeline.options = replace(JUDGED, size=_JUDGED_SIZE)
+        pipeline.options = replace(EVALUATION_OPTIONS, size=_JUDGED_SIZE)
         figures = {}
         metrics = {'detection': DetectionMetric(), 'segmentation': SegmentationMetric()}
         for task in (task for task in tasks if task in metrics):
@@ -150,9 +150,9 @@ def main() -> None:
     seeds = [int(seed) for seed in args.seeds.split(',')]
     if not args.table:
         recipe = read_recipe(ROOT / 'recipes' / 'mt2st.yaml')
-        classes = recipe_sets.network_classes(recipe, args.data, ROOT / 'recipes')
+        classes = recipe_sets.network_classes(recipe, args.data)
         cache = args.cache or args.out / 'cache'
-        for _ in recipe_sets.ask_teachers(recipe, args.data, classes, cache):
+        for _ in recipe_sets.write_pseudo_labels(recipe, args.data, classes, cache):
             pass
         sets = recipe_sets.read_sets(recipe, args.data, classes, cache)
         judge = Judge(args.data, recipe, classes)

@@ -38,7 +38,7 @@ from mt_perception.execution.frame_run import FrameRun, Runner
 from mt_perception.execution.plan import Stage
 from mt_perception.model.manifest import parse_manifest
 from mt_perception.pipeline import Pipeline
-from mt_perception.training.export.figures import all_figures
+from mt_perception.training.export.metrics import measure_metrics
 from mt_perception.training.recipe import read_recipe
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -65,7 +65,7 @@ class Counted:
 def measured(pipeline: Pipeline, runner: Runner, data: Path, recipe: Path) -> dict[str, object]:
     """Accuracy and bytes of one case."""
     counted = Counted(runner)
-    figures = all_figures(Pipeline(pipeline.manifest, counted), data, read_recipe(recipe))
+    figures = measure_metrics(Pipeline(pipeline.manifest, counted), data, read_recipe(recipe))
     return {
         'figures': {task: figures[name] for task, (name, _) in FIGURES.items()},
         'bytes': {task: float(np.mean(sizes)) for task, sizes in counted.bytes_of.items()},

@@ -22,7 +22,7 @@ from mt_perception.evaluation.datasets.taxonomy import ClassMap, read_taxonomy
 from mt_perception.evaluation.metrics.detection import DetectionMetric
 from mt_perception.evaluation.metrics.segmentation import SegmentationMetric
 from mt_perception.pipeline import Pipeline
-from mt_perception.training.export.figures import JUDGED
+from mt_perception.training.export.metrics import EVALUATION_OPTIONS
 from mt_perception.types import DETECTION, SEGMENTATION
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -79,7 +79,7 @@ CHANGES: dict[str, Callable[[Image], Image]] = {
 def main(model: Path, data: Path | None) -> None:
     """Measure MODEL on the validation part of COCO, changed in several ways."""
     folder = (data or ROOT.parent / 'shared' / 'data') / 'coco'
-    pipeline = Pipeline.load(model, JUDGED)
+    pipeline = Pipeline.load(model, EVALUATION_OPTIONS)
     tasks = pipeline.manifest.tasks
     classes = ClassMap(tasks[DETECTION].labels, tasks[SEGMENTATION].labels, read_taxonomy())
     found = {name: (DetectionMetric(), SegmentationMetric()) for name in CHANGES}

@@ -31,7 +31,7 @@ from mt_perception.training.checkpoint import load_checkpoint
 from mt_perception.training.data import recipe_sets
 from mt_perception.training.data.batches import SampleSet
 from mt_perception.training.export.export import ModelCard
-from mt_perception.training.export.figures import all_figures
+from mt_perception.training.export.metrics import measure_metrics
 from mt_perception.training.export.publish_model import averaged
 from mt_perception.training.export.torch_runner import torch_pipeline
 from mt_perception.training.loop import train
@@ -85,9 +85,9 @@ def main() -> None:
     recipe = read_recipe(path)
     if args.steps:
         recipe = shortened(recipe, args.steps)
-    classes = recipe_sets.network_classes(recipe, args.data, path.parent)
+    classes = recipe_sets.network_classes(recipe, args.data)
     cache = args.cache or args.out / 'cache'
-    for _ in recipe_sets.ask_teachers(recipe, args.data, classes, cache):
+    for _ in recipe_sets.write_pseudo_labels(recipe, args.data, classes, cache):
         pass
     sets = recipe_sets.read_sets(recipe, args.data, classes, cache)
     benches = [
@@ -166,7 +166,7 @@ def judge(bench: Bench, network: Multitask, run: Path) -> None:
     card = ModelCard('structure', 'none', 'none', '', *bench.labels)
     pipeline = torch_pipeline(network.eval(), card)
     pipeline.options = Options(size=max(bench.recipe.canvases[0]))
-    found = dict(all_figures(pipeline, bench.data, bench.recipe))
+    found = dict(measure_metrics(pipeline, bench.data, bench.recipe))
     manifest = pipeline.manifest
     for name, tasks in {'all': TASKS, **{task: (task,) for task in TASKS}}.items():
         macs = full_plan(manifest.graph, tasks).macs

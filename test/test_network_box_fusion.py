@@ -9,7 +9,7 @@ import pytest
 
 torch = pytest.importorskip('torch')
 
-from mt_perception.network.box_fusion import CANDIDATES, Found, agreed, best, rows
+from mt_perception.network.box_fusion import CANDIDATES, Found, best, fuse_boxes, rows
 
 BOX = [10.0, 20.0, 50.0, 80.0]
 NEAR = [12.0, 22.0, 50.0, 80.0]
@@ -33,7 +33,7 @@ def opinions(both: Found) -> list[Opinion]:
 
 
 def test_what_both_see_is_where_both_say_and_as_sure_as_both() -> None:
-    ((box, score, class_id),) = opinions(agreed(found((BOX, 0.9, 3)), found((NEAR, 0.4, 3))))
+    ((box, score, class_id),) = opinions(fuse_boxes(found((BOX, 0.9, 3)), found((NEAR, 0.4, 3))))
     assert score == pytest.approx(0.6 * 0.9 + 0.4 * 0.4)
     assert class_id == 3
     share = 0.4 * 0.4 / score
@@ -42,14 +42,14 @@ def test_what_both_see_is_where_both_say_and_as_sure_as_both() -> None:
 
 @pytest.mark.parametrize(('other', 'class_id'), [(FAR, 3), (NEAR, 4)])
 def test_what_one_sees_is_half_as_sure(other: list[float], class_id: int) -> None:
-    first, second = opinions(agreed(found((BOX, 0.9, 3)), found((other, 0.8, class_id))))
+    first, second = opinions(fuse_boxes(found((BOX, 0.9, 3)), found((other, 0.8, class_id))))
     assert first == (BOX, pytest.approx(0.6 * 0.9), 3)
     assert second == (other, pytest.approx(0.4 * 0.8), class_id)
 
 
 def test_of_duplicates_the_best_remains() -> None:
     twice = found((NEAR, 0.7, 3), (BOX, 0.9, 3), (BOX, 0.85, 3), (BOX, 0.8, 4))
-    first, second = opinions(agreed(twice, found((FAR, 0.0, 0))))
+    first, second = opinions(fuse_boxes(twice, found((FAR, 0.0, 0))))
     assert first == (BOX, pytest.approx(0.6 * 0.9), 3)
     assert second == (BOX, pytest.approx(0.6 * 0.8), 4)
 
@@ -78,7 +78,7 @@ def test_it_is_the_same_as_pair_by_pair() -> None:
     alone = [row for index, row in enumerate(opinions(two)) if index not in seen]
     assert 5 < len(alone) < 35, 'some are seen by both, some by one'
     expected += [(box, 0.4 * score, class_id) for box, score, class_id in alone]
-    result = opinions(agreed(one, two))
+    result = opinions(fuse_boxes(one, two))
     assert len(result) == len(expected)
     for row, wanted in zip(result, sorted(expected, key=lambda r: -r[1]), strict=True):
         assert row[0] == pytest.approx(wanted[0], abs=1e-3)
@@ -104,9 +104,9 @@ def test_batches_do_not_mix() -> None:
         Found(torch.cat((c, c + 20), dim=2), torch.rand(3, 90), torch.randint(0, 2, (3, 90)))
         for c in corners
     )
-    together = agreed(first, second)
+    together = fuse_boxes(first, second)
     for index in range(3):
-        alone = agreed(*(Found(*(v[index : index + 1] for v in f)) for f in (first, second)))
+        alone = fuse_boxes(*(Found(*(v[index : index + 1] for v in f)) for f in (first, second)))
         for ours, theirs in zip(alone, together, strict=True):
             torch.testing.assert_close(ours[0], theirs[index])
 

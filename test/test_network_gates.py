@@ -10,12 +10,12 @@ torch = pytest.importorskip('torch')
 
 from mt_perception.network.gates import (
     SHARED,
-    Prices,
+    UnitCosts,
     budget_loss,
+    count_unit_costs,
     decide_gates,
-    either,
-    find_prices,
     gating,
+    kept_by_any_task,
     sample_gates,
     without,
 )
@@ -33,8 +33,8 @@ def network() -> Multitask:
 
 
 @pytest.fixture(scope='module')
-def prices(network: Multitask) -> Prices:
-    return find_prices(network, SIZE)
+def prices(network: Multitask) -> UnitCosts:
+    return count_unit_costs(network, SIZE)
 
 
 def tensors(outputs: Outputs) -> list[torch.Tensor]:
@@ -43,19 +43,19 @@ def tensors(outputs: Outputs) -> list[torch.Tensor]:
 
 
 @torch.no_grad()
-def run(network: Multitask, prices: Prices, keep: torch.Tensor) -> list[torch.Tensor]:
+def run(network: Multitask, prices: UnitCosts, keep: torch.Tensor) -> list[torch.Tensor]:
     with gating(network, prices.units, keep):
         return tensors(network(IMAGE))
 
 
-def test_all_on_is_bit_for_bit_the_ungated_network(network: Multitask, prices: Prices) -> None:
+def test_all_on_is_bit_for_bit_the_ungated_network(network: Multitask, prices: UnitCosts) -> None:
     gated = run(network, prices, torch.ones(2, len(prices.units)))
     with torch.no_grad():
         plain = tensors(network(IMAGE))
     assert all(a.equal(b) for a, b in zip(gated, plain, strict=True))
 
 
-def test_a_skipped_unit_is_the_identity(network: Multitask, prices: Prices) -> None:
+def test_a_skipped_unit_is_the_identity(network: Multitask, prices: UnitCosts) -> None:
     """Each unit alone: what the gates skip is what the static graph lacks."""
     for index, unit in enumerate(prices.units):
         keep = torch.ones(2, len(prices.units))
@@ -66,7 +66,7 @@ def test_a_skipped_unit_is_the_identity(network: Multitask, prices: Prices) -> N
         assert all(a.equal(b) for a, b in zip(gated, static, strict=True)), unit.name
 
 
-def test_every_image_of_a_batch_has_its_own_gates(network: Multitask, prices: Prices) -> None:
+def test_every_image_of_a_batch_has_its_own_gates(network: Multitask, prices: UnitCosts) -> None:
     keep = torch.ones(2, len(prices.units))
     keep[1] = 0
     both = run(network, prices, keep)
@@ -77,14 +77,16 @@ def test_every_image_of_a_batch_has_its_own_gates(network: Multitask, prices: Pr
         torch.testing.assert_close(mixed[1], skipped[1], rtol=1e-4, atol=1e-4)
 
 
-def test_gating_leaves_nothing_behind(network: Multitask, prices: Prices) -> None:
+def test_gating_leaves_nothing_behind(network: Multitask, prices: UnitCosts) -> None:
     before = {name: value.clone() for name, value in network.state_dict().items()}
     run(network, prices, torch.zeros(2, len(prices.units)))
     assert all(value.equal(before[name]) for name, value in network.state_dict().items())
     assert not any(module._forward_hooks for module in network.modules())
 
 
-def test_prices_are_the_macs_that_a_static_graph_saves(network: Multitask, prices: Prices) -> None:
+def test_prices_are_the_macs_that_a_static_graph_saves(
+    network: Multitask, prices: UnitCosts
+) -> None:
     whole = count_macs(network, (IMAGE[:1],))
     for unit in prices.units[::3]:
         left = count_macs(without(network, [unit.name]), (IMAGE[:1],))
@@ -96,7 +98,7 @@ def test_prices_are_the_macs_that_a_static_graph_saves(network: Multitask, price
 @given(st.lists(st.floats(0, 1), min_size=26, max_size=26), st.sampled_from(TASKS))
 @settings(max_examples=20, deadline=None)
 def test_costs_of_a_task_count_its_own_parts(values: list[float], task: str) -> None:
-    prices = find_prices(Multitask(5, 4), SIZE) if not _PRICES else _PRICES[0]
+    prices = count_unit_costs(Multitask(5, 4), SIZE) if not _PRICES else _PRICES[0]
     _PRICES[:] = [prices]
     keep = torch.tensor([values])
     assert float(prices.cost(torch.ones_like(keep), (task,))) == pytest.approx(1)
@@ -105,7 +107,7 @@ def test_costs_of_a_task_count_its_own_parts(values: list[float], task: str) -> 
     assert float(prices.cost(keep, (task,))) == pytest.approx(float(prices.cost(changed, (task,))))
 
 
-_PRICES: list[Prices] = []
+_PRICES: list[UnitCosts] = []
 
 
 def test_the_hinge_has_no_force_under_the_budget() -> None:
@@ -131,7 +133,7 @@ def test_decisions_have_no_noise() -> None:
     assert decide_gates(logits).equal((logits >= 0).float())
 
 
-def test_a_gate_reaches_the_loss(network: Multitask, prices: Prices) -> None:
+def test_a_gate_reaches_the_loss(network: Multitask, prices: UnitCosts) -> None:
     keep = torch.ones(2, len(prices.units), requires_grad=True)
     with gating(network, prices.units, keep):
         torch.stack([t.square().mean() for t in tensors(network(IMAGE))]).sum().backward()
@@ -142,12 +144,12 @@ def test_a_gate_reaches_the_loss(network: Multitask, prices: Prices) -> None:
 @given(st.integers(0, 7))
 @settings(max_examples=8, deadline=None)
 def test_a_unit_stays_if_one_wanted_task_keeps_it(bits: int) -> None:
-    prices = _PRICES[0] if _PRICES else find_prices(Multitask(5, 4), SIZE)
+    prices = _PRICES[0] if _PRICES else count_unit_costs(Multitask(5, 4), SIZE)
     _PRICES[:] = [prices]
     wanted = torch.tensor([[float(bits >> t & 1) for t in range(3)]])
     keep = torch.zeros(1, 3, len(prices.units))
     keep[0, 1] = 1  # segmentation keeps all
-    found = either(keep, prices.units, wanted)[0]
+    found = kept_by_any_task(keep, prices.units, wanted)[0]
     for unit, gate in zip(prices.units, found, strict=True):
         speaks = unit.owner in (SHARED, 'segmentation') and bool(wanted[0, 1])
         assert float(gate) == float(speaks)

@@ -11,7 +11,7 @@ torch = pytest.importorskip('torch')
 from mt_perception.errors import ModelError
 from mt_perception.network.dense import DenseHead, LightHead
 from mt_perception.network.gated import GatedNetwork
-from mt_perception.network.gates import find_prices
+from mt_perception.network.gates import count_unit_costs
 from mt_perception.network.multitask import Multitask
 from mt_perception.network.trunk import FEATURE_CHANNELS
 
@@ -50,7 +50,7 @@ def test_a_light_head_begins_as_the_dense_one_and_moves_alone() -> None:
 
 
 def test_a_network_lends_its_light_heads() -> None:
-    network = GatedNetwork(FULL, find_prices(FULL, (64, 96)))
+    network = GatedNetwork(FULL, count_unit_costs(FULL, (64, 96)))
     view = network.with_light(('depth',))
     assert view.depth is network.light_depth
     assert view.segmentation is network.segmentation
@@ -58,7 +58,7 @@ def test_a_network_lends_its_light_heads() -> None:
 
 
 def test_a_light_network_is_no_full_one() -> None:
-    prices = find_prices(FULL, (64, 96))
+    prices = count_unit_costs(FULL, (64, 96))
     light = GatedNetwork(FULL, prices).with_light(('depth',))
     with pytest.raises(ModelError, match='light heads already'):
         GatedNetwork(light, prices)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 torch = pytest.importorskip('torch')
 
-from mt_perception.network.gates import find_prices
+from mt_perception.network.gates import count_unit_costs
 from mt_perception.network.macs import count_macs
 from mt_perception.network.multitask import TASKS, Multitask
 from mt_perception.network.policy import THUMBNAIL, GatePolicy, PathScores, thumbnail
@@ -31,14 +31,14 @@ def policy() -> PathScores:
 
 
 def test_gates_begin_with_everything_on() -> None:
-    gates = GatePolicy(NETWORK.trunk, find_prices(NETWORK, (64, 96)).units)
+    gates = GatePolicy(NETWORK.trunk, count_unit_costs(NETWORK, (64, 96)).units)
     with torch.no_grad():
         logits = gates(picture(2).permute(0, 3, 1, 2).float(), torch.tensor([0.5, 1.0]))
     assert bool((logits > 1).all())
 
 
 def test_any_resolution_is_seen_as_the_thumbnail() -> None:
-    gates = GatePolicy(NETWORK.trunk, find_prices(NETWORK, (64, 96)).units)
+    gates = GatePolicy(NETWORK.trunk, count_unit_costs(NETWORK, (64, 96)).units)
     coarse = picture()[:, ::8, ::8].permute(0, 3, 1, 2).float()
     resize = torch.nn.functional.interpolate
     image, large = (resize(coarse, scale_factor=n, mode='bilinear') for n in (8, 24))
@@ -48,7 +48,7 @@ def test_any_resolution_is_seen_as_the_thumbnail() -> None:
 
 
 def test_the_trunk_that_it_looks_through_stands_still() -> None:
-    gates = GatePolicy(NETWORK.trunk, find_prices(NETWORK, (64, 96)).units)
+    gates = GatePolicy(NETWORK.trunk, count_unit_costs(NETWORK, (64, 96)).units)
     logits = gates(picture().permute(0, 3, 1, 2).float(), torch.tensor([0.5]))
     logits.sum().backward()
     assert all(p.grad is None for p in gates.glance.stages.parameters())

@@ -22,7 +22,7 @@ def test_it_begins_as_the_robots_own_dense_heads() -> None:
     image = torch.rand(2, 3, 64, 96) * 255
     with torch.no_grad():
         own = network(image)
-        eyes, found = remote.look(image), remote(image)
+        eyes, found = remote.extract(image), remote(image)
     assert torch.equal(found.segmentation, own.segmentation)
     assert torch.equal(found.depth, own.depth)
     assert eyes.features.s8.shape[2:] == (8, 12)

@@ -80,14 +80,16 @@ def test_the_table_marks_the_tree_that_was_taken(trunks: list[Trunk], tmp_path: 
 
 def test_where_tasks_part_in_words() -> None:
     pytest.importorskip('matplotlib')
-    from mt_perception.training.structure.pareto_plot import in_words
+    from mt_perception.training.structure.pareto_plot import branch_points
 
     everybody, pair, apart = ((0, 1, 2),), ((0, 2), (1,)), ((0,), (1,), (2,))
-    assert in_words(SharingTree((everybody,) * 6)) == (
+    assert branch_points(SharingTree((everybody,) * 6)) == (
         'shared to the heads: detection + segmentation + depth'
     )
-    assert in_words(SharingTree((everybody, everybody, pair, pair, pair, apart))) == (
+    assert branch_points(SharingTree((everybody, everybody, pair, pair, pair, apart))) == (
         'after stage3: detection + depth | segmentation\n'
         'after top_down3: detection | segmentation | depth'
     )
-    assert in_words(SharingTree((pair,) * 6)).startswith('from the image on: detection + depth')
+    assert branch_points(SharingTree((pair,) * 6)).startswith(
+        'from the image on: detection + depth'
+    )

@@ -16,10 +16,15 @@ from mt_perception.errors import ModelError
 from mt_perception.network.multitask import TASKS
 from mt_perception.network.trunk import Features
 from mt_perception.training.data.batches import SampleSet, make_batch
-from mt_perception.training.losses.balancing import Balance, GradNorm, Uncertainty, make_balance
+from mt_perception.training.losses.balancing import (
+    Balance,
+    GradNorm,
+    SharedGradients,
+    Uncertainty,
+    make_balance,
+)
 from mt_perception.training.recipe import Balancing
 from mt_perception.training.schedules.mt2st import Diminish, Fading
-from mt_perception.training.structure.shared_gradients import Junction
 
 __all__ = ['sets']
 
@@ -101,20 +106,20 @@ def test_the_junction_changes_no_gradient(sets: tuple[SampleSet, ...]) -> None:
 
 def test_the_junction_wants_shared_features() -> None:
     with pytest.raises(ModelError, match='one trunk'):
-        Junction().open(('no', 'features'), TASKS)
+        SharedGradients().open(('no', 'features'), TASKS)
 
 
 def test_the_junction_tells_the_norms_apart() -> None:
     given = Features(*(torch.ones(1, 2, 2, 2, requires_grad=True) for _ in range(4)))
     features = Features(*(2 * level for level in given))
-    junction = Junction()
+    junction = SharedGradients()
     leaves = junction.open(features, ('depth', 'detection'))
     loss = 3 * leaves['depth'].s4.sum() + 5 * leaves['detection'].s8.sum()
     loss.backward()
     norms = junction.norms()
     assert float(norms['depth']) == pytest.approx(3 * 8**0.5)
     assert float(norms['detection']) == pytest.approx(5 * 8**0.5)
-    junction.pass_on()
+    junction.backward()
     found = [None if level.grad is None else float(level.grad[0, 0, 0, 0]) for level in given]
     assert found == [6, 10, None, None]
 

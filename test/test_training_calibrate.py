@@ -15,9 +15,9 @@ from mt_perception.execution.frame_run import FrameRun
 from mt_perception.execution.plan import Stage
 from mt_perception.network.multitask import build
 from mt_perception.pipeline import Pipeline
-from mt_perception.training.split.recipe import read_cut_recipe
+from mt_perception.training.split.recipe import read_split_recipe
 from mt_perception.training.split.score_calibration import Point, calibrate, same_precision
-from mt_perception.training.split.train import CutNetwork
+from mt_perception.training.split.train import SplitNetwork
 
 ROOT = Path(__file__).resolve().parent.parent
 SCORES = [round(0.05 * i, 2) for i in range(1, 20)]
@@ -49,7 +49,7 @@ def test_a_cut_is_calibrated_on_real_images(
     data: Path, model_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two runs with made-up detections: what is set is the line between them."""
-    cut = CutNetwork(build('cspnano'), read_cut_recipe(ROOT / 'recipes' / 'offload.yaml'))
+    cut = SplitNetwork(build('cspnano'), read_split_recipe(ROOT / 'recipes' / 'offload.yaml'))
     pipeline = Pipeline.load(model_path)
 
     class Sure:
@@ -64,7 +64,7 @@ def test_a_cut_is_calibrated_on_real_images(
             run.tensors['detection/scores'] = sure
 
     pipeline_runner = pipeline.runner
-    monkeypatch.setattr('mt_perception.training.split.score_calibration.TorchCutRunner', Sure)
+    monkeypatch.setattr('mt_perception.training.split.score_calibration.TorchSplitRunner', Sure)
     calibrate(cut, pipeline, data / 'coco', 'val2017')
     slope, offset = cut.remote.calibration.tolist()
     assert slope == pytest.approx(2.0, abs=0.3)

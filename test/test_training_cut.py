@@ -29,29 +29,28 @@ from mt_perception.offload.split_model import RemoteModel, SplitEncoder
 from mt_perception.pipeline import Pipeline
 from mt_perception.planning.path_plan import full_plan
 from mt_perception.training.checkpoint import load_checkpoint
-from mt_perception.training.data.batches import SampleSet, make_batch
+from mt_perception.training.data.batches import SampleSet, make_batch, view_of_image
 from mt_perception.training.data.samples import Sample
-from mt_perception.training.data.unlabelled_images import random_view
-from mt_perception.training.distributed import Place
+from mt_perception.training.distributed import Process
 from mt_perception.training.export.export import ModelCard, export_folder
-from mt_perception.training.export.torch_runner import TorchCutRunner
+from mt_perception.training.export.torch_runner import TorchSplitRunner
 from mt_perception.training.split.code_tables import build_tables
-from mt_perception.training.split.export import TASKS, export_cut
+from mt_perception.training.split.export import TASKS, export_split
 from mt_perception.training.split.losses import (
-    DenseTruth,
-    DetectorEye,
-    NetworkEye,
-    imitation,
+    DenseLosses,
+    DenseTeacher,
+    DetectorTeacher,
+    NetworkTeacher,
+    feature_distillation,
     relative_error,
 )
 from mt_perception.training.split.pca_init import start_from_principal_components
-from mt_perception.training.split.recipe import CutRecipe, ErrorWeights, Stage, read_cut_recipe
-from mt_perception.training.split.stage2_decoder import Lessons
-from mt_perception.training.split.stage3_dense_head import Widening
-from mt_perception.training.split.train import CutNetwork, train_cut
+from mt_perception.training.split.recipe import ErrorWeights, SplitRecipe, Stage, read_split_recipe
+from mt_perception.training.split.stages import DenseHeadStage
+from mt_perception.training.split.train import SplitNetwork, train_split
 
 ROOT = Path(__file__).resolve().parent.parent
-RECIPE = CutRecipe(
+RECIPE = SplitRecipe(
     images_of='',
     seed=1,
     threads=1,
@@ -59,9 +58,9 @@ RECIPE = CutRecipe(
     detector='',
     bit_prices=(1.0, 0.2),
     weights=ErrorWeights(1.0, (1.0, 1.0, 1.0, 1.0), 1.0, 1.0, 1.0),
-    imitate=Stage(2, 2, ((64, 64),), 1e-3, warmup=1),
-    finish=Stage(2, 2, ((64, 64), (64, 96)), 1e-3, warmup=1, rate_shares=(1.0, 2.0)),
-    widen=Stage(2, 2, ((64, 64),), 1e-3, warmup=1),
+    bottleneck=Stage(2, 2, ((64, 64),), 1e-3, warmup=1),
+    decoder=Stage(2, 2, ((64, 64), (64, 96)), 1e-3, warmup=1, rate_shares=(1.0, 2.0)),
+    dense_head=Stage(2, 2, ((64, 64),), 1e-3, warmup=1),
     checkpoint_every=1,
 )
 
@@ -77,10 +76,10 @@ samples = tuple(Sample(p.stem, p, (96, 128)) for p in sorted(folder.glob('*.png'
 torch.manual_seed(0)
 network, detector = build('cspnano', 3, 4), PicoDet(3)
 cut = []
-made = bottleneck.CutNetwork
-bottleneck.CutNetwork = lambda *given: cut.append(made(*given)) or cut[0]
+made = bottleneck.SplitNetwork
+bottleneck.SplitNetwork = lambda *given: cut.append(made(*given)) or cut[0]
 sets = [SampleSet('scenes', samples, 1.0)]
-for _ in bottleneck.train_cut(RECIPE, network, detector, sets, folder / 'run'):
+for _ in bottleneck.train_split(RECIPE, network, detector, sets, folder / 'run'):
     total = sum(float(value.double().abs().sum()) for value in cut[0].state_dict().values())
     with (folder / f'{rank}.txt').open('a') as file:
         print(total, file=file)
@@ -196,14 +195,16 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(
 ) -> None:
     network = build('cspnano', 3, 4)
     detector = PicoDet(3)
-    whole = list(train_cut(RECIPE, network, detector, sets, tmp_path / 'whole'))
-    assert [row.stage for row in whole] == ['imitate'] * 2 + ['finish'] * 2 + ['widen'] * 2
+    whole = list(train_split(RECIPE, network, detector, sets, tmp_path / 'whole'))
+    assert [row.stage for row in whole] == ['bottleneck'] * 2 + ['decoder'] * 2 + [
+        'dense head'
+    ] * 2
     for stop in (1, 3, 5):
         run = tmp_path / f'{stop}'
-        for row in train_cut(RECIPE, network, detector, sets, run):
+        for row in train_split(RECIPE, network, detector, sets, run):
             if row.step == stop:
                 break
-        list(train_cut(RECIPE, network, detector, sets, run))
+        list(train_split(RECIPE, network, detector, sets, run))
         ours, theirs = (load_checkpoint(tmp_path / name)['cut'] for name in (run.name, 'whole'))
         for name, value in ours.items():
             torch.testing.assert_close(value, theirs[name], msg=name)
@@ -221,9 +222,9 @@ def test_processes_share_the_work_and_agree(tmp_path: Path, sets: list[SampleSet
 def test_later_stages_leave_bytes_alone(tmp_path: Path, sets: list[SampleSet]) -> None:
     network = build('cspnano', 3, 4)
     after = {}
-    for row in train_cut(RECIPE, network, PicoDet(3), sets, tmp_path):
+    for row in train_split(RECIPE, network, PicoDet(3), sets, tmp_path):
         after[row.stage] = {n: v.clone() for n, v in load_checkpoint(tmp_path)['cut'].items()}
-    assert changed(after['imitate'], after['finish']) == {
+    assert changed(after['bottleneck'], after['decoder']) == {
         'decoder',
         'log_inverse',
         'trunk',
@@ -231,7 +232,7 @@ def test_later_stages_leave_bytes_alone(tmp_path: Path, sets: list[SampleSet]) -
         'segmentation',
         'depth',
     }
-    assert changed(after['finish'], after['widen']) == {'wide'}
+    assert changed(after['decoder'], after['dense head']) == {'wide'}
 
 
 def changed(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> set[str]:
@@ -242,9 +243,9 @@ def changed(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> 
 def test_the_wide_head_must_be_right_by_itself(sets: list[SampleSet]) -> None:
     torch.manual_seed(0)
     network, remote = build('cspnano', 3, 4), Remote(build('cspnano', 3, 4))
-    lessons = Lessons(network, sets, 1, Place())
-    widen = Widening(RECIPE, lessons, Bottleneck(2), remote, Place())
-    batch = make_batch(sets, RECIPE.widen.canvases, 2, 1, 0)
+    lessons = DenseTeacher(network, sets, 1, Process())
+    widen = DenseHeadStage(RECIPE, lessons, Bottleneck(2), remote, Process())
+    batch = make_batch(sets, RECIPE.dense_head.canvases, 2, 1, 0)
     before = float(widen.losses(batch, 0).loss.detach())
     for part in remote.segmentation.parameters():
         torch.nn.init.normal_(part)
@@ -255,35 +256,35 @@ def test_the_wide_head_must_be_right_by_itself(sets: list[SampleSet]) -> None:
 
 
 def test_the_pixel_teacher_is_heard_before_the_robots_network(sets: list[SampleSet]) -> None:
-    truth = DenseTruth(build('cspnano', 3, 4), sets)
-    batch = make_batch(sets, RECIPE.finish.canvases, 2, 1, 0)
+    truth = DenseLosses(build('cspnano', 3, 4), sets)
+    batch = make_batch(sets, RECIPE.decoder.canvases, 2, 1, 0)
     height, width = batch.semantic.shape[1:]
     assert bool((batch.semantic == 255).all())
     says = 9.0 * functional.one_hot(torch.tensor([0, 1, 2]), 4).float()[:, None, :, None, None]
     zero, one, two = says.expand(-1, 2, -1, height, width)
-    opinion = torch.zeros(2, 4, height, width, dtype=torch.uint8)
-    opinion[0, 1] = 255  # of the first image it says: class one
-    asked = replace(batch, opinion=opinion)
+    soft_labels = torch.zeros(2, 4, height, width, dtype=torch.uint8)
+    soft_labels[0, 1] = 255  # of the first image it says: class one
+    asked = replace(batch, soft_labels=soft_labels)
     # The robot's network says: class zero.
     first = torch.cat((one[:1], zero[:1]))
     cost = {
-        name: float(truth.classes(logits, zero, asked))
+        name: float(truth.segmentation(logits, zero, asked))
         for name, logits in (('first', first), ('zero', zero), ('two', two))
     }
     assert cost['first'] < 0.01
     assert cost['zero'] > 1
     assert cost['two'] > cost['zero']
-    assert float(truth.classes(zero, zero, batch)) < 0.01
+    assert float(truth.segmentation(zero, zero, batch)) < 0.01
 
 
 def test_the_export_is_what_was_trained(tmp_path: Path, sets: list[SampleSet]) -> None:
     network = build('cspnano', 3, 4)
-    cut = CutNetwork(network, RECIPE)
+    cut = SplitNetwork(network, RECIPE)
     start_from_principal_components(cut.bottleneck, images(12))
     card = ModelCard('net', '1', 'Apache-2.0', '', ('a', 'b', 'c'), ('d', 'e', 'f', 'g'))
     export_folder(network, card, tmp_path)
     inputs = [scene(i, (160, 224))[None] for i in range(3)]
-    export_cut(cut, inputs, tmp_path)
+    export_split(cut, inputs, tmp_path)
     robot, remote = SplitEncoder(tmp_path), RemoteModel(tmp_path)
     assert parse_manifest((tmp_path / 'manifest.yaml').read_text()).cut is not None
     latents = np.stack([remote.latent(robot.payload(image, 1)) for image in inputs])
@@ -292,7 +293,7 @@ def test_the_export_is_what_was_trained(tmp_path: Path, sets: list[SampleSet]) -
         for name, value in remote.run(latent[None], TASKS).items():
             np.testing.assert_allclose(together[name][index], value[0], rtol=1e-3, atol=1e-3)
     plan = full_plan(Pipeline.load(tmp_path).manifest.graph, TASKS)
-    found = TorchCutRunner(cut, 1).run(plan, inputs[0]).tensors
+    found = TorchSplitRunner(cut, 1).run(plan, inputs[0]).tensors
     np.testing.assert_allclose(
         found['depth/depth_per_focal'], together['depth/depth_per_focal'][:1], rtol=1e-2
     )
@@ -337,42 +338,47 @@ def test_relative_error_is_one_where_nothing_is_told() -> None:
 def test_who_looks_at_the_real_image_sees_no_error() -> None:
     torch.manual_seed(0)
     weights = RECIPE.weights
-    for eye in (NetworkEye(build('cspnano', 3, 4), weights), DetectorEye(PicoDet(), weights)):
+    for eye in (
+        NetworkTeacher(build('cspnano', 3, 4), weights),
+        DetectorTeacher(PicoDet(), weights),
+    ):
         eye.eval()
         bottleneck = Bottleneck(2)
         pictures = images(2)
-        found, compressed = imitation(eye, bottleneck, pictures, torch.tensor([0, 1]), weights)
+        found, compressed = feature_distillation(
+            eye, bottleneck, pictures, torch.tensor([0, 1]), weights
+        )
         assert found.shape == compressed.bits.shape == (2,)
         assert float(found.detach().min()) > 0
         with torch.no_grad():
-            seen = eye.look(pictures)
-            assert float(eye.answer_errors(seen, seen).abs().max()) < 1e-5
-            others = seen._replace(answers=tuple(t + torch.randn_like(t) for t in seen.answers))
-            assert float(eye.answer_errors(others, seen).min()) > 0.01
+            seen = eye.predict(pictures)
+            assert float(eye.output_errors(seen, seen).abs().max()) < 1e-5
+            others = seen._replace(outputs=tuple(t + torch.randn_like(t) for t in seen.outputs))
+            assert float(eye.output_errors(others, seen).min()) > 0.01
 
 
 def test_views_fill_the_canvas() -> None:
     for seed in range(20):
-        view = random_view(scene(0), (64, 96), np.random.default_rng(seed))
+        view = view_of_image(scene(0), (64, 96), np.random.default_rng(seed))
         assert view.shape == (64, 96, 3)
         assert view.dtype == np.uint8
 
 
 def test_the_shipped_recipe_is_read() -> None:
-    recipe = read_cut_recipe(ROOT / 'recipes' / 'offload.yaml')
+    recipe = read_split_recipe(ROOT / 'recipes' / 'offload.yaml')
     assert (ROOT / 'recipes' / recipe.images_of).is_file()
-    assert len(recipe.finish.rate_shares) in (0, len(recipe.bit_prices))
+    assert len(recipe.decoder.rate_shares) in (0, len(recipe.bit_prices))
 
 
 @pytest.mark.parametrize(
     ('old', 'new', 'message'),
     [
-        ('imitate:', 'imitates:', 'imitate'),
+        ('bottleneck:', 'bottlenecks:', 'bottleneck'),
         ('bit_prices: [', 'bit_prices: [0.0, ', 'must fall'),
-        ('seed: 1', 'sed: 1', "unknown fields \\['sed'\\]"),
+        ('seed: 1', 'sed: 1', 'unknown fields: sed \\(did you mean seed'),
         ('canvases: [[192, 256]]', 'canvases: 192', 'expected a list'),
         ('canvases: [[192, 256]]', 'canvases: [[192, 250]]', 'multiples of 32'),
-        ('pyramid: 0.5', 'piramid: 0.5', "unknown fields \\['piramid'\\]"),
+        ('pyramid: 0.5', 'piramid: 0.5', 'unknown fields: piramid \\(did you mean pyramid'),
     ],
 )
 def test_recipes_that_do_not_fit_are_refused(
@@ -383,11 +389,11 @@ def test_recipes_that_do_not_fit_are_refused(
     path = tmp_path / 'recipe.yaml'
     path.write_text(text.replace(old, new))
     with pytest.raises(ModelError, match=message):
-        read_cut_recipe(path)
+        read_split_recipe(path)
 
 
 def test_the_rate_rises_and_falls() -> None:
-    stage = replace(RECIPE.imitate, steps=100, warmup=10)
+    stage = replace(RECIPE.bottleneck, steps=100, warmup=10)
     factors = [stage.rate_factor(step) for step in range(100)]
     assert factors[0] < factors[9] == max(factors)
     assert factors[99] < 0.05

@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode, conv_backward_flop
 
 from mt_perception.training.data.batches import SampleSet, make_batch
 from mt_perception.training.loop import train
-from mt_perception.training.mac_counter import Meter
+from mt_perception.training.mac_counter import MacCounter
 from mt_perception.training.recipe import Balancing
 from mt_perception.training.run_record import LOG
 from mt_perception.training.schedules.mt2st import Diminish, Fading
@@ -73,7 +73,7 @@ def test_balancing_by_gradients_costs_nothing_more(sets: tuple[SampleSet, ...]) 
 
 def test_what_no_gradient_reaches_costs_nothing_backward() -> None:
     used, unused = torch.nn.Linear(3, 5), torch.nn.Linear(3, 7)
-    meter = Meter((used, unused))
+    meter = MacCounter((used, unused))
     x = torch.ones(2, 3)
     with meter.counting():
         loss = used(x).sum() + 0 * unused(x).detach().sum()

@@ -20,7 +20,7 @@ from mt_perception.training.export.export import (
     check_parity,
     export_folder,
 )
-from mt_perception.training.export.publish_model import release
+from mt_perception.training.export.publish_model import publish_model
 from mt_perception.training.export.torch_runner import torch_pipeline
 from mt_perception.types import Frame, Intrinsics
 
@@ -94,7 +94,7 @@ def test_a_run_becomes_a_model_folder(tmp_path: Path) -> None:
             'segmentation_labels': ['floor', 'wall', 'x'],
         },
     )
-    assert release(run, tmp_path / 'mine', None, '0.0.1', 'MIT') == {}
+    assert publish_model(run, tmp_path / 'mine', None, '0.0.1', 'MIT') == {}
     manifest = open_model(tmp_path / 'mine').manifest
     assert (manifest.name, manifest.licence) == ('mine', 'MIT')
     check_parity(network.eval(), tmp_path / 'mine', (160, 224))

@@ -16,7 +16,7 @@ from test_training_loop import RECIPE
 from mt_perception.execution.options import Options
 from mt_perception.network.multitask import build
 from mt_perception.training.export.export import ModelCard
-from mt_perception.training.export.figures import all_figures
+from mt_perception.training.export.metrics import measure_metrics
 from mt_perception.training.export.torch_runner import torch_pipeline
 from mt_perception.training.recipe import SetSpec
 
@@ -38,7 +38,7 @@ def test_every_task_is_measured_on_its_validation_part(folder: Path) -> None:
     recipe = replace(RECIPE, detection_labels='coco/instances.json', sets=(ROOM,))
     pipeline = torch_pipeline(build('cspnano', 3, 15), CARD)
     before = pipeline.options
-    figures = all_figures(pipeline, folder, recipe)
+    figures = measure_metrics(pipeline, folder, recipe)
     assert {'ap', 'ap50', 'miou', 'iou/ground', 'iou/person', 'abs_rel', 'abs_rel/room'} <= set(
         figures
     )
@@ -54,6 +54,6 @@ def test_a_network_that_knows_the_depth_has_no_error(folder: Path) -> None:
         network.depth.predict.weight.zero_()
         network.depth.predict.bias.fill_(math.log(math.sqrt(2) / focal))
     recipe = replace(RECIPE, detection_labels='coco/instances.json', sets=(ROOM,))
-    figures = all_figures(torch_pipeline(network, CARD), folder, recipe)
+    figures = measure_metrics(torch_pipeline(network, CARD), folder, recipe)
     expected = ((2 - math.sqrt(2)) / 2 + (math.sqrt(2) - 1)) / 2
     assert figures['abs_rel/room'] == pytest.approx(expected, abs=0.01)

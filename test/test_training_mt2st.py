@@ -21,7 +21,7 @@ from mt_perception.network.multitask import TASKS, Multitask, build
 from mt_perception.training.checkpoint import load_checkpoint
 from mt_perception.training.data.batches import SampleSet, make_batch
 from mt_perception.training.data.read_datasets import read_coco, read_rgbd
-from mt_perception.training.distributed import Place
+from mt_perception.training.distributed import Process
 from mt_perception.training.loop import train
 from mt_perception.training.losses.objective import TASK_OF
 from mt_perception.training.recipe import Phase, Recipe
@@ -47,7 +47,7 @@ def one_phase(**fields: object) -> Recipe:
 
 
 def state_of(recipe: Recipe, sets: tuple[SampleSet, ...]) -> tuple[RunState, Phase]:
-    state = RunState(recipe, sets, LABELS, None, None, Place())
+    state = RunState(recipe, sets, LABELS, None, None, Process())
     state.begin(recipe.phases[0])
     return state, recipe.phases[0]
 
@@ -120,7 +120,7 @@ def test_every_auxiliary_term_has_a_gradient(loss: str, sets: tuple[SampleSet, .
         batch = make_batch(sets, ((64, 96),), 4, 3, 0)
         # No picture of these sets was shown to a teacher of pixels; its opinion is made up.
         said = torch.randint(0, 256, (4, len(CLASSES.segmentation), 16, 24), dtype=torch.uint8)
-        state.step(replace(batch, opinion=said), phase, 3)
+        state.step(replace(batch, soft_labels=said), phase, 3)
         gradients.append(
             {n: p.grad.clone() for n, p in state.network.named_parameters() if p.grad is not None}
         )
@@ -260,7 +260,7 @@ def test_a_phase_ends_early_at_its_plateau(sets: tuple[SampleSet, ...], tmp_path
     [
         ({'diminish': {'doors': {'eta': 1}}}, "'doors'.* no tasks"),
         ({'diminish': {'depth': {'eta': -1}}}, 'eta.*at least 0'),
-        ({'diminish': {'depth': {'speed': 1}}}, 'unknown fields .*speed'),
+        ({'diminish': {'depth': {'speed': 1}}}, 'unknown fields: speed'),
         ({'switch': {'to': ['depth']}}, 'either `at`'),
         ({'switch': {'to': 'depth', 'at': 1, 'plateau': {'figure': 'ap'}}}, 'either `at`'),
         ({'switch': {'to': [], 'at': 1}}, 'tasks that stay'),

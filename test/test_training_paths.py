@@ -14,7 +14,7 @@ torch = pytest.importorskip('torch')
 from mt_perception.errors import ModelError
 from mt_perception.model.folder import open_model
 from mt_perception.network.gated import GatedNetwork
-from mt_perception.network.gates import find_prices
+from mt_perception.network.gates import count_unit_costs
 from mt_perception.network.multitask import Multitask
 from mt_perception.network.policy import THUMBNAIL
 from mt_perception.pipeline import Pipeline
@@ -26,13 +26,12 @@ from mt_perception.training.gating.masks import Shrink, gather_masks, shrink
 from mt_perception.training.gating.path_losses import completed, relative
 from mt_perception.training.gating.path_policy import (
     calibrate,
-    choices,
+    choose_paths,
     export_policy,
     train_policy,
 )
 from mt_perception.training.gating.paths import full_network, has_paths, static
-from mt_perception.training.gating.recipe import PathSpec, read_gating
-from mt_perception.training.recipe import read_recipe
+from mt_perception.training.recipe import PathSpec, read_gating, read_recipe
 from mt_perception.types import Frame
 
 SIZE = (64, 96)
@@ -43,7 +42,7 @@ ROOT = Path(__file__).resolve().parent.parent
 @given(st.lists(st.floats(0, 1), min_size=26, max_size=26))
 @settings(max_examples=10, deadline=None)
 def test_masks_are_nested_and_within_their_price(keep: list[float]) -> None:
-    prices = find_prices(Multitask(5, 4), SIZE)
+    prices = count_unit_costs(Multitask(5, 4), SIZE)
     specs = [PathSpec('a', 1.0, 0.95), PathSpec('b', 0.7, 0.85), PathSpec('c', 0.6, 0.85)]
     masks = gather_masks(prices, torch.tensor(keep), specs)
     assert set(masks[0].skipped) < set(masks[1].skipped)
@@ -54,7 +53,7 @@ def test_masks_are_nested_and_within_their_price(keep: list[float]) -> None:
 
 
 def test_a_light_head_has_nothing_to_skip() -> None:
-    prices = find_prices(Multitask(5, 4), SIZE)
+    prices = count_unit_costs(Multitask(5, 4), SIZE)
     light = PathSpec('a', 1.0, 0.8, light=('segmentation', 'depth'))
     (mask,) = gather_masks(prices, torch.zeros(len(prices.units)), [light])
     assert not any(name.startswith(('segmentation', 'depth')) for name in mask.skipped)
@@ -62,7 +61,7 @@ def test_a_light_head_has_nothing_to_skip() -> None:
 
 
 def test_what_is_missed_least_leaves_first() -> None:
-    prices = find_prices(Multitask(5, 4), SIZE)
+    prices = count_unit_costs(Multitask(5, 4), SIZE)
     keep = torch.linspace(0, 1, len(prices.units))
     (mask,) = gather_masks(prices, keep, [PathSpec('a', 1.0, 0.97)])
     assert set(mask.skipped) == {u.name for u in prices.units[: len(mask.skipped)]}
@@ -100,7 +99,7 @@ def test_a_smaller_view_keeps_the_scene() -> None:
 def test_a_path_is_a_model_without_what_it_skips(tmp_path: Path) -> None:
     torch.manual_seed(0)
     full = Multitask(5, 4).eval()
-    prices = find_prices(full, SIZE)
+    prices = count_unit_costs(full, SIZE)
     lighter = GatedNetwork(full, prices).eval()
     skipped = [u.name for u in prices.units[::4] if u.owner != 'depth']
     network = static(lighter, skipped, ('depth',))
@@ -177,7 +176,7 @@ def test_calibration_hits_the_budget_where_paths_can(seed: int) -> None:
     fed = list(table.values())
     assert fed == sorted(fed)
     for wanted in (0.4, 0.6, 0.8):
-        spent = np.asarray(COSTS)[choices(losses, COSTS, table[wanted])].mean() + 0.02
+        spent = np.asarray(COSTS)[choose_paths(losses, COSTS, table[wanted])].mean() + 0.02
         assert abs(spent - wanted) <= 0.05
 
 

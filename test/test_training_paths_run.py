@@ -26,7 +26,7 @@ from mt_perception.planning.budget import Budget
 from mt_perception.training.checkpoint import load_checkpoint, save_checkpoint
 from mt_perception.training.export.export import ModelCard, export_folder
 from mt_perception.training.gating import path_policy
-from mt_perception.training.gating.path_losses import open_judge, path_pipelines
+from mt_perception.training.gating.path_losses import open_reference_detector, path_pipelines
 from mt_perception.types import Frame
 
 CLASSES = tiny_data.classes()
@@ -139,7 +139,7 @@ def test_a_second_export_replaces_the_first(made: tuple[Path, Path]) -> None:
 
 def test_a_judge_speaks_of_our_classes(data: Path) -> None:
     """The judge that the shipped paths had; a picture of people, of which it is sure."""
-    judge = open_judge(data / 'teachers' / 'picodet_s_416_coco.onnx', ('person',))
+    judge = open_reference_detector(data / 'teachers' / 'picodet_s_416_coco.onnx', ('person',))
     files = sorted((data / 'people' / 'images').iterdir())[:4]
     seen = [judge(Frame(np.asarray(cv2.imread(str(file)), np.uint8))) for file in files]
     assert any(len(boxes.classes) for boxes in seen)

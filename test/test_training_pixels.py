@@ -29,16 +29,15 @@ from mt_perception.training.data.read_datasets import read_coco, read_regions
 from mt_perception.training.data.recipe_sets import class_shares
 from mt_perception.training.data.samples import Boxes, Sample
 from mt_perception.training.distillation.pixel_teacher import backbone_file
-from mt_perception.training.distillation.pixel_teacher_spec import Context, PixelTeacherSpec
-from mt_perception.training.distillation.pseudo_label_refinement import (
+from mt_perception.training.distillation.soft_labels import (
     in_context,
     settle,
     things,
     within_boxes,
+    write_soft_labels,
 )
-from mt_perception.training.distillation.soft_labels import ask_pixel_teacher
-from mt_perception.training.losses.segmentation import EXCLUDED, dice_loss, opinion_loss
-from mt_perception.training.recipe import Recipe, SetSpec
+from mt_perception.training.losses.segmentation import EXCLUDED, dice_loss, soft_label_loss
+from mt_perception.training.recipe import ContextRule, PixelTeacherSpec, Recipe, SetSpec
 from mt_perception.training.run_record import LOG
 from mt_perception.training.schedules.phases import Phase, Weights
 from mt_perception.types import UNLABELLED
@@ -130,22 +129,22 @@ def test_dice_counts_classes_not_pixels() -> None:
 
 
 def test_labels_outrank_an_opinion() -> None:
-    opinion = torch.zeros(1, 3, 4, 4, dtype=torch.uint8)
-    opinion[:, 1, :2] = 255
+    soft_labels = torch.zeros(1, 3, 4, 4, dtype=torch.uint8)
+    soft_labels[:, 1, :2] = 255
     labels = torch.full((1, 4, 4), UNLABELLED)
-    agree = opinion.float() * 40
+    agree = soft_labels.float() * 40
     against = -agree
-    assert float(opinion_loss(agree, opinion, labels)) == pytest.approx(0.0, abs=1e-4)
-    assert float(opinion_loss(against, opinion, labels)) > 1.0
+    assert float(soft_label_loss(agree, soft_labels, labels)) == pytest.approx(0.0, abs=1e-4)
+    assert float(soft_label_loss(against, soft_labels, labels)) > 1.0
     labels[:, :2] = 0
     first = torch.zeros(1, 3, 4, 4)
     first[:, 0] = 40.0
-    assert float(opinion_loss(first, opinion, labels)) == pytest.approx(0.0, abs=1e-4)
-    assert float(opinion_loss(agree, opinion, labels)) > 1.0
+    assert float(soft_label_loss(first, soft_labels, labels)) == pytest.approx(0.0, abs=1e-4)
+    assert float(soft_label_loss(agree, soft_labels, labels)) > 1.0
     # What a pixel is not, says nothing here; and images that nobody was asked about are left out.
     labels[:, :2] = EXCLUDED
-    assert float(opinion_loss(against, opinion, labels)) == 0.0
-    assert float(opinion_loss(against, torch.zeros_like(opinion), labels)) == 0.0
+    assert float(soft_label_loss(against, soft_labels, labels)) == 0.0
+    assert float(soft_label_loss(against, torch.zeros_like(soft_labels), labels)) == 0.0
 
 
 @settings(max_examples=20, deadline=None)
@@ -153,22 +152,22 @@ def test_labels_outrank_an_opinion() -> None:
 def test_an_opinion_lies_where_the_labels_lie(
     tmp_path_factory: pytest.TempPathFactory, seed: int, canvas: tuple[int, int]
 ) -> None:
-    folder = tmp_path_factory.mktemp('opinion')
+    folder = tmp_path_factory.mktemp('soft_labels')
     size = (96, 128)
     cv2.imwrite(str(folder / 'image.png'), np.zeros((*size, 3), np.uint8))
     coarse = np.random.default_rng(seed).integers(0, 6, (3, 4)).astype(np.uint8)
     coarse = np.kron(coarse, np.ones((4, 4), np.uint8))
     probabilities = np.eye(6, dtype=np.uint8)[coarse] * 255
-    np.save(folder / 'opinion.npy', probabilities)
+    np.save(folder / 'soft_labels.npy', probabilities)
     sample = Sample(
         'one', folder / 'image.png', size, semantic=lambda: coarse,
-        opinion_path=folder / 'opinion.npy',
+        soft_label_path=folder / 'soft_labels.npy',
     )  # fmt: skip
     example = make_example(sample, canvas, np.random.default_rng(seed))
-    assert example.opinion is not None
-    assert example.opinion.shape == (6, canvas[0] // 4, canvas[1] // 4)
-    sure = (example.opinion.max(axis=0) > 200) & (example.semantic != UNLABELLED)
-    agree = example.opinion.argmax(axis=0) == example.semantic
+    assert example.soft_labels is not None
+    assert example.soft_labels.shape == (6, canvas[0] // 4, canvas[1] // 4)
+    sure = (example.soft_labels.max(axis=0) > 200) & (example.semantic != UNLABELLED)
+    agree = example.soft_labels.argmax(axis=0) == example.semantic
     assert sure.sum() == 0 or agree[sure].mean() > 0.99
 
 
@@ -217,8 +216,8 @@ def test_around_a_surfboard_a_meadow_is_water_and_the_ground_may_be(
 ) -> None:
     ground, grass, water = map(CLASSES.segmentation_id, ('ground', 'vegetation', 'water'))
     context = (
-        Context('surfboard', 'vegetation', 'water'),
-        Context('surfboard', 'ground', 'water', least),
+        ContextRule('surfboard', 'vegetation', 'water'),
+        ContextRule('surfboard', 'ground', 'water', least),
     )
     values = np.zeros((2, 2, len(CLASSES.segmentation)), np.float32)
     values[0, :, grass] = 1
@@ -264,7 +263,7 @@ def test_the_teacher_answers_for_what_is_not_labelled(tmp_path: Path, backbone: 
     coco = read_coco(tiny_data.write_coco(tmp_path / 'coco'), CLASSES)
     tiny_data.write_coco(tmp_path / 'doors', names=('door', 'handle'))
     doors = read_regions(tmp_path / 'doors', CLASSES)
-    asked = tuple(replace(s, opinion_path=tmp_path / 'out' / f'{s.name}.npy') for s in doors)
+    asked = tuple(replace(s, soft_label_path=tmp_path / 'out' / f'{s.name}.npy') for s in doors)
     sets = [SampleSet('coco', tuple(coco), 1.0), SampleSet('doors', asked, 1.0)]
     recipe = Recipe(
         network='cspnano', initial_weights='', detection_labels='', voc_teacher='',
@@ -272,28 +271,28 @@ def test_the_teacher_answers_for_what_is_not_labelled(tmp_path: Path, backbone: 
         canvases=((64, 64),),
         sets=(
             SetSpec('coco', 'coco', 'coco', 1.0),
-            SetSpec('doors', 'regions', 'doors', 1.0, opinions=True, complete=('door',)),
+            SetSpec('doors', 'regions', 'doors', 1.0, soft_labels=True, complete=('door',)),
         ),
-        phases=(Phase('one', 1, 2, Weights(opinion=1.0), {'segmentation': 1e-3}),),
+        phases=(Phase('one', 1, 2, Weights(soft_labels=1.0), {'segmentation': 1e-3}),),
         pixel_teacher=PixelTeacherSpec(
             PACKAGE, {'coco': 2.0, 'doors': 1.0}, steps=3, fresh=2, batch_size=2
         ),
     )  # fmt: skip
-    told = list(ask_pixel_teacher(recipe, sets, tmp_path, CLASSES, run))
+    told = list(write_soft_labels(recipe, sets, tmp_path, CLASSES, run))
     assert told[-1] == (3 + len(doors), 3 + len(doors))
     door = CLASSES.segmentation_id('door')
     for sample in asked:
-        assert sample.opinion_path is not None
-        values = np.load(sample.opinion_path).astype(int)
+        assert sample.soft_label_path is not None
+        values = np.load(sample.soft_label_path).astype(int)
         assert values.shape[2] == len(CLASSES.segmentation)
         assert np.abs(values.sum(axis=2) - 255).max() <= len(CLASSES.segmentation)
         # The only door's box ends at x = 20 of 64.
         assert (values[:, values.shape[1] // 2 :, door] == 0).all()
     # What is there is not asked again, and batches carry it.
-    assert list(ask_pixel_teacher(recipe, sets, tmp_path, CLASSES, run)) == []
+    assert list(write_soft_labels(recipe, sets, tmp_path, CLASSES, run)) == []
     batch = make_batch(sets, ((64, 64),), 4, 0, 0)
-    assert batch.opinion is not None
-    assert batch.opinion.shape == (4, len(CLASSES.segmentation), 16, 16)
+    assert batch.soft_labels is not None
+    assert batch.soft_labels.shape == (4, len(CLASSES.segmentation), 16, 16)
 
 
 RECIPE = f"""
@@ -315,14 +314,14 @@ pixel_teacher:
   context: [{{seen: person, said: vegetation, meant: ground}}]
 sets:
   - {{name: coco, kind: coco, folder: coco, weight: 1.0, pixels: panoptic, balanced: true}}
-  - {{name: asked, kind: coco, folder: coco, weight: 1.0, pixels: polygons, opinions: true,
+  - {{name: asked, kind: coco, folder: coco, weight: 1.0, pixels: polygons, soft_labels: true,
      balanced: true}}
 phases:
   - name: segmentation
     steps: 2
     batch_size: 4
     warmup: 1
-    weights: {{segmentation: 1.0, dice: 0.4, opinion: 1.0}}
+    weights: {{segmentation: 1.0, dice: 0.4, soft_labels: 1.0}}
     learning_rates: {{segmentation: 0.001}}
 """
 
@@ -343,4 +342,4 @@ def test_the_second_stage_moves_the_segmentation_head_alone(
     moved = {name.partition('.')[0] for name in before if not before[name].equal(after[name])}
     assert moved == {'segmentation'}
     losses = {row.split(',')[2] for row in (tmp_path / 'last' / LOG).read_text().splitlines()}
-    assert {'segmentation', 'dice', 'opinion'} <= losses
+    assert {'segmentation', 'dice', 'soft_labels'} <= losses

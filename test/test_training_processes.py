@@ -20,7 +20,7 @@ from mt_perception.errors import ModelError
 from mt_perception.training.checkpoint import load_checkpoint
 from mt_perception.training.data.batches import SampleSet, make_batch
 from mt_perception.training.data.read_datasets import read_coco, read_rgbd
-from mt_perception.training.distributed import joined, mean_gradients, mean_over_processes
+from mt_perception.training.distributed import mean_gradients, mean_over_processes, process_group
 from mt_perception.training.loop import train
 from mt_perception.training.run_record import LOG
 
@@ -107,13 +107,13 @@ def test_one_process_needs_nobody() -> None:
     value = torch.tensor(3.0, requires_grad=True)
     assert mean_over_processes(value) is value
     mean_gradients([value])
-    with joined('cpu') as place:
+    with process_group('cpu') as place:
         assert (place.rank, place.count, place.first) == (0, 1, True)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason='there is a GPU')
 def test_a_missing_gpu_is_said() -> None:
-    with pytest.raises(ModelError, match='finds none'), joined('cuda'):
+    with pytest.raises(ModelError, match='finds none'), process_group('cuda'):
         pass
-    with joined('auto') as place:
+    with process_group('auto') as place:
         assert place.device.type == 'cpu'

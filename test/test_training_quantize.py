@@ -19,8 +19,12 @@ from mt_perception.cli.quantize import quantize
 from mt_perception.errors import ModelError
 from mt_perception.execution.options import Options
 from mt_perception.pipeline import Pipeline
-from mt_perception.training.export.quantize import Quantisation, quantize_folder, quantized_nodes
-from mt_perception.training.export.quantized_figures import latencies_ms
+from mt_perception.training.export.quantize import (
+    Quantisation,
+    latencies_ms,
+    quantize_folder,
+    quantized_nodes,
+)
 from mt_perception.types import Frame
 
 MODEL = Path(__file__).parent.parent / 'models' / 'cspnano'

@@ -48,13 +48,13 @@ def test_a_teacher_is_asked_once_about_each_image(tmp_path: Path) -> None:
 
 def test_opinions_fill_what_is_unlabelled_and_nothing_else(tmp_path: Path) -> None:
     sample = read_coco(tiny_data.write_coco(tmp_path / 'coco'), CLASSES)[1]
-    opinion = np.zeros((24, 32), np.uint8)  # background, at half the image's size
-    opinion[18:] = CAR
-    opinion[:, :5] = CHAIR
-    opinion[0, 31] = UNLABELLED
+    predicted = np.zeros((24, 32), np.uint8)  # background, at half the image's size
+    predicted[18:] = CAR
+    predicted[:, :5] = CHAIR
+    predicted[0, 31] = UNLABELLED
     cache = tmp_path / 'cache'
     cache.mkdir()
-    cv2.imwrite(str(cache / 'coco_001.png'), opinion)
+    cv2.imwrite(str(cache / 'coco_001.png'), predicted)
     label = with_voc_labels(sample, cache, CLASSES).semantic()
     assert label.shape == tiny_data.SIZE
     assert label[20, 6] == index('person'), 'a label of the set stands'
@@ -69,8 +69,8 @@ def test_a_person_outside_all_boxes_is_a_mistake(tmp_path: Path) -> None:
     sample = read_coco(folder, CLASSES)[1]
     cache = tmp_path / 'cache'
     cache.mkdir()
-    opinion = np.full(tiny_data.SIZE, PERSON, np.uint8)
-    cv2.imwrite(str(cache / f'{sample.name}.png'), opinion)
+    predicted = np.full(tiny_data.SIZE, PERSON, np.uint8)
+    cv2.imwrite(str(cache / f'{sample.name}.png'), predicted)
     without = type(sample)(sample.name, sample.image_path, sample.size, sample.boxes)
     label = with_voc_labels(without, cache, CLASSES).semantic()
     x1, y1, x2, y2 = sample.boxes.corners[0].astype(int)

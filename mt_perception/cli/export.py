@@ -39,8 +39,8 @@ def export(
     The averaged weights are exported, as one ONNX file for each block, and compared with torch.
     Of a run whose recipe has `gating`, the lighter paths are added to the MODEL that is there.
     """
-    from mt_perception.training.add_task import add_leaf
-    from mt_perception.training.export.publish_model import release
+    from mt_perception.training.add_task import add_task
+    from mt_perception.training.export.publish_model import publish_model
     from mt_perception.training.gating.path_policy import add_paths
     from mt_perception.training.gating.paths import has_paths
 
@@ -48,9 +48,9 @@ def export(
     if has_paths(run):
         figures = add_paths(run, model, data)
     elif as_task is None:
-        figures = release(run, model, data, version, licence)
+        figures = publish_model(run, model, data, version, licence)
     else:
-        figures = add_leaf(run, model, as_task, data)
+        figures = add_task(run, model, as_task, data)
     console.print(f'{model}: written, and equal to torch at two sizes')
     if figures:
         table = Table('figure', 'value')

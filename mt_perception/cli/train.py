@@ -60,7 +60,11 @@ def train(
     """Train a network by RECIPE, a YAML file; with several GPUs or processes, under torchrun."""
     # Before torch starts its threads: spinning ones cost more than they give on few cores.
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
-    from mt_perception.training.add_task import is_leaf, leaf_validator, on_trunk_of
+    from mt_perception.training.add_task import (
+        detector_validator,
+        has_other_detector,
+        network_to_start_from,
+    )
     from mt_perception.training.data import recipe_sets
     from mt_perception.training.export.export import ModelCard
     from mt_perception.training.export.torch_runner import validator
@@ -72,16 +76,16 @@ def train(
     first = os.environ.get('RANK', '0') == '0'
     console = Console(quiet=not first)
     plan = read_recipe(recipe)
-    classes = recipe_sets.network_classes(plan, data, recipe.parent)
+    classes = recipe_sets.network_classes(plan, data)
     cache = cache or out.parent / 'cache'
     with _bar(console) as bar:
         task = bar.add_task('teachers', total=None, shown='')
-        for done, everything in recipe_sets.ask_teachers(plan, data, classes, cache):
+        for done, everything in recipe_sets.write_pseudo_labels(plan, data, classes, cache):
             bar.update(task, completed=done, total=everything)
     sets = recipe_sets.read_sets(plan, data, classes, cache)
     labels = (classes.detection, classes.segmentation)
-    sets = _with_opinions(plan, sets, data, classes, cache, start, console)
-    is_other = start is not None and is_leaf(start, labels)
+    sets = _with_soft_labels(plan, sets, data, classes, cache, start, console)
+    is_other = start is not None and has_other_detector(start, labels)
     card = ModelCard(plan.network, 'unreleased', 'unknown', '', *labels)
     if first:
         record_run(out, recipe, plan, sets)
@@ -94,8 +98,8 @@ def train(
             labels,
             weights,
             out,
-            (leaf_validator if is_other else validator)(data, plan, card),
-            None if start is None else on_trunk_of(start, labels),
+            (detector_validator if is_other else validator)(data, plan, card),
+            None if start is None else network_to_start_from(start, labels),
             tensorboard,
         )
         last: dict[str, float] = {}
@@ -128,7 +132,7 @@ def _numbers(values: Mapping[str, float]) -> str:
     return '  '.join(f'{name} {value:.3f}' for name, value in values.items())
 
 
-def _with_opinions(
+def _with_soft_labels(
     plan: Recipe,
     sets: tuple[SampleSet, ...],
     data: Path,
@@ -139,7 +143,7 @@ def _with_opinions(
 ) -> tuple[SampleSet, ...]:
     """Ask the pixel teacher, where the recipe has one; give the sets as they are then."""
     from mt_perception.training.data.recipe_sets import read_sets
-    from mt_perception.training.distillation.soft_labels import ask_pixel_teacher
+    from mt_perception.training.distillation.soft_labels import write_soft_labels
 
     if plan.pixel_teacher is None:
         return sets
@@ -147,7 +151,7 @@ def _with_opinions(
         raise click.UsageError('the recipe has a pixel_teacher: give a finished run with --start')
     with _bar(console) as bar:
         task = bar.add_task('pixels', total=None, shown='')
-        for done, everything in ask_pixel_teacher(plan, sets, data, classes, start):
+        for done, everything in write_soft_labels(plan, sets, data, classes, start):
             bar.update(task, completed=done, total=everything)
     # How often an image is drawn depends on what the teacher sees in it.
     return read_sets(plan, data, classes, cache)

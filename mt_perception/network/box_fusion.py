@@ -36,7 +36,7 @@ class Found(NamedTuple):
     class_ids: Tensor  # (B, N) int64
 
 
-def agreed(first: Found, second: Found) -> Found:
+def fuse_boxes(first: Found, second: Found) -> Found:
     """Give N + M boxes: the first's N, moved and rated by both, and the second's M alone.
 
     A score is the mean of both detectors', 0 of one that does not see the object; a box the mean

@@ -11,7 +11,7 @@ from torch import nn
 
 from mt_perception.errors import ModelError
 from mt_perception.network.dense import LightHead
-from mt_perception.network.gates import Prices
+from mt_perception.network.gates import UnitCosts
 from mt_perception.network.multitask import Multitask
 from mt_perception.network.policy import GatePolicy
 
@@ -29,7 +29,7 @@ class GatedNetwork(Multitask):
         ModelError: the network has no dense heads to begin with.
     """
 
-    def __init__(self, network: Multitask, prices: Prices) -> None:
+    def __init__(self, network: Multitask, prices: UnitCosts) -> None:
         nn.Module.__init__(self)
         self.trunk = copy.deepcopy(network.trunk)
         self.detection = copy.deepcopy(network.detection)

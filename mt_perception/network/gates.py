@@ -39,7 +39,7 @@ class Unit:
 
 
 @dataclass(frozen=True)
-class Prices:
+class UnitCosts:
     """What a network costs, and what of it may be skipped.
 
     Args:
@@ -67,7 +67,7 @@ class Prices:
         return 1 - ((1 - keep) * shares.to(keep)).sum(dim=1) / whole
 
 
-def find_prices(network: Multitask, size: tuple[int, int]) -> Prices:
+def count_unit_costs(network: Multitask, size: tuple[int, int]) -> UnitCosts:
     """Find the units of a network and what they cost.
 
     Units are the bottlenecks of the trunk, the refinements of the dense heads and the second
@@ -85,7 +85,7 @@ def find_prices(network: Multitask, size: tuple[int, int]) -> Prices:
 
     units = tuple(Unit(name, _owner(name), share(name)) for name in _skippable(network))
     parts = {task: share(task) for task in TASKS}
-    return Prices(units, {SHARED: 1 - sum(parts.values()), **parts})
+    return UnitCosts(units, {SHARED: 1 - sum(parts.values()), **parts})
 
 
 def _owner(name: str) -> str:
@@ -157,7 +157,7 @@ def decide_gates(logits: Tensor) -> Tensor:
     return (logits >= 0).to(logits.dtype)
 
 
-def either(keep: Tensor, units: Sequence[Unit], wanted: Tensor) -> Tensor:
+def kept_by_any_task(keep: Tensor, units: Sequence[Unit], wanted: Tensor) -> Tensor:
     """Or over the tasks wanted now: a unit stays if one of them keeps it.
 
     Args:

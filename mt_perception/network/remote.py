@@ -24,8 +24,8 @@ from mt_perception.network.trunk import FEATURE_CHANNELS, Features
 _DAMPED = 0.5
 
 
-class Eyes(NamedTuple):
-    """What trunk and detector see in an image."""
+class RemoteFeatures(NamedTuple):
+    """Features of an image that the remote heads read."""
 
     features: Features  # the trunk's
     backbone: Levels  # the detector's
@@ -103,27 +103,28 @@ class Remote(nn.Module):
         # Slope and offset of the agreed logits: a score means what the robot's own means.
         self.register_buffer('calibration', torch.tensor([1.0, 0.0]))
 
-    def look(self, image: Tensor) -> Eyes:
-        """See what is in images.
+    def extract(self, image: Tensor) -> RemoteFeatures:
+        """Compute the features of trunk and detector.
 
         Args:
-            image: what the decoder made, (B, 3, H, W) float BGR, 0 to 255.
+            image: the decoded image, (B, 3, H, W) float BGR, 0 to 255.
         """
         backbone: Levels = self.detector.backbone(image)
-        return Eyes(self.trunk(image), backbone, self.detector.neck(*backbone[1:]))
+        return RemoteFeatures(self.trunk(image), backbone, self.detector.neck(*backbone[1:]))
 
-    def own(self, eyes: Eyes) -> RemoteOutputs:
-        """What the second detector says, and the robot's dense heads alone."""
+    def base_outputs(self, features: RemoteFeatures) -> RemoteOutputs:
+        """Run the second detector's head and the base dense heads, without the wide head."""
         return RemoteOutputs(
-            self.detector.head(*eyes.pyramid),
-            self.segmentation(eyes.features),
-            self.depth(eyes.features)[:, 0],
+            self.detector.head(*features.pyramid),
+            self.segmentation(features.features),
+            self.depth(features.features)[:, 0],
         )
 
     def forward(self, image: Tensor) -> RemoteOutputs:
-        """Run all but the robot's own detector and what both agree on, see `look`."""
-        eyes = self.look(image)
-        own, added = self.own(eyes), self.wide(eyes.features, eyes.backbone)
+        """Run everything but the robot's own detection head and the box fusion."""
+        features = self.extract(image)
+        base = self.base_outputs(features)
+        wide = self.wide(features.features, features.backbone)
         return RemoteOutputs(
-            own.detection, own.segmentation + added[:, :-1], own.depth + added[:, -1]
+            base.detection, base.segmentation + wide[:, :-1], base.depth + wide[:, -1]
         )

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from mt_perception.network import detection
-from mt_perception.network.box_fusion import Found, agreed, best, rows
+from mt_perception.network.box_fusion import Found, best, fuse_boxes, rows
 from mt_perception.network.dense import LightHead
 from mt_perception.network.graphs import BlockGraph, best_classes
 from mt_perception.network.picodet import BINS, PicoDet, cells_of, decode_sides
@@ -94,7 +94,7 @@ class CellsGraph(nn.Module):
         return Found(boxes, scores, rows(raw.classes, index).argmax(dim=2))
 
 
-class AgreementGraph(nn.Module):
+class BoxFusionGraph(nn.Module):
     """Boxes, scores and classes of both detectors → those that they agree on."""
 
     def __init__(self, calibration: Tensor) -> None:
@@ -102,7 +102,7 @@ class AgreementGraph(nn.Module):
         self.slope, self.offset = calibration.tolist()
 
     def forward(self, *found: Tensor) -> Found:
-        boxes, scores, class_ids = agreed(Found(*found[:3]), Found(*found[3:]))
+        boxes, scores, class_ids = fuse_boxes(Found(*found[:3]), Found(*found[3:]))
         logits = torch.logit(scores, _LEAST_SCORE)
         return Found(boxes, (self.slope * logits + self.offset).sigmoid(), class_ids)
 
@@ -145,14 +145,14 @@ def remote_blocks(remote: Remote, seen: str) -> tuple[BlockGraph, ...]:
     features = {level: f'trunk/{level}' for level in LightHead.levels}
     both = features | {level: f'pyramid/{level}' for level in backbone}
     said = {OWN: f'trunk/{OWN}', WIDE: f'wide/{WIDE}'}
-    opinions = {f'{who}_{name}': f'{who}/{name}' for who in ('sides', 'cells') for name in FOUND}
+    decoded = {f'{who}_{name}': f'{who}/{name}' for who in ('sides', 'cells') for name in FOUND}
     return (
         BlockGraph('trunk', TrunkGraph(remote), {SEEN: seen}, (*features, OWN)),
         BlockGraph('pyramid', PyramidGraph(remote.detector), {SEEN: seen}, (*strides, *backbone)),
         BlockGraph('wide', WideGraph(remote.wide), both, (WIDE,)),
         BlockGraph('sides', SidesGraph(remote.detector), pyramid, FOUND),
         BlockGraph('cells', CellsGraph(remote.detection), features, FOUND),
-        BlockGraph('detection', AgreementGraph(remote.calibration), opinions, FOUND),
+        BlockGraph('detection', BoxFusionGraph(remote.calibration), decoded, FOUND),
         BlockGraph('segmentation', SegmentationGraph(), said, ('class_ids',)),
         BlockGraph('depth', DepthGraph(), said, ('depth_per_focal',)),
     )

@@ -1,10 +1,9 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""One more task on a trunk that stands still: a detector trained and added to a model folder."""
+"""Adds a detector that was trained on a frozen trunk to a model folder, as one more task."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -30,8 +29,10 @@ from mt_perception.training.export.export import (
     check_blocks,
     example,
     export_block,
+    inputs_of,
+    sha256,
 )
-from mt_perception.training.export.figures import JUDGED
+from mt_perception.training.export.metrics import evaluation_options
 from mt_perception.training.export.publish_model import averaged
 from mt_perception.training.export.torch_runner import torch_pipeline
 from mt_perception.training.loop import Validate
@@ -39,16 +40,16 @@ from mt_perception.training.recipe import Recipe
 from mt_perception.types import DETECTION, Detections
 
 
-def is_leaf(run: Path, labels: tuple[Sequence[str], Sequence[str]]) -> bool:
-    """Tell whether labels ask for another detector than the one that a run has."""
+def has_other_detector(run: Path, labels: tuple[Sequence[str], Sequence[str]]) -> bool:
+    """Return whether a run's detector has other classes than these labels."""
     return bool(load_checkpoint(run)['detection_labels'] != list(labels[0]))
 
 
-def on_trunk_of(run: Path, labels: tuple[Sequence[str], Sequence[str]]) -> Multitask:
-    """Give a finished run's network; for other classes, with a detection head for them.
+def network_to_start_from(run: Path, labels: tuple[Sequence[str], Sequence[str]]) -> Multitask:
+    """Return a finished run's network; for other classes, with a detection head for them.
 
-    The head's towers start from the run's own: where objects are, and how large, is known there.
-    What says which class they are starts anew.
+    The new head keeps the run's box and objectness layers and the towers. Only its class layers
+    start from random weights.
 
     Args:
         run: folder of the run.
@@ -71,43 +72,41 @@ def on_trunk_of(run: Path, labels: tuple[Sequence[str], Sequence[str]]) -> Multi
     return network
 
 
-def leaf_figures(pipeline: Pipeline, folder: Path, task: str = DETECTION) -> dict[str, float]:
+def detector_metrics(pipeline: Pipeline, folder: Path, task: str = DETECTION) -> dict[str, float]:
     """Measure a detector on the held-out images of a data set, at the pipeline's own size."""
     metric = DetectionMetric()
     labels = pipeline.manifest.tasks[task].labels
-    before = pipeline.options
-    pipeline.options = replace(JUDGED, size=before.size)
     classes = ClassMap(labels, (), read_taxonomy())
-    with open_samples(str(folder), SourceOptions(split=HELD_OUT), classes) as source:
+    options = SourceOptions(split=HELD_OUT)
+    with evaluation_options(pipeline), open_samples(str(folder), options, classes) as source:
         for sample in source:
             result = pipeline.run(sample.frame, (task,))
             found = result.detections if task == DETECTION else result.extra.get(task)
             if sample.truth is not None and sample.truth.objects is not None:
                 assert found is None or isinstance(found, Detections)
                 metric.observe(found, sample.truth.objects)
-    pipeline.options = before
-    figures = metric.evaluate()
-    return {name: float(figures[name] or 0.0) for name in ('ap', 'ap50')}
+    found_metrics = metric.evaluate()
+    return {name: float(found_metrics[name] or 0.0) for name in ('ap', 'ap50')}
 
 
-def leaf_validator(data: Path, recipe: Recipe, card: ModelCard) -> Validate:
-    """Give a function that measures a network's detector on the recipe's held-out images."""
+def detector_validator(data: Path, recipe: Recipe, card: ModelCard) -> Validate:
+    """Return a function that measures a network's detector on the recipe's held-out images."""
     folder = (data / recipe.detection_labels).parent
 
     def validate(network: Multitask) -> Mapping[str, float]:
-        return leaf_figures(torch_pipeline(network, card), folder)
+        return detector_metrics(torch_pipeline(network, card), folder)
 
     return validate
 
 
-def add_leaf(run: Path, model: Path, task: str, data: Path | None = None) -> dict[str, float]:
+def add_task(run: Path, model: Path, task: str, data: Path | None = None) -> dict[str, float]:
     """Add the detector of a run to a model folder as one more task; nothing else changes.
 
     Args:
         run: folder of a run that started from the model's own run with the trunk frozen.
         model: the model folder; its manifest and one more ONNX file are written.
-        task: the new task's name, and its block's.
-        data: a data set whose held-out images it is measured on, or None.
+        task: name of the new task and of its block.
+        data: data set whose held-out images measure it, or None.
 
     Returns:
         `ap` and `ap50`; empty without data.
@@ -117,41 +116,39 @@ def add_leaf(run: Path, model: Path, task: str, data: Path | None = None) -> dic
     """
     state = load_checkpoint(run)
     blocks = {graph.name: graph for graph in block_graphs(averaged(state))}
-    trunk, leaf = blocks['trunk'], replace(blocks[DETECTION], name=task)
+    trunk, head = blocks['trunk'], replace(blocks[DETECTION], name=task)
     manifest = read_manifest_data(model)
     _check_trunk(trunk, model, manifest)
-    tensors = example((trunk,), REFERENCE_SIZE)
-    given = [tensors[source] for source in leaf.inputs.values()]
+    given = inputs_of(head, example((trunk,), REFERENCE_SIZE))
     path = model / f'{task}.onnx'
-    export_block(leaf, given, path)
+    export_block(head, given, path)
     for size in PARITY_SIZES:
-        check_blocks((trunk, leaf), model, size)
-    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    manifest['blocks'][task] = block_entry(leaf, given, sha256)
+        check_blocks((trunk, head), model, size)
+    manifest['blocks'][task] = block_entry(head, given, sha256(path))
     manifest['tasks'][task] = {
         'kind': DETECTION,
-        'outputs': {name: f'{task}/{name}' for name in leaf.outputs},
+        'outputs': {name: f'{task}/{name}' for name in head.outputs},
         'labels': list(state['detection_labels']),
     }
     manifest['accuracy'] = [row for row in manifest['accuracy'] if row['task'] != task]
     write_manifest_data(model, manifest)
     if data is None:
         return {}
-    figures = leaf_figures(Pipeline.load(model), data, task)
-    row = Accuracy(task, 'ap', round(figures['ap'], 4), f'{data.name}, held-out images')
+    metrics = detector_metrics(Pipeline.load(model), data, task)
+    row = Accuracy(task, 'ap', round(metrics['ap'], 4), f'{data.name}, held-out images')
     manifest['accuracy'].append(asdict(row))
     write_manifest_data(model, manifest)
-    return figures
+    return metrics
 
 
 def _check_trunk(trunk: BlockGraph, model: Path, manifest: Mapping[str, Any]) -> None:
-    fits = manifest['blocks'].get('trunk', {}).get('outputs') == list(trunk.outputs)
+    same = manifest['blocks'].get('trunk', {}).get('outputs') == list(trunk.outputs)
     try:
-        if fits:
+        if same:
             check_blocks((trunk,), model, PARITY_SIZES[0])
     except ModelError:
-        fits = False
-    if not fits:
+        same = False
+    if not same:
         raise ModelError(
             f'{model}: its trunk is not the one that the task was trained on; train the task '
             'from the run that this model was exported from'

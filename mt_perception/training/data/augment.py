@@ -55,7 +55,7 @@ class Example:
         depth_per_focal: (H/4, W/4) float32, metres over canvas focal length, 0 unmeasured.
         relative_depth: (H/4, W/4) float32, teacher's inverse depth, negative where there is none.
         inside: (H/4, W/4) bool, where the image is, not the border.
-        opinion: (C, H/4, W/4) uint8, a teacher's probabilities of 255, or None.
+        soft_labels: (C, H/4, W/4) uint8, a teacher's probabilities of 255, or None.
     """
 
     clean: NDArray[np.uint8]
@@ -65,7 +65,7 @@ class Example:
     depth_per_focal: NDArray[np.float32]
     relative_depth: NDArray[np.float32]
     inside: NDArray[np.bool_]
-    opinion: NDArray[np.uint8] | None = None
+    soft_labels: NDArray[np.uint8] | None = None
 
 
 def random_view(
@@ -107,7 +107,7 @@ def make_example(sample: Sample, canvas: tuple[int, int], rng: np.random.Generat
         depth_per_focal=_depth_per_focal(sample, view),
         relative_depth=_relative_depth(sample, view),
         inside=inside,
-        opinion=_opinion(sample, view),
+        soft_labels=_soft_labels(sample, view),
     )
 
 
@@ -219,10 +219,10 @@ def _relative_depth(sample: Sample, view: View) -> NDArray[np.float32]:
     return _place_map(inverse, sample.size, view, -1)
 
 
-def _opinion(sample: Sample, view: View) -> NDArray[np.uint8] | None:
-    if sample.opinion_path is None:
+def _soft_labels(sample: Sample, view: View) -> NDArray[np.uint8] | None:
+    if sample.soft_label_path is None:
         return None
-    values = np.load(sample.opinion_path, allow_pickle=False)
+    values = np.load(sample.soft_label_path, allow_pickle=False)
     matrix = _to_labels(values.shape, sample.size, view)
     size = tuple(n // LABEL_STRIDE for n in view.size[::-1])
     # OpenCV fills the border of at most four channels.

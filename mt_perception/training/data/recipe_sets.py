@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Builds a recipe's sets of samples from the data folder, with the teachers' cached opinions."""
+"""Reads a recipe's data sets, with the teachers' cached predictions."""
 
 from __future__ import annotations
 
@@ -41,22 +41,20 @@ _SHOWS_NOTHING = 0.02
 _MOST_OFTEN, _LEAST_OFTEN = 3.0, 0.5
 
 
-def network_classes(recipe: Recipe, data: Path, beside: Path) -> ClassMap:
-    """Give the classes of a recipe's network.
+def network_classes(recipe: Recipe, data: Path) -> ClassMap:
+    """Return the classes of a recipe's network.
 
     Args:
-        recipe: names the annotation file and, perhaps, a taxonomy of its own.
+        recipe: names the annotation file and, optionally, a taxonomy.
         data: the data folder.
-        beside: the recipe's own folder.
     """
-    path = DEFAULT_TAXONOMY if recipe.taxonomy is None else beside / recipe.taxonomy
-    taxonomy = read_taxonomy(path)
+    taxonomy = read_taxonomy(recipe.taxonomy or DEFAULT_TAXONOMY)
     names = tuple(category_names(data / recipe.detection_labels).values())
     return ClassMap(names, taxonomy.labels, taxonomy)
 
 
 def read_sets(recipe: Recipe, data: Path, classes: ClassMap, cache: Path) -> tuple[SampleSet, ...]:
-    """Read every set of a recipe; the teachers' opinions must be in the cache already."""
+    """Read every set of a recipe; the teachers' predictions must be in the cache."""
     sets = []
     for spec in recipe.sets:
         samples = _read(spec, data, classes)
@@ -64,15 +62,15 @@ def read_sets(recipe: Recipe, data: Path, classes: ClassMap, cache: Path) -> tup
             samples = [with_voc_labels(s, cache / _VOC, classes) for s in samples]
         if spec.relative_depth:
             samples = [with_relative_depth(s, cache / _RELATIVE) for s in samples]
-        if spec.opinions:
+        if spec.soft_labels:
             folder = cache / _PIXELS
-            samples = [replace(s, opinion_path=folder / f'{s.name}.npy') for s in samples]
+            samples = [replace(s, soft_label_path=folder / f'{s.name}.npy') for s in samples]
         shares = class_shares(samples) if spec.balanced else None
         sets.append(SampleSet(spec.name, tuple(samples), spec.weight, shares))
     return tuple(sets)
 
 
-def ask_teachers(
+def write_pseudo_labels(
     recipe: Recipe, data: Path, classes: ClassMap, cache: Path
 ) -> Iterator[tuple[int, int]]:
     """Fill the cache with what the teachers say; yield (done, all) as it goes on."""
@@ -106,11 +104,11 @@ def _shown_classes(sample: Sample) -> NDArray[np.bool_]:
     if sample.semantic is not None:
         counts = np.bincount(sample.semantic().ravel(), minlength=256)
         shown |= counts[:EXCLUDED] > _SHOWN_PIXELS
-    if sample.opinion_path is not None and sample.opinion_path.exists():
-        opinion = np.load(sample.opinion_path, allow_pickle=False)
-        sure = opinion.argmax(axis=2)[opinion.max(axis=2) > _SURE]
+    if sample.soft_label_path is not None and sample.soft_label_path.exists():
+        soft_labels = np.load(sample.soft_label_path, allow_pickle=False)
+        sure = soft_labels.argmax(axis=2)[soft_labels.max(axis=2) > _SURE]
         counts = np.bincount(sure, minlength=EXCLUDED)
-        shown |= counts[:EXCLUDED] > _SHOWN_SHARE * opinion[..., 0].size
+        shown |= counts[:EXCLUDED] > _SHOWN_SHARE * soft_labels[..., 0].size
     return shown
 
 

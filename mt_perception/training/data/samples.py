@@ -44,8 +44,8 @@ class Sample:
         depth_path: uint16 millimetres along the optical axis, 0 unmeasured.
         focal_px: focal length in pixels of the stored image; None where unknown.
         relative_depth_path: a teacher's relative inverse depth, uint16, scale and shift free.
-        opinion_path: a teacher's class probabilities, .npy (h, w, C) uint8 of 255, stretched over
-            the image.
+        soft_label_path: class probabilities of a teacher times 255, .npy (h, w, C) uint8,
+            stretched over the image.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Sample:
     depth_path: Path | None = None
     focal_px: float | None = None
     relative_depth_path: Path | None = None
-    opinion_path: Path | None = None
+    soft_label_path: Path | None = None
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:

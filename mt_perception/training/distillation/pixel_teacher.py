@@ -27,12 +27,12 @@ from mt_perception.network.multitask import Multitask
 from mt_perception.network.trunk import FEATURE_CHANNELS, Features
 from mt_perception.training.data.batches import SampleSet, batches
 from mt_perception.training.data.samples import count_pixels
-from mt_perception.training.distillation.pixel_teacher_spec import PixelTeacherSpec
 from mt_perception.training.losses.segmentation import (
     class_weights,
     dice_loss,
     segmentation_loss,
 )
+from mt_perception.training.recipe import PixelTeacherSpec
 from mt_perception.training.schedules.optimizer import update_average
 
 _DROPPED = 0.1

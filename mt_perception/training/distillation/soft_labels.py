@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,29 +21,26 @@ from mt_perception.evaluation.datasets.taxonomy import ClassMap
 from mt_perception.training.checkpoint import load_checkpoint
 from mt_perception.training.data.batches import SampleSet
 from mt_perception.training.data.read_datasets import read_regions
-from mt_perception.training.data.samples import Sample, read_image
+from mt_perception.training.data.samples import Boxes, Sample, read_image
 from mt_perception.training.distillation.pixel_teacher import (
     PixelTeacher,
     build_teacher,
     train_teacher,
 )
-from mt_perception.training.distillation.pseudo_label_refinement import (
-    forbid_outside,
-    in_context,
-    settle,
-    within_boxes,
-)
 from mt_perception.training.export.publish_model import averaged
-from mt_perception.training.recipe import Recipe
+from mt_perception.training.recipe import ContextRule, Recipe
 from mt_perception.types import UNLABELLED
 
 _LONG_SIDE, _MULTIPLE, _PAD_VALUE = 416, 32, 114
 _STRIDE, _BATCH = 8, 8
 # From which score the network's own detection is believed.
 _SEEN_FROM = 0.45
+# Where less than this share of the teacher's belief is left, it has no soft_labels.
+_LEAST_LEFT = 0.35
+_MARGIN_PX = 4
 
 
-def ask_pixel_teacher(
+def write_soft_labels(
     recipe: Recipe, sets: Sequence[SampleSet], data: Path, classes: ClassMap, run: Path
 ) -> Iterator[tuple[int, int]]:
     """Train the pixel teacher beside a finished run's network and ask it; yield (done, all).
@@ -52,13 +49,17 @@ def ask_pixel_teacher(
 
     Args:
         recipe: says how the teacher is trained.
-        sets: the recipe's; samples with an `opinion_path` are asked about.
+        sets: the recipe's; samples with an `soft_label_path` are asked about.
         data: the data folder.
         classes: the network's classes.
         run: folder of the run whose network the teacher listens to.
     """
     missing = [
-        [s for s in group.samples if s.opinion_path is not None and not s.opinion_path.exists()]
+        [
+            s
+            for s in group.samples
+            if s.soft_label_path is not None and not s.soft_label_path.exists()
+        ]
         for group in sets
     ]
     spec, images = recipe.pixel_teacher, sum(map(len, missing))
@@ -70,7 +71,7 @@ def ask_pixel_teacher(
         replace(
             group,
             weight=spec.weights[group.name],
-            samples=tuple(replace(s, opinion_path=None) for s in group.samples),
+            samples=tuple(replace(s, soft_label_path=None) for s in group.samples),
         )
         for group in sets
         if group.name in spec.weights
@@ -84,7 +85,7 @@ def ask_pixel_teacher(
         if source.complete:
             boxes = read_regions(data / source.folder, classes, shrink=-0.03)
             regions = {sample.name: sample for sample in boxes}
-        for part, answers, scores in ask_pixels(teacher, samples, precision):
+        for part, answers, scores in predict_pixels(teacher, samples, precision):
             for sample, values, row in zip(part, answers, scores, strict=True):
                 if sample.boxes is not None:
                     within_boxes(values, sample.boxes, sample.size, classes)
@@ -98,7 +99,7 @@ def ask_pixel_teacher(
             yield done, spec.steps + images
 
 
-def ask_pixels(
+def predict_pixels(
     teacher: PixelTeacher, samples: Sequence[Sample], precision: torch.dtype
 ) -> Iterator[tuple[Sequence[Sample], NDArray[np.float32], NDArray[np.float32]]]:
     """Ask about samples, a few of one size at a time.
@@ -139,12 +140,12 @@ def _labels(sample: Sample) -> NDArray[np.uint8]:
 
 
 def _write(sample: Sample, values: NDArray[np.uint8]) -> None:
-    assert sample.opinion_path is not None
-    sample.opinion_path.parent.mkdir(parents=True, exist_ok=True)
+    assert sample.soft_label_path is not None
+    sample.soft_label_path.parent.mkdir(parents=True, exist_ok=True)
     # Several processes may ask at once.
-    unfinished = sample.opinion_path.with_suffix(f'.{os.getpid()}.part.npy')
+    unfinished = sample.soft_label_path.with_suffix(f'.{os.getpid()}.part.npy')
     np.save(unfinished, values, allow_pickle=False)
-    unfinished.rename(sample.opinion_path)
+    unfinished.rename(sample.soft_label_path)
 
 
 def _views(images: Sequence[NDArray[np.uint8]]) -> tuple[Tensor, int, int]:
@@ -159,3 +160,77 @@ def _views(images: Sequence[NDArray[np.uint8]]) -> tuple[Tensor, int, int]:
         view[:height, :width] = cv2.resize(image, (width, height), interpolation=how)
     views = torch.from_numpy(canvas).permute(0, 3, 1, 2).float()
     return views.contiguous(memory_format=torch.channels_last), height, width
+
+
+def things(classes: ClassMap) -> tuple[int, ...]:
+    """Give the segmentation classes that gather nothing but what the detector knows."""
+    members: dict[str, set[str]] = {}
+    for name, label in classes.taxonomy.members.items():
+        members.setdefault(label, set()).add(name)
+    return tuple(
+        index
+        for index, label in enumerate(classes.segmentation)
+        if members.get(label) and members[label] <= set(classes.detection)
+    )
+
+
+def within_boxes(
+    values: NDArray[np.float32], boxes: Boxes, size: tuple[int, int], classes: ClassMap
+) -> None:
+    """Take things out of an soft_labels where no box of theirs is.
+
+    Args:
+        values: (h, w, C) probabilities, changed in place.
+        boxes: of the image. Persons are labelled in every set that has boxes; other things only
+            where the labels are complete.
+        size: (height, width) of the stored image, whose pixels the boxes count.
+        classes: the network's classes.
+    """
+    person = classes.segmentation_id('person')
+    for index in things(classes) if boxes.complete else (person,):
+        near = np.zeros(size, np.uint8)
+        for (x1, y1, x2, y2), number in zip(boxes.corners, boxes.classes, strict=True):
+            if classes.segmentation_id(classes.detection[int(number)]) == index:
+                rows = slice(max(int(y1) - _MARGIN_PX, 0), int(y2) + _MARGIN_PX + 1)
+                columns = slice(max(int(x1) - _MARGIN_PX, 0), int(x2) + _MARGIN_PX + 1)
+                near[rows, columns] = 1
+        forbid_outside(values, index, near)
+
+
+def forbid_outside(values: NDArray[np.float32], index: int, near: NDArray[np.uint8]) -> None:
+    """Take a class out of an soft_labels outside a mask that is stretched over the same image."""
+    mask = cv2.resize(near.astype(np.float32), values.shape[1::-1], interpolation=cv2.INTER_AREA)
+    values[..., index] *= mask > 0
+
+
+def in_context(
+    values: NDArray[np.float32],
+    seen: Collection[str],
+    context: Sequence[ContextRule],
+    classes: ClassMap,
+) -> None:
+    """Correct what a teacher gets wrong around certain objects.
+
+    Args:
+        values: (h, w, C) probabilities, changed in place.
+        seen: names of objects in the image.
+        context: the rules, which are applied in order.
+        classes: the network's classes.
+    """
+    for rule in context:
+        if rule.seen not in seen:
+            continue
+        said, meant = classes.segmentation_id(rule.said), classes.segmentation_id(rule.meant)
+        if (values.argmax(axis=2) == meant).mean() >= rule.least:
+            values[..., meant] += values[..., said]
+            values[..., said] = 0
+        else:
+            values[values.argmax(axis=2) == said] = 0
+
+
+def settle(values: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Rescale probabilities to bytes that sum to 255, or to 0 where little probability is left."""
+    sums = values.sum(axis=2, keepdims=True)
+    settled: NDArray[np.uint8] = np.rint(values / np.maximum(sums, 1e-6) * 255).astype(np.uint8)
+    settled[sums[..., 0] < _LEAST_LEFT] = 0
+    return settled

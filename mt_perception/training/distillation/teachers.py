@@ -104,7 +104,7 @@ def ask(samples: Iterable[Sample], predict: Predict, cache: Path) -> Iterable[st
 
 
 def with_voc_labels(sample: Sample, cache: Path, classes: ClassMap) -> Sample:
-    """Fill what a sample leaves unlabelled with the cached opinion of the VOC teacher."""
+    """Fill what a sample leaves unlabelled with the cached prediction of the VOC teacher."""
     table = classes.segmentation_table(dict(enumerate(VOC_NAMES)))
     # Background is whatever is none of VOC's twenty classes: no class of ours.
     table[0] = UNLABELLED
@@ -113,28 +113,28 @@ def with_voc_labels(sample: Sample, cache: Path, classes: ClassMap) -> Sample:
 
 
 def with_relative_depth(sample: Sample, cache: Path) -> Sample:
-    """Point a sample at the cached opinion of the relative depth teacher."""
+    """Point a sample at the cached prediction of the relative depth teacher."""
     return replace(sample, relative_depth_path=cache / f'{sample.name}.png')
 
 
 def _fill_unlabelled(sample: Sample, path: Path, table: NDArray[np.uint8]) -> NDArray[np.uint8]:
     height, width = sample.size
-    opinion = cv2.resize(
+    predicted = cv2.resize(
         read_map(path).astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST
     )
     if sample.boxes is not None:
         # Persons are labelled in every set with boxes: one outside all boxes is a mistake.
-        inside = np.zeros(opinion.shape, bool)
+        inside = np.zeros(predicted.shape, bool)
         for x1, y1, x2, y2 in sample.boxes.corners[sample.boxes.classes == 0].astype(int):
             inside[max(y1, 0) : y2 + 1, max(x1, 0) : x2 + 1] = True
-        opinion[(opinion == _VOC_PERSON) & ~inside] = UNLABELLED
+        predicted[(predicted == _VOC_PERSON) & ~inside] = UNLABELLED
     if sample.semantic is None:
-        return np.asarray(table[opinion])
+        return np.asarray(table[predicted])
     label = sample.semantic()
     if label.shape != sample.size:
         label = np.asarray(
             cv2.resize(label, (width, height), interpolation=cv2.INTER_NEAREST), np.uint8
         )
     filled = label == UNLABELLED
-    label[filled] = table[opinion][filled]
+    label[filled] = table[predicted][filled]
     return label

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""From a run's folder to a model folder that knows its own accuracy."""
+"""Exports a run as a model folder and records its measured accuracy."""
 
 from __future__ import annotations
 
@@ -9,38 +9,29 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mt_perception.model.manifest import Accuracy
 from mt_perception.network.branched import restore
 from mt_perception.network.multitask import Multitask, build
 from mt_perception.pipeline import Pipeline
 from mt_perception.training.checkpoint import load_checkpoint
 from mt_perception.training.export.export import ModelCard, export_folder, write_manifest
-from mt_perception.training.export.figures import all_figures
+from mt_perception.training.export.metrics import accuracy_rows, combined, measure_sets
 from mt_perception.training.recipe import read_recipe
-from mt_perception.types import DEPTH, DETECTION, SEGMENTATION
-
-# The figures that go into the manifest, with the task and the data they belong to.
-_REPORTED = {
-    'ap': (DETECTION, 'COCO val2017 part, 128 images'),
-    'miou': (SEGMENTATION, 'COCO val2017 part, 100 images with panoptic labels'),
-    'abs_rel': (DEPTH, 'held-out frames of the training scenes, mean over scenes'),
-}
 
 
-def release(
+def publish_model(
     run: Path, folder: Path, data: Path | None, version: str, licence: str
 ) -> dict[str, float]:
-    """Export a run's averaged weights; with data, measure the folder and write that down.
+    """Export a run's averaged weights; with data, measure the folder and record its accuracy.
 
     Args:
         run: folder of a training run.
-        folder: the model folder to write; its name becomes the model's.
+        folder: model folder to write; its name becomes the model's.
         data: the data folder, or None.
-        version: of the weights.
-        licence: of the weights, an SPDX identifier.
+        version: version of the weights.
+        licence: licence of the weights, an SPDX identifier.
 
     Returns:
-        The figures; empty without data.
+        The metrics; empty without data.
     """
     state = load_checkpoint(run)
     network = averaged(state)
@@ -55,13 +46,9 @@ def release(
     export_folder(network, card, folder)
     if data is None:
         return {}
-    figures = all_figures(Pipeline.load(folder), data, read_recipe(run / 'recipe.yaml'))
-    accuracy = tuple(
-        Accuracy(task, name, round(figures[name], 4), where)
-        for name, (task, where) in _REPORTED.items()
-    )
-    write_manifest(network, replace(card, accuracy=accuracy), folder)
-    return figures
+    sets = measure_sets(Pipeline.load(folder), data, read_recipe(run / 'recipe.yaml'))
+    write_manifest(network, replace(card, accuracy=accuracy_rows(sets)), folder)
+    return combined(sets)
 
 
 def averaged(state: Mapping[str, Any]) -> Multitask:
@@ -69,7 +56,7 @@ def averaged(state: Mapping[str, Any]) -> Multitask:
     network = build(
         state['name'], len(state['detection_labels']), len(state['segmentation_labels'])
     )
-    # Checkpoints that say nothing about their structure have one trunk.
+    # Checkpoints without a structure have one trunk.
     network = restore(network, state.get('structure', {'kind': 'trunk'}))
     network.load_state_dict(state['average'])
     return network.eval()

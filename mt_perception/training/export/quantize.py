@@ -4,12 +4,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import shutil
 import tempfile
+import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,14 @@ from mt_perception.image.letterbox import fit
 from mt_perception.model.folder import open_model, read_manifest_data, write_manifest_data
 from mt_perception.model.sessions import load_sessions
 from mt_perception.model.task_graph import IMAGE
+from mt_perception.pipeline import Pipeline
+from mt_perception.training.data.batches import draw
+from mt_perception.training.data.recipe_sets import network_classes, read_sets
+from mt_perception.training.data.samples import read_image
+from mt_perception.training.export.export import sha256
+from mt_perception.training.export.metrics import measure_metrics
+from mt_perception.training.recipe import Recipe
+from mt_perception.types import Frame
 
 CALIBRATIONS = {
     'minmax': CalibrationMethod.MinMax,
@@ -42,6 +50,10 @@ _OPERATIONS = ('Conv', 'Sigmoid', 'Mul', 'Add', 'Concat', 'MaxPool', 'Relu')
 _PERCENTILE = 99.99
 # Sections about other files than the blocks': they hold for the float folder only.
 _LEFT_OUT = ('variants', 'paths', 'policy', 'cut')
+_METRICS = ('ap', 'miou', 'abs_rel')
+_LESS_IS_BETTER = ('abs_rel',)
+_FRAME_SIZE = (480, 640)
+_WARM_UP, _ROUNDS = 5, 40
 
 
 @dataclass(frozen=True)
@@ -101,7 +113,7 @@ def quantize_folder(
             _quantize_block(model / entry['file'], target, seen[name], how)
         else:
             shutil.copyfile(model / entry['file'], target)
-        entry['sha256'] = hashlib.sha256(target.read_bytes()).hexdigest()
+        entry['sha256'] = sha256(target)
     for section in _LEFT_OUT:
         manifest.pop(section, None)
     manifest['name'] = folder.name
@@ -214,3 +226,65 @@ def _inputs_of(
             for output, value in zip(block.outputs, made, strict=True):
                 tensors[block.tensor(output)] = value
     return seen
+
+
+@dataclass(frozen=True)
+class Row:
+    """One figure of both models, and the relative loss (positive is worse) or the ratio."""
+
+    name: str
+    before: float
+    after: float
+    change: str
+
+
+def calibration_images(recipe: Recipe, data: Path, count: int) -> list[NDArray[np.uint8]]:
+    """Give training images as a recipe mixes them, (H, W, 3) BGR."""
+    # Nothing but the images is read: the teachers' opinions need not be there.
+    sets = read_sets(recipe, data, network_classes(recipe, data), data / 'no_cache')
+    return [read_image(draw(sets, recipe.seed, p).image_path) for p in range(count)]
+
+
+def measure_both(model: Path, quantised: Path, recipe: Recipe, data: Path) -> Iterator[Row]:
+    """Measure a model folder and its 8-bit one: accuracy, then latency turn by turn, one thread.
+
+    Args:
+        model: the float folder.
+        quantised: the 8-bit folder.
+        recipe: names the validation data.
+        data: the data folder.
+    """
+    pipelines = [Pipeline.load(folder) for folder in (model, quantised)]
+    before, after = (measure_metrics(pipeline, data, recipe) for pipeline in pipelines)
+    # A data set without some labels gives no figure of that task.
+    for name in (name for name in _METRICS if name in before and name in after):
+        sign = -1 if name in _LESS_IS_BETTER else 1
+        lost = sign * (before[name] - after[name])
+        change = f'{lost / before[name]:+.2%}' if before[name] else 'no ratio to zero'
+        yield Row(name, before[name], after[name], change)
+    for name, (first, second) in latencies_ms(pipelines[0], pipelines[1]).items():
+        yield Row(f'{name}, ms', first, second, f'{second / first:.2f}')
+    sizes = [sum(p.stat().st_size for p in f.glob('*.onnx')) / 1e6 for f in (model, quantised)]
+    yield Row('files, MB', sizes[0], sizes[1], f'{sizes[1] / sizes[0]:.2f}')
+
+
+def latencies_ms(first: Pipeline, second: Pipeline) -> dict[str, tuple[float, float]]:
+    """Time every block of two models turn by turn; give medians, the sum as `all blocks`."""
+    rng = np.random.default_rng(0)
+    frame = Frame(rng.integers(0, 256, (*_FRAME_SIZE, 3), np.uint8), 0, 'camera')
+    times: dict[str, list[list[float]]] = {}
+    started = time.monotonic()
+    for turn in range(_WARM_UP + _ROUNDS):
+        for which, pipeline in enumerate((first, second)):
+            spent = dict(pipeline.run(frame).execution.latency_ms)
+            blocks = {n: v for n, v in spent.items() if n in pipeline.manifest.graph.blocks}
+            blocks['all blocks'] = sum(blocks.values())
+            for name, value in blocks.items():
+                if turn >= _WARM_UP:
+                    times.setdefault(name, [[], []])[which].append(value)
+        if time.monotonic() - started > 120:
+            break
+    return {
+        name: (float(np.median(pair[0])), float(np.median(pair[1])))
+        for name, pair in times.items()
+    }

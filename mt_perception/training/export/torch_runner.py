@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from mt_perception.execution.frame_run import FrameRun
 from mt_perception.execution.plan import Stage
@@ -18,20 +17,11 @@ from mt_perception.network.graphs import BlockGraph, block_graphs
 from mt_perception.network.multitask import Multitask
 from mt_perception.network.remote_graphs import SEEN, remote_blocks
 from mt_perception.pipeline import Pipeline
-from mt_perception.training.export.export import ModelCard, manifest_data
-from mt_perception.training.export.figures import all_figures
+from mt_perception.training.export.export import ModelCard, manifest_data, run_graph
+from mt_perception.training.export.metrics import measure_metrics
 from mt_perception.training.loop import Validate
 from mt_perception.training.recipe import Recipe
-from mt_perception.training.split.train import CutNetwork
-
-
-def run_graph(graph: BlockGraph, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Run a block on the tensors of a graph; gives those that it makes."""
-    made = graph.module(*(tensors[source] for source in graph.inputs.values()))
-    values = made if isinstance(made, tuple) else (made,)
-    return {
-        f'{graph.name}/{name}': value for name, value in zip(graph.outputs, values, strict=True)
-    }
+from mt_perception.training.split.train import SplitNetwork
 
 
 class TorchRunner:
@@ -58,7 +48,7 @@ class TorchRunner:
         run.tensors.update({name: tensor.numpy() for name, tensor in tensors.items()})
 
 
-class TorchCutRunner:
+class TorchSplitRunner:
     """Runs plans with both halves of a cut in torch; symbols are rounded, but not coded.
 
     Args:
@@ -66,7 +56,7 @@ class TorchCutRunner:
         rate: index of the rate.
     """
 
-    def __init__(self, cut: CutNetwork, rate: int) -> None:
+    def __init__(self, cut: SplitNetwork, rate: int) -> None:
         self._cut = cut
         self._rate = torch.tensor([rate])
         self._graphs = remote_blocks(cut.remote, SEEN)
@@ -104,6 +94,6 @@ def validator(data: Path, recipe: Recipe, card: ModelCard) -> Validate:
     """Give a function that measures a network on the validation parts of a recipe's data."""
 
     def validate(network: Multitask) -> Mapping[str, float]:
-        return all_figures(torch_pipeline(network, card), data, recipe)
+        return measure_metrics(torch_pipeline(network, card), data, recipe)
 
     return validate

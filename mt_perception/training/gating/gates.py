@@ -18,11 +18,11 @@ from torch import Tensor
 from mt_perception.errors import ModelError
 from mt_perception.network.gated import GatedNetwork
 from mt_perception.network.gates import (
-    Prices,
+    UnitCosts,
     budget_loss,
-    either,
-    find_prices,
+    count_unit_costs,
     gating,
+    kept_by_any_task,
     sample_gates,
 )
 from mt_perception.network.multitask import TASKS, Multitask, Outputs
@@ -31,9 +31,13 @@ from mt_perception.training.checkpoint import FILE, load_checkpoint, save_checkp
 from mt_perception.training.data.batches import Batch, SampleSet, batches, make_batch
 from mt_perception.training.export.export import REFERENCE_SIZE
 from mt_perception.training.gating.masks import Mask, Shrink, gather_masks, read_masks, shrink
-from mt_perception.training.gating.path_distillation import full_opinion, opinion_at, path_losses
+from mt_perception.training.gating.path_distillation import (
+    full_predictions,
+    path_losses,
+    predictions_at,
+)
 from mt_perception.training.loop import Progress, count_classes
-from mt_perception.training.losses.objective import wanted_tasks
+from mt_perception.training.losses.objective import active_tasks
 from mt_perception.training.recipe import Recipe
 from mt_perception.training.schedules.optimizer import (
     make_optimizer,
@@ -105,12 +109,12 @@ class _State:
         self.recipe, self.sets, self.labels = recipe, sets, labels
         self.gating = recipe.gating
         self.full = copy.deepcopy(full).requires_grad_(False).eval()
-        self.prices = find_prices(full, REFERENCE_SIZE)
+        self.prices = count_unit_costs(full, REFERENCE_SIZE)
         self.network = GatedNetwork(full, self.prices)
         for parameter in (*self.full.parameters(), *self.network.parameters()):
             if parameter.ndim == 4:
                 parameter.data = parameter.data.to(memory_format=torch.channels_last)
-        self._fit_glance()
+        self._fit_thumbnail_features()
         self.average = copy.deepcopy(self.network).requires_grad_(False).eval()
         self.class_weights = count_classes(sets, recipe, len(labels[1]))
         self.precision = getattr(torch, recipe.precision)
@@ -129,11 +133,11 @@ class _State:
         torch.manual_seed(int(rng.integers(2**31)))
         set_rates(self.optimizer, rate_factor(phase, step))
         noisy = _trains_policy(phase)
-        trained = wanted_tasks(phase.weights)
+        trained = active_tasks(phase.weights)
         tasks = _draw_tasks(rng, trained) if noisy else trained
         self.optimizer.zero_grad(set_to_none=True)
         with self._autocast():
-            seen = full_opinion(self.full, batch, tasks)
+            seen = full_predictions(self.full, batch, tasks)
         values: dict[str, float] = {}
         turns = self._draw_paths(rng, noisy)
         for turn in turns:
@@ -171,15 +175,15 @@ class _State:
         units = [self.prices.units[n] for n in gated]
         network = self.network.with_light(light)
         with self._autocast(), gating(network, units, keep[:, gated]):
-            opinion = opinion_at(seen, self.full, small, how, tasks)
+            teacher = predictions_at(seen, self.full, small, how, tasks)
             found = path_losses(
                 network,
                 small,
-                opinion,
+                teacher,
                 phase.weights,
                 self.class_weights,
                 tasks,
-                self.gating.imitation,
+                self.gating.distillation,
             )
         spent = self.prices.cost(keep, tasks)
         if noisy:
@@ -222,11 +226,11 @@ class _State:
         budget = torch.from_numpy(drawn)
         logits = self.network.policy(image, budget)
         wanted = torch.tensor([[float(task in tasks) for task in TASKS]]).expand(images, -1)
-        keep = either(sample_gates(logits, temperature), self.prices.units, wanted)
+        keep = kept_by_any_task(sample_gates(logits, temperature), self.prices.units, wanted)
         return keep, budget
 
     @torch.no_grad()
-    def _fit_glance(self) -> None:
+    def _fit_thumbnail_features(self) -> None:
         glance = self.network.policy.glance
         images = [batch.image for batch in self._some()]
         glance.fit(torch.cat([glance.pool(thumbnail(image.float())) for image in images]))
@@ -247,7 +251,7 @@ class _State:
                 budget = torch.full((len(batch.image),), float(value))
                 keep = policy(batch.image.float(), budget).sigmoid()
                 wanted = torch.ones(len(batch.image), len(TASKS))
-                kept.append(either(keep, self.prices.units, wanted).mean(dim=0))
+                kept.append(kept_by_any_task(keep, self.prices.units, wanted).mean(dim=0))
         return gather_masks(self.prices, torch.stack(kept).mean(dim=0), self.gating.paths)
 
     def save(self, run: Path, step: int) -> None:
@@ -282,7 +286,7 @@ class _State:
         return step
 
 
-def _kept(prices: Prices, mask: Mask) -> Tensor:
+def _kept(prices: UnitCosts, mask: Mask) -> Tensor:
     return torch.tensor([[float(unit.name not in mask.skipped) for unit in prices.units]])
 
 

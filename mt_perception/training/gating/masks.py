@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mt_perception.network.gates import Prices
+from mt_perception.network.gates import UnitCosts
 from mt_perception.training.data.augment import LABEL_STRIDE, PAD_VALUE
 from mt_perception.training.data.batches import Batch
-from mt_perception.training.gating.recipe import PathSpec
+from mt_perception.training.recipe import PathSpec
 from mt_perception.types import UNLABELLED
 
 Changes = tuple[tuple[str, ...], tuple[str, ...]]
@@ -44,7 +44,7 @@ class Mask:
         return self.skipped, self.light
 
 
-def gather_masks(prices: Prices, keep: Tensor, paths: Sequence[PathSpec]) -> tuple[Mask, ...]:
+def gather_masks(prices: UnitCosts, keep: Tensor, paths: Sequence[PathSpec]) -> tuple[Mask, ...]:
     """Turn how often units are kept into nested masks.
 
     Units leave in the order in which the policy keeps them least, so that every mask lies

@@ -19,7 +19,7 @@ from mt_perception.training.schedules.phases import Weights
 
 
 @torch.no_grad()
-def full_opinion(full: Multitask, batch: Batch, tasks: tuple[str, ...]) -> Outputs:
+def full_predictions(full: Multitask, batch: Batch, tasks: tuple[str, ...]) -> Outputs:
     """Let the full network see the undistorted pictures at full size: segmentation and depth.
 
     Args:
@@ -32,16 +32,16 @@ def full_opinion(full: Multitask, batch: Batch, tasks: tuple[str, ...]) -> Outpu
 
 
 @torch.no_grad()
-def opinion_at(
+def predictions_at(
     seen: Outputs, full: Multitask, small: Batch, how: Shrink, tasks: tuple[str, ...]
 ) -> Outputs:
-    """Give the full network's opinion in a path's size.
+    """Give the full network's teacher in a path's size.
 
     Raw detections belong to cells, which another size has others of, so those are taken at the
     path's own size.
 
     Args:
-        seen: what `full_opinion` gave.
+        seen: what `full_predictions` gave.
         full: the full network.
         small: the batch at the path's size.
         how: how it was shrunk.
@@ -62,7 +62,7 @@ def opinion_at(
 def path_losses(
     network: Multitask,
     small: Batch,
-    opinion: Outputs,
+    teacher: Outputs,
     weights: Weights,
     class_weights: Tensor,
     tasks: tuple[str, ...],
@@ -73,7 +73,7 @@ def path_losses(
     Args:
         network: what is trained, its gates set.
         small: the batch at the path's size.
-        opinion: of the full network.
+        teacher: of the full network.
         weights: of the losses.
         class_weights: (C,) of the segmentation classes.
         tasks: those that are wanted.
@@ -82,26 +82,26 @@ def path_losses(
     features = network.trunk(small.image)
     outputs = network.heads(features, tasks)
     found: dict[str, Tensor] = {}
-    if outputs.detection is not None and opinion.detection is not None:
+    if outputs.detection is not None and teacher.detection is not None:
         raw = RawDetections(*(t.float() for t in outputs.detection))
         cells = cells_of((features.s8, features.s16, features.s32))
         if weights.detection > 0:
             found['detection'] = weights.detection * detection_loss(raw, cells, small.boxes)
-        found['distillation'] = weights.distillation * distillation_loss(raw, opinion.detection)
-    if outputs.segmentation is not None and opinion.segmentation is not None:
+        found['distillation'] = weights.distillation * distillation_loss(raw, teacher.detection)
+    if outputs.segmentation is not None and teacher.segmentation is not None:
         logits = outputs.segmentation.float()
         found['segmentation'] = weights.segmentation * segmentation_loss(
             logits, small.semantic, class_weights
         )
-        said = opinion.segmentation.softmax(dim=1)
+        said = teacher.segmentation.softmax(dim=1)
         far = functional.kl_div(logits.log_softmax(dim=1), said, reduction='none').sum(dim=1)
         found['segmentation_imitation'] = imitation * _mean(far, small.inside)
-    if outputs.depth is not None and opinion.depth is not None:
+    if outputs.depth is not None and teacher.depth is not None:
         log_depth = outputs.depth.float()
         measured = small.depth_per_focal
         found['depth'] = weights.depth * metric_loss(log_depth, measured)
         found['depth_gradient'] = weights.depth_gradient * gradient_loss(log_depth, measured)
-        far = (log_depth - opinion.depth).abs()
+        far = (log_depth - teacher.depth).abs()
         found['depth_imitation'] = imitation * _mean(far, small.inside)
     return found
 

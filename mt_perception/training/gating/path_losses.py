@@ -20,14 +20,14 @@ from mt_perception.network.multitask import TASKS
 from mt_perception.pipeline import Pipeline
 from mt_perception.planning.budget import Budget
 from mt_perception.training.data.samples import Boxes, Sample, read_depth, read_image
-from mt_perception.training.export.figures import JUDGED
+from mt_perception.training.export.metrics import EVALUATION_OPTIONS
 from mt_perception.types import DETECTION, UNLABELLED, Detections, Frame, Intrinsics, Result
 
 # From this score on the judge is believed.
 _SURE = 0.5
 
 
-def open_judge(file: Path, labels: tuple[str, ...]) -> Judge:
+def open_reference_detector(file: Path, labels: tuple[str, ...]) -> ReferenceDetector:
     """Open another detector, an ONNX file that evaluation knows, as a judge of objects.
 
     Args:
@@ -50,7 +50,7 @@ def open_judge(file: Path, labels: tuple[str, ...]) -> Judge:
     return judge
 
 
-Judge = Callable[[Frame], Boxes]
+ReferenceDetector = Callable[[Frame], Boxes]
 """Gives the objects that it sees in a picture."""
 
 # What the full path sees this surely stands for objects where nobody labelled them all.
@@ -62,14 +62,14 @@ _MIN_PIXELS = 400
 def path_pipelines(model: Path) -> list[Pipeline]:
     """Open every path of a model, the full one first, to give all that is measured."""
     names = [path.name for path in read_manifest(model).paths.choices]
-    return [Pipeline.load(model, JUDGED, budget=Budget(path=name)) for name in names]
+    return [Pipeline.load(model, EVALUATION_OPTIONS, budget=Budget(path=name)) for name in names]
 
 
-def regrets(
+def path_losses_of(
     sample: Sample,
     image: NDArray[np.uint8],
     pipelines: Sequence[Pipeline],
-    judge: Judge | None = None,
+    judge: ReferenceDetector | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Measure what the paths lose on one picture.
 
@@ -166,7 +166,7 @@ def _depth(sample: Sample, results: Sequence[Result]) -> tuple[NDArray[np.float6
     truth = cv2.resize(
         read_depth(sample.depth_path), (width, height), interpolation=cv2.INTER_NEAREST
     )
-    known = (truth > 0) & (truth < JUDGED.max_depth_m)
+    known = (truth > 0) & (truth < EVALUATION_OPTIONS.max_depth_m)
     if known.sum() < _MIN_PIXELS:
         return np.zeros(len(maps)), False
     errors = [np.abs(m[known] - truth[known]) / truth[known] for m in maps]
@@ -201,17 +201,17 @@ def relative(losses: NDArray[np.float32], labelled: NDArray[np.bool_]) -> NDArra
     return beyond
 
 
-def measure_regrets(
+def measure_path_losses(
     samples: Sequence[Sample],
     pipelines: Sequence[Pipeline],
-    judge: Judge | None,
+    judge: ReferenceDetector | None,
     size: tuple[int, int],
 ) -> Mapping[str, NDArray[np.generic]]:
     """Measure all pictures; also give them as thumbnails of a size (height, width)."""
     losses, labelled, thumbnails = [], [], []
     for sample in samples:
         image = read_image(sample.image_path)
-        values, known = regrets(sample, image, pipelines, judge)
+        values, known = path_losses_of(sample, image, pipelines, judge)
         losses.append(values)
         labelled.append(known)
         thumbnails.append(resized(image, *size))

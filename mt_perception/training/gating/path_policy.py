@@ -4,14 +4,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import onnx
 import onnxruntime
 import torch
 from numpy.typing import NDArray
@@ -26,9 +23,14 @@ from mt_perception.network.policy import THUMBNAIL, PathScores
 from mt_perception.training.checkpoint import load_checkpoint
 from mt_perception.training.data.batches import SampleSet
 from mt_perception.training.data.recipe_sets import network_classes, read_sets
+from mt_perception.training.export.export import (
+    difference,
+    export_onnx,
+    sha256,
+)
 from mt_perception.training.gating.path_losses import (
-    measure_regrets,
-    open_judge,
+    measure_path_losses,
+    open_reference_detector,
     path_pipelines,
     relative,
 )
@@ -40,7 +42,7 @@ from mt_perception.training.gating.paths import (
 from mt_perception.training.recipe import Recipe, read_recipe
 from mt_perception.types import DETECTION
 
-REGRETS = 'regrets.npz'
+PATH_LOSSES = 'regrets.npz'
 POLICY_FILE = 'policy.onnx'
 BUDGETS = tuple(round(0.1 * n, 1) for n in range(2, 11))
 _MOST = 300
@@ -52,10 +54,10 @@ _DROPOUT = 0.3
 _LARGEST = 1.0
 _FOLDS = 4
 _ROW = 10
-_OPSET = 17
+_TOLERANCE = 1e-4
 
 
-def ask_paths(run: Path, model: Path, data: Path) -> Path:
+def measured_path_losses(run: Path, model: Path, data: Path) -> Path:
     """Measure what the paths lose on training pictures; kept in the run, as it takes minutes.
 
     Args:
@@ -63,18 +65,18 @@ def ask_paths(run: Path, model: Path, data: Path) -> Path:
         model: the model folder.
         data: the data folder; of each set at most 300 pictures, evenly spaced, are taken.
     """
-    path = run / REGRETS
+    path = run / PATH_LOSSES
     if path.exists():
         return path
     recipe = read_recipe(run / RECIPE)
     pipelines = path_pipelines(model)
     judge = None
-    if recipe.gating is not None and recipe.gating.judge:
+    if recipe.gating is not None and recipe.gating.reference_detector:
         labels = pipelines[0].manifest.tasks[DETECTION].labels
-        judge = open_judge(data / recipe.gating.judge, labels)
+        judge = open_reference_detector(data / recipe.gating.reference_detector, labels)
     sets = _labelled_sets(recipe, run, data)
     samples = [s for group in sets for s in group.samples[:: -(-len(group.samples) // _MOST)]]
-    measured = measure_regrets(samples, pipelines, judge, THUMBNAIL)
+    measured = measure_path_losses(samples, pipelines, judge, THUMBNAIL)
     with path.open('wb') as file:
         np.savez_compressed(
             file,
@@ -183,7 +185,7 @@ def _pooled(policy: PathScores, thumbnails: NDArray[np.uint8]) -> Tensor:
     return torch.cat(parts)
 
 
-def choices(
+def choose_paths(
     losses: NDArray[np.float32], costs: Sequence[float], budget: float
 ) -> NDArray[np.intp]:
     """Give the path of every picture by predicted losses (N, P), as the exported graph does."""
@@ -204,7 +206,7 @@ def calibrate(
         own: cost of the policy itself, which is part of what is spent.
     """
     fed = np.linspace(0.01, 1.0, 397)
-    spent = np.array([np.asarray(costs)[choices(losses, costs, b)].mean() for b in fed]) + own
+    spent = np.array([np.asarray(costs)[choose_paths(losses, costs, b)].mean() for b in fed]) + own
     table = {b: float(fed[int(np.argmin(np.abs(spent - b)))]) for b in BUDGETS}
     rising = np.maximum.accumulate([table[b] for b in BUDGETS])
     return {b: round(float(value), 4) for b, value in zip(BUDGETS, rising, strict=True)}
@@ -221,7 +223,7 @@ def add_policy(run: Path, model: Path, data: Path) -> None:
     manifest = read_manifest_data(model)
     costs = [row['relative_macs'] for row in manifest['paths']]
     full = full_network(load_checkpoint(run))
-    with np.load(ask_paths(run, model, data)) as measured:
+    with np.load(measured_path_losses(run, model, data)) as measured:
         thumbnails = measured['thumbnails']
         losses = relative(measured['losses'], measured['labelled'])
     policy = trusted_policy(full, costs, thumbnails, losses, seed=1)
@@ -233,7 +235,7 @@ def add_policy(run: Path, model: Path, data: Path) -> None:
     own = macs / sum(block['macs'] for block in manifest['blocks'].values())
     manifest['policy'] = {
         'file': POLICY_FILE,
-        'sha256': hashlib.sha256(path.read_bytes()).hexdigest(),
+        'sha256': sha256(path),
         'macs': macs,
         'parameters': count_parameters(policy),
         'size': list(THUMBNAIL),
@@ -246,7 +248,7 @@ def _labelled_sets(recipe: Recipe, run: Path, data: Path) -> tuple[SampleSet, ..
     """Read a run's data with what people and sensors labelled, and no teacher's opinion."""
     specs = tuple(replace(s, voc_labels=False, relative_depth=False) for s in recipe.sets)
     recipe = replace(recipe, sets=specs)
-    return read_sets(recipe, data, network_classes(recipe, data, run), run)
+    return read_sets(recipe, data, network_classes(recipe, data), run)
 
 
 def export_policy(policy: PathScores, path: Path) -> None:
@@ -255,28 +257,14 @@ def export_policy(policy: PathScores, path: Path) -> None:
     Raises:
         ModelError: ONNX Runtime does not compute what torch computes.
     """
-    names = ['image', 'tasks', 'budget']
-    with warnings.catch_warnings():
-        # See `export.export_block` about the tracing exporter.
-        warnings.simplefilter('ignore', DeprecationWarning)
-        warnings.simplefilter('ignore', UserWarning)
-        torch.onnx.export(
-            policy,
-            _example(1),
-            str(path),
-            input_names=names,
-            output_names=['scores'],
-            dynamic_axes={name: {0: 'batch'} for name in (*names, 'scores')},
-            opset_version=_OPSET,
-            dynamo=False,
-        )
-    onnx.checker.check_model(onnx.load(str(path)), full_check=True)
+    names = ('image', 'tasks', 'budget')
+    axes = {name: {0: 'batch'} for name in (*names, 'scores')}
+    export_onnx(policy, _example(1), path, names, ('scores',), axes)
     session = onnxruntime.InferenceSession(str(path), providers=['CPUExecutionProvider'])
     given = _example(3)
     feed = {name: t.numpy() for name, t in zip(names, given, strict=True)}
-    found = session.run(['scores'], feed)[0]
-    worst = float(np.abs(found - policy(*given).numpy()).max())
-    if not worst <= 1e-4:
+    worst = difference(policy(*given).numpy(), session.run(['scores'], feed)[0])
+    if not worst <= _TOLERANCE:
         raise ModelError(f'{path}: ONNX Runtime differs from torch by {worst:g}')
 
 

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -18,7 +17,7 @@ from mt_perception.errors import ModelError
 from mt_perception.execution.options import Options
 from mt_perception.model.folder import read_manifest_data, write_manifest_data
 from mt_perception.network.gated import GatedNetwork
-from mt_perception.network.gates import find_prices, without
+from mt_perception.network.gates import count_unit_costs, without
 from mt_perception.network.graphs import block_graphs
 from mt_perception.network.multitask import Multitask, build
 from mt_perception.pipeline import Pipeline
@@ -33,8 +32,10 @@ from mt_perception.training.export.export import (
     check_blocks,
     example,
     export_folder,
+    inputs_of,
+    sha256,
 )
-from mt_perception.training.export.figures import all_figures
+from mt_perception.training.export.metrics import measure_metrics
 from mt_perception.training.gating.masks import Changes, Mask, read_masks
 from mt_perception.training.gating.path_losses import path_pipelines
 from mt_perception.training.recipe import Recipe, read_recipe
@@ -67,7 +68,7 @@ def full_network(state: Mapping[str, Any]) -> Multitask:
 def lighter_network(state: Mapping[str, Any]) -> GatedNetwork:
     """Build the averaged lighter network of a checkpoint of `train_gates`."""
     full = full_network(state)
-    network = GatedNetwork(full, find_prices(full, REFERENCE_SIZE))
+    network = GatedNetwork(full, count_unit_costs(full, REFERENCE_SIZE))
     network.load_state_dict(state['average'])
     return network.requires_grad_(False).eval()
 
@@ -167,7 +168,7 @@ def _measure(model: Path, manifest: Mapping[str, Any], recipe: Recipe, data: Pat
     ms = interleaved_ms(pipelines, _frames(recipe, data))
     for row, taken, pipeline in zip(manifest['paths'], ms, pipelines, strict=True):
         row['relative_latency'] = round(taken / ms[0], 3)
-        figures = {} if data is None else all_figures(pipeline, data, recipe)
+        figures = {} if data is None else measure_metrics(pipeline, data, recipe)
         row['accuracy'] = {
             task: round(figures[name], 4) for task, name in _FIGURES.items() if name in figures
         }
@@ -237,10 +238,9 @@ def _variants(
     for graph in graphs:
         if graph.name not in changed:
             continue
-        content = (folder / f'{graph.name}.onnx').read_bytes()
-        (model / f'{graph.name}_{name}.onnx').write_bytes(content)
-        given = [tensors[source] for source in graph.inputs.values()]
-        entry = block_entry(graph, given, hashlib.sha256(content).hexdigest())
+        target = model / f'{graph.name}_{name}.onnx'
+        target.write_bytes((folder / f'{graph.name}.onnx').read_bytes())
+        entry = block_entry(graph, inputs_of(graph, tensors), sha256(target))
         entries[f'{graph.name}_{name}'] = {
             'of': graph.name,
             'file': f'{graph.name}_{name}.onnx',

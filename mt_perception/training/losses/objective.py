@@ -14,17 +14,17 @@ from mt_perception.network.detection import cells_of
 from mt_perception.network.interrogate import GatedTrunk
 from mt_perception.network.multitask import TASKS, Multitask, Outputs
 from mt_perception.training.data.batches import Batch
+from mt_perception.training.losses.balancing import SharedGradients
 from mt_perception.training.losses.depth import gradient_loss, metric_loss, relative_loss
 from mt_perception.training.losses.detection import detection_loss, distillation_loss
 from mt_perception.training.losses.segmentation import (
-    asked_images,
     confident_labels,
     dice_loss,
-    opinion_loss,
     segmentation_loss,
+    soft_label_loss,
+    with_soft_labels,
 )
 from mt_perception.training.recipe import Weights
-from mt_perception.training.structure.shared_gradients import Junction
 from mt_perception.types import UNLABELLED
 
 TASK_OF = {
@@ -32,7 +32,7 @@ TASK_OF = {
     'distillation': 'detection',
     'segmentation': 'segmentation',
     'dice': 'segmentation',
-    'opinion': 'segmentation',
+    'soft_labels': 'segmentation',
     'self_training': 'segmentation',
     'depth': 'depth',
     'depth_gradient': 'depth',
@@ -55,7 +55,7 @@ class Teachers:
     confidence: float
 
 
-def wanted_tasks(weights: Weights) -> tuple[str, ...]:
+def active_tasks(weights: Weights) -> tuple[str, ...]:
     """Give the tasks with at least one loss; the heads of the others need not run."""
     wanted = {task for loss, task in TASK_OF.items() if getattr(weights, loss) > 0}
     return tuple(task for task in TASKS if task in wanted)
@@ -69,13 +69,13 @@ def losses(
     class_weights: Tensor,
     precision: torch.dtype,
     train_trunk: bool,
-    junction: Junction | None = None,
+    junction: SharedGradients | None = None,
 ) -> dict[str, Tensor]:
     """Compute the unweighted losses of a batch, those with a weight, by name.
 
     With a junction, their gradients end there; it hands them on to the trunk.
     """
-    tasks = wanted_tasks(weights)
+    tasks = active_tasks(weights)
     kind = batch.image.device.type
     with torch.autocast(kind, precision, enabled=precision != torch.float32):
         with torch.set_grad_enabled(train_trunk):
@@ -131,9 +131,9 @@ def _segmentation_losses(
     confidence: float,
 ) -> dict[str, Tensor]:
     found, labels = {}, batch.semantic
-    if weights.opinion > 0 and batch.opinion is not None:
-        found['opinion'] = opinion_loss(logits, batch.opinion, labels)
-        asked = asked_images(batch.opinion)
+    if weights.soft_labels > 0 and batch.soft_labels is not None:
+        found['soft_labels'] = soft_label_loss(logits, batch.soft_labels, labels)
+        asked = with_soft_labels(batch.soft_labels)
         labels = torch.where(asked[:, None, None], UNLABELLED, labels)
     if weights.segmentation > 0:
         found['segmentation'] = segmentation_loss(logits, labels, class_weights)

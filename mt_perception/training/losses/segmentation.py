@@ -94,26 +94,26 @@ def dice_loss(logits: Tensor, labels: Tensor, least: int = 50) -> Tensor:
     return missed.sum() / present.sum().clamp_min(1)
 
 
-def asked_images(opinion: Tensor) -> Tensor:
-    """Tell of which images a teacher was asked, (B,) bool, from (B, C, h, w) opinions."""
-    return (opinion > 0).flatten(1).any(dim=1)
+def with_soft_labels(soft_labels: Tensor) -> Tensor:
+    """Tell of which images a teacher was asked, (B,) bool, from (B, C, h, w) soft_labels."""
+    return (soft_labels > 0).flatten(1).any(dim=1)
 
 
-def spoken(opinion: Tensor) -> tuple[Tensor, Tensor]:
-    """Read a teacher's opinions.
+def read_soft_labels(soft_labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Read a teacher's soft_labels.
 
     Args:
-        opinion: (B, C, h, w) uint8 probabilities of 255; all zero where there is none.
+        soft_labels: (B, C, h, w) uint8 probabilities of 255; all zero where there is none.
 
     Returns:
         Where there is one, (B, h, w) bool, and the probabilities, (B, C, h, w) float32.
     """
-    sums = opinion.sum(dim=1, dtype=torch.float32)
+    sums = soft_labels.sum(dim=1, dtype=torch.float32)
     # Below half lies the border of the image, where the teacher was not.
-    return sums > _HALF, opinion.float() / sums.clamp_min(1.0)[:, None]
+    return sums > _HALF, soft_labels.float() / sums.clamp_min(1.0)[:, None]
 
 
-def opinion_loss(logits: Tensor, opinion: Tensor, labels: Tensor) -> Tensor:
+def soft_label_loss(logits: Tensor, soft_labels: Tensor, labels: Tensor) -> Tensor:
     """The divergence from labels and, where there are none, from a teacher's probabilities.
 
     In such images only some classes have labels. A loss over the labelled pixels alone would
@@ -121,14 +121,14 @@ def opinion_loss(logits: Tensor, opinion: Tensor, labels: Tensor) -> Tensor:
 
     Args:
         logits: (B, C, h, w).
-        opinion: (B, C, h, w) uint8 probabilities of 255; all zero where there is none.
+        soft_labels: (B, C, h, w) uint8 probabilities of 255; all zero where there is none.
         labels: (B, h, w) int64; plain classes count, in images that the teacher was asked about.
 
     Returns:
         The mean over these pixels, () float32; zero without any.
     """
-    there, theirs = spoken(opinion)
-    known = (labels < logits.shape[1]) & asked_images(opinion)[:, None, None]
+    there, theirs = read_soft_labels(soft_labels)
+    known = (labels < logits.shape[1]) & with_soft_labels(soft_labels)[:, None, None]
     judged = known | (there & (labels == UNLABELLED))
     certain = functional.one_hot(torch.where(known, labels, 0), logits.shape[1])
     target = torch.where(known[:, None], certain.permute(0, 3, 1, 2).float(), theirs)

@@ -20,7 +20,7 @@ class Weights:
     distillation: float = 0.0
     segmentation: float = 0.0
     dice: float = 0.0
-    opinion: float = 0.0
+    soft_labels: float = 0.0
     self_training: float = 0.0
     depth: float = 0.0
     depth_gradient: float = 0.0

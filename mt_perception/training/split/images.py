@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a cut is trained with: the images of its network's recipe, and a detector."""
+"""Inputs of a split's training: images of the network's recipe, and a second detector."""
 
 from __future__ import annotations
 
@@ -15,55 +15,36 @@ from mt_perception.image.letterbox import fit
 from mt_perception.network.picodet import PicoDet
 from mt_perception.network.pretrained import load_picodet
 from mt_perception.training.data.batches import SampleSet, draw
-from mt_perception.training.data.recipe_sets import network_classes, read_sets
 from mt_perception.training.data.samples import read_image
 from mt_perception.training.export.export import INPUT
 from mt_perception.training.recipe import Recipe, read_recipe
-from mt_perception.training.split.recipe import CutRecipe
+from mt_perception.training.split.recipe import SplitRecipe
 
 
-def images_recipe(recipe: CutRecipe, beside: Path) -> Recipe:
-    """Read the recipe that a cut's recipe names, as far as a cut needs it.
+def read_network_recipe(recipe: SplitRecipe, beside: Path) -> Recipe:
+    """Read the network's recipe, without the teachers that a split does not need.
+
+    Soft labels replace predictions of the VOC teacher, and depth is distilled from the network.
 
     Args:
-        recipe: of the cut.
-        beside: the folder of the recipe.
+        recipe: the split's recipe.
+        beside: folder of the split's recipe.
     """
-    theirs = read_recipe(beside / recipe.images_of)
-    # The pixel teacher knows more than this one, and depth is imitated.
-    plain = tuple(replace(s, voc_labels=False, relative_depth=False) for s in theirs.sets)
-    return replace(theirs, sets=plain)
+    network = read_recipe(beside / recipe.images_of)
+    sets = tuple(replace(s, voc_labels=False, relative_depth=False) for s in network.sets)
+    return replace(network, sets=sets)
 
 
-def image_sets(recipe: CutRecipe, data: Path, beside: Path, cache: Path) -> tuple[SampleSet, ...]:
-    """Read the sets of the recipe that a cut's recipe names.
-
-    Args:
-        recipe: of the cut.
-        data: the data folder.
-        beside: the folder of the recipe.
-        cache: folder of the pixel teacher's opinions, where it has one.
-    """
-    theirs = images_recipe(recipe, beside)
-    return read_sets(theirs, data, network_classes(theirs, data, beside), cache)
-
-
-def validation_part(recipe: CutRecipe, data: Path, beside: Path) -> tuple[Path, str]:
-    """Give the folder with boxes of every class, and its part that no network learns from."""
-    theirs = read_recipe(beside / recipe.images_of)
-    return (data / theirs.detection_labels).parent, theirs.validation_split
-
-
-def detector_of(recipe: CutRecipe, data: Path, classes: int) -> PicoDet:
-    """Read the detector that the remote half has besides.
+def read_detector(recipe: SplitRecipe, data: Path, classes: int) -> PicoDet:
+    """Read the remote network's second detector.
 
     Args:
-        recipe: of the cut.
+        recipe: the split's recipe.
         data: the data folder.
-        classes: that the robot's network tells apart.
+        classes: number of classes of the robot's detector.
 
     Raises:
-        ModelError: the checkpoint is no PicoDet-S of so many classes.
+        ModelError: the checkpoint is not a PicoDet-S with this number of classes.
     """
     detector = PicoDet(classes)
     load_picodet(detector, data / recipe.detector)
@@ -73,7 +54,7 @@ def detector_of(recipe: CutRecipe, data: Path, classes: int) -> PicoDet:
 def network_images(
     sets: Sequence[SampleSet], count: int, seed: int
 ) -> Iterator[NDArray[np.uint8]]:
-    """Give images as the network sees them, (1, H, W, 3): what the tables are counted from."""
+    """Yield training images as network inputs, (1, H, W, 3) BGR."""
     for position in range(count):
         image = read_image(draw(sets, seed, position).image_path)
         letterbox = fit(image.shape[:2], INPUT.size, INPUT.multiple)

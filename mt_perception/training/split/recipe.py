@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The recipe of a cut: how a bottleneck is trained for a network that is there already."""
+"""The recipe of a split: how a bottleneck is trained for a network that is already trained."""
 
 from __future__ import annotations
 
@@ -15,19 +15,23 @@ from mt_perception.data_files import read_yaml
 from mt_perception.errors import ModelError
 from mt_perception.training.recipe_fields import build, list_of, mapping
 
+# Earlier names of the stages → today's; both are read.
+_RENAMED = {'imitate': 'bottleneck', 'finish': 'decoder', 'widen': 'dense_head'}
+
 
 @dataclass(frozen=True)
 class Stage:
-    """A stretch of training.
+    """One stage of the training.
 
     Args:
         steps: number of steps.
         batch_size: images per step.
-        canvases: (height, width) of batches; every step takes one of them.
-        learning_rate: peak rate of Adam for what is new.
-        warmup: steps over which the rate rises; then it falls like a cosine.
-        remote_rate: second stage: peak rate of trunk and heads, as a share of each filter's size.
-        rate_shares: how often each rate is drawn, relative to the others; none draws all alike.
+        canvases: sizes (height, width) of batches, drawn uniformly.
+        learning_rate: peak rate of Adam for new layers.
+        warmup: steps of linear rise, before the rate falls like a cosine.
+        remote_rate: stage 2: peak rate of trunk and heads, relative to each filter's size.
+        rate_shares: how often each compression rate is drawn, relative to the others; empty
+            draws all equally often.
     """
 
     steps: int
@@ -39,7 +43,7 @@ class Stage:
     rate_shares: tuple[float, ...] = ()
 
     def rate_factor(self, step: int) -> float:
-        """The share of the peak rate at a step."""
+        """Return the learning rate at a step, relative to its peak."""
         if step < self.warmup:
             return (step + 1) / self.warmup
         done = (step - self.warmup) / max(1, self.steps - self.warmup)
@@ -48,14 +52,14 @@ class Stage:
 
 @dataclass(frozen=True)
 class ErrorWeights:
-    """What kinds of errors weigh in the first stage.
+    """Weights of the distillation errors in stage 1.
 
     Args:
-        pixels: of the decoder's image itself.
-        backbone: of the network's features at strides 4, 8, 16 and 32.
-        pyramid: of each of its pyramid's coarser levels.
-        detector: of each of the detector's backbone's and pyramid's levels.
-        answers: of the heads' answers.
+        pixels: error of the decoded image.
+        backbone: errors of the network's features at strides 4, 8, 16 and 32.
+        pyramid: error of each coarser level of the network's pyramid.
+        detector: error of each level of the detector's backbone and pyramid.
+        answers: errors of the heads' outputs.
     """
 
     pixels: float
@@ -66,22 +70,22 @@ class ErrorWeights:
 
 
 @dataclass(frozen=True)
-class CutRecipe:
-    """A whole recipe.
+class SplitRecipe:
+    """A complete recipe.
 
     Args:
-        images_of: recipe of the network, in the same folder, whose training images are used.
-        seed: of everything random.
-        threads: for torch.
+        images_of: recipe of the network, in the same folder; its training images are used.
+        seed: seed of all random numbers.
+        threads: threads of torch.
         precision: float32 or bfloat16 (autocast).
-        detector: PicoDet's checkpoint, a path in the data folder.
-        bit_prices: for every rate, the cheapest first, what a bit per pixel costs in relative
-            feature error; falling.
-        weights: of the errors in the first stage.
-        imitate: first stage.
-        finish: second stage.
-        widen: third stage.
-        checkpoint_every: steps.
+        detector: PicoDet's checkpoint inside the data folder.
+        bit_prices: for each compression rate, cheapest first, the price of one bit per pixel in
+            units of the relative feature error; falling.
+        weights: weights of the errors in stage 1.
+        bottleneck: stage 1: encoder, entropy model and decoder.
+        decoder: stage 2: decoder and remote network, with the encoder frozen.
+        dense_head: stage 3: the remote network's additional dense head.
+        checkpoint_every: steps between checkpoints.
     """
 
     images_of: str
@@ -91,42 +95,43 @@ class CutRecipe:
     detector: str
     bit_prices: tuple[float, ...]
     weights: ErrorWeights
-    imitate: Stage
-    finish: Stage
-    widen: Stage
+    bottleneck: Stage
+    decoder: Stage
+    dense_head: Stage
     checkpoint_every: int = 100
 
     @property
     def steps(self) -> int:
-        """The number of steps of all stages."""
-        return self.imitate.steps + self.finish.steps + self.widen.steps
+        """Number of steps of all stages."""
+        return self.bottleneck.steps + self.decoder.steps + self.dense_head.steps
 
     def autocast(self) -> torch.autocast:
-        """The context in which networks compute."""
+        """Return the context for forward passes."""
         precision = getattr(torch, self.precision)
         return torch.autocast('cpu', precision, enabled=precision != torch.float32)
 
 
-def read_cut_recipe(path: Path) -> CutRecipe:
+def read_split_recipe(path: Path) -> SplitRecipe:
     """Read a recipe.
 
     Raises:
         ModelError: a field is missing, unknown or of the wrong kind; the message names it.
     """
     root = mapping(read_yaml(path), str(path))
-    for name in ('imitate', 'finish', 'widen'):
-        root[name] = _stage(root.get(name), f'{path}: {name}')
+    root = {_RENAMED.get(name, name): value for name, value in root.items()}
+    for name in _RENAMED.values():
+        root[name] = _read_stage(root.get(name), f'{path}: {name}')
     weights = mapping(root.get('weights'), f'{path}: weights')
     weights['backbone'] = tuple(list_of(weights, 'backbone'))
     root['weights'] = build(ErrorWeights, weights, f'{path}: weights')
     root['bit_prices'] = tuple(list_of(root, 'bit_prices'))
-    recipe = build(CutRecipe, root, str(path))
+    recipe = build(SplitRecipe, root, str(path))
     if sorted(recipe.bit_prices, reverse=True) != list(recipe.bit_prices):
         raise ModelError(f'{path}: bit_prices must fall: the cheapest rate comes first')
     return recipe
 
 
-def _stage(data: Any, where: str) -> Stage:
+def _read_stage(data: Any, where: str) -> Stage:
     fields = mapping(data, where)
     sizes = [tuple(size) for size in list_of(fields, 'canvases')]
     if not sizes or any(len(size) != 2 or size[0] % 32 or size[1] % 32 for size in sizes):

@@ -1,10 +1,10 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Makes a remote detector's scores mean what the robot's own scores mean.
+"""Calibrates the remote detector's scores to those of the robot's detector.
 
-Two detectors that were trained apart are not equally sure of themselves, and a threshold on their
-scores is one parameter of the robot's. A straight line between the logits changes neither the
-order of detections nor average precision.
+Two detectors that were trained separately differ in confidence, but the robot has one score
+threshold. An affine map of the logits (Platt scaling) changes neither the order of detections
+nor average precision.
 """
 
 from __future__ import annotations
@@ -19,46 +19,47 @@ import torch
 from mt_perception.evaluation.metrics.detection import DetectionMetric
 from mt_perception.execution.executor import Runner
 from mt_perception.pipeline import Pipeline
-from mt_perception.training.export.figures import measure
-from mt_perception.training.export.torch_runner import TorchCutRunner
-from mt_perception.training.split.train import CutNetwork
+from mt_perception.training.export.metrics import measure
+from mt_perception.training.export.torch_runner import TorchSplitRunner
+from mt_perception.training.split.train import SplitNetwork
 from mt_perception.types import DETECTION
 
 _THRESHOLDS = (0.25, 0.65)
-"""Between these scores a robot's threshold may lie."""
+"""Range of score thresholds over which the precisions are matched."""
 
 Point = Mapping[str, float | None]
+"""An operating point of a detector: `score` (the threshold) and `precision`."""
 
 
-def calibrate(cut: CutNetwork, pipeline: Pipeline, folder: Path, split: str) -> None:
-    """Set the calibration of a cut's detector, at its middle rate.
+def calibrate(split: SplitNetwork, pipeline: Pipeline, folder: Path, part: str) -> None:
+    """Set the calibration of a split's remote detector, measured at the middle rate.
 
     Args:
-        cut: both halves, trained; its remote half is changed.
-        pipeline: the robot's own model.
-        folder: a data set with boxes of every class.
-        split: the part of it that is used.
+        split: both halves, trained; the remote half is changed.
+        pipeline: the robot's model.
+        folder: data set with boxes of every class.
+        part: its split that is used.
     """
-    remote = cut.remote
+    remote = split.remote
     remote.calibration.copy_(torch.tensor([1.0, 0.0]))
-    rate = len(cut.bottleneck.log_gain) // 2
-    runners = (pipeline.runner, TorchCutRunner(cut.eval(), rate))
-    local, other = (_points(pipeline, runner, folder, split) for runner in runners)
+    rate = len(split.bottleneck.log_gain) // 2
+    runners = (pipeline.runner, TorchSplitRunner(split.eval(), rate))
+    local, other = (_points(pipeline, runner, folder, part) for runner in runners)
     remote.calibration.copy_(torch.tensor(same_precision(local, other)))
 
 
 def same_precision(local: Sequence[Point], remote: Sequence[Point]) -> tuple[float, float]:
-    """Give slope and offset of the remote logits at which equal scores are equally precise.
+    """Fit slope and offset of the remote logits so that equal scores have equal precision.
 
     Args:
-        local: scores and the precision of what is above them, of the detector that is matched.
-        remote: likewise, of the one that is changed.
+        local: operating points of the detector that is matched.
+        remote: operating points of the detector that is changed.
 
     Returns:
-        (1, 0) where there is too little to go by.
+        (1, 0) if there are fewer than two common precisions.
     """
     theirs = [(p['precision'], p['score']) for p in remote if p['precision'] is not None]
-    # Precision rises with the score, but for chance.
+    # Precision is made monotonic in the score, so that it can be inverted.
     precision = np.maximum.accumulate([float(p or 0) for p, _ in theirs] or [0.0])
     pairs = []
     for point in local:
@@ -75,9 +76,9 @@ def same_precision(local: Sequence[Point], remote: Sequence[Point]) -> tuple[flo
     return (float(slope), float(offset)) if slope > 0 else (1.0, float((y - x).mean()))
 
 
-def _points(pipeline: Pipeline, runner: Runner, folder: Path, split: str) -> Sequence[Point]:
+def _points(pipeline: Pipeline, runner: Runner, folder: Path, part: str) -> Sequence[Point]:
     metric = DetectionMetric()
-    measure(Pipeline(pipeline.manifest, runner), folder, split, None, {DETECTION: metric})
+    measure(Pipeline(pipeline.manifest, runner), folder, part, None, {DETECTION: metric})
     points: Any = metric.evaluate().get('operating_points', [])
     return list(points)
 

@@ -55,7 +55,7 @@ def _mark(axes: Axes, tree: ScoredTree, apart: float) -> None:
     x, y = tree.cost / apart, tree.variety
     axes.plot([x], [y], '*', color=_TAKEN, markersize=15, label='taken')
     axes.annotate(
-        in_words(tree.tree),
+        branch_points(tree.tree),
         (x, y),
         xytext=(0.36, 0.62),
         textcoords='axes fraction',
@@ -64,7 +64,7 @@ def _mark(axes: Axes, tree: ScoredTree, apart: float) -> None:
     )
 
 
-def in_words(tree: SharingTree) -> str:
+def branch_points(tree: SharingTree) -> str:
     """Say, a line for each, where tasks part, such as ``depth leaves after stage4``."""
     lines = []
     everybody = tree.partitions[0]

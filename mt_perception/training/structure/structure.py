@@ -20,7 +20,7 @@ from mt_perception.training.data.batches import SampleSet
 from mt_perception.training.export.publish_model import averaged
 from mt_perception.training.gating.gates import train_gates
 from mt_perception.training.loop import Progress, Validate, train
-from mt_perception.training.losses.objective import TASK_OF, wanted_tasks
+from mt_perception.training.losses.objective import TASK_OF, active_tasks
 from mt_perception.training.recipe import Recipe, Structure
 from mt_perception.training.structure.affinity import choose_structure
 
@@ -97,7 +97,7 @@ def single_task(recipe: Recipe, task: str) -> Recipe:
             phase.weights,
             **{f.name: 0.0 for f in fields(phase.weights) if TASK_OF.get(f.name, task) != task},
         )
-        if task in wanted_tasks(weights):
+        if task in active_tasks(weights):
             others = set(TASKS) - {task}
             phases.append(
                 replace(

@@ -13,7 +13,7 @@ from mt_perception.errors import ModelError
 from mt_perception.network.branched import describe
 from mt_perception.network.multitask import Multitask, build
 from mt_perception.pipeline import Pipeline
-from mt_perception.training.add_task import add_leaf, leaf_figures, on_trunk_of
+from mt_perception.training.add_task import add_task, detector_metrics, network_to_start_from
 from mt_perception.training.checkpoint import save_checkpoint
 from mt_perception.training.export.export import ModelCard, export_folder
 from mt_perception.types import Detections, Frame
@@ -49,12 +49,12 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
     network = build('cspnano', 2, 2).eval()
     base = save(network, CARD.detection_labels, folder / 'base')
     export_folder(network, CARD, folder / 'model')
-    leaf = on_trunk_of(base, (DOORS, CARD.segmentation_labels))
+    leaf = network_to_start_from(base, (DOORS, CARD.segmentation_labels))
     return base, folder / 'model', save(leaf, DOORS, folder / 'doors')
 
 
 def test_the_new_head_keeps_what_is_not_about_classes(runs: tuple[Path, Path, Path]) -> None:
-    network = on_trunk_of(runs[0], (DOORS, CARD.segmentation_labels))
+    network = network_to_start_from(runs[0], (DOORS, CARD.segmentation_labels))
     before = torch.load(runs[0] / 'checkpoint.pt', weights_only=True)['average']
     after = network.state_dict()
     changed = {n for n, v in after.items() if v.shape != before[n].shape or (v != before[n]).any()}
@@ -68,7 +68,7 @@ def test_a_leaf_is_one_more_task_and_changes_nothing_else(
     _, model, doors = runs
     frame = Frame(np.random.default_rng(0).integers(0, 255, (240, 320, 3), np.uint8))
     before = Pipeline.load(model).run(frame)
-    assert add_leaf(doors, model, 'doors') == {}
+    assert add_task(doors, model, 'doors') == {}
     pipeline = Pipeline.load(model)
     assert pipeline.manifest.tasks['doors'].labels == DOORS
     after = pipeline.run(frame)
@@ -82,7 +82,7 @@ def test_a_leaf_is_one_more_task_and_changes_nothing_else(
     assert alone.execution.blocks == ('trunk', 'doors')
     assert alone.detections is None
     # Adding it again replaces it.
-    add_leaf(doors, model, 'doors')
+    add_task(doors, model, 'doors')
     assert list(Pipeline.load(model).manifest.tasks) == [
         'detection',
         'segmentation',
@@ -95,12 +95,12 @@ def test_a_leaf_of_another_trunk_is_refused(runs: tuple[Path, Path, Path], tmp_p
     torch.manual_seed(5)
     other = save(build('cspnano', 4, 2), DOORS, tmp_path / 'other')
     with pytest.raises(ModelError, match='not the one that the task was trained on'):
-        add_leaf(other, runs[1], 'other_doors')
+        add_task(other, runs[1], 'other_doors')
 
 
 def test_other_segmentation_classes_are_refused(runs: tuple[Path, Path, Path]) -> None:
     with pytest.raises(ModelError, match='segmentation'):
-        on_trunk_of(runs[0], (DOORS, ('sky',)))
+        network_to_start_from(runs[0], (DOORS, ('sky',)))
 
 
 def test_a_leaf_is_measured_on_images_it_was_not_trained_on(
@@ -119,7 +119,7 @@ def test_a_leaf_is_measured_on_images_it_was_not_trained_on(
     index['images'] = images
     index['annotations'] = [a for a in index['annotations'] if a['image_id'] in ids]
     (tmp_path / 'instances.json').write_text(json.dumps(index), encoding='utf-8')
-    add_leaf(runs[2], runs[1], 'doors')
-    figures = leaf_figures(Pipeline.load(runs[1]), tmp_path, 'doors')
+    add_task(runs[2], runs[1], 'doors')
+    figures = detector_metrics(Pipeline.load(runs[1]), tmp_path, 'doors')
     assert set(figures) == {'ap', 'ap50'}
     assert 0 <= figures['ap'] <= figures['ap50'] < 0.2

@@ -1,0 +1,230 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Validation: the accuracy of a pipeline on the validation parts of a recipe's data sets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from mt_perception.evaluation.datasets.dataset_folder import HELD_OUT
+from mt_perception.evaluation.datasets.open_samples import SourceOptions, open_samples
+from mt_perception.evaluation.datasets.taxonomy import DEFAULT_TAXONOMY, ClassMap, read_taxonomy
+from mt_perception.evaluation.datasets.truth import Sample
+from mt_perception.evaluation.metrics.depth import DepthMetric
+from mt_perception.evaluation.metrics.detection import DetectionMetric
+from mt_perception.evaluation.metrics.segmentation import SegmentationMetric
+from mt_perception.execution.options import Options
+from mt_perception.model.manifest import Accuracy
+from mt_perception.pipeline import Pipeline
+from mt_perception.training.recipe import Recipe, SetSpec
+from mt_perception.types import DEPTH, DETECTION, SEGMENTATION, Result
+
+# Average precision needs detections of every score; depth counts at any distance.
+EVALUATION_OPTIONS = Options(score_threshold=0.001, max_detections=300, max_depth_m=1000.0)
+
+# Metrics of the manifest, with the task of each.
+_REPORTED = {'ap': DETECTION, 'miou': SEGMENTATION, 'abs_rel': DEPTH}
+
+
+class Metric(Protocol):
+    """The interface of the metrics in `evaluation.metrics`."""
+
+    def process(self, sample: Sample, result: Result) -> Mapping[str, Any]:
+        """Add one frame."""
+
+    def evaluate(self) -> Mapping[str, Any]:
+        """Return the metrics over all frames."""
+
+
+@dataclass(frozen=True)
+class ValidationSet:
+    """The validation part of one data set.
+
+    Args:
+        name: name in the log.
+        folder: folder inside the data folder.
+        tasks: tasks that it has labels for.
+        split: its validation split; None takes all frames.
+        focal_px: focal length in pixels of the stored images.
+    """
+
+    name: str
+    folder: str
+    tasks: tuple[str, ...]
+    split: str | None = HELD_OUT
+    focal_px: float | None = None
+
+
+@dataclass(frozen=True)
+class SetMetrics:
+    """The metrics of one data set.
+
+    Args:
+        source: the data set.
+        values: metric → value; a task without labelled frames has none.
+        frames: task → number of labelled frames.
+    """
+
+    source: ValidationSet
+    values: Mapping[str, float]
+    frames: Mapping[str, int]
+
+
+def validation_sets(recipe: Recipe) -> tuple[ValidationSet, ...]:
+    """Return the validation parts of a recipe's data."""
+    folder = str(Path(recipe.detection_labels).parent)
+    found = [
+        ValidationSet(
+            Path(folder).name, folder, (DETECTION, SEGMENTATION), recipe.validation_split
+        )
+    ]
+    found += [depth_set(spec) for spec in recipe.sets if spec.kind == 'rgbd']
+    return tuple(found)
+
+
+def depth_set(spec: SetSpec, split: str | None = HELD_OUT) -> ValidationSet:
+    """Return the validation part of an RGB-D set."""
+    return ValidationSet(spec.name, spec.folder, (DEPTH,), split, spec.focal_px)
+
+
+def measure_metrics(pipeline: Pipeline, data: Path, recipe: Recipe) -> dict[str, float]:
+    """Measure a model on the validation parts of a recipe's data.
+
+    Args:
+        pipeline: the model.
+        data: the data folder.
+        recipe: names the data sets, and optionally a taxonomy.
+
+    Returns:
+        `combined` of all sets.
+    """
+    return combined(measure_sets(pipeline, data, recipe))
+
+
+def measure_sets(pipeline: Pipeline, data: Path, recipe: Recipe) -> tuple[SetMetrics, ...]:
+    """Measure a model on each validation set of a recipe."""
+    sets = validation_sets(recipe)
+    return tuple(measure_set(pipeline, data, source, recipe.taxonomy) for source in sets)
+
+
+def combined(sets: Sequence[SetMetrics]) -> dict[str, float]:
+    """Return every metric's mean over the sets that have it, and each set's own value.
+
+    Returns:
+        `ap`, `ap50`, `miou`, `iou/<class>`; `abs_rel`, `delta1`, `abs_rel_scaled` (scaled by the
+        ratio of medians) and `abs_rel_constant` (of the best constant for each image); and
+        `<metric>/<set>` for metrics of more than one set, and for depth always. A task without
+        labelled frames has no metric.
+    """
+    values: dict[str, list[float]] = {}
+    for measured in sets:
+        for name, value in measured.values.items():
+            values.setdefault(name, []).append(value)
+    found = {name: sum(rows) / len(rows) for name, rows in values.items()}
+    for measured in sets:
+        for name, value in measured.values.items():
+            if '/' not in name and (len(values[name]) > 1 or DEPTH in measured.source.tasks):
+                found[f'{name}/{measured.source.name}'] = value
+    return found
+
+
+def accuracy_rows(sets: Sequence[SetMetrics]) -> tuple[Accuracy, ...]:
+    """Return the manifest's rows: what was measured, and on which data."""
+    values = combined(sets)
+    return tuple(
+        Accuracy(task, name, round(values[name], 4), _data_of(name, task, sets))
+        for name, task in _REPORTED.items()
+        if name in values
+    )
+
+
+def _data_of(name: str, task: str, sets: Sequence[SetMetrics]) -> str:
+    measured = [m for m in sets if name in m.values]
+    parts = ', '.join(
+        f'{m.source.folder} {m.source.split or "all"} ({m.frames[task]} images)' for m in measured
+    )
+    return parts if len(measured) == 1 else f'mean over {parts}'
+
+
+def measure_set(
+    pipeline: Pipeline, data: Path, source: ValidationSet, taxonomy: Path | None = None
+) -> SetMetrics:
+    """Measure a model on one data set.
+
+    Args:
+        pipeline: the model; tasks that it does not have are left out.
+        data: the data folder.
+        source: the data set.
+        taxonomy: file of segmentation classes; None for the package's own.
+    """
+    kinds: dict[str, type[Metric]] = {
+        DETECTION: DetectionMetric, SEGMENTATION: SegmentationMetric, DEPTH: DepthMetric
+    }  # fmt: skip
+    metrics = {task: kinds[task]() for task in source.tasks if task in pipeline.manifest.tasks}
+    measure(pipeline, data / source.folder, source.split, source.focal_px, metrics, taxonomy)
+    values: dict[str, float] = {}
+    frames: dict[str, int] = {}
+    for task, metric in metrics.items():
+        found = metric.evaluate()
+        frames[task] = int(found.get('frames', 0))
+        values |= {n: float(v) for n, v in _figures(task, found).items() if v is not None}
+    return SetMetrics(source, values, frames)
+
+
+def _figures(task: str, found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the metrics of a task by their names in a run's log."""
+    if task == DETECTION:
+        return {name: found.get(name) for name in ('ap', 'ap50')}
+    if task == SEGMENTATION:
+        per_class = {f'iou/{n}': row['iou'] for n, row in found.get('classes', {}).items()}
+        return {'miou': found.get('miou'), **per_class}
+    if not found:
+        return {}
+    return {
+        'abs_rel': found['metric']['abs_rel'],
+        'delta1': found['metric']['delta1'],
+        'abs_rel_scaled': found['median']['abs_rel'],
+        'abs_rel_constant': found['constant']['abs_rel'],
+    }
+
+
+def measure(
+    pipeline: Pipeline,
+    folder: Path,
+    split: str | None,
+    focal_px: float | None,
+    metrics: Mapping[str, Metric],
+    taxonomy: Path | None = None,
+) -> None:
+    """Run a model over a data set and pass every frame to the metrics of the tasks."""
+    # Labels of other tasks are not read.
+    labels = {
+        task: pipeline.manifest.tasks[task].labels if task in metrics else ()
+        for task in (DETECTION, SEGMENTATION)
+    }
+    taxonomy = taxonomy or DEFAULT_TAXONOMY
+    classes = ClassMap(labels[DETECTION], labels[SEGMENTATION], read_taxonomy(taxonomy))
+    options = SourceOptions(split=split, camera=focal_px)
+    with (
+        evaluation_options(pipeline),
+        open_samples(str(folder), options, classes) as samples,
+    ):
+        for sample in samples:
+            result = pipeline.run(sample.frame, tuple(metrics))
+            for metric in metrics.values():
+                metric.process(sample, result)
+
+
+@contextmanager
+def evaluation_options(pipeline: Pipeline) -> Iterator[None]:
+    """Give a pipeline the options for validation, at its own input size, within a context."""
+    before = pipeline.options
+    pipeline.options = replace(EVALUATION_OPTIONS, size=before.size)
+    try:
+        yield
+    finally:
+        pipeline.options = before
