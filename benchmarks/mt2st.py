@@ -41,18 +41,18 @@ from mt_perception.training.export.metrics import EVALUATION_OPTIONS
 from mt_perception.training.export.torch_runner import torch_pipeline
 from mt_perception.training.loop import Validate, train
 from mt_perception.training.recipe import Recipe, read_recipe
-from mt_perception.training.schedules.mt2st import Fading
+from mt_perception.training.schedules.mt2st import TaskSchedule
 from mt_perception.training.structure.structure import single_task
 
 ROOT = Path(__file__).resolve().parent.parent
 FIGURE = {'detection': 'ap', 'segmentation': 'miou', 'depth': 'abs_rel'}
 # The least that the pipeline takes; training sees smaller images.
-_JUDGED_SIZE = 160
+_VALIDATION_SIZE = 160
 SIGN = {'detection': 1.0, 'segmentation': 1.0, 'depth': -1.0}
 
 
 @dataclass
-class Judge:
+class Validation:
     """The validation images, read once: photographs for two tasks, held-out frames for depth."""
 
     data: Path
@@ -81,7 +81,7 @@ class Judge:
     def _measure(self, network: Multitask, tasks: Sequence[str]) -> Mapping[str, float]:
         labels = (self.classes.detection, self.classes.segmentation)
         pipeline = torch_pipeline(network, ModelCard('net', 'none', 'none', '', *labels))
-        pipeline.options = replace(EVALUATION_OPTIONS, size=_JUDGED_SIZE)
+        pipeline.options = replace(EVALUATION_OPTIONS, size=_VALIDATION_SIZE)
         figures = {}
         metrics = {'detection': DetectionMetric(), 'segmentation': SegmentationMetric()}
         for task in (task for task in tasks if task in metrics):
@@ -106,7 +106,7 @@ class Bench:
 
     recipe: Recipe
     sets: Sequence[SampleSet]
-    judge: Judge
+    validation: Judge
     out: Path
 
     def run(
@@ -119,11 +119,11 @@ class Bench:
             return found
         wanted = replace(recipe, validate_every=every or recipe.steps, seed=self.recipe.seed)
         folder, curve_path = self.out / name, self.out / f'{name}.jsonl'
-        labels = (self.judge.classes.detection, self.judge.classes.segmentation)
-        weights = self.judge.data / recipe.initial_weights
-        for now in train(wanted, self.sets, labels, weights, folder, self.judge.of(tasks)):
-            if now.figures is not None:
-                row = {'step': now.step, 'gmacs': now.spent_gmacs, **now.figures}
+        labels = (self.validation.classes.detection, self.validation.classes.segmentation)
+        weights = self.validation.data / recipe.initial_weights
+        for now in train(wanted, self.sets, labels, weights, folder, self.validation.of(tasks)):
+            if now.metrics is not None:
+                row = {'step': now.step, 'gmacs': now.spent_gmacs, **now.metrics}
                 print(self.out.name, name, row, flush=True)
                 with curve_path.open('a', encoding='utf-8') as file:
                     file.write(json.dumps(row) + '\n')
@@ -155,19 +155,19 @@ def main() -> None:
         for _ in recipe_sets.write_pseudo_labels(recipe, args.data, classes, cache):
             pass
         sets = recipe_sets.read_sets(recipe, args.data, classes, cache)
-        judge = Judge(args.data, recipe, classes)
+        validation = Validation(args.data, recipe, classes)
         for part in args.parts.split(','):
             for seed in seeds:
                 folder = args.out / f'seed{seed}'
                 folder.mkdir(parents=True, exist_ok=True)
-                bench = Bench(replace(recipe, seed=seed), sets, judge, folder)
+                bench = Bench(replace(recipe, seed=seed), sets, validation, folder)
                 {'mt2st': first, 'macs': equal_macs, 'steps': equal_steps}[part](bench, args.steps)
     print(tables(args.out, seeds))
 
 
 def joint(recipe: Recipe, steps: int) -> Recipe:
     """Give the baseline: the first phase without MT2ST's controls, for all steps."""
-    phase = replace(recipe.phases[0], steps=steps, mt2st=Fading())
+    phase = replace(recipe.phases[0], steps=steps, mt2st=TaskSchedule())
     return replace(recipe, phases=(phase,))
 
 
@@ -190,11 +190,11 @@ def equal_macs(bench: Bench, steps: int) -> None:
     What a step of each costs is measured on one step; each net gets the same number of steps.
     """
     budget = bench.run('joint', joint(bench.recipe, steps), bench.recipe.validate_every)[-1]
-    labels = (bench.judge.classes.detection, bench.judge.classes.segmentation)
+    labels = (bench.validation.classes.detection, bench.validation.classes.segmentation)
     cost = 0.0
     for task in TASKS:
         recipe = single_task(joint(bench.recipe, steps), task)
-        weights = bench.judge.data / recipe.initial_weights
+        weights = bench.validation.data / recipe.initial_weights
         probe = bench.out / f'probe_{task}'
         for now in train(recipe, bench.sets, labels, weights, probe):
             cost += now.gmacs

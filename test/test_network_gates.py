@@ -13,7 +13,6 @@ from mt_perception.network.gates import (
     UnitCosts,
     budget_loss,
     count_unit_costs,
-    decide_gates,
     gating,
     kept_by_any_task,
     sample_gates,
@@ -125,12 +124,6 @@ def test_draws_are_zero_or_one_with_a_gradient() -> None:
     drawn.sum().backward()
     assert logits.grad is not None
     assert bool((logits.grad > 0).all())
-
-
-def test_decisions_have_no_noise() -> None:
-    logits = torch.randn(16, 8)
-    assert decide_gates(logits).equal(decide_gates(logits))
-    assert decide_gates(logits).equal((logits >= 0).float())
 
 
 def test_a_gate_reaches_the_loss(network: Multitask, prices: UnitCosts) -> None:

@@ -13,7 +13,7 @@ from mt_perception.network.macs import count_macs
 from mt_perception.network.multitask import build
 from mt_perception.network.picodet import BINS
 from mt_perception.network.remote import Remote
-from mt_perception.network.remote_graphs import remote_blocks
+from mt_perception.network.split_graphs import remote_blocks
 
 
 def test_it_begins_as_the_robots_own_dense_heads() -> None:

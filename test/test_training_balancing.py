@@ -24,7 +24,7 @@ from mt_perception.training.losses.balancing import (
     make_balance,
 )
 from mt_perception.training.recipe import Balancing
-from mt_perception.training.schedules.mt2st import Diminish, Fading
+from mt_perception.training.schedules.mt2st import Diminish, TaskSchedule
 
 __all__ = ['sets']
 
@@ -92,7 +92,7 @@ def test_gradnorm_does_not_judge_what_has_no_label() -> None:
     assert float(balance.first[0]) == 0
 
 
-def test_the_junction_changes_no_gradient(sets: tuple[SampleSet, ...]) -> None:
+def test_the_split_changes_no_gradient(sets: tuple[SampleSet, ...]) -> None:
     batch = make_batch(sets, ((64, 96),), 4, 3, 0)
     gradients = []
     # A rate of zero keeps every weight at one: nothing but the way of the gradients differs.
@@ -104,22 +104,22 @@ def test_the_junction_changes_no_gradient(sets: tuple[SampleSet, ...]) -> None:
         torch.testing.assert_close(ours, plain, rtol=1e-4, atol=1e-5)
 
 
-def test_the_junction_wants_shared_features() -> None:
+def test_the_split_wants_shared_features() -> None:
     with pytest.raises(ModelError, match='one trunk'):
-        SharedGradients().open(('no', 'features'), TASKS)
+        SharedGradients().split(('no', 'features'), TASKS)
 
 
-def test_the_junction_tells_the_norms_apart() -> None:
+def test_the_split_tells_the_norms_apart() -> None:
     given = Features(*(torch.ones(1, 2, 2, 2, requires_grad=True) for _ in range(4)))
     features = Features(*(2 * level for level in given))
-    junction = SharedGradients()
-    leaves = junction.open(features, ('depth', 'detection'))
+    shared = SharedGradients()
+    leaves = shared.split(features, ('depth', 'detection'))
     loss = 3 * leaves['depth'].s4.sum() + 5 * leaves['detection'].s8.sum()
     loss.backward()
-    norms = junction.norms()
+    norms = shared.norms()
     assert float(norms['depth']) == pytest.approx(3 * 8**0.5)
     assert float(norms['detection']) == pytest.approx(5 * 8**0.5)
-    junction.backward()
+    shared.backward()
     found = [None if level.grad is None else float(level.grad[0, 0, 0, 0]) for level in given]
     assert found == [6, 10, None, None]
 
@@ -152,7 +152,7 @@ def test_fading_is_not_balanced_away(sets: tuple[SampleSet, ...]) -> None:
     batch = make_batch(sets, ((64, 96),), 4, 3, 0)
     balances = []
     for eta in (0.0, 1.0):
-        fading = Fading({'depth': Diminish(eta=eta)}, epsilon=0.001)
+        fading = TaskSchedule({'depth': Diminish(eta=eta)}, epsilon=0.001)
         recipe = replace(one_phase(mt2st=fading), balancing=GRADNORM)
         state, phase = state_of(recipe, sets)
         state.step(batch, phase, 3)

@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from mt_perception.errors import ModelError
 from mt_perception.model.manifest import parse_manifest
-from mt_perception.network.bottleneck import CHANNELS, GDN, SEEN_RANGE, Bottleneck, UndoGDN
+from mt_perception.network.bottleneck import CHANNELS, DECODED_RANGE, GDN, Bottleneck, UndoGDN
 from mt_perception.network.macs import count_macs
 from mt_perception.network.multitask import build
 from mt_perception.network.picodet import PicoDet
@@ -144,7 +144,7 @@ def test_no_symbols_make_the_decoder_say_what_is_not_finite() -> None:
         with torch.no_grad():
             seen = decoder(size * torch.randn(1, CHANNELS, 3, 4))
         assert seen.shape == (1, 3, 48, 64)
-        assert SEEN_RANGE[0] <= float(seen.min()) <= float(seen.max()) <= SEEN_RANGE[1]
+        assert DECODED_RANGE[0] <= float(seen.min()) <= float(seen.max()) <= DECODED_RANGE[1]
 
 
 def test_the_decoder_says_the_same_as_it_runs() -> None:

@@ -17,7 +17,7 @@ from mt_perception.training.loop import train
 from mt_perception.training.mac_counter import MacCounter
 from mt_perception.training.recipe import Balancing
 from mt_perception.training.run_record import LOG
-from mt_perception.training.schedules.mt2st import Diminish, Fading
+from mt_perception.training.schedules.mt2st import Diminish, TaskSchedule
 
 __all__ = ['sets']
 
@@ -55,7 +55,7 @@ def both(recipe, sets, step=0):  # type: ignore[no-untyped-def]
         {'learning_rates': {'depth': 1e-3, 'trunk': 1e-3, 'trunk.stem': 0, 'trunk.stage2': 0}},
         {'learning_rates': {'segmentation': 1e-3}, 'relative_rates': {},
          'weights': ONLY_SEGMENTATION},
-        {'mt2st': Fading({'detection': Diminish(eta=9.0), 'depth': Diminish(eta=9.0)})},
+        {'mt2st': TaskSchedule({'detection': Diminish(eta=9.0), 'depth': Diminish(eta=9.0)})},
     ],
     ids=['everything', 'frozen trunk', 'frozen beginning', 'one head', 'faded'],
 )  # fmt: skip

@@ -27,7 +27,13 @@ from mt_perception.training.losses.objective import TASK_OF
 from mt_perception.training.recipe import Phase, Recipe
 from mt_perception.training.run_record import LOG
 from mt_perception.training.run_state import RunState
-from mt_perception.training.schedules.mt2st import Diminish, Fading, Plateau, Switch, read_fading
+from mt_perception.training.schedules.mt2st import (
+    Diminish,
+    Plateau,
+    Switch,
+    TaskSchedule,
+    read_task_schedule,
+)
 
 CLASSES = tiny_data.classes()
 ALL = replace(JOINT, steps=4, batch_size=4, weights=replace(JOINT.weights, relative_depth=1.0))
@@ -69,13 +75,13 @@ def test_a_task_fades_as_the_formula_says() -> None:
 
 
 def test_below_epsilon_a_task_weighs_nothing() -> None:
-    fading = Fading({'depth': Diminish(1.0, 1.0, 1.0)}, epsilon=0.1)
+    fading = TaskSchedule({'depth': Diminish(1.0, 1.0, 1.0)}, epsilon=0.1)
     assert fading.factors(2, False)['depth'] == pytest.approx(math.exp(-2))
     assert fading.factors(3, False) == {'detection': 1.0, 'segmentation': 1.0, 'depth': 0.0}
 
 
 def test_diminish_and_switch_combine() -> None:
-    fading = Fading({'depth': Diminish(1.0, 0.5, 1.0)}, Switch(('segmentation',), at=3))
+    fading = TaskSchedule({'depth': Diminish(1.0, 0.5, 1.0)}, Switch(('segmentation',), at=3))
     assert fading.factors(2, False)['depth'] == pytest.approx(math.exp(-1))
     assert fading.factors(3, True) == {'detection': 0.0, 'segmentation': 1.0, 'depth': 0.0}
 
@@ -108,7 +114,7 @@ def test_every_auxiliary_term_has_a_gradient(loss: str, sets: tuple[SampleSet, .
     weights = replace(
         ALL.weights, **{name: 0.0 for name, task in TASK_OF.items() if task == TASK_OF[loss]}
     )
-    faded = Fading({TASK_OF[loss]: Diminish(0.5, 0.1, 1.0)})
+    faded = TaskSchedule({TASK_OF[loss]: Diminish(0.5, 0.1, 1.0)})
     gradients = []
     for weight in (0.0, 1.0):
         with_it = replace(weights, **{loss: weight})
@@ -136,7 +142,9 @@ def test_every_auxiliary_term_has_a_gradient(loss: str, sets: tuple[SampleSet, .
 
 
 def test_what_weighs_nothing_does_not_run(sets: tuple[SampleSet, ...]) -> None:
-    fading = Fading({'depth': Diminish(eta=1.0), 'detection': Diminish(eta=2.0)}, epsilon=0.1)
+    fading = TaskSchedule(
+        {'depth': Diminish(eta=1.0), 'detection': Diminish(eta=2.0)}, epsilon=0.1
+    )
     state, phase = state_of(one_phase(mt2st=fading), sets)
     student, original, average = (
         calls(n) for n in (state.network, state.teachers.original, state.average)
@@ -152,7 +160,7 @@ def test_what_weighs_nothing_does_not_run(sets: tuple[SampleSet, ...]) -> None:
 @pytest.mark.parametrize('trunk', ['frozen', 'trained'])
 def test_after_a_switch_the_primary_is_alone(trunk: str, sets: tuple[SampleSet, ...]) -> None:
     switch = Switch(('segmentation',), at=2, trunk=trunk)
-    state, phase = state_of(one_phase(mt2st=Fading(switch=switch)), sets)
+    state, phase = state_of(one_phase(mt2st=TaskSchedule(switch=switch)), sets)
     student = calls(state.network)
     batch = make_batch(sets, ((64, 96),), 4, 3, 0)
     for step in range(2):
@@ -180,7 +188,7 @@ def test_specialisation_leaves_the_other_outputs_as_they_are(
     """Each task in turn on a frozen trunk: the others' outputs stay bit-equal."""
     phases = [ALL]
     for task in TASKS:
-        fading = Fading({other: Diminish(eta=0.5) for other in TASKS if other != task})
+        fading = TaskSchedule({other: Diminish(eta=0.5) for other in TASKS if other != task})
         names = {name: float(kind == task) for name, kind in TASK_OF.items()}
         alone = replace(
             ALL, name=task, steps=2, learning_rates={task: 1e-3}, relative_rates={},
@@ -226,7 +234,7 @@ def test_a_plateau_switches_and_a_resumed_run_remembers(
     sets: tuple[SampleSet, ...], tmp_path: Path
 ) -> None:
     switch = Switch(('depth', 'segmentation'), plateau=Plateau('miou', 1))
-    phase = {'steps': 6, 'batch_size': 2, 'mt2st': Fading(switch=switch)}
+    phase = {'steps': 6, 'batch_size': 2, 'mt2st': TaskSchedule(switch=switch)}
     recipe = replace(one_phase(**phase), validate_every=1)
     values = [0.1, 0.2, 0.2, 0.3, 0.4, 0.5]
     told = trained(recipe, sets, tmp_path / 'whole', values)
@@ -262,16 +270,16 @@ def test_a_phase_ends_early_at_its_plateau(sets: tuple[SampleSet, ...], tmp_path
         ({'diminish': {'depth': {'eta': -1}}}, 'eta.*at least 0'),
         ({'diminish': {'depth': {'speed': 1}}}, 'unknown fields: speed'),
         ({'switch': {'to': ['depth']}}, 'either `at`'),
-        ({'switch': {'to': 'depth', 'at': 1, 'plateau': {'figure': 'ap'}}}, 'either `at`'),
+        ({'switch': {'to': 'depth', 'at': 1, 'plateau': {'metric': 'ap'}}}, 'either `at`'),
         ({'switch': {'to': [], 'at': 1}}, 'tasks that stay'),
         ({'switch': {'to': 'depth', 'at': 1, 'trunk': 'melted'}}, 'melted'),
-        ({'switch': {'to': 'depth', 'plateau': {'figure': 'ap', 'patience': 0}}}, 'patience'),
+        ({'switch': {'to': 'depth', 'plateau': {'metric': 'ap', 'patience': 0}}}, 'patience'),
         ({'epsilon': 'small'}, 'epsilon'),
     ],
 )
 def test_what_is_wrong_in_the_section_is_named(section: dict[str, object], said: str) -> None:
     with pytest.raises(ModelError, match=said):
-        read_fading(section)
+        read_task_schedule(section)
 
 
 def test_the_section_is_read() -> None:
@@ -280,7 +288,7 @@ def test_the_section_is_read() -> None:
     diminish: {depth: {gamma: 0.5, eta: 0.01, nu: 2}}
     switch: {to: segmentation, plateau: {figure: miou, patience: 3, least: 0.002}}
     """
-    fading = read_fading(yaml.safe_load(text))
+    fading = read_task_schedule(yaml.safe_load(text))
     assert fading.diminish == {'depth': Diminish(0.5, 0.01, 2)}
     assert fading.switch == Switch(('segmentation',), plateau=Plateau('miou', 3, 0.002))
     assert fading.epsilon == 0.05

@@ -30,8 +30,8 @@ from mt_perception.training.data.recipe_sets import class_shares
 from mt_perception.training.data.samples import Boxes, Sample
 from mt_perception.training.distillation.pixel_teacher import backbone_file
 from mt_perception.training.distillation.soft_labels import (
-    in_context,
-    settle,
+    apply_context,
+    normalised,
     things,
     within_boxes,
     write_soft_labels,
@@ -224,23 +224,23 @@ def test_around_a_surfboard_a_meadow_is_water_and_the_ground_may_be(
     values[1, 0, ground] = 1
     values[1, 1, water] = 1
     before = values.copy()
-    in_context(values, {'kite'}, context, CLASSES)
+    apply_context(values, {'kite'}, context, CLASSES)
     assert (values == before).all()
-    in_context(values, {'surfboard'}, context, CLASSES)
-    settled = settle(values)
-    assert (settled[0, :, water] == 255).all()
-    assert settled[1, 0].sum() == left
-    assert settled[1, 0, ground] == 0
-    assert settled[1, 1, water] == 255
+    apply_context(values, {'surfboard'}, context, CLASSES)
+    scaled = normalised(values)
+    assert (scaled[0, :, water] == 255).all()
+    assert scaled[1, 0].sum() == left
+    assert scaled[1, 0, ground] == 0
+    assert scaled[1, 1, water] == 255
 
 
 def test_of_an_opinion_that_is_hardly_left_nothing_is_left() -> None:
     values = even()
     values[..., 2:] = 0
-    assert settle(values).sum() == 0
+    assert normalised(values).sum() == 0
     values = even()
     values[..., 0] = 0
-    sums = settle(values).sum(axis=2, dtype=int)
+    sums = normalised(values).sum(axis=2, dtype=int)
     assert np.abs(sums - 255).max() <= len(CLASSES.segmentation)
 
 

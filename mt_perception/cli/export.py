@@ -10,21 +10,23 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from mt_perception.cli.training_options import FOLDER, NEW_FOLDER
+
 
 @click.command()
-@click.argument('run', type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.argument('model', type=click.Path(file_okay=False, path_type=Path))
+@click.argument('run', type=FOLDER)
+@click.argument('model', type=NEW_FOLDER)
 @click.option(
     '--data',
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help='Folder of the data sets: measure the exported model and write its accuracy down.',
+    type=FOLDER,
+    help='Folder of the data sets: measure the exported model and record its accuracy.',
 )
 @click.option('--version', default='0.1.0', show_default=True, help='Version of the weights.')
 @click.option('--licence', default='Apache-2.0', show_default=True, help='SPDX identifier.')
 @click.option(
     '--as-task',
-    help='Add the detector of RUN to the MODEL that is there, as one more task of this name; '
-    '--data is then its own data set.',
+    help='Add the detector of RUN to the existing MODEL as one more task of this name; --data '
+    "is then the task's data set.",
 )
 def export(
     run: Path,
@@ -37,7 +39,7 @@ def export(
     """Write the network of RUN, a folder of a training run, as the model folder MODEL.
 
     The averaged weights are exported, as one ONNX file for each block, and compared with torch.
-    Of a run whose recipe has `gating`, the lighter paths are added to the MODEL that is there.
+    If the recipe of RUN has `gating`, the lighter paths are added to the existing MODEL.
     """
     from mt_perception.training.add_task import add_task
     from mt_perception.training.export.publish_model import publish_model
@@ -46,14 +48,14 @@ def export(
 
     console = Console()
     if has_paths(run):
-        figures = add_paths(run, model, data)
+        metrics = add_paths(run, model, data)
     elif as_task is None:
-        figures = publish_model(run, model, data, version, licence)
+        metrics = publish_model(run, model, data, version, licence)
     else:
-        figures = add_task(run, model, as_task, data)
+        metrics = add_task(run, model, as_task, data)
     console.print(f'{model}: written, and equal to torch at two sizes')
-    if figures:
-        table = Table('figure', 'value')
-        for name, value in figures.items():
+    if metrics:
+        table = Table('metric', 'value')
+        for name, value in metrics.items():
             table.add_row(name, f'{value:.3f}')
         console.print(table)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The layers the networks are made of: folded convolutions, depthwise pairs, CSP stages."""
+"""Building blocks of the trunk: convolutions, depthwise pairs, CSP stages, pooling."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from torch.nn import functional
 class ConvAct(nn.Module):
     """A convolution with bias followed by SiLU.
 
-    There is no batch normalisation: the checkpoint the trunk starts from has it folded into the
-    weights, and what has no batch statistics does not depend on how a batch was mixed.
+    There is no batch normalisation. It is folded into the weights of the pretrained checkpoint,
+    and without batch statistics results do not depend on the composition of a batch.
     """
 
     def __init__(
@@ -29,7 +29,7 @@ class ConvAct(nn.Module):
 
 
 class DepthwiseConv(nn.Sequential):
-    """A depthwise 3x3 convolution and the 1x1 convolution that mixes its channels."""
+    """A depthwise 3x3 convolution followed by a 1x1 convolution."""
 
     def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
         super().__init__(
@@ -41,8 +41,8 @@ class Focus(nn.Module):
     """Space to depth and a 3x3 convolution, computed as one 6x6 convolution with stride 2.
 
     YOLOX slices the image into its four pixel phases, (B, 3, H, W) to (B, 12, H/2, W/2), and
-    convolves those; a 6x6 kernel with stride 2 and padding 2 reads the very same pixels with the
-    very same weights, without four copies of the image. `pretrained` rearranges the weights.
+    convolves those. A 6x6 kernel with stride 2 and padding 2 reads the same pixels with the same
+    weights, without copies of the image. `pretrained` rearranges the weights.
     """
 
     def __init__(self, outputs: int) -> None:
@@ -54,7 +54,7 @@ class Focus(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1x1 convolution, depthwise pair, and a shortcut around both."""
+    """x + depthwise(1x1(x)); without a shortcut, depthwise(1x1(x))."""
 
     def __init__(self, channels: int, shortcut: bool) -> None:
         super().__init__()
@@ -68,7 +68,7 @@ class Bottleneck(nn.Module):
 
 
 class CSPStage(nn.Module):
-    """Cross stage partial stage: half of the channels go through the bottlenecks, half around.
+    """Cross stage partial stage: half of the channels pass the bottlenecks, half bypass them.
 
     Wang et al., CSPNet, arXiv 1911.11929.
     """
@@ -88,7 +88,7 @@ class CSPStage(nn.Module):
 
 
 class SpatialPyramidPooling(nn.Module):
-    """Max pooling over 5, 9 and 13 cells beside the features themselves: wide context at s32."""
+    """Concatenates max pooling over 5, 9 and 13 cells to the features: wide context at s32."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

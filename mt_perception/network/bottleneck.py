@@ -1,13 +1,12 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The learned bottleneck: an encoder for the robot, rates, an entropy model, and a decoder.
+"""The learned bottleneck: encoder on the robot, gain units, entropy model, decoder.
 
-After Ladon and the compression networks it stands on: Ballé et al., arXiv 1611.01704 (GDN,
-factorised prior, uniform noise); Johnston et al., arXiv 1912.08771 (GDN without square roots);
-Cui et al., arXiv 2003.02012 (gain units: several rates behind one encoder).
+After Ladon and earlier compression networks: Ballé et al., arXiv 1611.01704 (GDN, factorised
+prior, eq. 7; uniform noise, section 3); Johnston et al., arXiv 1912.08771 (GDN without square
+roots); Cui et al., arXiv 2003.02012 (gain units: several rates behind one encoder).
 
-What the decoder makes has the shape of the image, but nobody looks at it: it is trained for the
-features that a trunk sees in it.
+The decoder's output has the shape of the image, but is optimised for the features of a trunk.
 """
 
 from __future__ import annotations
@@ -24,27 +23,27 @@ CHANNELS = 128
 WIDTH = 48
 """Channels of the encoder at stride 8."""
 
-# A unit of the latents is this many grey levels, so that they are of the order of one.
+# Grey levels per unit of the latents, so that latents are of order one.
 GREY_UNIT = 64.0
 GREY_OFFSET = 114.0
 
-SEEN_RANGE = (-255.0, 510.0)
-"""Of what the decoder makes; an image's levels lie well within."""
+DECODED_RANGE = (-255.0, 510.0)
+"""Limits of decoded grey levels, wider than those of an image."""
 
 # The decoder's channels at strides 16 and 8.
 _DEEP16, _DEEP8 = 144, 64
 
 _SMALLEST_MASS = 1e-9
 _LEAST_NORM = 1e-3
-# Squares of what decayed towards zero are denormal numbers, with which a CPU counts ten times as
-# slowly: 84 of 6,912 weights were a quarter of the decoder's time.
+# Smaller weights become zero: squares of decayed weights are denormal numbers, which are ten times
+# as slow on a CPU (84 of 6,912 weights took a quarter of the decoder's time).
 _LEAST_GAMMA = 1e-12
 
 
 class GDN(nn.Module):
     """Divisive normalisation: y = x / (β + γ|x|).
 
-    β and γ are squares of what is learned, which keeps them positive.
+    β and γ are squares of the parameters, which keeps them positive (arXiv 1912.08771, eq. 3).
     """
 
     def __init__(self, channels: int) -> None:
@@ -61,7 +60,7 @@ class GDN(nn.Module):
         return x / self.contrast(x)
 
     def fixed(self) -> FixedGDN:
-        """The same with constants, as it runs."""
+        """Return the same layer with constants, for export."""
         fixed = FixedGDN(len(self.beta))
         with torch.no_grad():
             gamma = self.gamma.square()[:, :, None, None]
@@ -88,10 +87,10 @@ class FixedGDN(nn.Module):
 
 
 class UndoGDN(nn.Module):
-    """What a GDN read, from what it made: steps of x ← y (β + γ|x|), of which that is the limit.
+    """Inverse of GDN by fixed-point iteration: x ← y (β + γ|x|), started from y.
 
-    One step, as is usual, leaves a tenth of the variance, whatever is spent on bits; three leave
-    less than a hundredth.
+    One step, the usual approximation, leaves an error of a tenth of the variance; three steps
+    leave less than a hundredth.
     """
 
     def __init__(self, channels: int, steps: int = 3) -> None:
@@ -106,7 +105,7 @@ class UndoGDN(nn.Module):
         return x
 
     def fixed(self) -> UndoGDN:
-        """The same with constants, as it runs."""
+        """Return the same layer with constants, for export."""
         fixed = UndoGDN(0, 0)
         for step in self.steps:
             assert isinstance(step, GDN)
@@ -117,9 +116,8 @@ class UndoGDN(nn.Module):
 class Encoder(nn.Module):
     """Image (B, 3, H, W) float BGR, 0 to 255 → latents (B, C, H/16, W/16).
 
-    The robot's whole share of the work: blocks of 8×8 pixels, each normalised by its own
-    contrast, then their neighbourhoods. Kernels that overlap at stride 4, and GDN there, would
-    each cost a third more time.
+    The complete computation on the robot: blocks of 8×8 pixels, GDN, then 3×3 neighbourhoods.
+    Overlapping kernels at stride 4, or GDN there, would each add a third of its time.
     """
 
     def __init__(self, channels: int = CHANNELS, width: int = WIDTH) -> None:
@@ -135,7 +133,7 @@ class Encoder(nn.Module):
 
 
 class Residual(nn.Module):
-    """x + two 3x3 convolutions of x; the second starts at zero, so that nothing is added yet."""
+    """x + conv3x3(silu(conv3x3(x))); the second convolution is initialised to zero."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -149,10 +147,7 @@ class Residual(nn.Module):
 
 
 class Separable(nn.Module):
-    """x + a map of every cell by itself, after a convolution of every channel by itself.
-
-    A ninth of a residual's work; at stride 8, where cells are many and know little.
-    """
+    """x + conv1x1(silu(conv1x1(depthwise3x3(x)))): a ninth of the cost of `Residual`."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -167,10 +162,10 @@ class Separable(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Dequantised latents (B, C, H/16, W/16) → what the trunk reads, (B, 3, H, W), 0 to 255.
+    """Dequantised latents (B, C, H/16, W/16) → trunk input (B, 3, H, W), 0 to 255.
 
-    Linear maps undo the encoder's block by block, and what deep ones add starts at zero. Most of
-    the work is done at stride 16, where it reaches farthest for its price.
+    Linear layers invert the encoder's; nonlinear branches add to them and are initialised to
+    zero. Most of the computation is at stride 16, where the receptive field is largest.
     """
 
     def __init__(self, channels: int = CHANNELS, width: int = WIDTH) -> None:
@@ -189,28 +184,28 @@ class Decoder(nn.Module):
         _start_at_zero(self.tail8)
 
     def forward(self, latent: Tensor) -> Tensor:
-        return shown(self.pixels(latent) * GREY_UNIT + GREY_OFFSET)
+        return to_image(self.pixels(latent) * GREY_UNIT + GREY_OFFSET)
 
     def pixels(self, latent: Tensor) -> Tensor:
-        """The image's blocks of 8×8 pixels, (B, 192, H/8, W/8), in units around a medium grey."""
+        """Return blocks of 8×8 pixels, (B, 192, H/8, W/8), in latent units around GREY_OFFSET."""
         deep = functional.silu(self.deep16(latent))
         blocks = functional.pixel_shuffle(self.linear16(latent) + self.tail16(deep), 2)
         blocks = self.norm8(blocks)  # (B, width, H/8, W/8)
-        seen = torch.cat((blocks, functional.pixel_shuffle(self.rise16(deep), 2)), dim=1)
-        found: Tensor = self.linear8(blocks) + self.tail8(functional.silu(self.deep8(seen)))
+        joined = torch.cat((blocks, functional.pixel_shuffle(self.rise16(deep), 2)), dim=1)
+        found: Tensor = self.linear8(blocks) + self.tail8(functional.silu(self.deep8(joined)))
         return found
 
 
-def shown(pixels: Tensor) -> Tensor:
-    """Blocks of 8×8 pixels, (B, 192, H/8, W/8) grey levels → image-like (B, 3, H, W).
+def to_image(pixels: Tensor) -> Tensor:
+    """Blocks of 8×8 pixels, (B, 192, H/8, W/8) grey levels → image (B, 3, H, W), clamped.
 
-    Symbols that no image has must not become features that are not finite.
+    The limits keep features finite for arbitrary symbols.
     """
-    return functional.pixel_shuffle(pixels, 8).clamp(*SEEN_RANGE)
+    return functional.pixel_shuffle(pixels, 8).clamp(*DECODED_RANGE)
 
 
 class Density(nn.Module):
-    """A factorised prior: each channel's latents follow a mixture of three logistic densities."""
+    """Factorised prior: each channel's latents follow a mixture of three logistic densities."""
 
     def __init__(self, channels: int = CHANNELS, parts: int = 3) -> None:
         super().__init__()
@@ -220,7 +215,7 @@ class Density(nn.Module):
         self.log_scale = nn.Parameter(spread.expand(parts, channels).clone())
 
     def cumulative(self, y: Tensor) -> Tensor:
-        """P(latent < y) for y (B, C, h, w)."""
+        """Return P(latent < y) for y (B, C, h, w)."""
         share = self.weight.softmax(dim=0)
         total = torch.zeros_like(y)
         for weight, mean, log_scale in zip(share, self.mean, self.log_scale, strict=True):
@@ -229,15 +224,15 @@ class Density(nn.Module):
         return total
 
     def bits(self, y: Tensor, step: Tensor) -> Tensor:
-        """Bits to tell y (B, C, h, w) from its neighbours one step (B, C, 1, 1) away."""
+        """Return the bits of y (B, C, h, w), quantised with a step (B, C, 1, 1)."""
         mass = self.cumulative(y + step / 2) - self.cumulative(y - step / 2)
         return -torch.log2(mass.clamp_min(_SMALLEST_MASS))
 
 
 class Compressed(NamedTuple):
-    """What came out of the bottleneck, and what it cost."""
+    """Decoded image and its cost."""
 
-    image: Tensor  # (B, 3, H, W), what the remote trunk reads
+    image: Tensor  # (B, 3, H, W), input of the remote trunk
     bits: Tensor  # (B,), estimated
 
 
@@ -245,9 +240,9 @@ class Bottleneck(nn.Module):
     """Encoder, gain units, entropy model and decoder.
 
     Args:
-        rates: how many rates there are behind the encoder.
-        steps: quantisation steps that the first and the last rate start with, in latents.
-        channels: of the latents.
+        rates: number of compression rates.
+        steps: initial quantisation steps of the first and the last rate, in latent units.
+        channels: channels of the latents.
     """
 
     def __init__(
@@ -260,7 +255,7 @@ class Bottleneck(nn.Module):
         first, last = (math.log(1 / step) for step in steps)
         start = torch.linspace(first, last, rates)[:, None].expand(rates, channels)
         self.log_gain = nn.Parameter(start.clone())
-        # What undoes a gain need not be its inverse: a symbol's mean lies nearer to zero.
+        # Learned separately from the gain: the mean of a symbol's interval is closer to zero.
         self.log_inverse = nn.Parameter(-start.clone())
 
     def forward(self, image: Tensor, rate: Tensor) -> Compressed:
@@ -268,7 +263,7 @@ class Bottleneck(nn.Module):
 
         Args:
             image: (B, 3, H, W) float BGR, 0 to 255.
-            rate: (B,) int64, each image's rate.
+            rate: (B,) int64, compression rate of each image.
         """
         latent = self.encoder(image).float()
         gain = self.log_gain[rate].exp()[:, :, None, None]  # (B, C, 1, 1)

@@ -1,10 +1,9 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Two detectors' opinions become one: where both see the same object, it is surer.
+"""Weighted boxes fusion of two detectors (Solovyev et al., arXiv 1910.13302, section 3).
 
-Weighted boxes fusion (Solovyev et al., arXiv 1910.13302, section 3) for two detectors, without its
-loop over boxes: what overlaps is found for all pairs at once. So are duplicates, of which both
-detectors make many (Bolya et al., arXiv 1904.02689, section 3.3): they would be on the link.
+Vectorised: overlaps of all pairs are computed at once, as in Fast NMS (Bolya et al., arXiv
+1904.02689, section 3.3), which also removes duplicates before they are sent.
 """
 
 from __future__ import annotations
@@ -15,21 +14,21 @@ import torch
 from torch import Tensor
 
 CANDIDATES = 256
-"""So many boxes of each detector are looked at; with half of them AP is 0.004 lower."""
+"""Number of boxes of each detector; with half of them AP is 0.004 lower."""
 
 _SAME = 0.6
-"""Boxes of one class that overlap so much (IoU) are of the same object."""
+"""Lowest IoU of two boxes of one object."""
 _DUPLICATE = 0.7
-"""Boxes of one class that overlap more are the same one twice; robots drop them from 0.65 on."""
+"""Boxes of one class with a higher IoU are duplicates; non-maximum suppression uses 0.65."""
 _FIRST_SHARE = 0.6
-"""Of the first detector, the better one."""
+"""Weight of the first, more accurate detector."""
 _CLASS_PIXELS = 8192.0
-"""Farther from one another than any box is long."""
+"""Offset between classes, in pixels; larger than any box."""
 _LEAST = 1e-6
 
 
 class Found(NamedTuple):
-    """A detector's opinion."""
+    """Decoded detections of one detector."""
 
     boxes: Tensor  # (B, N, 4) x1, y1, x2, y2 in network pixels
     scores: Tensor  # (B, N) from 0 to 1
@@ -37,37 +36,37 @@ class Found(NamedTuple):
 
 
 def fuse_boxes(first: Found, second: Found) -> Found:
-    """Give N + M boxes: the first's N, moved and rated by both, and the second's M alone.
+    """Return N + M boxes: the first detector's N, fused, and the second detector's M, unmatched.
 
-    A score is the mean of both detectors', 0 of one that does not see the object; a box the mean
-    of both, weighted by their scores. Duplicates have a score of 0.
+    A fused score is the weighted mean of both scores, with 0 for a missing detection; a fused box
+    is the mean of both, weighted by scores. Duplicates and matched boxes have score 0.
     """
     same = _overlap(first, second) > _SAME
-    heard = torch.where(same, second.scores[:, None, :], 0.0)  # (B, N, M)
-    second_score, index = heard.max(dim=2)
+    matched = torch.where(same, second.scores[:, None, :], 0.0)  # (B, N, M)
+    second_score, index = matched.max(dim=2)
     added = (1 - _FIRST_SHARE) * second_score
     total = (_FIRST_SHARE * first.scores + added).clamp_min(_LEAST)
     share = (added / total)[..., None]
     moved = first.boxes + share * (rows(second.boxes, index) - first.boxes)
-    again = _again(Found(moved, total, first.class_ids))
-    alone = torch.where(heard.amax(dim=1) > 0, 0.0, (1 - _FIRST_SHARE) * second.scores)
+    duplicates = _duplicates(Found(moved, total, first.class_ids))
+    alone = torch.where(matched.amax(dim=1) > 0, 0.0, (1 - _FIRST_SHARE) * second.scores)
     return Found(
         torch.cat((moved, second.boxes), dim=1),
-        torch.cat((torch.where(again, 0.0, total), alone), dim=1),
+        torch.cat((torch.where(duplicates, 0.0, total), alone), dim=1),
         torch.cat((first.class_ids, second.class_ids), dim=1),
     )
 
 
-def _again(found: Found) -> Tensor:
-    """Which boxes (B, N) are those of a better one once more."""
+def _duplicates(found: Found) -> Tensor:
+    """Return which boxes (B, N) are duplicates of a box with a higher score."""
     near = torch.where(_overlap(found, found) > _DUPLICATE, found.scores[:, None, :], 0.0)
     return near.amax(dim=2) > found.scores
 
 
 def best(scores: Tensor) -> tuple[Tensor, Tensor]:
-    """The CANDIDATES best of scores (B, N), and where they are, both (B, CANDIDATES).
+    """Return the CANDIDATES highest of scores (B, N) and their indices, both (B, CANDIDATES).
 
-    A small image, which has fewer cells, gets some of them again with a score of 0.
+    Small images with fewer cells are padded with repeated indices of score 0.
     """
     count = scores.shape[1]
     none = scores.new_zeros(scores.shape[0], CANDIDATES)
@@ -76,14 +75,14 @@ def best(scores: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def rows(values: Tensor, index: Tensor) -> Tensor:
-    """Rows (B, M, …) of values (B, N, …) at an index (B, M)."""
+    """Return rows (B, M, …) of values (B, N, …) at indices (B, M)."""
     wanted = index.reshape(*index.shape, *(1 for _ in values.shape[2:]))
     found: Tensor = values.gather(1, wanted.expand(-1, -1, *values.shape[2:]))
     return found
 
 
 def _overlap(a: Found, b: Found) -> Tensor:
-    """Intersection over union of every pair, (B, N, M); 0 of different classes."""
+    """Return the IoU of every pair, (B, N, M); 0 for different classes."""
     ours, theirs = _apart(a), _apart(b)
     width = _shared(ours[..., 0], ours[..., 2], theirs[..., 0], theirs[..., 2])
     both = width * _shared(ours[..., 1], ours[..., 3], theirs[..., 1], theirs[..., 3])
@@ -92,13 +91,13 @@ def _overlap(a: Found, b: Found) -> Tensor:
 
 
 def _apart(found: Found) -> Tensor:
-    """Boxes, each class at a place of its own: faster than to compare classes."""
+    """Shift boxes by class, so that different classes never overlap."""
     shift = _CLASS_PIXELS * found.class_ids.to(found.boxes.dtype)
     return found.boxes + shift[..., None]
 
 
 def _shared(low: Tensor, high: Tensor, other_low: Tensor, other_high: Tensor) -> Tensor:
-    """What stretches (B, N) and (B, M) have in common, (B, N, M)."""
+    """Return the lengths of intersections of intervals (B, N) and (B, M), (B, N, M)."""
     end = torch.minimum(high[:, :, None], other_high[:, None, :])
     return (end - torch.maximum(low[:, :, None], other_low[:, None, :])).clamp_min(0)
 

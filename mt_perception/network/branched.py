@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""A multitask network whose heads read features of their own: a tree, or a gated trunk."""
+"""Multitask networks with task-specific features: sharing trees and gated trunks."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from mt_perception.network.trunk import Features
 
 
 class Branched(Multitask):
-    """Three heads, each on features of its own.
+    """Three heads, each on its own features.
 
     Args:
-        trunk: gives TaskFeatures.
-        heads: task → its head.
-        tree: what the trunk was grown from, where it was.
+        trunk: computes TaskFeatures.
+        heads: task → head.
+        tree: the sharing tree of the trunk; None for a gated trunk.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Branched(Multitask):
             self.add_module(task, heads[task])
 
     def branches(self) -> Branches:
-        """Give the trunk as it runs on the robot, without gates."""
+        """Return the trunk for deployment; gates are pruned."""
         trunk = self.get_submodule('trunk')
         return prune(trunk) if isinstance(trunk, GatedTrunk) else cast('Branches', trunk)
 
@@ -60,7 +60,7 @@ class Branched(Multitask):
 
 
 def describe(network: Multitask) -> dict[str, Any]:
-    """Give, as plain data, what `restore` needs beside the weights."""
+    """Return the structure of a network as plain data, for `restore`."""
     if not isinstance(network, Branched):
         return {'kind': 'trunk'}
     if network.tree is None:
@@ -70,11 +70,11 @@ def describe(network: Multitask) -> dict[str, Any]:
 
 
 def restore(network: Multitask, description: Mapping[str, Any]) -> Multitask:
-    """Give a network of the described structure, whose weights are still to be filled in.
+    """Return a network of the described structure, with arbitrary weights.
 
     Args:
-        network: gives the shapes of trunk and heads.
-        description: from `describe`.
+        network: a network of the same trunk and heads.
+        description: result of `describe`.
     """
     heads = {task: network.get_submodule(task) for task in TASKS}
     trunks = dict.fromkeys(TASKS, network.trunk)

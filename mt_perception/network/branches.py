@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""A trunk with branches: steps that serve some tasks each, cut into blocks by whom they serve."""
+"""A branched trunk: operations for subsets of the tasks, exported as one block per subset."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LEVELS: Mapping[str, tuple[str, ...]] = {
 
 
 class TaskFeatures(NamedTuple):
-    """What each head reads: its own pyramid, which may partly be the others'."""
+    """The pyramids of all heads; tensors may be shared between them."""
 
     detection: tuple[Tensor, ...]  # s8, s16, s32
     segmentation: tuple[Tensor, ...]  # s4, s8, s16, s32
@@ -31,17 +31,17 @@ class TaskFeatures(NamedTuple):
 
     @property
     def s8(self) -> Tensor:
-        """The detector's stride 8, which the grid of its cells is read from."""
+        """Stride 8 of the detector."""
         return self.detection[0]
 
     @property
     def s16(self) -> Tensor:
-        """The detector's stride 16."""
+        """Stride 16 of the detector."""
         return self.detection[1]
 
     @property
     def s32(self) -> Tensor:
-        """The detector's stride 32."""
+        """Stride 32 of the detector."""
         return self.detection[2]
 
 
@@ -50,9 +50,9 @@ class Step:
     """One operation of a branched trunk.
 
     Args:
-        name: unique.
-        reads: steps (or "image") that it reads.
-        operation: what it does with them.
+        name: unique name.
+        reads: names of its inputs, steps or "image".
+        operation: the module.
     """
 
     name: str
@@ -62,12 +62,12 @@ class Step:
 
 @dataclass(frozen=True)
 class Part:
-    """Steps that serve the same tasks; an exported block.
+    """All steps of one subset of the tasks; exported as one block.
 
     Args:
         tasks: the tasks.
-        inputs: steps of other parts (or "image") that it reads.
-        outputs: its own steps that others or heads read.
+        inputs: steps of other parts, or "image".
+        outputs: steps that other parts or heads read.
         steps: its steps, in order.
     """
 
@@ -78,16 +78,16 @@ class Part:
 
     @property
     def name(self) -> str:
-        """What the block is called: the trunk, where it serves everybody."""
+        """Name of the block: `trunk` for all tasks, else `trunk_<tasks>`."""
         return '_'.join(('trunk', *(() if self.tasks == TASKS else self.tasks)))
 
 
 class Branches(nn.Module):
-    """A trunk made of steps, of which every task reads its own.
+    """A trunk of steps with outputs for every task.
 
     Args:
-        steps: in an order in which they can run.
-        taps: task → the steps that its head reads, in the order of LEVELS.
+        steps: steps in topological order.
+        taps: task → steps that its head reads, in the order of LEVELS.
     """
 
     def __init__(self, steps: Sequence[Step], taps: Mapping[str, tuple[str, ...]]) -> None:
@@ -104,7 +104,7 @@ class Branches(nn.Module):
         )
 
     def run(self, steps: Iterable[str], given: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Run some steps in order; give their values beside what was given."""
+        """Run some steps in order; return their outputs together with the given values."""
         values = dict(given)
         for name in steps:
             operation = self.operations[_key(name)]
@@ -112,13 +112,13 @@ class Branches(nn.Module):
         return values
 
     def only(self, steps: Sequence[str]) -> Branches:
-        """Give some of the steps alone, sharing their weights."""
+        """Return a trunk of some of the steps, sharing their weights."""
         return Branches(
             [Step(name, self.reads[name], self.operations[_key(name)]) for name in steps], {}
         )
 
     def tasks_of(self) -> dict[str, tuple[str, ...]]:
-        """Give the tasks that every step serves, directly or through others."""
+        """Return the tasks whose heads depend on each step."""
         serves: dict[str, set[str]] = {name: set() for name in self.reads}
         for task, names in self.taps.items():
             for name in names:
@@ -130,10 +130,10 @@ class Branches(nn.Module):
         return {name: tuple(t for t in TASKS if t in tasks) for name, tasks in serves.items()}
 
     def parts(self) -> tuple[Part, ...]:
-        """Cut the trunk into blocks by the tasks that a step serves.
+        """Group the steps by the tasks that depend on them.
 
-        What a step reads serves at least the tasks that the step serves, so that the blocks can
-        never wait for each other, and a plan for some tasks runs exactly what they need.
+        The inputs of a step have at least the step's tasks, so blocks have no cyclic dependency,
+        and a plan for some tasks runs exactly the steps that they need.
         """
         serves = self.tasks_of()
         read_by = [(read, serves[name]) for name, reads in self.reads.items() for read in reads]
@@ -153,5 +153,5 @@ class Branches(nn.Module):
 
 
 def _key(name: str) -> str:
-    # A dot is what torch separates submodules by.
+    # torch does not allow dots in names of submodules.
     return name.replace('.', '_')

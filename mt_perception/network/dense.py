@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The dense heads, which fuse the trunk's features into a map at stride 4, and lighter ones."""
+"""Dense heads: fusion of the trunk's features into a map at stride 4, and reduced heads."""
 
 from __future__ import annotations
 
@@ -29,16 +29,15 @@ class Refine(nn.Module):
 class DenseHead(nn.Module):
     """Top-down fusion of s32, s16, s8 and s4 into a map at stride 4.
 
-    Each level is projected by a 1x1 convolution, added to the upsampled level above and refined.
-    The mean over the whole image is added at s32, which tells every pixel what kind of scene it
-    is in (a room or a street) for almost nothing.
+    Each level is projected by a 1x1 convolution, added to the upsampled coarser level and refined.
+    The mean over the image is added at s32 as scene context, at negligible cost.
 
     Args:
         outputs: channels of the map.
         deep: channels at s32 and s16.
         middle: channels at s8.
         fine: channels at s4.
-        inputs: channels of the features that it reads.
+        inputs: channels of the input features.
     """
 
     def __init__(
@@ -65,7 +64,7 @@ class DenseHead(nn.Module):
         self.predict = nn.Conv2d(fine, outputs, 1)
 
     def forward(self, features: tuple[Tensor, ...]) -> Tensor:
-        """Give the map, (B, outputs, H/4, W/4), of features s4, s8, s16 and s32."""
+        """Return the map (B, outputs, H/4, W/4) for features (s4, s8, s16, s32)."""
         s4, s8, s16, s32 = features
         scene = self.scene(s32.mean(dim=(2, 3), keepdim=True))  # (B, deep, 1, 1)
         x = self.refine32(functional.relu(self.project32(s32) + scene))
@@ -77,18 +76,18 @@ class DenseHead(nn.Module):
 
 
 class LightHead(nn.Module):
-    """A dense head without its stride 4: half of the multiply-accumulates and of the time.
+    """A reduced dense head without stride 4: half of the multiply-accumulates and latency.
 
-    Most pixels are at stride 4, and the gates give up what is done there first. What is left
-    begins as it was in the dense head, with the last two projections folded into one.
+    Stride 4 has most of the pixels, and gates skip its units first. The remaining layers start
+    from the dense head's weights, with its last two projections folded into one.
 
     Args:
-        head: the dense head that it is made of.
-        refined: whether the refinement at stride 8 stays.
+        head: the dense head.
+        refined: keep the refinement at stride 8.
     """
 
     levels = ('s8', 's16', 's32')
-    """The features that it reads."""
+    """The input features."""
 
     def __init__(self, head: DenseHead, refined: bool) -> None:
         super().__init__()
@@ -103,7 +102,7 @@ class LightHead(nn.Module):
         self.predict = _folded(head.reduce8, head.predict)
 
     def forward(self, features: tuple[Tensor, ...]) -> Tensor:
-        """Give the map, (B, outputs, H/4, W/4), of all features or of those that it reads."""
+        """Return the map (B, outputs, H/4, W/4) for (s8, s16, s32), or for all features."""
         s8, s16, s32 = features[-3:]
         scene = self.scene(s32.mean(dim=(2, 3), keepdim=True))  # (B, deep, 1, 1)
         x = self.refine32(functional.relu(self.project32(s32) + scene))
@@ -114,7 +113,7 @@ class LightHead(nn.Module):
 
 @torch.no_grad()
 def _folded(first: nn.Conv2d, second: nn.Conv2d) -> nn.Conv2d:
-    """Give the 1x1 convolution that does what two do one after the other."""
+    """Return one 1x1 convolution that equals two consecutive ones."""
     both = nn.Conv2d(first.in_channels, second.out_channels, 1)
     outer, inner = second.weight[:, :, 0, 0], first.weight[:, :, 0, 0]
     both.weight.copy_((outer @ inner)[:, :, None, None])

@@ -16,7 +16,7 @@ STRIDES = (8, 16, 32)
 
 
 class RawDetections(NamedTuple):
-    """What the head predicts per cell before decoding, all strides in one row of N cells."""
+    """Raw predictions per cell, with the cells of all strides concatenated."""
 
     boxes: Tensor  # (B, N, 4) centre offset in cells and log size in cells
     objectness: Tensor  # (B, N) logit
@@ -64,7 +64,7 @@ class DetectionHead(nn.Module):
 
 
 def cell_grid(height: int, width: int, stride: int, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Give the cells' upper left corners and stride, in network pixels: (N, 2) and (N, 1)."""
+    """Return the cells' upper left corners (N, 2) and strides (N, 1), in network pixels."""
     ys = torch.arange(height, dtype=torch.float32, device=like.device)
     xs = torch.arange(width, dtype=torch.float32, device=like.device)
     grid_y, grid_x = torch.meshgrid(ys, xs, indexing='ij')
@@ -73,7 +73,7 @@ def cell_grid(height: int, width: int, stride: int, like: Tensor) -> tuple[Tenso
 
 
 def cells_of(features: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    """Give the cells of all levels for features (s8, s16, s32): corners (N, 2), strides (N, 1)."""
+    """Return the cells of features (s8, s16, s32): corners (N, 2) and strides (N, 1)."""
     grids = [
         cell_grid(x.shape[2], x.shape[3], stride, x)
         for x, stride in zip(features, STRIDES, strict=True)
@@ -82,7 +82,7 @@ def cells_of(features: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor]:
 
 
 def decode_boxes(boxes: Tensor, corners: Tensor, strides: Tensor) -> Tensor:
-    """Turn raw boxes (B, N, 4) into x1, y1, x2, y2 in network pixels."""
+    """Decode raw boxes (B, N, 4) to x1, y1, x2, y2 in network pixels."""
     centre = boxes[..., :2] * strides + corners
     half = boxes[..., 2:].exp() * (strides * 0.5)
     return torch.cat((centre - half, centre + half), dim=-1)

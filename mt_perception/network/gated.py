@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""A network beside the full one, with weights of its own, light heads and a gate policy."""
+"""The trainable copy of a full network, with reduced heads and a gate policy (AdaMTL)."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from mt_perception.network.policy import GatePolicy
 
 
 class GatedNetwork(Multitask):
-    """The lighter sibling of a network: it starts as a copy, so the full one never moves.
+    """A copy of a full network with gates; the full network stays unchanged.
 
-    Its dense heads are there twice, as copies whose units the policy gates and as light heads.
+    It has full dense heads, whose units are gated, and reduced heads.
 
     Args:
         network: the full network.
-        prices: its units, which the policy gates.
+        prices: its skippable units.
 
     Raises:
-        ModelError: the network has no dense heads to begin with.
+        ModelError: the network has reduced heads already.
     """
 
     def __init__(self, network: Multitask, prices: UnitCosts) -> None:
@@ -37,13 +37,13 @@ class GatedNetwork(Multitask):
         self.depth = copy.deepcopy(network.depth)
         self.policy = GatePolicy(network.trunk, prices.units)
         if isinstance(network.segmentation, LightHead) or isinstance(network.depth, LightHead):
-            raise ModelError('the network has light heads already; begin with a full one')
-        # Depth is smooth where it is not wrong anyway: there the gates give up stride 8 too.
+            raise ModelError('the network has reduced heads already; start from a full network')
+        # Depth is smooth: its gates skip the refinement at stride 8 too.
         self.light_segmentation = LightHead(network.segmentation, refined=True)
         self.light_depth = LightHead(network.depth, refined=False)
 
     def with_light(self, tasks: Collection[str]) -> Multitask:
-        """Give the network with the light heads of some tasks; the weights are the same ones."""
+        """Return the network with reduced heads for some tasks, sharing all weights."""
         view = Multitask.__new__(Multitask)
         nn.Module.__init__(view)
         view.trunk, view.detection = self.trunk, self.detection

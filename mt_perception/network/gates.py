@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Skippable units: parts of a network that a frame may leave out, their prices and their gates."""
+"""Skippable units of a network, their costs, and their gates (AdaMTL, arXiv 2304.08594)."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from mt_perception.network.macs import convolution_macs
 from mt_perception.network.multitask import TASKS, Multitask
 
 SHARED = ''
-"""The owner of a unit of the trunk: whatever task is wanted may keep it."""
+"""Owner of units in the trunk, which every task may keep."""
 
 
 @dataclass(frozen=True)
 class Unit:
-    """A part of the network whose input may stand for its output.
+    """A skippable module: input and output have the same shape, so it can be an identity.
 
     Args:
-        name: path of its module in the network.
-        owner: the task whose head it is in, or SHARED.
-        share: its multiply-accumulates over those of the whole network, all tasks.
+        name: path of the module in the network.
+        owner: task of its head, or SHARED.
+        share: its multiply-accumulates relative to the whole network with all tasks.
     """
 
     name: str
@@ -40,10 +40,10 @@ class Unit:
 
 @dataclass(frozen=True)
 class UnitCosts:
-    """What a network costs, and what of it may be skipped.
+    """Costs of a network and its skippable units.
 
     Args:
-        units: what may be skipped, in the order in which it runs.
+        units: skippable units, in execution order.
         parts: SHARED and every task → share of the multiply-accumulates of trunk and heads.
     """
 
@@ -51,14 +51,14 @@ class UnitCosts:
     parts: Mapping[str, float]
 
     def cost(self, keep: Tensor, tasks: Sequence[str] = TASKS) -> Tensor:
-        """Give the share of the multiply-accumulates of the wanted parts that gates leave.
+        """Return the cost with gates, relative to the cost without gates.
 
         Args:
             keep: (B, U) gates.
-            tasks: the tasks that are wanted.
+            tasks: the requested tasks.
 
         Returns:
-            (B,) 1 where everything is on.
+            (B,), 1 if all gates are 1.
         """
         shares = torch.tensor(
             [unit.share if unit.owner in (SHARED, *tasks) else 0.0 for unit in self.units]
@@ -68,14 +68,14 @@ class UnitCosts:
 
 
 def count_unit_costs(network: Multitask, size: tuple[int, int]) -> UnitCosts:
-    """Find the units of a network and what they cost.
+    """Find the skippable units of a network and count their costs.
 
     Units are the bottlenecks of the trunk, the refinements of the dense heads and the second
-    layer of each tower of the detection head: whatever maps a tensor to one of the same shape.
+    layer of each tower of the detection head: modules that keep the shape of their input.
 
     Args:
-        network: whose units.
-        size: height and width of the image for which multiply-accumulates are counted.
+        network: the network.
+        size: height and width of the image for the costs.
     """
     layers = convolution_macs(network, size)
     whole = sum(layers.values())
@@ -106,9 +106,9 @@ def _skippable(network: Multitask) -> Iterator[str]:
 
 @contextmanager
 def gating(network: Multitask, units: Sequence[Unit], keep: Tensor) -> Iterator[None]:
-    """Within the context, every unit gives keep · its output + (1 − keep) · its input.
+    """Within the context, every unit returns keep · output + (1 − keep) · input.
 
-    A gate of exactly 0 makes its unit the identity, one of exactly 1 changes nothing.
+    A gate of 0 makes its unit the identity, a gate of 1 has no effect.
 
     Args:
         network: the network.
@@ -134,7 +134,7 @@ def gating(network: Multitask, units: Sequence[Unit], keep: Tensor) -> Iterator[
 
 
 def without(network: Multitask, names: Sequence[str]) -> Multitask:
-    """Give a copy of a network in which some units are left out: a static, smaller graph."""
+    """Return a copy of a network in which some units are identities."""
     smaller = copy.deepcopy(network)
     for name in names:
         smaller.set_submodule(name, nn.Identity())
@@ -142,7 +142,7 @@ def without(network: Multitask, names: Sequence[str]) -> Multitask:
 
 
 def sample_gates(logits: Tensor, temperature: float) -> Tensor:
-    """Draw gates of exactly 0 or 1 whose gradient is that of a soft draw (straight-through).
+    """Sample binary gates with the gradient of soft gates (straight-through).
 
     Gumbel-sigmoid: σ((logit + ln u − ln(1 − u)) / temperature), u uniform. (Maddison et al.,
     arXiv 1611.00712; Meng et al., arXiv 1912.09906.) For training only.
@@ -152,18 +152,13 @@ def sample_gates(logits: Tensor, temperature: float) -> Tensor:
     return (soft >= 0.5).to(soft.dtype) + (soft - soft.detach())
 
 
-def decide_gates(logits: Tensor) -> Tensor:
-    """Give the gates without noise: the deployed rule."""
-    return (logits >= 0).to(logits.dtype)
-
-
 def kept_by_any_task(keep: Tensor, units: Sequence[Unit], wanted: Tensor) -> Tensor:
-    """Or over the tasks wanted now: a unit stays if one of them keeps it.
+    """Combine the tasks' gates: a unit is kept if any requested task keeps it.
 
     Args:
-        keep: (B, T, U) each task's gates.
-        units: a unit of a head is only that task's to keep.
-        wanted: (B, T) 1 for the tasks wanted of each image, else 0.
+        keep: (B, T, U) gates of each task.
+        units: the units; those of a head are kept by their own task only.
+        wanted: (B, T) 1 for the requested tasks of each image, else 0.
 
     Returns:
         (B, U) gates.
@@ -173,17 +168,17 @@ def kept_by_any_task(keep: Tensor, units: Sequence[Unit], wanted: Tensor) -> Ten
 
 
 def owners(units: Sequence[Unit]) -> Tensor:
-    """Give (T, U): 1 where a task has a say about a unit."""
+    """Return (T, U): 1 if a task may keep a unit."""
     return torch.tensor(
         [[float(unit.owner in (SHARED, task)) for unit in units] for task in TASKS]
     )
 
 
 def budget_loss(spent: Tensor, budget: Tensor) -> Tensor:
-    """Hinge on the budget: no force on an image that costs no more than it may.
+    """Return the hinge loss on the budget, (): zero for images within their budget.
 
     Args:
-        spent: (B,) share of the multiply-accumulates.
-        budget: (B,) share that was wanted.
+        spent: (B,) used share of the multiply-accumulates.
+        budget: (B,) allowed share.
     """
     return functional.relu(spent - budget).mean()

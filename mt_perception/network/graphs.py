@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The network's blocks as they run on the robot: normalisation before, decoding behind."""
+"""The network's blocks for export: with input conversion, decoding and argmax."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from mt_perception.network.trunk import Features, Trunk
 
 
 class TrunkGraph(nn.Module):
-    """image, uint8 (1, H, W, 3) BGR → s4, s8, s16, s32. Raw 0 to 255 is what the trunk reads."""
+    """image, uint8 (1, H, W, 3) BGR → s4, s8, s16, s32. The trunk reads raw values 0 to 255."""
 
     def __init__(self, trunk: Trunk) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class TrunkGraph(nn.Module):
 
 
 class DetectionGraph(nn.Module):
-    """s8, s16, s32 → boxes in network pixels, the best class's score, and that class."""
+    """s8, s16, s32 → boxes in network pixels, score and index of the best class."""
 
     def __init__(self, head: DetectionHead) -> None:
         super().__init__()
@@ -48,12 +48,12 @@ class DetectionGraph(nn.Module):
         raw: RawDetections = self.head(s8, s16, s32)
         boxes = decode_boxes(raw.boxes, *cells_of((s8, s16, s32)))
         logits, class_ids = raw.classes.max(dim=2)  # (1, N)
-        # One sigmoid on the best logit instead of one on each of the 80.
+        # The sigmoid of the best logit only, instead of all classes.
         return boxes, raw.objectness.sigmoid() * logits.sigmoid(), class_ids
 
 
 class SegmentationGraph(nn.Module):
-    """s4 … s32 → class_ids, uint8 (1, H/2, W/2); of a light head (1, H/4, W/4)."""
+    """s4 … s32 → class_ids, uint8 (1, H/2, W/2); of a reduced head (1, H/4, W/4)."""
 
     def __init__(self, head: DenseHead | LightHead) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ class SegmentationGraph(nn.Module):
     def forward(self, *levels: Tensor) -> Tensor:
         logits: Tensor = self.head(levels)
         if isinstance(self.head, DenseHead):
-            # Finer borders, for a third of the head's time: a light one leaves them.
+            # Finer contours for a third of the head's latency; reduced heads do without.
             logits = functional.interpolate(
                 logits, scale_factor=2.0, mode='bilinear', align_corners=False
             )
@@ -70,7 +70,7 @@ class SegmentationGraph(nn.Module):
 
 
 def best_classes(logits: Tensor) -> Tensor:
-    """Turn logits (B, C, H/4, W/4) into class ids, uint8 (B, H/2, W/2)."""
+    """Return class ids, uint8 (B, H/2, W/2), of logits (B, C, H/4, W/4)."""
     fine = functional.interpolate(logits, scale_factor=2.0, mode='bilinear', align_corners=False)
     return fine.argmax(dim=1).to(torch.uint8)
 
@@ -94,8 +94,8 @@ class BlockGraph:
     Args:
         name: the block's name in the manifest.
         module: takes the inputs in order, returns the outputs in order.
-        inputs: its own input name → the tensor of the graph that it reads.
-        outputs: its own output names.
+        inputs: input name → tensor of the graph.
+        outputs: output names.
     """
 
     name: str
@@ -105,7 +105,7 @@ class BlockGraph:
 
 
 def block_graphs(network: Multitask) -> tuple[BlockGraph, ...]:
-    """Give the blocks of a network, each after those that it reads."""
+    """Return the blocks of a network, in topological order."""
     if isinstance(network, Branched):
         trunks, taps = branch_graphs(network.branches())
     else:
@@ -116,11 +116,11 @@ def block_graphs(network: Multitask) -> tuple[BlockGraph, ...]:
 
 
 def head_graphs(network: Multitask, taps: Mapping[str, tuple[str, ...]]) -> tuple[BlockGraph, ...]:
-    """Give the heads' blocks.
+    """Return the heads' blocks.
 
     Args:
-        network: whose heads.
-        taps: task → the tensors that its head reads, in the order of LEVELS.
+        network: the network.
+        taps: task → input tensors of its head, in the order of LEVELS.
     """
     heads: Mapping[str, tuple[nn.Module, tuple[str, ...]]] = {
         'detection': (DetectionGraph(network.detection), ('boxes', 'scores', 'class_ids')),
@@ -137,7 +137,7 @@ def head_graphs(network: Multitask, taps: Mapping[str, tuple[str, ...]]) -> tupl
 
 
 class PartGraph(nn.Module):
-    """What a part of a branched trunk reads → what others read of it."""
+    """Inputs of a part of a branched trunk → its outputs."""
 
     def __init__(self, branches: Branches, part: Part) -> None:
         super().__init__()
@@ -155,7 +155,7 @@ class PartGraph(nn.Module):
 def branch_graphs(
     branches: Branches,
 ) -> tuple[tuple[BlockGraph, ...], dict[str, tuple[str, ...]]]:
-    """Give a branched trunk's blocks, and for every task the tensors that its head reads."""
+    """Return a branched trunk's blocks, and task → input tensors of its head."""
     parts = branches.parts()
     tensors = {IMAGE: IMAGE}
     for part in parts:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Gates that decide, channel by channel, what a task shares and what it computes alone."""
+"""InterroGate (arXiv 2402.16848): gates that select shared or task-specific channels."""
 
 from __future__ import annotations
 
@@ -24,22 +24,20 @@ from mt_perception.network.multitask import TASKS
 from mt_perception.network.trunk import Features, Trunk
 
 _INITIAL_ALPHA = 0.3
-# From here on the gates are as few as they will be, and what is open is trained.
+# From this progress on, the number of open gates is constant.
 _TIGHT_AT = 0.6
-# What the layers' costs are compared at; any size would do, for all of them scale alike.
+# Image size for the layers' relative costs, which do not depend on it.
 _COUNTED_SIZE = (160, 192)
 
 
 class Gates(nn.Module):
-    """The gates of all layers in one row of N channels, and what each channel costs.
+    """Gates of all layers, concatenated to N channels (section 3).
 
-    InterroGate (arXiv 2402.16848), section 3: α decides what a task reads, β what the shared
-    branch reads.
+    α gates the inputs of the tasks, β mixes the input of the shared branch.
 
     Args:
         costs: (N,) multiply-accumulates of each channel's filter.
-        targets: (T,) τ, the share of the layers' multiply-accumulates that each task may use
-            for itself.
+        targets: (T,) τ, the share of the layers' compute for task-specific filters.
     """
 
     costs: Tensor
@@ -55,57 +53,52 @@ class Gates(nn.Module):
         self.register_buffer('allowed', torch.ones(len(targets)))
 
     def forward(self) -> tuple[Tensor, Tensor]:
-        """Give z, (T, N) of 0 and 1, and the weights of the mix, (T, N) that add to one."""
+        """Return binary gates z (T, N), and mixing weights (T, N) with sum 1 over tasks."""
         return straight_through(self.alpha, self.opened()), self.beta.softmax(dim=0)
 
     @torch.no_grad()
     def opened(self) -> Tensor:
-        """Tell which gates are open, (T, N): those of the largest α that cost `allowed` at most.
+        """Return the open gates, (T, N): those of largest α within the budget `allowed`.
 
-        The paper opens those of α ≥ 0. The hinge is then one force among the losses, and where it
-        leaves off says little about τ: with τ = 0.05 the detector kept 0.13 of the compute, and
-        depth, which had been pushed beyond, 0.03.
+        The paper opens gates with α ≥ 0. The hinge loss then competes with the task losses and
+        misses the target: with τ = 0.05 detection used 0.13 of the compute, depth 0.03.
         """
         order = self.alpha.argsort(dim=1, descending=True, stable=True)
-        # Sums of thousands of small shares are not exact.
+        # Tolerance for rounding of the cumulative sum.
         fits = self.costs[order].cumsum(dim=1) <= self.allowed[:, None] + 1e-6
         return torch.zeros_like(fits).scatter(1, order, fits)
 
     def tighten(self, progress: float) -> None:
-        """Set what tasks may use, from everything down to τ.
-
-        The cube of what is left (arXiv 1710.01878, equation 1) closes most gates early, and the
-        last ones slowly.
+        """Reduce the budget from 1 to τ, with a cubic schedule (arXiv 1710.01878, equation 1).
 
         Args:
-            progress: of the training of the gates, 0 to 1.
+            progress: progress of the training of the gates, 0 to 1.
         """
         left = max(0.0, 1 - progress / _TIGHT_AT) ** 3
         self.allowed.copy_(self.targets + (1 - self.targets) * left)
 
     def use(self) -> Tensor:
-        """Give the share of compute that each task's own filters take, (T,)."""
+        """Return the compute share of each task's own filters, (T,)."""
         return self.opened().to(self.costs) @ self.costs
 
     def sparsity(self) -> Tensor:
-        """L_sparse, the mean over tasks of max(0, share of the filters with α ≥ 0 − τ), ().
+        """Return L_sparse, the mean over tasks of max(0, share of filters with α ≥ 0 − τ), ().
 
-        The paper's equation 5 takes the mean of σ(α) over layers and channels. Here every
-        channel weighs what its filter costs, so that of two filters that help alike the cheaper
-        one comes first. The gradient is the paper's, that of σ(α).
+        Equation 5 has the mean of σ(α) over layers and channels. Here channels are weighted by
+        the costs of their filters, which favours cheap filters. The gradient is that of σ(α).
         """
         share = straight_through(self.alpha, self.alpha >= 0) @ self.costs
         return (share - self.targets).clamp_min(0).mean()
 
 
 def straight_through(alpha: Tensor, opened: Tensor) -> Tensor:
-    """Give z with the gradient of σ(α) (InterroGate, equation 1)."""
+    """Return z with the gradient of σ(α) (equation 1)."""
     soft = alpha.sigmoid()
     return opened.to(soft.dtype) + (soft - soft.detach())
 
 
 class GatedConvolution(nn.Module):
-    """One gated layer: a shared branch ψ and a branch φ_t for every task.
+    """A gated layer: a shared branch Ψ and a branch Φ_t for every task.
 
     Args:
         shared: Ψ.
@@ -118,14 +111,14 @@ class GatedConvolution(nn.Module):
         self.own = nn.ModuleList(own)
 
     def forward(self, streams: Sequence[Tensor], z: Tensor, mix: Tensor) -> tuple[Tensor, ...]:
-        """Compute what the tasks and the shared branch read next.
+        """Compute the inputs of the next layer for the tasks and the shared branch.
 
         Equations 2 to 4: φ'_t = z_t ⊙ φ_t + (1 − z_t) ⊙ ψ and ψ' = Σ_t softmax(β)_t ⊙ φ'_t.
 
         Args:
-            streams: φ'_t of the layer before, for every task, then ψ'; (B, C, h, w) each.
+            streams: φ'_t of the previous layer for every task, then ψ'; (B, C, h, w) each.
             z: (T, C') gates.
-            mix: (T, C') weights that add to one over the tasks.
+            mix: (T, C') mixing weights with sum 1 over tasks.
 
         Returns:
             φ'_t for every task, then ψ'; (B, C', h', w') each.
@@ -142,17 +135,17 @@ class GatedConvolution(nn.Module):
 
 
 class GatedTrunk(nn.Module):
-    """A trunk of gated layers behind a prefix that everybody shares.
+    """A trunk of gated layers after a shared prefix.
 
-    Training holds T + 1 trunks' weights and activations behind the prefix: with three tasks 3.2
-    times the weights, 2.6 times the memory and 2.8 times the time of a step of hard sharing. What
-    is left of it after `prune` is one trunk and the filters that the gates kept.
+    Training has T + 1 trunks after the prefix: with three tasks 3.2 times the weights, 2.6 times
+    the memory and 2.8 times the step time of hard sharing. `prune` removes all filters that no
+    gate selects.
 
     Args:
-        shared: the trunk that Ψ starts from: the tasks' mean.
-        own: task → the trunk of its single-task net, which Φ_t starts from.
+        shared: initial weights of Ψ: the mean over tasks.
+        own: task → trunk of its single-task network, the initial weights of Φ_t.
         targets: task → τ_t.
-        prefix: the first submodules of the trunk, which have no gates.
+        prefix: first submodules of the trunk, without gates.
     """
 
     def __init__(
@@ -197,8 +190,8 @@ class GatedTrunk(nn.Module):
                 streams[layer.name] = self.gated[key(layer)](given[0], z[:, span], mix[:, span])
             else:
                 plain = layer.kind == 'convolution'
-                does = self.prefix[key(layer)] if plain else operation(layer)
-                streams[layer.name] = _each(does, given)
+                module = self.prefix[key(layer)] if plain else operation(layer)
+                streams[layer.name] = _each(module, given)
         return TaskFeatures(
             **{
                 task: tuple(streams[self.outputs[level]][index] for level in LEVELS[task])
@@ -208,12 +201,12 @@ class GatedTrunk(nn.Module):
 
 
 def key(layer: Layer) -> str:
-    """Give a layer's name as a submodule's, which has no dots."""
+    """Return a layer's name as the name of a submodule, without dots."""
     return layer.name.replace('.', '_')
 
 
-def _each(does: nn.Module, given: Sequence[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
-    """Do the same in every stream; once only where they are one and the same, in the prefix."""
+def _each(module: nn.Module, given: Sequence[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+    """Apply a module to every stream, or once if all streams are the same tensor."""
     if all(stream is streams[0] for streams in given for stream in streams):
-        return (does(*(streams[0] for streams in given)),) * len(given[0])
-    return tuple(does(*tensors) for tensors in zip(*given, strict=True))
+        return (module(*(streams[0] for streams in given)),) * len(given[0])
+    return tuple(module(*tensors) for tensors in zip(*given, strict=True))

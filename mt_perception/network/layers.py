@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""A trunk read as a list of layers: what each one does and which earlier ones it reads."""
+"""A trunk as a list of layers: their operations and inputs."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class Layer:
     """One layer of a trunk.
 
     Args:
-        name: unique; for a convolution its path inside the trunk.
-        section: the trunk's submodule that it belongs to.
+        name: unique name; for a convolution its path inside the trunk.
+        section: submodule of the trunk.
         kind: convolution, add, join, double or pool.
-        reads: names of the layers (or "image") that it reads, in order.
+        reads: names of its inputs, layers or "image", in order.
         kernel: pool: side of the window.
         channels: convolution: (inputs, outputs).
-        depthwise: convolution: whether every output reads one input alone.
+        depthwise: convolution: each output has one input.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Layers:
-    """A trunk's layers in an order in which they can run, and those that are its outputs."""
+    """A trunk's layers in topological order, and the names of its outputs."""
 
     layers: tuple[Layer, ...]
     outputs: tuple[str, ...]
@@ -59,10 +59,10 @@ class Add(nn.Module):
 
 
 class Join(nn.Module):
-    """Tensors one behind the other along the channels; perhaps some of their channels only.
+    """Concatenation along channels, with an optional selection of channels.
 
     Args:
-        index: the channels to keep, in order; None keeps all.
+        index: channels to keep, in order; None keeps all.
     """
 
     index: Tensor | None
@@ -77,14 +77,14 @@ class Join(nn.Module):
 
 
 class Double(nn.Module):
-    """Twice the height and width, nearest neighbour."""
+    """Upsampling by 2, nearest neighbour."""
 
     def forward(self, x: Tensor) -> Tensor:
         return functional.interpolate(x, scale_factor=2.0, mode='nearest')
 
 
 class Pool(nn.Module):
-    """The maximum over a square window at every cell."""
+    """Max pooling over a square window with stride 1."""
 
     def __init__(self, kernel: int) -> None:
         super().__init__()
@@ -95,22 +95,22 @@ class Pool(nn.Module):
 
 
 def operation(layer: Layer) -> nn.Module:
-    """Give what a layer without weights does."""
+    """Return the module of a layer without weights."""
     kinds = {'add': Add, 'join': Join, 'double': Double}
     return Pool(layer.kernel) if layer.kind == 'pool' else kinds[layer.kind]()
 
 
 def convolution(trunk: nn.Module, layer: Layer) -> nn.Conv2d:
-    """Give a trunk's own convolution of a layer."""
+    """Return a layer's convolution in a trunk."""
     conv = trunk.get_submodule(layer.name).conv
     assert isinstance(conv, nn.Conv2d)
     return conv
 
 
 def copy_convolution(conv: nn.Conv2d, keep: Sequence[int] | None = None) -> ConvAct:
-    """Copy a convolution with its activation; with `keep`, only these outputs of it.
+    """Copy a convolution with its activation; with `keep`, only these outputs.
 
-    A depthwise convolution loses the inputs of the outputs that it loses.
+    A depthwise convolution keeps only the inputs of the remaining outputs.
     """
     kept = list(range(conv.out_channels)) if keep is None else list(keep)
     depthwise = conv.groups > 1
@@ -129,10 +129,10 @@ def copy_convolution(conv: nn.Conv2d, keep: Sequence[int] | None = None) -> Conv
 
 
 def read_layers(trunk: nn.Module) -> Layers:
-    """Read a trunk of convolutions with SiLU, sums, joins, doublings and max pools.
+    """Trace a trunk of convolutions with SiLU, sums, concatenations, upsampling and max pooling.
 
     Raises:
-        ModelError: the trunk does something else.
+        ModelError: the trunk has another operation.
     """
     layers: list[Layer] = []
     names: dict[fx.Node, str] = {}
@@ -170,13 +170,13 @@ def _layer(trunk: nn.Module, node: fx.Node, reads: tuple[str, ...]) -> Layer:
     elif getattr(node.target, '__name__', '').endswith('max_pool2d'):
         return Layer(node.name, '', 'pool', reads, kernel=cast('int', node.args[1]))
     raise ModelError(
-        f'the trunk does {node.target} at {node.name}; only convolutions followed by SiLU, sums, '
-        'joins, doublings and max pools can be shared or pruned'
+        f'the trunk has the operation {node.target} at {node.name}; only convolutions followed by '
+        'SiLU, sums, concatenations, upsampling and max pooling can be shared or pruned'
     )
 
 
 def _with_sections(layers: Sequence[Layer]) -> tuple[Layer, ...]:
-    """A layer without weights belongs where the next convolution belongs that follows it."""
+    """Assign layers without weights to the section of the next convolution."""
     section = ''
     placed = []
     for layer in reversed(layers):

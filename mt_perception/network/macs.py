@@ -13,8 +13,8 @@ from torch import Tensor, nn
 def count_macs(module: nn.Module, inputs: Sequence[Tensor]) -> int:
     """Run a module once and count its multiply-accumulates.
 
-    Only convolutions and matrix products count, as usual: an output value of a convolution
-    costs one multiply-accumulate per weight of its filter.
+    Only convolutions and linear layers count: one multiply-accumulate per output value and weight
+    of its filter.
     """
     total = 0
 
@@ -40,15 +40,15 @@ def count_macs(module: nn.Module, inputs: Sequence[Tensor]) -> int:
 
 
 def count_parameters(module: nn.Module) -> int:
-    """Give the number of weights of a module."""
+    """Return the number of weights of a module."""
     return sum(parameter.numel() for parameter in module.parameters())
 
 
 def convolution_macs(module: nn.Module, size: tuple[int, int]) -> dict[str, int]:
-    """Count every convolution's multiply-accumulates by its own path in a module.
+    """Count the multiply-accumulates of every convolution, by its path in a module.
 
     Args:
-        module: reads an image (B, 3, H, W).
+        module: takes an image (B, 3, H, W).
         size: height and width of the image.
     """
     found: dict[str, int] = {}
@@ -71,10 +71,10 @@ def convolution_macs(module: nn.Module, size: tuple[int, int]) -> dict[str, int]
 
 
 def layer_macs(module: nn.Module, size: tuple[int, int]) -> dict[str, int]:
-    """Count every convolution's multiply-accumulates by the path of the module that holds it.
+    """Count the multiply-accumulates of every convolution, by the path of its parent module.
 
     Args:
-        module: reads an image (B, 3, H, W).
+        module: takes an image (B, 3, H, W).
         size: height and width of the image.
     """
     return {name.rpartition('.')[0]: macs for name, macs in convolution_macs(module, size).items()}

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The multitask networks, by name: one trunk and the heads that share it."""
+"""The multitask networks by name: a shared trunk with three heads."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from mt_perception.network.trunk import Features, Trunk
 
 TASKS = ('detection', 'segmentation', 'depth')
 
-# The logarithm of a depth of two metres seen with a focal length of 300 network pixels.
+# Log of depth over focal length for 2 m and 300 network pixels.
 _TYPICAL_LOG_DEPTH = -5.0
 
 
 class Outputs(NamedTuple):
-    """Raw outputs of the heads; None for a head that did not run."""
+    """Raw outputs of the heads; None for heads that did not run."""
 
     detection: RawDetections | None
     segmentation: Tensor | None  # (B, C, H/4, W/4) logits
@@ -50,7 +50,7 @@ class Multitask(nn.Module):
         return self.heads(self.trunk(image), tasks)
 
     def heads(self, features: Features, tasks: tuple[str, ...] = TASKS) -> Outputs:
-        """Run the heads of some tasks on features that are already there."""
+        """Run the heads of some tasks on features."""
         return Outputs(
             self.detection(*features[1:]) if 'detection' in tasks else None,
             self.segmentation(features) if 'segmentation' in tasks else None,
@@ -65,8 +65,8 @@ def build(name: str, detection_classes: int = 80, segmentation_classes: int = 15
     """Build a network by its name.
 
     Raises:
-        ModelError: no network has that name.
+        ModelError: there is no network of that name.
     """
     if name not in NETWORKS:
-        raise ModelError(f'no network is called {name!r}; there are {sorted(NETWORKS)}')
+        raise ModelError(f'there is no network {name!r}; known networks: {sorted(NETWORKS)}')
     return NETWORKS[name](detection_classes, segmentation_classes)

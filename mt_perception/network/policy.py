@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The policy: from a thumbnail of the frame to what may be skipped, and to the path to take."""
+"""Policies on a thumbnail of the frame: gates for training, and path scores for deployment."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mt_perception.network.gates import Unit, owners
+from mt_perception.network.gates import Unit
 from mt_perception.network.multitask import TASKS
 from mt_perception.network.trunk import Trunk
 
 THUMBNAIL = (64, 80)
-"""Height and width of the frame as the deployed policy sees it."""
+"""Height and width of the policy's input."""
 
 _HIDDEN = 48
 _ALL_ON = 3.0
@@ -24,22 +24,21 @@ _POOLED = 3 * (32 + 64)
 
 
 def thumbnail(image: Tensor) -> Tensor:
-    """Squeeze pictures (B, 3, H, W) of any size to the thumbnail."""
+    """Resize images (B, 3, H, W) to (B, 3, 64, 80)."""
     return functional.interpolate(
         image, THUMBNAIL, mode='bilinear', antialias=True, align_corners=False
     )
 
 
 class Glance(nn.Module):
-    """The first stages of the full trunk on a thumbnail, pooled over the whole picture.
+    """Features of a thumbnail: the first stages of the trunk, pooled over the image.
 
-    The trunk's own early features know objects and scenes from far more pictures than a policy
-    is trained on; they stand still. Mean, maximum and spread of every channel at strides 4 and 8
-    do not depend on where things are. Later stages hold most of the weights, which a policy that
-    is asked once a frame would have to fetch from memory every time.
+    The stages are frozen, because they were trained on far more images than the policy. Mean,
+    maximum and standard deviation of every channel at strides 4 and 8 do not depend on positions.
+    Later stages are left out: their weights would have to be loaded into the cache every frame.
 
     Args:
-        trunk: the full network's.
+        trunk: trunk of the full network.
     """
 
     centre: Tensor
@@ -55,7 +54,7 @@ class Glance(nn.Module):
 
     @torch.no_grad()
     def pool(self, image: Tensor) -> Tensor:
-        """Give the pooled features (B, 288) of thumbnails (B, 3, h, w), BGR, 0 to 255."""
+        """Return pooled features (B, 288) of thumbnails (B, 3, h, w) BGR, 0 to 255."""
         s4 = self.stages[1](self.stages[0](image))
         s8 = self.stages[2](s4)
         pooled = []
@@ -67,31 +66,29 @@ class Glance(nn.Module):
 
     @torch.no_grad()
     def fit(self, pooled: Tensor) -> None:
-        """Take the scale of every pooled feature from those (N, 288) of some pictures."""
+        """Set the normalisation from pooled features (N, 288)."""
         self.centre.copy_(pooled.mean(dim=0))
         self.spread.copy_(pooled.std(dim=0).clamp_min(1e-3))
 
     def read(self, pooled: Tensor) -> Tensor:
-        """Give (B, 48) of pooled features."""
+        """Return hidden features (B, 48) of pooled features (B, 288)."""
         hidden: Tensor = self.mix((pooled - self.centre) / self.spread)
         return functional.relu(hidden)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Give (B, 48) of thumbnails."""
+        """Return hidden features (B, 48) of thumbnails."""
         return self.read(self.pool(image))
 
 
 class GatePolicy(nn.Module):
-    """Keep-probabilities of every unit, for each task, at a wanted budget.
+    """Keep-probabilities of every unit for each task, at a requested budget.
 
-    Begins with everything on: the gates' logits start at 3 whatever the picture.
+    Initially all units are kept: the logits start at 3.
 
     Args:
-        trunk: the full network's.
-        units: what may be skipped.
+        trunk: trunk of the full network.
+        units: the skippable units.
     """
-
-    says: Tensor
 
     def __init__(self, trunk: Trunk, units: Sequence[Unit]) -> None:
         super().__init__()
@@ -100,30 +97,29 @@ class GatePolicy(nn.Module):
         self.gates = nn.Linear(_HIDDEN, len(TASKS) * len(units))
         nn.init.normal_(self.gates.weight, std=0.01)
         nn.init.constant_(self.gates.bias, _ALL_ON)
-        self.register_buffer('says', owners(units), persistent=False)
 
     def forward(self, image: Tensor, budget: Tensor) -> Tensor:
-        """Give the logits (B, T, U).
+        """Return the logits (B, T, U).
 
         Args:
             image: (B, 3, H, W) BGR, 0 to 255, of any size.
-            budget: (B,) share of the network's multiply-accumulates that is wanted.
+            budget: (B,) requested share of the network's multiply-accumulates.
         """
-        seen = functional.relu(self.glance(thumbnail(image)) + self.budget(budget[:, None]))
-        logits: Tensor = self.gates(seen).unflatten(1, (len(TASKS), -1))
+        hidden = functional.relu(self.glance(thumbnail(image)) + self.budget(budget[:, None]))
+        logits: Tensor = self.gates(hidden).unflatten(1, (len(TASKS), -1))
         return logits
 
 
 class PathScores(nn.Module):
-    """Scores every path for a picture: what it would lose there, and what it costs.
+    """Scores every path for an image, by its predicted loss and its cost.
 
-    A path's score is −(Σ_t w_t loss_t(picture) / Σ_t w_t + λ(b) · cost): of all rules with the
-    same mean cost, taking the highest score loses least on average (Lagrange), and a smaller
-    budget never takes a dearer path. λ(b) = 2 (1 − b)³ falls to nothing at a budget of 1.
+    score = −(Σ_t w_t loss_t(image) / Σ_t w_t + λ(b) · cost), λ(b) = 2 (1 − b)³. Among all rules of
+    equal mean cost, the highest score has the least mean loss (Lagrange), and a smaller budget
+    never selects a more expensive path. λ is 0 at a budget of 1.
 
     Args:
-        trunk: the full network's.
-        costs: share of the multiply-accumulates of every path; the first is the full one's, 1.
+        trunk: trunk of the full network.
+        costs: relative multiply-accumulates of every path; the first is the full path's, 1.
     """
 
     costs: Tensor
@@ -135,20 +131,20 @@ class PathScores(nn.Module):
         self.register_buffer('costs', torch.tensor(costs))
 
     def predict(self, image: Tensor) -> Tensor:
-        """Give the losses (B, T, P) on thumbnails (B, 3, h, w), 0 for the full path."""
+        """Return losses (B, T, P) for thumbnails (B, 3, h, w), 0 for the full path."""
         return self.read(self.glance.pool(image))
 
     def read(self, pooled: Tensor) -> Tensor:
-        """Give the losses (B, T, P) of what a glance pooled."""
+        """Return losses (B, T, P) for pooled features (B, 288)."""
         lighter: Tensor = self.losses(self.glance.read(pooled)).unflatten(1, (len(TASKS), -1))
         return functional.pad(lighter, (1, 0))
 
     def forward(self, image: Tensor, tasks: Tensor, budget: Tensor) -> Tensor:
-        """Give the scores (B, P).
+        """Return the scores (B, P).
 
         Args:
             image: (B, h, w, 3) uint8 BGR thumbnails.
-            tasks: (B, T) weights, 0 for a task that is not wanted.
+            tasks: (B, T) weights of the tasks, 0 for tasks that are not requested.
             budget: (B, 1) in (0, 1].
         """
         losses = self.predict(image.permute(0, 3, 1, 2).float())

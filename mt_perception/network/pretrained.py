@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Fills networks with the weights of detectors that others trained, from their ONNX files."""
+"""Loads pretrained weights of YOLOX and PicoDet from ONNX files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from mt_perception.network.picodet import PicoDet
 
 Weights = tuple[NDArray[np.float32], NDArray[np.float32]]
 
-# ImageNet's, of grey levels from 0 to 255, red first.
+# Standard deviation of ImageNet in RGB, 0 to 255.
 _RGB_DEVIATION = np.array([0.229, 0.224, 0.225], np.float32).reshape(1, 3, 1, 1) * 255
 
 
@@ -28,11 +28,11 @@ def load_yolox(network: Multitask, path: Path) -> None:
     """Copy the checkpoint's weights into the trunk and the detection head.
 
     Args:
-        network: what to fill, in place. The other heads are left as they are.
-        path: the ONNX file, batch normalisation folded.
+        network: changed in place; the other heads keep their weights.
+        path: the ONNX file, with folded batch normalisation.
 
     Raises:
-        ModelError: the graph has another number of convolutions or another shape.
+        ModelError: the number or shapes of the convolutions differ.
     """
     theirs = _convolutions(path)
     first = theirs[0][0]
@@ -45,17 +45,17 @@ def load_picodet(detector: PicoDet, path: Path) -> None:
     """Copy the checkpoint's weights into a detector.
 
     Args:
-        detector: what to fill, in place.
-        path: the ONNX file, batch normalisation folded; it reads RGB, with ImageNet's deviation
-            taken out.
+        detector: changed in place.
+        path: the ONNX file, with folded batch normalisation; its input is RGB, divided by
+            ImageNet's standard deviation.
 
     Raises:
-        ModelError: the graph has another number of convolutions or another shape.
+        ModelError: the number or shapes of the convolutions differ.
     """
     theirs = _convolutions(path)
     weight, bias = theirs[0]
     if weight.shape[1:2] == (3,):
-        # Ours reads grey levels, blue first.
+        # This network's input is BGR, 0 to 255.
         theirs[0] = (weight / _RGB_DEVIATION)[:, ::-1], bias
     _fill((detector,), theirs, path, 'a PicoDet-S checkpoint')
 
@@ -63,10 +63,10 @@ def load_picodet(detector: PicoDet, path: Path) -> None:
 def _fill(
     parts: Sequence[nn.Module], theirs: Sequence[Weights], path: Path, expected: str
 ) -> None:
-    """Copy weights into the convolutions of some modules.
+    """Copy weights into the convolutions of some modules, in execution order.
 
-    The graph is walked in its own order, which is the order in which the modules are declared;
-    every shape is checked, so a checkpoint of another width or depth is refused.
+    Modules are declared in execution order. Shapes are checked, so that checkpoints of another
+    width or depth are refused.
     """
     ours = [
         (name, module)
@@ -95,7 +95,7 @@ def unfold_focus(weight: Tensor) -> Tensor:
     """Rearrange a Focus kernel (O, 12, 3, 3) into its 6x6 equivalent (O, 3, 6, 6).
 
     The twelve channels are the four pixel phases (row, column) = (0, 0), (1, 0), (0, 1), (1, 1),
-    in the order in which YOLOX concatenates them, three colours each.
+    in the order of YOLOX, three colours each.
     """
     outputs = weight.shape[0]
     phases = weight.reshape(outputs, 2, 2, 3, 3, 3)  # (O, dx, dy, colour, ky, kx)
@@ -103,7 +103,7 @@ def unfold_focus(weight: Tensor) -> Tensor:
 
 
 def _convolutions(path: Path) -> list[Weights]:
-    """Give weight and bias of every convolution in graph order."""
+    """Return weight and bias of every convolution in graph order."""
     graph = onnx.load(str(path)).graph
     values = {tensor.name: tensor for tensor in graph.initializer}
     for node in graph.node:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Turns a gated trunk into a smaller one without gates: only filters that somebody reads."""
+"""Converts a gated trunk to a trunk without gates and without unused filters."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _BRANCHES = (*TASKS, 'shared')
 
 
 class Pixel(NamedTuple):
-    """A colour of the image."""
+    """A colour channel of the image."""
 
     colour: int
 
 
 class Filter(NamedTuple):
-    """What a filter of a branch of a convolution makes."""
+    """An output channel of one branch of a convolution."""
 
     layer: Layer
     branch: int
@@ -42,20 +42,20 @@ class Mixture(NamedTuple):
 
 
 class Elementwise(NamedTuple):
-    """What a layer without weights makes of one channel or two."""
+    """An output channel of a layer without weights, for one or two input channels."""
 
     kind: str
     kernel: int
     sources: tuple[int, ...]
 
 
-# Channels that are the same in every respect are one channel, so that a task that specialised
-# nothing so far reads the shared path itself: that is where its branch point lies.
+# Equal channels are one channel. A task without own filters so far reads the shared channels, and
+# branches off at its first own filter.
 Channel = Pixel | Filter | Mixture | Elementwise
 
 
 class Mix(nn.Module):
-    """The weighted sum of tensors, channel by channel.
+    """Weighted sum of tensors, per channel.
 
     Args:
         weights: (T, C).
@@ -72,20 +72,20 @@ class Mix(nn.Module):
 
 
 def prune(trunk: GatedTrunk) -> Branches:
-    """Remove what no head reads, directly or through others; outputs stay the same."""
+    """Remove channels on which no head depends; outputs stay the same."""
     with torch.no_grad():
         channels = _Channels(trunk)
         return _Emission(trunk, channels).branches()
 
 
 class _Channels:
-    """Every channel of every stream, and which of them live.
+    """All channels of all streams, and their liveness.
 
     Attributes:
         known: number → channel.
-        streams: layer → for every task, then for the shared branch, its channels' numbers.
-        made: layer → the channels that no earlier layer had already.
-        live: channels that a head reads, directly or through others.
+        streams: layer → numbers of the channels for every task, then for the shared branch.
+        made: layer → channels that first occur in this layer.
+        live: channels on which a head depends.
     """
 
     def __init__(self, trunk: GatedTrunk) -> None:
@@ -111,7 +111,7 @@ class _Channels:
         )
 
     def inputs(self, layer: Layer, branch: int) -> list[int]:
-        """Give the channels that a branch of a convolution reads."""
+        """Return the input channels of a branch of a convolution."""
         return self.streams[layer.reads[0]][branch]
 
     def _number(self, channel: Channel) -> int:
@@ -153,7 +153,7 @@ class _Channels:
         ]
 
     def _mixture(self, sources: tuple[int, ...], weights: tuple[float, ...]) -> int:
-        # The weights add to one: of a channel and itself they make that channel.
+        # The weights have sum 1, so a mixture of equal channels is that channel.
         if len(set(sources)) == 1:
             return sources[0]
         return self._number(Mixture(sources, weights))
@@ -179,7 +179,7 @@ class _Channels:
 
 
 class _Emission:
-    """Writes the living channels as steps, convolutions as wide as what lives of them."""
+    """Emits the live channels as steps; convolutions keep their live outputs only."""
 
     def __init__(self, trunk: GatedTrunk, channels: _Channels) -> None:
         self._trunk = trunk
@@ -241,7 +241,7 @@ class _Emission:
             self._emit(f'{layer.name}-mix', reads, Mix(weights), [c for c, _ in mixes])
 
     def _elementwise(self, layer: Layer, live: Sequence[int]) -> None:
-        """Make one step for each stream's channels, so that no task waits for another's."""
+        """Emit one step per stream, so that tasks do not depend on each other."""
         known, left = self._channels.known, set(live)
         for branch in (_SHARED, *range(_SHARED)):
             stream = dict.fromkeys(self._channels.streams[layer.name][branch])
@@ -254,7 +254,7 @@ class _Emission:
             self._emit(f'{layer.name}-{_BRANCHES[branch]}', reads, operation(layer), made)
 
     def _pick(self, wanted: Sequence[int]) -> str:
-        """Give a step whose channels are exactly these, in this order."""
+        """Return a step whose output has exactly these channels, in this order."""
         chosen = tuple(wanted)
         if chosen not in self._picked:
             places = [self._place[c] for c in chosen]
@@ -272,8 +272,8 @@ class _Emission:
         return self._picked[chosen]
 
     def _emit(
-        self, name: str, reads: tuple[str, ...], does: nn.Module, made: Sequence[int]
+        self, name: str, reads: tuple[str, ...], module: nn.Module, made: Sequence[int]
     ) -> None:
-        self._steps.append(Step(name, reads, does))
+        self._steps.append(Step(name, reads, module))
         self._width[name] = len(made)
         self._place |= {channel: (name, position) for position, channel in enumerate(made)}

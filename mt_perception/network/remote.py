@@ -1,8 +1,8 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a remote host runs behind the decoder: trunk and heads like the robot's, and larger ones.
+"""The remote network: trunk and heads of the robot's network, a second detector, a wide head.
 
-A host has room that a robot has not, so that offloading buys accuracy and not only time.
+The remote host has more compute than the robot, so its results are more accurate.
 """
 
 from __future__ import annotations
@@ -15,12 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from mt_perception.network.dense import DenseHead, LightHead
-from mt_perception.network.esnet import CHANNELS, Levels
 from mt_perception.network.multitask import Multitask
-from mt_perception.network.picodet import PicoDet, Pyramid, RawSides
+from mt_perception.network.picodet import CHANNELS, Levels, PicoDet, Pyramid, RawSides
 from mt_perception.network.trunk import FEATURE_CHANNELS, Features
 
-# Both networks' activations reach values that a fresh head would amplify.
+# Scales the initial weights of input projections: large activations destabilise a new head.
 _DAMPED = 0.5
 
 
@@ -33,7 +32,7 @@ class RemoteFeatures(NamedTuple):
 
 
 class RemoteOutputs(NamedTuple):
-    """Raw outputs of the remote half."""
+    """Raw outputs of the remote network."""
 
     detection: RawSides  # the second detector's
     segmentation: Tensor  # (B, C, H/4, W/4) logits
@@ -41,17 +40,14 @@ class RemoteOutputs(NamedTuple):
 
 
 class WideHead(nn.Module):
-    """A second opinion for both dense heads of the robot, by what two backbones see.
+    """A dense head on the features of trunk and detector, added to the base dense heads.
 
-    The detector's was trained on a thousand times as many photographs as there are with labelled
-    pixels. What this head says of classes is added to what the robot's own head says: each errs in
-    its own way. Of depth it says what the other one misses.
-
-    It ends at stride 8, where it has most to say for its price. Its last layer starts at zero: the
-    sums are at the beginning exactly what the robot's heads say.
+    The detector was trained on 1000 times as many images as there are with labelled pixels. For
+    segmentation the sum is an ensemble of logits, for depth a correction in log space. The head
+    ends at stride 8. Its last layer is initialised to zero, so that sums equal the base heads.
 
     Args:
-        outputs: channels of the map: the classes of segmentation, and one for depth.
+        outputs: channels of the map: segmentation classes, and one for depth.
     """
 
     def __init__(self, outputs: int) -> None:
@@ -69,11 +65,11 @@ class WideHead(nn.Module):
         self.head = LightHead(head, refined=True)
 
     def forward(self, features: Sequence[Tensor], backbone: Sequence[Tensor]) -> Tensor:
-        """Give the map, (B, outputs, H/4, W/4).
+        """Return the map (B, outputs, H/4, W/4).
 
         Args:
-            features: of the trunk, s8, s16 and s32 the last of them.
-            backbone: of the detector, likewise.
+            features: features of the trunk; the last three are s8, s16 and s32.
+            backbone: features of the detector's backbone, likewise.
         """
         pairs = zip(features[-3:], backbone[-3:], strict=True)
         joined = tuple(torch.cat(pair, dim=1) for pair in pairs)
@@ -82,10 +78,10 @@ class WideHead(nn.Module):
 
 
 class Remote(nn.Module):
-    """Trunk and heads of the robot's kind, a second detector, and a wide dense head.
+    """Trunk and heads of the robot's network, a second detector, and a wide dense head.
 
     Args:
-        network: the robot's, whose trunk and heads are copied.
+        network: the robot's network, whose trunk and heads are copied.
     """
 
     calibration: Tensor
@@ -100,7 +96,7 @@ class Remote(nn.Module):
         self.segmentation = copy.deepcopy(network.segmentation)
         self.depth = copy.deepcopy(network.depth)
         self.wide = WideHead(network.segmentation.predict.out_channels + 1)
-        # Slope and offset of the agreed logits: a score means what the robot's own means.
+        # Slope and offset of fused logits, see `training.split.score_calibration`.
         self.register_buffer('calibration', torch.tensor([1.0, 0.0]))
 
     def extract(self, image: Tensor) -> RemoteFeatures:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The trunk of a sharing tree: sections that tasks have in common, copies where they part."""
+"""The trunk of a sharing tree: shared segments, and copies after branch points (Antler)."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ SEGMENTS: tuple[tuple[str, ...], ...] = (
 def grow_tree(tree: SharingTree, trunks: Mapping[str, Trunk]) -> Branches:
     """Build the trunk of a sharing tree (Antler, arXiv 2302.13155).
 
-    What several tasks share starts from the mean of their single-task weights: the nets began
-    at the same pretrained weights, so that their mean still computes something sensible.
+    Shared layers start from the mean of the single-task weights, which is meaningful because all
+    networks started from the same pretrained weights.
 
     Args:
         tree: tasks are numbered as in TASKS, segments as in SEGMENTS.
-        trunks: task → the trunk of its single-task net.
+        trunks: task → trunk of its single-task network.
 
     Raises:
         ModelError: the tree has other segments or tasks.
@@ -84,7 +84,7 @@ def _operation(layer: Layer, trunks: Sequence[nn.Module]) -> nn.Module:
 
 @torch.no_grad()
 def mean_weights(copies: Sequence[M]) -> M:
-    """Give the first of some networks of one kind with the mean of everyone's weights."""
+    """Set the first of some equal networks to the mean of all weights, and return it."""
     for ours, *theirs in zip(*(copy.parameters() for copy in copies), strict=True):
         ours.copy_(torch.stack([ours, *theirs]).mean(dim=0))
     return copies[0]

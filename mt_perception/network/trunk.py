@@ -20,7 +20,7 @@ from mt_perception.network.blocks import (
 
 
 class Features(NamedTuple):
-    """What every head reads: features at strides 4, 8, 16 and 32."""
+    """Input features of the heads at strides 4, 8, 16 and 32."""
 
     s4: Tensor  # (B, 32, H/4, W/4)
     s8: Tensor  # (B, 64, H/8, W/8)
@@ -38,9 +38,9 @@ def _upsample(x: Tensor) -> Tensor:
 class Trunk(nn.Module):
     """CSPDarknet-nano (depth 0.33, width 0.25, depthwise) with a path aggregation pyramid.
 
-    Ge et al., YOLOX, arXiv 2107.08430; Liu et al., PANet, arXiv 1803.01534. The submodules are
-    declared in the order in which they run, which is what lets `pretrained` fill them from a
-    graph. s4 leaves the second backbone stage; s8, s16 and s32 leave the pyramid.
+    Ge et al., YOLOX, arXiv 2107.08430; Liu et al., PANet, arXiv 1803.01534. Submodules are
+    declared in execution order, which `pretrained` relies on. s4 is the output of the second
+    backbone stage; s8, s16 and s32 are outputs of the pyramid.
     """
 
     def __init__(self) -> None:
@@ -72,14 +72,14 @@ class Trunk(nn.Module):
         return self.pyramid(*self.backbone(image))
 
     def backbone(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Compute what the pyramid reads: the stages' outputs at strides 4, 8, 16 and 32."""
+        """Compute the backbone stages' outputs at strides 4, 8, 16 and 32."""
         s4 = self.stage2(self.stem(image))
         c8 = self.stage3(s4)
         c16 = self.stage4(c8)
         return s4, c8, c16, self.stage5(c16)
 
     def pyramid(self, s4: Tensor, c8: Tensor, c16: Tensor, c32: Tensor) -> Features:
-        """Compute the features from the backbone's."""
+        """Compute the features from the backbone's outputs."""
         lateral5 = self.lateral5(c32)  # (B, 128, H/32, W/32)
         p16 = self.top_down4(torch.cat((_upsample(lateral5), c16), dim=1))
         lateral4 = self.lateral4(p16)  # (B, 64, H/16, W/16)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Checkpoints of a run: everything that resuming needs, and nothing that executes."""
+"""Checkpoints of a run: tensors and plain data, loaded without executing code."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FILE = 'checkpoint.pt'
 
 
 def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
-    """Write the checkpoint so that an interruption leaves either the old or the new one."""
+    """Write a checkpoint; an interruption leaves either the old or the new one."""
     unfinished = folder / f'{FILE}.part'
     torch.save(state, unfinished)
     unfinished.replace(folder / FILE)
@@ -28,7 +28,7 @@ def load_checkpoint(folder: Path) -> dict[str, Any]:
     """Read the checkpoint of a run.
 
     Raises:
-        ModelError: there is none.
+        ModelError: there is none, or the file is something else.
     """
     path = folder / FILE
     if not path.exists():
@@ -40,10 +40,9 @@ def load_checkpoint(folder: Path) -> dict[str, Any]:
 
 
 def phase_of(state: Mapping[str, Any], phases: Sequence[Phase]) -> tuple[int, int]:
-    """Give the index of the phase that a checkpoint is in, and the step at which it began.
+    """Return the index of a checkpoint's phase, and the step at which the phase began.
 
-    Phases that ended early are known to the checkpoint; one that does not say so is from a run
-    whose phases all had their full length.
+    Checkpoints without this entry are from runs in which every phase had its full length.
     """
     if 'phase' in state:
         return int(state['phase']), int(state['begun'])

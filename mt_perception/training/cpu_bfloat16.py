@@ -1,10 +1,10 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""What makes training in bfloat16 fast on a CPU: layouts, and float32 where oneDNN is slow.
+"""Fast bfloat16 training on a CPU: channels-last weights, float32 where oneDNN is slow.
 
-The gradient of a depthwise convolution with a stride takes ten to twenty times as long in bfloat16
-as in float32 (there is no kernel for it); a network has few of them, but spent a third of its time
-there. All other kernels are fastest where channels come last in memory.
+The gradient of a depthwise convolution with a stride takes 10 to 20 times as long in bfloat16 as
+in float32, because oneDNN has no kernel for it. A network has few such layers, but they took a
+third of its training time. All other kernels are fastest in channels-last layout.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from torch import Tensor, nn
 
 
 class Float32Conv(nn.Conv2d):
-    """A convolution that is computed in float32 within autocast."""
+    """A convolution that computes in float32 under autocast."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Convolve, and give the type that came."""
+        """Convolve in float32 and return the dtype of the input."""
         with torch.autocast(x.device.type, enabled=False):
             return super().forward(x.float()).to(x.dtype)
 
 
 def prepare_for_bfloat16(network: nn.Module) -> None:
-    """Lay weights out channels last, and widen depthwise convolutions with a stride.
+    """Convert weights to channels last, and strided depthwise convolutions to float32.
 
     Args:
-        network: in place; its weights, their names and what it computes stay.
+        network: changed in place; values and names of its weights stay the same.
     """
     for parameter in network.parameters():
         if parameter.ndim == 4:

@@ -1,10 +1,10 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Training on several processes, as `torchrun` starts them: equal weights, split batches.
+"""Data-parallel training with `torchrun`: replicated weights, divided batches.
 
-Every process holds the whole network and takes its share of every batch. Losses are means over
-what is labelled, of which one share may have more than another: each is therefore divided by the
-mean over the processes, so that the mean of the gradients is exactly that of the whole batch.
+Losses are means over labelled elements, of which one process may have more than another. Each loss
+is therefore divided by the mean count over the processes, so that the mean of the gradients is
+exactly the gradient of the whole batch.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ CPU = torch.device('cpu')
 
 @dataclass(frozen=True)
 class Process:
-    """Which of how many processes this is, and where it computes."""
+    """Rank, world size and device of this process."""
 
     rank: int = 0
     count: int = 1
@@ -32,27 +32,27 @@ class Process:
 
     @property
     def first(self) -> bool:
-        """Whether this process writes, measures and tells."""
+        """Whether this process writes files, validates and prints."""
         return self.rank == 0
 
     @property
     def share(self) -> tuple[int, int]:
-        """Which part of every batch is this one's."""
+        """Rank and number of processes: this process's part of a batch."""
         return self.rank, self.count
 
 
 @contextmanager
 def process_group(device: str) -> Iterator[Process]:
-    """Join the processes that torchrun started, if it did.
+    """Join the process group that torchrun started, if there is one.
 
     Args:
-        device: cpu, cuda, or auto: cuda where there is one.
+        device: cpu, cuda, or auto (cuda if there is a GPU).
 
     Raises:
-        ModelError: cuda is asked for and not there.
+        ModelError: the device is cuda and torch finds no GPU.
     """
     if device == 'cuda' and not torch.cuda.is_available():
-        raise ModelError('device: cuda, but torch finds none; use auto or cpu')
+        raise ModelError('device is cuda, but torch finds no GPU; set device to auto or cpu')
     kind = 'cuda' if device != 'cpu' and torch.cuda.is_available() else 'cpu'
     count = int(os.environ.get('WORLD_SIZE', '1'))
     index = int(os.environ.get('LOCAL_RANK', '0'))
@@ -82,7 +82,7 @@ def _count() -> int:
 
 
 def mean_over_processes(value: Tensor) -> Tensor:
-    """Give the mean of a number over all processes, without a gradient."""
+    """Return the mean of a number over all processes, without gradient."""
     if _is_single_process():
         return value
     shared = value.detach().clone()
@@ -91,10 +91,10 @@ def mean_over_processes(value: Tensor) -> Tensor:
 
 
 def mean_gradients(parameters: Iterable[Tensor]) -> None:
-    """Replace every gradient by its mean over all processes, in one message."""
+    """Replace every gradient by its mean over all processes, in one all-reduce."""
     if _is_single_process():
         return
-    # One that only some processes have would leave the others waiting: none counts as zero.
+    # A gradient that one process lacks counts as zero, so that all processes send equal sizes.
     trained = [p for p in parameters if p.requires_grad]
     if not trained:
         return
@@ -111,10 +111,10 @@ def mean_gradients(parameters: Iterable[Tensor]) -> None:
             parameter.grad.copy_(part)
 
 
-def broadcast_bool(value: bool, place: Process) -> bool:
-    """Give every process what the first one found."""
-    if place.count == 1:
+def broadcast_bool(value: bool, process: Process) -> bool:
+    """Return the first process's value in every process."""
+    if process.count == 1:
         return value
-    said = torch.tensor(float(value), device=place.device)
-    distributed.broadcast(said, 0)
-    return bool(said.item())
+    shared = torch.tensor(float(value), device=process.device)
+    distributed.broadcast(shared, 0)
+    return bool(shared.item())

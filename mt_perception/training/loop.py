@@ -26,18 +26,18 @@ __all__ = ['LOG', 'Progress', 'Validate', 'count_classes', 'train']
 
 @dataclass(frozen=True)
 class Progress:
-    """What the loop tells after every step.
+    """Progress after a step.
 
     Args:
-        step: how many steps have been taken.
-        steps: how many there are at most.
-        phase: its name.
-        losses: unweighted, by name.
-        images_per_s: of all processes.
-        figures: of the validation, where there was one.
-        controls: the tasks' factors and weights, where they are not what the recipe says.
-        gmacs: what the step cost, 10⁹ multiply-accumulates.
-        spent_gmacs: what the run has cost so far.
+        step: number of steps so far.
+        steps: largest number of steps.
+        phase: name of the phase.
+        losses: unweighted losses by name.
+        images_per_s: throughput of all processes.
+        metrics: metrics of a validation after this step, or None.
+        controls: scheduled and balanced task weights.
+        gmacs: cost of the step, 10⁹ multiply-accumulates.
+        spent_gmacs: cost of the run so far.
     """
 
     step: int
@@ -45,7 +45,7 @@ class Progress:
     phase: str
     losses: Mapping[str, float]
     images_per_s: float
-    figures: Mapping[str, float] | None = None
+    metrics: Mapping[str, float] | None = None
     controls: Mapping[str, float] = field(default_factory=dict)
     gmacs: float = 0.0
     spent_gmacs: float = 0.0
@@ -64,34 +64,34 @@ def train(
     network: Multitask | None = None,
     board: bool = False,
 ) -> Iterator[Progress]:
-    """Train, or go on with a run that was interrupted; yield after every step.
+    """Train, or resume an interrupted run; yield after every step.
 
-    The same recipe, data, number of threads and of processes give the same weights, in one go or
-    in pieces.
+    The same recipe, data and numbers of threads and processes give the same weights, interrupted
+    or not.
 
     Args:
-        recipe: what to do.
+        recipe: the recipe.
         sets: the data.
         labels: detection and segmentation class names, kept in the checkpoint.
         initial_weights: YOLOX checkpoint, or None for random weights.
         run: folder of the run: checkpoint.pt and log.csv.
-        validate: gives figures for the averaged weights.
-        network: what to train; else the network that the recipe names, from `initial_weights`.
-            Those are in any case what the detections are distilled from.
-        board: write TensorBoard's files too.
+        validate: returns metrics of the averaged weights.
+        network: network to train; None builds the recipe's network from `initial_weights`, from
+            which detections are distilled in either case.
+        board: write TensorBoard files too.
     """
     torch.set_num_threads(recipe.threads)
-    # OpenCV's own threads would fight with torch's for the same cores.
+    # OpenCV's threads would compete with torch's for the same cores.
     cv2.setNumThreads(1)
-    with process_group(recipe.device) as place:
-        state = RunState(recipe, sets, labels, initial_weights, network, place)
+    with process_group(recipe.device) as process:
+        state = RunState(recipe, sets, labels, initial_weights, network, process)
         run.mkdir(parents=True, exist_ok=True)
         step = state.resume(run) if (run / FILE).exists() else 0
-        log = RunLog(run, step, board) if place.first else None
+        log = RunLog(run, step, board) if process.first else None
         while state.phase < len(recipe.phases):
             for now in _phase(state, sets, step, validate):
                 step = now.step
-                values = {**now.losses, **now.controls, 'gmacs': now.gmacs, **(now.figures or {})}
+                values = {**now.losses, **now.controls, 'gmacs': now.gmacs, **(now.metrics or {})}
                 finished = state.phase == len(recipe.phases)
                 if log is not None:
                     log.add(step, now.phase, values)
@@ -105,47 +105,49 @@ def train(
 def _phase(
     state: RunState, sets: Sequence[SampleSet], step: int, validate: Validate | None
 ) -> Iterator[Progress]:
-    """Take the steps of a phase that are left, and end it."""
-    recipe, place = state.recipe, state.place
+    """Take the remaining steps of a phase, and end it."""
+    recipe, process = state.recipe, state.process
     phase, begun = recipe.phases[state.phase], state.begun
     if step == begun:
         state.begin(phase)
     left = range(step, begun + phase.steps)
-    for batch in batches(sets, recipe.canvases, phase.batch_size, recipe.seed, left, place.share):
+    for batch in batches(
+        sets, recipe.canvases, phase.batch_size, recipe.seed, left, process.share
+    ):
         started = time.perf_counter()
         state.switch_if_due(phase, step - begun)
         result = state.step(batch, phase, step - begun)
         step += 1
-        speed = phase.batch_size * place.count / (time.perf_counter() - started)
+        speed = phase.batch_size * process.count / (time.perf_counter() - started)
         last = step == begun + phase.steps
         final = last and state.phase == len(recipe.phases) - 1
-        figures = None
+        metrics = None
         if validate is not None and (step % recipe.validate_every == 0 or final):
-            figures = _measured(state, validate)
+            metrics = _validated(state, validate)
             last = _stops(state, phase) or last
         if last:
             state.end_phase(step)
-        yield _progress(state, phase, step, result, speed, figures)
+        yield _progress(state, phase, step, result, speed, metrics)
         if last:
             return
 
 
-def _measured(state: RunState, validate: Validate) -> dict[str, float] | None:
-    """Let the first process measure the averaged weights."""
-    if not state.place.first:
+def _validated(state: RunState, validate: Validate) -> dict[str, float] | None:
+    """Validate the averaged weights in the first process."""
+    if not state.process.first:
         return None
     average = state.average
-    if state.place.device.type != 'cpu':
+    if state.process.device.type != 'cpu':
         average = copy.deepcopy(average).cpu()
-    figures = dict(validate(average))
-    state.history.append(figures)
-    return figures
+    metrics = dict(validate(average))
+    state.history.append(metrics)
+    return metrics
 
 
 def _stops(state: RunState, phase: Phase) -> bool:
-    """Tell every process whether the phase's figure has come to rest."""
-    rests = phase.stop is not None and phase.stop.reached(state.history)
-    return broadcast_bool(rests, state.place) if phase.stop is not None else False
+    """Return in every process whether the phase's stopping criterion is met."""
+    met = phase.stop is not None and phase.stop.reached(state.history)
+    return broadcast_bool(met, state.process) if phase.stop is not None else False
 
 
 def _progress(
@@ -154,7 +156,7 @@ def _progress(
     step: int,
     result: StepResult,
     speed: float,
-    figures: Mapping[str, float] | None,
+    metrics: Mapping[str, float] | None,
 ) -> Progress:
     return Progress(
         step,
@@ -162,7 +164,7 @@ def _progress(
         phase.name,
         result.losses,
         speed,
-        figures,
+        metrics,
         result.controls,
         result.macs / 1e9,
         state.macs / 1e9,

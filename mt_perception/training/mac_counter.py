@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Counts the multiply-accumulates of training: what really ran, forward and backward."""
+"""Counts the multiply-accumulates of training steps, forward and backward."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from torch import Tensor, nn
 
 
 class MacCounter:
-    """Counts convolutions and linear layers while it is open.
+    """Counts convolutions and linear layers within a context.
 
-    Forward, a layer costs one multiply-accumulate for every weight and output cell. Backward it
-    costs as much again for the gradient of its weights, where they are trained, and as much
-    again for the gradient of its input, where that is wanted; both are counted when the gradient
-    arrives, so a layer that no gradient reaches costs nothing backward.
+    A forward pass costs one multiply-accumulate per weight and output cell. A backward pass costs
+    the same for the gradient of the weights, if they are trained, and the same for the gradient
+    of the input, if it is needed. Backward costs count when the gradient arrives, so a layer
+    without a gradient has none.
 
     Args:
-        networks: whatever may run in a step, teachers too.
+        networks: all networks of a step, including teachers.
     """
 
     def __init__(self, networks: Sequence[nn.Module]) -> None:
@@ -35,30 +35,30 @@ class MacCounter:
 
     @property
     def macs(self) -> int:
-        """All multiply-accumulates since `counting` was entered."""
+        """Multiply-accumulates since `counting` was entered."""
         return self.forward + self.backward
 
     @contextmanager
     def counting(self) -> Iterator[MacCounter]:
-        """Count from zero what runs inside."""
+        """Reset the counts, and count everything within the context."""
         self.forward = self.backward = 0
-        handles = [layer.register_forward_hook(self._ran) for layer in self._layers]
+        handles = [layer.register_forward_hook(self._count_forward) for layer in self._layers]
         try:
             yield self
         finally:
             for handle in handles:
                 handle.remove()
 
-    def _ran(self, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    def _count_forward(self, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         weight = layer.weight
         assert isinstance(weight, Tensor)
         macs = output.numel() * weight[0].numel()
         self.forward += macs
         if output.requires_grad:
-            wanted = int(weight.requires_grad) + int(inputs[0].requires_grad)
+            gradients = int(weight.requires_grad) + int(inputs[0].requires_grad)
             # torch leaves this method without types.
             register: Callable[[Callable[[Tensor], None]], object] = output.register_hook
-            register(partial(self._came_back, wanted * macs))
+            register(partial(self._count_backward, gradients * macs))
 
-    def _came_back(self, macs: int, _: Tensor) -> None:
+    def _count_backward(self, macs: int, _: Tensor) -> None:
         self.backward += macs

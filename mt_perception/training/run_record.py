@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""A run's records: its log of numbers, and recipe, versions, seed, data and machine."""
+"""Records of a run: the log, and recipe, versions, seed, data and machine."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ class RunLog:
 
     Args:
         run: folder of the run.
-        step: of the checkpoint; what was logged after it is forgotten, for it is done again.
-        board: whether TensorBoard's files are written too.
+        step: step of the checkpoint; later rows are deleted, because these steps are repeated.
+        board: write TensorBoard files too.
 
     Raises:
-        ModelError: TensorBoard is asked for and not installed.
+        ModelError: `board` is set and TensorBoard is not installed.
     """
 
     def __init__(self, run: Path, step: int, board: bool = False) -> None:
@@ -58,7 +58,7 @@ class RunLog:
             self._board = SummaryWriter(str(run / BOARD), purge_step=step + 1)
 
     def add(self, step: int, phase: str, values: Mapping[str, float]) -> None:
-        """Write the numbers of a step."""
+        """Write the values of a step."""
         with self._path.open('a', newline='', encoding='utf-8') as file:
             rows = csv.writer(file)
             for name, value in values.items():
@@ -68,7 +68,7 @@ class RunLog:
                 self._board.add_scalar(name, value, step)
 
     def close(self) -> None:
-        """Write what is still in memory."""
+        """Flush and close the files."""
         if self._board is not None:
             self._board.close()
 
@@ -81,13 +81,12 @@ _PACKAGES = ('torch', 'numpy', 'opencv-python-headless', 'onnxruntime')
 def record_run(run: Path, recipe_file: Path, recipe: Recipe, sets: Sequence[SampleSet]) -> None:
     """Write the recipe and its taxonomy, and one more entry of versions, data and machine.
 
-    A run that goes on after a pause gets an entry for each start, so that a change of versions
-    or of data in between can be seen.
+    A resumed run gets an entry for each start, which shows changes of versions or data.
 
     Args:
-        run: folder of the run; made where it is missing.
-        recipe_file: the recipe.
-        recipe: what was read from it.
+        run: folder of the run; created if missing.
+        recipe_file: the recipe's file.
+        recipe: its content.
         sets: the data.
     """
     run.mkdir(parents=True, exist_ok=True)
@@ -128,7 +127,7 @@ def _start(text: str, recipe: Recipe, sets: Sequence[SampleSet]) -> dict[str, An
 
 
 def _names(found: SampleSet) -> str:
-    """A fingerprint of which images a set has, in which order."""
+    """Return a hash of the names of a set's images, in order."""
     return hashlib.sha256('\n'.join(s.name for s in found.samples).encode()).hexdigest()
 
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The state of a run: networks, optimiser, balance, and where in the phases it is."""
+"""The state of a run: networks, optimiser, balancing, and position in the phases."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from mt_perception.training.distributed import (
     mean_gradients,
 )
 from mt_perception.training.losses.balancing import GradNorm, SharedGradients, make_balance
-from mt_perception.training.losses.objective import Teachers, by_task, losses, running
+from mt_perception.training.losses.objective import Teachers, by_task, losses, without_inactive
 from mt_perception.training.losses.segmentation import class_weights
 from mt_perception.training.mac_counter import MacCounter
 from mt_perception.training.recipe import Phase, Recipe
@@ -39,18 +39,18 @@ from mt_perception.training.schedules.optimizer import (
     update_average,
 )
 
-_COUNTED = 600  # samples over which the classes are counted
+_COUNTED = 600  # samples for the class weights
 _CLIP = 10.0
 
 
 @dataclass(frozen=True)
 class StepResult:
-    """What a step found.
+    """Result of a step.
 
     Args:
-        losses: unweighted, by name, of this process's share of the batch.
-        controls: the tasks' factors and weights, where they are not what the recipe says.
-        macs: multiply-accumulates of all processes, forward and backward, teachers too.
+        losses: unweighted losses by name, of this process's part of the batch.
+        controls: scheduled and balanced task weights.
+        macs: multiply-accumulates of all processes, forward and backward, with teachers.
     """
 
     losses: Mapping[str, float]
@@ -59,16 +59,16 @@ class StepResult:
 
 
 class RunState:
-    """The network, its average, its teachers, its optimiser, and the phase it is in.
+    """Network, averaged weights, teachers, optimiser and current phase of a run.
 
     Args:
-        recipe: what to do.
+        recipe: the recipe.
         sets: the data.
         labels: detection and segmentation class names.
         initial_weights: YOLOX checkpoint, or None for random weights.
-        network: what to train, where it is not what the recipe names. Without initial weights
-            its own detections, as they are now, are what must not be forgotten.
-        place: which process this is.
+        network: network to train in place of a new one. Without initial weights, detections are
+            distilled from a copy of it.
+        process: this process.
     """
 
     def __init__(
@@ -78,12 +78,12 @@ class RunState:
         labels: tuple[Sequence[str], Sequence[str]],
         initial_weights: Path | None,
         network: Multitask | None,
-        place: Process,
+        process: Process,
     ) -> None:
         torch.manual_seed(recipe.seed)
         self.recipe = recipe
         self.labels = labels
-        self.place = place
+        self.process = process
         if network is None or initial_weights is not None:
             original = build(recipe.network, len(labels[0]), len(labels[1]))
         else:
@@ -92,25 +92,25 @@ class RunState:
             load_yolox(original, initial_weights)
         self.network = copy.deepcopy(original if network is None else network)
         for parameter in (*original.parameters(), *self.network.parameters()):
-            # Channels last is the layout in which the CPU's bfloat16 kernels are fast.
+            # The CPU's bfloat16 kernels are fast in channels-last layout.
             if parameter.ndim == 4:
                 parameter.data = parameter.data.to(memory_format=torch.channels_last)
-        self.network.to(place.device)
-        original.to(place.device).requires_grad_(False).eval()
+        self.network.to(process.device)
+        original.to(process.device).requires_grad_(False).eval()
         self.average = copy.deepcopy(self.network).requires_grad_(False).eval()
         self.teachers = Teachers(original, self.average, recipe.confidence)
-        self.class_weights = count_classes(sets, recipe, len(labels[1])).to(place.device)
-        self.balance = make_balance(recipe.balancing).to(place.device)
+        self.class_weights = count_classes(sets, recipe, len(labels[1])).to(process.device)
+        self.balance = make_balance(recipe.balancing).to(process.device)
         self.meter = MacCounter((self.network, self.average, original))
         self.optimizer: RelativeAdamW | None = None
-        self.phase = 0  # index of the phase
-        self.begun = 0  # the run's step at which it began
+        self.phase = 0  # index of the current phase
+        self.begun = 0  # step of the run at which it began
         self.switched = False
-        self.history: list[dict[str, float]] = []  # of the phase's validations
+        self.history: list[dict[str, float]] = []  # metrics of the phase's validations
         self.macs = 0
 
     def begin(self, phase: Phase) -> None:
-        """Make ready for the first step of a phase."""
+        """Prepare the first step of a phase."""
         self.optimizer = make_optimizer(self.network, phase, self.recipe.weight_decay)
         learned = list(self.balance.parameters())
         if learned:
@@ -118,41 +118,36 @@ class RunState:
         self._reset_frozen_to_average()
 
     def end_phase(self, step: int) -> None:
-        """Go on to the next phase, which begins at a step of the run."""
+        """Continue with the next phase, which begins at a step of the run."""
         self.phase += 1
         self.begun = step
         self.switched = False
         self.history = []
 
     def switch_if_due(self, phase: Phase, step: int) -> None:
-        """Leave the other tasks behind, where the phase's switch says so.
-
-        Args:
-            phase: the phase.
-            step: of the phase, that is about to be taken.
-        """
+        """Apply the phase's MT2ST switch before a step of the phase, if it is due."""
         switch = phase.mt2st.switch
         if switch is None or self.switched:
             return
         due = switch.due(step, self.history)
-        # Only the first process measures.
-        if broadcast_bool(due, self.place) if switch.plateau is not None else due:
+        # Only the first process has validation metrics.
+        if broadcast_bool(due, self.process) if switch.plateau is not None else due:
             self.switched = True
             self._freeze_other_tasks(phase)
 
     def _freeze_other_tasks(self, phase: Phase) -> None:
         switch = phase.mt2st.switch
         assert switch is not None
-        left = [self.network.get_submodule(task) for task in TASKS if task not in switch.to]
+        frozen = [self.network.get_submodule(task) for task in TASKS if task not in switch.to]
         if switch.trunk == 'frozen':
-            left.append(self.network.trunk)
-        for module in left:
+            frozen.append(self.network.trunk)
+        for module in frozen:
             module.requires_grad_(False)
         self._reset_frozen_to_average()
 
     def _reset_frozen_to_average(self) -> None:
-        # What is frozen stands still at its average, which is what was validated; else the
-        # quick first steps of the average would replace it by the raw weights.
+        # Frozen weights take their averaged values, which were validated. Otherwise the fast first
+        # steps of the average would replace these by the raw weights.
         for ours, averaged in zip(
             self.network.parameters(), self.average.parameters(), strict=True
         ):
@@ -161,32 +156,32 @@ class RunState:
                 ours.data.copy_(averaged)
 
     def step(self, batch: Batch, phase: Phase, step: int) -> StepResult:
-        """Take a step of a phase."""
+        """Train one step of a phase."""
         assert self.optimizer is not None
         set_rates(self.optimizer, rate_factor(phase, step))
         for trunk in (self.network.trunk, self.average.trunk):
             if isinstance(trunk, GatedTrunk):
                 trunk.gates.tighten((step + 1) / phase.steps)
         factors = phase.mt2st.factors(step, self.switched)
-        weights = running(phase.weights, factors)
+        weights = without_inactive(phase.weights, factors)
         trains_trunk = any(p.requires_grad for p in self.network.trunk.parameters())
-        junction = None
+        shared = None
         if trains_trunk and isinstance(self.balance, GradNorm):
-            junction = SharedGradients()
+            shared = SharedGradients()
         self.optimizer.zero_grad(set_to_none=True)
         with self.meter.counting():
             found = losses(
                 self.network,
-                batch.to(self.place.device),
+                batch.to(self.process.device),
                 weights,
                 self.teachers,
                 self.class_weights,
                 getattr(torch, self.recipe.precision),
                 trains_trunk,
-                junction,
+                shared,
             )
             if found:
-                self._backward(by_task(found, weights), factors, junction)
+                self._backward(by_task(found, weights), factors, shared)
         trained = [*self.network.parameters(), *self.balance.parameters()]
         mean_gradients(trained)
         nn.utils.clip_grad_norm_(
@@ -194,7 +189,7 @@ class RunState:
         )
         self.optimizer.step()
         update_average(self.average, self.network, self.recipe.ema_decay, step)
-        macs = self.meter.macs * self.place.count
+        macs = self.meter.macs * self.process.count
         self.macs += macs
         return StepResult(
             {name: float(loss.detach()) for name, loss in found.items()},
@@ -206,25 +201,25 @@ class RunState:
         self,
         sums: Mapping[str, Tensor],
         factors: Mapping[str, float],
-        junction: SharedGradients | None,
+        shared: SharedGradients | None,
     ) -> None:
-        """Run backward what is weighed by γ and balanced."""
+        """Run the backward pass of the balanced losses, weighted by γ."""
         tasks = {task: loss for task, loss in sums.items() if task in TASKS}
         balanced = self.balance(tasks)
         terms = [factors[task] * loss for task, loss in balanced.items()]
         terms += [loss for name, loss in sums.items() if name not in TASKS]
         torch.autograd.backward(torch.stack(terms).sum())
-        if junction is not None and isinstance(self.balance, GradNorm):
-            # γ is applied last: a task that is to fade must not be pulled back.
-            norms = {task: norm / factors[task] for task, norm in junction.norms().items()}
-            junction.backward()
+        if shared is not None and isinstance(self.balance, GradNorm):
+            # GradNorm sees norms without γ, or it would compensate the schedule.
+            norms = {task: norm / factors[task] for task, norm in shared.norms().items()}
+            shared.backward()
             self.balance.observe(norms, tasks)
 
     def _controls(self, phase: Phase, factors: Mapping[str, float]) -> dict[str, float]:
-        told = {}
+        controls = {}
         if phase.mt2st.diminish or phase.mt2st.switch is not None:
-            told = {f'gamma/{task}': value for task, value in factors.items()}
-        return told | {f'balance/{task}': v for task, v in self.balance.weights().items()}
+            controls = {f'gamma/{task}': value for task, value in factors.items()}
+        return controls | {f'balance/{task}': v for task, v in self.balance.weights().items()}
 
     def save(self, run: Path, step: int) -> None:
         """Write the checkpoint."""
@@ -250,11 +245,13 @@ class RunState:
         )
 
     def resume(self, run: Path) -> int:
-        """Go back to a checkpoint; give its step."""
+        """Restore a checkpoint and return its step."""
         saved = load_checkpoint(run)
         ours = [list(names) for names in self.labels]
         if ours != [saved['detection_labels'], saved['segmentation_labels']]:
-            raise ModelError(f'{run}: the run was started with other classes; use another folder')
+            raise ModelError(
+                f'{run}: the run was started with other classes; use another folder for --out'
+            )
         self.network.load_state_dict(saved['network'])
         self.average.load_state_dict(saved['average'])
         self.balance.load_state_dict(saved.get('balance', {}))
@@ -277,7 +274,7 @@ class RunState:
 
 
 def count_classes(sets: Sequence[SampleSet], recipe: Recipe, classes: int) -> Tensor:
-    """Weigh the segmentation classes by the pixels of one set, or of the first samples drawn."""
+    """Return segmentation class weights from the pixels of one set, or of the first samples."""
     if recipe.classes_from:
         samples = [s for group in sets if group.name == recipe.classes_from for s in group.samples]
     else:

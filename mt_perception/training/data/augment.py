@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Turns a sample into one training example: random view, flip, colour; labels follow."""
+"""Augmentation: a random view, flip and colour distortion of a sample and its labels."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ _Scalar = TypeVar('_Scalar', np.uint8, np.float32)
 
 PAD_VALUE = 114
 LABEL_STRIDE = 4
-# A box of which less than this is left in view says more about the crop than about the object.
+# Boxes with a smaller visible share are dropped.
 _MIN_VISIBLE = 0.25
 _MIN_SIDE_PX = 3.0
 
 
 @dataclass(frozen=True)
 class View:
-    """How a stored image lies in the network's canvas: scale, shift, then flip.
+    """Placement of a stored image on the network's canvas: scale, shift, then flip.
 
     Args:
         scale: canvas pixels per pixel of the stored image.
         left: canvas x of the image's left edge, negative where it is cropped.
         top: canvas y of the image's upper edge.
-        flip: whether the canvas is mirrored afterwards.
+        flip: mirror the canvas afterwards.
         size: (height, width) of the canvas.
     """
 
@@ -45,17 +45,17 @@ class View:
 
 @dataclass(frozen=True)
 class Example:
-    """One example for a batch. Maps are at stride 4 of the canvas.
+    """One training example. Maps are at stride 4 of the canvas.
 
     Args:
-        clean: (H, W, 3) uint8 BGR, what the teachers look at.
-        image: (H, W, 3) uint8 BGR, the same view with other colours, blur and noise.
+        clean: (H, W, 3) uint8 BGR, input of the teachers.
+        image: (H, W, 3) uint8 BGR, the same view with distorted colours, blur and noise.
         boxes: boxes in canvas pixels, or None.
         semantic: (H/4, W/4) uint8, 255 unlabelled.
         depth_per_focal: (H/4, W/4) float32, metres over canvas focal length, 0 unmeasured.
-        relative_depth: (H/4, W/4) float32, teacher's inverse depth, negative where there is none.
-        inside: (H/4, W/4) bool, where the image is, not the border.
-        soft_labels: (C, H/4, W/4) uint8, a teacher's probabilities of 255, or None.
+        relative_depth: (H/4, W/4) float32, inverse depth of a teacher, negative where unknown.
+        inside: (H/4, W/4) bool, True on the image, False on the border.
+        soft_labels: (C, H/4, W/4) uint8, probabilities of a teacher times 255, or None.
     """
 
     clean: NDArray[np.uint8]
@@ -71,7 +71,7 @@ class Example:
 def random_view(
     stored: tuple[int, int], canvas: tuple[int, int], rng: np.random.Generator
 ) -> View:
-    """Draw a view, from the whole image with a wide border to a crop that fills the canvas."""
+    """Draw a view between the whole image with a wide border and a crop that fills the canvas."""
     fits = [have / need for have, need in zip(canvas, stored, strict=True)]
     low, high = 0.8 * min(fits), 1.3 * max(*fits, 1.15 * min(fits))
     scale = float(np.exp(rng.uniform(np.log(low), np.log(high))))
@@ -83,7 +83,7 @@ def random_view(
 
 
 def make_example(sample: Sample, canvas: tuple[int, int], rng: np.random.Generator) -> Example:
-    """Read a sample and see it through a random view."""
+    """Read a sample and apply a random view."""
     view = random_view(sample.size, canvas, rng)
     stored = read_image(sample.image_path)
     if stored.shape[:2] != sample.size:
@@ -97,7 +97,7 @@ def make_example(sample: Sample, canvas: tuple[int, int], rng: np.random.Generat
     inside = _place_map(np.ones((1, 1), np.uint8), size, view, 0) > 0
     rows, columns = _extent(view, size)
     image = clean.copy()
-    # The border keeps the grey that it has on the robot.
+    # The border keeps the padding value of deployment.
     image[rows, columns] = distort(clean[rows, columns], rng)
     return Example(
         clean=clean,
@@ -112,7 +112,7 @@ def make_example(sample: Sample, canvas: tuple[int, int], rng: np.random.Generat
 
 
 def place_boxes(boxes: Boxes, view: View, stored: tuple[int, int]) -> Boxes:
-    """Move boxes into the canvas, clip them, and drop those that are hardly in view."""
+    """Transform boxes to the canvas, clip them, and drop boxes that are mostly out of view."""
     height, width = view.size
     moved = boxes.corners * view.scale + np.array([view.left, view.top] * 2, np.float32)
     if view.flip:
@@ -125,7 +125,7 @@ def place_boxes(boxes: Boxes, view: View, stored: tuple[int, int]) -> Boxes:
 
 
 def distort(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Change exposure, contrast, white balance and saturation; sometimes blur or add noise."""
+    """Change exposure, contrast, white balance and saturation; sometimes add blur or noise."""
     ramp = np.linspace(0, 1, 256)
     curves = [
         np.clip(rng.uniform(0.9, 1.1) * gain * ramp**gamma + offset, 0, 1) * 255
@@ -160,7 +160,7 @@ def _place_image(image: NDArray[np.uint8], view: View) -> NDArray[np.uint8]:
 
 
 def _extent(view: View, stored: tuple[int, int]) -> tuple[slice, slice]:
-    """Give the rows and columns of the canvas that show the image."""
+    """Return the rows and columns of the canvas that the image covers."""
     ends = [
         (max(shift, 0), min(shift + max(1, round(n * view.scale)), have))
         for shift, n, have in zip((view.top, view.left), stored, view.size, strict=True)
@@ -174,10 +174,9 @@ def _extent(view: View, stored: tuple[int, int]) -> tuple[slice, slice]:
 def _place_map(
     values: NDArray[_Scalar], stored: tuple[int, int], view: View, border: float
 ) -> NDArray[_Scalar]:
-    """Move a map that is stretched over the stored image to stride 4 of the canvas.
+    """Warp a map that is stretched over the stored image to stride 4 of the canvas.
 
-    Nearest neighbour, for every map: a mean of two classes, or of a depth and an edge's other
-    side, is a value that nobody measured.
+    Nearest neighbour: interpolation would mix classes, and depths across an edge.
     """
     placed = cv2.warpAffine(
         values,
@@ -190,7 +189,7 @@ def _place_map(
 
 
 def _to_labels(shape: tuple[int, ...], stored: tuple[int, int], view: View) -> NDArray[np.float64]:
-    """The 2x3 matrix from a map that is stretched over the stored image to the label grid."""
+    """Return the 2x3 matrix from a map stretched over the stored image to the label grid."""
     scales = (have * view.scale / n for have, n in zip(stored, shape[:2], strict=True))
     sy, sx = (scale / LABEL_STRIDE for scale in scales)
     dx, dy = view.left / LABEL_STRIDE, view.top / LABEL_STRIDE
@@ -207,7 +206,7 @@ def _depth_per_focal(sample: Sample, view: View) -> NDArray[np.float32]:
     if sample.depth_path is None or sample.focal_px is None:
         return np.zeros(shape, np.float32)
     depth = _place_map(read_depth(sample.depth_path), sample.size, view, 0)
-    # A scaled view is a camera with a scaled focal length.
+    # Scaling an image scales the focal length.
     return depth / np.float32(sample.focal_px * view.scale)
 
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Mixed batches: which sample stands where is a pure function of the seed and the step."""
+"""Batches over several data sets; the samples of a step are a function of seed and step."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ _SCALES = (0.6, 1.3)
 
 @dataclass(frozen=True)
 class SampleSet:
-    """Samples that are drawn together, how often relative to the other sets, and which how often.
+    """A data set with its sampling weights.
 
     Args:
-        name: for the log.
+        name: name in the log.
         samples: the samples.
-        weight: relative to other sets.
-        shares: how often each sample is drawn, with sum 1; None draws all alike.
+        weight: how often the set is drawn, relative to other sets.
+        shares: probability of each sample within the set; None draws uniformly.
     """
 
     name: str
@@ -48,7 +48,7 @@ class SampleSet:
 
 @dataclass(frozen=True)
 class Batch:
-    """A batch; what each field means stands in `augment.Example`."""
+    """A batch; see `augment.Example` for the fields."""
 
     clean: Tensor  # (B, 3, H, W) uint8
     image: Tensor  # (B, 3, H, W) uint8
@@ -60,7 +60,7 @@ class Batch:
     soft_labels: Tensor | None = None  # (B, C, H/4, W/4) uint8
 
     def to(self, device: torch.device) -> Batch:
-        """Give the batch on a device; the boxes' arrays follow when they are used."""
+        """Return the batch on a device, except for boxes, which are copied when they are used."""
         if device.type == 'cpu':
             return self
         moved = {
@@ -72,7 +72,7 @@ class Batch:
 
 
 def draw(sets: Sequence[SampleSet], seed: int, position: int) -> Sample:
-    """Give the sample at a position of the endless training sequence."""
+    """Return the sample at a position of the infinite training sequence."""
     ends = np.cumsum([s.weight for s in sets])
     turn = (position * _GOLDEN) % 1.0 * ends[-1]
     chosen = sets[min(int(np.searchsorted(ends, turn, side='right')), len(sets) - 1)]
@@ -90,16 +90,16 @@ def make_batch(
     step: int,
     share: tuple[int, int] = (0, 1),
 ) -> Batch:
-    """Make the batch of a step; the same arguments always give the same batch.
+    """Make the batch of a step; equal arguments give equal batches.
 
     Args:
         sets: the data.
-        canvases: sizes, of which every step takes one.
+        canvases: sizes (height, width), one of which is drawn for the step.
         batch_size: images of this process.
-        seed: of everything random.
-        step: of the run.
-        share: which of how many processes this is; together they see what one process with a
-            batch as large as all of theirs would see.
+        seed: seed of all random numbers.
+        step: step of the run.
+        share: rank and number of processes. All processes together have the images of one
+            process with the sum of their batch sizes.
     """
     canvas, positions = _canvas_and_positions(canvases, batch_size, seed, step, share)
     return collate(
@@ -216,12 +216,12 @@ def _prefetched(make: Callable[[int], T], steps: range) -> Iterator[T]:
 
 
 def _stack_soft_labels(examples: Sequence[Example]) -> Tensor | None:
-    asked = [e.soft_labels for e in examples if e.soft_labels is not None]
-    if not asked:
+    given = [e.soft_labels for e in examples if e.soft_labels is not None]
+    if not given:
         return None
-    silent = np.zeros_like(asked[0])
+    missing = np.zeros_like(given[0])
     return torch.from_numpy(
-        np.stack([silent if e.soft_labels is None else e.soft_labels for e in examples])
+        np.stack([missing if e.soft_labels is None else e.soft_labels for e in examples])
     )
 
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The ground and the walls in a depth image: planes that nothing lies behind."""
+"""Segmentation of ground and walls in a depth image, as planes with nothing behind them."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 _TRIALS = 300
-# How far a point of the ground may lie off the plane: a depth camera's noise grows with distance.
+# Tolerance of a point's distance to the plane; the noise of a depth camera grows with depth.
 _NOISE_M, _NOISE_PER_M = 0.015, 0.015
-# A robot's camera looks at most this steeply up or down: the cosine of 50 degrees.
+# Largest pitch of the camera: the cosine of 50 degrees.
 _LEAST_UPRIGHT = 0.64
 _HEIGHTS_M = (0.08, 2.0)
 _LEAST_SHARE = 0.15
-# What is below the plane speaks against it (a table top), but for mirrors and noise.
+# Points below a plane rule it out as ground (a table top), except for mirrors and noise.
 _MOST_BELOW = 0.03
 _FARTHEST_M = 6.0
 _LEAST_ABOVE = 2.5  # tolerances
@@ -25,7 +25,7 @@ _MOST_WALLS = 3
 _LEAST_WALL_SHARE = 0.08
 _LARGE_WALL_SHARE = 0.12
 _LEAST_WALL_HEIGHT_M = 0.1
-# A piece of wall covers at least this share of the picture and reaches into its top rows.
+# A wall segment covers at least this share of the image and reaches its top rows.
 _LEAST_PIECE = 0.03
 _TOP_ROWS = 0.06
 _MOST_LEANING = 0.17  # the sine of 10 degrees
@@ -34,15 +34,14 @@ _MOST_LEANING = 0.17  # the sine of 10 degrees
 def ground_mask(depth: NDArray[np.float32], focal_px: float) -> NDArray[np.bool_]:
     """Find the ground by random sample consensus (Fischler and Bolles, 1981).
 
-    Labels a class for nothing where a depth camera looked at it. The answer is the same for the
-    same depth image.
+    The result is deterministic.
 
     Args:
         depth: (h, w) metres along the optical axis, 0 unmeasured.
         focal_px: focal length in pixels of the depth image.
 
     Returns:
-        (h, w), True on the ground; all False where no plane qualifies.
+        (h, w), True on the ground; all False if no plane qualifies.
     """
     return room_masks(depth, focal_px)[0]
 
@@ -50,15 +49,15 @@ def ground_mask(depth: NDArray[np.float32], focal_px: float) -> NDArray[np.bool_
 def room_masks(
     depth: NDArray[np.float32], focal_px: float
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
-    """Find the ground, the walls (upright planes, closed or large) and what stands on the ground.
+    """Find ground, walls (vertical planes, closed or large) and objects above the ground.
 
     Args:
         depth: (h, w) metres along the optical axis, 0 unmeasured.
         focal_px: focal length in pixels of the depth image.
 
     Returns:
-        (h, w) True on the ground, on walls, and on everything else that is surely above the
-        ground. Without ground nothing tells what is upright, and all are False everywhere.
+        Masks (h, w) of the ground, of walls, and of everything else that is clearly above the
+        ground. Without ground there is no vertical direction, and all masks are False.
     """
     height, width = depth.shape
     measured = (depth > 0) & (depth < _FARTHEST_M)
@@ -80,7 +79,7 @@ def room_masks(
 
 
 def _reaching_up(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Keep the large pieces that leave the picture at its top: a cabinet's front does not."""
+    """Keep large segments that reach the top of the image, unlike the fronts of cabinets."""
     _, pieces = cv2.connectedComponents(mask.astype(np.uint8))
     high = pieces[: max(1, round(_TOP_ROWS * len(mask)))]
     large = np.bincount(pieces.ravel()) >= _LEAST_PIECE * mask.size
@@ -91,14 +90,14 @@ def _reaching_up(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 def _mask(measured: NDArray[np.bool_], on_plane: NDArray[np.bool_]) -> NDArray[np.bool_]:
     mask = np.zeros(measured.shape, np.uint8)
     mask[measured] = on_plane
-    # Legs of chairs touch the plane too, in specks.
+    # Removes specks, such as the feet of chairs.
     return np.asarray(cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((5, 5), np.uint8)) > 0)
 
 
 def _on_walls(
     points: NDArray[np.float64], ground: NDArray[np.float64], taken: NDArray[np.bool_]
 ) -> Iterator[NDArray[np.bool_]]:
-    """Which points lie on each wall. A corner's wall has the room behind it, but it is large."""
+    """Yield masks of the points on each wall. Walls at a corner are large, but not closed."""
     rng = np.random.default_rng(1)
     up, found = ground[:3], np.zeros(len(points), np.bool_)
     free = ~taken & (points @ up + ground[3] > _LEAST_WALL_HEIGHT_M)
@@ -133,7 +132,7 @@ def _on_walls(
 def _best_plane(
     points: NDArray[np.float64], low: NDArray[np.float64]
 ) -> NDArray[np.float64] | None:
-    """The plane (nx, ny, nz, d) with most points on it that can be the ground; normal up."""
+    """Return the ground plane (nx, ny, nz, d) with most inliers, normal up; None if none fits."""
     rng = np.random.default_rng(0)
     some = points[rng.integers(0, len(points), min(len(points), 4000))]
     tolerance = _tolerance(some[:, 2])

@@ -23,7 +23,7 @@ from mt_perception.training.data.read_datasets import (
 )
 from mt_perception.training.data.samples import Sample
 from mt_perception.training.distillation.teachers import (
-    ask,
+    cache_predictions,
     relative_depth_teacher,
     voc_teacher,
     with_relative_depth,
@@ -33,11 +33,11 @@ from mt_perception.training.losses.segmentation import EXCLUDED
 from mt_perception.training.recipe import Recipe, SetSpec
 
 _VOC, _RELATIVE, _PIXELS = 'voc', 'relative_depth', 'pixels'
-# An image shows a class where at least so many pixels are of it.
+# An image shows a class if at least this many pixels have its label.
 _SHOWN_PIXELS = 300
 _SHOWN_SHARE, _SURE = 0.02, 128
 _SHOWS_NOTHING = 0.02
-# How much more often than the usual image one with rare classes is drawn, at most.
+# Limits of the sampling rate of an image, relative to the median image.
 _MOST_OFTEN, _LEAST_OFTEN = 3.0, 0.5
 
 
@@ -73,33 +73,33 @@ def read_sets(recipe: Recipe, data: Path, classes: ClassMap, cache: Path) -> tup
 def write_pseudo_labels(
     recipe: Recipe, data: Path, classes: ClassMap, cache: Path
 ) -> Iterator[tuple[int, int]]:
-    """Fill the cache with what the teachers say; yield (done, all) as it goes on."""
+    """Fill the cache with the teachers' predictions; yield (done, total) after each image."""
     read = [(spec, _read(spec, data, classes)) for spec in recipe.sets]
     voc = [s for spec, samples in read if spec.voc_labels for s in samples]
     relative = [s for spec, samples in read if spec.relative_depth for s in samples]
-    done, everything = 0, len(voc) + len(relative)
+    done, total = 0, len(voc) + len(relative)
     if voc:
-        for _ in ask(voc, voc_teacher(data / recipe.voc_teacher), cache / _VOC):
+        for _ in cache_predictions(voc, voc_teacher(data / recipe.voc_teacher), cache / _VOC):
             done += 1
-            yield done, everything
+            yield done, total
     if relative:
         predict = relative_depth_teacher(data / recipe.relative_depth_teacher)
-        for _ in ask(relative, predict, cache / _RELATIVE):
+        for _ in cache_predictions(relative, predict, cache / _RELATIVE):
             done += 1
-            yield done, everything
+            yield done, total
 
 
 def class_shares(samples: Sequence[Sample]) -> tuple[float, ...]:
-    """Give how often to draw each sample so that classes which few images show come more often."""
+    """Return sampling probabilities that favour images of rare classes."""
     shows = np.array([_shown_classes(sample) for sample in samples])
     chances = (shows / np.maximum(shows.sum(axis=0), 1)).sum(axis=1) + _SHOWS_NOTHING / len(shows)
-    usual = float(np.median(chances))
-    chances = np.clip(chances, _LEAST_OFTEN * usual, _MOST_OFTEN * usual)
+    median = float(np.median(chances))
+    chances = np.clip(chances, _LEAST_OFTEN * median, _MOST_OFTEN * median)
     return tuple(chances / chances.sum())
 
 
 def _shown_classes(sample: Sample) -> NDArray[np.bool_]:
-    """Which classes an image shows, by its labels or, where it was asked, by the pixel teacher."""
+    """Return which classes an image shows, by its labels and soft labels."""
     shown = np.zeros(EXCLUDED, np.bool_)
     if sample.semantic is not None:
         counts = np.bincount(sample.semantic().ravel(), minlength=256)
@@ -125,5 +125,7 @@ def _read(spec: SetSpec, data: Path, classes: ClassMap) -> list[Sample]:
     else:
         samples = read_coco(folder, classes, spec.split, spec.pixels)
     if not samples:
-        raise SourceError(f'set {spec.name}: {folder} has no image that fits')
+        raise SourceError(
+            f'set {spec.name}: {folder} has no image of the split and labels that the recipe names'
+        )
     return samples

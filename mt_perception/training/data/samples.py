@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""One training image and the labels it has: every data set speaks this language."""
+"""Training samples: an image and the labels that exist for it."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Boxes:
     Args:
         corners: (n, 4) float32 x1, y1, x2, y2 in pixels of the stored image.
         classes: (n,) int64 indices into the network's detection labels.
-        complete: True where every object of every class is labelled. Where it is False an
-            unlabelled place says nothing, and no loss may treat it as background.
+        complete: every object of every class is labelled. If False, unlabelled regions are
+            unknown and must not count as background.
     """
 
     corners: NDArray[np.float32]
@@ -33,17 +33,17 @@ class Boxes:
 
 @dataclass(frozen=True)
 class Sample:
-    """One image with the labels that exist for it; None means not labelled, not empty.
+    """One image with the labels that exist for it; None means unlabelled, not empty.
 
     Args:
         name: unique over all sets, usable as a file name.
         image_path: the image file.
         size: (height, width) of the stored image.
         boxes: labelled boxes.
-        semantic: gives class indices, (h, w) uint8, 255 unlabelled; stretched over the image.
+        semantic: returns class indices, (h, w) uint8, 255 unlabelled, stretched over the image.
         depth_path: uint16 millimetres along the optical axis, 0 unmeasured.
-        focal_px: focal length in pixels of the stored image; None where unknown.
-        relative_depth_path: a teacher's relative inverse depth, uint16, scale and shift free.
+        focal_px: focal length in pixels of the stored image; None if unknown.
+        relative_depth_path: relative inverse depth of a teacher, uint16, unknown scale and shift.
         soft_label_path: class probabilities of a teacher times 255, .npy (h, w, C) uint8,
             stretched over the image.
     """
@@ -63,7 +63,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     """Read an image as (H, W, 3) BGR.
 
     Raises:
-        SourceError: it is missing or no image.
+        SourceError: the file is missing or not an image.
     """
     image = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if image is None:
@@ -72,10 +72,10 @@ def read_image(path: Path) -> NDArray[np.uint8]:
 
 
 def read_map(path: Path) -> NDArray[np.generic]:
-    """Read a label or depth image with its own type, (H, W).
+    """Read a label or depth image with its own dtype, (H, W).
 
     Raises:
-        SourceError: it is missing, no image, or has several channels.
+        SourceError: the file is missing, not an image, or has several channels.
     """
     values = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     if values is None or values.ndim != 2:
@@ -89,7 +89,7 @@ def read_depth(path: Path) -> NDArray[np.float32]:
 
 
 def count_pixels(samples: Iterable[Sample], classes: int) -> NDArray[np.int64]:
-    """Count how many labelled pixels of each class some images have, (classes,)."""
+    """Count the labelled pixels of each class, (classes,)."""
     pixels = np.zeros(256, np.int64)
     for sample in samples:
         if sample.semantic is not None:

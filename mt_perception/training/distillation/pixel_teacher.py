@@ -1,10 +1,10 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""A teacher of pixels that knows ImageNet: trained on the labelled images, asked about the rest.
+"""The pixel teacher: a segmentation network on ImageNet features that labels unlabelled images.
 
-A hundred images with every pixel labelled do not teach what water or a ceiling looks like. A
-classifier that has seen a million photographs knows; too slow for a robot, it labels the
-thousands of images on which the robot's own small head can then learn.
+A hundred fully labelled images are too few to learn rare classes such as water or ceilings. A head
+on ImageNet features generalises better. It is too slow for a robot, but its soft labels on
+thousands of images train the robot's small head.
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ _DROPPED = 0.1
 _DICE = 0.5
 _DECAY = 0.99
 _WARMUP = 50
-# Mixed probabilities: alone, the wide head is the better one, but both together are better still.
+# Share of the wide head in the ensemble with the network's own head.
 _WIDE_SHARE = 0.7
 
 
 class PixelTeacher(nn.Module):
-    """A finished network's features beside an ImageNet backbone's, and a wide head on both.
+    """A wide head on the features of a trained network and of an ImageNet backbone.
 
     Args:
-        network: its trunk is used, and what its own segmentation says is listened to.
-        backbone: a classifier without its last layer.
+        network: its trunk and segmentation head are used, frozen.
+        backbone: a classifier without its last layer, frozen.
     """
 
     def __init__(self, network: Multitask, backbone: EfficientNetLite) -> None:
@@ -63,41 +63,41 @@ class PixelTeacher(nn.Module):
             part.requires_grad_(False).eval()
 
     def features(self, image: Tensor) -> Features:
-        """Give both networks' features, channels one behind the other."""
-        return self._joined(image, self.trunk(image))
+        """Return both networks' features, concatenated along channels."""
+        return self._concatenated(image, self.trunk(image))
 
     def forward(self, image: Tensor) -> Tensor:
-        """Give the mixed probabilities of the wide head and the network's own, at stride 4."""
+        """Return the mean probabilities of wide head and own head, (B, C, H/4, W/4)."""
         trunk: Features = self.trunk(image)
-        wide = self.head(self._joined(image, trunk)).float().softmax(dim=1)
+        wide = self.head(self._concatenated(image, trunk)).float().softmax(dim=1)
         own: Tensor = self.own(trunk).float().softmax(dim=1)
         mixed: Tensor = _WIDE_SHARE * wide + (1 - _WIDE_SHARE) * own
         return mixed
 
-    def seen(self, image: Tensor) -> Tensor:
-        """Give the best score of each of the detector's classes, (B, classes)."""
+    def class_scores(self, image: Tensor) -> Tensor:
+        """Return the highest detection score of each class, (B, classes)."""
         raw = self.detector(*self.trunk(image)[1:])
         scores = raw.objectness.float().sigmoid()[..., None] * raw.classes.float().sigmoid()
         best: Tensor = scores.amax(dim=1)
         return best
 
-    def _joined(self, image: Tensor, trunk: Features) -> Features:
-        # Halved: ReLU6 and SiLU both reach values that a fresh head would amplify.
+    def _concatenated(self, image: Tensor, trunk: Features) -> Features:
+        # Halved: large ReLU6 and SiLU activations would destabilise a new head.
         pairs = zip(self.backbone(image), trunk, strict=True)
         return Features(*(torch.cat(pair, dim=1) * 0.5 for pair in pairs))
 
 
 def wide_head(classes: int, backbone: EfficientNetLite) -> DenseHead:
-    """Give a head, with random weights, for a trunk's features beside a backbone's."""
+    """Return a randomly initialised head for concatenated trunk and backbone features."""
     inputs = {name: FEATURE_CHANNELS[name] + backbone.channels[name] for name in FEATURE_CHANNELS}
     return DenseHead(classes, deep=160, middle=96, fine=64, inputs=inputs)
 
 
 def backbone_file(package: str) -> Path:
-    """Find the weights that a Python package carries.
+    """Find the weights in a Python package.
 
     Raises:
-        ModelError: the package is not installed or carries no weights.
+        ModelError: the package is not installed or has no weights.
     """
     found = importlib.util.find_spec(package)
     folders = [] if found is None else list(found.submodule_search_locations or ())
@@ -111,7 +111,7 @@ def backbone_file(package: str) -> Path:
 
 
 def build_teacher(network: Multitask, spec: PixelTeacherSpec) -> PixelTeacher:
-    """Build the teacher on a network that is already good, with a head that knows nothing."""
+    """Build the teacher on a trained network, with an untrained head."""
     return PixelTeacher(network, load_efficientnet_lite(backbone_file(spec.backbone)))
 
 
@@ -123,29 +123,29 @@ def train_teacher(
     seed: int,
     precision: torch.dtype,
 ) -> Iterator[tuple[int, float]]:
-    """Train the head, whose average it ends with; yield (step, loss) after every step."""
+    """Train the head and keep its averaged weights; yield (step, loss) after every step."""
     torch.manual_seed(seed)
     head = teacher.head.train()
     average = copy.deepcopy(head).requires_grad_(False)
     optimizer = torch.optim.AdamW(
         head.parameters(), spec.learning_rate, weight_decay=spec.weight_decay
     )
-    # Every pixel of the first set is labelled.
+    # The first set has a label on every pixel.
     pixels = count_pixels(sets[0].samples, head.predict.out_channels)
     weights = class_weights(torch.from_numpy(pixels))
     rng = np.random.default_rng(seed)
-    kept: list[tuple[Features, Tensor]] = []
+    stored: list[tuple[Features, Tensor]] = []
     fresh = batches(sets, canvases, spec.batch_size, seed, range(min(spec.fresh, spec.steps)))
     for step in range(spec.steps):
         batch = next(fresh, None)
         with torch.autocast('cpu', precision, enabled=precision != torch.float32):
             if batch is not None:
                 with torch.no_grad():
-                    seen = teacher.features(batch.image.float())
-                features, labels = Features(*(f.to(precision) for f in seen)), batch.semantic
-                kept.append((features, labels))
+                    computed = teacher.features(batch.image.float())
+                features, labels = Features(*(f.to(precision) for f in computed)), batch.semantic
+                stored.append((features, labels))
             else:
-                features, labels = _seen_again(kept, rng)
+                features, labels = _draw_stored(stored, rng)
             dropped = Features(*(functional.dropout2d(f, _DROPPED) for f in features))
             logits = head(dropped).float()
         loss = segmentation_loss(logits, labels, weights) + _DICE * dice_loss(logits, labels)
@@ -162,11 +162,11 @@ def train_teacher(
     teacher.eval()
 
 
-def _seen_again(
-    kept: Sequence[tuple[Features, Tensor]], rng: np.random.Generator
+def _draw_stored(
+    stored: Sequence[tuple[Features, Tensor]], rng: np.random.Generator
 ) -> tuple[Features, Tensor]:
-    """Give an earlier batch again, half of the time mirrored: the backbone is the slow part."""
-    features, labels = kept[int(rng.integers(len(kept)))]
+    """Draw the features of an earlier batch, mirrored half of the time."""
+    features, labels = stored[int(rng.integers(len(stored)))]
     if rng.random() < 0.5:
         features, labels = Features(*(f.flip(3) for f in features)), labels.flip(2)
     return features, labels

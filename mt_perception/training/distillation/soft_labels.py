@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the pixel teacher says about images, cached as class probabilities at stride 8."""
+"""Soft labels of the pixel teacher: cached class probabilities at stride 8, refined by boxes."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ from mt_perception.types import UNLABELLED
 
 _LONG_SIDE, _MULTIPLE, _PAD_VALUE = 416, 32, 114
 _STRIDE, _BATCH = 8, 8
-# From which score the network's own detection is believed.
-_SEEN_FROM = 0.45
-# Where less than this share of the teacher's belief is left, it has no soft_labels.
+# Lowest detection score of an object for context rules.
+_DETECTED_FROM = 0.45
+# Pixels with less remaining probability after refinement have no soft label.
 _LEAST_LEFT = 0.35
 _MARGIN_PX = 4
 
@@ -43,16 +43,16 @@ _MARGIN_PX = 4
 def write_soft_labels(
     recipe: Recipe, sets: Sequence[SampleSet], data: Path, classes: ClassMap, run: Path
 ) -> Iterator[tuple[int, int]]:
-    """Train the pixel teacher beside a finished run's network and ask it; yield (done, all).
+    """Train the pixel teacher and write missing soft labels; yield (done, total).
 
-    Opinions that are there are kept; where none is missing there is nothing to do.
+    Existing soft labels are kept. If none is missing, the teacher is not trained.
 
     Args:
-        recipe: says how the teacher is trained.
-        sets: the recipe's; samples with an `soft_label_path` are asked about.
+        recipe: settings of the teacher.
+        sets: the recipe's sets; samples with a `soft_label_path` get soft labels.
         data: the data folder.
         classes: the network's classes.
-        run: folder of the run whose network the teacher listens to.
+        run: folder of the finished run whose network the teacher extends.
     """
     missing = [
         [
@@ -85,16 +85,17 @@ def write_soft_labels(
         if source.complete:
             boxes = read_regions(data / source.folder, classes, shrink=-0.03)
             regions = {sample.name: sample for sample in boxes}
-        for part, answers, scores in predict_pixels(teacher, samples, precision):
-            for sample, values, row in zip(part, answers, scores, strict=True):
+        for part, predicted, scores in predict_pixels(teacher, samples, precision):
+            for sample, values, row in zip(part, predicted, scores, strict=True):
                 if sample.boxes is not None:
                     within_boxes(values, sample.boxes, sample.size, classes)
                 for name in source.complete:
                     index = classes.segmentation_id(name)
                     near = _labels(regions[sample.name]) == index
                     forbid_outside(values, index, near.astype(np.uint8))
-                in_context(values, _seen(sample, row, classes), spec.context, classes)
-                _write(sample, settle(values))
+                present = _present_objects(sample, row, classes)
+                apply_context(values, present, spec.context, classes)
+                _write(sample, normalised(values))
             done += len(part)
             yield done, spec.steps + images
 
@@ -102,11 +103,11 @@ def write_soft_labels(
 def predict_pixels(
     teacher: PixelTeacher, samples: Sequence[Sample], precision: torch.dtype
 ) -> Iterator[tuple[Sequence[Sample], NDArray[np.float32], NDArray[np.float32]]]:
-    """Ask about samples, a few of one size at a time.
+    """Predict for samples, in batches of one image size.
 
-    Returns:
-        An iterator over some samples, their probabilities (n, h, w, C) at stride 8, and the best
-        score in each of every class of the detector (n, classes).
+    Yields:
+        Samples, their probabilities (n, h, w, C) at stride 8, and the highest detection score of
+        each class (n, classes).
     """
     by_size: dict[tuple[int, int], list[Sample]] = defaultdict(list)
     for sample in samples:
@@ -119,18 +120,18 @@ def predict_pixels(
                 torch.no_grad(),
                 torch.autocast('cpu', precision, enabled=precision != torch.float32),
             ):
-                probabilities, scores = teacher(views), teacher.seen(views)
+                probabilities, scores = teacher(views), teacher.class_scores(views)
             full = functional.interpolate(probabilities, scale_factor=4, mode='bilinear')
             coarse = (max(height // _STRIDE, 1), max(width // _STRIDE, 1))
-            answers = functional.interpolate(full[:, :, :height, :width], size=coarse, mode='area')
-            yield part, answers.permute(0, 2, 3, 1).contiguous().numpy(), scores.numpy()
+            labels = functional.interpolate(full[:, :, :height, :width], size=coarse, mode='area')
+            yield part, labels.permute(0, 2, 3, 1).contiguous().numpy(), scores.numpy()
 
 
-def _seen(sample: Sample, scores: NDArray[np.float32], classes: ClassMap) -> set[str]:
-    """Give the names of the objects in an image: as labelled, else as the network detects them."""
+def _present_objects(sample: Sample, scores: NDArray[np.float32], classes: ClassMap) -> set[str]:
+    """Return the names of the objects in an image: complete labels, else detections."""
     if sample.boxes is not None and sample.boxes.complete:
         return {classes.detection[int(index)] for index in sample.boxes.classes}
-    return {classes.detection[int(index)] for index in np.flatnonzero(scores >= _SEEN_FROM)}
+    return {classes.detection[int(index)] for index in np.flatnonzero(scores >= _DETECTED_FROM)}
 
 
 def _labels(sample: Sample) -> NDArray[np.uint8]:
@@ -142,14 +143,14 @@ def _labels(sample: Sample) -> NDArray[np.uint8]:
 def _write(sample: Sample, values: NDArray[np.uint8]) -> None:
     assert sample.soft_label_path is not None
     sample.soft_label_path.parent.mkdir(parents=True, exist_ok=True)
-    # Several processes may ask at once.
+    # Several processes may write the same file.
     unfinished = sample.soft_label_path.with_suffix(f'.{os.getpid()}.part.npy')
     np.save(unfinished, values, allow_pickle=False)
     unfinished.rename(sample.soft_label_path)
 
 
 def _views(images: Sequence[NDArray[np.uint8]]) -> tuple[Tensor, int, int]:
-    """Scale images of one size to the network's long side, padded at the right and the bottom."""
+    """Scale images of one size to the network's long side, padded at the right and bottom."""
     stored = images[0].shape[:2]
     scale = _LONG_SIDE / max(stored)
     height, width = (max(1, round(n * scale)) for n in stored)
@@ -163,7 +164,7 @@ def _views(images: Sequence[NDArray[np.uint8]]) -> tuple[Tensor, int, int]:
 
 
 def things(classes: ClassMap) -> tuple[int, ...]:
-    """Give the segmentation classes that gather nothing but what the detector knows."""
+    """Return the segmentation classes whose members are all detector classes."""
     members: dict[str, set[str]] = {}
     for name, label in classes.taxonomy.members.items():
         members.setdefault(label, set()).add(name)
@@ -177,12 +178,12 @@ def things(classes: ClassMap) -> tuple[int, ...]:
 def within_boxes(
     values: NDArray[np.float32], boxes: Boxes, size: tuple[int, int], classes: ClassMap
 ) -> None:
-    """Take things out of an soft_labels where no box of theirs is.
+    """Set probabilities of object classes to zero outside their boxes.
 
     Args:
         values: (h, w, C) probabilities, changed in place.
-        boxes: of the image. Persons are labelled in every set that has boxes; other things only
-            where the labels are complete.
+        boxes: boxes of the image. Every set with boxes labels persons; other classes are only
+            used if the labels are complete.
         size: (height, width) of the stored image, whose pixels the boxes count.
         classes: the network's classes.
     """
@@ -198,39 +199,39 @@ def within_boxes(
 
 
 def forbid_outside(values: NDArray[np.float32], index: int, near: NDArray[np.uint8]) -> None:
-    """Take a class out of an soft_labels outside a mask that is stretched over the same image."""
+    """Set a class to zero outside a mask that is stretched over the same image."""
     mask = cv2.resize(near.astype(np.float32), values.shape[1::-1], interpolation=cv2.INTER_AREA)
     values[..., index] *= mask > 0
 
 
-def in_context(
+def apply_context(
     values: NDArray[np.float32],
-    seen: Collection[str],
+    present: Collection[str],
     context: Sequence[ContextRule],
     classes: ClassMap,
 ) -> None:
-    """Correct what a teacher gets wrong around certain objects.
+    """Apply context rules to a teacher's prediction.
 
     Args:
         values: (h, w, C) probabilities, changed in place.
-        seen: names of objects in the image.
-        context: the rules, which are applied in order.
+        present: names of the objects in the image.
+        context: rules, applied in order.
         classes: the network's classes.
     """
     for rule in context:
-        if rule.seen not in seen:
+        if rule.seen not in present:
             continue
-        said, meant = classes.segmentation_id(rule.said), classes.segmentation_id(rule.meant)
-        if (values.argmax(axis=2) == meant).mean() >= rule.least:
-            values[..., meant] += values[..., said]
-            values[..., said] = 0
+        wrong, right = classes.segmentation_id(rule.said), classes.segmentation_id(rule.meant)
+        if (values.argmax(axis=2) == right).mean() >= rule.least:
+            values[..., right] += values[..., wrong]
+            values[..., wrong] = 0
         else:
-            values[values.argmax(axis=2) == said] = 0
+            values[values.argmax(axis=2) == wrong] = 0
 
 
-def settle(values: NDArray[np.float32]) -> NDArray[np.uint8]:
+def normalised(values: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Rescale probabilities to bytes that sum to 255, or to 0 where little probability is left."""
     sums = values.sum(axis=2, keepdims=True)
-    settled: NDArray[np.uint8] = np.rint(values / np.maximum(sums, 1e-6) * 255).astype(np.uint8)
-    settled[sums[..., 0] < _LEAST_LEFT] = 0
-    return settled
+    scaled: NDArray[np.uint8] = np.rint(values / np.maximum(sums, 1e-6) * 255).astype(np.uint8)
+    scaled[sums[..., 0] < _LEAST_LEFT] = 0
+    return scaled

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""What other networks say about unlabelled images, computed once and cached as PNG files."""
+"""Pseudo labels of other networks, computed once and cached as PNG files."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ VOC_NAMES = (
     'couch', 'train', 'tv',
 )  # fmt: skip
 _VOC_PERSON = VOC_NAMES.index('person')
-# A label is trusted where it is the same over this many pixels of the teacher's input: its
-# outlines are four pixels coarse, and a class that is a few pixels wide is mostly a mistake.
+# A pseudo label must be constant over this window of the teacher's input: its contours are
+# coarse by four pixels, and narrow regions are mostly wrong.
 _TRUSTED_WINDOW = 9
 
 Predict = Callable[[NDArray[np.uint8]], NDArray[np.unsignedinteger[Any]]]
@@ -39,9 +39,9 @@ def voc_teacher(path: Path, threads: int = 1) -> Predict:
 
     Returns:
         A function from an image (H, W, 3) BGR to class ids (h, w) uint8 of the same extent, 255
-        where it is not sure.
+        near contours.
     """
-    # Not every machine that trains has wheels of it, and only this teacher needs it.
+    # Optional: there are no wheels for every platform, and only this teacher needs it.
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(str(path), num_threads=threads)
@@ -70,7 +70,7 @@ def relative_depth_teacher(path: Path, threads: int = 1) -> Predict:
 
     Returns:
         A function from an image (H, W, 3) BGR to inverse depth (h, w) uint16 of the same
-        extent, stretched over the whole range: only its order and ratios of differences count.
+        extent, stretched over the whole range; scale and shift are arbitrary.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -90,13 +90,13 @@ def relative_depth_teacher(path: Path, threads: int = 1) -> Predict:
     return predict
 
 
-def ask(samples: Iterable[Sample], predict: Predict, cache: Path) -> Iterable[str]:
-    """Ask a teacher about every sample that the cache lacks; yield each name when it is there."""
+def cache_predictions(samples: Iterable[Sample], predict: Predict, cache: Path) -> Iterable[str]:
+    """Predict for every sample that is not cached; yield each name afterwards."""
     cache.mkdir(parents=True, exist_ok=True)
     for sample in samples:
         path = cache / f'{sample.name}.png'
         if not path.exists():
-            # Several processes may ask at once.
+            # Several processes may write the same file.
             unfinished = path.with_suffix(f'.{os.getpid()}.part.png')
             cv2.imwrite(str(unfinished), predict(read_image(sample.image_path)))
             unfinished.rename(path)
@@ -106,7 +106,7 @@ def ask(samples: Iterable[Sample], predict: Predict, cache: Path) -> Iterable[st
 def with_voc_labels(sample: Sample, cache: Path, classes: ClassMap) -> Sample:
     """Fill what a sample leaves unlabelled with the cached prediction of the VOC teacher."""
     table = classes.segmentation_table(dict(enumerate(VOC_NAMES)))
-    # Background is whatever is none of VOC's twenty classes: no class of ours.
+    # VOC's background is no class of the network.
     table[0] = UNLABELLED
     fill = partial(_fill_unlabelled, sample, cache / f'{sample.name}.png', table)
     return replace(sample, semantic=fill)
@@ -123,7 +123,7 @@ def _fill_unlabelled(sample: Sample, path: Path, table: NDArray[np.uint8]) -> ND
         read_map(path).astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST
     )
     if sample.boxes is not None:
-        # Persons are labelled in every set with boxes: one outside all boxes is a mistake.
+        # Every set with boxes labels persons, so a person outside all boxes is a mistake.
         inside = np.zeros(predicted.shape, bool)
         for x1, y1, x2, y2 in sample.boxes.corners[sample.boxes.classes == 0].astype(int):
             inside[max(y1, 0) : y2 + 1, max(x1, 0) : x2 + 1] = True

@@ -1,3 +1,3 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""From a trained network to a model folder with measured figures."""
+"""Export of trained networks as model folders with measured accuracy."""

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Writes a model folder whose blocks compute in 8 bits: static, calibrated on training images."""
+"""Static 8-bit quantisation of a model folder, and its cost in accuracy and latency."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ CALIBRATIONS = {
     'percentile': CalibrationMethod.Percentile,
     'entropy': CalibrationMethod.Entropy,
 }
-# What ONNX Runtime computes in 8 bits on a CPU without going back to floats between two of them.
+# Operations with 8-bit kernels in ONNX Runtime on a CPU, so that no conversion is between them.
 _OPERATIONS = ('Conv', 'Sigmoid', 'Mul', 'Add', 'Concat', 'MaxPool', 'Relu')
 _PERCENTILE = 99.99
-# Sections about other files than the blocks': they hold for the float folder only.
+# Sections about files other than the blocks; they are valid for the float folder only.
 _LEFT_OUT = ('variants', 'paths', 'policy', 'cut')
 _METRICS = ('ap', 'miou', 'abs_rel')
 _LESS_IS_BETTER = ('abs_rel',)
@@ -58,15 +58,15 @@ _WARM_UP, _ROUNDS = 5, 40
 
 @dataclass(frozen=True)
 class Quantisation:
-    """How blocks are quantised.
+    """Quantisation settings.
 
     Args:
-        blocks: those that are; the others are copied.
-        calibration: minmax, percentile (99.99 %, the best of the three here) or entropy.
-        float_stem: leave the convolution that reads the image in floats: it has three inputs,
-            for which the 8-bit kernel is the slower one.
-        float_parts: beginnings of paths inside the network, such as trunk.stage2, that stay in
-            floats: what is sensitive. Its few channels differ by orders of magnitude.
+        blocks: blocks to quantise; the others are copied.
+        calibration: minmax, percentile (99.99 %, the most accurate here) or entropy.
+        float_stem: keep the first convolution in float; with its three input channels the 8-bit
+            kernel is slower.
+        float_parts: prefixes of submodules that stay in float, such as trunk.stage2, whose few
+            channels differ by orders of magnitude.
     """
 
     blocks: tuple[str, ...]
@@ -81,16 +81,16 @@ def quantize_folder(
     images: Sequence[NDArray[np.uint8]],
     how: Quantisation,
 ) -> None:
-    """Write an 8-bit model folder: weights for each channel, activations for each tensor.
+    """Write an 8-bit model folder: weights per channel, activations per tensor.
 
-    What lies behind a block's last convolution (decoding, the choice of a class), and that
-    convolution itself, stay in floats: they cost little, and are where precision is lost.
+    The last convolution of a block and everything after it (decoding, argmax) stay in float:
+    they cost little and need the precision.
 
     Args:
         model: the float model folder.
-        folder: the folder to write; must not be the same.
-        images: (H, W, 3) BGR, of the training data; those of the most common shape are used.
-        how: what is quantised and how.
+        folder: the folder to write; must be another one.
+        images: training images (H, W, 3) BGR; those of the most common shape are used.
+        how: the settings.
 
     Raises:
         ModelError: the folder is the model's own, a block is unknown, or there is no image.
@@ -101,23 +101,23 @@ def quantize_folder(
     if unknown:
         raise ModelError(f'{model} has no blocks {unknown}; it has {sorted(graph.blocks)}')
     if folder.resolve() == model.resolve():
-        raise ModelError(f'{folder}: an 8-bit model needs a folder of its own')
+        raise ModelError(f'{folder} is the float model; choose another folder for the 8-bit model')
     if not images:
-        raise ModelError('calibration needs images of the training data; found none')
+        raise ModelError('there are no calibration images; expected at least one')
     manifest = read_manifest_data(model)
     folder.mkdir(parents=True, exist_ok=True)
-    seen = _inputs_of(model, images, how.blocks)
+    inputs = _block_inputs(model, images, how.blocks)
     for name, entry in manifest['blocks'].items():
         target = folder / entry['file']
         if name in how.blocks:
-            _quantize_block(model / entry['file'], target, seen[name], how)
+            _quantize_block(model / entry['file'], target, inputs[name], how)
         else:
             shutil.copyfile(model / entry['file'], target)
         entry['sha256'] = sha256(target)
     for section in _LEFT_OUT:
         manifest.pop(section, None)
     manifest['name'] = folder.name
-    # Measured on the floats.
+    # Accuracy was measured on the float model.
     manifest['accuracy'] = []
     write_manifest_data(folder, manifest)
 
@@ -125,12 +125,12 @@ def quantize_folder(
 def quantized_nodes(
     graph: onnx.GraphProto, float_stem: bool, float_parts: Sequence[str] = ()
 ) -> list[str]:
-    """Give the nodes that are computed in 8 bits: those that a convolution follows.
+    """Return the nodes to quantise: those that are followed by a convolution.
 
     Args:
-        graph: of one block.
-        float_stem: whether what reads the image, up to its first activation, is left out.
-        float_parts: beginnings of paths that are left out.
+        graph: graph of a block.
+        float_stem: leave out everything up to the first activation after the image.
+        float_parts: prefixes of submodules that are left out.
     """
     readers: dict[str, list[onnx.NodeProto]] = {}
     for node in graph.node:
@@ -141,18 +141,18 @@ def quantized_nodes(
         following = [reader for output in node.output for reader in readers.get(output, ())]
         if any(n.op_type == 'Conv' or n.name in before_conv for n in following):
             before_conv.add(node.name)
-    left = _stem(graph) if float_stem else set()
+    excluded = _stem(graph) if float_stem else set()
     parts = tuple(f'/{part.replace(".", "/")}/' for part in float_parts)
-    left |= {node.name for node in graph.node if node.name.startswith(parts)}
+    excluded |= {node.name for node in graph.node if node.name.startswith(parts)}
     return [
         node.name
         for node in graph.node
-        if node.op_type in _OPERATIONS and node.name in before_conv and node.name not in left
+        if node.op_type in _OPERATIONS and node.name in before_conv and node.name not in excluded
     ]
 
 
 def _stem(graph: onnx.GraphProto) -> set[str]:
-    """Give the first convolution behind the image, what is before it, and its activation."""
+    """Return the first convolution after the image, the nodes before it, and its activation."""
     if [given.name for given in graph.input] != [IMAGE]:
         return set()
     names: set[str] = set()
@@ -169,7 +169,7 @@ def _stem(graph: onnx.GraphProto) -> set[str]:
 
 
 class _Reader(CalibrationDataReader):  # type: ignore[misc]
-    """What the calibration reads a block's inputs from."""
+    """Passes a block's inputs to the calibration."""
 
     def __init__(self, feeds: Iterable[Mapping[str, NDArray[Any]]]) -> None:
         self._feeds = iter(feeds)
@@ -181,7 +181,7 @@ class _Reader(CalibrationDataReader):  # type: ignore[misc]
 def _quantize_block(
     source: Path, target: Path, feeds: Sequence[Mapping[str, NDArray[Any]]], how: Quantisation
 ) -> None:
-    # Shapes that the exporter left open are none of a user's concern.
+    # Warnings about dynamic shapes are of no use here.
     logging.getLogger().setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as scratch:
         prepared = Path(scratch) / 'prepared.onnx'
@@ -203,16 +203,16 @@ def _quantize_block(
         )
 
 
-def _inputs_of(
+def _block_inputs(
     model: Path, images: Sequence[NDArray[np.uint8]], blocks: Sequence[str]
 ) -> dict[str, list[dict[str, NDArray[Any]]]]:
-    """Run the float model and keep what every block reads."""
+    """Run the float model and return the inputs of each block."""
     opened = open_model(model)
     spec, graph = opened.manifest.input, opened.manifest.graph
     sessions = load_sessions(opened).by_block
-    seen: dict[str, list[dict[str, NDArray[Any]]]] = {name: [] for name in blocks}
+    inputs: dict[str, list[dict[str, NDArray[Any]]]] = {name: [] for name in blocks}
     fits = [fit((image.shape[0], image.shape[1]), spec.size, spec.multiple) for image in images]
-    # Histograms are of tensors of one shape: the one that most images have.
+    # Histograms need tensors of one shape; the most common one is used.
     size, _ = Counter(letterbox.network_size for letterbox in fits).most_common(1)[0]
     for image, letterbox in zip(images, fits, strict=True):
         if letterbox.network_size != size:
@@ -220,17 +220,17 @@ def _inputs_of(
         tensors: dict[str, NDArray[Any]] = {IMAGE: letterbox.network_image(image, spec.pad_value)}
         for block in graph.blocks.values():
             feed = {own: tensors[tensor] for own, tensor in block.inputs.items()}
-            if block.name in seen:
-                seen[block.name].append(feed)
+            if block.name in inputs:
+                inputs[block.name].append(feed)
             made = sessions[block.name].run(list(block.outputs), feed)
             for output, value in zip(block.outputs, made, strict=True):
                 tensors[block.tensor(output)] = value
-    return seen
+    return inputs
 
 
 @dataclass(frozen=True)
 class Row:
-    """One figure of both models, and the relative loss (positive is worse) or the ratio."""
+    """A metric of both models, and its relative loss (positive is worse) or ratio."""
 
     name: str
     before: float
@@ -239,14 +239,14 @@ class Row:
 
 
 def calibration_images(recipe: Recipe, data: Path, count: int) -> list[NDArray[np.uint8]]:
-    """Give training images as a recipe mixes them, (H, W, 3) BGR."""
-    # Nothing but the images is read: the teachers' opinions need not be there.
+    """Draw training images from a recipe's sets, (H, W, 3) BGR."""
+    # Only images are read, so the cache of the teachers is not needed.
     sets = read_sets(recipe, data, network_classes(recipe, data), data / 'no_cache')
     return [read_image(draw(sets, recipe.seed, p).image_path) for p in range(count)]
 
 
 def measure_both(model: Path, quantised: Path, recipe: Recipe, data: Path) -> Iterator[Row]:
-    """Measure a model folder and its 8-bit one: accuracy, then latency turn by turn, one thread.
+    """Compare accuracy, latency (alternating, one thread) and size of two model folders.
 
     Args:
         model: the float folder.
@@ -256,7 +256,6 @@ def measure_both(model: Path, quantised: Path, recipe: Recipe, data: Path) -> It
     """
     pipelines = [Pipeline.load(folder) for folder in (model, quantised)]
     before, after = (measure_metrics(pipeline, data, recipe) for pipeline in pipelines)
-    # A data set without some labels gives no figure of that task.
     for name in (name for name in _METRICS if name in before and name in after):
         sign = -1 if name in _LESS_IS_BETTER else 1
         lost = sign * (before[name] - after[name])
@@ -269,7 +268,7 @@ def measure_both(model: Path, quantised: Path, recipe: Recipe, data: Path) -> It
 
 
 def latencies_ms(first: Pipeline, second: Pipeline) -> dict[str, tuple[float, float]]:
-    """Time every block of two models turn by turn; give medians, the sum as `all blocks`."""
+    """Return median times of every block of two models, and `all blocks`, their sum."""
     rng = np.random.default_rng(0)
     frame = Frame(rng.integers(0, 256, (*_FRAME_SIZE, 3), np.uint8), 0, 'camera')
     times: dict[str, list[list[float]]] = {}

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Runs a torch network behind the pipeline's runner protocol, to validate it."""
+"""Runners that execute torch networks in a pipeline, for validation."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mt_perception.execution.plan import Stage
 from mt_perception.model.manifest import manifest_text, parse_manifest
 from mt_perception.network.graphs import BlockGraph, block_graphs
 from mt_perception.network.multitask import Multitask
-from mt_perception.network.remote_graphs import SEEN, remote_blocks
+from mt_perception.network.split_graphs import DECODED, remote_blocks
 from mt_perception.pipeline import Pipeline
 from mt_perception.training.export.export import ModelCard, manifest_data, run_graph
 from mt_perception.training.export.metrics import measure_metrics
@@ -28,7 +28,7 @@ class TorchRunner:
     """Runs plans with a torch network.
 
     Args:
-        network: the network; later changes of its weights are seen.
+        network: the network; not copied, so later changes of its weights take effect.
     """
 
     def __init__(self, network: Multitask) -> None:
@@ -49,29 +49,29 @@ class TorchRunner:
 
 
 class TorchSplitRunner:
-    """Runs plans with both halves of a cut in torch; symbols are rounded, but not coded.
+    """Runs plans with both halves of a split in torch; symbols are rounded, but not coded.
 
     Args:
-        cut: both halves.
-        rate: index of the rate.
+        split: both halves.
+        rate: index of the compression rate.
     """
 
-    def __init__(self, cut: SplitNetwork, rate: int) -> None:
-        self._cut = cut
+    def __init__(self, split: SplitNetwork, rate: int) -> None:
+        self._split = split
         self._rate = torch.tensor([rate])
-        self._graphs = remote_blocks(cut.remote, SEEN)
+        self._graphs = remote_blocks(split.remote, DECODED)
 
     @torch.inference_mode()
     def run(self, stage: Stage, run: FrameRun) -> None:
         """Run what the tasks of all stages need."""
         planes = torch.from_numpy(run.image).permute(0, 3, 1, 2).float()
-        tensors = {SEEN: self._cut.bottleneck(planes, self._rate).image}
+        tensors = {DECODED: self._split.bottleneck(planes, self._rate).image}
         for graph in self._needed(task for one in run.plan.stages for task in one.tasks):
             tensors |= run_graph(graph, tensors)
         run.tensors.update({name: tensor.numpy() for name, tensor in tensors.items()})
 
     def _needed(self, tasks: Iterable[str]) -> list[BlockGraph]:
-        """The blocks of some tasks, each after those that it reads."""
+        """Return the blocks of some tasks, in an order in which they can run."""
         wanted, found = set(tasks), []
         for graph in reversed(self._graphs):
             if graph.name in wanted:
@@ -84,14 +84,14 @@ _NO_FILE = '0' * 64
 
 
 def torch_pipeline(network: Multitask, card: ModelCard) -> Pipeline:
-    """Give a pipeline that runs a torch network instead of exported files."""
+    """Return a pipeline that runs a torch network instead of exported files."""
     sums = {graph.name: _NO_FILE for graph in block_graphs(network)}
     text = manifest_text(manifest_data(network, card, sums))
     return Pipeline(parse_manifest(text), TorchRunner(network))
 
 
 def validator(data: Path, recipe: Recipe, card: ModelCard) -> Validate:
-    """Give a function that measures a network on the validation parts of a recipe's data."""
+    """Return a function that measures a network on a recipe's validation data."""
 
     def validate(network: Multitask) -> Mapping[str, float]:
         return measure_metrics(torch_pipeline(network, card), data, recipe)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Trains gates and lighter weights: policy alone from all on, both, then the gathered paths."""
+"""Training of gates and lighter paths (AdaMTL): policy, policy and weights, then static paths."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ from mt_perception.training.schedules.optimizer import (
 from mt_perception.training.schedules.phases import Phase
 
 _CLIP = 10.0
-_ASKED = 8
+_POLICY_BATCHES = 8
 _BUDGETS = 5
 _VIEWS = 2
 
@@ -61,16 +61,16 @@ def train_gates(
     full: Multitask,
     run: Path,
 ) -> Iterator[Progress]:
-    """Train, or go on with a run that was interrupted; yield after every step.
+    """Train, or resume an interrupted run; yield after every step.
 
-    A phase that trains the policy draws gates for a random budget and random wanted tasks. When
-    the first phase without it begins, masks are gathered, and its steps run the paths in turn.
+    Phases that train the policy sample gates for a random budget and random tasks. When the first
+    phase without the policy begins, masks are computed, and its steps train the masked paths.
 
     Args:
-        recipe: with a section `gating`.
+        recipe: a recipe with a section `gating`.
         sets: the data.
         labels: detection and segmentation class names.
-        full: the full network; it does not change.
+        full: the full network; not changed.
         run: folder of the run.
     """
     torch.set_num_threads(recipe.threads)
@@ -94,7 +94,7 @@ def train_gates(
 
 
 class _State:
-    """The full network, the lighter one, its average and its optimiser."""
+    """The full network, the lighter network, its averaged weights and optimiser."""
 
     def __init__(
         self,
@@ -125,7 +125,7 @@ class _State:
     def begin(self, phase: Phase) -> None:
         self.optimizer = make_optimizer(self.network, phase, self.recipe.weight_decay)
         if not _trains_policy(phase) and not self.masks:
-            self.masks = self._gather()
+            self.masks = self._compute_masks()
 
     def step(self, batch: Batch, phase: Phase, step: int, position: int) -> dict[str, float]:
         assert self.optimizer is not None
@@ -137,45 +137,45 @@ class _State:
         tasks = _draw_tasks(rng, trained) if noisy else trained
         self.optimizer.zero_grad(set_to_none=True)
         with self._autocast():
-            seen = full_predictions(self.full, batch, tasks)
+            teacher = full_predictions(self.full, batch, tasks)
         values: dict[str, float] = {}
-        turns = self._draw_paths(rng, noisy)
-        for turn in turns:
-            found, told = self._view(batch, phase, seen, turn, tasks, position, rng)
-            torch.autograd.backward(torch.stack([*found.values()]).sum() / len(turns))
-            told |= {name: float(value.detach()) for name, value in found.items()}
-            values |= {n: values.get(n, 0.0) + v / len(turns) for n, v in told.items()}
-        moving = [p for p in self.network.parameters() if p.grad is not None]
-        torch.nn.utils.clip_grad_norm_(moving, _CLIP)
+        paths = self._draw_paths(rng, noisy)
+        for path in paths:
+            found, logged = self._path_losses(batch, phase, teacher, path, tasks, position, rng)
+            torch.autograd.backward(torch.stack([*found.values()]).sum() / len(paths))
+            logged |= {name: float(value.detach()) for name, value in found.items()}
+            values |= {n: values.get(n, 0.0) + v / len(paths) for n, v in logged.items()}
+        trained_weights = [p for p in self.network.parameters() if p.grad is not None]
+        torch.nn.utils.clip_grad_norm_(trained_weights, _CLIP)
         self.optimizer.step()
         update_average(self.average, self.network, self.recipe.ema_decay, position)
         return values
 
-    def _view(
+    def _path_losses(
         self,
         batch: Batch,
         phase: Phase,
-        seen: Outputs,
-        turn: int,
+        full: Outputs,
+        path: int,
         tasks: tuple[str, ...],
         position: int,
         rng: np.random.Generator,
     ) -> tuple[dict[str, Tensor], dict[str, float]]:
-        """Run one path on a batch: its light heads, and the gates of whatever is not light.
+        """Compute the losses of one path on a batch: reduced heads, and gates of all other units.
 
         Returns:
-            The weighted losses, and what was wanted and spent.
+            The weighted losses, and the requested and used budget.
         """
         noisy = _trains_policy(phase)
-        light = () if noisy else self.masks[turn].light
-        how = Shrink((batch.image.shape[2], batch.image.shape[3]), self.gating.paths[turn].scale)
+        light = () if noisy else self.masks[path].light
+        how = Shrink((batch.image.shape[2], batch.image.shape[3]), self.gating.paths[path].scale)
         small = shrink(batch, how)
-        keep, budget = self._gates(small.image, turn, tasks, position, rng, noisy)
+        keep, budget = self._gates(small.image, path, tasks, position, rng, noisy)
         gated = [n for n, unit in enumerate(self.prices.units) if unit.owner not in light]
         units = [self.prices.units[n] for n in gated]
         network = self.network.with_light(light)
         with self._autocast(), gating(network, units, keep[:, gated]):
-            teacher = predictions_at(seen, self.full, small, how, tasks)
+            teacher = predictions_at(full, self.full, small, how, tasks)
             found = path_losses(
                 network,
                 small,
@@ -194,32 +194,35 @@ class _State:
         return torch.autocast('cpu', self.precision, enabled=self.precision != torch.float32)
 
     def _draw_paths(self, rng: np.random.Generator, noisy: bool) -> list[int]:
-        """Draw the paths of a step: with gates one, else two that differ from the full network.
+        """Draw the paths of a step: one with gates, or two that differ from the full network.
 
-        What the full network says of a batch costs as much as both.
+        The full network's prediction, which both share, costs as much as the two paths.
         """
         paths = range(len(self.gating.paths))
         if noisy:
             return [int(rng.integers(len(paths)))]
-        able = [n for n in paths if any(self.masks[n].changes)]
-        if not able:
-            raise ModelError('gating.paths: no path differs from the full network but in size')
-        return [int(n) for n in rng.permutation(able)[:_VIEWS]]
+        changed = [n for n in paths if any(self.masks[n].changes)]
+        if not changed:
+            raise ModelError(
+                'gating.paths: all paths differ from the full network in scale only; lower the '
+                'compute of one or give it reduced heads (light)'
+            )
+        return [int(n) for n in rng.permutation(changed)[:_VIEWS]]
 
     def _gates(
         self,
         image: Tensor,
-        turn: int,
+        path: int,
         tasks: tuple[str, ...],
         position: int,
         rng: np.random.Generator,
         noisy: bool,
     ) -> tuple[Tensor, Tensor]:
-        """Give the gates (B, U) and the budgets (B,) of a step."""
+        """Return the gates (B, U) and the budgets (B,) of a step."""
         images = len(image)
         if not noisy:
-            keep = _kept(self.prices, self.masks[turn]).expand(images, -1)
-            return keep, torch.full((images,), self.gating.paths[turn].compute)
+            keep = _kept(self.prices, self.masks[path]).expand(images, -1)
+            return keep, torch.full((images,), self.gating.paths[path].compute)
         first, last = self.gating.temperatures
         temperature = first * (last / first) ** (position / max(self.noisy - 1, 1))
         drawn = rng.uniform(self.gating.least_budget, 1.0, images).astype(np.float32)
@@ -232,21 +235,21 @@ class _State:
     @torch.no_grad()
     def _fit_thumbnail_features(self) -> None:
         glance = self.network.policy.glance
-        images = [batch.image for batch in self._some()]
+        images = [batch.image for batch in self._policy_batches()]
         glance.fit(torch.cat([glance.pool(thumbnail(image.float())) for image in images]))
 
-    def _some(self) -> Iterator[Batch]:
-        """Make batches that no step sees."""
+    def _policy_batches(self) -> Iterator[Batch]:
+        """Yield batches that differ from those of all steps."""
         seed = self.recipe.seed + 1
-        for step in range(_ASKED):
+        for step in range(_POLICY_BATCHES):
             yield make_batch(self.sets, self.recipe.canvases[:1], 8, seed, step)
 
     @torch.no_grad()
-    def _gather(self) -> tuple[Mask, ...]:
-        """Ask the policy about training pictures and leave out what it misses least."""
+    def _compute_masks(self) -> tuple[Mask, ...]:
+        """Compute masks from mean keep-probabilities over images and budgets."""
         policy = self.average.policy
         kept = []
-        for batch in self._some():
+        for batch in self._policy_batches():
             for value in np.linspace(self.gating.least_budget, 1.0, _BUDGETS):
                 budget = torch.full((len(batch.image),), float(value))
                 keep = policy(batch.image.float(), budget).sigmoid()
@@ -295,5 +298,5 @@ def _trains_policy(phase: Phase) -> bool:
 
 
 def _draw_tasks(rng: np.random.Generator, tasks: tuple[str, ...]) -> tuple[str, ...]:
-    """Draw the wanted tasks: every second time all, else one alone."""
+    """Draw the requested tasks: all of them, or a single one, with equal probability."""
     return tasks if rng.random() < 0.5 else (tasks[int(rng.integers(len(tasks)))],)

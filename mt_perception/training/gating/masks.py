@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a path leaves out: masks of skippable units, and the lower input resolution."""
+"""Masks of skippable units, and the lower input resolution of a path."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from mt_perception.training.recipe import PathSpec
 from mt_perception.types import UNLABELLED
 
 Changes = tuple[tuple[str, ...], tuple[str, ...]]
-"""What a path changes but the size: the units that it skips, the tasks with a light head."""
+"""Differences of a path other than its size: skipped units, and tasks with a reduced head."""
 
 
 @dataclass(frozen=True)
 class Mask:
-    """A path after the gates were gathered.
+    """A static path.
 
     Args:
-        name: of the path.
-        scale: of the long side of the full network's input.
-        skipped: the units that are left out.
-        light: the tasks that have their light head.
+        name: name of the path.
+        scale: long side of its input relative to the full network's.
+        skipped: names of the skipped units.
+        light: tasks with a reduced head.
     """
 
     name: str
@@ -40,20 +40,20 @@ class Mask:
 
     @property
     def changes(self) -> Changes:
-        """What differs from the full network but the size; empty where nothing does."""
+        """Differences from the full network other than the size; both empty if there are none."""
         return self.skipped, self.light
 
 
 def gather_masks(prices: UnitCosts, keep: Tensor, paths: Sequence[PathSpec]) -> tuple[Mask, ...]:
-    """Turn how often units are kept into nested masks.
+    """Compute nested masks from keep-probabilities.
 
-    Units leave in the order in which the policy keeps them least, so that every mask lies
-    within those of more compute, until a path costs no more than it may.
+    Units are removed in order of rising keep-probability until a path's cost is within its
+    compute, so that each mask is contained in those of more compute.
 
     Args:
-        prices: the units and their prices.
+        prices: the units and their costs.
         keep: (U,) mean keep-probability of every unit.
-        paths: PathSpec, most expensive first.
+        paths: the paths, most expensive first.
     """
     order = torch.argsort(keep, stable=True).tolist()
     masks = []
@@ -63,7 +63,7 @@ def gather_masks(prices: UnitCosts, keep: Tensor, paths: Sequence[PathSpec]) -> 
             if float(prices.cost(gates)) <= path.compute + 1e-6:
                 break
             gates[0, index] = 0
-            # A light head has none of the units of the one that it stands for.
+            # A reduced head has none of the full head's units.
             if prices.units[index].owner not in path.light:
                 skipped.append(prices.units[index].name)
         masks.append(Mask(path.name, path.scale, tuple(sorted(skipped)), tuple(path.light)))
@@ -81,11 +81,11 @@ _MULTIPLE = 32
 
 
 class Shrink:
-    """Scales a picture and pads it at the right and below, as the letterbox on the robot does.
+    """Scales images and pads them at the right and bottom, like the letterbox in deployment.
 
     Args:
         size: height and width of the batch.
-        scale: share of its sides that is left.
+        scale: factor of both sides.
     """
 
     def __init__(self, size: tuple[int, int], scale: float) -> None:
@@ -95,21 +95,21 @@ class Shrink:
 
     def image(self, image: Tensor) -> Tensor:
         """Scale (B, 3, H, W) uint8 to float32, 0 to 255."""
-        # Rounded to whole grey values, as on the robot; and that is the fast way.
+        # In uint8, as in deployment, which is also faster.
         scaled = functional.interpolate(
             image, self.content, mode='bilinear', antialias=True, align_corners=False
         )
         return self._pad(scaled.float(), 1, PAD_VALUE)
 
     def labels(self, values: Tensor, border: float) -> Tensor:
-        """Move labels (B, h, w) at stride 4 by taking the nearest."""
+        """Scale labels (B, h, w) at stride 4 with nearest neighbour."""
         content = tuple(-(-n // LABEL_STRIDE) for n in self.content)
         kind = values.dtype
         near = functional.interpolate(values[:, None].float(), content, mode='nearest-exact')
         return self._pad(near, LABEL_STRIDE, border)[:, 0].to(kind)
 
     def map(self, values: Tensor) -> Tensor:
-        """Move a network's map (B, C, h, w) at stride 4; the border repeats its edge."""
+        """Scale a network's map (B, C, h, w) at stride 4; the padding repeats its edge."""
         content = [-(-n // LABEL_STRIDE) for n in self.content]
         scaled = functional.interpolate(values, content, mode='bilinear', align_corners=False)
         below, right = (n // LABEL_STRIDE - m for n, m in zip(self.size, content, strict=True))
@@ -121,9 +121,9 @@ class Shrink:
 
 
 def shrink(batch: Batch, how: Shrink) -> Batch:
-    """Give a smaller view of a batch; images become float32.
+    """Scale a batch; images become float32.
 
-    Depth over focal length grows: the scaled picture is that of a camera with a shorter one.
+    Depth over focal length grows, because scaling shortens the focal length in pixels.
     """
     depth = how.labels(batch.depth_per_focal, 0.0) / how.scale
     return Batch(
@@ -141,5 +141,5 @@ def shrink(batch: Batch, how: Shrink) -> Batch:
 
 
 def log_scale(how: Shrink) -> float:
-    """Give what a shorter focal length adds to the logarithm of depth over focal length."""
+    """Return the change of the log of depth over focal length due to scaling."""
     return -float(torch.tensor(how.scale).log())

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a lighter path is trained to do: labels, and what the full network sees at full size."""
+"""Losses of a lighter path: labels, and distillation from the full network at full size."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from mt_perception.training.schedules.phases import Weights
 
 @torch.no_grad()
 def full_predictions(full: Multitask, batch: Batch, tasks: tuple[str, ...]) -> Outputs:
-    """Let the full network see the undistorted pictures at full size: segmentation and depth.
+    """Return the full network's segmentation and depth for undistorted images at full size.
 
     Args:
         full: the full network.
-        batch: at full size.
-        tasks: what is asked.
+        batch: the batch at full size.
+        tasks: the requested tasks.
     """
     dense = tuple(task for task in tasks if task != 'detection')
     return full(batch.clean.float(), dense) if dense else Outputs(None, None, None)
@@ -33,29 +33,29 @@ def full_predictions(full: Multitask, batch: Batch, tasks: tuple[str, ...]) -> O
 
 @torch.no_grad()
 def predictions_at(
-    seen: Outputs, full: Multitask, small: Batch, how: Shrink, tasks: tuple[str, ...]
+    large: Outputs, full: Multitask, small: Batch, how: Shrink, tasks: tuple[str, ...]
 ) -> Outputs:
-    """Give the full network's teacher in a path's size.
+    """Return the full network's predictions at a path's size.
 
-    Raw detections belong to cells, which another size has others of, so those are taken at the
-    path's own size.
+    Segmentation and depth are resized. Raw detections belong to the cells of one size, so they are
+    computed at the path's size.
 
     Args:
-        seen: what `full_predictions` gave.
+        large: result of `full_predictions`.
         full: the full network.
         small: the batch at the path's size.
-        how: how it was shrunk.
-        tasks: what is asked.
+        how: the scaling.
+        tasks: the requested tasks.
     """
     detection = segmentation = depth = None
     if 'detection' in tasks:
         raw = full(small.clean, ('detection',)).detection
         assert raw is not None
         detection = RawDetections(*(t.float() for t in raw))
-    if seen.segmentation is not None:
-        segmentation = how.map(seen.segmentation.float())
-    if seen.depth is not None:
-        depth = how.map(seen.depth.float()[:, None])[:, 0] + log_scale(how)
+    if large.segmentation is not None:
+        segmentation = how.map(large.segmentation.float())
+    if large.depth is not None:
+        depth = how.map(large.depth.float()[:, None])[:, 0] + log_scale(how)
     return Outputs(detection, segmentation, depth)
 
 
@@ -66,18 +66,18 @@ def path_losses(
     weights: Weights,
     class_weights: Tensor,
     tasks: tuple[str, ...],
-    imitation: float,
+    distillation: float,
 ) -> dict[str, Tensor]:
-    """Compute the weighted losses of the wanted tasks, by name.
+    """Compute the weighted losses of the requested tasks, by name.
 
     Args:
-        network: what is trained, its gates set.
+        network: the trained network, with its gates set.
         small: the batch at the path's size.
-        teacher: of the full network.
-        weights: of the losses.
-        class_weights: (C,) of the segmentation classes.
-        tasks: those that are wanted.
-        imitation: weight of the distance to the full network's segmentation and depth.
+        teacher: predictions of the full network at the path's size.
+        weights: weights of the losses.
+        class_weights: (C,) weights of the segmentation classes.
+        tasks: the requested tasks.
+        distillation: weight of the distance to the full network's segmentation and depth.
     """
     features = network.trunk(small.image)
     outputs = network.heads(features, tasks)
@@ -93,16 +93,16 @@ def path_losses(
         found['segmentation'] = weights.segmentation * segmentation_loss(
             logits, small.semantic, class_weights
         )
-        said = teacher.segmentation.softmax(dim=1)
-        far = functional.kl_div(logits.log_softmax(dim=1), said, reduction='none').sum(dim=1)
-        found['segmentation_imitation'] = imitation * _mean(far, small.inside)
+        target = teacher.segmentation.softmax(dim=1)
+        each = functional.kl_div(logits.log_softmax(dim=1), target, reduction='none').sum(dim=1)
+        found['segmentation_distillation'] = distillation * _mean(each, small.inside)
     if outputs.depth is not None and teacher.depth is not None:
         log_depth = outputs.depth.float()
         measured = small.depth_per_focal
         found['depth'] = weights.depth * metric_loss(log_depth, measured)
         found['depth_gradient'] = weights.depth_gradient * gradient_loss(log_depth, measured)
-        far = (log_depth - teacher.depth).abs()
-        found['depth_imitation'] = imitation * _mean(far, small.inside)
+        each = (log_depth - teacher.depth).abs()
+        found['depth_distillation'] = distillation * _mean(each, small.inside)
     return found
 
 

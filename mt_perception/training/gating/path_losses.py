@@ -23,23 +23,23 @@ from mt_perception.training.data.samples import Boxes, Sample, read_depth, read_
 from mt_perception.training.export.metrics import EVALUATION_OPTIONS
 from mt_perception.types import DETECTION, UNLABELLED, Detections, Frame, Intrinsics, Result
 
-# From this score on the judge is believed.
+# Lowest score of a box of the reference detector.
 _SURE = 0.5
 
 
 def open_reference_detector(file: Path, labels: tuple[str, ...]) -> ReferenceDetector:
-    """Open another detector, an ONNX file that evaluation knows, as a judge of objects.
+    """Open another detector (ONNX, of a kind that evaluation supports) as a reference.
 
     Args:
         file: the detector.
-        labels: our detector's classes; what has another name is left out.
+        labels: classes of the network's detector; boxes of other classes are dropped.
     """
     options = Options(score_threshold=_SURE)
     predictor = open_predictor(f'onnx:{file}', RunSettings(options, tasks=(DETECTION,)))
     names = predictor.labels[DETECTION]
     ours = np.array([labels.index(n) if n in labels else -1 for n in names], np.int64)
 
-    def judge(frame: Frame) -> Boxes:
+    def detect(frame: Frame) -> Boxes:
         found = predictor.run(replace(frame, intrinsics=None)).detections
         if found is None or not len(found):
             return Boxes(np.zeros((0, 4), np.float32), np.zeros(0, np.int64), complete=True)
@@ -47,20 +47,20 @@ def open_reference_detector(file: Path, labels: tuple[str, ...]) -> ReferenceDet
         known = classes >= 0
         return Boxes(found.boxes[known], classes[known], complete=True)
 
-    return judge
+    return detect
 
 
 ReferenceDetector = Callable[[Frame], Boxes]
-"""Gives the objects that it sees in a picture."""
+"""Returns the objects in an image."""
 
-# What the full path sees this surely stands for objects where nobody labelled them all.
+# Lowest score of a detection of the full path that stands in for missing labels.
 _SURE_SCORE = 0.3
 _MIN_IOU = 0.475
 _MIN_PIXELS = 400
 
 
 def path_pipelines(model: Path) -> list[Pipeline]:
-    """Open every path of a model, the full one first, to give all that is measured."""
+    """Open every path of a model with the options for validation, the full path first."""
     names = [path.name for path in read_manifest(model).paths.choices]
     return [Pipeline.load(model, EVALUATION_OPTIONS, budget=Budget(path=name)) for name in names]
 
@@ -69,22 +69,22 @@ def path_losses_of(
     sample: Sample,
     image: NDArray[np.uint8],
     pipelines: Sequence[Pipeline],
-    judge: ReferenceDetector | None = None,
+    reference: ReferenceDetector | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Measure what the paths lose on one picture.
+    """Measure the losses of all paths on one image.
 
-    Detection: how much worse the objects are found. Segmentation: the share of labelled pixels
-    that are wrong. Depth: the mean relative error. Where there is no label, what the full path
-    says takes its place, and the loss is the distance to that; of objects, what the judge says.
+    Detection: one minus the mean quality of the objects' best detections. Segmentation: share of
+    wrong pixels among the labelled ones. Depth: mean relative error. Missing labels are replaced
+    by the full path's prediction, missing boxes by those of the reference detector.
 
     Args:
-        sample: its labels.
-        image: its picture (H, W, 3).
-        pipelines: one for every path, the full one first.
-        judge: sees objects of the classes that nobody labelled.
+        sample: the labels.
+        image: (H, W, 3) BGR.
+        pipelines: one for every path, the full path first.
+        reference: reference detector for unlabelled classes.
 
     Returns:
-        (T, P) losses and (T,) whether they were measured with labels.
+        Losses (T, P), and whether they were measured with labels (T,).
     """
     height, width = image.shape[:2]
     focal = sample.focal_px or float(width)
@@ -92,20 +92,22 @@ def path_losses_of(
     frame = Frame(image, intrinsics=camera)
     results = [pipeline.run(frame, TASKS) for pipeline in pipelines]
     boxes = sample.boxes
-    if judge is not None and (boxes is None or not boxes.complete):
-        boxes = completed(boxes, judge(frame))
+    if reference is not None and (boxes is None or not boxes.complete):
+        boxes = completed(boxes, reference(frame))
     found = (_detection(boxes, results), _segmentation(sample, results), _depth(sample, results))
     losses = np.stack([values for values, _ in found]).astype(np.float32)
     return losses, np.array([labelled for _, labelled in found])
 
 
-def completed(labelled: Boxes | None, seen: Boxes) -> Boxes:
-    """Add what a judge sees of those classes that nobody labelled."""
+def completed(labelled: Boxes | None, detected: Boxes) -> Boxes:
+    """Add the reference detector's boxes of the classes without labels."""
     if labelled is None:
-        return seen
-    other = ~np.isin(seen.classes, labelled.classes)
-    corners = np.concatenate([labelled.corners, seen.corners[other]])
-    return Boxes(corners, np.concatenate([labelled.classes, seen.classes[other]]), complete=True)
+        return detected
+    other = ~np.isin(detected.classes, labelled.classes)
+    corners = np.concatenate([labelled.corners, detected.corners[other]])
+    return Boxes(
+        corners, np.concatenate([labelled.classes, detected.classes[other]]), complete=True
+    )
 
 
 def _detection(boxes: Boxes | None, results: Sequence[Result]) -> tuple[NDArray[np.float64], bool]:
@@ -118,17 +120,17 @@ def _detection(boxes: Boxes | None, results: Sequence[Result]) -> tuple[NDArray[
         corners, classes = boxes.corners, boxes.classes
     if not len(corners):
         return np.zeros(len(results)), False
-    seen = [_quality(result.detections, corners, classes) for result in results]
-    return 1 - np.array(seen), boxes is not None
+    qualities = [_quality(result.detections, corners, classes) for result in results]
+    return 1 - np.array(qualities), boxes is not None
 
 
 def _quality(
     found: Detections | None, corners: NDArray[np.float32], classes: NDArray[np.int64]
 ) -> float:
-    """Give the mean over objects of how well the best detection of its class fits.
+    """Return the mean over objects of the quality of the best detection of the class.
 
-    As in average precision: the share of the ten overlaps from 0.5 to 0.95 that it reaches, and
-    how likely it is to be right, which no longer depends on its score where that is high.
+    Quality is the share of the ten IoU thresholds from 0.5 to 0.95 that the box reaches, times
+    its score up to a saturation at 0.3. Average precision depends on scores in a similar way.
     """
     if found is None or not len(found):
         return 0.0
@@ -174,10 +176,10 @@ def _depth(sample: Sample, results: Sequence[Result]) -> tuple[NDArray[np.float6
 
 
 def relative(losses: NDArray[np.float32], labelled: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Turn losses into relative ones, comparable between tasks and kinds of label.
+    """Normalise losses, so that tasks and kinds of label are comparable.
 
-    With labels: the loss beyond the full path's, over what the full path achieves on average.
-    Without: the distance to the full path, scaled so that it is on average as large.
+    With labels: the difference to the full path's loss, over the full path's mean accuracy.
+    Without: the distance to the full path, scaled to the same mean.
 
     Args:
         losses: (N, T, P).
@@ -192,26 +194,26 @@ def relative(losses: NDArray[np.float32], labelled: NDArray[np.bool_]) -> NDArra
         if not known.any():
             continue
         full = float(losses[known, task, 0].mean())
-        # Depth's metric is the error itself, the others' what is right.
+        # Depth is measured by its error, the other tasks by their accuracy.
         unit = full if TASKS[task] == 'depth' else 1 - full
         beyond[:, task] /= max(unit, 1e-3)
         if (~known).any():
-            usual = float(np.abs(beyond[~known, task, 1:]).mean())
-            beyond[~known, task] *= float(beyond[known, task, 1:].mean()) / max(usual, 1e-6)
+            mean = float(np.abs(beyond[~known, task, 1:]).mean())
+            beyond[~known, task] *= float(beyond[known, task, 1:].mean()) / max(mean, 1e-6)
     return beyond
 
 
 def measure_path_losses(
     samples: Sequence[Sample],
     pipelines: Sequence[Pipeline],
-    judge: ReferenceDetector | None,
+    reference: ReferenceDetector | None,
     size: tuple[int, int],
 ) -> Mapping[str, NDArray[np.generic]]:
-    """Measure all pictures; also give them as thumbnails of a size (height, width)."""
+    """Measure all images; also return them as thumbnails of a size (height, width)."""
     losses, labelled, thumbnails = [], [], []
     for sample in samples:
         image = read_image(sample.image_path)
-        values, known = path_losses_of(sample, image, pipelines, judge)
+        values, known = path_losses_of(sample, image, pipelines, reference)
         losses.append(values)
         labelled.append(known)
         thumbnails.append(resized(image, *size))
@@ -223,10 +225,10 @@ def measure_path_losses(
 
 
 def distances(results: Sequence[Result]) -> NDArray[np.float64]:
-    """Give how far every path's results are from those of the full one, (T, P), no label asked.
+    """Return the distances of every path's results to the full path's, (T, P), without labels.
 
     Args:
-        results: of one picture, the full path's first.
+        results: results for one image, the full path's first.
     """
     unlabelled = Sample('', Path(), (1, 1))
     detection, _ = _detection(None, results)

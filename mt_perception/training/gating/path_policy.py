@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Trains the policy that chooses among exported paths, and adds it to the model folder."""
+"""Trains the policy that selects an exported path for each frame, and exports it."""
 
 from __future__ import annotations
 
@@ -58,25 +58,25 @@ _TOLERANCE = 1e-4
 
 
 def measured_path_losses(run: Path, model: Path, data: Path) -> Path:
-    """Measure what the paths lose on training pictures; kept in the run, as it takes minutes.
+    """Measure the paths' losses on training images; the file is kept in the run.
 
     Args:
-        run: folder of a run of `train_gates`, its paths exported.
+        run: folder of a run of `train_gates` whose paths are exported.
         model: the model folder.
-        data: the data folder; of each set at most 300 pictures, evenly spaced, are taken.
+        data: the data folder; at most 300 evenly spaced images of each set are used.
     """
     path = run / PATH_LOSSES
     if path.exists():
         return path
     recipe = read_recipe(run / RECIPE)
     pipelines = path_pipelines(model)
-    judge = None
+    reference = None
     if recipe.gating is not None and recipe.gating.reference_detector:
         labels = pipelines[0].manifest.tasks[DETECTION].labels
-        judge = open_reference_detector(data / recipe.gating.reference_detector, labels)
+        reference = open_reference_detector(data / recipe.gating.reference_detector, labels)
     sets = _labelled_sets(recipe, run, data)
     samples = [s for group in sets for s in group.samples[:: -(-len(group.samples) // _MOST)]]
-    measured = measure_path_losses(samples, pipelines, judge, THUMBNAIL)
+    measured = measure_path_losses(samples, pipelines, reference, THUMBNAIL)
     with path.open('wb') as file:
         np.savez_compressed(
             file,
@@ -94,14 +94,14 @@ def train_policy(
     losses: NDArray[np.float32],
     seed: int,
 ) -> PathScores:
-    """Fit the policy's losses to measured ones.
+    """Train the policy to predict the measured losses.
 
     Args:
-        full: the full network, whose first stages the policy looks through.
-        costs: of the paths.
+        full: the full network, whose first stages are the policy's features.
+        costs: costs of the paths.
         thumbnails: (N, h, w, 3) BGR.
         losses: (N, T, P) relative to the full path's.
-        seed: of the order and the dropout.
+        seed: seed of order and dropout.
     """
     torch.manual_seed(seed)
     policy = PathScores(full.trunk, costs)
@@ -117,11 +117,11 @@ def train_policy(
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, _STEPS)
     for _ in range(_STEPS):
         chosen = torch.randint(len(target), (_BATCH,))
-        seen = views[int(torch.randint(2, ()))][chosen]
-        # Dropped features fall back to their mean, which is what no information looks like.
-        dropped = torch.rand_like(seen) < _DROPOUT
-        seen = torch.where(dropped, policy.glance.centre, seen)
-        found = policy.read(seen)[:, :, 1:]
+        pooled = views[int(torch.randint(2, ()))][chosen]
+        # Dropped features are replaced by their mean.
+        dropped = torch.rand_like(pooled) < _DROPOUT
+        pooled = torch.where(dropped, policy.glance.centre, pooled)
+        found = policy.read(pooled)[:, :, 1:]
         wanted = (target[chosen] - middle) / spread
         loss = functional.smooth_l1_loss(found, wanted)
         optimizer.zero_grad()
@@ -129,46 +129,47 @@ def train_policy(
         optimizer.step()
         schedule.step()
     with torch.no_grad():
-        # Back from standard deviations to losses.
+        # From standard deviations back to losses.
         policy.losses.weight.mul_(spread.reshape(-1, 1))
         policy.losses.bias.mul_(spread.reshape(-1)).add_(middle.reshape(-1))
     return policy.requires_grad_(False).eval()
 
 
-def trusted_policy(
+def shrunk_policy(
     full: Multitask,
     costs: Sequence[float],
     thumbnails: NDArray[np.uint8],
     losses: NDArray[np.float32],
     seed: int,
 ) -> PathScores:
-    """Fit a policy, and pull each task's losses to their mean as far as they deserve no trust.
+    """Train a policy whose predictions are shrunk towards their mean by cross-validation.
 
-    What a picture loses is mostly chance. Policies that did not see a quarter of the pictures
-    tell how much of a predicted difference comes true there; the rest is taken away.
+    Losses of single images are noisy. In four-fold cross-validation the regression slope of
+    measured on predicted losses gives each task's shrinkage factor, in [0, 1].
 
     Args:
         full: the full network.
-        costs: of the paths.
+        costs: costs of the paths.
         thumbnails: (N, h, w, 3) BGR.
         losses: (N, T, P) relative to the full path's.
-        seed: of the order and the dropout.
+        seed: seed of order and dropout.
     """
     target = np.clip(losses, -_LARGEST, _LARGEST)
-    said = np.zeros_like(target)
-    # Neighbours in a recording are alike: some in a row stay together.
+    predicted = np.zeros_like(target)
+    # Consecutive images of a recording are similar, so they stay in one fold.
     row = min(_ROW, max(1, len(target) // _FOLDS))
     for fold in range(_FOLDS):
         apart = np.arange(len(target)) // row % _FOLDS == fold
         policy = train_policy(full, costs, thumbnails[~apart], losses[~apart], seed)
         with torch.no_grad():
-            said[apart] = policy.read(_pooled(policy, thumbnails[apart])).numpy()
+            predicted[apart] = policy.read(_pooled(policy, thumbnails[apart])).numpy()
     middle = target.mean(axis=0)
-    apart_from_mean = said - said.mean(axis=0)
-    true = (apart_from_mean * (target - middle)).sum(axis=(0, 2))
-    trust = np.clip(true / np.maximum((apart_from_mean**2).sum(axis=(0, 2)), 1e-9), 0, 1)
+    deviation = predicted - predicted.mean(axis=0)
+    covariance = (deviation * (target - middle)).sum(axis=(0, 2))
+    variance = (deviation**2).sum(axis=(0, 2))
+    slope = np.clip(covariance / np.maximum(variance, 1e-9), 0, 1)
     policy = train_policy(full, costs, thumbnails, losses, seed)
-    share = torch.from_numpy(trust).float().repeat_interleave(len(costs) - 1)
+    share = torch.from_numpy(slope).float().repeat_interleave(len(costs) - 1)
     with torch.no_grad():
         policy.losses.weight.mul_(share[:, None])
         policy.losses.bias.mul_(share)
@@ -188,7 +189,7 @@ def _pooled(policy: PathScores, thumbnails: NDArray[np.uint8]) -> Tensor:
 def choose_paths(
     losses: NDArray[np.float32], costs: Sequence[float], budget: float
 ) -> NDArray[np.intp]:
-    """Give the path of every picture by predicted losses (N, P), as the exported graph does."""
+    """Return the path of every image by predicted losses (N, P), like the exported graph."""
     chosen: NDArray[np.intp] = np.argmin(
         losses + 2 * (1 - budget) ** 3 * np.asarray(costs), axis=1
     )
@@ -198,25 +199,27 @@ def choose_paths(
 def calibrate(
     losses: NDArray[np.float32], costs: Sequence[float], own: float
 ) -> dict[float, float]:
-    """Find the budget to feed for every budget wanted, so that the mean cost is that one.
+    """Return for every target budget the policy input whose mean cost is the target.
 
     Args:
-        losses: (N, P) predicted, over all tasks.
-        costs: of the paths.
-        own: cost of the policy itself, which is part of what is spent.
+        losses: (N, P) predicted losses over all tasks.
+        costs: costs of the paths.
+        own: cost of the policy itself, which counts.
     """
-    fed = np.linspace(0.01, 1.0, 397)
-    spent = np.array([np.asarray(costs)[choose_paths(losses, costs, b)].mean() for b in fed]) + own
-    table = {b: float(fed[int(np.argmin(np.abs(spent - b)))]) for b in BUDGETS}
+    inputs = np.linspace(0.01, 1.0, 397)
+    spent = (
+        np.array([np.asarray(costs)[choose_paths(losses, costs, b)].mean() for b in inputs]) + own
+    )
+    table = {b: float(inputs[int(np.argmin(np.abs(spent - b)))]) for b in BUDGETS}
     rising = np.maximum.accumulate([table[b] for b in BUDGETS])
     return {b: round(float(value), 4) for b, value in zip(BUDGETS, rising, strict=True)}
 
 
 def add_policy(run: Path, model: Path, data: Path) -> None:
-    """Train the policy of exported paths and write it into the model folder.
+    """Train the policy of exported paths and add it to the model folder.
 
     Args:
-        run: folder of a run of `train_gates`, its paths exported to `model`.
+        run: folder of a run of `train_gates` whose paths are exported to `model`.
         model: the model folder.
         data: the data folder.
     """
@@ -226,7 +229,7 @@ def add_policy(run: Path, model: Path, data: Path) -> None:
     with np.load(measured_path_losses(run, model, data)) as measured:
         thumbnails = measured['thumbnails']
         losses = relative(measured['losses'], measured['labelled'])
-    policy = trusted_policy(full, costs, thumbnails, losses, seed=1)
+    policy = shrunk_policy(full, costs, thumbnails, losses, seed=1)
     with torch.no_grad():
         predicted = policy.read(_pooled(policy, thumbnails)).mean(dim=1).numpy()
     path = model / POLICY_FILE
@@ -245,17 +248,17 @@ def add_policy(run: Path, model: Path, data: Path) -> None:
 
 
 def _labelled_sets(recipe: Recipe, run: Path, data: Path) -> tuple[SampleSet, ...]:
-    """Read a run's data with what people and sensors labelled, and no teacher's opinion."""
+    """Read a run's data with labels of people and sensors only, without teachers."""
     specs = tuple(replace(s, voc_labels=False, relative_depth=False) for s in recipe.sets)
     recipe = replace(recipe, sets=specs)
     return read_sets(recipe, data, network_classes(recipe, data), run)
 
 
 def export_policy(policy: PathScores, path: Path) -> None:
-    """Write the policy as a graph for batches of any size, and compare it with torch.
+    """Write the policy as ONNX for batches of any size, and compare it with torch.
 
     Raises:
-        ModelError: ONNX Runtime does not compute what torch computes.
+        ModelError: ONNX Runtime and torch give different results.
     """
     names = ('image', 'tasks', 'budget')
     axes = {name: {0: 'batch'} for name in (*names, 'scores')}
@@ -275,10 +278,10 @@ def _example(images: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def add_paths(run: Path, model: Path, data: Path | None) -> dict[str, float]:
-    """Add the paths of a run, and with data their figures and the policy, to a model folder.
+    """Add the paths of a run to a model folder; with data also their accuracy and the policy.
 
     Returns:
-        Path and task → accuracy, path → share of the multiply-accumulates and of the time.
+        `<path>/<task>` → accuracy, `<path>/relative_macs` and `<path>/relative_latency`.
     """
     export_paths(run, model, data)
     if data is not None:

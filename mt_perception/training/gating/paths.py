@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Adds trained paths to a model folder: static graphs without what a path skips, and figures."""
+"""Adds trained paths to a model folder: static graphs without skipped units, and accuracy."""
 
 from __future__ import annotations
 
@@ -44,16 +44,16 @@ from mt_perception.types import Frame
 RECIPE = 'recipe.yaml'
 
 WORK = 'paths'
-"""Folder of a run in which every path lies as a model of its own."""
+"""Folder of a run that has every path as a model of its own."""
 
-# What most cameras of robots give; MACs and time are compared on it.
+# Image size for the comparison of MACs and latency: VGA, common for robots' cameras.
 CAMERA = (480, 640)
 _PICTURES = 40
-_FIGURES = {'detection': 'ap', 'segmentation': 'miou', 'depth': 'abs_rel'}
+_METRICS = {'detection': 'ap', 'segmentation': 'miou', 'depth': 'abs_rel'}
 
 
 def has_paths(run: Path) -> bool:
-    """Tell whether a run is one of lighter paths."""
+    """Return whether a run trained lighter paths."""
     return (run / RECIPE).exists() and read_recipe(run / RECIPE).gating is not None
 
 
@@ -74,7 +74,7 @@ def lighter_network(state: Mapping[str, Any]) -> GatedNetwork:
 
 
 def distinct(masks: Sequence[Mask]) -> dict[Changes, str]:
-    """Give the masks that differ, by what they change, each with the first path that has it."""
+    """Return the distinct changes of some masks, each with the first path that has it."""
     found: dict[Changes, str] = {}
     for mask in masks:
         found.setdefault(mask.changes, mask.name)
@@ -82,22 +82,22 @@ def distinct(masks: Sequence[Mask]) -> dict[Changes, str]:
 
 
 def export_paths(run: Path, model: Path, data: Path | None) -> None:
-    """Add the paths of a run to a model folder; its blocks, and so its full path, do not change.
+    """Add the paths of a run to a model folder; the full path does not change.
 
     Args:
         run: folder of a run of `train_gates`.
         model: the model folder, exported from the run that this one started from.
-        data: the data folder to measure accuracy with, or None.
+        data: the data folder, to measure accuracy; or None.
 
     Raises:
-        ModelError: the run has no paths yet, or the model is not the one it started from.
+        ModelError: the run has no paths yet, or started from another model.
     """
     state = load_checkpoint(run)
     masks = read_masks(state)
     if not masks:
-        raise ModelError(f'{run}: its masks are not gathered yet; train it to the end')
+        raise ModelError(f'{run} has no masks yet; train it to the end')
     recipe = read_recipe(run / RECIPE)
-    # Raises where the model's blocks are of other weights than those that the paths imitate.
+    # Raises if the model has other weights than the network that the paths were distilled from.
     full = full_network(state)
     check_blocks(block_graphs(full), model, PARITY_SIZES[0])
     lighter = lighter_network(state)
@@ -107,7 +107,7 @@ def export_paths(run: Path, model: Path, data: Path | None) -> None:
     variants: dict[str, Any] = {}
     used: dict[Changes, list[str]] = {}
     for changes, name in distinct(masks).items():
-        # What changes nothing is the full network itself, at another size.
+        # A path without changes is the full network at another size.
         network = static(lighter, *changes) if any(changes) else full
         export_folder(network, replace(card, name=name), run / WORK / name)
         changed = changed_blocks(full, network)
@@ -124,14 +124,14 @@ def export_paths(run: Path, model: Path, data: Path | None) -> None:
 
 
 def static(network: GatedNetwork, skipped: Sequence[str], light: Sequence[str]) -> Multitask:
-    """Give a path's network: with its light heads, and without the units it skips."""
+    """Return a path's network, with its reduced heads and without its skipped units."""
     return without(network.with_light(light), skipped).eval()
 
 
 def _rows(
     manifest: Mapping[str, Any], masks: Sequence[Mask], used: Mapping[Changes, list[str]]
 ) -> list[dict[str, Any]]:
-    """Give the manifest's rows of all paths, the full one first, not measured yet."""
+    """Return the manifest's rows of all paths, before measurement."""
     spec, blocks, variants = INPUT, manifest['blocks'], manifest['variants']
 
     def macs(names: Sequence[str], scale: float) -> float:
@@ -161,21 +161,21 @@ def _row(name: str, variants: list[str], scale: float, macs: float) -> dict[str,
 
 
 def _measure(model: Path, manifest: Mapping[str, Any], recipe: Recipe, data: Path | None) -> None:
-    """Measure the time of every path, and with data its accuracy; write it into the rows."""
+    """Fill the rows with the latency of every path, and with data its accuracy."""
     pipelines = path_pipelines(model)
     for pipeline in pipelines:
         pipeline.options = Options()
     ms = interleaved_ms(pipelines, _frames(recipe, data))
     for row, taken, pipeline in zip(manifest['paths'], ms, pipelines, strict=True):
         row['relative_latency'] = round(taken / ms[0], 3)
-        figures = {} if data is None else measure_metrics(pipeline, data, recipe)
+        metrics = {} if data is None else measure_metrics(pipeline, data, recipe)
         row['accuracy'] = {
-            task: round(figures[name], 4) for task, name in _FIGURES.items() if name in figures
+            task: round(metrics[name], 4) for task, name in _METRICS.items() if name in metrics
         }
 
 
 def _frames(recipe: Recipe, data: Path | None) -> list[Frame]:
-    """Give pictures to measure time on; what is detected in them takes time too."""
+    """Return images for latency measurements; with data real ones, since detections take time."""
     if data is not None:
         folder = (data / recipe.detection_labels).parent / 'images'
         files = sorted(folder.iterdir())
@@ -185,7 +185,7 @@ def _frames(recipe: Recipe, data: Path | None) -> list[Frame]:
 
 
 def interleaved_ms(pipelines: Sequence[Pipeline], frames: Sequence[Frame]) -> list[float]:
-    """Give the median time of every path on whole frames; they take turns."""
+    """Return the median latency of every path per frame; paths alternate."""
     cv2.setNumThreads(1)
     times: list[list[float]] = [[] for _ in pipelines]
     for frame in (frames[0], *frames):
@@ -197,7 +197,7 @@ def interleaved_ms(pipelines: Sequence[Pipeline], frames: Sequence[Frame]) -> li
 
 
 def _plain(model: Path) -> dict[str, Any]:
-    """Read the manifest without the paths it may have, and write it so, for a first load."""
+    """Remove the paths of a manifest, write it, and return it."""
     manifest = {
         k: v
         for k, v in read_manifest_data(model).items()
@@ -212,14 +212,14 @@ def _card(manifest: Mapping[str, Any], state: Mapping[str, Any]) -> ModelCard:
         name=manifest['name'],
         version=manifest['version'],
         licence=manifest['licence'],
-        description='One path of a model, as a model of its own.',
+        description='One path of a model.',
         detection_labels=tuple(state['detection_labels']),
         segmentation_labels=tuple(state['segmentation_labels']),
     )
 
 
 def changed_blocks(full: Multitask, network: Multitask) -> tuple[str, ...]:
-    """Give the blocks in which a path skips something or has weights of its own."""
+    """Return the blocks in which a path differs from the full network."""
     found = []
     for block in block_graphs(network):
         ours, theirs = (n.get_submodule(block.name).state_dict() for n in (network, full))
@@ -231,7 +231,7 @@ def changed_blocks(full: Multitask, network: Multitask) -> tuple[str, ...]:
 def _variants(
     network: Multitask, name: str, changed: Sequence[str], folder: Path, model: Path
 ) -> dict[str, Any]:
-    """Copy a path's blocks into the model folder and give what the manifest says of them."""
+    """Copy a path's blocks into the model folder and return their manifest entries."""
     graphs = block_graphs(network)
     tensors = example(graphs, REFERENCE_SIZE)
     entries: dict[str, Any] = {}

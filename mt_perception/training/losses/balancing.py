@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Balances of the tasks' losses: as the recipe says, by uncertainty, or by gradients."""
+"""Balancing of the tasks' losses: fixed weights, uncertainty, or GradNorm."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from mt_perception.training.recipe import Balancing
 
 
 class Balance(nn.Module):
-    """The recipe's weights as they are."""
+    """Fixed weights: the recipe's own."""
 
     def forward(self, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Give the terms whose sum is minimised, one for every task's loss."""
+        """Return the terms of the objective, one for each task's loss."""
         return dict(losses)
 
     def weights(self) -> dict[str, float]:
-        """Give every task's weight, for the log; none where they stand in the recipe."""
+        """Return every task's learned weight, for the log."""
         return {}
 
 
 class Uncertainty(Balance):
-    """Kendall, Gal and Cipolla, arXiv 1705.07115: each task's noise σ² is learned beside it.
+    """Kendall, Gal and Cipolla, arXiv 1705.07115: learns each task's noise σ².
 
     Depth regresses, exp(−s) L / 2 + s / 2 (equation 7); detection and segmentation classify,
-    exp(−s) L + s / 2 (equation 10); s = log σ². For a loss that stands still the optimum is
-    σ² = L and σ² = 2 L.
+    exp(−s) L + s / 2 (equation 10); s = log σ². For a constant loss the optimum is σ² = L and
+    σ² = 2 L.
     """
 
     def __init__(self) -> None:
@@ -41,7 +41,7 @@ class Uncertainty(Balance):
         self.log_variance = nn.Parameter(torch.zeros(len(TASKS)))
 
     def forward(self, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Give the terms whose sum is minimised, one for every task's loss."""
+        """Return the terms of the objective, one for each task's loss."""
         found = {}
         for task, loss in losses.items():
             s = self.log_variance[TASKS.index(task)]
@@ -50,7 +50,7 @@ class Uncertainty(Balance):
         return found
 
     def weights(self) -> dict[str, float]:
-        """Give every task's weight: what its loss is multiplied by."""
+        """Return the factor of every task's loss."""
         values = torch.exp(-self.log_variance.detach()).tolist()
         return {
             task: (0.5 if task == 'depth' else 1.0) * value
@@ -59,18 +59,18 @@ class Uncertainty(Balance):
 
 
 class GradNorm(Balance):
-    """Chen et al., arXiv 1711.02257: weights w_i for which all tasks train at one pace.
+    """Chen et al., arXiv 1711.02257: task weights w_i that equalise training rates.
 
-    G_i, the norm of what w_i L_i asks of the shared features, is drawn to the tasks' mean times
-    r_i^α, r_i being how far L_i has come compared with the others (equation 2). Two departures:
-    norms are of the features' gradients, which the backward pass computes anyway, not of the
-    last shared weights' (the bound of Sener and Koltun, arXiv 1810.04650, section 3.3); and the
-    w_i move by w_i ← w_i (target_i / G_i)^rate, which has the same fixed point as Adam on the
-    sum of |G_i − target_i|, stays positive and keeps no state.
+    The target of G_i, the norm of the gradient of w_i L_i, is the tasks' mean times r_i^α, where
+    r_i is the relative inverse training rate of L_i (equation 2). Two differences from the paper:
+    norms are of the gradients of the shared features, which the backward pass computes anyway,
+    instead of the last shared weights (the bound of Sener and Koltun, arXiv 1810.04650, section
+    3.3); and w_i ← w_i (target_i / G_i)^rate, which has the same fixed point as Adam on the sum
+    of |G_i − target_i|, stays positive and has no state.
 
     Args:
-        alpha: how much more a task is pulled that lags behind; 0 asks for equal norms.
-        rate: of the weights.
+        alpha: strength with which slower tasks are favoured; 0 equalises the norms.
+        rate: learning rate of the weights.
     """
 
     weight: Tensor
@@ -81,26 +81,26 @@ class GradNorm(Balance):
         self.alpha = alpha
         self.rate = rate
         self.register_buffer('weight', torch.ones(len(TASKS)))
-        # The loss that each task began with; zero before it has been seen.
+        # Initial loss of each task; zero before its first step.
         self.register_buffer('first', torch.zeros(len(TASKS)))
 
     def forward(self, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Give the terms whose sum is minimised, one for every task's loss."""
+        """Return the terms of the objective, one for each task's loss."""
         return {task: self.weight[TASKS.index(task)] * loss for task, loss in losses.items()}
 
     def weights(self) -> dict[str, float]:
-        """Give every task's weight."""
+        """Return every task's weight."""
         return dict(zip(TASKS, self.weight.tolist(), strict=True))
 
     @torch.no_grad()
     def observe(self, norms: Mapping[str, Tensor], losses: Mapping[str, Tensor]) -> None:
-        """Move the weights.
+        """Update the weights.
 
         Args:
-            norms: task → G_i, () each, of the tasks that ran.
+            norms: task → G_i, (), of the tasks of this step.
             losses: task → L_i without its weight.
         """
-        # What is exactly zero has no label in this batch: it says nothing about pace.
+        # A norm of exactly zero means that the batch has no label of the task.
         index = [TASKS.index(task) for task, norm in norms.items() if float(norm) > 0]
         if len(index) < 2:
             return
@@ -115,7 +115,7 @@ class GradNorm(Balance):
 
 
 def make_balance(wanted: Balancing) -> Balance:
-    """Make the balance that a recipe asks for."""
+    """Create the balancing of a recipe."""
     if wanted.kind == 'uncertainty':
         return Uncertainty()
     if wanted.kind == 'gradnorm':
@@ -124,49 +124,49 @@ def make_balance(wanted: Balancing) -> Balance:
 
 
 class SharedGradients:
-    """Gives each head a leaf of its own to read, and hands the sum of the gradients on.
+    """Splits the backward pass at the shared features, so that each task's gradient is known.
 
-    That is what backward does anyway; here it stops at the junction, so that the norm of every
-    task's gradient can be seen, at no further cost.
+    Every head reads a detached copy of the features. After the heads' backward pass the sum of
+    the copies' gradients goes through the trunk, as it would without the split.
     """
 
     def __init__(self) -> None:
         self._features: Features | None = None
-        self._leaves: dict[str, Features] = {}
+        self._copies: dict[str, Features] = {}
 
-    def open(self, features: object, tasks: Sequence[str]) -> dict[str, Features]:
-        """Give every task's leaf.
+    def split(self, features: object, tasks: Sequence[str]) -> dict[str, Features]:
+        """Return the features for every task.
 
         Raises:
-            ModelError: the tasks share no features, so there is no junction.
+            ModelError: the tasks do not share all features.
         """
         if not isinstance(features, Features):
             raise ModelError('balancing by gradients needs one trunk that all tasks share')
         self._features = features
-        self._leaves = {
+        self._copies = {
             task: Features(*(level.detach().requires_grad_() for level in features))
             for task in tasks
         }
-        return self._leaves
+        return self._copies
 
     def norms(self) -> dict[str, Tensor]:
-        """Give the norm of every task's gradient, over the whole batch of all processes."""
+        """Return the norm of every task's gradient over the whole batch, ()."""
         found = {}
-        for task, leaf in self._leaves.items():
+        for task, copy in self._copies.items():
             squares = [
-                level.grad.float().square().sum() for level in leaf if level.grad is not None
+                level.grad.float().square().sum() for level in copy if level.grad is not None
             ]
             if squares:
                 found[task] = mean_over_processes(torch.stack(squares).sum()).sqrt()
         return found
 
     def backward(self) -> None:
-        """Run the trunk backward with the sum of what the heads asked for."""
+        """Run the trunk's backward pass with the sum of the tasks' gradients."""
         assert self._features is not None
         reached, gradients = [], []
         for index, level in enumerate(self._features):
             parts = [
-                leaf[index].grad for leaf in self._leaves.values() if leaf[index].grad is not None
+                copy[index].grad for copy in self._copies.values() if copy[index].grad is not None
             ]
             if parts and level.requires_grad:
                 reached.append(level)

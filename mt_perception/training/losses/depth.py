@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Depth losses: metric in the logarithm, its gradients, and a teacher's relative depth."""
+"""Depth losses: log depth, its gradients, and a teacher's relative depth."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _TRIMMED = 0.2
 
 
 def metric_loss(log_depth: Tensor, depth: Tensor) -> Tensor:
-    """The mean absolute error of the logarithm over the measured pixels.
+    """Return the mean absolute error of log depth over the measured pixels, ().
 
     Args:
         log_depth: (B, h, w) predicted log of depth over focal length.
@@ -27,9 +27,9 @@ def metric_loss(log_depth: Tensor, depth: Tensor) -> Tensor:
 
 
 def gradient_loss(log_depth: Tensor, depth: Tensor) -> Tensor:
-    """The error's own gradient over several scales (Li and Snavely, arXiv 1804.00607, eq. 3).
+    """Return the multi-scale gradient loss, () (Li and Snavely, arXiv 1804.00607, eq. 3).
 
-    It ignores a wrong scale of the whole image and asks for edges where the scene has them.
+    It is invariant to the scale of the whole image and rewards sharp depth edges.
     """
     measured = depth > 0
     error = torch.where(measured, log_depth - depth.clamp_min(1e-9).log(), 0.0)
@@ -47,11 +47,11 @@ def gradient_loss(log_depth: Tensor, depth: Tensor) -> Tensor:
 
 
 def relative_loss(log_depth: Tensor, inverse: Tensor) -> Tensor:
-    """A teacher's inverse depth up to scale and shift (MiDaS, arXiv 1907.01341, eqs. 6 and 7).
+    """Return the scale- and shift-invariant loss to a teacher (MiDaS, 1907.01341, eqs. 6, 7).
 
     Args:
         log_depth: (B, h, w) predicted log of depth over focal length.
-        inverse: (B, h, w) the teacher's inverse depth, negative where it says nothing.
+        inverse: (B, h, w) the teacher's inverse depth, negative where unknown.
 
     Returns:
         The trimmed mean absolute error, () float32; zero without any such image.
@@ -62,7 +62,7 @@ def relative_loss(log_depth: Tensor, inverse: Tensor) -> Tensor:
         valid = theirs >= 0
         if int(valid.sum()) < valid.numel() // 8:
             continue
-        # A common factor drops out below; taking the mean off the logarithm avoids huge values.
+        # A common factor cancels below; subtracting the mean log keeps exp in range.
         log_inverse = -ours[valid]
         disparity = (log_inverse - log_inverse.mean().detach()).clamp(-4, 4).exp()
         error = (_standardise(disparity) - _standardise(theirs[valid])).abs()
@@ -73,6 +73,6 @@ def relative_loss(log_depth: Tensor, inverse: Tensor) -> Tensor:
 
 
 def _standardise(values: Tensor) -> Tensor:
-    """Take off the median and divide by the mean absolute deviation from it."""
+    """Subtract the median and divide by the mean absolute deviation from it."""
     centred = values - values.median()
     return centred / centred.abs().mean().clamp_min(1e-6)

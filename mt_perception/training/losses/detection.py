@@ -14,7 +14,7 @@ from mt_perception.network.detection import RawDetections, decode_boxes
 from mt_perception.training.data.samples import Boxes
 from mt_perception.training.distributed import mean_over_processes
 
-_CENTRE_RADIUS = 1.5  # strides around an object's centre that may predict it
+_CENTRE_RADIUS = 1.5  # half side of the centre region, in strides
 _IOU_WEIGHT = 5.0  # weight of the box term, as in YOLOX
 _CANDIDATES = 10
 _FAR = 1e5
@@ -23,10 +23,10 @@ _FAR = 1e5
 def detection_loss(
     raw: RawDetections, cells: tuple[Tensor, Tensor], boxes: Sequence[Boxes | None]
 ) -> Tensor:
-    """YOLOX's loss (arXiv 2107.08430), over the images that have boxes.
+    """Return the loss of YOLOX (arXiv 2107.08430) over the images with boxes.
 
-    Where an image's labels are not complete, only the assigned cells count: an unassigned cell
-    may well show an object of a class that nobody labelled.
+    In images with incomplete labels only assigned cells count, because an unassigned cell may
+    show an unlabelled object.
 
     Args:
         raw: raw detections of the batch.
@@ -57,7 +57,7 @@ def detection_loss(
         )
         if len(cell):
             positives += len(cell)
-            # The class target is the overlap, so that the score says how good the box is.
+            # The class target is the IoU, so that scores rank boxes by quality.
             one_hot = functional.one_hot(classes[match], logits.shape[1]) * overlap[:, None]
             total = total + functional.binary_cross_entropy_with_logits(
                 logits[cell], one_hot, reduction='sum'
@@ -76,7 +76,7 @@ def assign(
     targets: Tensor,
     classes: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """SimOTA: give each object the cells that predict it best, as many as its overlaps add to.
+    """SimOTA: assign to each object its best cells; their number is the sum of its top IoUs.
 
     Returns:
         Assigned cells (M,), the object of each (M,), and their overlap (M,).
@@ -104,7 +104,7 @@ def assign(
     for row, count in enumerate(top.sum(dim=1).int().clamp_min(1).tolist()):
         wanted[row, cost[row].topk(min(count, cost.shape[1]), largest=False).indices] = True
     wanted &= near
-    # A cell that two objects want goes to the cheaper.
+    # A cell assigned to two objects goes to the one of lower cost.
     best = torch.where(wanted, cost, torch.inf).min(dim=0)
     taken = best.values.isfinite().nonzero()[:, 0]
     match = best.indices[taken]
@@ -131,24 +131,24 @@ def _area(boxes: Tensor) -> Tensor:
 
 
 def distillation_loss(raw: RawDetections, teacher: RawDetections) -> Tensor:
-    """Keep what a teacher knows, on every cell of every image, labelled or not.
+    """Return the distillation loss to a teacher's raw detections, on every cell of every image.
 
-    Binary cross entropy to the teacher's probabilities less its least possible value; classes
-    and boxes weigh as much as the teacher believes that there is an object.
+    Bernoulli KL divergence of objectness and classes, and L1 of boxes; classes and boxes are
+    weighted by the teacher's objectness.
 
     Returns:
         The loss, () float32, zero where student and teacher agree.
     """
-    there = teacher.objectness.sigmoid()
-    mass = mean_over_processes(there.sum()).clamp_min(1.0)
+    weight = teacher.objectness.sigmoid()
+    mass = mean_over_processes(weight.sum()).clamp_min(1.0)
     objectness = _excess(raw.objectness, teacher.objectness).sum() / mass
-    classes = (_excess(raw.classes, teacher.classes).sum(dim=2) * there).sum() / mass
-    boxes = ((raw.boxes - teacher.boxes).abs().sum(dim=2) * there).sum() / mass
+    classes = (_excess(raw.classes, teacher.classes).sum(dim=2) * weight).sum() / mass
+    boxes = ((raw.boxes - teacher.boxes).abs().sum(dim=2) * weight).sum() / mass
     return objectness + classes + boxes
 
 
 def _excess(logits: Tensor, teacher: Tensor) -> Tensor:
-    """The Kullback-Leibler divergence of two Bernoulli distributions given by logits."""
+    """Return the KL divergence of two Bernoulli distributions given by logits."""
     wanted = teacher.sigmoid()
     cross = functional.binary_cross_entropy_with_logits(logits, wanted, reduction='none')
     entropy = functional.binary_cross_entropy_with_logits(teacher, wanted, reduction='none')

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The sum that a step minimises: every task's loss where its label is there."""
+"""The training objective: every task's losses, masked where labels are missing."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ TASK_OF = {
 
 @dataclass(frozen=True)
 class Teachers:
-    """Networks that answer while training, with gradients off.
+    """Frozen networks that provide targets during training.
 
     Args:
-        original: as it was before training; its detections are what must not be forgotten.
-        average: the averaged weights, which label the pixels they are sure of.
-        confidence: from which probability a pixel is sure.
+        original: the network before training; its detections are distilled.
+        average: the averaged weights; they give pseudo labels for self-training.
+        confidence: lowest probability of a pseudo label.
     """
 
     original: Multitask
@@ -56,7 +56,7 @@ class Teachers:
 
 
 def active_tasks(weights: Weights) -> tuple[str, ...]:
-    """Give the tasks with at least one loss; the heads of the others need not run."""
+    """Return the tasks with at least one loss; heads of other tasks do not run."""
     wanted = {task for loss, task in TASK_OF.items() if getattr(weights, loss) > 0}
     return tuple(task for task in TASKS if task in wanted)
 
@@ -69,22 +69,22 @@ def losses(
     class_weights: Tensor,
     precision: torch.dtype,
     train_trunk: bool,
-    junction: SharedGradients | None = None,
+    shared: SharedGradients | None = None,
 ) -> dict[str, Tensor]:
-    """Compute the unweighted losses of a batch, those with a weight, by name.
+    """Compute the unweighted losses of a batch by name, of those with a weight.
 
-    With a junction, their gradients end there; it hands them on to the trunk.
+    With `shared`, gradients stop at the shared features until `shared.backward()`.
     """
     tasks = active_tasks(weights)
     kind = batch.image.device.type
     with torch.autocast(kind, precision, enabled=precision != torch.float32):
         with torch.set_grad_enabled(train_trunk):
             features = network.trunk(batch.image.float())
-        if junction is None:
+        if shared is None:
             outputs = _to_float(network.heads(features, tasks))
         else:
-            leaves = junction.open(features, tasks)
-            heads = {t: getattr(network.heads(leaf, (t,)), t) for t, leaf in leaves.items()}
+            copies = shared.split(features, tasks)
+            heads = {t: getattr(network.heads(x, (t,)), t) for t, x in copies.items()}
             outputs = _to_float(Outputs(*(heads.get(task) for task in TASKS)))
         targets = _teacher_outputs(batch, weights, teachers)
     found: dict[str, Tensor] = {}
@@ -106,14 +106,14 @@ def losses(
     return found
 
 
-def running(weights: Weights, factors: Mapping[str, float]) -> Weights:
-    """Take out the losses of tasks whose factor is zero."""
-    gone = {loss: 0.0 for loss, task in TASK_OF.items() if factors.get(task, 1.0) == 0}
-    return replace(weights, **gone)
+def without_inactive(weights: Weights, factors: Mapping[str, float]) -> Weights:
+    """Set the weights of losses of tasks with factor zero to zero."""
+    inactive = {loss: 0.0 for loss, task in TASK_OF.items() if factors.get(task, 1.0) == 0}
+    return replace(weights, **inactive)
 
 
 def by_task(found: Mapping[str, Tensor], weights: Weights) -> dict[str, Tensor]:
-    """Add up each task's weighted losses; what belongs to no task has a name of its own."""
+    """Sum each task's weighted losses; losses of no task keep their own names."""
     sums: dict[str, Tensor] = {}
     for name, loss in found.items():
         key = TASK_OF.get(name, name)
@@ -133,15 +133,15 @@ def _segmentation_losses(
     found, labels = {}, batch.semantic
     if weights.soft_labels > 0 and batch.soft_labels is not None:
         found['soft_labels'] = soft_label_loss(logits, batch.soft_labels, labels)
-        asked = with_soft_labels(batch.soft_labels)
-        labels = torch.where(asked[:, None, None], UNLABELLED, labels)
+        covered = with_soft_labels(batch.soft_labels)
+        labels = torch.where(covered[:, None, None], UNLABELLED, labels)
     if weights.segmentation > 0:
         found['segmentation'] = segmentation_loss(logits, labels, class_weights)
     if weights.dice > 0:
         found['dice'] = dice_loss(logits, labels)
     if averaged is not None:
-        # No picture of the depth cameras has every pixel labelled: about the rest, sure
-        # mistakes would only confirm themselves (whole walls became tables).
+        # Images of depth cameras are partly labelled. Pseudo labels on the rest would confirm
+        # their own mistakes (whole walls became tables), so these images have none.
         measured = (batch.depth_per_focal > 0).flatten(1).any(dim=1)
         seen = batch.inside & ~measured[:, None, None]
         labels = confident_labels(averaged, batch.semantic, seen, confidence)
@@ -162,7 +162,7 @@ def _depth_losses(log_depth: Tensor, batch: Batch, weights: Weights) -> dict[str
 
 @torch.no_grad()
 def _teacher_outputs(batch: Batch, weights: Weights, teachers: Teachers) -> Outputs:
-    """Let the teachers see the undistorted view."""
+    """Return the teachers' predictions for the images without colour distortion."""
     image = batch.clean.float()
     detection = segmentation = None
     if weights.distillation > 0:
@@ -173,7 +173,7 @@ def _teacher_outputs(batch: Batch, weights: Weights, teachers: Teachers) -> Outp
 
 
 def _to_float(outputs: Outputs) -> Outputs:
-    """Losses are computed in float32 whatever the network ran in."""
+    """Convert to float32, in which losses are computed."""
     return Outputs(
         None
         if outputs.detection is None

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Segmentation losses: labelled pixels, overlap of classes, what teachers say of the rest."""
+"""Segmentation losses: cross entropy, Dice, and soft labels of a teacher."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from torch.nn import functional
 from mt_perception.training.distributed import mean_over_processes
 from mt_perception.types import UNLABELLED
 
-# A label of EXCLUDED + c says that a pixel is anything but class c.
+# A label of EXCLUDED + c means any class but c.
 EXCLUDED = 128
-# Of 255: a probability's sum over the classes is all of it, less what was rounded off.
+# Soft labels of a pixel sum to 255, except for rounding; borders of the image sum to less.
 _HALF = 128
 
 
 def segmentation_loss(logits: Tensor, labels: Tensor, class_weights: Tensor) -> Tensor:
-    """Cross entropy over the labelled pixels.
+    """Return the cross entropy over the labelled pixels.
 
     Args:
         logits: (B, C, h, w).
-        labels: (B, h, w) int64: a class; EXCLUDED + a class, which the pixel is not; 255,
-            ignored.
+        labels: (B, h, w) int64: a class; EXCLUDED + a class that the pixel is not; 255
+            is ignored.
         class_weights: (C,).
 
     Returns:
@@ -32,7 +32,7 @@ def segmentation_loss(logits: Tensor, labels: Tensor, class_weights: Tensor) -> 
     known, excluded = labels < EXCLUDED, (labels >= EXCLUDED) & (labels != UNLABELLED)
     classes = torch.where(known, labels, torch.where(excluded, labels - EXCLUDED, 0))
     chosen = logits.log_softmax(dim=1).gather(1, classes[:, None])[:, 0]
-    # log(1 - p) for what a pixel is not; the floor keeps a sure mistake's gradient finite.
+    # log(1 - p) for excluded classes; the floor bounds the gradient where p is close to 1.
     others = (-torch.expm1(chosen)).clamp_min(1e-4).log()
     each = -torch.where(excluded, others, chosen)
     weight = class_weights[classes] * (known | excluded)
@@ -41,13 +41,13 @@ def segmentation_loss(logits: Tensor, labels: Tensor, class_weights: Tensor) -> 
 
 @torch.no_grad()
 def confident_labels(logits: Tensor, labels: Tensor, inside: Tensor, least: float) -> Tensor:
-    """Give labels for unlabelled pixels of which a teacher is sure.
+    """Return pseudo labels: a teacher's confident predictions on unlabelled pixels.
 
     Args:
         logits: the teacher's, (B, C, h, w).
-        labels: (B, h, w); only pixels that are 255 here get a label.
+        labels: (B, h, w); only pixels that are 255 here get a pseudo label.
         inside: (B, h, w) bool, False on the border around an image.
-        least: the probability from which the teacher is believed.
+        least: lowest probability of a pseudo label.
 
     Returns:
         (B, h, w) int64, 255 elsewhere.
@@ -58,11 +58,11 @@ def confident_labels(logits: Tensor, labels: Tensor, inside: Tensor, least: floa
 
 
 def class_weights(pixels: Tensor, strongest: float = 4.0) -> Tensor:
-    """Weigh classes by the inverse square root of their pixels, clipped, with mean one.
+    """Return class weights: inverse square root of pixel counts, clipped, with mean 1.
 
     Args:
         pixels: (C,) number of labelled pixels.
-        strongest: largest ratio of a weight to the median weight, and of that to the least.
+        strongest: limit on the ratio of a weight to the median weight, both ways.
     """
     weights = pixels.clamp_min(1).double().pow(-0.5)
     middle = weights.median()
@@ -71,17 +71,17 @@ def class_weights(pixels: Tensor, strongest: float = 4.0) -> Tensor:
 
 
 def dice_loss(logits: Tensor, labels: Tensor, least: int = 50) -> Tensor:
-    """One minus the Dice overlap of each class over the whole batch (arXiv 1606.04797).
+    """Return one minus the Dice overlap of each class over the batch (arXiv 1606.04797).
 
-    Cross entropy counts pixels; this counts classes, as mean IoU does.
+    Every class has the same weight, as in mean IoU.
 
     Args:
         logits: (B, C, h, w).
         labels: (B, h, w) int64; only plain classes count.
-        least: pixels that a class needs in the batch to be judged.
+        least: lowest number of pixels of a class in the batch.
 
     Returns:
-        The mean over the classes that are there, () float32; zero without any.
+        The mean over the classes of the batch, () float32; zero without any.
     """
     known = labels < logits.shape[1]
     truth = functional.one_hot(torch.where(known, labels, 0), logits.shape[1])
@@ -95,42 +95,41 @@ def dice_loss(logits: Tensor, labels: Tensor, least: int = 50) -> Tensor:
 
 
 def with_soft_labels(soft_labels: Tensor) -> Tensor:
-    """Tell of which images a teacher was asked, (B,) bool, from (B, C, h, w) soft_labels."""
+    """Return which images have soft labels, (B,) bool, from (B, C, h, w)."""
     return (soft_labels > 0).flatten(1).any(dim=1)
 
 
 def read_soft_labels(soft_labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Read a teacher's soft_labels.
+    """Convert soft labels to probabilities.
 
     Args:
-        soft_labels: (B, C, h, w) uint8 probabilities of 255; all zero where there is none.
+        soft_labels: (B, C, h, w) uint8, probabilities times 255; all zero where missing.
 
     Returns:
-        Where there is one, (B, h, w) bool, and the probabilities, (B, C, h, w) float32.
+        Mask of pixels with soft labels, (B, h, w) bool, and probabilities (B, C, h, w) float32.
     """
     sums = soft_labels.sum(dim=1, dtype=torch.float32)
-    # Below half lies the border of the image, where the teacher was not.
     return sums > _HALF, soft_labels.float() / sums.clamp_min(1.0)[:, None]
 
 
 def soft_label_loss(logits: Tensor, soft_labels: Tensor, labels: Tensor) -> Tensor:
-    """The divergence from labels and, where there are none, from a teacher's probabilities.
+    """Return the KL divergence from labels and, where there are none, from soft labels.
 
-    In such images only some classes have labels. A loss over the labelled pixels alone would
-    teach that every second thing is a cabinet; together all pixels keep their natural shares.
+    Images with soft labels have labels of some classes only. A loss over labelled pixels alone
+    would distort the class frequencies; labels and soft labels together preserve them.
 
     Args:
         logits: (B, C, h, w).
-        soft_labels: (B, C, h, w) uint8 probabilities of 255; all zero where there is none.
-        labels: (B, h, w) int64; plain classes count, in images that the teacher was asked about.
+        soft_labels: (B, C, h, w) uint8, probabilities times 255; all zero where missing.
+        labels: (B, h, w) int64; only plain classes of images with soft labels count.
 
     Returns:
-        The mean over these pixels, () float32; zero without any.
+        The mean over labelled and soft-labelled pixels, () float32; zero without any.
     """
-    there, theirs = read_soft_labels(soft_labels)
+    covered, soft = read_soft_labels(soft_labels)
     known = (labels < logits.shape[1]) & with_soft_labels(soft_labels)[:, None, None]
-    judged = known | (there & (labels == UNLABELLED))
-    certain = functional.one_hot(torch.where(known, labels, 0), logits.shape[1])
-    target = torch.where(known[:, None], certain.permute(0, 3, 1, 2).float(), theirs)
+    used = known | (covered & (labels == UNLABELLED))
+    one_hot = functional.one_hot(torch.where(known, labels, 0), logits.shape[1])
+    target = torch.where(known[:, None], one_hot.permute(0, 3, 1, 2).float(), soft)
     pointwise = functional.kl_div(logits.log_softmax(dim=1), target, reduction='none')
-    return (pointwise.sum(dim=1) * judged).sum() / judged.sum().clamp_min(1)
+    return (pointwise.sum(dim=1) * used).sum() / used.sum().clamp_min(1)

@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""MT2ST: tasks that fade from a phase (Diminish) or leave it at once (Switch).
+"""MT2ST: multi-task to single-task training, by Diminish (γ decays) and Switch (γ drops to 0).
 
-Two controls of the tasks' weights; the network stays as it is. What weighs less than ε is not
-computed at all, which is where the compute is saved.
+Both schedule the tasks' weights; the network does not change. A task whose weight is below ε is
+not computed, which saves its compute.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from mt_perception.training.recipe_fields import build, mapping, number
 from mt_perception.types import DEPTH, DETECTION, SEGMENTATION
 
 TASKS = (DETECTION, SEGMENTATION, DEPTH)
-# Figures of which less is better begin with one of these.
+# Metrics with these prefixes are errors: lower is better.
 _ERRORS = ('abs_rel',)
 
 
 @dataclass(frozen=True)
 class Diminish:
-    """γ(t) = γ0 · exp(−η · t^ν), t being the steps since the phase began.
+    """γ(t) = γ0 · exp(−η · t^ν), where t is the step within the phase.
 
     Args:
         gamma: γ0.
-        eta: η; zero keeps the weight as it is.
-        nu: ν; one fades evenly, more waits first.
+        eta: η; 0 keeps the weight constant.
+        nu: ν; 1 is an exponential decay, larger values decay later.
     """
 
     gamma: float = 1.0
@@ -37,40 +37,40 @@ class Diminish:
     nu: float = 1.0
 
     def at(self, step: int) -> float:
-        """Give γ at a step of the phase."""
+        """Return γ at a step of the phase."""
         return self.gamma * math.exp(-self.eta * float(step) ** self.nu)
 
 
 @dataclass(frozen=True)
 class Plateau:
-    """A figure that no longer gets better.
+    """A stopping criterion: a validation metric that no longer improves.
 
     Args:
-        figure: its name in the validation.
-        patience: validations without an improvement after which it counts.
-        least: what counts as an improvement, in the figure's own unit.
+        metric: name of the metric.
+        patience: number of validations without improvement.
+        least: smallest improvement that counts, in units of the metric.
     """
 
-    figure: str
+    metric: str
     patience: int = 2
     least: float = 0.0
 
     def reached(self, history: Sequence[Mapping[str, float]]) -> bool:
-        """Tell whether the last `patience` validations brought nothing.
+        """Return whether the last `patience` validations brought no improvement.
 
         Args:
-            history: the figures of the phase's validations so far.
+            history: metrics of the phase's validations so far.
 
         Raises:
-            ModelError: the validation has no such figure.
+            ModelError: the validation has no such metric.
         """
-        if history and self.figure not in history[-1]:
+        if history and self.metric not in history[-1]:
             raise ModelError(
-                f'no figure is called {self.figure!r}; the validation gives '
+                f'there is no metric {self.metric!r}; the validation has '
                 f'{", ".join(sorted(history[-1])) or "none"}'
             )
-        sign = -1.0 if self.figure.startswith(_ERRORS) else 1.0
-        values = [sign * found[self.figure] for found in history]
+        sign = -1.0 if self.metric.startswith(_ERRORS) else 1.0
+        values = [sign * found[self.metric] for found in history]
         if len(values) <= self.patience:
             return False
         return max(values[-self.patience :]) <= max(values[: -self.patience]) + self.least
@@ -78,14 +78,14 @@ class Plateau:
 
 @dataclass(frozen=True)
 class Switch:
-    """From some step on, or from a plateau on, only some tasks are trained.
+    """From a step or a plateau on, only some tasks are trained.
 
     Args:
-        to: the tasks that stay.
+        to: the remaining tasks.
         at: step of the phase.
-        plateau: instead of `at`.
-        trunk: frozen, so that the other tasks' outputs stay what they are; or trained, as the
-            paper has it, which is for networks of which only the tasks that stay are wanted.
+        plateau: criterion instead of `at`.
+        trunk: frozen, which keeps the other tasks' outputs unchanged, or trained, as in the
+            paper, for networks of which only the remaining tasks are used.
     """
 
     to: tuple[str, ...]
@@ -94,20 +94,20 @@ class Switch:
     trunk: str = 'frozen'
 
     def due(self, step: int, history: Sequence[Mapping[str, float]]) -> bool:
-        """Tell whether the switch is to happen before a step of the phase."""
+        """Return whether the switch happens before a step of the phase."""
         if self.at is not None:
             return step >= self.at
         return self.plateau is not None and self.plateau.reached(history)
 
 
 @dataclass(frozen=True)
-class Fading:
-    """How the tasks' weights move within a phase.
+class TaskSchedule:
+    """Schedule of the tasks' weights within a phase.
 
     Args:
-        diminish: task → its fading; other tasks keep their weight.
-        switch: the moment from which some tasks are alone.
-        epsilon: a task that weighs less than this does not run, neither forward nor backward.
+        diminish: task → its decay; other tasks keep their weight.
+        switch: when training continues with some tasks only.
+        epsilon: tasks below this weight run neither forward nor backward.
     """
 
     diminish: Mapping[str, Diminish] = field(default_factory=dict)
@@ -115,33 +115,33 @@ class Fading:
     epsilon: float = 0.01
 
     def factors(self, step: int, switched: bool) -> dict[str, float]:
-        """Give every task's γ at a step of the phase, zero where it does not run."""
+        """Return every task's γ at a step of the phase; 0 if the task does not run."""
         found = {}
         for task in TASKS:
             gamma = self.diminish.get(task, Diminish()).at(step)
-            gone = switched and self.switch is not None and task not in self.switch.to
-            found[task] = 0.0 if gone or gamma < self.epsilon else gamma
+            removed = switched and self.switch is not None and task not in self.switch.to
+            found[task] = 0.0 if removed or gamma < self.epsilon else gamma
         return found
 
 
-def read_fading(data: Any) -> Fading:
+def read_task_schedule(data: Any) -> TaskSchedule:
     """Read a phase's `mt2st` section."""
     values = mapping(data, 'mt2st')
-    faded = mapping(values.get('diminish', {}), 'mt2st.diminish')
+    decays = mapping(values.get('diminish', {}), 'mt2st.diminish')
     values['diminish'] = {
-        task: _diminish(entry, f'mt2st.diminish.{task}') for task, entry in faded.items()
+        task: _diminish(entry, f'mt2st.diminish.{task}') for task, entry in decays.items()
     }
-    _check_tasks(faded, 'mt2st.diminish')
+    _check_tasks(decays, 'mt2st.diminish')
     if values.get('switch') is not None:
         values['switch'] = _switch(values['switch'])
-    fading = build(Fading, values, 'mt2st')
-    number(fading.epsilon, 'mt2st.epsilon')
-    return fading
+    schedule = build(TaskSchedule, values, 'mt2st')
+    number(schedule.epsilon, 'mt2st.epsilon')
+    return schedule
 
 
 def read_plateau(data: Any, where: str) -> Plateau:
     """Read a plateau."""
-    plateau = build(Plateau, data, where)
+    plateau = build(Plateau, data, where, {'figure': 'metric'})
     number(plateau.patience, f'{where}.patience', 1)
     number(plateau.least, f'{where}.least')
     return plateau
@@ -163,9 +163,9 @@ def _switch(data: Any) -> Switch:
     switch = build(Switch, values, 'mt2st.switch')
     _check_tasks(switch.to, 'mt2st.switch.to')
     if not switch.to:
-        raise ModelError('mt2st.switch.to: name the tasks that stay')
+        raise ModelError('mt2st.switch.to is empty; name at least one task')
     if (switch.at is None) == (switch.plateau is None):
-        raise ModelError('mt2st.switch: give either `at`, a step, or `plateau`')
+        raise ModelError('mt2st.switch needs either `at` (a step) or `plateau`')
     if switch.at is not None:
         number(switch.at, 'mt2st.switch.at')
     if switch.trunk not in ('frozen', 'trained'):
@@ -176,4 +176,4 @@ def _switch(data: Any) -> Switch:
 def _check_tasks(names: Sequence[str] | Mapping[str, Any], where: str) -> None:
     unknown = sorted(set(names) - set(TASKS))
     if unknown:
-        raise ModelError(f'{where}: {unknown} are no tasks; tasks are {list(TASKS)}')
+        raise ModelError(f'{where}: unknown tasks {unknown}; the tasks are {list(TASKS)}')

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""How a run moves: phases, learning rates, parameter groups, averaged weights."""
+"""Optimiser, learning rates and averaged weights of a run."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ _FINAL_RATE = 0.02
 
 
 def phase_at(phases: Sequence[Phase], step: int) -> tuple[Phase, int]:
-    """Give the phase of a step and the step at which that phase begins."""
+    """Return the phase of a step and the step at which that phase begins."""
     begin = 0
     for phase in phases:
         if step < begin + phase.steps:
             return phase, begin
         begin += phase.steps
-    raise IndexError(f'step {step} lies behind the last of {begin}')
+    raise IndexError(f'step {step} is beyond the last of {begin} steps')
 
 
 def rate_factor(phase: Phase, step: int) -> float:
-    """Give the share of the peak learning rate at a step of a phase: linear rise, half cosine."""
+    """Return the learning rate at a step, relative to its peak: linear warm-up, half cosine."""
     if step < phase.warmup:
         return (step + 1) / phase.warmup
     done = (step - phase.warmup) / max(phase.steps - phase.warmup, 1)
@@ -36,23 +36,23 @@ def rate_factor(phase: Phase, step: int) -> float:
 
 
 class RelativeAdamW(torch.optim.AdamW):
-    """AdamW whose steps, in groups marked `relative`, are shares of what each filter weighs.
+    """AdamW with steps relative to the magnitude of each filter, in groups marked `relative`.
 
-    Adam's steps are as large as the rate, whatever the weight. With batch normalisation folded
-    in, the filters of a pretrained trunk differ by a factor of a thousand (the stem reads 0 to
-    255), and a rate that suits one destroys another: with one rate for all, the detector forgot
-    everything within 200 steps. The step of a filter is therefore multiplied by the root mean
-    square of its weights, that of a bias by its magnitude, both as they were at the beginning.
+    The size of Adam's steps is the learning rate, independent of the weight. With batch
+    normalisation folded in, the filters of a pretrained trunk differ by a factor of 1000 (the
+    stem reads 0 to 255), and with one rate for all, detection accuracy was lost within 200
+    steps. The step of a filter is therefore multiplied by the root mean square of its initial
+    weights, that of a bias by its initial magnitude.
     """
 
     def __init__(self, groups: list[dict[str, Any]]) -> None:
         for group in groups:
-            # In the groups, so that they are saved and restored with the optimiser's state.
+            # Part of the groups, so that they are saved and restored with the optimiser's state.
             group['scales'] = [_scale(p) for p in group['params']] if group['relative'] else []
         super().__init__(groups)
 
     def add_plain(self, parameters: Sequence[Tensor], rate: float) -> None:
-        """Add weights that are none of the network's: an absolute rate, and no decay."""
+        """Add a group with an absolute rate and no decay."""
         self.add_param_group(
             {
                 'params': list(parameters),
@@ -77,7 +77,7 @@ class RelativeAdamW(torch.optim.AdamW):
 
 
 def _scale(parameter: Tensor) -> Tensor:
-    """Give the root mean square of each filter, or the magnitude of each bias."""
+    """Return the root mean square of each filter, or the magnitude of each bias."""
     value = parameter.detach()
     if value.ndim > 1:
         value = value.square().flatten(1).mean(dim=1).sqrt()
@@ -86,9 +86,9 @@ def _scale(parameter: Tensor) -> Tensor:
 
 
 def make_optimizer(network: Multitask, phase: Phase, weight_decay: float) -> RelativeAdamW:
-    """Make the optimiser of the weights that a phase trains; the others need no gradient.
+    """Create the optimiser of a phase; weights without a learning rate are frozen.
 
-    Biases do not decay, and what has a relative rate does not either: it is not new.
+    Biases and weights with a relative rate have no weight decay.
     """
     groups: dict[tuple[float, bool, bool], list[Tensor]] = {}
     for name, parameter in network.named_parameters():
@@ -115,14 +115,14 @@ def make_optimizer(network: Multitask, phase: Phase, weight_decay: float) -> Rel
 
 
 def set_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:
-    """Set every group's learning rate to a share of its peak."""
+    """Set every group's learning rate relative to its peak."""
     for group in optimizer.param_groups:
         group['lr'] = group['peak'] * factor
 
 
 @torch.no_grad()
 def update_average(average: nn.Module, network: nn.Module, decay: float, step: int) -> None:
-    """Move the averaged weights towards the network's; quickly at first."""
+    """Update the exponential moving average of the weights; it is faster at first."""
     share = 1 - min(decay, (1 + step) / (10 + step))
     ours: list[Tensor] = [*average.parameters()]
     theirs: list[Tensor] = [*network.parameters()]

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""A stretch of training: its losses, its learning rates, and when it ends."""
+"""A phase of training: its losses, learning rates and end."""
 
 from __future__ import annotations
 
@@ -9,12 +9,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mt_perception.training.recipe_fields import build, mapping
-from mt_perception.training.schedules.mt2st import Fading, Plateau, read_fading, read_plateau
+from mt_perception.training.schedules.mt2st import (
+    Plateau,
+    TaskSchedule,
+    read_plateau,
+    read_task_schedule,
+)
 
 
 @dataclass(frozen=True)
 class Weights:
-    """Weights of the losses; a loss whose weight is zero is not computed."""
+    """Weights of the losses; losses of weight zero are not computed."""
 
     detection: float = 0.0
     distillation: float = 0.0
@@ -30,20 +35,20 @@ class Weights:
 
 @dataclass(frozen=True)
 class Phase:
-    """A stretch of training with its own losses and learning rates.
+    """A phase of training with its own losses and learning rates.
 
     Args:
-        name: for the log.
-        steps: number of steps, at most.
-        batch_size: images per step, on every process.
-        weights: of the losses.
-        learning_rates: peak rate of each part (trunk, detection, segmentation, depth) or part
-            of a part: the longest beginning of a weight's name counts, 0 freezes.
-        relative_rates: the same, as a share of each tensor's own size; for parts that come from
-            a checkpoint. A part that neither map names is frozen.
-        warmup: steps over which the rates rise.
-        mt2st: tasks that fade, or leave the phase.
-        stop: the plateau at which the phase ends early.
+        name: name in the log.
+        steps: largest number of steps.
+        batch_size: images per step and process.
+        weights: weights of the losses.
+        learning_rates: peak rate of each part (trunk, detection, segmentation, depth) or of a
+            submodule; the longest matching prefix of a weight's name applies, 0 freezes.
+        relative_rates: the same, relative to the magnitude of each filter; for pretrained parts.
+            Parts in neither map are frozen.
+        warmup: steps of linear rise of the rates.
+        mt2st: schedule of the tasks' weights.
+        stop: plateau at which the phase ends early.
     """
 
     name: str
@@ -53,16 +58,18 @@ class Phase:
     learning_rates: Mapping[str, float]
     relative_rates: Mapping[str, float] = field(default_factory=dict)
     warmup: int = 100
-    mt2st: Fading = field(default_factory=Fading)
+    mt2st: TaskSchedule = field(default_factory=TaskSchedule)
     stop: Plateau | None = None
 
 
 def read_phase(data: Any) -> Phase:
     """Read one phase of a recipe."""
     values = mapping(data, 'phases')
-    values['weights'] = build(Weights, values.get('weights', {}), 'phases.weights')
+    values['weights'] = build(
+        Weights, values.get('weights', {}), 'phases.weights', {'opinion': 'soft_labels'}
+    )
     if 'mt2st' in values:
-        values['mt2st'] = read_fading(values['mt2st'])
+        values['mt2st'] = read_task_schedule(values['mt2st'])
     if values.get('stop') is not None:
         values['stop'] = read_plateau(values['stop'], 'phases.stop')
     return build(Phase, values, 'phases')

@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Builds the codec's integer tables from the symbols of training images.
+"""Builds the codec's integer frequency tables from the symbols of training images.
 
-A trained density would do (Ballé et al. build theirs from it), but what is counted includes what
-the density cannot say: how likely a symbol is where the group before it was large.
+Ballé et al. derive tables from the trained density. Counts also capture the dependency between
+channel groups: how likely a symbol is where the previous group was large.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from mt_perception.offload.codec import (
 
 CONTEXTS = 8
 MAX_TABLES = 96
-# Symbols beyond this escape; the tables of a few large channels need a wide range.
+# Larger symbols are escaped; a few channels need this range.
 REACH = 120
 
-_ENTRIES = 2 * REACH + 2  # The last one is everything else.
+_ENTRIES = 2 * REACH + 2  # The last entry is the escape symbol.
 _ROUNDS = 12
 _FIRST_GROUPS = (2, 4, 8, 16, 32)
 _SMOOTHING = 4.0
-# What was never seen may still come.
+# Probability of symbols that were never counted.
 _FLOOR = 1e-6
 
 Symbols = Sequence[NDArray[np.int16]]
@@ -43,10 +43,10 @@ def build_tables(
     gains: NDArray[np.float32],
     inverses: NDArray[np.float32],
 ) -> CodecTables:
-    """Count symbols and make tables of them.
+    """Count symbols and build the tables.
 
     Args:
-        rates: for every rate, the symbols of the same images.
+        rates: symbols of the same images at every rate.
         gains: (R, C).
         inverses: (R, C).
     """
@@ -72,14 +72,14 @@ def build_tables(
 
 
 def _differenced(symbols: Symbols) -> tuple[int, ...]:
-    """Channels whose differences to their neighbours have less entropy than they have."""
+    """Return the channels whose differences between neighbours have less entropy."""
     channels = range(len(symbols[0]))
     changed = [differences(image, channels) for image in symbols]
     return tuple(c for c in channels if _entropy(changed, c) < _entropy(symbols, c))
 
 
 def _entropy(symbols: Symbols, channel: int) -> float:
-    """Bits for a symbol of a channel, by one table."""
+    """Return the entropy of a channel's symbols, in bits per symbol."""
     _, counts = np.unique(
         np.concatenate([image[channel].ravel() for image in symbols]), return_counts=True
     )
@@ -88,7 +88,7 @@ def _entropy(symbols: Symbols, channel: int) -> float:
 
 
 def _groups(symbols: Symbols) -> tuple[NDArray[np.int64], ...]:
-    """Channels by the size of their symbols: few large ones first, they say most."""
+    """Return groups of channels in order of mean magnitude; the first groups are the smallest."""
     size = np.mean([np.abs(image.astype(np.int32)).mean(axis=(1, 2)) for image in symbols], axis=0)
     order = np.argsort(-size, kind='stable').astype(np.int64)
     ends = np.cumsum(_FIRST_GROUPS)
@@ -96,7 +96,7 @@ def _groups(symbols: Symbols) -> tuple[NDArray[np.int64], ...]:
 
 
 def _thresholds(symbols: Symbols, groups: Sequence[NDArray[np.int64]]) -> list[NDArray[np.int64]]:
-    """Where the contexts of every group are divided, so that all are about as frequent."""
+    """Return the context boundaries of every group, at equal frequencies of the contexts."""
     found = [np.array([], np.int64)]
     shares = np.linspace(0, 1, CONTEXTS + 1)[1:-1]
     for before in groups[:-1]:
@@ -112,7 +112,7 @@ def _counts(
     groups: Sequence[NDArray[np.int64]],
     thresholds: Sequence[NDArray[np.int64]],
 ) -> NDArray[np.float64]:
-    """How often each channel's symbols occur in each context: (C, contexts, 2 REACH + 2)."""
+    """Count each channel's symbols in each context, (C, contexts, 2 REACH + 2)."""
     channels = sum(map(len, groups))
     flat = np.zeros(channels * CONTEXTS * _ENTRIES, np.int64)
     for image in symbols:
@@ -127,7 +127,7 @@ def _counts(
             flat += np.bincount((place * _ENTRIES + entries).ravel(), minlength=len(flat))
             before = values
     counts = flat.reshape(channels, CONTEXTS, _ENTRIES)
-    # A context that is rare for a channel borrows from all contexts of that channel.
+    # Rare contexts of a channel are smoothed by the counts over all its contexts.
     whole = counts.sum(axis=1, keepdims=True)
     smoothed: NDArray[np.float64] = counts + _SMOOTHING * whole / whole.sum(axis=2, keepdims=True)
     return smoothed
@@ -136,9 +136,9 @@ def _counts(
 def _clusters(
     counts: NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Few distributions that code all rows of counts in almost as few bits as their own would.
+    """Cluster rows of counts into at most MAX_TABLES distributions, by code length.
 
-    Lloyd's algorithm with bits as the distance, started from rows of every entropy.
+    Lloyd's algorithm with bits as the distance, started from rows spread over all entropies.
     """
     share = counts / counts.sum(axis=1, keepdims=True)
     entropy = -(share * np.log2(np.maximum(share, 1e-12))).sum(axis=1)
@@ -157,7 +157,7 @@ def _clusters(
 
 
 def _table(share: NDArray[np.float64]) -> FrequencyTable:
-    """An integer table of a distribution over -REACH … REACH and everything else."""
+    """Return the integer table of a distribution over -REACH … REACH and the escape."""
     likely = np.flatnonzero(share[:-1] > 1.0 / TOTAL)
     first, last = (int(likely[0]), int(likely[-1])) if len(likely) else (REACH, REACH)
     inside = share[first : last + 1]

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""How alike single-task nets see the same images, and the sharing tree that this suggests."""
+"""Task affinity of single-task networks, and the sharing tree chosen from it (Antler)."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ from mt_perception.network.trunk import Trunk
 from mt_perception.training.data.batches import SampleSet, make_batch
 
 _COUNTED_SIZE = (160, 192)
-# The training seeds are small numbers: these images are seen through views of their own.
+# Differs from all training seeds, so that the images have augmentations of their own.
 _AFFINITY_SEED = 1_000_003
 
 
 @dataclass(frozen=True)
 class TreeChoice:
-    """Every tree's score, and which one was taken.
+    """All scored trees and the chosen one.
 
     Args:
         affinity: S, (D, T, T).
         costs: (D,) multiply-accumulates of the segments.
-        trees: all of them.
-        chosen: the one that is trained.
+        trees: all trees.
+        chosen: the tree to train.
     """
 
     affinity: NDArray[np.float64]
@@ -48,7 +48,7 @@ class TreeChoice:
     chosen: ScoredTree
 
     def table(self) -> str:
-        """Give the affinities and the Pareto front as CSV, the tree that was taken marked."""
+        """Return affinities and Pareto front as CSV, with the chosen tree marked."""
         rows = ['branch point,' + ','.join(f'{a}~{b}' for a, b in combinations(TASKS, 2))]
         for names, alike in zip(SEGMENTS, self.affinity, strict=True):
             values = (f'{alike[i, j]:.3f}' for i, j in combinations(range(len(TASKS)), 2))
@@ -68,13 +68,13 @@ def choose_structure(
     images: int,
     variety: float,
 ) -> TreeChoice:
-    """Measure the affinity of single-task nets and pick a tree (Antler, section 4).
+    """Measure the affinity of single-task networks and choose a tree (Antler, section 4).
 
     Args:
-        trunks: task → the trunk of its single-task net.
-        sets: where the images come from.
+        trunks: task → trunk of its single-task network.
+        sets: data sets to draw images from.
         canvas: (height, width) of the images.
-        images: how many, at least 3.
+        images: number of images, at least 3.
         variety: weight of variety against cost.
     """
     batch = make_batch(sets, [canvas], images, seed=_AFFINITY_SEED, step=0)
@@ -89,11 +89,11 @@ def choose_structure(
 
 
 def measure_affinity(trunks: Sequence[Trunk], images: Tensor) -> NDArray[np.float64]:
-    """Measure how alike trunks represent images at every branch point.
+    """Measure the similarity of the trunks' representations at every branch point.
 
     Antler (arXiv 2302.13155), section 4: at each branch point the K x K matrix of the Pearson
-    correlations between the images' features says which images a net takes for alike; Spearman's
-    correlation of two nets' matrices, above the diagonal, is their affinity.
+    correlations between the images' features is a network's profile; Spearman's correlation of two
+    profiles, above the diagonal, is their affinity.
 
     Args:
         trunks: T trunks of one architecture.
@@ -107,7 +107,7 @@ def measure_affinity(trunks: Sequence[Trunk], images: Tensor) -> NDArray[np.floa
     for depth in range(len(SEGMENTS)):
         for i, j in combinations(range(len(trunks)), 2):
             ours, theirs = profiles[i][depth], profiles[j][depth]
-            # Nets that share frozen layers are identical there, down to the ties.
+            # Profiles of frozen, shared layers are identical; ranks of ties would differ.
             alike = 1.0 if np.array_equal(ours, theirs) else spearmanr(ours, theirs).statistic
             affinity[depth, i, j] = affinity[depth, j, i] = alike
     return affinity
@@ -115,7 +115,7 @@ def measure_affinity(trunks: Sequence[Trunk], images: Tensor) -> NDArray[np.floa
 
 @torch.no_grad()
 def similarity_profiles(trunk: Trunk, images: Tensor) -> list[NDArray[np.float64]]:
-    """Give, for each branch point, the strict upper triangle of the images' correlations.
+    """Return the strict upper triangle of the images' correlations at each branch point.
 
     Returns:
         D arrays of K (K - 1) / 2 Pearson correlations.

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Draws all sharing trees, the Pareto front and the tree that was taken; needs matplotlib."""
+"""Plots all sharing trees, the Pareto front and the chosen tree; needs matplotlib."""
 
 from __future__ import annotations
 
@@ -23,23 +23,25 @@ from mt_perception.network.multitask import TASKS
 from mt_perception.network.tree import SEGMENTS
 from mt_perception.training.structure.affinity import TreeChoice
 
-_GREY, _FRONT, _TAKEN = '0.78', '#0072b2', '#d55e00'
-# Text stays text, and the same run draws the same file. Any: the stubs want keys as literals.
+_GREY, _FRONT, _CHOSEN = '0.78', '#0072b2', '#d55e00'
+# Text as text, and reproducible files. Any: the type stubs accept literal keys only.
 _STYLE: Any = {'svg.fonttype': 'none', 'svg.hashsalt': 'mt_perception', 'font.size': 9}
 
 
 def draw_front(choice: TreeChoice, path: Path) -> None:
-    """Write the plot; the kind of file is read from the path's ending, .svg or .png."""
-    apart = max(tree.cost for tree in choice.trees)
+    """Write the plot as .svg or .png, by the suffix of the path."""
+    separate = max(tree.cost for tree in choice.trees)
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(7.2, 4.6), layout='constrained')
         axes = figure.subplots()
-        axes.scatter(*_points(choice.trees, apart), s=9, color=_GREY, label='all trees')
+        axes.scatter(*_points(choice.trees, separate), s=9, color=_GREY, label='all trees')
         front = pareto_front(choice.trees)
-        axes.plot(*_points(front, apart), 'o-', color=_FRONT, markersize=4, label='Pareto front')
-        _mark(axes, choice.chosen, apart)
-        axes.set_xlabel("the trunk's multiply-accumulates, of those of a trunk for each task")
-        axes.set_ylabel('variety: how unlike are tasks that share (1 - affinity, summed)')
+        axes.plot(
+            *_points(front, separate), 'o-', color=_FRONT, markersize=4, label='Pareto front'
+        )
+        _mark(axes, choice.chosen, separate)
+        axes.set_xlabel('multiply-accumulates of the trunk, relative to one trunk per task')
+        axes.set_ylabel('variety: sum of 1 - affinity over tasks that share')
         axes.set_xlim(right=1.02)
         axes.set_ylim(bottom=-0.03 * max(tree.variety for tree in choice.trees))
         axes.grid(color='0.92')
@@ -50,35 +52,35 @@ def draw_front(choice: TreeChoice, path: Path) -> None:
         figure.savefig(path, dpi=150, metadata=metadata)
 
 
-def _mark(axes: Axes, tree: ScoredTree, apart: float) -> None:
-    """A star at the tree that was taken, and beside it who shares what."""
-    x, y = tree.cost / apart, tree.variety
-    axes.plot([x], [y], '*', color=_TAKEN, markersize=15, label='taken')
+def _mark(axes: Axes, tree: ScoredTree, separate: float) -> None:
+    """Mark the chosen tree with a star and its branch points."""
+    x, y = tree.cost / separate, tree.variety
+    axes.plot([x], [y], '*', color=_CHOSEN, markersize=15, label='chosen')
     axes.annotate(
         branch_points(tree.tree),
         (x, y),
         xytext=(0.36, 0.62),
         textcoords='axes fraction',
-        color=_TAKEN,
-        arrowprops={'arrowstyle': '-', 'color': _TAKEN, 'linewidth': 0.8, 'shrinkB': 7},
+        color=_CHOSEN,
+        arrowprops={'arrowstyle': '-', 'color': _CHOSEN, 'linewidth': 0.8, 'shrinkB': 7},
     )
 
 
 def branch_points(tree: SharingTree) -> str:
-    """Say, a line for each, where tasks part, such as ``depth leaves after stage4``."""
+    """Return the branch points as text, one line each, such as ``after stage4: a | b + c``."""
     lines = []
-    everybody = tree.partitions[0]
-    if len(everybody) > 1:
-        lines.append(f'from the image on: {_groups(everybody)}')
+    every_task = tree.partitions[0]
+    if len(every_task) > 1:
+        lines.append(f'from the image on: {_groups(every_task)}')
     for (before, after), names in zip(pairwise(tree.partitions), SEGMENTS, strict=False):
         if before != after:
             lines.append(f'after {names[-1]}: {_groups(after)}')
-    return '\n'.join(lines) or f'shared to the heads: {_groups(everybody)}'
+    return '\n'.join(lines) or f'shared to the heads: {_groups(every_task)}'
 
 
 def _groups(partition: Partition) -> str:
     return ' | '.join(' + '.join(TASKS[task] for task in group) for group in partition)
 
 
-def _points(trees: Sequence[ScoredTree], apart: float) -> tuple[list[float], list[float]]:
-    return [tree.cost / apart for tree in trees], [tree.variety for tree in trees]
+def _points(trees: Sequence[ScoredTree], separate: float) -> tuple[list[float], list[float]]:
+    return [tree.cost / separate for tree in trees], [tree.variety for tree in trees]

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Trains a network of the structure that a recipe asks for, from single-task nets where needed."""
+"""Trains a network with the structure of a recipe, from single-task networks if needed."""
 
 from __future__ import annotations
 
@@ -39,26 +39,26 @@ def train_structure(
     network: Multitask | None = None,
     board: bool = False,
 ) -> Iterator[Progress]:
-    """Train, or go on with a run that was interrupted; yield after every step.
+    """Train, or resume an interrupted run; yield after every step.
 
-    Single-task nets are trained by the same recipe beside the run, in folders of their own; those
-    that are there already are used.
+    Single-task networks are trained by the same recipe in folders beside the run; finished ones
+    are reused.
 
     Args:
-        recipe: what to do.
+        recipe: the recipe.
         sets: the data.
         labels: detection and segmentation class names.
         initial_weights: YOLOX checkpoint, or None for random weights.
         run: folder of the run.
-        validate: gives figures for the averaged weights.
-        network: hard_shared: what to train, where it is not what the recipe names; with
-            `gating`: the full network.
-        board: write TensorBoard's files of the last stage too.
+        validate: returns metrics of the averaged weights.
+        network: hard_shared: network to train in place of a new one; with `gating`: the full
+            network.
+        board: write TensorBoard files of the last stage too.
     """
     structure = recipe.structure
     if recipe.gating is not None:
         if network is None:
-            raise ModelError('a recipe with `gating` starts from a finished run; name it')
+            raise ModelError('a recipe with `gating` starts from a finished run; set --start')
         yield from train_gates(recipe, sets, labels, network, run)
         return
     if structure.kind == HARD_SHARED:
@@ -75,22 +75,19 @@ def train_structure(
 
 
 def is_finished(recipe: Recipe, folder: Path) -> bool:
-    """Tell whether a folder has a run of this recipe's length that came to its end."""
+    """Return whether a folder has a finished run of this recipe."""
     if not (folder / FILE).exists():
         return False
     return phase_of(load_checkpoint(folder), recipe.phases)[0] >= len(recipe.phases)
 
 
 def single_folder(folder: Path, task: str) -> Path:
-    """Give where a task's single-task net is trained."""
+    """Return the folder of a task's single-task network."""
     return folder / f'{SINGLE_TASK}_{task}'
 
 
 def single_task(recipe: Recipe, task: str) -> Recipe:
-    """Give a recipe without the other tasks' losses, and without phases in which nothing is left.
-
-    The trunk stands still in those phases that train heads only, as it did.
-    """
+    """Return a recipe without losses of other tasks, and without phases that have none left."""
     phases = []
     for phase in recipe.phases:
         weights = replace(
@@ -115,12 +112,10 @@ def _without(rates: Mapping[str, float], others: set[str]) -> dict[str, float]:
 
 
 def build_structure(recipe: Recipe, sets: Sequence[SampleSet], run: Path) -> Branched:
-    """Build the structure of a recipe from the single-task nets that were trained beside the run.
+    """Build the structure of a recipe from the single-task networks beside the run.
 
-    What is shared starts from their mean: it is what the heads, which are theirs too, fit best.
-
-    The tree that Antler takes is written to tree.csv with the front that it was taken from, and
-    drawn as tree.svg where matplotlib is there.
+    Shared layers start from the mean of the single-task weights. For Antler, tree.csv has the
+    chosen tree and the Pareto front, and tree.svg plots them if matplotlib is installed.
     """
     run.mkdir(parents=True, exist_ok=True)
     singles = {task: averaged(load_checkpoint(single_folder(run.parent, task))) for task in TASKS}
