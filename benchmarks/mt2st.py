@@ -106,7 +106,7 @@ class Bench:
 
     recipe: Recipe
     sets: Sequence[SampleSet]
-    validation: Judge
+    validation: Validation
     out: Path
 
     def run(

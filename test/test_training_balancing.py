@@ -152,8 +152,8 @@ def test_fading_is_not_balanced_away(sets: tuple[SampleSet, ...]) -> None:
     batch = make_batch(sets, ((64, 96),), 4, 3, 0)
     balances = []
     for eta in (0.0, 1.0):
-        fading = TaskSchedule({'depth': Diminish(eta=eta)}, epsilon=0.001)
-        recipe = replace(one_phase(mt2st=fading), balancing=GRADNORM)
+        schedule = TaskSchedule({'depth': Diminish(eta=eta)}, epsilon=0.001)
+        recipe = replace(one_phase(mt2st=schedule), balancing=GRADNORM)
         state, phase = state_of(recipe, sets)
         state.step(batch, phase, 3)
         balances.append(state.balance.weights())

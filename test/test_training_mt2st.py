@@ -68,22 +68,22 @@ def calls(network: Multitask) -> Counter[str]:
 
 
 def test_a_task_fades_as_the_formula_says() -> None:
-    fading = Diminish(gamma=0.8, eta=0.3, nu=1.5)
-    assert fading.at(0) == 0.8
-    assert fading.at(4) == pytest.approx(0.8 * math.exp(-0.3 * 8))
+    schedule = Diminish(gamma=0.8, eta=0.3, nu=1.5)
+    assert schedule.at(0) == 0.8
+    assert schedule.at(4) == pytest.approx(0.8 * math.exp(-0.3 * 8))
     assert [Diminish().at(step) for step in (0, 1000)] == [1.0, 1.0]
 
 
 def test_below_epsilon_a_task_weighs_nothing() -> None:
-    fading = TaskSchedule({'depth': Diminish(1.0, 1.0, 1.0)}, epsilon=0.1)
-    assert fading.factors(2, False)['depth'] == pytest.approx(math.exp(-2))
-    assert fading.factors(3, False) == {'detection': 1.0, 'segmentation': 1.0, 'depth': 0.0}
+    schedule = TaskSchedule({'depth': Diminish(1.0, 1.0, 1.0)}, epsilon=0.1)
+    assert schedule.factors(2, False)['depth'] == pytest.approx(math.exp(-2))
+    assert schedule.factors(3, False) == {'detection': 1.0, 'segmentation': 1.0, 'depth': 0.0}
 
 
 def test_diminish_and_switch_combine() -> None:
-    fading = TaskSchedule({'depth': Diminish(1.0, 0.5, 1.0)}, Switch(('segmentation',), at=3))
-    assert fading.factors(2, False)['depth'] == pytest.approx(math.exp(-1))
-    assert fading.factors(3, True) == {'detection': 0.0, 'segmentation': 1.0, 'depth': 0.0}
+    schedule = TaskSchedule({'depth': Diminish(1.0, 0.5, 1.0)}, Switch(('segmentation',), at=3))
+    assert schedule.factors(2, False)['depth'] == pytest.approx(math.exp(-1))
+    assert schedule.factors(3, True) == {'detection': 0.0, 'segmentation': 1.0, 'depth': 0.0}
 
 
 @pytest.mark.parametrize(
@@ -142,10 +142,10 @@ def test_every_auxiliary_term_has_a_gradient(loss: str, sets: tuple[SampleSet, .
 
 
 def test_what_weighs_nothing_does_not_run(sets: tuple[SampleSet, ...]) -> None:
-    fading = TaskSchedule(
+    schedule = TaskSchedule(
         {'depth': Diminish(eta=1.0), 'detection': Diminish(eta=2.0)}, epsilon=0.1
     )
-    state, phase = state_of(one_phase(mt2st=fading), sets)
+    state, phase = state_of(one_phase(mt2st=schedule), sets)
     student, original, average = (
         calls(n) for n in (state.network, state.teachers.original, state.average)
     )
@@ -188,11 +188,11 @@ def test_specialisation_leaves_the_other_outputs_as_they_are(
     """Each task in turn on a frozen trunk: the others' outputs stay bit-equal."""
     phases = [ALL]
     for task in TASKS:
-        fading = TaskSchedule({other: Diminish(eta=0.5) for other in TASKS if other != task})
+        schedule = TaskSchedule({other: Diminish(eta=0.5) for other in TASKS if other != task})
         names = {name: float(kind == task) for name, kind in TASK_OF.items()}
         alone = replace(
             ALL, name=task, steps=2, learning_rates={task: 1e-3}, relative_rates={},
-            weights=replace(ALL.weights, **names), mt2st=fading,
+            weights=replace(ALL.weights, **names), mt2st=schedule,
         )  # fmt: skip
         phases.append(alone)
     image = torch.rand(1, 3, 64, 96) * 255
@@ -288,7 +288,7 @@ def test_the_section_is_read() -> None:
     diminish: {depth: {gamma: 0.5, eta: 0.01, nu: 2}}
     switch: {to: segmentation, plateau: {figure: miou, patience: 3, least: 0.002}}
     """
-    fading = read_task_schedule(yaml.safe_load(text))
-    assert fading.diminish == {'depth': Diminish(0.5, 0.01, 2)}
-    assert fading.switch == Switch(('segmentation',), plateau=Plateau('miou', 3, 0.002))
-    assert fading.epsilon == 0.05
+    schedule = read_task_schedule(yaml.safe_load(text))
+    assert schedule.diminish == {'depth': Diminish(0.5, 0.01, 2)}
+    assert schedule.switch == Switch(('segmentation',), plateau=Plateau('miou', 3, 0.002))
+    assert schedule.epsilon == 0.05

@@ -16,7 +16,7 @@ from mt_perception.training.data.read_datasets import read_coco
 from mt_perception.training.data.samples import read_image
 from mt_perception.training.distillation.teachers import (
     VOC_NAMES,
-    ask,
+    cache_predictions,
     relative_depth_teacher,
     with_relative_depth,
     with_voc_labels,
@@ -40,8 +40,8 @@ def test_a_teacher_is_asked_once_about_each_image(tmp_path: Path) -> None:
         return np.full(image.shape[:2], 7, np.uint8)
 
     cache = tmp_path / 'cache'
-    assert list(ask(samples[:2], predict, cache)) == ['coco_000', 'coco_001']
-    assert list(ask(samples, predict, cache)) == [s.name for s in samples]
+    assert list(cache_predictions(samples[:2], predict, cache)) == ['coco_000', 'coco_001']
+    assert list(cache_predictions(samples, predict, cache)) == [s.name for s in samples]
     assert len(asked) == len(samples)
     assert sorted(p.name for p in cache.iterdir()) == [f'coco_{n:03}.png' for n in range(4)]
 
