@@ -60,5 +60,5 @@ def test_a_network_lends_its_light_heads() -> None:
 def test_a_light_network_is_no_full_one() -> None:
     prices = count_unit_costs(FULL, (64, 96))
     light = GatedNetwork(FULL, prices).with_light(('depth',))
-    with pytest.raises(ModelError, match='light heads already'):
+    with pytest.raises(ModelError, match='reduced heads already'):
         GatedNetwork(light, prices)

@@ -266,12 +266,12 @@ def test_a_phase_ends_early_at_its_plateau(sets: tuple[SampleSet, ...], tmp_path
 @pytest.mark.parametrize(
     ('section', 'said'),
     [
-        ({'diminish': {'doors': {'eta': 1}}}, "'doors'.* no tasks"),
+        ({'diminish': {'doors': {'eta': 1}}}, "unknown tasks .*'doors'"),
         ({'diminish': {'depth': {'eta': -1}}}, 'eta.*at least 0'),
         ({'diminish': {'depth': {'speed': 1}}}, 'unknown fields: speed'),
         ({'switch': {'to': ['depth']}}, 'either `at`'),
         ({'switch': {'to': 'depth', 'at': 1, 'plateau': {'metric': 'ap'}}}, 'either `at`'),
-        ({'switch': {'to': [], 'at': 1}}, 'tasks that stay'),
+        ({'switch': {'to': [], 'at': 1}}, 'name at least one task'),
         ({'switch': {'to': 'depth', 'at': 1, 'trunk': 'melted'}}, 'melted'),
         ({'switch': {'to': 'depth', 'plateau': {'metric': 'ap', 'patience': 0}}}, 'patience'),
         ({'epsilon': 'small'}, 'epsilon'),

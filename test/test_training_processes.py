@@ -113,7 +113,7 @@ def test_one_process_needs_nobody() -> None:
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason='there is a GPU')
 def test_a_missing_gpu_is_said() -> None:
-    with pytest.raises(ModelError, match='finds none'), process_group('cuda'):
+    with pytest.raises(ModelError, match='finds no GPU'), process_group('cuda'):
         pass
     with process_group('auto') as place:
         assert place.device.type == 'cpu'

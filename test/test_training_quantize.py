@@ -107,9 +107,9 @@ def test_blocks_are_timed_turn_by_turn(quantised: Path) -> None:
 def test_what_cannot_be_is_said(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"no blocks \['wings'\]"):
         quantize_folder(MODEL, tmp_path / 'a', IMAGES, Quantisation(('wings',)))
-    with pytest.raises(ModelError, match='folder of its own'):
+    with pytest.raises(ModelError, match='choose another folder'):
         quantize_folder(MODEL, MODEL, IMAGES, Quantisation(('depth',)))
-    with pytest.raises(ModelError, match='found none'):
+    with pytest.raises(ModelError, match='no calibration images'):
         quantize_folder(MODEL, tmp_path / 'a', [], Quantisation(('depth',)))
 
 
