@@ -165,7 +165,7 @@ def test_a_coco_file_that_does_not_fit_is_refused(tmp_path: Path, change, said: 
 def test_json_that_is_none_is_refused(tmp_path: Path) -> None:
     folder = tiny_data.write_coco(tmp_path / 'coco')
     (folder / 'instances.json').write_text('[' * 100_000)
-    with pytest.raises(SourceError, match='nested|JSON|deep'):
+    with pytest.raises(SourceError, match=r'nested|JSON|deep'):
         read_coco(folder, CLASSES)
 
 

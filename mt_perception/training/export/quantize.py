@@ -275,8 +275,7 @@ def latencies_ms(first: Pipeline, second: Pipeline) -> dict[str, tuple[float, fl
     started = time.monotonic()
     for turn in range(_WARM_UP + _ROUNDS):
         for which, pipeline in enumerate((first, second)):
-            spent = dict(pipeline.run(frame).execution.latency_ms)
-            blocks = {n: v for n, v in spent.items() if n in pipeline.manifest.graph.blocks}
+            blocks = dict(pipeline.run(frame).execution.block_ms)
             blocks['all blocks'] = sum(blocks.values())
             for name, value in blocks.items():
                 if turn >= _WARM_UP:

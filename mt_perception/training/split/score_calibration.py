@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from mt_perception.evaluation.metrics.detection import DetectionMetric
-from mt_perception.execution.executor import Runner
+from mt_perception.execution.frame_run import Runner
 from mt_perception.pipeline import Pipeline
 from mt_perception.training.export.metrics import measure
 from mt_perception.training.export.torch_runner import TorchSplitRunner
