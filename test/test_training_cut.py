@@ -17,6 +17,7 @@ from test_training_processes import run_processes
 from torch.nn import functional
 
 from mt_perception.errors import ModelError
+from mt_perception.execution.frame_run import run_plan
 from mt_perception.model.manifest import parse_manifest
 from mt_perception.network.bottleneck import CHANNELS, DECODED_RANGE, GDN, Bottleneck, UndoGDN
 from mt_perception.network.macs import count_macs
@@ -293,7 +294,7 @@ def test_the_export_is_what_was_trained(tmp_path: Path, sets: list[SampleSet]) -
         for name, value in remote.run(latent[None], TASKS).items():
             np.testing.assert_allclose(together[name][index], value[0], rtol=1e-3, atol=1e-3)
     plan = full_plan(Pipeline.load(tmp_path).manifest.graph, TASKS)
-    found = TorchSplitRunner(cut, 1).run(plan, inputs[0]).tensors
+    found = run_plan(TorchSplitRunner(cut, 1), plan, inputs[0]).tensors
     np.testing.assert_allclose(
         found['depth/depth_per_focal'], together['depth/depth_per_focal'][:1], rtol=1e-2
     )
