@@ -18,7 +18,7 @@ from bench_pipeline import smooth_picture
 from interleaved import medians_ms
 
 from mt_perception.execution.plan import Plan
-from mt_perception.image.pyramid import Halves
+from mt_perception.image.pyramid import ImagePyramid
 from mt_perception.model.folder import open_model
 from mt_perception.model.manifest import Manifest
 from mt_perception.model.paths import FULL_PATH
@@ -41,7 +41,7 @@ class Asking(Planner):
         self._asked = policy
         self._weights = [1.0] * len(manifest.tasks)
 
-    def plan(self, frame: Frame, image: Halves, *rest: Any) -> Plan:
+    def plan(self, frame: Frame, image: ImagePyramid, *rest: Any) -> Plan:
         self._asked(image, self._weights, 1.0)
         return super().plan(frame, image, *rest)
 
@@ -53,7 +53,7 @@ class Ungated(Planner):
         super().__init__(manifest)
         self._full = lru_cache(lambda wanted: full_plan(manifest.graph, wanted))
 
-    def plan(self, frame: Frame, image: Halves, wanted: frozenset[str], *rest: Any) -> Plan:
+    def plan(self, frame: Frame, image: ImagePyramid, wanted: frozenset[str], *rest: Any) -> Plan:
         return self._full(wanted)
 
 

@@ -22,7 +22,7 @@ from mt_perception.execution.postprocess.task_result import task_result
 from mt_perception.execution.postprocess.warp import warped
 from mt_perception.image.encodings import check_size
 from mt_perception.image.letterbox import Letterbox
-from mt_perception.image.pyramid import Halves
+from mt_perception.image.pyramid import ImagePyramid
 from mt_perception.model.folder import open_model
 from mt_perception.model.manifest import Manifest
 from mt_perception.model.sessions import CPU, load_sessions
@@ -232,7 +232,7 @@ class Pipeline:
         state = self.state if state is None else state
         options, budget = self._options, self._budget
         state.configure(options, budget)
-        image = Halves(frame.image)
+        image = ImagePyramid(frame.image)
         state.observe(frame, image)
         plan = self._plan(frame, image, tasks, options, budget, state)
         letterbox = self.manifest.input.letterbox(
@@ -265,7 +265,7 @@ class Pipeline:
     def _plan(
         self,
         frame: Frame,
-        image: Halves,
+        image: ImagePyramid,
         tasks: Iterable[str] | None,
         options: Options,
         budget: Budget,
@@ -286,7 +286,7 @@ class Pipeline:
         )
 
     def _run_stages(
-        self, run: FrameRun, image: Halves, letterbox: Letterbox, options: Options
+        self, run: FrameRun, image: ImagePyramid, letterbox: Letterbox, options: Options
     ) -> dict[str, float]:
         """Run the stages whose gates open; return the times of their parts in ms."""
         ms = dict.fromkeys(('preprocess', 'inference', 'postprocess'), 0.0)

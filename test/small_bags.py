@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -220,9 +220,21 @@ def write_bag(
     compression: CompressionMode = CompressionMode.NONE,
 ) -> Path:
     """Write a rosbag2 and return its folder."""
-    rows = messages(contents or Contents())
+    return write_messages(path, messages(contents or Contents()), (), storage, compression)
+
+
+def write_messages(
+    path: Path,
+    rows: Iterable[tuple[str, int, Any]],
+    empty: Sequence[tuple[str, str]] = (),
+    storage: StoragePlugin = StoragePlugin.MCAP,
+    compression: CompressionMode = CompressionMode.NONE,
+) -> Path:
+    """Write (topic, receive time, message) and topics (name, type) without a message."""
     with _open(path, storage, compression) as writer:
-        connections: dict[str, Any] = {}
+        connections: dict[str, Any] = {
+            topic: writer.add_connection(topic, kind, typestore=TYPES) for topic, kind in empty
+        }
         for topic, stamp, message in rows:
             kind = message.__msgtype__
             if topic not in connections:
@@ -238,7 +250,7 @@ def _open(path: Path, storage: StoragePlugin, compression: CompressionMode) -> W
     return writer
 
 
-def write_bag1(path: Path, frames: int = 3) -> Path:
+def write_bag1(path: Path, frames: int = 3, start_ns: int = START_NS) -> Path:
     """Write a ROS 1 bag with one camera and return its path."""
     types = get_typestore(Stores.ROS1_NOETIC)
     with Writer1(path) as writer:
@@ -246,7 +258,7 @@ def write_bag1(path: Path, frames: int = 3) -> Path:
             '/camera/image_raw', 'sensor_msgs/msg/Image', typestore=types
         )
         for index in range(frames):
-            stamp = START_NS + index * PERIOD_NS
+            stamp = start_ns + index * PERIOD_NS
             sec, nanosec = divmod(stamp, 1_000_000_000)
             pixels = picture(index)
             message = types.types['sensor_msgs/msg/Image'](

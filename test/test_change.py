@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 import pytest
 
-from mt_perception.image.change import CELLS_SIDE, cells, change
+from mt_perception.image.change import CHANGE_SIDE, change, to_change_image
 from mt_perception.image.letterbox import fit
-from mt_perception.image.pyramid import Halves, resized
+from mt_perception.image.pyramid import ImagePyramid, resized
 
 STILL = 10.0
 """What the node takes for no change, in grey levels."""
@@ -35,16 +35,16 @@ def with_thing(image: np.ndarray, x: int, y: int, side: int, grey: int) -> np.nd
 
 
 def changed(before: np.ndarray, after: np.ndarray) -> bool:
-    return change(cells(before), cells(after)) > STILL
+    return change(to_change_image(before), to_change_image(after)) > STILL
 
 
 @pytest.mark.parametrize(
     ('height', 'width'), [(480, 640), (1080, 1920), (100, 60), (3, 3), (1, 999)]
 )
 def test_what_is_looked_at_is_small(height: int, width: int) -> None:
-    small = cells(room(height, width))
+    small = to_change_image(room(height, width))
     assert small.ndim == 2
-    assert max(small.shape) <= max(CELLS_SIDE, 3)
+    assert max(small.shape) <= max(CHANGE_SIDE, 3)
     assert change(small, small) == 0
 
 
@@ -60,8 +60,8 @@ def test_eight_pixels_of_640_are_seen_wherever_they_are(deviation: float) -> Non
 
 def test_who_reads_one_image_gets_the_same_as_alone() -> None:
     image = room()
-    shared = Halves(image)
-    np.testing.assert_array_equal(cells(shared), cells(image))
+    shared = ImagePyramid(image)
+    np.testing.assert_array_equal(to_change_image(shared), to_change_image(image))
     np.testing.assert_array_equal(resized(shared, 64, 80), resized(image, 64, 80))
     box = fit((480, 640), 256, 32)
     np.testing.assert_array_equal(box.network_image(shared, 0), box.network_image(image, 0))

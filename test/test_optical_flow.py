@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Motion: results of an earlier frame end up where things are in the later one."""
+"""Optical flow: results of an earlier frame end up where things are in the later one."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from mt_perception.execution.postprocess.warp import moved
-from mt_perception.image.optical_flow import GLANCE_SIDE, Motion, glance
+from mt_perception.execution.postprocess.warp import warped
+from mt_perception.image.optical_flow import FLOW_SIDE, OpticalFlow, to_flow_image
 from mt_perception.types import DepthMap, Detections, Intrinsics, Segmentation
 
 SIZE = 480, 640
@@ -25,57 +25,57 @@ def scene() -> np.ndarray:
 
 
 @pytest.fixture(scope='module')
-def motion(scene: np.ndarray) -> Motion:
+def motion(scene: np.ndarray) -> OpticalFlow:
     """From the scene to the scene moved by SHIFT."""
     x, y = SHIFT
     before = scene[40:520, 40:680]
     after = scene[40 - y : 520 - y, 40 - x : 680 - x]
-    return Motion(glance(before), glance(after))
+    return OpticalFlow(to_flow_image(before), to_flow_image(after))
 
 
-def test_the_flow_leads_back(motion: Motion) -> None:
-    middle = np.median(motion.flow[10:-10, 10:-10].reshape(-1, 2), axis=0) * 640 / GLANCE_SIDE
+def test_the_flow_leads_back(motion: OpticalFlow) -> None:
+    middle = np.median(motion.backward[10:-10, 10:-10].reshape(-1, 2), axis=0) * 640 / FLOW_SIDE
     np.testing.assert_allclose(middle, [-SHIFT[0], -SHIFT[1]], atol=1)
 
 
-def test_boxes_move_with_what_is_in_them(motion: Motion) -> None:
+def test_boxes_move_with_what_is_in_them(motion: OpticalFlow) -> None:
     boxes = np.array([[100, 100, 200, 300], [600, 400, 640, 480]], np.float32)
-    found = motion.moved_boxes(boxes, SIZE)
+    found = motion.warp_boxes(boxes, SIZE)
     np.testing.assert_allclose(found[0], [112, 92, 212, 292], atol=2)
     assert (found[1] <= [640, 480, 640, 480]).all()
 
 
-def test_maps_move_and_keep_their_values(motion: Motion) -> None:
+def test_maps_move_and_keep_their_values(motion: OpticalFlow) -> None:
     values = np.zeros(SIZE, np.uint8)
     values[200:300, 300:400] = 7
-    found = motion.moved_map(values)
+    found = motion.warp_map(values)
     assert set(np.unique(found)) == {0, 7}
     assert (found[200:280, 320:400] == 7).all()
     assert (found[:180] == 0).all()
 
 
-def test_a_result_keeps_its_kind(motion: Motion) -> None:
+def test_a_result_keeps_its_kind(motion: OpticalFlow) -> None:
     camera = Intrinsics(600, 600, 320, 240, 640, 480)
     distances = np.full(SIZE, 2.5, np.float32)
     distances[:100] = np.nan
-    found = moved(DepthMap(distances, camera), motion, SIZE)
+    found = warped(DepthMap(distances, camera), motion, SIZE)
     assert isinstance(found, DepthMap)
     assert found.intrinsics == camera
     assert set(found.depth[np.isfinite(found.depth)]) == {2.5}
-    labels = moved(Segmentation(np.full(SIZE, 255, np.uint8), ('a',)), motion, SIZE)
+    labels = warped(Segmentation(np.full(SIZE, 255, np.uint8), ('a',)), motion, SIZE)
     assert isinstance(labels, Segmentation)
     assert (labels.class_ids == 255).all()
 
 
-def test_a_box_that_leaves_the_image_is_gone(motion: Motion) -> None:
+def test_a_box_that_leaves_the_image_is_gone(motion: OpticalFlow) -> None:
     boxes = np.array([[630, 100, 640, 200], [100, 100, 200, 300]], np.float32)
-    found = moved(
+    found = warped(
         Detections(boxes, np.float32([0.9, 0.8]), np.array([0, 1]), ('a', 'b')), motion, SIZE
     )
     assert isinstance(found, Detections)
     assert list(found.class_ids) == [1]
     assert len(found.boxes) == len(found.scores) == 1
-    empty = moved(replace_all(found), motion, SIZE)
+    empty = warped(replace_all(found), motion, SIZE)
     assert len(empty) == 0
 
 
@@ -89,4 +89,4 @@ def replace_all(found: Detections) -> Detections:
 
 def test_images_too_small_for_flow_do_not_move() -> None:
     tiny = np.zeros((3, 9), np.uint8)
-    assert not Motion(tiny, tiny).flow.any()
+    assert not OpticalFlow(tiny, tiny).backward.any()

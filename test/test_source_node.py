@@ -18,7 +18,7 @@ from sensor_msgs.msg import CameraInfo, Image
 
 from mt_perception.errors import BagError, OptionError, SourceError
 from mt_perception.nodes import conversions
-from mt_perception.nodes.source import SourceNode
+from mt_perception.nodes.source import LONGEST_GAP_S, SourceNode, bounded_gap_s
 from mt_perception.sources.source import Source
 from mt_perception.types import Frame, Intrinsics
 
@@ -152,3 +152,9 @@ def test_what_cannot_be_played_is_said_at_once(
 ) -> None:
     with pytest.raises(error, match=words):
         graph.add(SourceNode, **settings)
+
+
+def test_a_jump_of_the_clock_does_not_stop_a_replay() -> None:
+    assert bounded_gap_s(0, 100_000_000) == 0.1
+    assert bounded_gap_s(0, 3_600_000_000_000) == LONGEST_GAP_S
+    assert bounded_gap_s(1_700_000_000_000_000_000, 0) == 0.0

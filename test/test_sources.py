@@ -4,12 +4,14 @@
 
 from __future__ import annotations
 
+import struct
 from itertools import pairwise
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 from rosbags.rosbag2 import StoragePlugin
 from small_bags import Contents, write_bag, write_bag1
 
@@ -108,6 +110,72 @@ def test_a_video_keeps_its_rate(video: Path) -> None:
     assert [frame.stamp_ns for frame in frames] == [50_000_000 * n for n in range(12)]
     assert abs(float(frames[5].image.mean()) - 50) < 3
     assert not source.rejects
+
+
+@pytest.mark.parametrize('name', ['12:30:00.avi', '50%02d.avi', 'a b ä.avi'])
+def test_any_name_of_a_video(
+    video: Path, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / name).write_bytes(video.read_bytes())
+    monkeypatch.chdir(tmp_path)
+    with open_source(name) as source:
+        assert len(list(source)) == 12
+
+
+def box(film: bytearray, name: bytes) -> int:
+    """Offset of the content of an MP4 box."""
+    return film.index(name) + 4
+
+
+def test_a_video_of_variable_rate_is_stamped_by_its_own_times(tmp_path: Path) -> None:
+    path = tmp_path / 'v.mp4'
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*'mp4v'), 10, (64, 48))
+    for number in range(12):
+        writer.write(image(10 * number))
+    writer.release()
+    film = bytearray(path.read_bytes())
+    # The table of durations: six frames of 0.1 s, six of 1 s; each box around it grows.
+    at = box(film, b'stts')
+    entries, count, delta = struct.unpack('>III', film[at + 4 : at + 16])
+    assert (entries, count) == (1, 12)
+    film[at + 4 : at + 16] = struct.pack('>IIIII', 2, 6, delta, 6, 10 * delta)
+    for name, offset in ((b'mvhd', 16), (b'tkhd', 20), (b'mdhd', 16), (b'elst', 8)):
+        at = box(film, name) + offset
+        (duration,) = struct.unpack('>I', film[at : at + 4])
+        film[at : at + 4] = struct.pack('>I', duration * 11 // 2)
+    for name in (b'stts', b'stbl', b'minf', b'mdia', b'trak', b'moov'):
+        size = box(film, name) - 8
+        film[size : size + 4] = struct.pack(
+            '>I', 8 + struct.unpack('>I', film[size : size + 4])[0]
+        )
+    path.write_bytes(film)
+    with open_source(path) as source:
+        stamps = [frame.stamp_ns / 1e9 for frame in source]
+    assert np.diff(stamps) == pytest.approx([0.1] * 6 + [1.0] * 5, abs=0.02)
+    assert not source.rejects
+
+
+def test_a_film_and_a_photograph_are_turned_alike(tmp_path: Path) -> None:
+    path = tmp_path / 'v.mp4'
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*'mp4v'), 10, (64, 48))
+    scene = image(90)
+    scene[:24, :32] = (0, 0, 250)
+    for _ in range(3):
+        writer.write(scene)
+    writer.release()
+    film = bytearray(path.read_bytes())
+    at = box(film, b'tkhd') + 40
+    film[at : at + 36] = struct.pack('>9i', 0, 65536, 0, -65536, 0, 0, 48 << 16, 0, 1 << 30)
+    path.write_bytes(film)
+    photograph = tmp_path / 'a.jpg'
+    exif = Image.Exif()
+    exif[0x112] = 6
+    Image.fromarray(scene[..., ::-1]).save(photograph, exif=exif)
+    with open_source(path) as frames, open_source(photograph) as photographs:
+        turned = [next(iter(source)).image for source in (frames, photographs)]
+    assert turned[0].shape == turned[1].shape == (64, 48, 3)
+    # The red corner comes to lie on the upper right.
+    assert all(t[5, 40, 2] > 200 > t[60, 5, 2] for t in turned)
 
 
 def test_a_cut_video_gives_what_it_has_and_counts_the_rest(tmp_path: Path) -> None:

@@ -78,7 +78,8 @@ class Pictures:
             self._size = (picture.shape[1] // 2 * 2, picture.shape[0] // 2 * 2)
             path = self._folder / VIDEO
             codec = cv2.VideoWriter.fourcc(*CODEC)
-            self._writer = cv2.VideoWriter(str(path), codec, rate_hz, self._size)
+            # Absolute: FFmpeg takes a relative `12:30/video.mp4` for a protocol.
+            self._writer = cv2.VideoWriter(str(path.absolute()), codec, rate_hz, self._size)
             if not self._writer.isOpened():
                 raise OutputError(f'cannot write {path}; this OpenCV has no encoder for {CODEC}')
         if (picture.shape[1], picture.shape[0]) != self._size:

@@ -125,7 +125,7 @@ def run(
     """Run the model on SOURCE and show what came out.
 
     SOURCE is a folder of images, an image, a video, a ROS 1 or ROS 2 bag, a camera (/dev/video0
-    or 0), or a ROS topic (/camera/image_raw).
+    or 0), a network camera (rtsp://…, http://…), or a ROS topic (/camera/image_raw).
     """
     camera = read_calibration(camera_info) if camera_info else None
     console = Console()
@@ -153,6 +153,8 @@ def run(
     manifest = pipeline.manifest
     title = f'{manifest.name} {manifest.version} on {frames.name}'
     console.print(summary_table(title, summary, facts, 'one frame, without reading it'))
+    for note in frames.notes:
+        console.print(f'[yellow]{escape(note)}[/]')
     if not summary.frames_out:
         raise SourceError(f'{source} gave no usable frame; the table says why')
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
-from mt_perception.image.optical_flow import Motion
+from mt_perception.image.optical_flow import OpticalFlow
 from mt_perception.model.paths import FULL_PATH
 from mt_perception.model.task_graph import Block
 
@@ -73,7 +73,7 @@ class Plan:
     path: str = FULL_PATH
     reason: str = 'all requested tasks'
     scale: float = 1.0
-    reuse: Mapping[str, Motion | None] = field(default_factory=dict)
+    reuse: Mapping[str, OpticalFlow | None] = field(default_factory=dict)
     policy: Block | None = None
     not_due: tuple[str, ...] = ()
     change: float | None = None

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Whether anything changed between two images: a small thing that moves counts, noise does not."""
+"""Change detection between two images: small moving objects count, camera noise does not."""
 
 from __future__ import annotations
 
@@ -8,41 +8,45 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mt_perception.image.pyramid import Halves
+from mt_perception.image.pyramid import ImagePyramid
 
-CELLS_SIDE = 160
-"""Long side of the grey image that changes are looked for in."""
+CHANGE_SIDE = 160
+"""Long side of the grey image in which changes are detected, in pixels."""
 
 _CELL = 2
-"""Its pixels are summed over so many each way: the smallest thing that is looked for."""
+"""Side of the box filter over it, in pixels: the size of the smallest detected object."""
 
 _DEVIATIONS = 5.0
-"""So many standard deviations of the camera's noise are no change; the largest of the 20 000
-averages of pure noise reaches about 4.4."""
+"""Threshold in standard deviations of the camera's noise; of 20 000 averages of pure noise the
+largest reaches about 4.4."""
 
 _NOISIEST = 4.0
-"""More than this, in grey levels, is not taken for noise: else a pan would hide itself."""
+"""Upper limit of the noise estimate, in grey levels; without it a pan would count as noise."""
 
 _BRIGHTER = 12.0
-"""A camera's exposure may shift the whole image by so many grey levels."""
+"""Largest shift of the whole image by a change of exposure, in grey levels."""
 
 _STEP = 4
-"""Noise and exposure are measured on every fourth pixel each way, which is enough."""
+"""Stride in pixels at which noise and exposure are measured."""
 
 # The mean of |x| over a normal distribution's middle half ends at 0.6745 standard deviations.
 _MEDIAN_OF_NOISE = 0.6745
 
 
-def cells(image: NDArray[np.uint8] | Halves) -> NDArray[np.int16]:
-    """What changes are looked for in, int16 (h, w), of an image uint8 (H, W, 3), BGR.
+def to_change_image(image: NDArray[np.uint8] | ImagePyramid) -> NDArray[np.int16]:
+    """The reduced image in which changes are detected.
 
-    Sums of grey levels around each pixel of a small image.
+    Args:
+        image: uint8 (H, W, 3), BGR.
+
+    Returns:
+        int16 (h, w): sums of grey levels around each pixel of a small image.
     """
-    halves = image if isinstance(image, Halves) else Halves(image)
-    height, width = halves.image.shape[:2]
-    scale = min(1.0, CELLS_SIDE / max(height, width))
+    pyramid = image if isinstance(image, ImagePyramid) else ImagePyramid(image)
+    height, width = pyramid.image.shape[:2]
+    scale = min(1.0, CHANGE_SIDE / max(height, width))
     size = max(_CELL, round(width * scale)), max(_CELL, round(height * scale))
-    level = halves.above(size[1], size[0])
+    level = pyramid.level_for(size[1], size[0])
     # Grey before the last step: it then has a third of the work.
     grey = np.asarray(cv2.cvtColor(level, cv2.COLOR_BGR2GRAY), np.uint8)
     if grey.shape != size[::-1]:
@@ -52,15 +56,15 @@ def cells(image: NDArray[np.uint8] | Halves) -> NDArray[np.int16]:
 
 
 def change(before: NDArray[np.int16], after: NDArray[np.int16]) -> float:
-    """How much the place that changed most did, in grey levels, beyond noise and exposure.
+    """The largest local change in grey levels, beyond noise and a change of exposure.
 
     Args:
-        before: The cells of an image.
-        after: Those of another one of the same size.
+        before: ``to_change_image`` of one image.
+        after: The same of another image of the same size.
 
     Returns:
-        0 for images that differ by noise only; about the contrast of a thing that fills a cell
-        (in an image of 640 pixels: eight pixels) and came, went or moved away.
+        0 for images that differ by noise only; else about the contrast of an object of the
+        filter's size (8 pixels in an image of 640) that appeared, disappeared or moved.
     """
     difference = after - before
     some = difference[::_STEP, ::_STEP].ravel()

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mt_perception.image.pyramid import Halves, resized
+from mt_perception.image.pyramid import ImagePyramid, resized
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Letterbox:
         return self.content_size[0] / self.image_size[0]
 
     def network_image(
-        self, image: NDArray[np.uint8] | Halves, pad_value: int
+        self, image: NDArray[np.uint8] | ImagePyramid, pad_value: int
     ) -> NDArray[np.uint8]:
         """Scale and pad an image.
 
@@ -59,7 +59,7 @@ class Letterbox:
         height, width = self.content_size
         content = canvas[0, :height, :width]
         if self.content_size == self.image_size:
-            content[:] = image.image if isinstance(image, Halves) else image
+            content[:] = image.image if isinstance(image, ImagePyramid) else image
         else:
             content[:] = resized(image, height, width)
         return canvas

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Motion between two images, and results of the one moved to where they belong in the other."""
+"""Optical flow between two images, and warping of results from one image to the other."""
 
 from __future__ import annotations
 
@@ -11,90 +11,94 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-GLANCE_SIDE = 240
-"""Long side of the grey images in which motion is searched for."""
+FLOW_SIDE = 240
+"""Long side of the grey images between which flow is computed, in pixels."""
 
 _SAMPLES = 8
-"""The motion of a box is looked up in so many places each way."""
+"""Samples of the flow along each side of a box."""
 
 _LEAST_SIDE = 16
-"""Smaller images have no room for the search's pyramid of patches; nothing is seen to move."""
+"""Shorter side of the smallest image for which flow is computed; below it the flow is zero."""
 
 
-def glance(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The image in which motion is searched for, uint8 (h, w), of one (H, W, 3), BGR.
+def to_flow_image(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The reduced image for optical flow; free of aliasing, which would look like motion.
 
-    Made with more care than what changes are looked for in: aliasing looks like motion.
+    Args:
+        image: uint8 (H, W, 3), BGR.
+
+    Returns:
+        uint8 (h, w), grey.
     """
     height, width = image.shape[:2]
-    scale = min(1.0, GLANCE_SIDE / max(height, width))
+    scale = min(1.0, FLOW_SIDE / max(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))
     # Grey first: what follows then has a third of the work.
     grey = np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), np.uint8)
     # The mean over areas alone takes ten times as long where the scale is no integer.
-    if max(height, width) > 2 * GLANCE_SIDE:
+    if max(height, width) > 2 * FLOW_SIDE:
         double = (2 * size[0], 2 * size[1])
         grey = np.asarray(cv2.resize(grey, double, interpolation=cv2.INTER_LINEAR), np.uint8)
     return np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-class Motion:
-    """What moved where between an earlier image and a later one of the same size.
+class OpticalFlow:
+    """Dense flow between an earlier and a later image of the same size, in both directions.
 
-    Dense inverse search (Kroeger et al., ECCV 2016), as OpenCV has it, on small grey images.
+    Dense inverse search (Kroeger et al., ECCV 2016) of OpenCV on small grey images.
 
     Args:
         before: uint8 (h, w), the earlier image.
         after: uint8 (h, w), the later one.
 
     Attributes:
-        flow: float32 (h, w, 2): for each pixel of the later image the way (x, y) to its place in
-            the earlier one.
-        forward: float32 (h, w, 2): for each pixel of the earlier image the way to its place in
-            the later one. Seen from there, a thing is where its box still is.
+        backward: float32 (h, w, 2): displacement (x, y) from each pixel of the later image to its
+            position in the earlier one.
+        forward: float32 (h, w, 2): displacement from each pixel of the earlier image, where the
+            boxes are, to its position in the later one.
     """
 
     def __init__(self, before: NDArray[np.uint8], after: NDArray[np.uint8]) -> None:
-        self.flow = _way(after, before)
-        self.forward = _way(before, after)
-        self._places: dict[tuple[int, int], NDArray[np.float32]] = {}
+        self.backward = _flow(after, before)
+        self.forward = _flow(before, after)
+        self._positions: dict[tuple[int, int], NDArray[np.float32]] = {}
 
-    def moved_map(self, values: NDArray[Any]) -> NDArray[Any]:
-        """A map over the earlier image, as it lies over the later one; nothing is interpolated.
+    def warp_map(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Warp a map from the earlier image to the later one, without interpolation.
 
         Args:
             values: (H, W) of any size, of a type that cv2.remap takes.
 
         Returns:
-            (H, W), of the same type; what came into view takes on what was next to it.
+            (H, W), of the same type; areas that came into view take the nearest value.
         """
         size = (values.shape[0], values.shape[1])
-        if size not in self._places:
-            self._places[size] = _places(self.flow, size)
+        if size not in self._positions:
+            self._positions[size] = _positions(self.backward, size)
         nothing: Any = None
-        moved = cv2.remap(
+        warped = cv2.remap(
             values,
-            self._places[size],
+            self._positions[size],
             nothing,
             cv2.INTER_NEAREST,
             borderMode=cv2.BORDER_REPLICATE,
         )
-        return np.asarray(moved)
+        return np.asarray(warped)
 
-    def moved_boxes(
+    def warp_boxes(
         self, boxes: NDArray[np.float32], image_size: tuple[int, int]
     ) -> NDArray[np.float32]:
-        """Boxes of the earlier image, where their contents are in the later one.
+        """Shift boxes of the earlier image to the position of their contents in the later one.
 
-        A box around a person is half background, which the mean of all its motion would follow:
-        it goes with the faster half of what it holds.
+        A box around a person is half background, so the shift is the mean of the faster half of
+        the flow in the box.
 
         Args:
             boxes: (N, 4) x0 y0 x1 y1 in pixels of the image.
             image_size: (height, width) of the image.
 
         Returns:
-            (N, 4), inside the image; a box that left it has no width or no height.
+            (N, 4), clipped to the image; a box outside of it has zero width or height.
         """
         height, width = image_size
         rows, columns = self.forward.shape[:2]
@@ -112,8 +116,8 @@ class Motion:
         return np.asarray(np.clip(boxes + np.tile(way, 2), 0, limit), np.float32)
 
 
-def _way(image: NDArray[np.uint8], other: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """(h, w, 2): for each pixel of an image the way to its place in the other one."""
+def _flow(image: NDArray[np.uint8], other: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """(h, w, 2): displacement from each pixel of an image to its position in the other one."""
     if min(image.shape) < _LEAST_SIDE:
         return np.zeros((*image.shape, 2), np.float32)
     # Not in OpenCV's own type stubs by the name that every OpenCV 4 has.
@@ -122,8 +126,8 @@ def _way(image: NDArray[np.uint8], other: NDArray[np.uint8]) -> NDArray[np.float
     return np.asarray(search.calc(image, other, None), np.float32)
 
 
-def _places(flow: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
-    """(H, W, 2): for each pixel of a map of (height, width), the place (x, y) it came from."""
+def _positions(flow: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+    """(H, W, 2): for each pixel of a map of (height, width), its position (x, y) before."""
     height, width = size
     # Scaled before it is large: a product along an axis of two is slow.
     scaled = flow * np.array([width / flow.shape[1], height / flow.shape[0]], np.float32)
@@ -133,6 +137,6 @@ def _places(flow: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.floa
 
 @lru_cache(maxsize=4)
 def _grid(size: tuple[int, int]) -> NDArray[np.float32]:
-    """The place (x, y) of every pixel of an image of (height, width)."""
+    """Position (x, y) of every pixel of an image of (height, width)."""
     rows, columns = np.indices(size, np.float32)
     return np.stack([columns, rows], axis=-1)

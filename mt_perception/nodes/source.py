@@ -21,6 +21,9 @@ from mt_perception.types import Frame
 
 NAME = 'source'
 
+LONGEST_GAP_S = 5.0
+"""Longest pause between two frames of a recording, in seconds."""
+
 _POLL_S = 0.05
 _LINGER_S = 0.5
 """Time between the last frame and the end, so that slow subscribers receive it."""
@@ -60,7 +63,8 @@ class SourceNode(ParameterNode):
         self._publisher = FramePublisher(self)
         self._frames: Iterator[Frame] = iter(self._source)
         self._next: Frame | None = None
-        self._first_ns = 0
+        self._last_ns = 0
+        self._due_s = 0.0
         self._start_s = 0.0
         self._in_round = 0
         self._ends_s: float | None = None
@@ -92,7 +96,7 @@ class SourceNode(ParameterNode):
             return
         if self._next is None:
             self._advance(now_s)
-        elif now_s >= self._due_s(self._next):
+        elif now_s >= self._due():
             stamp_ns = self.get_clock().now().nanoseconds if self._settings.restamp else None
             self._publisher.publish(self._next, stamp_ns, self._settings.frame_id)
             self.published += 1
@@ -113,20 +117,29 @@ class SourceNode(ParameterNode):
             self._ends_s = now_s + _LINGER_S
             rejects = sum(self._source.rejects.values())
             self.get_logger().info(f'published {self.published} images, {rejects} were unreadable')
-        elif not self._in_round:
-            self._start_s, self._first_ns = now_s, self._next.stamp_ns
+            return
+        if self._in_round:
+            self._due_s += bounded_gap_s(self._last_ns, self._next.stamp_ns)
+        else:
+            self._start_s = self._due_s = now_s
+        self._last_ns = self._next.stamp_ns
 
-    def _due_s(self, frame: Frame) -> float:
-        """Monotonic time at which to publish a frame."""
+    def _due(self) -> float:
+        """Monotonic time at which to publish the next frame."""
         if self._settings.rate_hz:
             return self._start_s + self._in_round / self._settings.rate_hz
-        return self._start_s + (frame.stamp_ns - self._first_ns) * 1e-9
+        return self._due_s
 
     def _sleep_until_due(self) -> None:
         wait_s = _POLL_S
         if self._next is not None:
-            wait_s = self._due_s(self._next) - time.monotonic()
+            wait_s = self._due() - time.monotonic()
         self._timer.timer_period_ns = max(0, round(min(wait_s, _POLL_S) * 1e9))
+
+
+def bounded_gap_s(earlier_ns: int, later_ns: int) -> float:
+    """The pause between two frames in seconds; a jump of the clock must not stop the replay."""
+    return min(max(0.0, (later_ns - earlier_ns) * 1e-9), LONGEST_GAP_S)
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from mt_perception.errors import TaskError
 from mt_perception.execution.frame_run import FrameRun
 from mt_perception.execution.options import Options
-from mt_perception.image.change import cells, change
-from mt_perception.image.optical_flow import Motion, glance
-from mt_perception.image.pyramid import Halves
+from mt_perception.image.change import change, to_change_image
+from mt_perception.image.optical_flow import OpticalFlow, to_flow_image
+from mt_perception.image.pyramid import ImagePyramid
 from mt_perception.planning.budget import Budget, Spending
 from mt_perception.planning.latency_controller import LatencyController
 from mt_perception.planning.task_rates import TaskRates
@@ -36,14 +36,14 @@ class View:
         stamp_ns: Stamp of the frame.
         size: Shape of its image.
         intrinsics: Its camera.
-        cells: The image for change detection; see ``image.change``.
+        change_image: The image for change detection; see ``image.change``.
         flow_image: The image for optical flow, see ``image.optical_flow``; None if unused.
     """
 
     stamp_ns: int
     size: tuple[int, ...]
     intrinsics: Intrinsics | None
-    cells: NDArray[np.int16]
+    change_image: NDArray[np.int16]
     flow_image: NDArray[np.uint8] | None
 
     def age_ms(self, frame: Frame) -> float:
@@ -113,7 +113,7 @@ class FrameState:
         """Time from the end of a run to its last output: the slowest of the latest frames."""
         return max(self._publishing_s, default=0.0)
 
-    def observe(self, frame: Frame, image: Halves) -> None:
+    def observe(self, frame: Frame, image: ImagePyramid) -> None:
         """Take up a frame: make the small images that change and motion are measured in.
 
         Without a staleness limit no result is reused, and nothing is computed.
@@ -121,8 +121,10 @@ class FrameState:
         if not self._budget.max_stale_ms:
             return
         self._previous_ns = self._current[0].stamp_ns if self._current else 0
-        flow_image = glance(frame.image) if self._budget.compute < 1 else None
-        view = View(frame.stamp_ns, frame.image.shape, frame.intrinsics, cells(image), flow_image)
+        flow_image = to_flow_image(frame.image) if self._budget.compute < 1 else None
+        view = View(
+            frame.stamp_ns, frame.image.shape, frame.intrinsics, to_change_image(image), flow_image
+        )
         self._current = frame, view
 
     def reusable(self, tasks: Collection[str]) -> dict[str, View]:
@@ -142,16 +144,16 @@ class FrameState:
     def changes(self, views: Mapping[str, View]) -> dict[str, float]:
         """Return task → change since its view, in grey levels; see ``image.change``."""
         assert self._current is not None
-        now = self._current[1].cells
-        found = {view: change(view.cells, now) for view in set(views.values())}
+        now = self._current[1].change_image
+        found = {view: change(view.change_image, now) for view in set(views.values())}
         return {task: found[view] for task, view in views.items()}
 
-    def motions(self, views: Mapping[str, View]) -> dict[str, Motion]:
+    def motions(self, views: Mapping[str, View]) -> dict[str, OpticalFlow]:
         """Return task → motion since its view, for views with a flow image."""
         assert self._current is not None
         now = self._current[1].flow_image
         found = {
-            view: Motion(view.flow_image, now)
+            view: OpticalFlow(view.flow_image, now)
             for view in set(views.values())
             if view.flow_image is not None and now is not None
         }

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mt_perception.errors import ModelError
-from mt_perception.image.pyramid import Halves, resized
+from mt_perception.image.pyramid import ImagePyramid, resized
 from mt_perception.model.folder import ModelFolder
 from mt_perception.model.paths import POLICY, POLICY_INPUTS, POLICY_OUTPUT, NetPath
 from mt_perception.model.sessions import open_session
 
-Scores = Callable[[Halves, Sequence[float], float], NDArray[np.float32]]
+Scores = Callable[[ImagePyramid, Sequence[float], float], NDArray[np.float32]]
 """(image, weight of each task of the model, budget) → (P,) scores; the highest wins."""
 
 _PULL = 0.05
@@ -110,7 +110,7 @@ class PathPolicy:
 
     def choose(
         self,
-        image: Halves,
+        image: ImagePyramid,
         weights: Sequence[float],
         costs: Sequence[float],
         allowed: Sequence[int],
@@ -174,7 +174,7 @@ class PolicyNet:
         self(np.zeros((*self._size, 3), np.uint8), tasks, 1.0)
 
     def __call__(
-        self, image: NDArray[np.uint8] | Halves, weights: Sequence[float], budget: float
+        self, image: NDArray[np.uint8] | ImagePyramid, weights: Sequence[float], budget: float
     ) -> NDArray[np.float32]:
         """Score the paths for an image.
 

@@ -18,8 +18,8 @@ from functools import lru_cache
 
 from mt_perception.errors import ModelError
 from mt_perception.execution.plan import Plan
-from mt_perception.image.optical_flow import Motion
-from mt_perception.image.pyramid import Halves
+from mt_perception.image.optical_flow import OpticalFlow
+from mt_perception.image.pyramid import ImagePyramid
 from mt_perception.model.manifest import Manifest
 from mt_perception.model.task_graph import Block
 from mt_perception.planning.budget import AUTO, Budget
@@ -66,7 +66,7 @@ class _Reuse:
         age_ms: Age of the oldest reused result.
     """
 
-    motions: dict[str, Motion | None] = field(default_factory=dict)
+    motions: dict[str, OpticalFlow | None] = field(default_factory=dict)
     allowance: float = 1.0
     reason: str = ''
     change: float | None = None
@@ -110,7 +110,7 @@ class Planner:
     def plan(
         self,
         frame: Frame,
-        image: Halves,
+        image: ImagePyramid,
         wanted: frozenset[str],
         long_side: int,
         budget: Budget,
@@ -165,7 +165,7 @@ class Planner:
             return _Reuse(allowance=budget.compute)
         views = state.reusable(due)
         changes = state.changes(views)
-        motions: dict[str, Motion | None] = {
+        motions: dict[str, OpticalFlow | None] = {
             task: None for task in sorted(views) if changes[task] <= budget.max_change
         }
         reasons = [f'nothing changed ({" ".join(motions)})'] if motions else []
@@ -210,7 +210,7 @@ class Planner:
 
     def _choose(
         self,
-        image: Halves,
+        image: ImagePyramid,
         tasks: frozenset[str],
         costs: _Costs,
         allowance: float,
@@ -236,7 +236,7 @@ class Planner:
 
     def _within(
         self,
-        image: Halves,
+        image: ImagePyramid,
         tasks: frozenset[str],
         costs: _Costs,
         allowed: list[int],

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import struct
-from collections import Counter
 from collections.abc import Collection, Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -45,29 +44,26 @@ class Bag(Source):
             with the parts of one recording.
         topic: The image topic, raw or compressed; may be left out where only one fits.
         camera: Takes the place of the bag's camera_info, which is wrong in many bags.
-        info_topic: The camera_info topic, for a bag whose names do not tell.
 
     Raises:
         BagError: The bag cannot be read, or it is not clear which topic is meant.
     """
 
     def __init__(
-        self,
-        path: Path,
-        topic: str | None = None,
-        camera: Intrinsics | None = None,
-        info_topic: str | None = None,
+        self, path: Path, topic: str | None = None, camera: Intrinsics | None = None
     ) -> None:
         self._calibration = camera
         self._reader = BagReader(path)
         try:
             self._topic = _image_topic(self._reader, topic)
             images = [c for c in self._reader.channels if c.topic == self._topic]
+            damage = self._reader.damage
             stamps, frame_id = self._sample(images)
             super().__init__(self._topic, sum(c.count for c in images), _rate_hz(stamps))
+            self.rejects += damage
             self.notes += self._reader.notes
             self._rectified = is_rectified(self._topic)
-            self._info_topic = info_topic or self._find_info_topic(frame_id)
+            self._info_topic = self._find_info_topic(frame_id)
         except BaseException:
             self._reader.close()
             raise
@@ -99,7 +95,8 @@ class Bag(Source):
     def _messages(self) -> Iterator[tuple[Channel, Any]]:
         topics = (self._topic, self._info_topic)
         wanted = [c for c in self._reader.channels if c.topic in topics]
-        counted: Counter[str] = Counter()
+        # What the samples at the start met is met again.
+        counted = self._reader.damage
         for found in self._reader.messages(wanted):
             self.rejects += self._reader.damage - counted
             counted = self._reader.damage

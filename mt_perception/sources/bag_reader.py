@@ -19,7 +19,7 @@ from typing import Any
 from mt_perception.errors import BagError
 from mt_perception.sources import mcap, ros1_bag, sqlite_bag
 from mt_perception.sources.bag_file import CDR, ROS1, BagFile, Channel
-from mt_perception.sources.inflate import inflate_file
+from mt_perception.sources.inflate import inflate, inflate_file
 from mt_perception.sources.mcap import McapFile
 from mt_perception.sources.message_types import MessageDecoder
 from mt_perception.sources.ros1_bag import Ros1File
@@ -34,6 +34,7 @@ _FORMATS: tuple[tuple[bytes, Callable[[Path], BagFile]], ...] = (
     (sqlite_bag.MAGIC, SqliteFile),
     (ros1_bag.MAGIC, Ros1File),
 )
+_ZSTD = b'\x28\xb5\x2f\xfd'
 _METADATA = 'metadata.yaml'
 _MOST_METADATA_BYTES = 16 << 20
 
@@ -258,4 +259,6 @@ def _of_file(file: BagFile, channels: Collection[Channel]) -> Iterator[tuple[Cha
     }
     if keys:
         for key, time_ns, data in file.messages(keys):
-            yield keys[key], time_ns, data
+            # rosbag2's compression by message leaves no other mark in the file.
+            plain = inflate(data, 'zstd') if data[:4] == _ZSTD else data
+            yield keys[key], time_ns, plain

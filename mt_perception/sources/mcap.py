@@ -60,13 +60,16 @@ class McapFile(BagFile):
         super().__init__()
         self._file = path.open('rb')
         self._size = path.stat().st_size
+        # A cut file lacks the magic at its end.
+        whole = self._size >= len(MAGIC) and self._body(self._size - len(MAGIC), 8) == MAGIC
+        self._end = self._size - len(MAGIC) if whole else self._size
         self._schemas: dict[int, tuple[str, str, str]] = {}
         self._chunks: list[_Chunk] = []
         self._counts: Counter[int] = Counter()
         self._loose = False
         self._number = 0
         try:
-            if self._file.read(len(MAGIC)) != MAGIC:
+            if self._body(0, len(MAGIC)) != MAGIC:
                 raise BagError(f'{path.name} does not begin as an MCAP file does')
             if not self._read_summary():
                 self._scan()
@@ -164,7 +167,7 @@ class McapFile(BagFile):
     def _scan(self) -> None:
         """Find schemas, channels, chunks and counts by reading the whole file."""
         times: list[int] = []
-        for opcode, offset, length in self._records(len(MAGIC), self._size - len(MAGIC)):
+        for opcode, offset, length in self._records(len(MAGIC), self._end):
             if opcode in (_DATA_END, _FOOTER):
                 self.damage.clear()
                 break
@@ -250,7 +253,7 @@ class McapFile(BagFile):
                 yield message
 
     def _in_file_order(self, keys: Collection[int]) -> Iterator[_Message]:
-        for opcode, offset, length in self._records(len(MAGIC), self._size - len(MAGIC)):
+        for opcode, offset, length in self._records(len(MAGIC), self._end):
             if opcode in (_DATA_END, _FOOTER):
                 return
             if opcode == _CHUNK:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""From what a person types to a source of frames."""
+"""Opening a source of frames by its name."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from mt_perception.sources.bag import Bag
 from mt_perception.sources.bag_reader import is_bag_file
 from mt_perception.sources.folder import ImageFolder
 from mt_perception.sources.source import Source
+from mt_perception.sources.stream import Stream, is_stream
 from mt_perception.sources.video import Camera, Video
 from mt_perception.types import Intrinsics
 
@@ -19,13 +20,14 @@ from mt_perception.types import Intrinsics
 def open_source(
     name: str | Path, topic: str | None = None, camera: Intrinsics | None = None
 ) -> Source:
-    """Open images, a video, a camera or a bag.
+    """Open images, a video, a camera, a stream or a bag.
 
     Args:
         name: A folder of images, an image, a video file, a ROS 1 or ROS 2 bag, a camera device
-            (``/dev/video0``) or its number (``0``).
+            (``/dev/video0``) or its number (``0``), an URL (``rtsp://…``, ``http://…``), or a
+            GStreamer pipeline (``v4l2src ! videoconvert ! appsink``).
         topic: For a bag, the image topic.
-        camera: The camera, where it is known better than the source tells.
+        camera: The camera; takes the place of the calibration in the source.
 
     Returns:
         The source; close it, or use it in ``with``.
@@ -45,19 +47,23 @@ def open_source(
     """
     text = str(name)
     path = Path(text).expanduser()
+    if is_stream(text) and not path.exists():
+        if topic is not None:
+            raise SourceError(f'{text} is a stream, and only a bag has topics; omit the topic')
+        return Stream(text, camera)
     if text.isdecimal() and not path.exists():
         return Camera(int(text), camera)
     if not path.exists():
         raise SourceError(
             f'{text} does not exist; expected a folder of images, a video, a bag, '
-            'or a camera such as /dev/video0 or 0'
+            'a camera such as /dev/video0 or 0, or an URL such as rtsp://host/path'
         )
     if path.is_char_device():
         return Camera(text, camera)
     if is_bag(path):
         return Bag(path, topic, camera)
     if topic is not None:
-        raise SourceError(f'{text} is not a bag, and only a bag has topics; leave the topic out')
+        raise SourceError(f'{text} is not a bag, and only a bag has topics; omit the topic')
     if path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES:
         return ImageFolder(path, camera)
     return Video(path, camera)

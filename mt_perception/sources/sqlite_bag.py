@@ -12,11 +12,8 @@ from urllib.parse import quote
 
 from mt_perception.errors import BagError
 from mt_perception.sources.bag_file import BagFile, Channel
-from mt_perception.sources.inflate import inflate
 
 MAGIC = b'SQLite format 3\0'
-
-_ZSTD = b'\x28\xb5\x2f\xfd'
 
 
 class SqliteFile(BagFile):
@@ -63,8 +60,7 @@ class SqliteFile(BagFile):
                 if not isinstance(data, bytes) or not isinstance(time_ns, int):
                     self.damage['damaged_record'] += 1
                     continue
-                # rosbag2's compression by message leaves no other mark here.
-                yield key, time_ns, inflate(data, 'zstd') if data[:4] == _ZSTD else data
+                yield key, time_ns, data
         except (sqlite3.Error, OverflowError):
             self.damage['cut_file'] += 1
 

@@ -8,23 +8,23 @@ from dataclasses import replace
 
 import numpy as np
 
-from mt_perception.image.optical_flow import Motion
+from mt_perception.image.optical_flow import OpticalFlow
 from mt_perception.types import DepthMap, Detections, TaskResult
 
 _LEAST_SIDE = 1.0
 """A box with a shorter side, in pixels, has left the image."""
 
 
-def warped(result: TaskResult, motion: Motion, image_size: tuple[int, int]) -> TaskResult:
+def warped(result: TaskResult, motion: OpticalFlow, image_size: tuple[int, int]) -> TaskResult:
     """Return the result at the positions of a later frame.
 
     Args:
         result: Result of an earlier frame of the same size.
-        motion: Motion from the earlier to the later frame.
+        motion: Optical flow from the earlier to the later frame.
         image_size: (height, width) of the frames.
     """
     if isinstance(result, Detections):
-        boxes = motion.moved_boxes(result.boxes, image_size)
+        boxes = motion.warp_boxes(result.boxes, image_size)
         left = np.all(boxes[:, 2:] - boxes[:, :2] >= _LEAST_SIDE, axis=1)
         return replace(
             result,
@@ -33,5 +33,5 @@ def warped(result: TaskResult, motion: Motion, image_size: tuple[int, int]) -> T
             class_ids=result.class_ids[left],
         )
     if isinstance(result, DepthMap):
-        return replace(result, depth=motion.moved_map(result.depth))
-    return replace(result, class_ids=motion.moved_map(result.class_ids))
+        return replace(result, depth=motion.warp_map(result.depth))
+    return replace(result, class_ids=motion.warp_map(result.class_ids))
