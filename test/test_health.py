@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mt_perception.nodes.health import ERROR, Health, StampCheck, counts, status
+from mt_perception.nodes.diagnostics import ERROR, counts, status
+from mt_perception.nodes.health import Health, StampCheck
 
 NOW_S = 1_700_000_000
 NOW_NS = NOW_S * 10**9
@@ -28,38 +29,38 @@ NOW_NS = NOW_S * 10**9
     ],
 )
 def test_a_first_stamp(sec: int, nanosec: int, faults: tuple[str, ...]) -> None:
-    stamp = StampCheck().look(sec, nanosec, NOW_NS)
+    stamp = StampCheck().check(sec, nanosec, NOW_NS)
     assert stamp.faults == faults
     assert stamp.stamp_ns == sec * 10**9 + nanosec
     assert stamp.age_ms >= 0.0
 
 
 def test_age_of_an_image() -> None:
-    assert StampCheck().look(NOW_S - 2, 500_000_000, NOW_NS).age_ms == pytest.approx(1500)
-    assert StampCheck().look(NOW_S + 2, 0, NOW_NS).age_ms == 0.0
+    assert StampCheck().check(NOW_S - 2, 500_000_000, NOW_NS).age_ms == pytest.approx(1500)
+    assert StampCheck().check(NOW_S + 2, 0, NOW_NS).age_ms == 0.0
 
 
 def test_age_is_unknown_without_stamp_or_clock() -> None:
-    assert StampCheck().look(0, 0, NOW_NS).age_ms == 0.0
-    assert StampCheck().look(5, 0, 0).age_ms == 0.0
+    assert StampCheck().check(0, 0, NOW_NS).age_ms == 0.0
+    assert StampCheck().check(5, 0, 0).age_ms == 0.0
 
 
 def test_a_repeated_and_an_older_stamp_are_flagged_once() -> None:
     check = StampCheck()
-    looks = [check.look(sec, 0, NOW_NS).faults for sec in (10, 11, 11, 5, 6, 7)]
+    looks = [check.check(sec, 0, NOW_NS).faults for sec in (10, 11, 11, 5, 6, 7)]
     assert looks == [(), (), ('duplicate',), ('out_of_order',), (), ()]
 
 
 def test_a_camera_without_stamps_is_no_duplicate() -> None:
     check = StampCheck()
-    assert [check.look(0, 0, NOW_NS).faults for _ in range(3)] == [('zero',)] * 3
+    assert [check.check(0, 0, NOW_NS).faults for _ in range(3)] == [('zero',)] * 3
 
 
 @given(st.lists(st.tuples(st.integers(-(2**31), 2**31 - 1), st.integers(0, 2**32 - 1))))
 def test_no_stamp_is_too_strange(stamps: list[tuple[int, int]]) -> None:
     check = StampCheck()
     for sec, nanosec in stamps:
-        assert math.isfinite(check.look(sec, nanosec, NOW_NS).age_ms)
+        assert math.isfinite(check.check(sec, nanosec, NOW_NS).age_ms)
 
 
 def test_gaps_in_the_publishers_numbers_are_drops() -> None:
@@ -110,11 +111,12 @@ def test_silence() -> None:
 
 def test_latency_quantiles_forget_the_distant_past() -> None:
     health = Health(0.0)
-    assert math.isnan(health.latency_ms(0.5))
+    assert math.isnan(health.report(1.0).latency_p50_ms)
     for latency_ms in (*[1000.0] * 100, *[float(i) for i in range(1, 257)]):
         health.frame_done(latency_ms, {})
-    assert health.latency_ms(0.5) == pytest.approx(128.5)
-    assert health.latency_ms(0.95) == pytest.approx(243.25)
+    report = health.report(2.0)
+    assert report.latency_p50_ms == pytest.approx(128.5)
+    assert report.latency_p95_ms == pytest.approx(243.25)
 
 
 def test_memory_is_bounded() -> None:

@@ -143,7 +143,7 @@ def test_an_unforeseen_exception_is_a_failure_too(
 
     node = graph.add(PerceptionNode, model=str(tiny), autostart=False)
     with monkeypatch.context() as patched:
-        patched.setattr('mt_perception.nodes.perception.Outputs', explode)
+        patched.setattr('mt_perception.nodes.frame_processor.Publishers', explode)
         assert node.trigger_configure() == TransitionCallbackReturn.FAILURE
     assert (node.state, node.fault) == ('unconfigured', 'an accident')
     assert node.trigger_configure() == SUCCESS
@@ -194,12 +194,17 @@ def test_hundreds_of_frames_need_no_more_memory(graph: RosGraph, tiny: Path) -> 
     peer = graph.add(Peer)
     for topic in ('depth/image', 'segmentation/image', 'overlay/image'):
         peer.create_subscription(Image, f'/perception/{topic}', lambda message: None, 1)
-    assert graph.spin_until(lambda: node.state == 'active' and len(node._outputs.demand()) == 3)
+    assert graph.spin_until(
+        lambda: node.state == 'active' and len(node.processor.publishers.subscribed()) == 3
+    )
     image, info = image_message(patch((0, 0, 255))), camera_info(128, 96)
 
     def pass_frames(count: int) -> tuple[int, int]:
         for _ in range(count):
+            before = node.health.processed
             node._on_image(image, info, time.monotonic())
+            while node.health.processed == before:
+                time.sleep(0.0005)
         return threads(), resident_kib()
 
     threads_before, memory_before = pass_frames(200)

@@ -33,7 +33,7 @@ def test_segmentation_speaks_only_where_something_red_is_seen(tmp_path: Path) ->
             lambda: (
                 node.state == ACTIVE
                 and peer.images.get_subscription_count()
-                and len(node._outputs.demand()) == 2
+                and len(node.processor.publishers.subscribed()) == 2
             )
         )
 

@@ -54,8 +54,8 @@ def test_every_task_of_a_model_has_its_topics(graph: RosGraph, six_tasks: Path) 
         lambda: (
             node.state == ACTIVE
             and peer.images.get_subscription_count()
-            and node._outputs is not None
-            and len(node._outputs.demand()) == len(EXTRA)
+            and node.processor is not None
+            and len(node.processor.publishers.subscribed()) == len(EXTRA)
         )
     )
     peer.send(patch(RED), SECOND, True)

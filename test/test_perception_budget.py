@@ -20,9 +20,9 @@ from tiny_paths import write_tiny_paths
 
 from mt_perception.nodes.frame_publisher import FramePublisher
 from mt_perception.nodes.perception import PerceptionNode
-from mt_perception.nodes.publishers import report_values
 from mt_perception.nodes.result_collector import ResultCollector
 from mt_perception.nodes.round_trip_predictor import SynchronousPlayer
+from mt_perception.nodes.stats import report_values
 from mt_perception.pipeline import Pipeline
 from mt_perception.planning.budget import Budget
 from mt_perception.types import Frame

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,9 @@ import onnx
 import onnxruntime
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from lifecycle_msgs.srv import GetState
+from rcl_interfaces.srv import SetParameters
+from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -92,7 +96,7 @@ class Bench:
             node.state == ACTIVE
             and peer.images.get_subscription_count()
             and peer.infos.get_subscription_count()
-            and len(node._outputs.demand()) == len(self.topics)
+            and len(node.processor.publishers.subscribed()) == len(self.topics)
             and all(s.get_publisher_count() for s in node.inputs._subscriptions)
         )
 
@@ -216,7 +220,9 @@ def test_compressed_images_follow_the_remapping_of_image(graph: RosGraph, tiny: 
     peer = graph.add(Peer)
     detections = peer.listen(DETECTIONS, Detection2DArray)
     images = peer.create_publisher(CompressedImage, '/head/image_raw/compressed', 1)
-    assert graph.spin_until(lambda: images.get_subscription_count() and node._outputs.demand())
+    assert graph.spin_until(
+        lambda: images.get_subscription_count() and node.processor.publishers.subscribed()
+    )
     assert node.inputs.camera_info_topic == '/head/camera_info'
     jpeg = cv2.imencode('.jpg', patch(RED))[1].tobytes()
     images.publish(CompressedImage(format='jpeg', data=jpeg[: len(jpeg) // 2]))
@@ -276,11 +282,11 @@ def test_a_listener_may_come_and_go(graph: RosGraph, tiny: Path) -> None:
     bench.pass_frame()
     late: list[Any] = []
     subscription = bench.peer.create_subscription(Image, DEPTH, late.append, 1)
-    assert graph.spin_until(lambda: len(bench.node._outputs.demand()) == 3)
+    assert graph.spin_until(lambda: len(bench.node.processor.publishers.subscribed()) == 3)
     bench.pass_frame()
     assert graph.spin_until(lambda: late)
     bench.peer.destroy_subscription(subscription)
-    assert graph.spin_until(lambda: len(bench.node._outputs.demand()) == 2)
+    assert graph.spin_until(lambda: len(bench.node.processor.publishers.subscribed()) == 2)
     bench.pass_frame()
     assert [values(m.status[0])['tasks'] for m in bench.got(STATS)] == [
         'detection',
@@ -559,6 +565,118 @@ def test_an_unknown_qos_name_is_refused_and_not_replaced(graph: RosGraph, tiny: 
     assert 'mostly' in node.fault
 
 
+def test_two_publishers_of_one_topic_count_no_drops(graph: RosGraph, tiny: Path) -> None:
+    """Each publisher numbers its own images."""
+    bench = Bench(graph, tiny, DETECTIONS, STATS)
+    for _ in range(40):
+        bench.pass_frame()
+    other = bench.peer.create_publisher(Image, '/image', 1)
+    assert graph.spin_until(
+        lambda: other.get_subscription_count() and bench.node.count_publishers('/image') == 2
+    )
+    for n in range(20):
+        for publisher in (bench.peer.images, other):
+            before = bench.node.health.processed
+            publisher.publish(image_message(patch(RED), (100 + n) * SECOND))
+            assert graph.spin_until(lambda before=before: bench.node.health.processed > before)
+    assert bench.node.health.received == 80
+    assert not bench.node.health.drops
+
+
+class Blocked:
+    """A runner that blocks until it is released, as one that waits for a remote host."""
+
+    def __init__(self, runner: Any) -> None:
+        self._runner = runner
+        self.entered = threading.Event()
+        self.released = threading.Event()
+
+    def run(self, stage: Any, run: Any) -> None:
+        self.entered.set()
+        assert self.released.wait(60)
+        self._runner.run(stage, run)
+
+
+def test_a_frame_that_waits_stops_neither_services_nor_diagnostics(
+    graph: RosGraph, tiny: Path
+) -> None:
+    bench = Bench(graph, tiny, DETECTIONS, STATS, **{'input.timeout_ms': 500.0})
+    reports = bench.peer.listen('/diagnostics', DiagnosticArray)
+    client = bench.peer.create_client(SetParameters, '/perception/set_parameters')
+    states = bench.peer.create_client(GetState, '/perception/get_state')
+    assert graph.spin_until(lambda: client.service_is_ready() and states.service_is_ready())
+    blocked = Blocked(bench.node.pipeline.runner)
+    bench.node.pipeline.runner = blocked
+    try:
+        sent = 1
+        bench.peer.send(patch(RED), SECOND)
+        assert graph.spin_until(blocked.entered.is_set)
+        reports.clear()
+        value = Parameter('detection.max_detections', value=1).to_parameter_msg()
+        answers = [
+            client.call_async(SetParameters.Request(parameters=[value])),
+            states.call_async(GetState.Request()),
+        ]
+        assert graph.spin_until(lambda: all(answer.done() for answer in answers))
+        assert answers[0].result().results[0].successful
+        # For several time-outs images arrive, and none is processed.
+        while len(reports) < 3:
+            sent += 1
+            bench.peer.send(patch(RED), sent * SECOND)
+            graph.spin_for(0.1)
+    finally:
+        blocked.released.set()
+    for report in reports:
+        (found,) = [s for s in report.status if s.name.endswith(': input')]
+        assert found.level == DiagnosticStatus.OK, found.message
+        assert 'no image' not in found.message
+    health = bench.node.health
+    assert graph.spin_until(lambda: health.processed == 2)
+    assert graph.spin_until(lambda: len(bench.got(DETECTIONS)) == 2)
+    # The newest image is the one that waited, and every image is accounted for.
+    assert bench.got(DETECTIONS)[-1].header.stamp.sec == sent
+    assert sent == health.processed + health.drops['superseded']
+    # The parameter was set while the first frame was processed.
+    assert [len(m.detections) > 1 for m in bench.got(DETECTIONS)] == [True, False]
+
+
+def test_a_camera_that_dies_while_a_frame_waits_is_noticed(graph: RosGraph, tiny: Path) -> None:
+    bench = Bench(graph, tiny, DETECTIONS, STATS, **{'input.timeout_ms': 300.0})
+    blocked = Blocked(bench.node.pipeline.runner)
+    bench.node.pipeline.runner = blocked
+    try:
+        bench.peer.send(patch(RED), SECOND)
+        assert graph.spin_until(blocked.entered.is_set)
+        graph.spin_for(0.5)
+        told = bench.diagnostics()['input']
+    finally:
+        blocked.released.set()
+    assert told.level == DiagnosticStatus.ERROR
+    assert 'no image for' in told.message
+
+
+def test_a_node_that_is_deactivated_publishes_nothing_more(graph: RosGraph, tiny: Path) -> None:
+    bench = Bench(graph, tiny, DETECTIONS, STATS)
+    blocked = Blocked(bench.node.pipeline.runner)
+    bench.node.pipeline.runner = blocked
+    try:
+        for n in (1, 2):
+            bench.peer.send(patch(RED), n * SECOND)
+            assert graph.spin_until(blocked.entered.is_set)
+        assert graph.spin_until(lambda: bench.node.health.received == 2)
+        assert bench.node.trigger_deactivate() == TransitionCallbackReturn.SUCCESS
+    finally:
+        blocked.released.set()
+    bench.node.trigger_activate()
+    assert graph.spin_until(lambda: bench.connected)
+    bench.stamp_s = 10
+    bench.pass_frame()
+    stamps = {m.header.stamp.sec for m in bench.got(DETECTIONS)}
+    # The frame in progress may end after the node is active again; the waiting one never runs.
+    assert stamps <= {1, 11}
+    assert 11 in stamps
+
+
 # Failing heads
 
 
@@ -594,17 +712,31 @@ def test_what_is_not_finite_is_not_published(graph: RosGraph, tiny: Path, weight
         assert not np.isinf(conversions.depth_from(message)).any()
 
 
-def test_a_defect_of_ours_does_not_end_the_node(graph: RosGraph, tiny: Path) -> None:
+def test_a_defect_costs_its_frame_only_and_is_reported(
+    graph: RosGraph, tiny: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     bench = Bench(graph, tiny, DETECTIONS, STATS)
-    runner = bench.node.pipeline.runner
-    bench.node.pipeline.runner = None
-    bench.peer.send(patch(RED), SECOND)
-    told = bench.diagnostics()['perception']
-    bench.node.pipeline.runner = runner
+    run = bench.node.pipeline.run
+
+    def broken(*arguments: Any) -> Any:
+        raise ZeroDivisionError('a defect')
+
+    bench.node.pipeline.run = broken
+    for n in range(1, 21):
+        bench.peer.send(patch(RED), n * SECOND)
+        assert graph.spin_until(lambda n=n: bench.node.health.drops['internal_error'] == n)
+    assert graph.spin_until(lambda: len(bench.got(STATS)) == 20)
+    assert all(m.status[0].level == DiagnosticStatus.ERROR for m in bench.got(STATS))
+    assert bench.node.health.processed == 0
+    told = bench.diagnostics()
+    bench.node.pipeline.run = run
+    bench.stamp_s = 20
     bench.pass_frame()
-    assert told.level == DiagnosticStatus.ERROR
-    assert 'NoneType' in told.message
+    assert told['perception'].level == DiagnosticStatus.ERROR
+    assert 'a defect' in told['perception'].message
+    assert values(told['input'])['dropped.internal_error'] == '20'
     assert bench.got(DETECTIONS)
+    assert capfd.readouterr().err.count('Traceback') == 1, 'not one for each frame'
 
 
 def test_an_absent_provider_is_replaced_with_a_warning(graph: RosGraph, tiny: Path) -> None:

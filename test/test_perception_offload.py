@@ -70,8 +70,10 @@ class Bench:
             self.peer.images.get_subscription_count() and self.peer.infos.get_subscription_count()
         )
         assert self.node.live is not None
-        outputs = self.node._outputs
-        return bool(heard) and outputs is not None and len(outputs.demand()) == 3
+        processor = self.node.processor
+        return (
+            bool(heard) and processor is not None and len(processor.publishers.subscribed()) == 3
+        )
 
     def frame(self, colour: tuple[int, int, int] = RED) -> dict[str, str]:
         """Send an image, wait for its results; the facts of its statistics."""
@@ -141,7 +143,7 @@ def test_without_a_host_every_frame_is_run_here_and_diagnostics_say_why(
     assert bench.got['/perception/detections'][-1].detections
     report = bench.report()
     assert report.level == DiagnosticStatus.WARN
-    assert 'frames are run here' in report.message
+    assert 'frames run locally' in report.message
     assert address in report.message
 
 

@@ -5,126 +5,239 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
 from std_msgs.msg import Header
 
-from mt_perception.nodes.budgeting import budget_values
-from mt_perception.nodes.health import ERROR, OK, WARN, Report, counts, status
+from mt_perception.nodes.health import Report
 from mt_perception.nodes.lifecycle import ACTIVE
-from mt_perception.nodes.offloading import offload_report
 
-if TYPE_CHECKING:
-    from mt_perception.nodes.perception import PerceptionNode
+OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 
 _PERIOD_S = 1.0
-_REMIND_S = 30.0
-"""A problem that persists is logged this often."""
+_REPEAT_S = 30.0
+"""Interval at which a persistent problem is logged again."""
 
 
-class Diagnostics:
-    """Publishes how the node is doing, and logs what newly went wrong.
+@dataclass(frozen=True)
+class InputSnapshot:
+    """The subscriptions of an active node.
 
-    Its clock is steady: reports go on where simulated time stands still.
+    Attributes:
+        image_topic: Full name of the image topic.
+        camera_info_topic: Full name of the camera info topic.
+        silence_reason: Why no image has arrived for too long; empty if images arrive.
+    """
+
+    image_topic: str
+    camera_info_topic: str
+    silence_reason: str
+
+
+@dataclass(frozen=True)
+class ModelSnapshot:
+    """The model of a configured node.
+
+    Attributes:
+        name: Name of the model.
+        version: Version of the model.
+        providers: Execution providers in use.
+        warnings: Warnings for the operator.
+        budget: Keys and values about the budget.
+        budget_warning: Why the budget cannot be met; empty if it is met.
+    """
+
+    name: str
+    version: str
+    providers: tuple[str, ...]
+    warnings: tuple[str, ...]
+    budget: Mapping[str, object]
+    budget_warning: str = ''
+
+
+@dataclass(frozen=True)
+class StatusSnapshot:
+    """One status that is already complete: level, message and values."""
+
+    level: bytes
+    message: str
+    values: Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class NodeSnapshot:
+    """The state of the perception node at one moment.
+
+    Attributes:
+        state: Lifecycle state.
+        fault: Why the last transition failed; empty if it succeeded.
+        warnings: Sentences about parameters and the node's surroundings.
+        report: Counts of images and frames.
+        input: None unless the node is active.
+        model: None unless the node is configured.
+        offload: None unless offloading is enabled.
+    """
+
+    state: str
+    fault: str
+    warnings: tuple[str, ...]
+    report: Report
+    input: InputSnapshot | None
+    model: ModelSnapshot | None
+    offload: StatusSnapshot | None
+
+
+class LogThrottle:
+    """Limits how often each message is logged.
+
+    Args:
+        period_s: Time between two logs of one message.
+    """
+
+    def __init__(self, period_s: float = _REPEAT_S) -> None:
+        self._period_s = period_s
+        self._logged_s: dict[str, float] = {}
+
+    def allows(self, key: str, now_s: float) -> bool:
+        """Whether a message may be logged at this monotonic time; counts as logged if so."""
+        if now_s - self._logged_s.get(key, -self._period_s) < self._period_s:
+            return False
+        if len(self._logged_s) >= 1000:
+            self._logged_s.clear()
+        self._logged_s[key] = now_s
+        return True
+
+
+class DiagnosticsPublisher:
+    """Publishes the state of the node and logs new problems.
+
+    Its clock is steady: reports continue while simulated time is paused.
 
     Args:
         node: The node.
+        take_snapshot: Returns the node's state at a monotonic time in seconds.
     """
 
-    def __init__(self, node: PerceptionNode) -> None:
+    def __init__(self, node: Node, take_snapshot: Callable[[float], NodeSnapshot]) -> None:
         self._node = node
-        self._logged_s: dict[str, float] = {}
-        self._silent = False
+        self._take_snapshot = take_snapshot
+        self._throttle = LogThrottle()
+        self._was_silent = False
         self._publisher = node.create_publisher(DiagnosticArray, '/diagnostics', 10)
         node.create_timer(_PERIOD_S, self._on_timer, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def _on_timer(self) -> None:
-        node = self._node
         now_s = time.monotonic()
-        if node.get_parameter('use_sim_time').value and node.get_clock().now().nanoseconds == 0:
-            node.health.noticed(
-                'no_clock', 'use_sim_time is set, but /clock has no publisher; start the simulator'
-            )
-        report = node.health.report(now_s)
+        snapshot = self._take_snapshot(now_s)
+        report = snapshot.report
         for key, sentence in {**report.warnings, **report.errors}.items():
-            if now_s - self._logged_s.get(key, -_REMIND_S) >= _REMIND_S:
-                self._logged_s[key] = now_s
-                node.get_logger().warning(sentence)
-        header = Header(stamp=node.get_clock().now().to_msg())
-        statuses = [self._input(report, now_s), self._perception(report)]
-        if node.offload is not None:
-            statuses.append(self._status('offload', *offload_report(node.offload)))
-        self._publisher.publish(DiagnosticArray(header=header, status=statuses))
+            if self._throttle.allows(key, now_s):
+                self._node.get_logger().warning(sentence)
+        self._log_silence(snapshot)
+        statuses = {'input': input_status(snapshot), 'perception': perception_status(snapshot)}
+        if snapshot.offload is not None:
+            statuses['offload'] = snapshot.offload
+        hardware_id = '' if snapshot.model is None else snapshot.model.name
+        prefix = self._node.get_fully_qualified_name()
+        header = Header(stamp=self._node.get_clock().now().to_msg())
+        messages = [
+            status(f'{prefix}: {what}', hardware_id, s.level, s.message, s.values)
+            for what, s in statuses.items()
+        ]
+        self._publisher.publish(DiagnosticArray(header=header, status=messages))
 
-    def _input(self, report: Report, now_s: float) -> DiagnosticStatus:
-        """What arrives."""
-        node, health = self._node, self._node.health
-        if node.inputs is None:
-            return self._status('input', OK, 'not listening', {})
-        silent_s = health.silent_s(now_s)
-        silent = silent_s * 1e3 > node.live.settings.input_timeout_ms
-        level, message = OK, f'{report.rate_in_hz:.1f} Hz'
-        if silent:
-            level = ERROR
-            message = f'no image for {silent_s:.1f} s: {node.inputs.silence_reason()}'
-        elif report.warnings:
-            level, message = WARN, '; '.join(report.warnings.values())
-        if silent is not self._silent:
-            self._silent = silent
-            if silent:
-                node.get_logger().error(message)
-            else:
-                node.get_logger().info('images arrive again')
-        values = {
-            'topic': node.inputs.image_topic,
-            'camera_info_topic': node.inputs.camera_info_topic,
-            'rate_hz': report.rate_in_hz,
-            'received': health.received,
-            **counts('dropped', health.drops),
-            **counts('rejected', health.rejects),
-            **counts('stamps', health.stamp_faults),
-            **counts('incompatible_qos', health.qos_faults),
-        }
-        return self._status('input', level, message, values)
+    def _log_silence(self, snapshot: NodeSnapshot) -> None:
+        if snapshot.input is None:
+            return
+        silent = bool(snapshot.input.silence_reason)
+        if silent and not self._was_silent:
+            self._node.get_logger().error(_silence(snapshot.report, snapshot.input))
+        elif self._was_silent and not silent:
+            self._node.get_logger().info('images arrive again')
+        self._was_silent = silent
 
-    def _perception(self, report: Report) -> DiagnosticStatus:
-        """What is made of it."""
-        node, health = self._node, self._node.health
-        state = node.state
-        if node.pipeline is None:
-            level = ERROR if node.fault else WARN
-            return self._status('perception', level, node.fault or state, {'state': state})
-        level, message = OK, f'{report.rate_out_hz:.1f} Hz'
-        notes = [*node.pipeline.warnings, *node.live.unknown]
-        if report.errors:
-            level = ERROR
-            message = '; '.join(f'{task}: {reason}' for task, reason in report.errors.items())
-        elif state != ACTIVE:
-            level, message = WARN, node.fault or state
-        elif notes:
-            level, message = WARN, '; '.join(notes)
-        manifest = node.pipeline.manifest
-        values = {
-            'state': state,
-            'model': f'{manifest.name} {manifest.version}',
-            'providers': ' '.join(node.pipeline.providers),
-            'rate_hz': report.rate_out_hz,
-            'latency_ms.p50': health.latency_ms(0.5),
-            'latency_ms.p95': health.latency_ms(0.95),
-            'processed': health.processed,
-            **budget_values(node.pipeline),
-            'without_subscribers': health.idle,
-            **counts('failed', health.task_failures),
-        }
-        return self._status('perception', level, message, values)
 
-    def _status(
-        self, what: str, level: bytes, message: str, values: dict[str, object]
-    ) -> DiagnosticStatus:
-        node = self._node
-        hardware_id = '' if node.pipeline is None else node.pipeline.manifest.name
-        return status(
-            f'{node.get_fully_qualified_name()}: {what}', hardware_id, level, message, values
-        )
+def input_status(snapshot: NodeSnapshot) -> StatusSnapshot:
+    """The status of the image stream."""
+    report, source = snapshot.report, snapshot.input
+    if source is None:
+        return StatusSnapshot(OK, 'not subscribed', {})
+    level, message = OK, f'{report.rate_in_hz:.1f} Hz'
+    if source.silence_reason:
+        level, message = ERROR, _silence(report, source)
+    elif report.warnings:
+        level, message = WARN, '; '.join(report.warnings.values())
+    values = {
+        'topic': source.image_topic,
+        'camera_info_topic': source.camera_info_topic,
+        'rate_hz': report.rate_in_hz,
+        'received': report.received,
+        **counts('dropped', report.drops),
+        **counts('rejected', report.rejects),
+        **counts('stamps', report.stamp_faults),
+        **counts('incompatible_qos', report.qos_faults),
+    }
+    return StatusSnapshot(level, message, values)
+
+
+def _silence(report: Report, source: InputSnapshot) -> str:
+    return f'no image for {report.silent_s:.1f} s: {source.silence_reason}'
+
+
+def perception_status(snapshot: NodeSnapshot) -> StatusSnapshot:
+    """The status of the model and its results."""
+    report, model, state = snapshot.report, snapshot.model, snapshot.state
+    if model is None:
+        level = ERROR if snapshot.fault else WARN
+        return StatusSnapshot(level, snapshot.fault or state, {'state': state})
+    level, message = OK, f'{report.rate_out_hz:.1f} Hz'
+    warnings = [*model.warnings, *snapshot.warnings]
+    if model.budget_warning:
+        warnings.append(model.budget_warning)
+    if report.errors:
+        level = ERROR
+        message = '; '.join(f'{task}: {reason}' for task, reason in report.errors.items())
+    elif state != ACTIVE:
+        level, message = WARN, snapshot.fault or state
+    elif warnings:
+        level, message = WARN, '; '.join(warnings)
+    values = {
+        'state': state,
+        'model': f'{model.name} {model.version}',
+        'providers': ' '.join(model.providers),
+        'rate_hz': report.rate_out_hz,
+        'latency_ms.p50': report.latency_p50_ms,
+        'latency_ms.p95': report.latency_p95_ms,
+        'processed': report.processed,
+        **model.budget,
+        'without_subscribers': report.idle,
+        **counts('failed', report.task_failures),
+    }
+    return StatusSnapshot(level, message, values)
+
+
+def status(
+    name: str, hardware_id: str, level: bytes, message: str, values: Mapping[str, object]
+) -> DiagnosticStatus:
+    """A diagnostic status message; floating-point values have three decimals."""
+    return DiagnosticStatus(
+        level=level,
+        name=name,
+        message=message,
+        hardware_id=hardware_id,
+        values=[KeyValue(key=key, value=_text(value)) for key, value in values.items()],
+    )
+
+
+def counts(prefix: str, counter: Mapping[str, int]) -> dict[str, int]:
+    """The total of a counter and its parts, as ``rejected`` and ``rejected.short_data``."""
+    parts = {f'{prefix}.{reason}': n for reason, n in sorted(counter.items())}
+    return {prefix: sum(counter.values()), **parts}
+
+
+def _text(value: object) -> str:
+    return f'{value:.3f}' if isinstance(value, float) else str(value)

@@ -1,39 +1,38 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""How the node is doing: counted while frames pass, told once a second as diagnostics.
+"""Counts the fate of every image, and checks stamps; diagnostics report the counts.
 
-Levels speak of what happened since the last report, so they recover by themselves; counts are
-totals since the node was activated. Durations are monotonic: a step of the clock moves none.
+Warnings and errors are those since the last report, so levels recover by themselves; counts are
+totals since activation. Durations are monotonic: a step of the clock changes none. Images arrive
+in the executor's thread and are processed in another, hence the lock.
 """
 
 from __future__ import annotations
 
+import threading
 from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
-
-OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 
 _LATENCIES = 256
-"""Latest frames over which the quantiles of latency are taken."""
+"""Number of latest frames for the quantiles of latency."""
 
 _FUTURE_NS = 100_000_000
-"""Stamps may be this far ahead: computers are not synchronised better, nor is /clock finer."""
+"""Tolerance for stamps in the future: clocks of two computers differ, and /clock is coarse."""
 
-# A gap this wide is a publisher that began anew, not a loss.
+# A wider gap in sequence numbers is a restarted publisher, not a loss.
 _WIDEST_GAP = 10_000
 
 
 @dataclass(frozen=True)
 class Stamp:
-    """The time of an image against what is known.
+    """The stamp of an image.
 
     Attributes:
-        stamp_ns: The image's stamp.
-        age_ms: How old the image was when it arrived; 0 where that cannot be told.
+        stamp_ns: The stamp.
+        age_ms: Age of the image on arrival; 0 if unknown.
         faults: ``zero``, ``malformed``, ``duplicate``, ``out_of_order``, ``future``.
     """
 
@@ -43,13 +42,13 @@ class Stamp:
 
 
 class StampCheck:
-    """Looks at the stamps of a stream; refuses none, for a wrong stamp is still the camera's."""
+    """Checks the stamps of an image stream; it reports faults and rejects no image."""
 
     def __init__(self) -> None:
         self._last_ns: int | None = None
 
-    def look(self, sec: int, nanosec: int, now_ns: int) -> Stamp:
-        """Judge the next image's stamp against the one before and the node's clock."""
+    def check(self, sec: int, nanosec: int, now_ns: int) -> Stamp:
+        """Compare the next image's stamp with the previous one and with the node's clock."""
         stamp_ns = sec * 1_000_000_000 + nanosec
         faults = []
         if sec < 0 or nanosec >= 1_000_000_000:
@@ -66,8 +65,47 @@ class StampCheck:
         return Stamp(stamp_ns, age_ms, tuple(faults))
 
 
+@dataclass(frozen=True)
+class Report:
+    """Totals since activation, and rates, warnings and errors since the last report.
+
+    Attributes:
+        rate_in_hz: Images received per second.
+        rate_out_hz: Frames published per second.
+        silent_s: Time since the last image, or since activation.
+        received: Images received.
+        processed: Frames published.
+        idle: Images that had no subscriber of a result.
+        drops: Reason → images dropped.
+        rejects: Reason → invalid images.
+        stamp_faults: Fault → images.
+        qos_faults: Topic → incompatible endpoints.
+        task_failures: Task → frames in which it failed.
+        latency_p50_ms: Median latency of the latest frames; NaN before the first.
+        latency_p95_ms: Their 95th percentile.
+        warnings: Key → sentence about the input.
+        errors: Task → reason.
+    """
+
+    rate_in_hz: float
+    rate_out_hz: float
+    silent_s: float
+    received: int
+    processed: int
+    idle: int
+    drops: Mapping[str, int]
+    rejects: Mapping[str, int]
+    stamp_faults: Mapping[str, int]
+    qos_faults: Mapping[str, int]
+    task_failures: Mapping[str, int]
+    latency_p50_ms: float
+    latency_p95_ms: float
+    warnings: Mapping[str, str]
+    errors: Mapping[str, str]
+
+
 class Health:
-    """Counts what happens to frames.
+    """Counts what happens to images.
 
     Args:
         now_s: Monotonic time of activation.
@@ -82,6 +120,7 @@ class Health:
         self.stamp_faults: Counter[str] = Counter()
         self.qos_faults: Counter[str] = Counter()
         self.task_failures: Counter[str] = Counter()
+        self._lock = threading.Lock()
         self._warnings: dict[str, str] = {}
         self._errors: dict[str, str] = {}
         self._last_image_s = now_s
@@ -92,111 +131,112 @@ class Health:
         self._latencies_ms: deque[float] = deque(maxlen=_LATENCIES)
 
     def image_arrived(self, now_s: float, sequence: int | None) -> None:
-        """An image arrived; a gap in the publisher's numbers is images that we never saw."""
-        self.received += 1
-        self._last_image_s = now_s
-        if sequence is not None and self._sequence is not None:
-            missed = sequence - self._sequence - 1
-            if 0 < missed < _WIDEST_GAP:
-                self.drops['superseded'] += missed
-        self._sequence = sequence
+        """Count an image; a gap in the publisher's sequence numbers counts as drops.
 
-    def stamp_looked_at(self, stamp: Stamp) -> None:
-        """Count what is wrong with a stamp."""
-        for fault in stamp.faults:
-            self.stamp_faults[fault] += 1
-            self._warnings[f'stamp_{fault}'] = f'stamps: {fault.replace("_", " ")}'
+        Args:
+            now_s: Monotonic time of its arrival.
+            sequence: The publisher's sequence number; None if unknown, also if the topic has
+                several publishers, because each of them counts for itself.
+        """
+        with self._lock:
+            self.received += 1
+            self._last_image_s = now_s
+            if sequence is not None and self._sequence is not None:
+                missed = sequence - self._sequence - 1
+                if 0 < missed < _WIDEST_GAP:
+                    self.drops['superseded'] += missed
+            self._sequence = sequence
+
+    def stamp_checked(self, stamp: Stamp) -> None:
+        """Count the faults of a stamp."""
+        with self._lock:
+            for fault in stamp.faults:
+                self.stamp_faults[fault] += 1
+                self._warnings[f'stamp_{fault}'] = f'stamps: {fault.replace("_", " ")}'
+
+    def unwanted(self) -> None:
+        """Count an image that was not processed because no result has a subscriber."""
+        with self._lock:
+            self.idle += 1
 
     def dropped(self, reason: str, sentence: str = '') -> None:
-        """An image was left aside; with a sentence it becomes a warning."""
-        self.drops[reason] += 1
-        if sentence:
-            self._warnings[f'drop_{reason}'] = sentence
+        """Count a dropped image; a sentence becomes a warning."""
+        with self._lock:
+            self.drops[reason] += 1
+            if sentence:
+                self._warnings[f'drop_{reason}'] = sentence
 
     def rejected(self, reason: str, sentence: str) -> None:
-        """An image could not be used."""
-        self.rejects[reason] += 1
-        self._warnings[f'reject_{reason}'] = sentence
+        """Count an invalid image."""
+        with self._lock:
+            self.rejects[reason] += 1
+            self._warnings[f'reject_{reason}'] = sentence
+
+    def failed(self, reason: str) -> None:
+        """Count an image that was dropped because of an unexpected error."""
+        with self._lock:
+            self.drops['internal_error'] += 1
+            self.task_failures['node'] += 1
+            self._errors['node'] = reason
 
     def noticed(self, key: str, sentence: str) -> None:
-        """Whatever else an operator should know about the input."""
-        self._warnings[key] = sentence
+        """Add any other warning about the input."""
+        with self._lock:
+            self._warnings[key] = sentence
 
     def incompatible_qos(self, topic: str, policy: str) -> None:
-        """Somebody offers or asks for a topic in a way that does not fit ours."""
-        self.qos_faults[topic] += 1
-        self._warnings[f'qos_{topic}'] = (
-            f'{topic}: the other side is incompatible in {policy}, so nothing is exchanged; '
-            'change its QoS or set qos_overrides here'
-        )
+        """Count an endpoint whose QoS is incompatible with ours."""
+        with self._lock:
+            self.qos_faults[topic] += 1
+            self._warnings[f'qos_{topic}'] = (
+                f'{topic}: the QoS policy {policy} of another node is incompatible, so no message '
+                'is exchanged; change its QoS or set qos_overrides here'
+            )
 
     def frame_done(self, latency_ms: float, failures: Mapping[str, str]) -> None:
-        """A frame went through, from its arrival to the last publication."""
-        self.processed += 1
-        self._latencies_ms.append(latency_ms)
-        for task, reason in failures.items():
-            self.task_failures[task] += 1
-            self._errors[task] = reason
+        """Count a published frame and the tasks that failed in it.
+
+        Args:
+            latency_ms: From arrival to the last publication.
+            failures: Task → reason.
+        """
+        with self._lock:
+            self.processed += 1
+            self._latencies_ms.append(latency_ms)
+            for task, reason in failures.items():
+                self.task_failures[task] += 1
+                self._errors[task] = reason
 
     def silent_s(self, now_s: float) -> float:
         """Seconds since the last image, or since activation."""
         return now_s - self._last_image_s
 
-    def latency_ms(self, quantile: float) -> float:
-        """Quantile of the latest latencies; NaN before the first."""
-        return float(np.quantile(self._latencies_ms, quantile)) if self._latencies_ms else np.nan
-
     def report(self, now_s: float) -> Report:
-        """What happened since the last report."""
-        seconds = max(now_s - self._report_s, 1e-9)
-        report = Report(
-            rate_in_hz=(self.received - self._received_before) / seconds,
-            rate_out_hz=(self.processed - self._processed_before) / seconds,
-            warnings=dict(self._warnings),
-            errors=dict(self._errors),
-        )
-        self._report_s = now_s
-        self._received_before, self._processed_before = self.received, self.processed
-        self._warnings.clear()
-        self._errors.clear()
-        return report
-
-
-@dataclass(frozen=True)
-class Report:
-    """The time between two reports.
-
-    Attributes:
-        rate_in_hz: Images that arrived.
-        rate_out_hz: Frames that were published.
-        warnings: Key → sentence about the input.
-        errors: Task → why it failed.
-    """
-
-    rate_in_hz: float
-    rate_out_hz: float
-    warnings: Mapping[str, str]
-    errors: Mapping[str, str]
-
-
-def status(
-    name: str, hardware_id: str, level: bytes, message: str, values: Mapping[str, object]
-) -> DiagnosticStatus:
-    """A diagnostic status; numbers are written with what precision makes sense to read."""
-    return DiagnosticStatus(
-        level=level,
-        name=name,
-        message=message,
-        hardware_id=hardware_id,
-        values=[KeyValue(key=key, value=_text(value)) for key, value in values.items()],
-    )
-
-
-def counts(prefix: str, counter: Mapping[str, int]) -> dict[str, int]:
-    """The total of a counter and its parts, as ``rejected`` and ``rejected.short_data``."""
-    parts = {f'{prefix}.{reason}': n for reason, n in sorted(counter.items())}
-    return {prefix: sum(counter.values()), **parts}
-
-
-def _text(value: object) -> str:
-    return f'{value:.3f}' if isinstance(value, float) else str(value)
+        """Return totals, and what happened since the last report."""
+        with self._lock:
+            seconds = max(now_s - self._report_s, 1e-9)
+            p50_ms, p95_ms = np.nan, np.nan
+            if self._latencies_ms:
+                p50_ms, p95_ms = np.quantile(self._latencies_ms, (0.5, 0.95)).tolist()
+            report = Report(
+                rate_in_hz=(self.received - self._received_before) / seconds,
+                rate_out_hz=(self.processed - self._processed_before) / seconds,
+                silent_s=self.silent_s(now_s),
+                received=self.received,
+                processed=self.processed,
+                idle=self.idle,
+                drops=dict(self.drops),
+                rejects=dict(self.rejects),
+                stamp_faults=dict(self.stamp_faults),
+                qos_faults=dict(self.qos_faults),
+                task_failures=dict(self.task_failures),
+                latency_p50_ms=p50_ms,
+                latency_p95_ms=p95_ms,
+                warnings=dict(self._warnings),
+                errors=dict(self._errors),
+            )
+            self._report_s = now_s
+            self._received_before, self._processed_before = self.received, self.processed
+            self._warnings.clear()
+            self._errors.clear()
+            return report

@@ -1,9 +1,9 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Offloading in the perception node: from its parameters to a client, and into its reports.
+"""Offloading in the perception node: creates the client and reports its status.
 
-gRPC and the codec are imported only here and only where offloading is enabled: a robot that does
-not use them need not have them.
+gRPC and the codec are imported only if offloading is enabled, so that a robot without offloading
+does not need them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mt_perception.errors import OffloadError
-from mt_perception.nodes.health import OK, WARN, counts
+from mt_perception.nodes.diagnostics import OK, WARN, StatusSnapshot, counts
 from mt_perception.nodes.parameters import PerceptionSettings
 from mt_perception.pipeline import Pipeline
 
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 def open_offload(
     pipeline: Pipeline, folder: Path, settings: PerceptionSettings
 ) -> OffloadClient | None:
-    """Let a pipeline use a remote host, if the node is told to.
+    """Create the offload client of a pipeline; None if offloading is disabled.
 
     Raises:
-        OffloadError: What it takes is not installed, or the endpoint or its files are refused.
-        ModelError: The model cannot be cut.
+        OffloadError: A package is missing, or the endpoint or one of its files is invalid.
+        ModelError: The model has no split.
     """
     if not settings.offload_enabled:
         return None
@@ -69,13 +69,13 @@ def open_offload(
 
 
 def change_offload(client: OffloadClient | None, settings: PerceptionSettings) -> None:
-    """Take over what may change while frames pass."""
+    """Apply the settings that can change between two frames."""
     if client is not None:
         client.change(settings.offload_deadline_ms, settings.offload_mode)
 
 
-def offload_report(client: OffloadClient) -> tuple[bytes, str, dict[str, object]]:
-    """How offloading goes: level, message and values for diagnostics."""
+def offload_status(client: OffloadClient) -> StatusSnapshot:
+    """The status of offloading, for diagnostics."""
     from mt_perception.offload.circuit_breaker import BreakerState
     from mt_perception.offload.link_estimate import link_values
 
@@ -86,7 +86,7 @@ def offload_report(client: OffloadClient) -> tuple[bytes, str, dict[str, object]
     level, message = OK, f'{client.frames_remote} of {frames} frames by the remote host'
     failure = exchange.last_failure
     if state is not BreakerState.CLOSED and failure is not None:
-        level, message = WARN, f'{failure.sentence}; frames are run here'
+        level, message = WARN, f'{failure.sentence}; frames run locally'
     elif client.warnings:
         level, message = WARN, '; '.join(client.warnings)
     values: dict[str, object] = {
@@ -103,4 +103,4 @@ def offload_report(client: OffloadClient) -> tuple[bytes, str, dict[str, object]
         **{f'offload.{k}': v for k, v in link_values(exchange.state(now_s)).items()},
         **counts('failures', exchange.failures),
     }
-    return level, message, values
+    return StatusSnapshot(level, message, values)

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import cast
 
 from mt_perception.nodes.host_parameters import RemoteHostSettings
 from mt_perception.nodes.parameter_schema import (
@@ -21,11 +22,32 @@ from mt_perception.nodes.perception_parameters import (
     OffloadParameters,
     PipelineParameters,
 )
+from mt_perception.planning.budget import Budget
+from mt_perception.types import DEPTH, DETECTION, SEGMENTATION
+
+_TASKS = (DETECTION, DEPTH, SEGMENTATION)
 
 
 @dataclass(frozen=True)
 class PerceptionSettings(OffloadParameters, BudgetParameters, PipelineParameters):
     """All parameters of the perception node; those of the last base class come first."""
+
+    def budget(self) -> Budget:
+        """The budget of the pipeline."""
+        values = {p.name: self.value(p.name) for p in self.parameters()}
+
+        def of_tasks(pattern: str) -> dict[str, float]:
+            return {task: cast(float, values[pattern.format(task)]) for task in _TASKS}
+
+        return Budget(
+            compute=self.budget_compute,
+            latency_ms=self.budget_latency_ms,
+            path=self.budget_path,
+            max_stale_ms=self.budget_max_stale_ms,
+            max_change=self.budget_max_change,
+            weights=of_tasks('budget.tasks.{}.weight'),
+            max_rate_hz=of_tasks('tasks.{}.max_rate_hz'),
+        )
 
 
 @dataclass(frozen=True)

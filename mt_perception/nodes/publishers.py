@@ -1,11 +1,11 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the perception node publishes: who wants it is asked first, and only that is made."""
+"""The perception node's publishers; messages without a subscriber are not created."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
-from functools import partial
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,8 +22,9 @@ from vision_msgs.msg import Detection2DArray, LabelInfo
 from mt_perception.geometry.points import point_cloud
 from mt_perception.image.overlay import draw
 from mt_perception.model.manifest import Manifest
-from mt_perception.nodes import conversions, health
-from mt_perception.reports import Execution, Value
+from mt_perception.nodes import conversions
+from mt_perception.nodes.diagnostics import status
+from mt_perception.nodes.parameters import PerceptionSettings
 from mt_perception.types import DEPTH, DETECTION, PINHOLE, SEGMENTATION, Frame, Result
 
 DETECTIONS_TOPIC = '~/detections'
@@ -35,8 +36,8 @@ POINTS_TOPIC = '~/points'
 OVERLAY_TOPIC = '~/overlay/image'
 STATS_TOPIC = '~/stats'
 
-# Topic → its message type and the tasks that a subscriber of it needs. Statistics make nothing
-# run: they tell about what runs anyway.
+# Topic → its message type and the tasks that it needs. Statistics need none: they report on the
+# tasks that other topics need.
 _TOPICS: Mapping[str, tuple[type, tuple[str, ...]]] = {
     DETECTIONS_TOPIC: (Detection2DArray, (DETECTION,)),
     DEPTH_TOPIC: (Image, (DEPTH,)),
@@ -47,8 +48,7 @@ _TOPICS: Mapping[str, tuple[type, tuple[str, ...]]] = {
     STATS_TOPIC: (DiagnosticArray, ()),
 }
 
-# Kind of a task → the last part of its topic and the message on it, for the tasks of a model
-# beyond the three.
+# For other tasks of a model: kind of the task → last part of its topic, and its message type.
 _EXTRA: Mapping[str, tuple[str, type]] = {
     DETECTION: ('detections', Detection2DArray),
     SEGMENTATION: ('image', Image),
@@ -69,14 +69,44 @@ OVERRIDABLE = QoSOverridingOptions(
 )
 
 
-class Outputs:
+@dataclass(frozen=True)
+class Request:
+    """The results that subscribers and settings request for one frame.
+
+    Attributes:
+        topics: Topics with a subscriber.
+        tasks: The tasks that they need, in the model's order; empty if nothing has to run.
+        settings: The settings of the frame.
+    """
+
+    topics: frozenset[str]
+    tasks: tuple[str, ...]
+    settings: PerceptionSettings
+
+
+@dataclass(frozen=True)
+class _Content:
+    """What the messages of one frame are created from."""
+
+    header: Header
+    frame: Frame
+    result: Result
+    camera_info: CameraInfo | None
+    settings: PerceptionSettings
+
+
+_Fill = Callable[[_Content], Any]
+"""Creates a message; None if the frame has no content for it."""
+
+
+class Publishers:
     """The publishers of one configured node.
 
     Args:
         node: The node.
-        manifest: The model: a task that it does not serve has no topics.
-        on_incompatible_qos: Called with (topic, policy kind) when a subscriber wants what its
-            publisher does not offer.
+        manifest: The model; tasks that it lacks have no topics.
+        on_incompatible_qos: Called with (topic, policy kind) when the QoS of a subscriber is
+            incompatible.
     """
 
     def __init__(
@@ -86,187 +116,178 @@ class Outputs:
         on_incompatible_qos: Callable[[str, Any], None],
     ) -> None:
         self._node = node
+        self._manifest = manifest
+        self._on_incompatible_qos = on_incompatible_qos
         served = set(manifest.tasks)
-
-        def publisher(topic: str, kind: type, qos: QoSProfile) -> Publisher:
-            def on_event(event: Any) -> None:
-                on_incompatible_qos(topic, event.last_policy_kind)
-
-            return node.create_publisher(
-                kind,
-                topic,
-                qos,
-                event_callbacks=PublisherEventCallbacks(
-                    incompatible_qos=on_event, use_default_callbacks=False
-                ),
-                qos_overriding_options=OVERRIDABLE,
-            )
-
-        extra = {task.name: task for task in manifest.tasks.values() if task.name not in _EXTRA}
-        self._extra = {
-            name: (f'~/{name}/{_EXTRA[task.kind][0]}', _filler(task.kind))
-            for name, task in extra.items()
+        topics = {
+            topic: (kind, tasks)
+            for topic, (kind, tasks) in _TOPICS.items()
+            if not tasks or served.intersection(tasks)
         }
-        self._topics = {
-            **{t: row for t, row in _TOPICS.items() if not row[1] or served.intersection(row[1])},
-            **{self._extra[n][0]: (_EXTRA[t.kind][1], (n,)) for n, t in extra.items()},
-        }
-        self._publishers = {
-            topic: publisher(topic, kind, _copy(QOS)) for topic, (kind, _) in self._topics.items()
-        }
-        self._latched: list[Publisher] = []
+        self._fills = _Messages().fills()
         for task in manifest.tasks.values():
-            if task.kind == SEGMENTATION:
-                labels = publisher(f'~/{task.name}/label_info', LabelInfo, _copy(LATCHED))
-                now = node.get_clock().now().to_msg()
-                labels.publish(conversions.label_info(task.labels, now))
-                self._latched.append(labels)
-        self._detections = conversions.DetectionsMessage()
-        self._depth = conversions.ImageMessage('32FC1', np.float32)
-        self._classes = conversions.ImageMessage('mono8', np.uint8)
-        self._overlay = conversions.ImageMessage('bgr8', np.uint8)
-        self._points = conversions.PointsMessage()
+            if task.name not in _EXTRA:
+                name, kind = _EXTRA[task.kind]
+                topic = f'~/{task.name}/{name}'
+                topics[topic] = (kind, (task.name,))
+                self._fills[topic] = _extra_fill(task.name, task.kind)
+        self._tasks = {topic: tasks for topic, (_, tasks) in topics.items()}
+        self._publishers = {
+            topic: self._publisher(topic, kind, QOS) for topic, (kind, _) in topics.items()
+        }
+        self._latched = [
+            self._label_publisher(task.name, task.labels)
+            for task in manifest.tasks.values()
+            if task.kind == SEGMENTATION
+        ]
+
+    def _publisher(self, topic: str, kind: type, qos: QoSProfile) -> Publisher:
+        def on_event(event: Any) -> None:
+            self._on_incompatible_qos(topic, event.last_policy_kind)
+
+        # A copy, because parameters override it in place.
+        own = QoSProfile(depth=qos.depth, reliability=qos.reliability, durability=qos.durability)
+        return self._node.create_publisher(
+            kind,
+            topic,
+            own,
+            event_callbacks=PublisherEventCallbacks(
+                incompatible_qos=on_event, use_default_callbacks=False
+            ),
+            qos_overriding_options=OVERRIDABLE,
+        )
+
+    def _label_publisher(self, task: str, labels: tuple[str, ...]) -> Publisher:
+        publisher = self._publisher(f'~/{task}/label_info', LabelInfo, LATCHED)
+        publisher.publish(conversions.label_info(labels, self._node.get_clock().now().to_msg()))
+        return publisher
 
     def destroy(self) -> None:
-        """Take the topics away."""
+        """Remove the topics."""
         for publisher in (*self._publishers.values(), *self._latched):
             self._node.destroy_publisher(publisher)
 
-    def demand(self) -> frozenset[str]:
-        """The topics that somebody listens to right now."""
+    def subscribed(self) -> frozenset[str]:
+        """The topics that have a subscriber now."""
         return frozenset(
             topic
             for topic, publisher in self._publishers.items()
             if publisher.get_subscription_count() > 0
         )
 
-    def tasks_for(self, demand: Collection[str]) -> frozenset[str]:
-        """The tasks that the listeners of these topics need."""
-        return frozenset(task for topic in demand for task in self._topics[topic][1])
+    def request(self, settings: PerceptionSettings) -> Request:
+        """The topics that have a subscriber now, and the enabled tasks that they need."""
+        topics = self.subscribed()
+        needed = {task for topic in topics for task in self._tasks[topic]}
+        tasks = tuple(t for t in self._manifest.tasks if t in needed and settings.enabled(t))
+        return Request(topics, tasks, settings)
 
     def publish(
         self,
-        demand: Collection[str],
+        request: Request,
         header: Header,
         frame: Frame,
         result: Result,
         camera_info: CameraInfo | None,
-        stride: int,
     ) -> list[str]:
-        """Publish what is demanded and was made, under the header of the input.
+        """Publish the requested results with the header of the input.
 
         Args:
-            demand: Topics, from ``demand()`` before the frame was run.
+            request: From ``request()`` before the frame was run.
             header: The input's header.
             frame: The input.
-            result: What the pipeline made of it.
-            camera_info: The input's, if its intrinsics were usable.
-            stride: Of the points.
+            result: The results of the pipeline.
+            camera_info: The input's camera info; None if its intrinsics are unknown.
 
         Returns:
             The topics that were published.
         """
-        made = self._make(header, frame, result, camera_info, stride)
-        sent = []
-        for topic, make in made.items():
-            if topic in demand:
-                self._publishers[topic].publish(make())
-                sent.append(topic)
-        return sent
-
-    def _make(
-        self,
-        header: Header,
-        frame: Frame,
-        result: Result,
-        camera_info: CameraInfo | None,
-        stride: int,
-    ) -> dict[str, Callable[[], Any]]:
-        """Topic → what makes its message, in the order in which listeners get them."""
-        made: dict[str, Callable[[], Any]] = {}
-        if (detections := result.detections) is not None:
-            made[DETECTIONS_TOPIC] = lambda: self._detections.fill(header, detections)
-        if (depth := result.depth) is not None and camera_info is not None:
-            made[DEPTH_CAMERA_TOPIC] = lambda: conversions.camera_info_with(header, camera_info)
-        if (segmentation := result.segmentation) is not None:
-            made[SEGMENTATION_TOPIC] = lambda: self._classes.fill(header, segmentation.class_ids)
-        if depth is not None:
-            made[DEPTH_TOPIC] = lambda: self._depth.fill(header, depth.depth)
-        # Without a camera the cloud would have the right shape at a guessed scale, and with a
-        # fisheye a wrong shape.
-        pinhole = depth is not None and depth.intrinsics.projection == PINHOLE
-        if depth is not None and camera_info is not None and pinhole:
-            made[POINTS_TOPIC] = lambda: self._points.fill(
-                header, point_cloud(depth, frame.image, stride)
-            )
-        for task, found in result.extra.items():
-            topic, fill = self._extra[task]
-            made[topic] = partial(fill, header, found)
-        made[OVERLAY_TOPIC] = lambda: self._overlay.fill(header, draw(frame.image, result))
-        return made
+        content = _Content(header, frame, result, camera_info, request.settings)
+        published = []
+        for topic, fill in self._fills.items():
+            if topic in request.topics and (message := fill(content)) is not None:
+                self._publishers[topic].publish(message)
+                published.append(topic)
+        return published
 
     def publish_stats(
         self, header: Header, level: bytes, message: str, values: Mapping[str, object]
     ) -> None:
-        """Publish what was run for one frame and what it cost.
+        """Publish what was run for one frame, and its cost.
 
-        A DiagnosticArray carries a header, so it pairs with the frame; plotting tools draw its
-        numbers over time; and no message type of our own has to be installed anywhere.
+        A DiagnosticArray has a header that pairs it with the frame, plotting tools show its
+        values over time, and it is installed everywhere.
         """
         name = f'{self._node.get_fully_qualified_name()}: frame'
-        status = health.status(name, '', level, message, values)
-        self._publishers[STATS_TOPIC].publish(DiagnosticArray(header=header, status=[status]))
+        found = status(name, '', level, message, values)
+        self._publishers[STATS_TOPIC].publish(DiagnosticArray(header=header, status=[found]))
 
 
-def _filler(kind: str) -> Callable[[Header, Any], Any]:
-    """What turns a result of this kind into its message."""
+class _Messages:
+    """Reused messages, and their content for each topic."""
+
+    def __init__(self) -> None:
+        self._detections = conversions.DetectionsMessage()
+        self._depth = conversions.ImageMessage('32FC1', np.float32)
+        self._classes = conversions.ImageMessage('mono8', np.uint8)
+        self._overlay = conversions.ImageMessage('bgr8', np.uint8)
+        self._points = conversions.PointsMessage()
+
+    def fills(self) -> dict[str, _Fill]:
+        """Topic → its fill function, in the order of publication: cheap messages first."""
+        return {
+            DETECTIONS_TOPIC: self._fill_detections,
+            DEPTH_CAMERA_TOPIC: self._fill_camera,
+            SEGMENTATION_TOPIC: self._fill_classes,
+            DEPTH_TOPIC: self._fill_depth,
+            POINTS_TOPIC: self._fill_points,
+            OVERLAY_TOPIC: self._fill_overlay,
+        }
+
+    def _fill_detections(self, content: _Content) -> Detection2DArray | None:
+        found = content.result.detections
+        return None if found is None else self._detections.fill(content.header, found)
+
+    def _fill_camera(self, content: _Content) -> CameraInfo | None:
+        if content.result.depth is None or content.camera_info is None:
+            return None
+        return conversions.camera_info_with(content.header, content.camera_info)
+
+    def _fill_classes(self, content: _Content) -> Image | None:
+        found = content.result.segmentation
+        return None if found is None else self._classes.fill(content.header, found.class_ids)
+
+    def _fill_depth(self, content: _Content) -> Image | None:
+        found = content.result.depth
+        return None if found is None else self._depth.fill(content.header, found.depth)
+
+    def _fill_points(self, content: _Content) -> PointCloud2 | None:
+        depth = content.result.depth
+        # Without a camera the scale of a cloud is a guess; with a fisheye its shape is wrong.
+        if depth is None or content.camera_info is None or depth.intrinsics.projection != PINHOLE:
+            return None
+        points = point_cloud(depth, content.frame.image, content.settings.points_stride)
+        return self._points.fill(content.header, points)
+
+    def _fill_overlay(self, content: _Content) -> Image:
+        return self._overlay.fill(content.header, draw(content.frame.image, content.result))
+
+
+def _extra_fill(task: str, kind: str) -> _Fill:
+    """The fill function of a task beyond the three, which depends on its kind."""
     if kind == DETECTION:
-        return conversions.DetectionsMessage().fill
+        detections = conversions.DetectionsMessage()
+        return _if_found(task, detections.fill)
     if kind == SEGMENTATION:
         classes = conversions.ImageMessage('mono8', np.uint8)
-        return lambda header, found: classes.fill(header, found.class_ids)
+        return _if_found(task, lambda header, found: classes.fill(header, found.class_ids))
     distances = conversions.ImageMessage('32FC1', np.float32)
-    return lambda header, found: distances.fill(header, found.depth)
+    return _if_found(task, lambda header, found: distances.fill(header, found.depth))
 
 
-def _copy(qos: QoSProfile) -> QoSProfile:
-    """A profile of its own: overriding by parameters changes it in place."""
-    return QoSProfile(depth=qos.depth, reliability=qos.reliability, durability=qos.durability)
+def _if_found(task: str, fill: Callable[[Header, Any], Any]) -> _Fill:
+    def fill_if_found(content: _Content) -> Any:
+        found = content.result.extra.get(task)
+        return None if found is None else fill(content.header, found)
 
-
-REPORTS = ('budget.', 'reuse.', 'policy.', 'offload.', 'conditions.')
-"""Prefixes of the values of ``Execution.values()`` in statistics."""
-
-
-def report_values(values: Mapping[str, str]) -> dict[str, Value]:
-    """Return the values of ``Execution.values()`` from a ``~/stats`` message."""
-    return {key: _value(text) for key, text in values.items() if key.startswith(REPORTS)}
-
-
-def _value(text: str) -> Value:
-    if text in ('True', 'False'):
-        return text == 'True'
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
-
-
-def stats(execution: Execution, failures: Mapping[str, str]) -> dict[str, object]:
-    """What was run for a frame and what it cost, as keys and values."""
-    return {
-        **{f'latency_ms.{stage}': ms for stage, ms in execution.stage_ms.items()},
-        **{f'block_ms.{block}': ms for block, ms in execution.block_ms.items()},
-        'macs': execution.macs,
-        'loaded_bytes': execution.loaded_bytes,
-        'network_height': execution.network_size[0],
-        'network_width': execution.network_size[1],
-        'tasks': ' '.join(execution.tasks),
-        'blocks': ' '.join(execution.blocks),
-        'path': execution.path,
-        'reason': execution.reason,
-        **execution.values(),
-        **{f'failed.{task}': reason for task, reason in failures.items()},
-    }
+    return fill_if_found

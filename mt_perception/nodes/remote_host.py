@@ -16,7 +16,7 @@ from rclpy.clock import Clock, ClockType
 from std_msgs.msg import Header
 
 from mt_perception.errors import OffloadError, PerceptionError
-from mt_perception.nodes.health import ERROR, OK, WARN, counts, status
+from mt_perception.nodes.diagnostics import ERROR, OK, WARN, counts, status
 from mt_perception.nodes.host_parameters import RemoteHostSettings
 from mt_perception.nodes.main import run_node
 from mt_perception.nodes.node_parameters import NodeParameters, ParameterNode

@@ -11,9 +11,9 @@ from rclpy.executors import Executor
 
 from mt_perception.errors import NodeError
 from mt_perception.nodes.frame_publisher import FramePublisher
-from mt_perception.nodes.publishers import report_values
 from mt_perception.nodes.result_collector import CollectedFrame, ResultCollector
 from mt_perception.nodes.standalone_node import StandaloneNode, spin_until
+from mt_perception.nodes.stats import report_values
 from mt_perception.reports import Execution
 from mt_perception.types import Frame, Result
 

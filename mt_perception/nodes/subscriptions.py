@@ -122,8 +122,10 @@ class ImageSubscription:
 
     def _on_image(self, message: ImageType, info: Mapping[str, Any]) -> None:
         arrived_s = time.monotonic()
+        # Each publisher counts for itself, and the message does not identify its publisher.
+        alone = self._node.count_publishers(self.image_topic) == 1
         # Humble's message info has no sequence number.
-        self._on_arrival(arrived_s, info.get('publication_sequence_number'))
+        self._on_arrival(arrived_s, info.get('publication_sequence_number') if alone else None)
         if self._pairing.holding:
             self._on_superseded()
         expected = (

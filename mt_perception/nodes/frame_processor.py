@@ -1,0 +1,240 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Processes the images of a configured node: message to frame, pipeline, results to messages."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rclpy.node import Node
+from sensor_msgs.msg import CameraInfo
+
+from mt_perception.errors import CameraError, ImageError
+from mt_perception.first_run import ensure_runs
+from mt_perception.geometry.camera import Calibration, is_rectified
+from mt_perception.nodes import conversions
+from mt_perception.nodes.diagnostics import ERROR, OK, WARN, LogThrottle
+from mt_perception.nodes.frame_worker import FrameWorker
+from mt_perception.nodes.health import Health, Stamp
+from mt_perception.nodes.offloading import change_offload, open_offload
+from mt_perception.nodes.parameters import PerceptionSettings
+from mt_perception.nodes.publishers import STATS_TOPIC, Publishers, Request
+from mt_perception.nodes.stats import stats
+from mt_perception.nodes.subscriptions import ImageType
+from mt_perception.pipeline import Pipeline
+from mt_perception.resources import find_model
+from mt_perception.types import DEPTH, Frame, Intrinsics
+
+if TYPE_CHECKING:
+    from mt_perception.offload.client import OffloadClient
+
+
+@dataclass(frozen=True)
+class ReceivedImage:
+    """An image message with its circumstances.
+
+    Attributes:
+        message: The image.
+        camera_info: Its camera info; None if there is none.
+        received_s: Monotonic time of its arrival.
+        stamp: Its stamp.
+        image_topic: The topic it arrived on.
+        camera_info_topic: The topic of camera infos.
+    """
+
+    message: ImageType
+    camera_info: CameraInfo | None
+    received_s: float
+    stamp: Stamp
+    image_topic: str
+    camera_info_topic: str
+
+
+class FrameProcessor:
+    """A loaded model, its publishers and the thread that runs it.
+
+    Settings are applied at the start of a frame, so that a frame is processed with one set.
+
+    Args:
+        node: The node.
+        settings: Returns the current settings.
+        on_incompatible_qos: Called with (topic, policy kind) by a publisher.
+
+    Attributes:
+        pipeline: The pipeline.
+        offload: The offload client; None if offloading is disabled.
+        publishers: The publishers of the results.
+        health: Counts; the node replaces it at activation.
+
+    Raises:
+        PerceptionError: The model or a setting is refused.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        settings: Callable[[], PerceptionSettings],
+        health: Health,
+        on_incompatible_qos: Callable[[str, Any], None],
+    ) -> None:
+        self._node = node
+        self._settings = settings
+        self._applied = current = settings()
+        self.health = health
+        self._throttle = LogThrottle()
+        self._active = False
+        folder = find_model(current.model)
+        ensure_runs(folder)
+        self.pipeline = Pipeline.load(
+            folder,
+            current.options(),
+            current.runtime_providers,
+            current.runtime_threads,
+            current.runtime_memory_mb or None,
+            current.budget(),
+        )
+        self.offload: OffloadClient | None = open_offload(self.pipeline, folder, current)
+        try:
+            self.publishers = Publishers(node, self.pipeline.manifest, on_incompatible_qos)
+        except Exception:
+            if self.offload is not None:
+                self.offload.close()
+            raise
+        self._worker = FrameWorker(self.process, lambda: self.health.dropped('superseded'))
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Warnings for the operator."""
+        offload = () if self.offload is None else self.offload.warnings
+        return (*self.pipeline.warnings, *offload)
+
+    def budget_values(self) -> dict[str, object]:
+        """The budget, its use and the last plan, for diagnostics; empty before the first frame."""
+        last = self.pipeline.state.last
+        if last is None or last.budget is None:
+            return {}
+        return {
+            'path': last.path,
+            'reason': last.reason,
+            'budget.compute': self.pipeline.budget.compute,
+            'budget.realised': last.budget.realised,
+        }
+
+    def activate(self, health: Health) -> None:
+        """Process images from now on."""
+        self.health = health
+        self._active = True
+
+    def deactivate(self) -> None:
+        """Publish no more results; a frame in progress is discarded."""
+        self._active = False
+        self._worker.clear()
+
+    def close(self) -> None:
+        """Stop the thread and remove the publishers."""
+        self.deactivate()
+        if self.offload is not None:
+            # Cancels a pending request, so that the thread stops soon.
+            self.offload.close()
+        self._worker.stop()
+        self.publishers.destroy()
+
+    def submit(self, image: ReceivedImage) -> None:
+        """Process an image next, in the worker's thread; it replaces a waiting image."""
+        self._worker.submit(image)
+
+    def process(self, image: ReceivedImage) -> None:
+        """Process an image and publish the results that have subscribers."""
+        settings = self._applied_settings()
+        request = self.publishers.request(settings)
+        if not request.tasks:
+            self.health.unwanted()
+            return
+        try:
+            self._run(image, request, settings)
+        except ImageError as error:
+            self.health.rejected(error.reason, str(error))
+            self._publish_stats(image, request, WARN, str(error), {'rejected': error.reason})
+        except Exception as error:
+            # One defect must not end the node; without ROS there is nothing to report to.
+            if self._node.context.ok() and self._active:
+                self._report_defect(image, request, error)
+
+    def _applied_settings(self) -> PerceptionSettings:
+        settings = self._settings()
+        if settings is not self._applied:
+            self.pipeline.budget = settings.budget()
+            self.pipeline.options = settings.options()
+            change_offload(self.offload, settings)
+            self._applied = settings
+        return settings
+
+    def _run(self, image: ReceivedImage, request: Request, settings: PerceptionSettings) -> None:
+        pixels = conversions.image_from(image.message)
+        camera = self._camera(image, pixels.shape[:2], DEPTH in request.tasks)
+        header = image.message.header
+        frame = Frame(pixels, image.stamp.stamp_ns, header.frame_id, camera, image.received_s)
+        deadline_s = None
+        if self.offload is not None:
+            deadline_s = image.received_s + settings.offload_deadline_ms * 1e-3
+        result = self.pipeline.run(frame, request.tasks, deadline_s)
+        if not self._active:
+            return
+        camera_info = image.camera_info if camera is not None else None
+        published = self.publishers.publish(request, header, frame, result, camera_info)
+        self.pipeline.record_published()
+        latency_ms = (time.monotonic() - image.received_s) * 1e3
+        self.health.frame_done(latency_ms, result.failures)
+        if STATS_TOPIC in request.topics:
+            values = {
+                **stats(result.execution, result.failures),
+                'latency_ms.node': latency_ms,
+                'age_ms': image.stamp.age_ms,
+                'made': ' '.join(published),
+            }
+            level = ERROR if result.failures else OK
+            self._publish_stats(image, request, level, result.execution.reason, values)
+
+    def _publish_stats(
+        self,
+        image: ReceivedImage,
+        request: Request,
+        level: bytes,
+        message: str,
+        values: Mapping[str, object],
+    ) -> None:
+        if STATS_TOPIC in request.topics and self._active:
+            self.publishers.publish_stats(image.message.header, level, message, values)
+
+    def _report_defect(self, image: ReceivedImage, request: Request, error: Exception) -> None:
+        self.health.failed(repr(error))
+        if self._throttle.allows(repr(error), time.monotonic()):
+            self._node.get_logger().error(traceback.format_exc())
+        values = {'dropped': 'internal_error'}
+        self._publish_stats(image, request, ERROR, repr(error), values)
+
+    def _camera(
+        self, image: ReceivedImage, size: tuple[int, int], needed: bool
+    ) -> Intrinsics | None:
+        """The camera of an image of (height, width); None, with a warning, if it is unknown."""
+        message = image.camera_info
+        if message is None:
+            if needed:
+                self.health.noticed(
+                    'camera_info_missing',
+                    f'no camera_info on {image.camera_info_topic}: depth has the scale of a '
+                    'typical lens, and no points are published',
+                )
+            return None
+        rectified = is_rectified(image.image_topic)
+        if (concern := Calibration.from_message(message).concern(rectified)) is not None:
+            self.health.noticed(f'camera_info_{concern[0]}', concern[1])
+        try:
+            return conversions.intrinsics_from(message, size, rectified)
+        except CameraError as error:
+            self.health.noticed(f'camera_info_{error.reason}', str(error))
+            return None

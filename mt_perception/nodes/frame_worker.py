@@ -1,0 +1,61 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""A thread that processes the newest item, so that the executor's thread never waits for one."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+T = TypeVar('T')
+
+
+class FrameWorker(Generic[T]):
+    """Processes one item at a time and keeps one waiting item, the newest.
+
+    Args:
+        process: Called in the worker's thread; must not raise.
+        superseded: Called in the submitting thread when an item replaces a waiting one.
+    """
+
+    def __init__(self, process: Callable[[T], None], superseded: Callable[[], None]) -> None:
+        self._process = process
+        self._superseded = superseded
+        self._changed = threading.Condition()
+        self._waiting: list[T] = []
+        self._stopped = False
+        self._thread = threading.Thread(target=self._run, name='frames', daemon=True)
+        self._thread.start()
+
+    def submit(self, item: T) -> None:
+        """Let the worker process an item next; it replaces the waiting one."""
+        with self._changed:
+            replaced = bool(self._waiting)
+            self._waiting[:] = [item]
+            self._changed.notify()
+        if replaced:
+            self._superseded()
+
+    def clear(self) -> None:
+        """Discard the waiting item."""
+        with self._changed:
+            self._waiting.clear()
+
+    def stop(self) -> None:
+        """Discard the waiting item and wait until the current one is processed."""
+        with self._changed:
+            self._stopped = True
+            self._waiting.clear()
+            self._changed.notify()
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._waiting or self._stopped)
+                if self._stopped:
+                    return
+                item = self._waiting.pop()
+            self._process(item)

@@ -1,0 +1,112 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""The thread that processes the newest item."""
+
+from __future__ import annotations
+
+import threading
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mt_perception.nodes.frame_worker import FrameWorker
+
+PATIENCE_S = 30.0
+
+
+class Gate:
+    """Processes items, each only when it is let through."""
+
+    def __init__(self) -> None:
+        self.processed: list[int] = []
+        self.threads: set[str] = set()
+        self.superseded = 0
+        self._passes = threading.Semaphore(0)
+        self._entered = threading.Semaphore(0)
+        self.worker: FrameWorker[int] = FrameWorker(self._process, self._on_superseded)
+
+    def _process(self, item: int) -> None:
+        self._entered.release()
+        assert self._passes.acquire(timeout=PATIENCE_S)
+        self.threads.add(threading.current_thread().name)
+        self.processed.append(item)
+
+    def _on_superseded(self) -> None:
+        self.superseded += 1
+
+    def entered(self) -> None:
+        assert self._entered.acquire(timeout=PATIENCE_S)
+
+    def let_through(self, count: int = 1) -> None:
+        self._passes.release(count)
+
+
+def test_the_newest_item_is_processed_next() -> None:
+    gate = Gate()
+    gate.worker.submit(1)
+    gate.entered()
+    for item in (2, 3, 4):
+        gate.worker.submit(item)
+    gate.let_through()
+    gate.entered()
+    gate.let_through()
+    gate.worker.stop()
+    assert gate.processed == [1, 4]
+    assert gate.superseded == 2
+    assert threading.current_thread().name not in gate.threads
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.sampled_from(['submit', 'let through']), max_size=40))
+def test_every_item_is_processed_or_superseded(actions: list[str]) -> None:
+    gate = Gate()
+    submitted = 0
+    for action in actions:
+        if action == 'submit':
+            submitted += 1
+            gate.worker.submit(submitted)
+        else:
+            gate.let_through()
+    gate.let_through(submitted + 1)
+    if submitted:
+        # The last item is never superseded.
+        done = threading.Event()
+
+        def wait() -> None:
+            while not gate.processed or gate.processed[-1] != submitted:
+                done.wait(0.001)
+
+        waiter = threading.Thread(target=wait)
+        waiter.start()
+        waiter.join(PATIENCE_S)
+        assert not waiter.is_alive()
+    gate.worker.stop()
+    assert len(gate.processed) + gate.superseded == submitted
+    assert gate.processed == sorted(gate.processed)
+
+
+def test_stop_waits_for_the_current_item_and_discards_the_waiting_one() -> None:
+    gate = Gate()
+    gate.worker.submit(1)
+    gate.entered()
+    gate.worker.submit(2)
+    stopping = threading.Thread(target=gate.worker.stop)
+    stopping.start()
+    gate.let_through(2)
+    stopping.join(PATIENCE_S)
+    assert not stopping.is_alive()
+    assert gate.processed == [1]
+
+
+def test_a_cleared_item_is_not_processed() -> None:
+    gate = Gate()
+    gate.worker.submit(1)
+    gate.entered()
+    gate.worker.submit(2)
+    gate.worker.clear()
+    gate.let_through()
+    gate.worker.submit(3)
+    gate.let_through()
+    gate.entered()
+    gate.worker.stop()
+    assert gate.processed == [1, 3]
