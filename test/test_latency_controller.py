@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The latency loop on machines that slow down and recover, by a clock of our own."""
+"""The latency controller on machines that slow down and recover, by a clock of our own."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mt_perception.planning.latency_controller import LatencyController
@@ -104,6 +104,8 @@ def test_a_busy_machine_and_back(seed: int, rate_hz: float) -> None:
     assert {f.path for f in after if f.at_s >= after[0].at_s + seconds_back(after)} == {0}
 
 
+# Here a spike while paths changed was learnt as a property of a path, and locked out the full one.
+@example(seed=404, rate_hz=27.0, load=2.0, noise=0.0625, cheap=1.125)
 @settings(max_examples=40, deadline=None)
 @given(
     seed=st.integers(0, 2**16),

@@ -38,12 +38,25 @@ class _Ratios:
 
     MOST = 1.4
 
+    KEPT = 0.98
+    """Exponent of a correction for each frame on which it locks out the better paths."""
+
     def __init__(self) -> None:
         self._found: dict[float, float] = {}
 
     def of(self, share: float) -> float:
         """The correction of a path; 1 where nothing was learnt."""
         return self._found.get(round(share, 3), 1.0)
+
+    def relax(self, share: float) -> None:
+        """Move the correction of a path a little towards 1.
+
+        A load that began or ended while paths changed is learnt as a property of a path; without
+        this such an error would keep the better paths locked out for ever.
+        """
+        key = round(share, 3)
+        if key in self._found:
+            self._found[key] **= self.KEPT
 
     def learn(self, before: Sequence[_Seen], after: Sequence[_Seen]) -> None:
         """Compare frames of a path with the first ones of a more expensive path."""
@@ -193,6 +206,8 @@ class LatencyController:
             fitting = [
                 s for s in [min(better)] if self._usual(latest, s) <= limit * self._wanted_ms
             ]
+        if not fitting and better and now_s - self._since_s > self.CALM_S:
+            self._ratios.relax(current)
         if fitting:
             self._allowed = 1.0 if max(fitting) == max(shares) else max(fitting)
             self._since_s, self._went_up, self._before = now_s, True, latest
