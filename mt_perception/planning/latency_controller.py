@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The latency loop: keeps frames below a time by allowing only paths that are fast enough now."""
+"""Latency controller: allows only the paths that meet the latency target now."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from statistics import median
 
 _MOST_RATIOS = 64
-"""Corrections remembered; there is one for each path, set of tasks and size of image."""
+"""Corrections remembered, one for each path, set of tasks and image size."""
 
 _MOST_FRAMES = 256
 
@@ -21,7 +21,7 @@ _COMPARED = 3
 
 @dataclass(frozen=True)
 class _Seen:
-    """One frame: when, on what share, what everything would have taken, and all the rest."""
+    """One frame: its time, its path's share, the full path's time that it implies, and the rest."""
 
     at_s: float
     share: float
@@ -30,80 +30,72 @@ class _Seen:
 
 
 class _Ratios:
-    """How much longer each path takes than the manifest says, relative to everything.
+    """Correction of each path's share of the full path's time, which the manifest states.
 
-    Learnt where the loop goes up: before and after it the machine is the same, so what the first
-    frames of the new path say of it should agree with the last ones of the old path.
+    It is learnt when the controller moves to a more expensive path: the machine is the same
+    before and after, so the last frames of the old path and the first of the new one should imply
+    the same time of the full path.
     """
 
     MOST = 1.4
 
-    KEPT = 0.98
-    """Exponent of a correction for each frame on which it locks out the better paths."""
+    STEP = 1.25
+    """Largest change that one comparison makes: two outliers among three frames must not lock
+    out the better paths."""
 
     def __init__(self) -> None:
         self._found: dict[float, float] = {}
 
     def of(self, share: float) -> float:
-        """The correction of a path; 1 where nothing was learnt."""
+        """Return the correction of a path; 1 if nothing was learnt."""
         return self._found.get(round(share, 3), 1.0)
 
-    def relax(self, share: float) -> None:
-        """Move the correction of a path a little towards 1.
-
-        A load that began or ended while paths changed is learnt as a property of a path; without
-        this such an error would keep the better paths locked out for ever.
-        """
-        key = round(share, 3)
-        if key in self._found:
-            self._found[key] **= self.KEPT
-
     def learn(self, before: Sequence[_Seen], after: Sequence[_Seen]) -> None:
-        """Compare frames of a path with the first ones of a more expensive path."""
+        """Compare the last frames of a path with the first ones of a more expensive path."""
         share = before[-1].share
         said, is_so = (median(seen.everything_ms for seen in frames) for frames in (before, after))
         if len(self._found) >= _MOST_RATIOS:
             self._found.clear()
-        # Half of the way: a few frames are no proof.
-        ratio = self.of(share) * math.sqrt(said / is_so)
+        # Half of the difference: a few frames are no proof.
+        change = min(self.STEP, max(1 / self.STEP, math.sqrt(said / is_so)))
+        ratio = self.of(share) * change
         self._found[round(share, 3)] = min(self.MOST, max(1 / self.MOST, ratio))
 
 
 class LatencyController:
-    """Keeps frames below a time, by allowing only paths that are fast enough right now.
+    """Keeps the latency below a target by allowing only paths that are fast enough now.
 
-    Every frame tells how fast the machine is at the moment: the time of its blocks, divided by
-    what its path takes of the time of everything. That is what the other paths are judged by too,
-    so the loop knows on the cheapest path when everything would fit again, and nothing winds up
-    while the machine is busy. One slow frame among others decides nothing, two do. A path once
-    left is taken again when it fits by a margin for a while, or the next one when it just fits for
-    longer; if it then must be left again at once, the next trial waits. What trials show of the
-    manifest's shares on this machine is learnt.
+    Every frame measures the machine: the time of its blocks, divided by its path's share of the
+    full path's time. All paths are judged by this estimate, so the cheapest path reveals when the
+    full path would fit again, and no error integrates while the machine is busy. One slow frame
+    is ignored, two are not. A path that was left is taken again when it fits by a margin for a
+    while, or the next one when it just fits for longer; after a failed trial the next one waits.
+    Trials correct the manifest's shares for this machine.
 
     Args:
-        wanted_ms: The time to keep below, at the 95th percentile.
+        wanted_ms: Target 95th percentile of the latency, in ms.
     """
 
     WINDOW_S = 0.8
-    """Frames older than this are forgotten, but for the last few."""
+    """Older frames are dropped, except for the last few."""
 
     EVIDENCE_S = 0.4
-    """For so long the latest frames must show that a better path fits."""
+    """Time over which the latest frames must show that a better path fits."""
 
     FEWEST = 3
-    """So many frames at least decide about a better path, and are never forgotten."""
+    """Minimum number of frames that decide about a better path; they are never dropped."""
 
     DOWN, UP = 0.95, 0.85
-    """Fractions of the time wanted: a path must fit the first to stay, the second to come back."""
+    """Fractions of the target: a path must meet the first to stay, the second to be taken again."""
 
     SOON_S = 1.0
-    """A path that must be left again so soon was a failed trial."""
+    """A path that is left again within this time was a failed trial."""
 
     CALM_S = 1.0
-    """After so long on a path, the next one need not fit by a margin."""
+    """Time on a path after which the next one need not fit by a margin."""
 
     WAITS_S = (0.0, 0.4, 0.8)
-    """Waits for a path after none, one and more failed trials in a row."""
+    """Wait before the next trial after none, one and more failed trials in a row."""
 
     def __init__(self, wanted_ms: float) -> None:
         self._wanted_ms = wanted_ms
@@ -119,17 +111,17 @@ class LatencyController:
 
     @property
     def usual_ms(self) -> float:
-        """What everything takes as the machine is now, the slowest frames left out."""
+        """Estimated time of the full path on this machine now, without outliers."""
         return self._usual(self._measured, 1.0)
 
     def observe(self, now_s: float, blocks_ms: float, rest_ms: float, share: float) -> None:
-        """Take note of a frame.
+        """Record a frame.
 
         Args:
             now_s: A monotonic time.
             blocks_ms: Wall time of its blocks.
-            rest_ms: Wall time of all the rest.
-            share: What its blocks take of the time of everything, when the machine is idle.
+            rest_ms: Wall time of everything else.
+            share: Share of the full path's time that its blocks take on an idle machine.
         """
         if share <= 0:
             return
@@ -138,18 +130,18 @@ class LatencyController:
         )
         after = [seen for seen in self._measured if seen.at_s > self._since_s]
         if self._before and len(after) == _COMPARED:
-            # A policy or another budget may take other paths than the best one.
+            # A policy or another budget may choose other paths than the best allowed one.
             old, new = ({seen.share for seen in frames} for frames in (self._before, after))
             if len(old) == 1 and max(old) < min(new):
                 self._ratios.learn(self._before, after)
             self._before = ()
 
     def allowed(self, now_s: float, shares: Sequence[float]) -> list[int]:
-        """The paths that are fast enough, at least the fastest one.
+        """Return the paths that are fast enough, at least the fastest one.
 
         Args:
             now_s: A monotonic time.
-            shares: What each path takes of the time of everything.
+            shares: Each path's share of the full path's time.
         """
         old_s = now_s - self.WINDOW_S
         while len(self._measured) > self.FEWEST and self._measured[0].at_s < old_s:
@@ -170,12 +162,12 @@ class LatencyController:
         return sum(ms > limit_ms for ms in self._times(since, share)) > _outliers(len(since))
 
     def _times(self, frames: Collection[_Seen], share: float) -> list[float]:
-        """What frames would have taken on a path; on their own one, what they took."""
+        """Return the times that frames would have taken on a path; on their own one, their times."""
         takes = share * self._ratios.of(share)
         return [seen.rest_ms + takes * seen.everything_ms for seen in frames]
 
     def _usual(self, frames: Collection[_Seen], share: float) -> float:
-        """The same, of the slowest frame that is no outlier; 0 without any."""
+        """Return the time of the slowest frame that is no outlier; 0 without frames."""
         times = sorted(self._times(frames, share))
         return times[max(0, len(times) - 1 - _outliers(len(times)))] if times else 0.0
 
@@ -200,19 +192,17 @@ class LatencyController:
         better = [s for s in shares if s > current and not (waits and s >= self._failed)]
         fitting = [s for s in better if self._usual(latest, s) <= self.UP * self._wanted_ms]
         if not fitting and better:
-            # The next path is tried with less and less room, for the manifest may be wrong.
+            # The margin for the next path shrinks with time, since the manifest may be wrong.
             calm = min(1.0, (now_s - self._since_s) / self.CALM_S)
             limit = self.UP + (self.DOWN - self.UP) * calm
             fitting = [
                 s for s in [min(better)] if self._usual(latest, s) <= limit * self._wanted_ms
             ]
-        if not fitting and better and now_s - self._since_s > self.CALM_S:
-            self._ratios.relax(current)
         if fitting:
             self._allowed = 1.0 if max(fitting) == max(shares) else max(fitting)
             self._since_s, self._went_up, self._before = now_s, True, latest
 
 
 def _outliers(frames: int) -> int:
-    """Of so many frames, how many may be slow by chance."""
+    """Return how many of some frames may be slow by chance."""
     return 1 + frames // 16
