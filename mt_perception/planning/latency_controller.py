@@ -21,7 +21,7 @@ _COMPARED = 3
 
 @dataclass(frozen=True)
 class _Seen:
-    """One frame: its time, its path's share, the full path's time that it implies, and the rest."""
+    """One frame: its share, the full path's time that it implies, and the rest."""
 
     at_s: float
     share: float
@@ -86,7 +86,7 @@ class LatencyController:
     """Minimum number of frames that decide about a better path; they are never dropped."""
 
     DOWN, UP = 0.95, 0.85
-    """Fractions of the target: a path must meet the first to stay, the second to be taken again."""
+    """Fractions of the target: the first to stay on a path, the second to return to it."""
 
     SOON_S = 1.0
     """A path that is left again within this time was a failed trial."""
@@ -162,7 +162,7 @@ class LatencyController:
         return sum(ms > limit_ms for ms in self._times(since, share)) > _outliers(len(since))
 
     def _times(self, frames: Collection[_Seen], share: float) -> list[float]:
-        """Return the times that frames would have taken on a path; on their own one, their times."""
+        """Return the times that frames would have taken on a path."""
         takes = share * self._ratios.of(share)
         return [seen.rest_ms + takes * seen.everything_ms for seen in frames]
 
