@@ -81,7 +81,7 @@ def test_a_sweep_goes_on_where_it_stopped(
     lost.unlink()
     capfd.readouterr()
     assert evaluate(bag, '--model', model, '--out', out, *sweep) == 0
-    assert '3 of 4 were there already' in capfd.readouterr().out
+    assert '3 of 4 are complete' in capfd.readouterr().out
     assert lost.is_file()
     assert kept.read_text() == before
     assert evaluate(bag, '--model', model, '--out', out, *sweep, '--fresh') == 0

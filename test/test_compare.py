@@ -23,7 +23,7 @@ from mt_perception.evaluation.comparison import (
     compare_runs,
     pair_runs,
 )
-from mt_perception.evaluation.output import RecordWriter
+from mt_perception.evaluation.record_writer import RecordWriter
 from mt_perception.evaluation.records import DetectionRecord, FrameRecord, Summary, TruthRecord
 from mt_perception.evaluation.runs import Run, read_runs
 

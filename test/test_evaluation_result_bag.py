@@ -18,6 +18,7 @@ from mt_perception.errors import OutputError
 from mt_perception.evaluation.datasets.open_samples import SourceOptions
 from mt_perception.evaluation.datasets.truth_topics import TruthTopics
 from mt_perception.evaluation.job import Job, run_job
+from mt_perception.evaluation.output import MARKER
 from mt_perception.evaluation.records import read_frames
 
 
@@ -83,7 +84,7 @@ def test_an_older_bag_is_replaced_but_nothing_else(job: Job) -> None:
     for file in (job.folder / 'results').iterdir():
         file.unlink()
     (job.folder / 'results' / 'notes.txt').write_text('mine')
-    with pytest.raises(OutputError, match='is no bag'):
+    with pytest.raises(OutputError, match='did not write'):
         run_job(job)
     assert (job.folder / 'results' / 'notes.txt').is_file()
 
@@ -94,7 +95,7 @@ def test_an_interrupted_bag_is_not_left_behind(job: Job) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         run_job(job, interrupt)
-    assert [p.name for p in job.folder.iterdir()] == ['frames.jsonl.partial']
+    assert {p.name for p in job.folder.iterdir()} == {'frames.jsonl.partial', MARKER}
 
 
 def test_ros_itself_reads_every_message(job: Job) -> None:

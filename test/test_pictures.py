@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from mt_perception.cli.picture_writer import Pictures
+from mt_perception.cli.picture_writer import PictureWriter
 from mt_perception.cli.run_summary import Summary, percentiles_text, summary_table
 from mt_perception.errors import OutputError
+from mt_perception.evaluation.output import OutputFolder
 from mt_perception.types import Detections
 
 
@@ -23,7 +24,7 @@ def picture(height: int = 48, width: int = 64) -> np.ndarray:
 
 
 def test_every_nth_picture_is_saved(tmp_path: Path) -> None:
-    with Pictures(tmp_path, every=3, rate_hz=None) as pictures:
+    with PictureWriter(OutputFolder(tmp_path / 'out'), every=3, rate_hz=None) as pictures:
         for number in range(7):
             assert pictures.next_is_wanted == (number % 3 == 0)
             if pictures.next_is_wanted:
@@ -31,7 +32,7 @@ def test_every_nth_picture_is_saved(tmp_path: Path) -> None:
             else:
                 pictures.skip()
     assert pictures.saved == 3
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
+    assert sorted(path.name for path in (tmp_path / 'out').glob('*.png')) == [
         'frame_000000.png',
         'frame_000003.png',
         'frame_000006.png',
@@ -39,11 +40,11 @@ def test_every_nth_picture_is_saved(tmp_path: Path) -> None:
 
 
 def test_a_video_survives_odd_and_changing_sizes(tmp_path: Path) -> None:
-    with Pictures(tmp_path, every=0, rate_hz=10.0) as pictures:
+    with PictureWriter(OutputFolder(tmp_path / 'out'), every=0, rate_hz=10.0) as pictures:
         pictures.add(picture(49, 65))
         pictures.add(picture(120, 160))
         pictures.add(picture(48, 64))
-    capture = cv2.VideoCapture(str(tmp_path / 'video.mp4'))
+    capture = cv2.VideoCapture(str(tmp_path / 'out' / 'video.mp4'))
     shapes = []
     while (read := capture.read())[0]:
         shapes.append(read[1].shape)
@@ -52,8 +53,8 @@ def test_a_video_survives_odd_and_changing_sizes(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / 'out').write_text('in the way')
-    with pytest.raises(OutputError, match='cannot write to'):
-        Pictures(tmp_path / 'out', every=1, rate_hz=None)
+    with pytest.raises(OutputError, match='is a file'):
+        PictureWriter(OutputFolder(tmp_path / 'out'), every=1, rate_hz=None)
 
 
 def test_the_table_says_what_was_counted() -> None:

@@ -23,8 +23,8 @@ from mt_perception.evaluation import report
 from mt_perception.evaluation.datasets.sample_source import SampleSource
 from mt_perception.evaluation.datasets.truth import GroundTruth, Sample, TrueObjects
 from mt_perception.evaluation.job import Job, all_metrics, run_job
-from mt_perception.evaluation.output import RecordWriter
 from mt_perception.evaluation.predictor import Predictor
+from mt_perception.evaluation.record_writer import RecordWriter
 from mt_perception.evaluation.records import FrameRecord
 from mt_perception.evaluation.report import write_report
 from mt_perception.evaluation.report.frame_pictures import (

@@ -24,7 +24,7 @@ from mt_perception.evaluation.comparison import (
     compare_runs,
     pair_runs,
 )
-from mt_perception.evaluation.output import write_text
+from mt_perception.evaluation.output import write_new_text
 from mt_perception.evaluation.runs import read_runs
 
 _STYLES = {BETTER: 'bold green', WORSE: 'bold red', NOISE: 'dim'}
@@ -64,7 +64,8 @@ def compare(a: Path, b: Path, resamples: int, seed: int, out: Path | None) -> No
             console.print(f'[yellow]note:[/] {escape(note)}', highlight=False)
     if out is not None:
         content = [comparison.to_json() for comparison in comparisons]
-        write_text(out, json.dumps(content, indent=1, allow_nan=False) + '\n')
+        text = json.dumps(content, indent=1, allow_nan=False) + '\n'
+        write_new_text(out, text, lambda old: '"resamples": ' in old)
         console.print(f'written to {escape(str(out))}', highlight=False)
 
 

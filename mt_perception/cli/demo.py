@@ -16,7 +16,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from mt_perception.cli.picture_writer import Pictures, prepare_folder
+from mt_perception.cli.picture_writer import PictureWriter
 from mt_perception.cli.processes import (
     NodeProcess,
     configured_node,
@@ -27,6 +27,7 @@ from mt_perception.cli.processes import (
 )
 from mt_perception.cli.run_summary import Summary, summary_table
 from mt_perception.errors import NodeError, SourceError
+from mt_perception.evaluation.output import OutputFolder
 from mt_perception.image import overlay
 from mt_perception.model.folder import read_manifest
 from mt_perception.reports import Execution
@@ -45,6 +46,7 @@ DRAWN_BYTES = 300 << 20
 """Most memory for frames until they are drawn: about twelve seconds of small video."""
 
 PICTURES = 10
+LOGS = ('perception.log', 'source.log')
 
 
 @dataclass
@@ -81,9 +83,13 @@ def demo(source: str | None, model: str, topic: str, out: Path) -> None:
     labels = manifest.tasks[DETECTION].labels if DETECTION in manifest.tasks else ()
     parameters = {'source': str(path), 'topic': topic, 'model': model}
     # First, so that a folder that cannot be written costs no time.
-    prepare_folder(out)
+    output = OutputFolder(out, [path])
+    output.remove_earlier()
+    for name in LOGS:
+        output.file(name)
     recording, provider = _record(parameters, labels, length, out, console)
-    saved = _draw(recording.frames, out, console)
+    saved = _draw(recording.frames, output, console)
+    output.finish()
     facts = [('provider', provider), ('results', f'{saved} pictures and video.mp4 in {out}')]
     title = f'{manifest.name} {manifest.version} on {path.name}, two nodes over DDS'
     console.print(summary_table(title, recording.summary, facts, 'camera to all results'))
@@ -190,7 +196,7 @@ def _count_losses(summary: Summary, subscriber: DemoSubscriber) -> None:
     summary.left_out = +Counter({**reasons, 'a newer image came first': missing})
 
 
-def _draw(frames: list[AnsweredImage], out: Path, console: Console) -> int:
+def _draw(frames: list[AnsweredImage], output: OutputFolder, console: Console) -> int:
     """Draw the frames; returns the number of pictures saved."""
     if not frames:
         return 0
@@ -198,7 +204,7 @@ def _draw(frames: list[AnsweredImage], out: Path, console: Console) -> int:
     # Keeps the duration: if frames were dropped, the others are shown for longer.
     rate_hz = (len(frames) - 1) / seconds if seconds > 0 else float(PICTURES)
     every = max(1, len(frames) // PICTURES)
-    with Pictures(out, every, rate_hz) as pictures, _bar(console, 'pictures') as bar:
+    with PictureWriter(output, every, rate_hz) as pictures, _bar(console, 'pictures') as bar:
         for answer in bar.track(frames):
             pictures.add(overlay.sheet(answer.image, _result(answer)))
     return pictures.saved

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""``mt_perception evaluate``: how accurate, how fast, and with which parameters."""
+"""``mt_perception evaluate``: accuracy and speed of models on data with ground truth."""
 
 from __future__ import annotations
 
@@ -33,9 +33,11 @@ from mt_perception.evaluation.datasets.taxonomy import DEFAULT_TAXONOMY
 from mt_perception.evaluation.datasets.truth_topics import TruthTopics
 from mt_perception.evaluation.job import Job
 from mt_perception.evaluation.link.study import LinkStudy
+from mt_perception.evaluation.output import OutputFolder
 from mt_perception.evaluation.pool import JobResult, run_here, run_in_pool, run_on_ray
 from mt_perception.evaluation.predictor import Predictor, RunSettings, open_predictor
-from mt_perception.evaluation.report import REPORT_FILE, write_report
+from mt_perception.evaluation.records import Summary
+from mt_perception.evaluation.report import REPORT_FILE, check_available, write_report
 from mt_perception.evaluation.sweep import SWEEPABLE, parse_grid, plan_jobs
 from mt_perception.execution.options import Options
 from mt_perception.pipeline import Pipeline
@@ -43,7 +45,7 @@ from mt_perception.resources import find_model
 from mt_perception.types import DEPTH, DETECTION, SEGMENTATION
 
 OFFLOAD_DEADLINE_MS = 10_000.0
-"""Figures are about what comes back, and not about how long it took."""
+"""Accuracy is evaluated, not time: no frame may miss its deadline."""
 
 _FOLDER = click.Path(exists=True, file_okay=False)
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -56,40 +58,40 @@ _OPTIONS: Sequence[Callable[[Any], Any]] = (
         multiple=True,
         help='ONNX networks to compare with: onnx:FILE[:KIND][+FILE…].',
     ),
-    click.option('--reference', help='Model folder to take for truth (pseudo ground truth).'),
+    click.option('--reference', help='Model folder whose results are the ground truth.'),
     click.option('--out', default='out/evaluation', type=click.Path(path_type=Path)),
     click.option('--sweep', 'sweeps', multiple=True, help=f'NAME=V,V of {", ".join(SWEEPABLE)}.'),
-    click.option('--limit', default=0, help='Stop after so many frames of each source; 0: never.'),
-    click.option('--fresh', is_flag=True, help='Run again what --out already holds.'),
+    click.option('--limit', default=0, help='Number of frames of each source; 0: all.'),
+    click.option('--fresh', is_flag=True, help='Repeat completed evaluations in --out.'),
     click.option('--engine', type=click.Choice(['local', 'ray']), default='local'),
-    click.option('--workers', default=0, help='Processes; 0: one for each of several sources.'),
+    click.option('--workers', default=0, help='Processes; 0: one for each source.'),
     click.option('--report/--no-report', default=True, help='Write report.html.'),
     click.option('--save-bag', is_flag=True, help='Write the results as a rosbag2 (mcap) too.'),
     click.option('--size', default=0, help="Long side of the network's input; 0: the model's."),
-    click.option('--score', default=0.0, help='Least score of a detection; AP wants 0.'),
-    click.option('--threads', default=1, help='Threads of one operator.'),
+    click.option('--score', default=0.0, help='Score threshold of detections; AP needs 0.'),
+    click.option('--threads', default=1, help='Threads inside one operator.'),
     click.option('--provider', 'providers', multiple=True, help='ONNX Runtime provider.'),
     click.option(
         '--task',
         'tasks',
         multiple=True,
         type=click.Choice([DETECTION, SEGMENTATION, DEPTH]),
-        help='Only this task; may be repeated.',
+        help='Run only this task; may be repeated.',
     ),
 )
 SOURCE_OPTIONS: Sequence[Callable[[Any], Any]] = (
     click.option('--topic', help='Image topic of a bag.'),
-    click.option('--depth-topic', help='Topic with true depth; "none": do without.'),
+    click.option('--depth-topic', help='Topic with true depth; "none": ignore depth.'),
     click.option('--boxes-topic', help='Topic with true boxes (Detection2DArray).'),
     click.option('--labels-topic', help='Topic with true label images.'),
-    click.option('--tolerance-ms', default=20.0, help='Most time between image and truth.'),
-    click.option('--truth', type=_FOLDER, help='Folder of truth, for a source without.'),
-    click.option('--class-names', type=_FILE, help='YAML file: names of numeric class ids.'),
+    click.option('--tolerance-ms', default=20.0, help='Largest time offset of ground truth.'),
+    click.option('--truth', type=_FOLDER, help='Folder of ground truth, for a source without.'),
+    click.option('--class-names', type=_FILE, help='YAML file with names of numeric class ids.'),
     click.option('--taxonomy', type=_FILE, default=DEFAULT_TAXONOMY, show_default=False,
-                 help='YAML file: which names belong to which label.'),
+                 help='YAML file that maps class names to labels.'),
     click.option('--split', help='Part of a data set, such as val2017 or held_out.'),
     click.option('--camera-info', type=_FILE, help='Calibration file (YAML).'),
-    click.option('--focal-px', type=float, help='Focal length, where nothing else is known.'),
+    click.option('--focal-px', type=float, help='Focal length in pixels, without a calibration.'),
 )  # fmt: skip
 
 
@@ -106,18 +108,20 @@ def _all_options(command: Callable[..., None]) -> Callable[..., None]:
 @_all_options
 @click.pass_context
 def evaluate(context: click.Context, /, sources: tuple[str, ...], **given: Any) -> None:
-    """Measure models on SOURCES: bags, data sets, folders of images, videos.
+    """Evaluate models on SOURCES: bags, data sets, folders of images, videos.
 
-    Every frame is run to its end before the next one is read, so that two runs give the same
-    figures. Written to --out: frames.jsonl and summary.json for each source, model and point of
-    a sweep, and report.html. What is there already is kept: an interrupted sweep goes on.
+    Each frame completes before the next one is read, so two runs give the same metrics. Writes
+    frames.jsonl and summary.json to --out for each source, model and point of a sweep, and
+    report.html. Completed evaluations in --out are kept: an interrupted sweep continues.
     """
     console = Console()
+    truth = [] if given['truth'] is None else [given['truth']]
+    output = OutputFolder(given['out'], [*sources, *truth])
     jobs = _jobs(sources, given)
     links = link_settings(given)
     results = [] if given['fresh'] else _kept(jobs)
     if results:
-        console.print(f'{len(results)} of {len(jobs)} were there already (--fresh: run them)')
+        console.print(f'{len(results)} of {len(jobs)} are complete (--fresh repeats them)')
     done = {result.job.folder for result in results}
     left = [job for job in jobs if job.folder not in done]
     with _progress(console, len(left)) as bar:
@@ -132,6 +136,7 @@ def evaluate(context: click.Context, /, sources: tuple[str, ...], **given: Any) 
     studies: list[LinkStudy] = []
     if summaries:
         console.print(metrics_table(summaries))
+        _print_notes(summaries, console)
         if links is not None:
             studies, stuck = measured_links(jobs, links, given['fresh'], console)
             failed += stuck
@@ -139,7 +144,7 @@ def evaluate(context: click.Context, /, sources: tuple[str, ...], **given: Any) 
                 console.print(link_times_table(study))
         if given['report']:
             done_jobs = [o.job for o in results if o.summary]
-            write_page(given['out'], done_jobs, console, failed, studies)
+            write_page(output, done_jobs, console, failed, studies)
         console.print(f'written to {escape(str(given["out"]))}', highlight=False)
     if len(summaries) < len(results):
         missing = len(results) - len(summaries)
@@ -148,19 +153,34 @@ def evaluate(context: click.Context, /, sources: tuple[str, ...], **given: Any) 
         context.exit(1)
 
 
+def _print_notes(summaries: Sequence[Summary], console: Console) -> None:
+    """Print what was found in the sources and not used, each sentence once."""
+    notes = [note for summary in summaries for note in summary.data.get('notes', ())]
+    for note in dict.fromkeys(notes):
+        console.print(f'[yellow]note:[/] {escape(note)}', highlight=False, soft_wrap=True)
+
+
 def write_page(
-    out: Path,
+    output: OutputFolder,
     jobs: Sequence[Job],
     console: Console,
     failed: Sequence[tuple[str, str]] = (),
     links: Sequence[LinkStudy] = (),
 ) -> None:
-    """Write the report, or say why there is none: the figures are there without it."""
+    """Write the report; without its packages print a warning, because the records are complete.
+
+    Raises:
+        OutputError: The report cannot be written, for example on a full disk.
+    """
     try:
-        with console.status('writing the report'):
-            write_report(out / REPORT_FILE, f'Evaluation {out.name}', jobs, failed, links)
+        check_available()
     except OutputError as error:
         console.print(f'[yellow]{escape(str(error))}[/]', highlight=False)
+        return
+    with console.status('writing the report'):
+        title = f'Evaluation {output.path.name}'
+        write_report(output.file(REPORT_FILE), title, jobs, failed, links)
+    output.finish()
 
 
 def _jobs(sources: Sequence[str], given: dict[str, Any]) -> list[Job]:
@@ -190,7 +210,7 @@ def _jobs(sources: Sequence[str], given: dict[str, Any]) -> list[Job]:
 
 
 def source_options(given: Mapping[str, Any]) -> SourceOptions:
-    """How to read a source, from what was typed for SOURCE_OPTIONS."""
+    """How to read a source, from the values of SOURCE_OPTIONS."""
     if given['camera_info'] and given['focal_px']:
         raise click.UsageError('give --camera-info or --focal-px, not both')
     names = given['class_names']
@@ -210,7 +230,7 @@ def source_options(given: Mapping[str, Any]) -> SourceOptions:
 
 
 def _workers(sources: Sequence[str], given: dict[str, Any]) -> int:
-    """One process for a single source: times measured side by side are no good."""
+    """One process for a single source, because parallel jobs disturb times."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
     workers: int = given['workers'] or min(len(sources), cores or 1)
     return workers
@@ -258,7 +278,7 @@ def _one_by_one(
 def _offloaded(
     job: Job, given: Mapping[str, Any], console: Console, stack: ExitStack
 ) -> Predictor:
-    """The model of a job with its frames finished by a remote host."""
+    """The model of a job, offloaded to a remote host."""
 
     def prepare(pipeline: Pipeline) -> None:
         client = stack.enter_context(

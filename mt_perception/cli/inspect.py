@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from mt_perception.errors import ModelError, OptionError
-from mt_perception.evaluation.output import write_text
+from mt_perception.evaluation.output import write_new_text
 from mt_perception.first_run import FirstRun, first_run
 from mt_perception.model.folder import ModelFolder, file_problems, open_model, read_manifest
 from mt_perception.model.graph_text import graph_dot, graph_mermaid, graph_text
@@ -79,7 +79,9 @@ def inspect(model: str, labels: bool, graph_file: Path | None, image: Path | Non
     for warning in run.warnings:
         console.print(f'[yellow]warning:[/] {escape(warning)}', highlight=False)
     if graph_file is not None:
-        write_text(graph_file, _GRAPHS[graph_file.suffix](manifest.graph, title))
+        text = _GRAPHS[graph_file.suffix](manifest.graph, title)
+        first = text.splitlines()[0]
+        write_new_text(graph_file, text, lambda old: old.startswith(f'{first}\n'))
         console.print(f'task graph written to {escape(str(graph_file))}', highlight=False)
 
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""``mt_perception replay``: a bag in lock-step through the real node, judged like evaluate."""
+"""``mt_perception replay``: a bag in lock-step through the real node, evaluated like evaluate."""
 
 from __future__ import annotations
 
@@ -30,9 +30,10 @@ from mt_perception.cli.processes import (
     ros_environment,
 )
 from mt_perception.cli.shared_options import BUDGET_OPTIONS, budget_of
-from mt_perception.errors import NodeError, OutputError
+from mt_perception.errors import NodeError
 from mt_perception.evaluation.datasets.sample_source import source_name
 from mt_perception.evaluation.job import Job, run_job
+from mt_perception.evaluation.output import OutputFolder
 from mt_perception.evaluation.predictor import Predictor, RunSettings, open_predictor
 from mt_perception.evaluation.records import FRAMES_FILE, Summary, read_frames, without_timing
 from mt_perception.execution.options import Options
@@ -56,9 +57,9 @@ def _all_options(command: Any) -> Any:
 @click.argument('source')
 @click.option('--model', default='cspnano', help='Installed model or model folder.')
 @click.option('--out', default='out/replay', type=click.Path(path_type=Path))
-@click.option('--limit', default=0, help='Stop after so many frames; 0: never.')
+@click.option('--limit', default=0, help='Number of frames; 0: all.')
 @click.option('--size', default=0, help="Long side of the network's input; 0: the model's own.")
-@click.option('--score', default=0.0, help='Least score of a detection; AP wants 0.')
+@click.option('--score', default=0.0, help='Score threshold of detections; AP needs 0.')
 @click.option('--save-bag', is_flag=True, help='Write the results as a rosbag2 (mcap) too.')
 @_all_options
 @click.pass_context
@@ -71,6 +72,9 @@ def replay(context: click.Context, /, source: str, **given: Any) -> None:
     """
     console = Console()
     folder: Path = given['out'] / source_name(source)
+    truth = [] if given['truth'] is None else [given['truth']]
+    OutputFolder(given['out'], [source, *truth])
+    output = OutputFolder(folder)
     options = Options(size=given['size'], score_threshold=given['score'])
     settings = RunSettings(options, budget=budget_of(given))
     job = Job(
@@ -91,7 +95,7 @@ def replay(context: click.Context, /, source: str, **given: Any) -> None:
         ours = _run(replace(job, save_bag=False), bar, 'in process', predictor)
     different = differing_lines(through.folder / FRAMES_FILE, job.folder / FRAMES_FILE)
     console.print(metrics_table([theirs, ours] if different else [theirs]))
-    write_page(folder, [through, job], console)
+    write_page(output, [through, job], console)
     console.print(_times(through.folder / FRAMES_FILE, job.folder / FRAMES_FILE))
     if different:
         console.print(
@@ -124,10 +128,7 @@ def through_node(predictor: Predictor, job: Job, logs: Path) -> Iterator[Predict
     # Imported late, so that a missing ROS 2 is said in one sentence.
     from mt_perception.nodes.round_trip_predictor import RoundTripPredictor
 
-    try:
-        logs.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f'cannot write to {logs}: {error.strerror}; choose --out') from error
+    OutputFolder(logs).file('perception.log')
     domain_id = own_domain()
     prepare_local_ros()
     environment = ros_environment(domain_id)

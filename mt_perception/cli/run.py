@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""``mt_perception run``: the model on images, a video, a camera, a bag or a ROS topic."""
+"""``mt_perception run``: runs a model on images, a video, a camera, a bag or a ROS topic."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import click
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from mt_perception.cli.picture_writer import Pictures
+from mt_perception.cli.picture_writer import PictureWriter
 from mt_perception.cli.run_summary import Summary, summary_table
 from mt_perception.cli.shared_options import (
     budget_of,
@@ -26,8 +26,10 @@ from mt_perception.cli.shared_options import (
     with_offload_options,
 )
 from mt_perception.data_files import read_yaml
-from mt_perception.errors import ImageError, OutputError, SourceError
-from mt_perception.evaluation.records import DetectionRecord, FrameRecord, frame_line
+from mt_perception.errors import ImageError, SourceError
+from mt_perception.evaluation.frame_record import frame_record
+from mt_perception.evaluation.output import OutputFolder
+from mt_perception.evaluation.record_writer import RecordWriter
 from mt_perception.execution.options import Options
 from mt_perception.geometry.camera import Calibration
 from mt_perception.image import overlay
@@ -38,35 +40,32 @@ from mt_perception.types import (
     DEPTH,
     DETECTION,
     SEGMENTATION,
-    Detections,
     Frame,
     Intrinsics,
-    Result,
 )
 
 PICTURES = 10
-"""About so many pictures are saved unless --show-every says otherwise."""
+"""Approximate number of pictures without --show-every."""
 
 DEADLINE_MS = 200.0
-"""Of a frame that a remote host may finish."""
+"""Deadline of offloaded frames without --offload-deadline-ms."""
 
 LIVE_SHOW_EVERY = 30
 TOPIC_PREFIX = 'topic:'
-RESULTS = 'frames.jsonl'
 
 
 @dataclass(frozen=True)
-class Outputs:
-    """Where results go.
+class OutputOptions:
+    """What to write.
 
     Attributes:
-        folder: The folder.
+        folder: The output folder.
         show_every: Save a picture of every n-th frame; None chooses.
         video: Whether to write a video.
         lines: Whether to write results as JSON lines.
     """
 
-    folder: Path
+    folder: OutputFolder
     show_every: int | None
     video: bool
     lines: bool
@@ -122,12 +121,13 @@ def run(
     jsonl: bool,
     **given: Any,
 ) -> None:
-    """Run the model on SOURCE and show what came out.
+    """Run the model on SOURCE and show the results.
 
     SOURCE is a folder of images, an image, a video, a ROS 1 or ROS 2 bag, a camera (/dev/video0
     or 0), a network camera (rtsp://…, http://…), or a ROS topic (/camera/image_raw).
     """
     camera = read_calibration(camera_info) if camera_info else None
+    output = OutputFolder(out, [source])
     console = Console()
     with _open(source, topic, camera) as frames:
         options = Options(size=size, score_threshold=score, conditions=conditions)
@@ -142,7 +142,7 @@ def run(
             )
         for warning in pipeline.warnings:
             console.print(f'[yellow]{escape(warning)}[/]')
-        outputs = Outputs(out, show_every, save_video, jsonl)
+        outputs = OutputOptions(output, show_every, save_video, jsonl)
         with offloaded(pipeline, folder, given, DEADLINE_MS) as client:
             summary = run_pipeline(pipeline, frames, tasks or None, limit, outputs, console)
         offload_summary(client, console)
@@ -164,21 +164,21 @@ def run_pipeline(
     source: Source,
     tasks: tuple[str, ...] | None,
     limit: int,
-    outputs: Outputs,
+    outputs: OutputOptions,
     console: Console,
 ) -> Summary:
-    """Run a pipeline over a source, with a progress bar; Ctrl-C ends it as the last frame does.
+    """Run a pipeline over a source, with a progress bar; Ctrl-C ends the run early.
 
     Args:
         pipeline: The pipeline.
         source: The frames.
         tasks: The tasks to run; None means all.
         limit: Most frames to run; 0 means all.
-        outputs: Where pictures and lines go.
-        console: Where the progress bar goes.
+        outputs: What to write.
+        console: Prints the progress bar.
 
     Returns:
-        What the run adds up to.
+        Counts and times of the run.
     """
     summary = Summary()
     length = min(limit, source.length or limit) if limit else source.length
@@ -186,9 +186,10 @@ def run_pipeline(
     if every is None:
         every = max(1, length // PICTURES) if length else LIVE_SHOW_EVERY
     rate_hz = (source.rate_hz or PICTURES) if outputs.video else None
+    outputs.folder.remove_earlier()
     with ExitStack() as stack:
-        pictures = stack.enter_context(Pictures(outputs.folder, every, rate_hz))
-        lines = _open_lines(outputs.folder, stack) if outputs.lines else None
+        pictures = stack.enter_context(PictureWriter(outputs.folder, every, rate_hz))
+        lines = stack.enter_context(RecordWriter(outputs.folder.path)) if outputs.lines else None
         bar = stack.enter_context(_bar(console))
         progress = bar.add_task('frames', total=length)
         try:
@@ -199,6 +200,9 @@ def run_pipeline(
             console.print('[yellow]stopped[/]')
         summary.add_left_out(source.rejects)
         bar.update(progress, completed=summary.frames_in)
+        if lines is not None:
+            lines.finish()
+    outputs.folder.finish()
     return summary
 
 
@@ -223,7 +227,7 @@ def read_calibration(path: Path) -> Intrinsics:
 
 
 def _open(name: str, topic: str | None, camera: Intrinsics | None) -> Source:
-    """Files and cameras need no ROS; a topic does, and only a topic imports it."""
+    """Open a source; only topics import ROS."""
     is_topic = name.startswith('/') and not Path(name).exists()
     if not (is_topic or name.startswith(TOPIC_PREFIX)):
         return open_source(name, topic, camera)
@@ -240,8 +244,8 @@ def _run_frame(
     index: int,
     tasks: tuple[str, ...] | None,
     summary: Summary,
-    pictures: Pictures,
-    lines: TextIO | None,
+    pictures: PictureWriter,
+    lines: RecordWriter | None,
 ) -> None:
     try:
         result = pipeline.run(frame, tasks)
@@ -252,47 +256,11 @@ def _run_frame(
         return
     summary.add_result(result)
     if lines is not None:
-        lines.write(frame_line(_record(frame, result, index)) + '\n')
+        lines.add(frame_record(frame, result, key=f'{index:06d}', source=frame.frame_id))
     if pictures.next_is_wanted:
         pictures.add(overlay.sheet(frame.image, result))
     else:
         pictures.skip()
-
-
-def _record(frame: Frame, result: Result, index: int) -> FrameRecord:
-    found = result.detections
-    execution = result.execution
-    return FrameRecord(
-        key=f'{index:06d}',
-        source=frame.frame_id,
-        stamp_ns=frame.stamp_ns,
-        image_size=(frame.image.shape[0], frame.image.shape[1]),
-        detections=None if found is None else _detections(found),
-        truth=None,
-        metrics={},
-        tasks=execution.tasks,
-        blocks=execution.blocks,
-        path=execution.path,
-        reason=execution.reason,
-        macs=execution.macs,
-        network_size=execution.network_size,
-        failures=result.failures,
-        extra=execution.values(),
-        latency_ms=execution.stage_ms,
-        block_ms=execution.block_ms,
-    )
-
-
-def _detections(found: Detections) -> DetectionRecord:
-    labels = tuple(found.labels[i] for i in found.class_ids)
-    return DetectionRecord(found.boxes, found.scores, labels)
-
-
-def _open_lines(folder: Path, stack: ExitStack) -> TextIO:
-    try:
-        return stack.enter_context((folder / RESULTS).open('w', encoding='utf-8'))
-    except OSError as error:
-        raise OutputError(f'cannot write {folder / RESULTS}: {error.strerror}') from error
 
 
 def _bar(console: Console) -> Progress:

@@ -21,8 +21,8 @@ from mt_perception.evaluation.metrics.depth import DepthMetric
 from mt_perception.evaluation.metrics.detection import DetectionMetric
 from mt_perception.evaluation.metrics.segmentation import SegmentationMetric
 from mt_perception.evaluation.metrics.stability import StabilityMetric
-from mt_perception.evaluation.output import RecordWriter
 from mt_perception.evaluation.predictor import Predictor, RunSettings, model_sha256, open_predictor
+from mt_perception.evaluation.record_writer import RecordWriter
 from mt_perception.evaluation.records import (
     SUMMARY_FILE,
     Json,

@@ -1,84 +1,129 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The folder of one evaluation: records appear in it when they are complete, and never half."""
+"""Output folders and files: a command replaces or removes only what a command wrote before.
+
+Each output folder has a marker file that lists what was written. A folder without one is used
+only if it is new, empty, or holds nothing but such folders.
+"""
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 
 from mt_perception.errors import OutputError
-from mt_perception.evaluation.records import (
-    FRAMES_FILE,
-    SUMMARY_FILE,
-    FrameRecord,
-    Summary,
-    frame_line,
-    summary_text,
-)
 
+MARKER = '.mt_perception_output'
+
+_HEADER = '# Files of this folder that mt_perception wrote and may replace.\n'
 _PARTIAL = '.partial'
+_DEPTH = 4
 
 
-class RecordWriter:
-    """Writes ``frames.jsonl`` and then ``summary.json``; use it in ``with``.
+class OutputFolder:
+    """A folder that a command writes into.
 
-    Until ``finish`` the lines stand in a file that ends in ``.partial``, and an older summary is
-    gone: a folder with a summary is a finished evaluation.
+    Creating this object checks the folder and writes nothing.
 
     Args:
-        folder: Where to; made if it is missing.
+        path: The folder; made by the first ``file``.
+        sources: Inputs of the command, as typed; those that are no path are ignored.
 
     Raises:
-        OutputError: The folder cannot be written.
+        OutputError: The folder is an input or holds one, is a file, or has files that no command
+            wrote.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._partial = folder / (FRAMES_FILE + _PARTIAL)
-        with writing(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / SUMMARY_FILE).unlink(missing_ok=True)
-            self._file = self._partial.open('w', encoding='utf-8', newline='\n')
+    def __init__(self, path: Path, sources: Iterable[str | Path] = ()) -> None:
+        self.path = path
+        _check_sources(path, sources)
+        with writing(path):
+            if path.exists() and not path.is_dir():
+                raise OutputError(f'{path} is a file; expected a folder for --out')
+            foreign = _foreign_entry(path, _DEPTH)
+        if foreign is not None:
+            raise OutputError(
+                f'{path} has files that mt_perception did not write, for example {foreign}; '
+                'choose another folder with --out'
+            )
 
-    def add(self, record: FrameRecord) -> None:
-        """Write one line.
-
-        Raises:
-            OutputError: The disk is full, say.
-        """
-        with writing(self._folder):
-            self._file.write(frame_line(record) + '\n')
-
-    def finish(self, summary: Summary) -> None:
-        """Put both files in place.
+    def file(self, name: str) -> Path:
+        """The path of a file to write; makes the output folder and lists the name.
 
         Raises:
-            OutputError: The disk is full, say.
+            OutputError: Something of this name exists that no command wrote, or the folder cannot
+                be written.
         """
-        with writing(self._folder):
-            self._file.close()
-            os.replace(self._partial, self._folder / FRAMES_FILE)
-            write_text(self._folder / SUMMARY_FILE, summary_text(summary))
+        path = self.path / name
+        with writing(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            if os.path.lexists(path) and not self._is_own(name):
+                raise OutputError(
+                    f'{path} exists and mt_perception did not write it; move it, or choose '
+                    'another folder with --out'
+                )
+            self._append(name, None)
+        return path
 
-    def __enter__(self) -> RecordWriter:
-        return self
+    def finish(self) -> None:
+        """Record size and time of the written files, so that changes by others are noticed.
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+        Raises:
+            OutputError: The marker cannot be written.
+        """
+        with writing(self.path):
+            for name, state in self._entries().items():
+                found = _state(self.path / name)
+                if found is not None and found != state:
+                    self._append(name, found)
+
+    def remove_earlier(self) -> None:
+        """Remove what an earlier command wrote, if nobody changed it since.
+
+        Raises:
+            OutputError: A file cannot be removed.
+        """
+        with writing(self.path):
+            entries = self._entries()
+            kept = {name: state for name, state in entries.items() if not self._is_own(name)}
+            for name in entries.keys() - kept.keys():
+                (self.path / name).unlink(missing_ok=True)
+            if entries:
+                (self.path / MARKER).write_text(_HEADER, encoding='utf-8')
+
+    def _is_own(self, name: str) -> bool:
+        """Whether the marker lists a file, and the file is as it was written."""
+        entries = self._entries()
+        if name not in entries or (self.path / name).is_dir():
+            return False
+        return entries[name] is None or entries[name] == _state(self.path / name)
+
+    def _entries(self) -> dict[str, list[int] | None]:
+        """Name → [size, time in ns] of files, None while they are being written."""
         try:
-            self._file.close()
-        except OSError as error:
-            # On a full disk closing fails as well; what was raised first says more.
-            if value is None:
-                raise OutputError(f'cannot write to {self._folder}: {error.strerror}') from error
+            lines = (self.path / MARKER).read_text(encoding='utf-8').splitlines()[1:]
+        except (FileNotFoundError, NotADirectoryError):
+            return {}
+        entries: dict[str, list[int] | None] = {}
+        for line in lines:
+            try:
+                name, state = json.loads(line)
+            except ValueError:
+                # The line of a process that was killed while it wrote.
+                continue
+            # The marker is a file that anybody may change: a name must not lead elsewhere.
+            if isinstance(name, str) and name not in ('', '.', '..') and '/' not in name:
+                entries[name] = state
+        return entries
+
+    def _append(self, name: str, state: list[int] | None) -> None:
+        marker = self.path / MARKER
+        header = '' if marker.exists() else _HEADER
+        with marker.open('a', encoding='utf-8') as file:
+            file.write(header + json.dumps([name, state]) + '\n')
 
 
 def write_text(path: Path, text: str) -> None:
@@ -89,13 +134,45 @@ def write_text(path: Path, text: str) -> None:
     """
     with writing(path):
         partial = path.with_name(path.name + _PARTIAL)
-        partial.write_text(text, encoding='utf-8', newline='\n')
-        os.replace(partial, path)
+        try:
+            with partial.open('w', encoding='utf-8', newline='\n') as file:
+                file.write(text)
+                # Some file systems report a full disk only here.
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(partial, path)
+        except OSError:
+            partial.unlink(missing_ok=True)
+            raise
+
+
+def write_new_text(path: Path, text: str, is_own: Callable[[str], bool]) -> None:
+    """Write a file that the user named; an existing file is replaced only if it is our own.
+
+    Args:
+        path: The file.
+        text: Its text.
+        is_own: Whether the text of an existing file was written by this command.
+
+    Raises:
+        OutputError: The file exists and is not our own, or cannot be written.
+    """
+    with writing(path):
+        if path.exists():
+            try:
+                own = path.is_file() and is_own(path.read_text(encoding='utf-8'))
+            except UnicodeDecodeError:
+                own = False
+            if not own:
+                raise OutputError(
+                    f'{path} exists and mt_perception did not write it; choose another name'
+                )
+    write_text(path, text)
 
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Say in one sentence why a place cannot be written.
+    """Turn every OSError into one sentence that names the place.
 
     Raises:
         OutputError: Instead of any OSError.
@@ -105,5 +182,41 @@ def writing(path: Path) -> Iterator[None]:
     except OSError as error:
         raise OutputError(
             f'cannot write to {path}: {error.strerror or error}; '
-            'choose another folder with --out, or make room'
+            'choose another place, or free some space'
         ) from error
+
+
+def _check_sources(path: Path, sources: Iterable[str | Path]) -> None:
+    """Refuse an output folder that is an input or a parent of one."""
+    folder = path.expanduser().resolve()
+    for source in sources:
+        try:
+            place = Path(source).expanduser()
+            found = {place.resolve(), Path(os.path.abspath(place))} if place.exists() else set()
+        except (OSError, RuntimeError, ValueError):
+            continue
+        if any(folder == each or folder in each.parents for each in found):
+            raise OutputError(
+                f'the output folder {path} is or holds the source {source}; '
+                'choose another folder with --out'
+            )
+
+
+def _foreign_entry(folder: Path, depth: int) -> str | None:
+    """The name of an entry that no command wrote; None if there is none, or a marker."""
+    if not folder.is_dir() or (folder / MARKER).is_file():
+        return None
+    for entry in sorted(folder.iterdir()):
+        own = entry.is_dir() and not entry.is_symlink() and depth > 0
+        if not own or not any(entry.iterdir()) or _foreign_entry(entry, depth - 1) is not None:
+            return entry.name
+    return None
+
+
+def _state(path: Path) -> list[int] | None:
+    """Size and time of a file; None if there is none."""
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        return None
+    return [status.st_size, status.st_mtime_ns]

@@ -4,8 +4,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 import cv2
@@ -25,7 +27,7 @@ from rosbags.rosbag2.errors import WriterError
 
 from mt_perception.errors import OutputError
 from mt_perception.evaluation.datasets.truth import Sample
-from mt_perception.evaluation.output import writing
+from mt_perception.evaluation.output import OutputFolder, writing
 from mt_perception.image.overlay import draw
 from mt_perception.sources.message_types import standard_types
 from mt_perception.types import Detections, Intrinsics, Result, Segmentation
@@ -55,22 +57,21 @@ class ResultBag:
     The bag is written to a temporary folder and moved into place when it is complete.
 
     Args:
-        folder: The bag's folder; an older bag there is replaced, anything else is not.
+        folder: The bag's folder; a bag of an earlier run is replaced, other files are not.
 
     Raises:
-        OutputError: The folder cannot be written, or is something else than a bag.
+        OutputError: The folder cannot be written, or has files that no command wrote.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        # The same folder name, because the file inside has the name of its folder.
-        self._partial = folder.parent / '.partial' / folder.name
-        if folder.exists() and not (folder / 'metadata.yaml').is_file():
-            raise OutputError(f'{folder} is there and is no bag; it is not replaced')
+        self._output = OutputFolder(folder)
         self._types = standard_types()
         self._connections: dict[str, Connection] = {}
         with writing(folder):
-            shutil.rmtree(self._partial.parent, ignore_errors=True)
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            # The same folder name, because the file inside has the name of its folder.
+            self._partial = Path(mkdtemp('', '.partial-', folder.parent)) / folder.name
             self._writer = Writer(self._partial, version=9, storage_plugin=StoragePlugin.MCAP)
             # Compressed chunks are part of mcap; every reader supports them.
             self._writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
@@ -113,9 +114,10 @@ class ResultBag:
             return
         with writing(self._folder):
             self._writer.close()
-            shutil.rmtree(self._folder, ignore_errors=True)
-            self._partial.rename(self._folder)
-            self._partial.parent.rmdir()
+            for file in sorted(self._partial.iterdir()):
+                os.replace(file, self._output.file(file.name))
+            shutil.rmtree(self._partial.parent)
+            self._output.finish()
 
     def _write(self, name: str, stamp_ns: int, message: Any) -> None:
         topic, kind = _ON[name]

@@ -9,33 +9,21 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from mt_perception.errors import PerceptionError, SourceError
 from mt_perception.evaluation.datasets.sample_source import SampleSource
-from mt_perception.evaluation.datasets.truth import GroundTruth, Sample
+from mt_perception.evaluation.datasets.truth import Sample
+from mt_perception.evaluation.frame_record import digests, frame_record
 from mt_perception.evaluation.machine import machine, versions
 from mt_perception.evaluation.metrics.cost import latencies
-from mt_perception.evaluation.output import RecordWriter
 from mt_perception.evaluation.predictor import Predictor
-from mt_perception.evaluation.records import (
-    DetectionRecord,
-    FrameRecord,
-    Json,
-    Metric,
-    Summary,
-    TruthRecord,
-)
+from mt_perception.evaluation.record_writer import RecordWriter
+from mt_perception.evaluation.records import FrameRecord, Json, Metric, Summary
 from mt_perception.reports import Execution
 from mt_perception.types import Frame, Result
 
-DIGEST_BYTES = 16
-
 Progress = Callable[[int, 'int | None'], None]
-"""Told after every frame: frames done, and frames to expect if that is known."""
+"""Called after each frame with the number of frames, and the expected number if known."""
 
 
 def evaluate(
@@ -50,24 +38,24 @@ def evaluate(
     progress: Progress = lambda done, total: None,
     keep: Callable[[Sample, Result], None] = lambda sample, result: None,
 ) -> Summary:
-    """Run all samples of a source, write a line for each, and sum up.
+    """Run all samples of a source, and write a line for each and a summary.
 
-    Every frame is run to its end before the next one is read, so that the machine's speed has no
-    influence on any figure but those of time.
+    Each frame completes before the next one is read, so the machine's speed changes no metric
+    except times.
 
     Args:
         samples: The source, open.
-        predictor: What is measured.
-        metrics: How it is judged.
-        writer: Where records go.
-        parameters: What was chosen for this run, for the summary.
-        at_once: How many evaluations share the machine, for the summary.
-        limit: Stop after so many samples.
-        progress: Told after every frame.
-        keep: Given every sample and its result, for instance to write them into a bag.
+        predictor: The model.
+        metrics: The metrics.
+        writer: Writes the records.
+        parameters: All parameters of this run, for the summary.
+        at_once: Number of evaluations that share the machine, for the summary.
+        limit: Largest number of samples.
+        progress: Called after each frame.
+        keep: Called with each sample and its result, for example to write a bag.
 
     Raises:
-        SourceError: The source became unreadable or gave no image.
+        SourceError: The source became unreadable or has no usable image.
         OutputError: The records cannot be written.
     """
     for metric in metrics:
@@ -76,16 +64,23 @@ def evaluate(
     start = time.perf_counter()
     total = samples.length if limit is None else min(limit, samples.length or limit)
     for sample, result in run_all(samples, predictor, limit):
-        record = _record(sample, result, metrics)
+        values = {metric.name: metric.process(sample, result) for metric in metrics}
+        record = frame_record(
+            sample.frame,
+            result,
+            key=sample.key,
+            source=sample.source,
+            truth=sample.truth,
+            metrics={name: found for name, found in values.items() if found},
+            digests=digests(sample, result),
+        )
         writer.add(record)
         tally.add(record)
         keep(sample, result)
         progress(tally.frames, total)
     if not tally.frames:
         refused = ', '.join(f'{reason} {n} times' for reason, n in sorted(samples.rejects.items()))
-        raise SourceError(
-            f'{samples.name} gave no image that can be used; refused: {refused or "none"}'
-        )
+        raise SourceError(f'{samples.name} has no usable image; refused: {refused or "none"}')
     seconds = time.perf_counter() - start
     summary = Summary(
         source=samples.name,
@@ -96,6 +91,7 @@ def evaluate(
             'truth_sha256': tally.truth.hexdigest(),
             'truth': samples.truth_kinds,
             'pseudo': tally.pseudo,
+            'notes': samples.all_notes(),
         },
         parameters=parameters,
         metrics={metric.name: metric.evaluate() for metric in metrics},
@@ -127,7 +123,7 @@ def run_all(
 
 
 class _Tally:
-    """What is counted over all frames."""
+    """Counts over all frames."""
 
     def __init__(self) -> None:
         self.frames = 0
@@ -160,82 +156,6 @@ class _Tally:
             'seconds': seconds,
             'frames_per_s': self.frames / seconds,
         }
-
-
-def _record(sample: Sample, result: Result, metrics: Sequence[Metric]) -> FrameRecord:
-    figures = {metric.name: metric.process(sample, result) for metric in metrics}
-    run = result.execution
-    return FrameRecord(
-        key=sample.key,
-        source=sample.source,
-        stamp_ns=result.stamp_ns,
-        image_size=(sample.frame.image.shape[0], sample.frame.image.shape[1]),
-        detections=_detection_record(result),
-        truth=_truth_record(sample.truth),
-        metrics={name: found for name, found in figures.items() if found},
-        tasks=run.tasks,
-        blocks=run.blocks,
-        path=run.path,
-        reason=run.reason,
-        macs=run.macs,
-        network_size=run.network_size,
-        failures=result.failures,
-        digests=_digests(sample, result),
-        extra=run.values(),
-        latency_ms=run.stage_ms,
-        block_ms=run.block_ms,
-    )
-
-
-def _detection_record(result: Result) -> DetectionRecord | None:
-    found = result.detections
-    if found is None:
-        return None
-    names = tuple(found.labels[i] for i in found.class_ids)
-    return DetectionRecord(found.boxes, found.scores, names)
-
-
-def _truth_record(truth: GroundTruth | None) -> TruthRecord | None:
-    if truth is None:
-        return None
-    objects = truth.objects
-    labels = () if objects is None else objects.labels
-    ids = () if objects is None else objects.class_ids
-    return TruthRecord(
-        boxes=None if objects is None else objects.boxes,
-        labels=tuple(labels[i] if i >= 0 else '' for i in ids),
-        crowd=() if objects is None else tuple(bool(c) for c in objects.crowd),
-        areas=np.zeros(0) if objects is None else objects.areas,
-        exhaustive=() if objects is None else tuple(sorted(labels[i] for i in objects.exhaustive)),
-        segmentation=truth.segmentation is not None,
-        depth=truth.depth is not None,
-        pseudo=truth.pseudo,
-    )
-
-
-def _digests(sample: Sample, result: Result) -> dict[str, str]:
-    """Short hashes of the pixels: two runs gave the same outputs if, and only if, these agree."""
-    found = {'image': digest(sample.frame.image)}
-    if sample.truth is not None:
-        objects = sample.truth.objects
-        known: list[NDArray[Any] | None] = [sample.truth.segmentation, sample.truth.depth]
-        if objects is not None:
-            known += [objects.boxes, objects.class_ids, objects.crowd, objects.areas]
-        found['truth'] = digest(*(array for array in known if array is not None))
-    if result.depth is not None:
-        found['depth'] = digest(result.depth.depth)
-    if result.segmentation is not None:
-        found['segmentation'] = digest(result.segmentation.class_ids)
-    return found
-
-
-def digest(*arrays: NDArray[Any]) -> str:
-    """A short hash over shapes and values."""
-    state = hashlib.blake2b(digest_size=DIGEST_BYTES)
-    for array in arrays:
-        state.update(f'{array.dtype.str}{array.shape}'.encode())
-        state.update(np.ascontiguousarray(array).data)
-    return state.hexdigest()
 
 
 def _refused(frame: Frame, tasks: tuple[str, ...], reason: str) -> Result:

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from mt_perception.errors import PerceptionError
 from mt_perception.evaluation.datasets.truth import GroundTruth, Sample, TrueObjects
+from mt_perception.evaluation.frame_record import digest
 from mt_perception.evaluation.job import Job, revisit
 from mt_perception.evaluation.records import FrameRecord
 from mt_perception.evaluation.report.metric_columns import SURE
-from mt_perception.evaluation.runner import digest
 from mt_perception.evaluation.runs import Run
 from mt_perception.geometry.camera import typical
 from mt_perception.image.overlay import (

@@ -1,0 +1,188 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Commands write into folders of their own and remove only what they wrote."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from tiny_model import write_tiny_model
+
+from mt_perception.cli.main import main
+from mt_perception.cli.picture_writer import PictureWriter
+from mt_perception.errors import OutputError
+from mt_perception.evaluation.output import MARKER, OutputFolder, write_new_text, write_text
+
+
+@contextmanager
+def full_disk(free_bytes: int) -> Iterator[None]:
+    """No file can grow beyond a size, which fails with an OSError as a full disk does."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (free_bytes, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob('*')
+        if path.is_file()
+    }
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    folder = tmp_path / 'rec'
+    folder.mkdir()
+    for index in range(3):
+        cv2.imwrite(str(folder / f'frame_{index:06d}.png'), np.full((48, 64, 3), 90, np.uint8))
+    (folder / 'video.mp4').write_bytes(b'my film')
+    return folder
+
+
+@pytest.mark.parametrize('out', ['{rec}', '{rec}/..', '{rec}/../link', '{rec}/../rec/'])
+@pytest.mark.parametrize('command', ['run', 'evaluate'])
+def test_an_output_that_is_or_holds_the_source_is_refused(
+    images: Path, tmp_path: Path, out: str, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / 'link').symlink_to(images)
+    before = contents(tmp_path)
+    tiny = str(write_tiny_model(tmp_path / 'tiny'))
+    before = contents(tmp_path)
+    place = out.format(rec=images)
+    assert main([command, str(images), '--model', tiny, '--out', place]) == 1
+    assert 'is or holds the source' in ' '.join(capsys.readouterr().err.split())
+    assert contents(tmp_path) == before
+
+
+def test_a_source_in_the_current_folder(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny = str(write_tiny_model(tmp_path / 'tiny'))
+    monkeypatch.chdir(images)
+    before = contents(images)
+    assert main(['run', 'frame_000000.png', '--model', tiny, '--out', '.']) == 1
+    assert contents(images) == before
+
+
+def test_a_folder_with_other_files_is_refused(images: Path, tmp_path: Path) -> None:
+    tiny = str(write_tiny_model(tmp_path / 'tiny'))
+    photos = tmp_path / 'photos'
+    photos.mkdir()
+    (photos / 'frame_000000.png').write_bytes(b'mine')
+    assert main(['run', str(images), '--model', tiny, '--out', str(photos)]) == 1
+    assert main(['evaluate', str(images), '--model', tiny, '--out', str(photos)]) == 1
+    assert contents(photos) == {'frame_000000.png': b'mine'}
+
+
+def test_a_changed_file_is_not_replaced(tmp_path: Path) -> None:
+    output = OutputFolder(tmp_path / 'out')
+    for name in ('a.txt', 'b.txt'):
+        output.file(name).write_text('old')
+    output.finish()
+    (tmp_path / 'out' / 'b.txt').write_text('edited by hand')
+    again = OutputFolder(tmp_path / 'out')
+    with pytest.raises(OutputError, match='did not write it'):
+        again.file('b.txt')
+    again.remove_earlier()
+    assert contents(tmp_path / 'out').keys() == {'b.txt', MARKER}
+
+
+def test_a_marker_cannot_name_files_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / 'precious').write_text('mine')
+    output = OutputFolder(tmp_path / 'out')
+    output.file('a').write_text('')
+    with (tmp_path / 'out' / MARKER).open('a') as marker:
+        marker.write('["../precious", null]\n["..", null]\nnonsense\n')
+    OutputFolder(tmp_path / 'out').remove_earlier()
+    assert contents(tmp_path).keys() == {'precious', f'out/{MARKER}'}
+
+
+def test_folders_of_other_commands_do_not_block(tmp_path: Path) -> None:
+    OutputFolder(tmp_path / 'out' / 'evaluation').file('a').write_text('')
+    OutputFolder(tmp_path / 'out').file('b')
+    (tmp_path / 'other' / 'mine').mkdir(parents=True)
+    (tmp_path / 'other' / 'mine' / 'notes').write_text('')
+    with pytest.raises(OutputError, match='for example mine'):
+        OutputFolder(tmp_path / 'other')
+
+
+def test_a_named_file_of_somebody_else_is_not_replaced(tmp_path: Path) -> None:
+    path = tmp_path / 'graph.dot'
+    write_new_text(path, 'digraph {}', lambda text: text.startswith('digraph'))
+    write_new_text(path, 'digraph {1}', lambda text: text.startswith('digraph'))
+    path.write_bytes(b'\xff\xfe')
+    with pytest.raises(OutputError, match='choose another name'):
+        write_new_text(path, 'digraph {}', lambda text: True)
+    assert path.read_bytes() == b'\xff\xfe'
+
+
+def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / 'a.txt'
+    write_text(path, 'old')
+    with full_disk(1000), pytest.raises(OutputError, match='cannot write to'):
+        write_text(path, 'x' * 5000)
+    assert contents(tmp_path) == {'a.txt': b'old'}
+
+
+def test_a_picture_and_a_video_on_a_full_disk(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+    with full_disk(5000), pytest.raises(OutputError, match=r'cannot write to .*frame_000000'):
+        PictureWriter(OutputFolder(tmp_path / 'a'), 1, None).add(noise)
+    writer = PictureWriter(OutputFolder(tmp_path / 'b'), 0, 10.0)
+    with full_disk(5000):
+        for _ in range(20):
+            writer.add(noise)
+        with pytest.raises(OutputError, match='is incomplete'):
+            writer.close()
+
+
+@pytest.mark.parametrize(('command', 'extra'), [('evaluate', []), ('run', ['--jsonl'])])
+def test_a_command_on_a_full_disk_fails(
+    images: Path,
+    tmp_path: Path,
+    command: str,
+    extra: list[str],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    pytest.importorskip('jinja2')
+    tiny = str(write_tiny_model(tmp_path / 'tiny'))
+    out = tmp_path / 'out'
+    with full_disk(3000):
+        status = main([command, str(images), '--model', tiny, '--out', str(out), *extra])
+    shown = capsys.readouterr()
+    assert status == 1
+    assert 'written to' not in shown.out
+    assert not (out / 'report.html').exists()
+
+
+def test_evaluate_without_room_for_the_report_fails(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip('jinja2')
+    tiny = str(write_tiny_model(tmp_path / 'tiny'))
+    out = tmp_path / 'out'
+    arguments = ['evaluate', str(images), '--model', tiny, '--out', str(out)]
+    assert main([*arguments, '--no-report']) == 0
+    capsys.readouterr()
+    with full_disk(20000):
+        assert main(arguments) == 1
+    shown = capsys.readouterr()
+    assert 'written to' not in shown.out
+    assert 'report.html' in ' '.join(shown.err.split())
+    assert os.listdir(out) != []
+    assert main(arguments) == 0
+    assert (out / 'report.html').stat().st_size > 20000
