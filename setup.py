@@ -93,6 +93,7 @@ setup(
             'jinja2',  # the HTML report
             'matplotlib>=3.7',  # its plots
         ],
+        'import': ['onnx'],  # reads networks of other projects and writes graphs around them
         'offload': [
             'constriction',  # the entropy coder (rANS)
             'tritonclient[grpc]',  # stubs of the Open Inference Protocol, with gRPC

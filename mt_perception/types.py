@@ -180,6 +180,8 @@ class DepthMap:
         intrinsics: The camera that converted the network's output to metres.
         assumed_intrinsics: True if the camera was unknown and a typical one was assumed: the
             shape of the scene is right, its scale is a guess.
+        relative: True if ``depth`` has no unit: its inverse is right up to an unknown scale and
+            shift, and the median of the map is 1.
 
     Example:
         >>> import numpy as np
@@ -192,6 +194,7 @@ class DepthMap:
     depth: NDArray[np.float32]
     intrinsics: Intrinsics
     assumed_intrinsics: bool = False
+    relative: bool = False
 
 
 @dataclass(frozen=True, eq=False)

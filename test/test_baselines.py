@@ -12,15 +12,14 @@ import pytest
 
 from mt_perception.errors import ModelError
 from mt_perception.evaluation.baselines import Baseline, open_baseline
-from mt_perception.evaluation.baselines.baseline import RelativeDepth
 from mt_perception.evaluation.baselines.detectors import FastestDet, PicoDet, Yolox
 from mt_perception.evaluation.baselines.labels import COCO, VOC, VOC_SHARED
-from mt_perception.evaluation.baselines.onnx_macs import count_macs
 from mt_perception.evaluation.datasets.open_samples import SourceOptions, open_samples
 from mt_perception.evaluation.datasets.taxonomy import ClassMap, read_taxonomy
 from mt_perception.evaluation.metrics.depth import DepthMetric
 from mt_perception.evaluation.metrics.detection import DetectionMetric
 from mt_perception.execution.options import Options
+from mt_perception.model.importers.macs import count_macs
 from mt_perception.types import DEPTH, DETECTION, SEGMENTATION, Frame
 
 onnx = pytest.importorskip('onnx')
@@ -96,7 +95,7 @@ def test_three_networks_in_one(data: Path, teachers: Path) -> None:
     assert result.segmentation.class_ids.shape == size
     assert result.segmentation.labels[0] == 'person'
     assert (result.segmentation.class_ids == 0).mean() > 0.02
-    assert isinstance(result.depth, RelativeDepth)
+    assert result.depth.relative
     assert result.depth.depth.shape == size
     assert (result.depth.depth > 0).all()
     run = result.execution

@@ -25,7 +25,7 @@ def test_metres_do_not_depend_on_the_image_size(metres: float, size: tuple[int, 
     camera = resized(CAMERA, *size)
     focal = resized(camera, *box.content_size).fx
     shape = (1, box.network_size[0] // 4, box.network_size[1] // 4)
-    made = depth(np.full(shape, metres / focal, np.float32), box, camera, 20)
+    made = depth({'depth_per_focal': np.full(shape, metres / focal, np.float32)}, box, camera, 20)
     assert made.depth.shape == size
     assert made.depth.dtype == np.float32
     np.testing.assert_allclose(made.depth, metres, rtol=1e-5)
@@ -35,7 +35,7 @@ def test_metres_do_not_depend_on_the_image_size(metres: float, size: tuple[int, 
 
 def test_without_a_camera_a_typical_one_is_assumed_and_said() -> None:
     box = fit((480, 640), 320, 32)
-    made = depth(np.full((1, 64, 80), 0.01, np.float32), box, None, 20)
+    made = depth({'depth_per_focal': np.full((1, 64, 80), 0.01, np.float32)}, box, None, 20)
     assert made.assumed_intrinsics
     assert made.intrinsics == typical(480, 640)
     np.testing.assert_allclose(made.depth, 0.01 * made.intrinsics.fx / 2, rtol=1e-5)
@@ -47,7 +47,7 @@ def test_what_is_no_depth_is_nan() -> None:
     values[0, :4, :4] = [[np.nan], [np.inf], [-np.inf], [-1]]
     values[0, 20, 20] = 0
     values[0, 40, 40] = 1
-    made = depth(values, box, resized(CAMERA, 240, 320), 20).depth
+    made = depth({'depth_per_focal': values}, box, resized(CAMERA, 240, 320), 20).depth
     for y, x in ((8, 8), (20 * 4 + 2, 20 * 4 + 2), (40 * 4 + 2, 40 * 4 + 2)):
         assert np.isnan(made[y, x])
     assert not np.isinf(made).any()
@@ -60,22 +60,32 @@ def test_beyond_the_range_is_unknown() -> None:
     box = fit((240, 320), 320, 32)
     values = np.full((1, 64, 80), 0.01, np.float32)
     values[0, :, 40:] = 0.02
-    made = depth(values, box, resized(CAMERA, 240, 320), 5).depth
+    made = depth({'depth_per_focal': values}, box, resized(CAMERA, 240, 320), 5).depth
     np.testing.assert_allclose(made[:, :150], 3, rtol=1e-5)
     assert np.isnan(made[:, 170:]).all()
 
 
 def test_nothing_finite_is_a_failure() -> None:
     with pytest.raises(TaskError, match='no finite depth'):
-        depth(np.full((1, 64, 80), np.nan, np.float32), fit((240, 320), 320, 32), None, 20)
+        depth(
+            {'depth_per_focal': np.full((1, 64, 80), np.nan, np.float32)},
+            fit((240, 320), 320, 32),
+            None,
+            20,
+        )
 
 
 def test_a_camera_of_another_image_is_refused() -> None:
     with pytest.raises(CameraError, match='640x480'):
-        depth(np.ones((1, 64, 80), np.float32), fit((240, 320), 320, 32), CAMERA, 20)
+        depth(
+            {'depth_per_focal': np.ones((1, 64, 80), np.float32)},
+            fit((240, 320), 320, 32),
+            CAMERA,
+            20,
+        )
 
 
 @pytest.mark.parametrize('shape', [(40, 40), (2, 40, 40), (1, 0, 40), (1, 1, 40, 40)])
 def test_shapes_that_do_not_fit(shape: tuple[int, ...]) -> None:
     with pytest.raises(TaskError, match='expected depth_per_focal'):
-        depth(np.ones(shape, np.float32), fit((160, 160), 160, 32), None, 20)
+        depth({'depth_per_focal': np.ones(shape, np.float32)}, fit((160, 160), 160, 32), None, 20)

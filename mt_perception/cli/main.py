@@ -7,6 +7,7 @@ from __future__ import annotations
 import importlib
 import sys
 from dataclasses import dataclass
+from keyword import iskeyword
 
 import click
 from rich.console import Console
@@ -36,6 +37,7 @@ SUB_COMMANDS = {
     'demo': SubCommand('Show the perception node at work on a sample video.', 'ros'),
     'run': SubCommand('Run the model on images, a video, a camera, a bag or a topic.'),
     'inspect': SubCommand('Show and check a model folder.'),
+    'import': SubCommand('Make a model folder of ONNX networks from other projects.', 'import'),
     'evaluate': SubCommand('Measure models on bags, data sets and videos.'),
     'compare': SubCommand('Say whether a model is better, or the difference noise.'),
     'replay': SubCommand('Measure the model inside the real node, over DDS.', 'ros'),
@@ -61,10 +63,12 @@ class LazyGroup(click.Group):
         """Import one sub-command."""
         if cmd_name not in SUB_COMMANDS:
             return None
-        module = importlib.import_module(f'mt_perception.cli.{cmd_name}')
-        command = getattr(module, cmd_name)
+        # `import` is a keyword of Python.
+        name = f'{cmd_name}_' if iskeyword(cmd_name) else cmd_name
+        module = importlib.import_module(f'mt_perception.cli.{name}')
+        command = getattr(module, name)
         if not isinstance(command, click.Command):
-            raise TypeError(f'{module.__name__}.{cmd_name} is no click command')
+            raise TypeError(f'{module.__name__}.{name} is no click command')
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

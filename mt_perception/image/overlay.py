@@ -139,7 +139,7 @@ def draw_segmentation(picture: Picture, classes: Segmentation) -> Picture:
 
 
 def depth_picture(depth: DepthMap, size: tuple[int, int] | None = None) -> Picture:
-    """A depth map in colours, bright where it is near, with a scale in metres.
+    """A depth map in colours, bright where it is near, with a scale in metres or without a unit.
 
     Args:
         depth: The depth map.
@@ -157,7 +157,10 @@ def depth_picture(depth: DepthMap, size: tuple[int, int] | None = None) -> Pictu
     table = _colours()
     table[0] = UNKNOWN
     picture = np.asarray(cv2.applyColorMap(shades.astype(np.uint8), table), np.uint8)
-    _draw_scale(picture, far, depth.assumed_intrinsics)
+    note = 'camera unknown: scale is a guess' if depth.assumed_intrinsics else ''
+    if depth.relative:
+        note = 'relative depth: no unit'
+    _draw_scale(picture, far, '' if depth.relative else ' m', note)
     return picture
 
 
@@ -200,22 +203,21 @@ def _colours() -> Picture:
     return np.asarray(cv2.applyColorMap(shades, cv2.COLORMAP_INFERNO), np.uint8)
 
 
-def _draw_scale(picture: Picture, far: float, assumed: bool) -> None:
-    """A bar of the colours on the right-hand edge, with marks in metres."""
+def _draw_scale(picture: Picture, far: float, unit: str, note: str) -> None:
+    """A bar of the colours on the right-hand edge with marks, and a note on the upper edge."""
     height, width = picture.shape[:2]
-    row, unit = text_height(picture), text_size(picture, f'{far / 2:g} m')[0]
+    row, mark = text_height(picture), text_size(picture, f'{far / 2:g}{unit}')[0]
     bar_width = max(3, width // 50)
     top, bottom, right = row, height - row, width - bar_width // 2
-    if bottom - top < 3 * row or width < 2 * unit + bar_width:
+    if bottom - top < 3 * row or width < 2 * mark + bar_width:
         return
     bar = cv2.resize(_colours(), (1, bottom - top))
     picture[top:bottom, right - bar_width : right] = bar
     cv2.rectangle(picture, (right - bar_width, top), (right, bottom), LIGHT, 1)
     for part in (0.0, 0.5, 1.0):
-        text = f'{part * far:g} m'
+        text = f'{part * far:g}{unit}'
         y = round(bottom - part * (bottom - top)) - row // 2
         left = right - bar_width - text_size(picture, text)[0]
         draw_lines(picture, [Line(text, LIGHT)], (left, y), DARK)
-    note = 'camera unknown: scale is a guess'
-    if assumed and text_size(picture, note)[0] + unit + bar_width < width:
+    if note and text_size(picture, note)[0] + mark + bar_width < width:
         draw_lines(picture, [Line(note, WARNING)], (0, 0), DARK)

@@ -63,6 +63,11 @@ class TaskSpec:
     outputs: Mapping[str, str]
     labels: tuple[str, ...]
 
+    @property
+    def relative_depth(self) -> bool:
+        """Whether the task is depth without a unit."""
+        return 'inverse_depth' in self.outputs
+
 
 @dataclass(frozen=True)
 class Accuracy:

@@ -30,6 +30,7 @@ from mt_perception.types import DEPTH, DETECTION, PINHOLE, SEGMENTATION, Frame, 
 DETECTIONS_TOPIC = '~/detections'
 DEPTH_TOPIC = '~/depth/image'
 DEPTH_CAMERA_TOPIC = '~/depth/camera_info'
+RELATIVE_DEPTH_TOPIC = '~/depth/relative'
 SEGMENTATION_TOPIC = '~/segmentation/image'
 LABELS_TOPIC = '~/segmentation/label_info'
 POINTS_TOPIC = '~/points'
@@ -42,11 +43,15 @@ _TOPICS: Mapping[str, tuple[type, tuple[str, ...]]] = {
     DETECTIONS_TOPIC: (Detection2DArray, (DETECTION,)),
     DEPTH_TOPIC: (Image, (DEPTH,)),
     DEPTH_CAMERA_TOPIC: (CameraInfo, (DEPTH,)),
+    RELATIVE_DEPTH_TOPIC: (Image, (DEPTH,)),
     SEGMENTATION_TOPIC: (Image, (SEGMENTATION,)),
     POINTS_TOPIC: (PointCloud2, (DEPTH,)),
     OVERLAY_TOPIC: (Image, (DETECTION, SEGMENTATION)),
     STATS_TOPIC: (DiagnosticArray, ()),
 }
+
+# A depth image is metric (REP-118): relative depth has a topic of its own, and no points.
+_METRIC_TOPICS = frozenset({DEPTH_TOPIC, DEPTH_CAMERA_TOPIC, POINTS_TOPIC})
 
 # For other tasks of a model: kind of the task → last part of its topic, and its message type.
 _EXTRA: Mapping[str, tuple[str, type]] = {
@@ -119,15 +124,18 @@ class Publishers:
         self._manifest = manifest
         self._on_incompatible_qos = on_incompatible_qos
         served = set(manifest.tasks)
+        relative = DEPTH in served and manifest.tasks[DEPTH].relative_depth
+        absent = _METRIC_TOPICS if relative else {RELATIVE_DEPTH_TOPIC}
         topics = {
             topic: (kind, tasks)
             for topic, (kind, tasks) in _TOPICS.items()
-            if not tasks or served.intersection(tasks)
+            if topic not in absent and (not tasks or served.intersection(tasks))
         }
         self._fills = _Messages().fills()
         for task in manifest.tasks.values():
             if task.name not in _EXTRA:
                 name, kind = _EXTRA[task.kind]
+                name = 'relative' if task.relative_depth else name
                 topic = f'~/{task.name}/{name}'
                 topics[topic] = (kind, (task.name,))
                 self._fills[topic] = _extra_fill(task.name, task.kind)
@@ -240,6 +248,7 @@ class _Messages:
             DEPTH_CAMERA_TOPIC: self._fill_camera,
             SEGMENTATION_TOPIC: self._fill_classes,
             DEPTH_TOPIC: self._fill_depth,
+            RELATIVE_DEPTH_TOPIC: self._fill_depth,
             POINTS_TOPIC: self._fill_points,
             OVERLAY_TOPIC: self._fill_overlay,
         }

@@ -174,11 +174,3 @@ def _run(net: Net, frame: Frame, stages: dict[str, float], blocks: dict[str, flo
     found = net.adapter.finish([np.asarray(output) for output in outputs], frame)
     stages['postprocess'] += (time.perf_counter() - ran) * 1e3
     return found
-
-
-@dataclass(frozen=True, eq=False)
-class RelativeDepth(DepthMap):
-    """A depth map whose *inverse* is right up to an unknown scale and shift.
-
-    It is in metres only after a fit to the ground truth, and is evaluated only so.
-    """

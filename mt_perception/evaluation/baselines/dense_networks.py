@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mt_perception.errors import TaskError
-from mt_perception.evaluation.baselines.baseline import RelativeDepth
 from mt_perception.evaluation.baselines.labels import VOC, VOC_SHARED
 from mt_perception.geometry.camera import typical
 from mt_perception.types import DEPTH, SEGMENTATION, UNLABELLED, DepthMap, Frame, Segmentation
@@ -89,4 +88,4 @@ class TcMonoDepth:
         # Far away, inverse depth runs into zero and below; a thousandth of the nearest is far.
         depth = (1 / np.maximum(resized, 1e-3 * top)).astype(np.float32)
         camera = frame.intrinsics
-        return RelativeDepth(depth, camera or typical(height, width), camera is None)
+        return DepthMap(depth, camera or typical(height, width), camera is None, relative=True)

@@ -15,8 +15,8 @@ from mt_perception.evaluation.baselines.baseline import Adapter, Baseline, Net
 from mt_perception.evaluation.baselines.dense_networks import DeepLab, TcMonoDepth
 from mt_perception.evaluation.baselines.detectors import FastestDet, PicoDet, Yolox
 from mt_perception.evaluation.baselines.labels import VOC, detector_labels
-from mt_perception.evaluation.baselines.onnx_macs import count_macs
 from mt_perception.execution.options import Options
+from mt_perception.model.importers.macs import count_macs
 from mt_perception.model.sessions import open_session
 
 PREFIX = 'onnx:'

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from mt_perception.evaluation.baselines.baseline import RelativeDepth
 from mt_perception.evaluation.datasets.truth import Sample
 from mt_perception.evaluation.metrics.frame_means import FrameMeans, resampled_means
 from mt_perception.evaluation.records import Json
@@ -92,7 +91,7 @@ class DepthMetric(FrameMeans):
         return self.observe(
             np.full_like(truth, np.nan) if given is None else given.depth,
             truth,
-            relative=isinstance(given, RelativeDepth),
+            relative=given is not None and given.relative,
         )
 
     def observe(

@@ -28,4 +28,4 @@ def task_result(
         return detections(outputs, letterbox, spec.labels, options)
     if spec.kind == SEGMENTATION:
         return segmentation(outputs['class_ids'], letterbox, spec.labels)
-    return depth(outputs['depth_per_focal'], letterbox, run.frame.intrinsics, options.max_depth_m)
+    return depth(outputs, letterbox, run.frame.intrinsics, options.max_depth_m)

@@ -11,21 +11,25 @@ from typing import Any
 Shape = tuple[int, ...]
 
 
-def count_macs(content: bytes) -> int | None:
-    """Count what convolutions and matrix products multiply in one run.
+def count_macs(content: bytes, size: tuple[int, int] | None = None) -> int | None:
+    """Count the multiply-accumulates of convolutions and matrix products in one run.
 
     Args:
-        content: An ONNX file with inputs of fixed size.
+        content: An ONNX file.
+        size: (height, width) of the image, for inputs whose sides are not fixed.
 
     Returns:
-        Multiply-accumulates; None where the package ``onnx`` (of the extras ``train`` and
-        ``dev``) is not installed, or a shape is not known.
+        Multiply-accumulates; None if the package ``onnx`` is not installed, or a shape is not
+        known.
     """
     try:
         import onnx
     except ImportError:
         return None
-    model = onnx.shape_inference.infer_shapes(onnx.load_model_from_string(content))
+    model = onnx.load_model_from_string(content)
+    if size is not None:
+        _fix_image(model, size)
+    model = onnx.shape_inference.infer_shapes(model, data_prop=True)
     graph = model.graph
     shapes: dict[str, Shape] = {each.name: tuple(each.dims) for each in graph.initializer}
     for value in (*graph.input, *graph.value_info, *graph.output):
@@ -42,6 +46,19 @@ def count_macs(content: bytes) -> int | None:
                 return None
             total += macs
     return total
+
+
+def _fix_image(model: Any, size: tuple[int, int]) -> None:
+    """Give the free sides of the image input a batch of one and this size."""
+    for value in model.graph.input:
+        sides = value.type.tensor_type.shape.dim
+        if len(sides) != 4:
+            continue
+        last = sides[3].dim_value == 3 and sides[1].dim_value != 3
+        wanted = (1, *size, 3) if last else (1, 3, *size)
+        for side, number in zip(sides, wanted, strict=True):
+            if not side.dim_value:
+                side.dim_value = number
 
 
 def _convolution(node: Any, shapes: Mapping[str, Shape]) -> int:

@@ -1,0 +1,408 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Writes a model folder of one or several networks of other projects."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import onnx
+from numpy.typing import ArrayLike
+from onnx import TensorProto
+
+from mt_perception.errors import ModelError
+from mt_perception.model.folder import write_manifest_data
+from mt_perception.model.importers.detection_decoders import (
+    DECODERS,
+    Outputs,
+    add_detection_outputs,
+)
+from mt_perception.model.importers.graph_builder import FLOAT, GraphBuilder
+from mt_perception.model.importers.labels import metadata_labels
+from mt_perception.model.importers.macs import count_macs
+from mt_perception.model.importers.map_decoders import (
+    DEPTH_OUTPUTS,
+    depth_outputs,
+    segmentation_outputs,
+)
+from mt_perception.model.importers.network import Network, Tensor, read_network
+from mt_perception.model.importers.preprocess import (
+    CONTENT_OUTPUT,
+    IMAGE_OUTPUT,
+    KEEP,
+    SCALE_OUTPUT,
+    Preprocess,
+    prepare_graph,
+)
+from mt_perception.model.importers.presets import AUTO, PRESETS, Channels, find_preset
+from mt_perception.model.input_spec import LETTERBOX
+from mt_perception.model.manifest import FORMAT
+from mt_perception.types import DEPTH, DETECTION, SEGMENTATION
+
+MULTIPLE = 32
+"""Sides of images for a network of any size are multiples of this."""
+
+_KEEP_SIZES = (320, 1280)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a user chose for one task; None or empty takes the default of the preset.
+
+    Attributes:
+        task: ``detection``, ``segmentation`` or ``depth``.
+        path: The ONNX file.
+        labels: Class names.
+        decode: Name of a preset, or ``auto``.
+        depth_kind: For depth: a key of ``map_decoders.DEPTH_OUTPUTS``.
+        mean: Mean of each channel, in units of 0–255.
+        std: Standard deviation of each channel, in units of 0–255.
+        rgb: Whether the channels are RGB.
+        channels_last: Whether the input is (1, H, W, 3).
+        fit: ``letterbox``, ``stretch`` or ``keep``.
+        size: (H, W) for a network of any size.
+        output: Name of the output to use, for maps.
+    """
+
+    task: str
+    path: Path
+    labels: tuple[str, ...] = ()
+    decode: str = AUTO
+    depth_kind: str = ''
+    mean: Channels | None = None
+    std: Channels | None = None
+    rgb: bool | None = None
+    channels_last: bool | None = None
+    fit: str = ''
+    size: tuple[int, int] | None = None
+    output: str = ''
+
+
+@dataclass(frozen=True)
+class Card:
+    """Name and origin of a model; see ``Manifest``."""
+
+    name: str
+    version: str = '1'
+    licence: str = 'LicenseRef-unknown'
+    description: str = ''
+
+
+@dataclass(frozen=True, eq=False)
+class ImportedTask:
+    """One task with everything decided.
+
+    Attributes:
+        choice: What the user chose, with labels.
+        preset: Name of the preset.
+        network: The network.
+        preprocess: How the network expects its image.
+    """
+
+    choice: Choice
+    preset: str
+    network: Network
+    preprocess: Preprocess
+
+    def __str__(self) -> str:
+        settings = self.preprocess
+        size = 'any size' if settings.size is None else '{1}x{0}'.format(*settings.size)
+        mean, std = (', '.join(f'{v:g}' for v in each) for each in (settings.mean, settings.std))
+        return (
+            f'{self.choice.task}: {self.preset} ({PRESETS[self.preset].about}), {size} '
+            f'{settings.fit}, {"RGB" if settings.rgb else "BGR"}, '
+            f'{"NHWC" if settings.channels_last else "NCHW"}, mean {mean}, std {std}'
+        )
+
+
+def plan_import(choices: Sequence[Choice], coco: Sequence[str]) -> list[ImportedTask]:
+    """Read the networks and decide what the user left open.
+
+    Args:
+        choices: At most one for each task.
+        coco: COCO's class names, for a network without labels that has as many classes.
+
+    Raises:
+        ModelError: A file is not a usable network, or does not fit the choices.
+    """
+    if not choices:
+        raise ModelError('name at least one network: --detection, --segmentation or --depth')
+    networks = {choice.path.resolve(): choice.path for choice in choices}
+    read = {path: read_network(given) for path, given in networks.items()}
+    return [_planned(choice, read[choice.path.resolve()], tuple(coco)) for choice in choices]
+
+
+def _planned(choice: Choice, network: Network, coco: tuple[str, ...]) -> ImportedTask:
+    labels = choice.labels or metadata_labels(network.model)
+    name = find_preset(choice.task, choice.decode, network, len(labels))
+    preset = PRESETS[name]
+    if choice.task == DEPTH:
+        labels = ()
+        if choice.depth_kind not in DEPTH_OUTPUTS:
+            raise ModelError(f'--depth-kind must be one of {", ".join(DEPTH_OUTPUTS)}')
+    elif not labels:
+        labels = coco
+    if network.size and choice.size and network.size != choice.size:
+        height, width = network.size
+        raise ModelError(f'{network.path} has the fixed size {width}x{height}; drop --size')
+    keep = choice.fit == KEEP
+    if keep and network.size:
+        raise ModelError(f'{network.path} has a fixed size; --fit is letterbox or stretch')
+    settings = Preprocess(
+        mean=choice.mean or preset.mean,
+        std=choice.std or preset.std,
+        rgb=preset.rgb if choice.rgb is None else choice.rgb,
+        channels_last=(
+            network.channels_last if choice.channels_last is None else choice.channels_last
+        ),
+        kind=network.image.kind,
+        size=None if keep else network.size or choice.size or preset.size,
+        fit=choice.fit or preset.fit,
+    )
+    chosen = Choice(**{**vars(choice), 'labels': labels})
+    return ImportedTask(chosen, name, network, settings)
+
+
+def write_model_folder(folder: Path, tasks: Sequence[ImportedTask], card: Card) -> list[str]:
+    """Write the graphs and the manifest.
+
+    Args:
+        folder: An existing, empty folder.
+        tasks: The tasks.
+        card: Name and origin.
+
+    Returns:
+        Warnings for the user.
+
+    Raises:
+        ModelError: A decoder does not fit its network.
+    """
+    writer = _FolderWriter(folder, resize=_resizes(tasks))
+    sections = {task.choice.task: writer.add(task) for task in tasks}
+    sizes = [task.preprocess.size for task in tasks]
+    data = {
+        'format': FORMAT,
+        'name': card.name,
+        'version': card.version,
+        'licence': card.licence,
+        'description': card.description or _description(tasks),
+        'input': _input(tasks, writer.resize),
+        'reference_size': list(sizes[0] or (640, 640)),
+        'blocks': writer.blocks,
+        'tasks': sections,
+        'accuracy': [],
+    }
+    write_manifest_data(folder, data)
+    return writer.warnings
+
+
+def _description(tasks: Sequence[ImportedTask]) -> str:
+    files = ', '.join(f'{task.choice.task} from {task.network.path.name}' for task in tasks)
+    return f'Imported: {files}.'
+
+
+def _resizes(tasks: Sequence[ImportedTask]) -> bool:
+    """Whether the networks expect different images, so that each resizes its own."""
+    return len({(t.preprocess.size, t.preprocess.fit) for t in tasks}) > 1
+
+
+def _input(tasks: Sequence[ImportedTask], resize: bool) -> dict[str, Any]:
+    settings = tasks[0].preprocess
+    if not resize and settings.size is not None:
+        fixed = {'fixed': list(settings.size), 'pad_value': settings.pad_value}
+        return {**fixed, 'fit': settings.fit}
+    sides = [max(t.preprocess.size) for t in tasks if t.preprocess.size is not None]
+    multiple = MULTIPLE if any(t.preprocess.size is None for t in tasks) else 1
+    if not sides:
+        low, high = _KEEP_SIZES
+        size = {'size': 640, 'min_size': low, 'max_size': high}
+    else:
+        side = math.ceil(max(sides) / multiple) * multiple
+        size = {'size': side, 'min_size': side, 'max_size': side}
+    same = {'constant_cost': True} if sides else {}
+    return {**size, 'multiple': multiple, 'pad_value': settings.pad_value, **same}
+
+
+@dataclass
+class _FolderWriter:
+    """Writes blocks; networks and image preparations that tasks share are written once.
+
+    Attributes:
+        folder: The model folder.
+        resize: Whether each network resizes the image itself.
+        blocks: The manifest's section ``blocks``.
+        warnings: Warnings for the user.
+    """
+
+    folder: Path
+    resize: bool
+    blocks: dict[str, Any] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    _prepared: dict[tuple[Any, ...], str] = field(default_factory=dict)
+    _networks: dict[tuple[Any, ...], str] = field(default_factory=dict)
+
+    def add(self, task: ImportedTask) -> dict[str, Any]:
+        """Write the blocks of a task; returns its section of the manifest."""
+        prepare = self._prepare(task)
+        resized = self.resize and task.preprocess.size is not None
+        used = _used_outputs(task)
+        network = self._network(task, prepare)
+        graph = GraphBuilder(task.choice.task)
+        inputs = {}
+        values = []
+        for index, output in enumerate(used):
+            shape = [side if side >= 0 else None for side in output.shape]
+            name = graph.input(f'output_{index}', output.kind, shape)
+            inputs[name] = f'{network}/{output.name}'
+            values.append(name)
+        for name, size in ((SCALE_OUTPUT, 4), (CONTENT_OUTPUT, 2)) if resized else ():
+            if _reads(task, name):
+                inputs[graph.input(name, FLOAT, (size,))] = f'{prepare}/{name}'
+        outputs = _decode(graph, task, used, values, set(inputs))
+        self._write(task.choice.task, graph.build(), inputs, outputs)
+        return {
+            'kind': task.choice.task,
+            'outputs': {name: f'{task.choice.task}/{name}' for name in outputs},
+            'labels': list(task.choice.labels),
+        }
+
+    def _prepare(self, task: ImportedTask) -> str:
+        settings = task.preprocess
+        resize = self.resize and settings.size is not None
+        constants = _constants(task.network, settings)
+        key = (settings, resize, tuple(constants))
+        if key not in self._prepared:
+            name = 'prepare' if not self._prepared else f'prepare_{task.choice.task}'
+            outputs = [IMAGE_OUTPUT, *constants]
+            outputs += [SCALE_OUTPUT, CONTENT_OUTPUT] if resize else []
+            graph = prepare_graph(settings, resize, constants)
+            self._write(name, graph, {'image': 'image'}, outputs)
+            self._prepared[key] = name
+        return self._prepared[key]
+
+    def _network(self, task: ImportedTask, prepare: str) -> str:
+        network = task.network
+        key = (network.path.resolve(), prepare)
+        if key not in self._networks:
+            stem = re.sub(r'[^A-Za-z0-9_.-]', '_', network.path.stem).lstrip('_.-')[:40]
+            name = stem or 'network'
+            while name in self.blocks or name in (DETECTION, SEGMENTATION, DEPTH, 'image'):
+                name += '_network'
+            inputs = {tensor.name: f'{prepare}/{tensor.name}' for tensor in network.inputs} | {
+                network.image.name: f'{prepare}/{IMAGE_OUTPUT}'
+            }
+            outputs = [output.name for output in network.outputs]
+            self._write(name, network.model, inputs, outputs, network.content)
+            macs = count_macs(network.content, task.preprocess.size or (640, 640))
+            if macs is None:
+                self.warnings.append(f'{network.path}: its MACs cannot be counted; 0 is written')
+            self.blocks[name]['macs'] = macs or 0
+            self._networks[key] = name
+        return self._networks[key]
+
+    def _write(
+        self,
+        name: str,
+        model: onnx.ModelProto,
+        inputs: Mapping[str, str],
+        outputs: Sequence[str],
+        content: bytes | None = None,
+    ) -> None:
+        content = content or model.SerializeToString()
+        file = f'{name}.onnx'
+        (self.folder / file).write_bytes(content)
+        self.blocks[name] = {
+            'file': file,
+            'sha256': hashlib.sha256(content).hexdigest(),
+            'inputs': dict(inputs),
+            'outputs': list(outputs),
+            'macs': 0,
+            'parameters': sum(math.prod(t.dims) for t in model.graph.initializer),
+            'skippable': False,
+        }
+
+
+def _constants(network: Network, settings: Preprocess) -> dict[str, tuple[ArrayLike, int]]:
+    """Values of the inputs beside the image.
+
+    Raises:
+        ModelError: An input is unknown.
+    """
+    height, width = settings.size or (0, 0)
+    known: dict[str, ArrayLike] = {
+        'orig_target_sizes': [[width, height]],
+        'im_shape': [[height, width]],
+        'scale_factor': [[1.0, 1.0]],
+    }
+    found: dict[str, tuple[ArrayLike, int]] = {}
+    for tensor in network.inputs:
+        if tensor.name == network.image.name:
+            continue
+        if tensor.name not in known or settings.size is None:
+            raise ModelError(
+                f'{network.path} needs the input {tensor}, which is unknown; known beside the '
+                f'image are {", ".join(known)}, with a fixed size'
+            )
+        found[tensor.name] = (known[tensor.name], tensor.kind)
+    return found
+
+
+def _used_outputs(task: ImportedTask) -> list[Tensor]:
+    """The outputs that the task's decoder reads."""
+    outputs = list(task.network.outputs)
+    if task.choice.task == DETECTION:
+        return outputs
+    if task.choice.output:
+        outputs = [output for output in outputs if output.name == task.choice.output]
+        if not outputs:
+            names = ', '.join(output.name for output in task.network.outputs)
+            raise ModelError(f'{task.network.path} has no output {task.choice.output!r}: {names}')
+    # Networks with auxiliary heads list the main one first, or call it "out".
+    named = [output for output in outputs if output.name in ('out', 'logits')]
+    return (named or outputs)[:1]
+
+
+def _reads(task: ImportedTask, name: str) -> bool:
+    """Whether a task's decoder reads an output of ``prepare``."""
+    if task.choice.task == DETECTION:
+        return name == SCALE_OUTPUT
+    return name == CONTENT_OUTPUT and task.preprocess.fit == LETTERBOX
+
+
+def _decode(
+    graph: GraphBuilder,
+    task: ImportedTask,
+    used: Sequence[Tensor],
+    values: Sequence[str],
+    inputs: set[str],
+) -> list[str]:
+    """Add the decoder of a task to its graph; returns the names of the outputs."""
+    choice = task.choice
+    if choice.task == DETECTION:
+        outputs = Outputs(
+            values=tuple(_float(graph, v, t.kind) for v, t in zip(values, used, strict=True)),
+            shapes=tuple(tensor.shape for tensor in used),
+            size=task.preprocess.size,
+            labels=len(choice.labels),
+            names=tuple(tensor.name for tensor in used),
+        )
+        found = DECODERS[PRESETS[task.preset].decoder](graph, outputs)
+        add_detection_outputs(graph, found, SCALE_OUTPUT if SCALE_OUTPUT in inputs else None)
+        return ['boxes', 'scores', 'class_ids']
+    content = CONTENT_OUTPUT if CONTENT_OUTPUT in inputs else None
+    value = values[0]
+    if choice.task == SEGMENTATION:
+        segmentation_outputs(graph, value, used[0], choice.labels, content)
+        return ['class_ids']
+    depth_outputs(graph, _float(graph, value, used[0].kind), used[0], choice.depth_kind, content)
+    return [DEPTH_OUTPUTS[choice.depth_kind]]
+
+
+def _float(graph: GraphBuilder, value: str, kind: int) -> str:
+    return value if kind == TensorProto.FLOAT else graph.op('Cast', value, to=FLOAT)

@@ -1,0 +1,234 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Known families of networks: their decoder and how they expect their image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from onnx import helper
+
+from mt_perception.errors import ModelError
+from mt_perception.model.importers.detection_decoders import boxes_and_classes, grid
+from mt_perception.model.importers.network import Network
+from mt_perception.model.input_spec import LETTERBOX, STRETCH
+from mt_perception.types import DEPTH, DETECTION, SEGMENTATION
+
+AUTO = 'auto'
+Channels = tuple[float, float, float]
+
+_ZEROS: Channels = (0.0, 0.0, 0.0)
+_ONES: Channels = (1.0, 1.0, 1.0)
+_UNIT: Channels = (255.0, 255.0, 255.0)
+_HALF: Channels = (127.5, 127.5, 127.5)
+_MEAN: Channels = (123.675, 116.28, 103.53)
+_STD: Channels = (58.395, 57.12, 57.375)
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A family of networks.
+
+    Attributes:
+        task: The task it serves.
+        about: What it is, for users.
+        decoder: Name of its decoder (see ``detection_decoders.DECODERS``); empty for maps.
+        mean: See ``Preprocess``.
+        std: See ``Preprocess``.
+        rgb: See ``Preprocess``.
+        fit: ``letterbox`` or ``stretch``.
+        size: (H, W) for a network of any size.
+    """
+
+    task: str
+    about: str
+    decoder: str = ''
+    mean: Channels = _ZEROS
+    std: Channels = _ONES
+    rgb: bool = True
+    fit: str = STRETCH
+    size: tuple[int, int] = (640, 640)
+
+
+def _yolo(decoder: str, about: str) -> Preset:
+    return Preset(DETECTION, about, decoder, std=_UNIT, fit=LETTERBOX)
+
+
+def _detr(decoder: str, about: str) -> Preset:
+    return Preset(DETECTION, about, decoder, std=_UNIT)
+
+
+PRESETS: Mapping[str, Preset] = {
+    'yolox': Preset(
+        DETECTION,
+        'YOLOX, (1, N, 5 + C) on the grid',
+        'yolox',
+        rgb=False,
+        fit=LETTERBOX,
+    ),
+    'yolox-decoded': Preset(
+        DETECTION,
+        'YOLOX exported with its decoding, (1, N, 5 + C)',
+        'yolov5',
+        rgb=False,
+        fit=LETTERBOX,
+    ),
+    'yolov5': _yolo('yolov5', 'YOLOv5, v6, v7: (1, N, 5 + C)'),
+    'yolov8': _yolo('yolov8', 'YOLOv8, v9, 11, 12: (1, 4 + C, N)'),
+    'yolo-nms': _yolo('yolo-nms', 'YOLOv10, 26, v5 to v12 with NMS in the graph: (1, N, 6)'),
+    'yolov7-nms': _yolo('yolov7-nms', 'YOLOv7 with NMS in the graph: (N, 7)'),
+    'rt-detr': _detr('detr', 'RT-DETR, D-FINE, DEIM: logits (1, N, C) and boxes (1, N, 4)'),
+    'd-fine': _detr('labelled-boxes', 'D-FINE, RT-DETR with labels, boxes and scores'),
+    'rf-detr': Preset(DETECTION, 'RF-DETR: boxes and logits', 'detr', _MEAN, _STD),
+    'detr': Preset(
+        DETECTION, 'DETR: logits (1, N, C + 1) and boxes (1, N, 4)', 'detr-softmax', _MEAN, _STD
+    ),
+    'picodet': Preset(
+        DETECTION, 'PicoDet: scores and sides at four strides', 'picodet', _MEAN, _STD
+    ),
+    'paddle-nms': Preset(
+        DETECTION, 'PaddleDetection with NMS in the graph: (N, 6)', 'paddle-nms', _MEAN, _STD
+    ),
+    'nanodet': Preset(
+        DETECTION,
+        'NanoDet-Plus: (1, N, C + 4 bins)',
+        'nanodet',
+        _MEAN[::-1],
+        _STD[::-1],
+        rgb=False,
+        size=(416, 416),
+    ),
+    'fastestdet': Preset(
+        DETECTION,
+        'FastestDet: (1, 5 + C, h, w)',
+        'fastestdet',
+        std=_UNIT,
+        rgb=False,
+        size=(352, 352),
+    ),
+    'ssd': Preset(
+        DETECTION,
+        'SSD: class chances (1, N, 1 + C) and boxes (1, N, 4)',
+        'ssd',
+        (127.0, 127.0, 127.0),
+        (128.0, 128.0, 128.0),
+        size=(300, 300),
+    ),
+    'ssd-tensorflow': Preset(
+        DETECTION, 'TensorFlow detection API', 'ssd-tensorflow', size=(320, 320)
+    ),
+    'torchvision': Preset(
+        DETECTION, 'torchvision detectors: boxes, labels, scores', 'torchvision', std=_UNIT
+    ),
+    'segmentation': Preset(
+        SEGMENTATION, 'logits or class ids, ImageNet normalisation', '', _MEAN, _STD,
+        size=(512, 512),
+    ),
+    'deeplab-tensorflow': Preset(
+        SEGMENTATION, 'DeepLab of TensorFlow, image in [-1, 1]', '', _HALF, _HALF, size=(513, 513)
+    ),
+    'depth': Preset(
+        DEPTH, 'Depth Anything, MiDaS, ZoeDepth …: ImageNet normalisation', '', _MEAN, _STD,
+        size=(518, 518),
+    ),
+    'tcmonodepth': Preset(DEPTH, 'TCMonoDepth, image in 0 to 255', '', size=(192, 320)),
+}  # fmt: skip
+"""Name → preset. Names are those of ``--decode``."""
+
+
+def find_preset(task: str, name: str, network: Network, labels: int) -> str:
+    """The preset that a person named, or that fits the network.
+
+    Args:
+        task: The task.
+        name: A preset, or ``auto``.
+        network: The network.
+        labels: Number of labels; 0 if unknown.
+
+    Raises:
+        ModelError: The name is unknown or of another task, or no preset fits.
+    """
+    known = {key: preset.about for key, preset in PRESETS.items() if preset.task == task}
+    if name == AUTO:
+        name = _RECOGNISE[task](network, labels)
+    if name not in known:
+        shapes = ', '.join(map(str, network.outputs))
+        reason = f'{name!r} is not a decoder of {task}' if name else 'no known decoder fits'
+        raise ModelError(
+            f'{network.path}: {reason} (outputs: {shapes}); name one with --decode: '
+            + '; '.join(f'{key} ({about})' for key, about in known.items())
+        )
+    return name
+
+
+def _segmentation(network: Network, labels: int) -> str:
+    return 'deeplab-tensorflow' if network.channels_last else 'segmentation'
+
+
+def _depth(network: Network, labels: int) -> str:
+    return 'tcmonodepth' if 'tcmonodepth' in network.path.stem.lower() else 'depth'
+
+
+def _detection(network: Network, labels: int) -> str:
+    names = ' '.join(output.name.lower() for output in network.outputs)
+    shapes = [output.shape for output in network.outputs]
+    if 'detection_boxes' in names:
+        return 'ssd-tensorflow'
+    if all(stem in names for stem in ('label', 'box', 'score')):
+        return 'd-fine' if len(network.inputs) > 1 else 'torchvision'
+    if len(shapes) >= 6 and len(shapes) % 2 == 0 and all(len(shape) == 3 for shape in shapes):
+        return 'picodet'
+    if len(shapes) == 2 and {len(shape) for shape in shapes} == {3}:
+        return _boxes_and_classes(network, shapes, labels)
+    return _one_output(network, shapes[0], labels)
+
+
+def _boxes_and_classes(network: Network, shapes: list[tuple[int, ...]], labels: int) -> str:
+    found = boxes_and_classes(shapes, [output.name for output in network.outputs])
+    if found is None:
+        return ''
+    classes = shapes[found[1]]
+    if classes[1] > 1000:
+        return 'ssd'
+    if 'rf' in network.path.stem.lower() and 'detr' in network.path.stem.lower():
+        return 'rf-detr'
+    return 'detr' if labels and classes[-1] == labels + 1 else 'rt-detr'
+
+
+def _one_output(network: Network, shape: tuple[int, ...], labels: int) -> str:
+    if len(shape) == 4:
+        return 'fastestdet' if shape[1] > 5 else ''
+    if len(shape) == 2:
+        return {7: 'yolov7-nms', 6: 'paddle-nms'}.get(shape[1], '')
+    if len(shape) != 3:
+        return ''
+    count, columns = shape[1], shape[2]
+    if columns == 6 and count <= 1000:
+        return 'yolo-nms'
+    classes = labels or 80
+    if 4 + classes in (count, columns):
+        return 'yolov8'
+    if columns == 5 + classes:
+        return _with_objectness(network, count)
+    if columns > classes and (columns - classes) % 4 == 0 and (columns - classes) // 4 >= 5:
+        return 'nanodet'
+    # Without labels the smaller side tells the layout of the boxes.
+    if not labels and 4 < count < columns:
+        return 'yolov8'
+    return _with_objectness(network, count) if not labels and columns > 5 else ''
+
+
+def _with_objectness(network: Network, count: int) -> str:
+    """YOLOX has one box for each cell; its raw centres are offsets of about one cell."""
+    size = network.size
+    if size is None or count != len(grid(size, (8, 16, 32))[0]):
+        return 'yolov5'
+    dtype = helper.tensor_dtype_to_np_dtype(network.image.kind)
+    grey = np.full([abs(side) for side in network.image.shape], 114, dtype)
+    centres = network.run({network.image.name: grey})[0][0, :, :2]
+    return 'yolox' if float(np.abs(centres).mean()) < max(size) / 16 else 'yolox-decoded'
+
+
+_RECOGNISE = {DETECTION: _detection, SEGMENTATION: _segmentation, DEPTH: _depth}
