@@ -19,7 +19,7 @@ from mt_perception.evaluation.datasets.taxonomy import ClassMap, read_taxonomy
 from mt_perception.evaluation.metrics.depth import DepthMetric
 from mt_perception.evaluation.metrics.detection import DetectionMetric
 from mt_perception.execution.options import Options
-from mt_perception.model.importers.macs import count_macs
+from mt_perception.model.importers.onnx_macs import count_macs
 from mt_perception.types import DEPTH, DETECTION, SEGMENTATION, Frame
 
 onnx = pytest.importorskip('onnx')

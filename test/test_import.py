@@ -16,13 +16,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from mt_perception.cli.main import main
 from mt_perception.errors import ModelError
-from mt_perception.model.importers.labels import read_labels
-from mt_perception.model.importers.model_folder import (
-    Card,
-    Choice,
-    plan_import,
-    write_model_folder,
-)
+from mt_perception.model.importers.folder_writer import Card, write_model_folder
+from mt_perception.model.importers.import_plan import Choice, plan_import
+from mt_perception.model.importers.label_files import read_labels
 from mt_perception.pipeline import Pipeline
 from mt_perception.types import Frame, Result
 

@@ -19,15 +19,10 @@ from rich.markup import escape
 from mt_perception.errors import ModelError, OutputError
 from mt_perception.evaluation.baselines.labels import COCO
 from mt_perception.first_run import FirstRun, first_run
-from mt_perception.model.importers.labels import read_labels
+from mt_perception.model.importers.folder_writer import Card, write_model_folder
+from mt_perception.model.importers.import_plan import Choice, ImportedTask, plan_import
+from mt_perception.model.importers.label_files import read_labels
 from mt_perception.model.importers.map_decoders import DEPTH_OUTPUTS
-from mt_perception.model.importers.model_folder import (
-    Card,
-    Choice,
-    ImportedTask,
-    plan_import,
-    write_model_folder,
-)
 from mt_perception.model.importers.preprocess import KEEP
 from mt_perception.model.importers.presets import AUTO, PRESETS, Channels
 from mt_perception.model.input_spec import FITS

@@ -16,7 +16,7 @@ from mt_perception.evaluation.baselines.dense_networks import DeepLab, TcMonoDep
 from mt_perception.evaluation.baselines.detectors import FastestDet, PicoDet, Yolox
 from mt_perception.evaluation.baselines.labels import VOC, detector_labels
 from mt_perception.execution.options import Options
-from mt_perception.model.importers.macs import count_macs
+from mt_perception.model.importers.onnx_macs import count_macs
 from mt_perception.model.sessions import open_session
 
 PREFIX = 'onnx:'

@@ -10,8 +10,8 @@ import numpy as np
 from onnx import TensorProto
 
 from mt_perception.errors import ModelError
+from mt_perception.model.importers.foreign_network import Tensor
 from mt_perception.model.importers.graph_builder import FLOAT, INT64, UINT8, GraphBuilder
-from mt_perception.model.importers.network import Tensor
 from mt_perception.types import UNLABELLED
 
 DEPTH_OUTPUTS = {

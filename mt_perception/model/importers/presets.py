@@ -12,7 +12,7 @@ from onnx import helper
 
 from mt_perception.errors import ModelError
 from mt_perception.model.importers.detection_decoders import boxes_and_classes, grid
-from mt_perception.model.importers.network import Network
+from mt_perception.model.importers.foreign_network import Network
 from mt_perception.model.input_spec import LETTERBOX, STRETCH
 from mt_perception.types import DEPTH, DETECTION, SEGMENTATION
 

@@ -23,24 +23,23 @@ from mt_perception.model.importers.detection_decoders import (
     Outputs,
     add_detection_outputs,
 )
+from mt_perception.model.importers.foreign_network import Network, Tensor
 from mt_perception.model.importers.graph_builder import FLOAT, GraphBuilder
-from mt_perception.model.importers.labels import metadata_labels
-from mt_perception.model.importers.macs import count_macs
+from mt_perception.model.importers.import_plan import ImportedTask
 from mt_perception.model.importers.map_decoders import (
     DEPTH_OUTPUTS,
     depth_outputs,
     segmentation_outputs,
 )
-from mt_perception.model.importers.network import Network, Tensor, read_network
+from mt_perception.model.importers.onnx_macs import count_macs
 from mt_perception.model.importers.preprocess import (
     CONTENT_OUTPUT,
     IMAGE_OUTPUT,
-    KEEP,
     SCALE_OUTPUT,
     Preprocess,
     prepare_graph,
 )
-from mt_perception.model.importers.presets import AUTO, PRESETS, Channels, find_preset
+from mt_perception.model.importers.presets import PRESETS
 from mt_perception.model.input_spec import LETTERBOX
 from mt_perception.model.manifest import FORMAT
 from mt_perception.types import DEPTH, DETECTION, SEGMENTATION
@@ -52,39 +51,6 @@ _KEEP_SIZES = (320, 1280)
 
 
 @dataclass(frozen=True)
-class Choice:
-    """What a user chose for one task; None or empty takes the default of the preset.
-
-    Attributes:
-        task: ``detection``, ``segmentation`` or ``depth``.
-        path: The ONNX file.
-        labels: Class names.
-        decode: Name of a preset, or ``auto``.
-        depth_kind: For depth: a key of ``map_decoders.DEPTH_OUTPUTS``.
-        mean: Mean of each channel, in units of 0–255.
-        std: Standard deviation of each channel, in units of 0–255.
-        rgb: Whether the channels are RGB.
-        channels_last: Whether the input is (1, H, W, 3).
-        fit: ``letterbox``, ``stretch`` or ``keep``.
-        size: (H, W) for a network of any size.
-        output: Name of the output to use, for maps.
-    """
-
-    task: str
-    path: Path
-    labels: tuple[str, ...] = ()
-    decode: str = AUTO
-    depth_kind: str = ''
-    mean: Channels | None = None
-    std: Channels | None = None
-    rgb: bool | None = None
-    channels_last: bool | None = None
-    fit: str = ''
-    size: tuple[int, int] | None = None
-    output: str = ''
-
-
-@dataclass(frozen=True)
 class Card:
     """Name and origin of a model; see ``Manifest``."""
 
@@ -92,81 +58,6 @@ class Card:
     version: str = '1'
     licence: str = 'LicenseRef-unknown'
     description: str = ''
-
-
-@dataclass(frozen=True, eq=False)
-class ImportedTask:
-    """One task with everything decided.
-
-    Attributes:
-        choice: What the user chose, with labels.
-        preset: Name of the preset.
-        network: The network.
-        preprocess: How the network expects its image.
-    """
-
-    choice: Choice
-    preset: str
-    network: Network
-    preprocess: Preprocess
-
-    def __str__(self) -> str:
-        settings = self.preprocess
-        size = 'any size' if settings.size is None else '{1}x{0}'.format(*settings.size)
-        mean, std = (', '.join(f'{v:g}' for v in each) for each in (settings.mean, settings.std))
-        return (
-            f'{self.choice.task}: {self.preset} ({PRESETS[self.preset].about}), {size} '
-            f'{settings.fit}, {"RGB" if settings.rgb else "BGR"}, '
-            f'{"NHWC" if settings.channels_last else "NCHW"}, mean {mean}, std {std}'
-        )
-
-
-def plan_import(choices: Sequence[Choice], coco: Sequence[str]) -> list[ImportedTask]:
-    """Read the networks and decide what the user left open.
-
-    Args:
-        choices: At most one for each task.
-        coco: COCO's class names, for a network without labels that has as many classes.
-
-    Raises:
-        ModelError: A file is not a usable network, or does not fit the choices.
-    """
-    if not choices:
-        raise ModelError('name at least one network: --detection, --segmentation or --depth')
-    networks = {choice.path.resolve(): choice.path for choice in choices}
-    read = {path: read_network(given) for path, given in networks.items()}
-    return [_planned(choice, read[choice.path.resolve()], tuple(coco)) for choice in choices]
-
-
-def _planned(choice: Choice, network: Network, coco: tuple[str, ...]) -> ImportedTask:
-    labels = choice.labels or metadata_labels(network.model)
-    name = find_preset(choice.task, choice.decode, network, len(labels))
-    preset = PRESETS[name]
-    if choice.task == DEPTH:
-        labels = ()
-        if choice.depth_kind not in DEPTH_OUTPUTS:
-            raise ModelError(f'--depth-kind must be one of {", ".join(DEPTH_OUTPUTS)}')
-    elif not labels:
-        labels = coco
-    if network.size and choice.size and network.size != choice.size:
-        height, width = network.size
-        raise ModelError(f'{network.path} has the fixed size {width}x{height}; drop --size')
-    keep = choice.fit == KEEP
-    if keep and network.size:
-        raise ModelError(f'{network.path} has a fixed size; --fit is letterbox or stretch')
-    settings = Preprocess(
-        mean=choice.mean or preset.mean,
-        std=choice.std or preset.std,
-        rgb=preset.rgb if choice.rgb is None else choice.rgb,
-        channels_last=(
-            network.channels_last if choice.channels_last is None else choice.channels_last
-        ),
-        kind=network.image.kind,
-        size=None if keep else network.size or choice.size or preset.size,
-        fit=choice.fit or preset.fit,
-    )
-    chosen = Choice(**{**vars(choice), 'labels': labels})
-    return ImportedTask(chosen, name, network, settings)
 
 
 def write_model_folder(folder: Path, tasks: Sequence[ImportedTask], card: Card) -> list[str]:
