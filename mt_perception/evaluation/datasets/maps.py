@@ -13,9 +13,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mt_perception.errors import SourceError
+from mt_perception.errors import ImageError, SourceError
 from mt_perception.evaluation.datasets.annotations import MAX_FILE_BYTES, check_aspect
-from mt_perception.image.encodings import MAX_PIXELS
+from mt_perception.image.headers import read_header
 
 MILLIMETRES = 1000.0
 """Units of a depth image per metre."""
@@ -70,11 +70,11 @@ def decode_map(data: bytes, what: str) -> NDArray[Any]:
     if len(header) < 33 or not header.startswith(_PNG) or header[12:16] != b'IHDR':
         raise SourceError(f'{what} is not a PNG; depth and label images must be')
     # Checked before anything is decoded: a few bytes can declare gigabytes.
-    width, height, depth, colour = struct.unpack('>IIBB', header[16:26])
-    if not 0 < width * height <= MAX_PIXELS:
-        raise SourceError(
-            f'{what} declares {width}x{height} pixels; at most {MAX_PIXELS} are read'
-        )
+    try:
+        read_header(data)
+    except ImageError as error:
+        raise SourceError(f'{what}: {error}') from error
+    depth, colour = header[24], header[25]
     if depth not in _DEPTHS.get(colour, ()):
         raise SourceError(
             f'{what} is a PNG of colour type {colour} with {depth} bits; expected grey or a '

@@ -11,9 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from mt_perception.errors import SourceError
+from mt_perception.errors import ImageError, SourceError
 from mt_perception.evaluation.datasets.maps import decode_map, metres
 from mt_perception.image.encodings import MAX_PIXELS
+from mt_perception.image.rvl import decode_rvl
+
+_PNG = b'\x89PNG\r\n\x1a\n'
 
 COMPRESSED_DEPTH_HEADER = struct.Struct('<iff')
 """compressed_depth_image_transport: kind of compression, and two parameters of quantisation."""
@@ -35,19 +38,28 @@ def decode_depth(message: Any) -> NDArray[np.float32]:
         raise SourceError(
             f'depth image with encoding {message.encoding[:40]!r}; expected 16UC1 or 32FC1'
         )
-    data = np.asarray(message.data, np.uint8).tobytes()
-    if 'compressedDepth' in message.format or data[:4] != b'\x89PNG':
+    return _compressed_depth(np.asarray(message.data, np.uint8).tobytes(), message.format)
+
+
+def _compressed_depth(data: bytes, format_: str) -> NDArray[np.float32]:
+    """Metres of a PNG, or of a PNG or RVL behind the header of compressedDepth."""
+    a = b = 0.0
+    # Some drivers leave the header out.
+    if not data.startswith(_PNG):
         if len(data) < COMPRESSED_DEPTH_HEADER.size:
             raise SourceError('compressedDepth message is shorter than its header')
         _, a, b = COMPRESSED_DEPTH_HEADER.unpack_from(data)
-        values = decode_map(data[COMPRESSED_DEPTH_HEADER.size :], 'compressedDepth')
-        if message.format.startswith('32FC1'):
-            return _inverse_depth(values, a, b)
+        data = data[COMPRESSED_DEPTH_HEADER.size :]
+    if format_.rstrip().endswith('rvl'):
+        try:
+            values: NDArray[Any] = decode_rvl(data)
+        except ImageError as error:
+            raise SourceError(str(error)) from error
     else:
         values = decode_map(data, 'compressed depth')
     if values.dtype != np.uint16:
         raise SourceError('compressed depth has 8 bits a pixel; expected 16 (millimetres)')
-    return metres(values)
+    return _inverse_depth(values, a, b) if format_.startswith('32FC1') else metres(values)
 
 
 def decode_labels(message: Any) -> NDArray[Any]:
