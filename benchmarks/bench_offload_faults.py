@@ -70,7 +70,7 @@ def main() -> None:
             # What a plan takes is learnt from the first frames.
             drive(made, frames[:5], given.period_ms * 1e-3, nothing)
             passed = drive(made, frames, given.period_ms * 1e-3, fault)
-            print(row(name, passed, given.deadline_ms, dict(made.client.exchange.failures)))
+            print(row(name, passed, given.deadline_ms, dict(made.client.hosts.preferred.failures)))
 
 
 if __name__ == '__main__':

@@ -56,15 +56,15 @@ def rig(
     with HostProcess(folder) as host, ShapedLink(host.address) as link:
         pipeline = Pipeline.load(folder)
         settings = OffloadSettings(
-            Endpoint(link.address),
+            [Endpoint(link.address)],
             deadline_ms,
             DecisionSettings(mode),
             breaker or CircuitBreakerSettings(first_s=0.25, longest_s=2.0),
         )
         client = offload(pipeline, folder, settings)
         try:
-            if not client.exchange.connected(60):
-                raise RuntimeError(f'not connected: {client.exchange.last_failure}')
+            if not client.hosts.wait_ready(60):
+                raise RuntimeError(f'not connected: {client.hosts.preferred.last_failure}')
             yield Rig(host, link, pipeline, client)
         finally:
             client.close()

@@ -52,6 +52,8 @@ class OffloadReport:
         mbit_s: Estimated bandwidth of the link in Mbit/s.
         rate: Index of the codec's rate.
         payload_bytes: Size of the payload in bytes.
+        requests: Requests that were sent: more than one if the first was late or failed.
+        endpoint: Address of the host that finished the frame.
         local_run: True if the frame was run locally as well, because the reply was late.
         failure: Why there was no reply.
         encode_ms: Time to encode the payload.
@@ -67,6 +69,8 @@ class OffloadReport:
     mbit_s: float | None = None
     rate: int | None = None
     payload_bytes: int | None = None
+    requests: int | None = None
+    endpoint: str | None = None
     local_run: bool | None = None
     failure: str | None = None
     encode_ms: float | None = None

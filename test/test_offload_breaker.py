@@ -80,8 +80,8 @@ def test_waits_double_up_to_the_longest_and_start_anew_after_success() -> None:
         now_s += waits[-1]
         assert breaker.take(now_s)
         breaker.failed(now_s)
-    for wait_s, most_s in zip(waits, (1, 2, 4, 8, 8, 8), strict=True):
-        assert most_s / 2 <= wait_s <= most_s
+    for wait_s, upper_s in zip(waits, (1, 2, 4, 8, 8, 8), strict=True):
+        assert upper_s / 2 <= wait_s <= upper_s
     now_s += breaker.wait_s(now_s)
     assert breaker.take(now_s)
     breaker.succeeded()

@@ -72,7 +72,7 @@ def robot(
     """A pipeline that has seen one frame, and its client."""
     pipeline = Pipeline.load(folder)
     settings = OffloadSettings(
-        Endpoint(address),
+        [Endpoint(address)],
         deadline_ms,
         DecisionSettings(mode),
         CircuitBreakerSettings(**{'failures': 1000, **breaker}),
@@ -80,7 +80,7 @@ def robot(
     client = offload(pipeline, folder, settings)
     try:
         if wait:
-            assert client.exchange.connected(60)
+            assert client.hosts.wait_ready(60)
         pipeline.run(Frame(patch('red')))
         yield pipeline, client
     finally:
@@ -150,7 +150,7 @@ def test_what_the_robot_did_is_counted(folder: Path, odd: OddHost) -> None:
         assert (
             0
             < remote.macs
-            == pipeline.manifest.macs_at(client._half.cut.encoder.macs, remote.network_size)
+            == pipeline.manifest.macs_at(client._encoder.cut.encoder.macs, remote.network_size)
         )
         odd.code = grpc.StatusCode.INTERNAL
         both = pipeline.run(Frame(patch('red'))).execution
@@ -262,7 +262,7 @@ def test_a_reply_that_is_not_one_is_replaced_by_a_local_result(
         same(Pipeline.load(folder).run(frame), result)
         assert facts(result)['offload.remote'] is False
         assert facts(result)['offload.failure'] == 'bad_reply'
-        assert client.exchange.failures['bad_reply'] == 1
+        assert client.hosts.preferred.failures['bad_reply'] == 1
         assert not result.failures
         # The next good one is taken.
         odd.bend = lambda reply: reply
@@ -291,7 +291,7 @@ def test_the_reply_to_an_earlier_frame_is_not_taken_for_this_one(
             frame = Frame(patch(colour))
             same(Pipeline.load(folder).run(frame), pipeline.run(frame), steps=0.01)
         assert client.frames_remote == 1
-        assert client.exchange.failures['bad_reply'] == 3
+        assert client.hosts.preferred.failures['bad_reply'] == 3
 
 
 def test_a_late_reply_is_thrown_away_and_the_local_result_given(
@@ -351,8 +351,8 @@ def test_a_host_that_refuses(
         result = pipeline.run(Frame(patch('green')))
         same(Pipeline.load(folder).run(Frame(patch('green'))), result)
         assert facts(result)['offload.failure'] == reason
-        assert client.exchange.last_failure is not None
-        assert odd.address in client.exchange.last_failure.sentence
+        assert client.hosts.preferred.last_failure is not None
+        assert odd.address in client.hosts.preferred.last_failure.sentence
 
 
 def test_the_breaker_spares_a_failing_host_and_comes_back(folder: Path, odd: OddHost) -> None:
@@ -361,7 +361,7 @@ def test_the_breaker_spares_a_failing_host_and_comes_back(folder: Path, odd: Odd
         frame = Frame(patch('red'))
         for _ in range(3):
             pipeline.run(frame)
-        assert client.exchange.breaker.state is BreakerState.OPEN
+        assert client.hosts.preferred.breaker.state is BreakerState.OPEN
         asked = len(odd.requests)
         result = pipeline.run(frame)
         assert len(odd.requests) == asked == 3
@@ -369,11 +369,11 @@ def test_the_breaker_spares_a_failing_host_and_comes_back(folder: Path, odd: Odd
         assert facts(result)['offload.breaker'] == 'open'
         # As long as the model is not ready not even one frame is risked.
         odd.ready = False
-        until(lambda: pipeline.run(frame) and client.exchange.failures['not_ready'] > 0)
+        until(lambda: pipeline.run(frame) and client.hosts.preferred.failures['not_ready'] > 0)
         assert len(odd.requests) == asked
         odd.ready, odd.code = True, None
         until(lambda: facts(pipeline.run(frame))['offload.remote'])
-        assert client.exchange.breaker.state is BreakerState.CLOSED
+        assert client.hosts.preferred.breaker.state is BreakerState.CLOSED
 
 
 def test_a_trial_that_fails_opens_it_again(folder: Path, odd: OddHost) -> None:
@@ -381,8 +381,8 @@ def test_a_trial_that_fails_opens_it_again(folder: Path, odd: OddHost) -> None:
     with robot(folder, odd.address, failures=1, first_s=0.05) as (pipeline, client):
         frame = Frame(patch('red'))
         until(lambda: pipeline.run(frame) and len(odd.requests) >= 3)
-        assert client.exchange.breaker.state is BreakerState.OPEN
-        assert client.exchange.failures['internal'] == len(odd.requests)
+        assert client.hosts.preferred.breaker.state is BreakerState.OPEN
+        assert client.hosts.preferred.failures['internal'] == len(odd.requests)
 
 
 def test_what_is_given_up_does_not_pile_up(folder: Path, odd: OddHost) -> None:
@@ -393,7 +393,7 @@ def test_what_is_given_up_does_not_pile_up(folder: Path, odd: OddHost) -> None:
         most = 0
         for _ in range(30):
             pipeline.run(Frame(patch('red')))
-            most = max(most, client.exchange.in_flight)
+            most = max(most, client.hosts.preferred.in_flight)
         assert most <= 4
         # The host's own threads are in this process, too; it has 32.
         assert threading.active_count() <= threads + 32
@@ -447,7 +447,7 @@ def test_a_model_that_cannot_be_cut_is_refused(tmp_path: Path) -> None:
     folder = write_tiny_model(tmp_path / 'tiny')
     pipeline = Pipeline.load(folder)
     with pytest.raises(ModelError, match='cut'):
-        offload(pipeline, folder, OffloadSettings(Endpoint('127.0.0.1:8001')))
+        offload(pipeline, folder, OffloadSettings([Endpoint('127.0.0.1:8001')]))
 
 
 def test_a_broken_encoder_costs_no_frame(folder: Path, odd: OddHost) -> None:
@@ -456,7 +456,7 @@ def test_a_broken_encoder_costs_no_frame(folder: Path, odd: OddHost) -> None:
         def broken(*arguments: Any) -> Any:
             raise RuntimeError('it does not fit into memory')
 
-        client._half.payload = broken  # type: ignore[method-assign]
+        client._encoder.payload = broken  # type: ignore[method-assign]
         result = pipeline.run(Frame(patch('red')))
         assert not result.failures
         assert 'memory' in facts(result)['offload.failure']
@@ -467,17 +467,17 @@ def test_closing_ends_what_is_on_its_way(folder: Path, odd: OddHost) -> None:
         odd.held.clear()
         pipeline.run(Frame(patch('red')))
         client.close()
-        until(lambda: not client.exchange.in_flight)
+        until(lambda: not client.hosts.preferred.in_flight)
 
 
 def test_a_host_that_is_alive_is_not_yet_ready(folder: Path) -> None:
     with OddHost(folder) as host:
         host.ready = False
-        exchange = InferenceClient(Endpoint(host.address), 'tiny', CircuitBreaker())
-        assert not exchange.connected(0.5)
+        client = InferenceClient(Endpoint(host.address), 'tiny', CircuitBreaker())
+        assert not client.wait_ready(0.5)
         host.ready = True
-        assert exchange.connected(60)
-        exchange.close()
+        assert client.wait_ready(60)
+        client.close()
 
 
 def until(condition: Callable[[], Any], seconds: float = 60.0) -> None:

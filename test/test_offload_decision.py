@@ -31,11 +31,11 @@ def situation(
     now_s: float = 0.0,
     link: LinkState = GOOD,
     rates: Sequence[RateOption] = BETTER,
-    left_s: float = 0.2,
+    remaining_s: float = 0.2,
     local_s: float = 0.05,
     encode_s: float = 0.01,
 ) -> DecisionInputs:
-    return DecisionInputs(now_s, left_s, local_s, local_s * 1.2, encode_s, link, 8000, rates)
+    return DecisionInputs(now_s, remaining_s, local_s, local_s * 1.2, encode_s, link, 8000, rates)
 
 
 def steady(decider: OffloadPolicy, frame: DecisionInputs, frames: int = 10) -> Decision:
@@ -56,8 +56,8 @@ def test_a_slower_link_gets_a_lower_rate() -> None:
 
 
 def test_accuracy_is_worth_time_but_not_the_deadline() -> None:
-    assert steady(OffloadPolicy(), situation(left_s=0.2)).rate == 2
-    assert steady(OffloadPolicy(), situation(left_s=0.2, link=SLOW)).rate is None
+    assert steady(OffloadPolicy(), situation(remaining_s=0.2)).rate == 2
+    assert steady(OffloadPolicy(), situation(remaining_s=0.2, link=SLOW)).rate is None
 
 
 def test_equal_accuracy_goes_where_it_is_faster() -> None:
@@ -75,7 +75,9 @@ def test_a_little_accuracy_may_be_lost_for_time_and_more_for_a_deadline() -> Non
     assert steady(OffloadPolicy(), situation(rates=rates, local_s=0.05)).rate == 1
     assert steady(OffloadPolicy(), situation(rates=rates, local_s=0.02)).rate is None
     assert steady(OffloadPolicy(), situation(rates=rates[:1], local_s=0.05)).rate is None
-    assert steady(OffloadPolicy(), situation(rates=rates[:1], local_s=1.0, left_s=0.2)).rate == 0
+    assert (
+        steady(OffloadPolicy(), situation(rates=rates[:1], local_s=1.0, remaining_s=0.2)).rate == 0
+    )
 
 
 def test_never_and_always() -> None:
@@ -88,12 +90,12 @@ def test_never_and_always() -> None:
 
 @pytest.mark.parametrize('mode', ['auto', 'always'])
 def test_no_frame_is_sent_that_a_local_run_could_not_save(mode: str) -> None:
-    decision = OffloadPolicy(DecisionSettings(mode)).decide(situation(left_s=0.065))
+    decision = OffloadPolicy(DecisionSettings(mode)).decide(situation(remaining_s=0.065))
     assert (decision.rate, decision.reason) == (None, 'deadline_too_short')
 
 
 def test_a_robot_too_slow_for_its_deadline_sends() -> None:
-    assert steady(OffloadPolicy(), situation(local_s=1.0, left_s=0.2)).rate == 2
+    assert steady(OffloadPolicy(), situation(local_s=1.0, remaining_s=0.2)).rate == 2
 
 
 def test_an_unknown_link_is_tried_with_the_smallest_payload() -> None:
@@ -129,11 +131,11 @@ def test_where_no_link_could_help_none_is_tried() -> None:
 def test_one_lost_frame_changes_nothing_two_do() -> None:
     decider = OffloadPolicy()
     steady(decider, situation())
-    decider.lost(1.0)
+    decider.record_failure(1.0)
     assert decider.decide(situation(1.1)).rate == 2
-    decider.won()
-    decider.lost(1.2)
-    decider.lost(1.3)
+    decider.record_success()
+    decider.record_failure(1.2)
+    decider.record_failure(1.3)
     assert decider.decide(situation(1.4)).rate is None
     assert decider.decide(situation(3.2)).rate is None
     assert steady(decider, situation(5.4)).rate == 2
@@ -148,7 +150,7 @@ def test_a_link_that_is_lost_again_and_again_is_left_alone_for_longer() -> None:
         turns += sent is not remote
         remote = sent
         if sent:
-            decider.lost(now_s)
+            decider.record_failure(now_s)
     # Alternating every dwell of 2 s would be a hundred times.
     assert turns <= 14
 
@@ -176,7 +178,7 @@ def test_no_link_makes_it_oscillate(
             turns += sent is not remote
             remote = sent
         if decision.rate is not None:
-            decider.lost(now_s) if lose else decider.won()
+            decider.record_failure(now_s) if lose else decider.record_success()
     assert turns <= 2 * (1 + 0.05 * len(frames) / DecisionSettings().dwell_s)
 
 
@@ -189,12 +191,12 @@ def test_no_link_makes_it_oscillate(
     st.sampled_from(['auto', 'always']),
 )
 def test_whatever_is_sent_can_be_saved(
-    left_s: float, local_s: float, encode_s: float, exponent: float, trip_s: float, mode: str
+    remaining_s: float, local_s: float, encode_s: float, exponent: float, trip_s: float, mode: str
 ) -> None:
     link = LinkState(trip_s, 10**exponent, 0.01, age_s=0.1)
-    frame = situation(0.0, link, BETTER, left_s, local_s, encode_s)
+    frame = situation(0.0, link, BETTER, remaining_s, local_s, encode_s)
     decider = OffloadPolicy(DecisionSettings(mode))
     for _ in range(5):
         decision = decider.decide(frame)
-        if decision.rate is not None and local_s <= left_s:
-            assert encode_s + frame.local_most_s <= left_s
+        if decision.rate is not None and local_s <= remaining_s:
+            assert encode_s + frame.local_upper_s <= remaining_s

@@ -58,25 +58,25 @@ def plain_host(folder: Path) -> Iterator[OddHost]:
 
 def connected(endpoint: Endpoint) -> str:
     """Empty if the host can be talked to, else the reason why not."""
-    exchange = InferenceClient(endpoint, 'tiny', CircuitBreaker())
+    client = InferenceClient(endpoint, 'tiny', CircuitBreaker())
     try:
-        if exchange.connected(30 if not endpoint.address.endswith(':1') else 3):
+        if client.wait_ready(30 if not endpoint.address.endswith(':1') else 3):
             return ''
-        assert exchange.last_failure is not None
-        return exchange.last_failure.reason
+        assert client.last_failure is not None
+        return client.last_failure.reason
     finally:
-        exchange.close()
+        client.close()
 
 
 def first_failure(endpoint: Endpoint) -> tuple[str, str]:
     """Why the first attempt failed: reason and sentence."""
-    exchange = InferenceClient(endpoint, 'tiny', CircuitBreaker())
+    client = InferenceClient(endpoint, 'tiny', CircuitBreaker())
     try:
-        while exchange.last_failure is None:
-            assert not exchange.connected(0.05), 'it should not have been let in'
-        return exchange.last_failure.reason, exchange.last_failure.sentence
+        while client.last_failure is None:
+            assert not client.wait_ready(0.05), 'it should not have been let in'
+        return client.last_failure.reason, client.last_failure.sentence
     finally:
-        exchange.close()
+        client.close()
 
 
 def test_plain_and_tls(plain_host: OddHost, tls_host: OddHost, authority: Authority) -> None:

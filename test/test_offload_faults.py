@@ -49,7 +49,7 @@ def test_every_frame_has_its_own_results(name: str, folder: Path) -> None:
             if drive(made, sent[:3], 0.05, nothing)[-1].remote:
                 break
         passed = drive(made, sent, 0.05, FAULTS[name])
-        in_flight = made.client.exchange.in_flight
+        in_flight = made.client.hosts.preferred.in_flight
     assert in_flight <= 4
     for number, frame in enumerate(passed):
         result = frame.result
@@ -73,7 +73,7 @@ def recover(made: Rig, what: Callable[[], None]) -> None:
     what()
     for _ in range(200):
         drive(made, frames(1), 0.05, nothing)
-        if made.client.exchange.breaker.state is BreakerState.OPEN:
+        if made.client.hosts.preferred.breaker.state is BreakerState.OPEN:
             return
         time.sleep(0.05)
     raise AssertionError('the breaker never opened')
@@ -94,7 +94,7 @@ def test_a_host_that_comes_back_is_used_again(how: str, folder: Path) -> None:
                 break
             time.sleep(0.05)  # A lone frame waits for nobody, and the breaker's time must pass.
         else:
-            raise AssertionError(f'not used again: {made.client.exchange.last_failure}')
+            raise AssertionError(f'not used again: {made.client.hosts.preferred.last_failure}')
 
 
 def test_a_host_that_is_asked_to_end_finishes_what_it_has(folder: Path) -> None:

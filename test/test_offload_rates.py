@@ -15,7 +15,7 @@ from tiny_cut import write_tiny_cut
 from mt_perception.model.folder import read_manifest
 from mt_perception.model.manifest import Accuracy, Manifest
 from mt_perception.model.split import Rate
-from mt_perception.offload.deadline import RunTime, RunTimes
+from mt_perception.offload.deadline import DurationEstimate, DurationEstimates
 from mt_perception.offload.decision import Rates, relative_gain
 
 SIZE = (64, 64)
@@ -66,31 +66,31 @@ def test_sizes_come_from_the_manifest_and_then_from_payloads(manifest: Manifest)
 
 
 def test_nothing_is_known_of_work_that_was_never_done() -> None:
-    time = RunTime()
+    time = DurationEstimate()
     assert not time.known
-    assert (time.usual_s, time.most_s) == (0.0, 0.0)
+    assert (time.typical_s, time.upper_s) == (0.0, 0.0)
 
 
 @given(st.lists(st.floats(1e-4, 10), min_size=1, max_size=80))
 def test_most_is_at_least_the_slowest_of_late(times: Sequence[float]) -> None:
-    time = RunTime()
+    time = DurationEstimate()
     for seconds in times:
         time.add(seconds)
-    assert time.most_s >= max(times[-32:])
-    assert time.most_s >= time.usual_s
-    assert min(times) <= time.usual_s * 1.0001
+    assert time.upper_s >= max(times[-32:])
+    assert time.upper_s >= time.typical_s
+    assert min(times) <= time.typical_s * 1.0001
 
 
 def test_a_hiccup_is_forgotten() -> None:
-    time = RunTime()
+    time = DurationEstimate()
     time.add(5.0)
     for _ in range(40):
         time.add(0.05)
-    assert time.most_s < 0.1
+    assert time.upper_s < 0.1
 
 
 def test_times_are_kept_for_each_kind_of_work_and_not_for_ever() -> None:
-    times = RunTimes()
+    times = DurationEstimates()
     times.of('a').add(1.0)
     assert times.of('a').known
     assert not times.of('b').known

@@ -16,7 +16,7 @@ from mt_perception.errors import ModelError, PayloadError
 from mt_perception.execution.frame_run import run_plan
 from mt_perception.model.manifest import parse_manifest
 from mt_perception.offload.payload import JPEG, pack, unpack
-from mt_perception.offload.split_model import CutRunner, RemoteModel, SplitEncoder
+from mt_perception.offload.split_model import RemoteModel, SplitEncoder, SplitModelRunner
 from mt_perception.pipeline import Pipeline
 from mt_perception.planning.path_plan import full_plan
 from mt_perception.resources import find_model
@@ -155,7 +155,7 @@ def test_a_pipeline_runs_through_the_payload(folder: Path) -> None:
     """What a benchmark measures: the same results, and the bytes that they cost."""
     frame = Frame(image()[0])
     whole = Pipeline.load(folder)
-    runner = CutRunner(folder, len(STEPS) - 1)
+    runner = SplitModelRunner(folder, len(STEPS) - 1)
     cut = Pipeline(whole.manifest, runner)
     ours, theirs = cut.run(frame), whole.run(frame)
     assert ours.detections is not None

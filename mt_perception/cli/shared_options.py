@@ -137,9 +137,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _CONNECT_S = 10.0
 
 OFFLOAD_OPTIONS: Sequence[Callable[[Any], Any]] = (
-    click.option(
-        '--offload', metavar='HOST:PORT', help='Let `mt_perception serve` finish frames.'
-    ),
+    click.option('--offload', metavar='HOST:PORT,…', help='Remote hosts (`mt_perception serve`).'),
     click.option('--offload-ca', type=_FILE, help="Use TLS; PEM file of the host's authority."),
     click.option('--offload-token-file', type=_FILE, help='File with a token for the host.'),
     click.option(
@@ -182,17 +180,18 @@ def offloaded(
 
     ca = given['offload_ca']
     tls = None if ca is None else ClientTls(ca)
-    endpoint = Endpoint(given['offload'], tls, given['offload_token_file'])
+    addresses = [address.strip() for address in given['offload'].split(',')]
+    endpoints = [Endpoint(address, tls, given['offload_token_file']) for address in addresses]
     typed_ms = given['offload_deadline_ms']
     settings = OffloadSettings(
-        endpoint, deadline_ms if typed_ms is None else typed_ms, DecisionSettings(ALWAYS)
+        endpoints, deadline_ms if typed_ms is None else typed_ms, DecisionSettings(ALWAYS)
     )
     client = offload(pipeline, folder, settings)
     try:
-        if not client.exchange.connected(_CONNECT_S):
-            failure = client.exchange.last_failure
+        if not client.hosts.wait_ready(_CONNECT_S):
+            failure = client.hosts.last_failure
             raise OffloadError(
-                f'remote host {endpoint.address} does not answer'
+                f'remote host {", ".join(addresses)} does not answer'
                 if failure is None
                 else failure.sentence
             )
@@ -205,10 +204,10 @@ def offload_summary(client: OffloadClient | None, console: Console) -> None:
     """Say who finished the frames."""
     if client is None:
         return
+    addresses = ', '.join(endpoint.address for endpoint in client.settings.endpoints)
     console.print(
-        f'{client.frames_remote} frames were finished by {client.exchange.endpoint.address}, '
-        f'{client.frames_local} here',
+        f'{client.frames_remote} frames were finished by {addresses}, {client.frames_local} here',
         highlight=False,
     )
-    if client.exchange.last_failure is not None:
-        console.print(f'[yellow]{escape(client.exchange.last_failure.sentence)}[/]')
+    if client.hosts.last_failure is not None:
+        console.print(f'[yellow]{escape(client.hosts.last_failure.sentence)}[/]')

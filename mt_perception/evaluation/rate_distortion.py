@@ -23,7 +23,7 @@ from mt_perception.pipeline import Pipeline
 from mt_perception.reports import Execution, OffloadReport
 
 if TYPE_CHECKING:
-    from mt_perception.offload.split_model import CutRunner
+    from mt_perception.offload.split_model import SplitModelRunner
 
 IMAGE, JPEG, WEBP, RATE = 'image', 'jpeg', 'webp', 'rate'
 ALL = 'all'
@@ -108,7 +108,7 @@ class CodecRunner:
     def __init__(self, folder: Path, whole: Runner, codec: Codec) -> None:
         self._folder = folder
         self._whole = whole
-        self._cut: CutRunner | None = None
+        self._cut: SplitModelRunner | None = None
         self.codec = codec
         self.seen = np.zeros((1, 0, 0, 3), np.uint8)
         if codec.kind == RATE:
@@ -134,13 +134,13 @@ class CodecRunner:
         self._whole.run(stage, run)
         run.offload = OffloadReport(remote=True, reason=self.codec.name, payload_bytes=size)
 
-    def _halves(self, rate: int) -> CutRunner:
+    def _halves(self, rate: int) -> SplitModelRunner:
         """Both halves of the cut, at a rate; loaded when one is wanted."""
         if self._cut is None:
             # The entropy coder is an extra; pictures do without.
-            from mt_perception.offload.split_model import CutRunner
+            from mt_perception.offload.split_model import SplitModelRunner
 
-            self._cut = CutRunner(self._folder, rate)
+            self._cut = SplitModelRunner(self._folder, rate)
         rates = len(self._cut.robot.cut.rates)
         if not 0 <= rate < rates:
             raise ModelError(f'{RATE}-{rate}: the cut has the rates 0 to {rates - 1}')

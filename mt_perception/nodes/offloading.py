@@ -53,13 +53,16 @@ def open_offload(
         file('offload.tls.key_file'),
         settings.offload_tls_server_name,
     )
-    endpoint = Endpoint(
-        settings.offload_endpoint,
-        tls if settings.offload_tls_enabled else None,
-        file('offload.token_file'),
-    )
+    several = settings.offload_endpoints
+    addresses = [settings.offload_endpoint] if several == ('none',) else several
+    endpoints = [
+        Endpoint(
+            address, tls if settings.offload_tls_enabled else None, file('offload.token_file')
+        )
+        for address in addresses
+    ]
     chosen = OffloadSettings(
-        endpoint,
+        endpoints,
         settings.offload_deadline_ms,
         DecisionSettings(settings.offload_mode),
         providers=settings.runtime_providers,
@@ -80,27 +83,34 @@ def offload_status(client: OffloadClient) -> StatusSnapshot:
     from mt_perception.offload.link_estimate import link_values
 
     now_s = time.monotonic()
-    exchange = client.exchange
-    state = exchange.breaker.state
+    host = client.hosts.preferred
     frames = client.frames_remote + client.frames_local
     level, message = OK, f'{client.frames_remote} of {frames} frames by the remote host'
-    failure = exchange.last_failure
-    if state is not BreakerState.CLOSED and failure is not None:
-        level, message = WARN, f'{failure.sentence}; frames run locally'
+    failing = [c for c in client.hosts.clients if c.breaker.state is not BreakerState.CLOSED]
+    failure = next((c.last_failure for c in failing if c.last_failure is not None), None)
+    if failure is not None:
+        others = len(client.hosts.clients) - len(failing)
+        used = 'other hosts are used' if others else 'frames run locally'
+        level, message = WARN, f'{failure.sentence}; {used}'
     elif client.warnings:
         level, message = WARN, '; '.join(client.warnings)
+    latest = client.hosts.last_failure
     values: dict[str, object] = {
-        'endpoint': exchange.endpoint.address,
-        'tls': exchange.endpoint.tls is not None,
+        'endpoint': host.endpoint.address,
+        'tls': host.endpoint.tls is not None,
         'mode': client.settings.decision.mode,
         'deadline_ms': client.settings.deadline_ms,
-        'breaker': state.value,
-        'retry_s': exchange.breaker.wait_s(now_s),
+        'breaker': host.breaker.state.value,
+        'retry_s': host.breaker.wait_s(now_s),
         'frames.remote': client.frames_remote,
         'frames.local': client.frames_local,
-        'in_flight': exchange.in_flight,
-        'last_failure': '' if failure is None else failure.sentence,
-        **{f'offload.{k}': v for k, v in link_values(exchange.state(now_s)).items()},
-        **counts('failures', exchange.failures),
+        'in_flight': client.hosts.in_flight,
+        'hedged_requests': client.hosts.hedges,
+        'last_failure': '' if latest is None else latest.sentence,
+        **{f'offload.{k}': v for k, v in link_values(host.link_state(now_s)).items()},
+        **counts('failures', client.hosts.failures),
     }
+    if len(client.hosts.clients) > 1:
+        for each in client.hosts.clients:
+            values[f'hosts.{each.endpoint.address}'] = each.breaker.state.value
     return StatusSnapshot(level, message, values)

@@ -270,6 +270,12 @@ class OffloadParameters(Settings):
         'HOST:PORT of the remote host, which serves the same model.',
         change=Change.UNCONFIGURED,
     )
+    offload_endpoints: tuple[str, ...] = parameter(
+        'offload.endpoints',
+        ('none',),
+        'HOST:PORT of several remote hosts in order of preference; none: offload.endpoint.',
+        change=Change.UNCONFIGURED,
+    )
     offload_mode: str = parameter(
         'offload.mode',
         'auto',

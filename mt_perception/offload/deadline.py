@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Deadlines: when a frame is due, and when a local run must start to meet it."""
+"""Deadlines: when a local run must start so that a frame meets its deadline."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from mt_perception.model.manifest import TaskSpec
 from mt_perception.offload.link_estimate import RobustAverage
 
 _RECENT = 32
-"""Latest runs whose slowest one is expected to come again."""
+"""The slowest of these latest runs is expected again."""
 
 _KEYS = 64
-"""Kinds of work remembered; plans and image sizes are few."""
+"""Upper limit on remembered kinds of work: combinations of stage and image size."""
 
 
-class RunTime:
-    """Times of one kind of work, in seconds."""
+class DurationEstimate:
+    """Estimates the duration of one kind of work, in seconds."""
 
     def __init__(self) -> None:
         self._usual = RobustAverage()
@@ -29,63 +29,63 @@ class RunTime:
 
     @property
     def known(self) -> bool:
-        """Whether it was ever done."""
+        """Whether a duration was measured."""
         return bool(self._recent)
 
     @property
-    def usual_s(self) -> float:
-        """What it usually takes; 0 before the first time."""
+    def typical_s(self) -> float:
+        """Typical duration; 0 before the first measurement."""
         return self._usual.value if self.known else 0.0
 
     @property
-    def most_s(self) -> float:
-        """What it rarely exceeds: the slowest of the latest times, or more if they scatter."""
+    def upper_s(self) -> float:
+        """Duration that is rarely exceeded: the slowest recent one, or more if they scatter."""
         return max(*self._recent, self._usual.high(2.0)) if self.known else 0.0
 
     def add(self, seconds: float) -> None:
-        """It was done once more."""
+        """Add a measured duration."""
         self._usual.add(seconds)
         self._recent.append(seconds)
 
 
-class RunTimes:
-    """Times of several kinds of work, such as plans at different image sizes."""
+class DurationEstimates:
+    """Duration estimates by kind of work, such as stages at different image sizes."""
 
     def __init__(self) -> None:
-        self._times: OrderedDict[Hashable, RunTime] = OrderedDict()
+        self._times: OrderedDict[Hashable, DurationEstimate] = OrderedDict()
 
-    def of(self, key: Hashable) -> RunTime:
-        """The times of one kind; that which was asked for longest ago is forgotten."""
-        found = self._times.setdefault(key, RunTime())
+    def of(self, key: Hashable) -> DurationEstimate:
+        """The estimate of one kind; the least recently used kind is dropped."""
+        found = self._times.setdefault(key, DurationEstimate())
         self._times.move_to_end(key)
         if len(self._times) > _KEYS:
             self._times.popitem(last=False)
         return found
 
 
-SPARE_S = 0.005
-"""What starting a local run may cost beyond the run itself, on a machine that is busy."""
+MARGIN_S = 0.005
+"""Time for starting a local run on a busy machine."""
 
 
 @dataclass(frozen=True, eq=False)
-class Work:
-    """One frame before its first stage runs: its deadline, and the usual times of its parts.
+class OffloadFrame:
+    """One frame before its first stage runs: its deadline and the durations of its parts.
 
     Attributes:
         run: The frame's run.
         stage: The first stage.
         deadline_s: ``time.monotonic()`` by which all stages have to end.
-        local: Times of the first stage on this machine.
-        later: Times of the later stages on this machine.
-        encode: Times of encoding at this size.
+        local: Duration of the first stage on this machine.
+        later: Durations of the later stages on this machine.
+        encode: Duration of encoding at this size.
     """
 
     run: FrameRun
     stage: Stage
     deadline_s: float
-    local: RunTime
-    later: tuple[RunTime, ...]
-    encode: RunTime
+    local: DurationEstimate
+    later: tuple[DurationEstimate, ...]
+    encode: DurationEstimate
 
     @property
     def tensors(self) -> frozenset[str]:
@@ -93,26 +93,26 @@ class Work:
         return self.run.plan.results
 
     @property
-    def local_usual_s(self) -> float:
-        """Usual time of all stages on this machine."""
-        return self.local.usual_s + sum(time.usual_s for time in self.later)
+    def local_typical_s(self) -> float:
+        """Typical duration of all stages on this machine."""
+        return self.local.typical_s + sum(time.typical_s for time in self.later)
 
     @property
-    def local_most_s(self) -> float:
-        """Time that all stages rarely exceed on this machine."""
-        return self.local.most_s + sum(time.most_s for time in self.later)
+    def local_upper_s(self) -> float:
+        """Duration of all stages on this machine that is rarely exceeded."""
+        return self.local.upper_s + sum(time.upper_s for time in self.later)
 
     def serves(self, task: TaskSpec) -> bool:
-        """Return whether a task gets a new result from this work."""
+        """Return whether a task gets a new result from this frame."""
         return self.tensors.issuperset(task.outputs.values())
 
     def latest_start_s(self, slowness: float) -> float:
         """Return ``time.monotonic()`` at which a local run must start.
 
         Args:
-            slowness: Factor on usual times that this machine shows now.
+            slowness: Current factor on typical durations of this machine.
         """
-        if self.run.received_s + self.local_usual_s > self.deadline_s:
-            # A local run would be late anyway: the reply gets all the time there is.
+        if self.run.received_s + self.local_typical_s > self.deadline_s:
+            # A local run would be late anyway: wait for the response until the deadline.
             return self.deadline_s
-        return self.deadline_s - self.local_most_s * slowness - SPARE_S
+        return self.deadline_s - self.local_upper_s * slowness - MARGIN_S

@@ -136,9 +136,9 @@ class DecisionInputs:
 
     Attributes:
         now_s: Monotonic time.
-        left_s: Until the deadline, less what post-processing takes.
+        remaining_s: Until the deadline, less what post-processing takes.
         local_s: A local run as it usually is.
-        local_most_s: A local run that is slower than usual.
+        local_upper_s: A local run that is slower than usual.
         encode_s: Encoder, codec and packing.
         link: The link.
         reply_bytes: Expected size of the reply.
@@ -146,9 +146,9 @@ class DecisionInputs:
     """
 
     now_s: float
-    left_s: float
+    remaining_s: float
     local_s: float
-    local_most_s: float
+    local_upper_s: float
     encode_s: float
     link: LinkState
     reply_bytes: float
@@ -197,12 +197,12 @@ class OffloadPolicy:
             return Decision(None, 'never', here_s)
         if not s.rates:
             return self._stay('no_rate', s)
-        hedge_s = s.left_s - s.local_most_s
-        if s.local_s <= s.left_s and s.encode_s >= hedge_s:
+        hedge_s = s.remaining_s - s.local_upper_s
+        if s.local_s <= s.remaining_s and s.encode_s >= hedge_s:
             # Nothing could save this frame if the host kept silent.
             return self._stay(TOO_SHORT, s)
         # A robot that is too slow for its deadline anyway has nothing to lose but the deadline.
-        limit_s = hedge_s if s.local_s <= s.left_s else s.left_s
+        limit_s = hedge_s if s.local_s <= s.remaining_s else s.remaining_s
         if settings.mode == ALWAYS:
             best = self._fastest_fitting(s, limit_s) or s.rates[0]
             return Decision(best.rate, 'always', _there_s(s, best))
@@ -210,11 +210,11 @@ class OffloadPolicy:
             return self._explore(s, 'link_unknown')
         return self._weigh(s, limit_s)
 
-    def won(self) -> None:
+    def record_success(self) -> None:
         """A frame that was sent came back in time."""
         self._losses = 0
 
-    def lost(self, now_s: float) -> None:
+    def record_failure(self, now_s: float) -> None:
         """A frame that was sent did not come back in time."""
         self._losses += 1
         if self._remote and self._losses >= self.settings.losses:
@@ -251,7 +251,7 @@ class OffloadPolicy:
             return None
         best = max(fitting, key=_worth)
         # Where the own network is late anyway, something in time is better than nothing.
-        if best.gain > self.settings.gain or s.local_s > s.left_s:
+        if best.gain > self.settings.gain or s.local_s > s.remaining_s:
             return best
         quicker = [
             option

@@ -12,6 +12,7 @@ import threading
 import time
 import zlib
 from collections import Counter, deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,8 +44,14 @@ _MAX_IN_FLIGHT = 4
 _MEASURED_EVERY = 16
 """The size of every 16th response on the wire is measured by deflating it."""
 
+_RECENT = 64
+"""Responses whose times decide when a request is late."""
+_MIN_RESPONSES = 5
+_LATE_UNKNOWN_S = 0.1
+"""A request is late after this time where too few responses were measured."""
 
-class Call:
+
+class InferenceCall:
     """An unfinished or finished request.
 
     Attributes:
@@ -116,7 +123,7 @@ class InferenceClient:
         self._model_ready: Any = channel.unary_unary(MODEL_READY)
         # Without a version: the payload's digest identifies the weights.
         self._ping_message = pb.ModelReadyRequest(name=model).SerializeToString()
-        self._in_flight: set[Call] = set()
+        self._in_flight: set[InferenceCall] = set()
         self._pings: deque[_Ping] = deque()
         self._pinging = False
         self._pinged_s = -math.inf
@@ -124,6 +131,7 @@ class InferenceClient:
         self._on_trial = False
         self._reply_bytes = RobustAverage()
         self._replies = 0
+        self._response_s: deque[float] = deque(maxlen=_RECENT)
 
     @property
     def on_trial(self) -> bool:
@@ -140,11 +148,11 @@ class InferenceClient:
         """Typical bytes of a response on the wire; 0 before the first."""
         return self._reply_bytes.value if self._reply_bytes.samples else 0.0
 
-    def state(self, now_s: float) -> LinkState:
+    def link_state(self, now_s: float) -> LinkState:
         """The current estimate of the link."""
         return self.link.state(now_s)
 
-    def gate(self, now_s: float) -> str:
+    def unavailable(self, now_s: float) -> str:
         """Reason why no request can be sent now; empty if one can."""
         self._settle_pings()
         if self.breaker.state is BreakerState.CLOSED:
@@ -159,32 +167,45 @@ class InferenceClient:
             self._ping(now_s)
         return 'breaker_open'
 
-    def connected(self, seconds: float) -> bool:
+    def wait_ready(self, seconds: float) -> bool:
         """Wait until the host reports ready; False after the given seconds."""
         end_s = time.monotonic() + seconds
         while (now_s := time.monotonic()) < end_s:
-            if not self.gate(now_s):
+            if not self.unavailable(now_s):
                 return True
             time.sleep(0.01)
         return False
 
-    def send(self, request: InferenceRequest, timeout_s: float) -> Call:
-        """Send a request; client and host cancel it when the timeout passes."""
+    def send(
+        self,
+        request: InferenceRequest,
+        timeout_s: float,
+        on_done: Callable[[], None] | None = None,
+    ) -> InferenceCall:
+        """Send a request; client and host cancel it when the timeout passes.
+
+        Args:
+            request: The request.
+            timeout_s: Time limit.
+            on_done: Called in a thread of gRPC when the call is done.
+        """
         message = serialize_request(request)
         now_s = time.monotonic()
         future = self._infer.future(message, timeout=timeout_s, metadata=self._connection.metadata)
-        call = Call(request, len(message), now_s, future)
+        call = InferenceCall(request, len(message), now_s, future)
         self.link.sent(now_s, call.size)
         self._in_flight.add(call)
 
-        def on_done(done: Any) -> None:
+        def finished(done: Any) -> None:
             call.note_done(done)
             self._in_flight.discard(call)
+            if on_done is not None:
+                on_done()
 
-        future.add_done_callback(on_done)
+        future.add_done_callback(finished)
         return call
 
-    def receive(self, call: Call) -> InferenceResponse | Failure:
+    def result(self, call: InferenceCall) -> InferenceResponse | Failure:
         """The response or failure of a finished request."""
         failure: Failure
         try:
@@ -198,28 +219,48 @@ class InferenceClient:
             # parse_response raises ProtocolError only; gRPC fails in many ways on foreign bytes.
             failure = bad_reply(error, self.endpoint.address)
         else:
-            self._learn(call, len(message), message, reply)
+            self._learn(call, message, reply)
             return reply
         self._failed(call, failure, call.done_s)
         return failure
 
-    def refuse(self, call: Call, error: ProtocolError) -> Failure:
+    def reject(self, call: InferenceCall, error: ProtocolError) -> Failure:
         """Record a parsed response that the caller cannot use."""
         failure = bad_reply(error, self.endpoint.address)
         self._failed(call, failure, call.done_s)
         return failure
 
-    def accept(self) -> None:
+    def confirm(self) -> None:
         """Record a response that the caller used."""
         self._on_trial = False
         self.breaker.succeeded()
 
-    def give_up(self, call: Call) -> Failure:
+    def cancel(self, call: InferenceCall) -> Failure:
         """Cancel a request that is late and drop its response."""
         call.future.cancel()
         failure = late(self.endpoint.address)
         self._failed(call, failure, time.monotonic())
         return failure
+
+    def supersede(self, call: InferenceCall) -> None:
+        """Cancel a request because another host answered first: no failure of this host.
+
+        The time without a response is a lower bound for the link.
+        """
+        call.future.cancel()
+        now_s = time.monotonic()
+        self.link.superseded(now_s - call.sent_s, call.size)
+        if self._on_trial:
+            self._on_trial = False
+            self.breaker.failed(now_s)
+
+    @property
+    def late_after_s(self) -> float:
+        """Time that 90 % of the latest responses did not exceed: later is late."""
+        if len(self._response_s) < _MIN_RESPONSES:
+            return _LATE_UNKNOWN_S
+        ordered = sorted(self._response_s)
+        return ordered[math.ceil(0.9 * len(ordered)) - 1]
 
     def close(self) -> None:
         """Cancel unfinished requests and close the connection."""
@@ -227,7 +268,7 @@ class InferenceClient:
             call.future.cancel()
         self._connection.channel.close()
 
-    def _failed(self, call: Call, failure: Failure, now_s: float) -> None:
+    def _failed(self, call: InferenceCall, failure: Failure, now_s: float) -> None:
         self.failures[failure.reason] += 1
         self.last_failure = failure
         self._on_trial = False
@@ -235,10 +276,11 @@ class InferenceClient:
         self.link.failed(now_s, elapsed_s, call.size, timed_out=failure.timed_out)
         self.breaker.failed(now_s)
 
-    def _learn(self, call: Call, size: int, message: bytes, reply: InferenceResponse) -> None:
+    def _learn(self, call: InferenceCall, message: bytes, reply: InferenceResponse) -> None:
         if self._replies % _MEASURED_EVERY == 0:
-            self._reply_bytes.add(min(size, len(zlib.compress(message, 1))))
+            self._reply_bytes.add(min(len(message), len(zlib.compress(message, 1))))
         self._replies += 1
+        self._response_s.append(call.done_s - call.sent_s)
         remote_s = sum(reply.server_ms.values()) * 1e-3 if reply.server_ms else None
         self.link.answered(
             call.done_s,

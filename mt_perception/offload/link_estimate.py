@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the link is like: round trip, bandwidth and failures, from the requests that use it.
+"""Estimate of a link from its requests: round trip, bandwidth, host time and failure rate.
 
 Nothing is sent only to measure bandwidth. All times are monotonic, in seconds.
 """
@@ -13,32 +13,31 @@ from dataclasses import dataclass
 _GAIN = 0.25
 """Weight of a new sample; twice that of TCP's round trip (RFC 6298)."""
 _DEVIATION_GAIN = 0.5
-"""Of its deviation, which must widen quickly for a lasting change to be followed."""
+"""Weight of a new sample's deviation; a large one follows lasting changes quickly."""
 _OUTLIER = 4.0
-"""Deviations beyond which a sample counts as if it were no farther away."""
+"""Samples are clipped to this number of deviations."""
 _LEAST_DEVIATION = 0.04
-"""Relative; a link that was perfectly steady must still be able to change."""
+"""Lower limit on the relative deviation, so that a steady link can still change."""
 _FIRST_DEVIATION = 0.35
-"""Relative, of a quantity that was measured once."""
+"""Relative deviation after the first sample."""
 
 _FAILURE_GAIN = 0.1
 
 _DEPTHS = ((0.002, 3600.0), (0.01, 1950.0), (0.02, 1600.0))
-"""Relative errors that depth may take on the way, and what it has then in bytes; the network's own
-error is five times the largest of them."""
+"""(Relative error, bytes) of compressed depth. The network's own error is five times the largest
+of these errors."""
 _FINER_S = 0.002
-"""So much longer than with the coarsest depth may a finer one's reply be on its way."""
+"""Extra transfer time that finer depth may cost."""
 
 _FASTEST = 1.25e9
-"""Bytes per second beyond which a transfer takes no time: 10 Gbit/s."""
+"""Upper limit on measured bandwidth, in bytes per second: 10 Gbit/s."""
 
 
 class RobustAverage:
-    """A positive quantity, averaged over its latest samples; one outlier hardly moves it.
+    """An exponential moving average of the logarithm of a positive quantity, robust to outliers.
 
-    The average is of logarithms, for a link becomes ten times as slow, not one second slower.
-    A sample counts at most as ``_OUTLIER`` deviations; since it also widens the deviation, a
-    lasting change is followed within a few samples.
+    Logarithms, because links change by factors. A sample is clipped to ``_OUTLIER`` deviations
+    and widens the deviation, so that a lasting change is followed within a few samples.
     """
 
     def __init__(self) -> None:
@@ -57,11 +56,11 @@ class RobustAverage:
         return self._deviation
 
     def high(self, deviations: float) -> float:
-        """What the quantity rarely exceeds: so many deviations above its average."""
+        """The average plus a number of deviations: rarely exceeded."""
         return self.value * math.exp(deviations * self._deviation)
 
     def add(self, sample: float) -> None:
-        """Take a sample; what is not positive and finite is none."""
+        """Add a sample; samples that are not positive and finite are ignored."""
         if not 0 < sample < math.inf:
             return
         if not self.samples:
@@ -75,22 +74,22 @@ class RobustAverage:
         self.samples += 1
 
     def at_least(self, bound: float) -> None:
-        """Take it that the quantity is this or more, by how much nobody knows."""
+        """Add a lower bound of the quantity; it counts as a sample if it exceeds the average."""
         if not self.samples or bound > self.value:
             self.add(bound)
 
 
 @dataclass(frozen=True)
 class LinkState:
-    """A link as it is thought to be.
+    """An estimate of a link.
 
     Attributes:
-        round_trip_s: Of a message without content; 0 before a ping came back, NaN before anything.
-        bytes_per_s: Bandwidth, of both ways together; NaN if unknown.
-        remote_s: What the host takes for one request, waiting included; NaN if unknown.
-        backlog_s: Until what was sent in vain has left the robot.
+        round_trip_s: Round trip of an empty message; 0 before a ping, NaN before any message.
+        bytes_per_s: Bandwidth of both directions together; NaN if unknown.
+        remote_s: Time of the host for one request, queue included; NaN if unknown.
+        backlog_s: Time until cancelled requests have left the robot.
         failure_rate: Share of the latest requests that failed.
-        age_s: Since the last answer; infinite before the first.
+        age_s: Time since the last response; infinite before the first.
     """
 
     round_trip_s: float = math.nan
@@ -107,7 +106,7 @@ class LinkState:
 
     @property
     def precision(self) -> float:
-        """Relative error that depth may take in a reply: less where its bytes cost no time."""
+        """Relative error to request for depth: small where its bytes cost little time."""
         coarsest, least = _DEPTHS[-1]
         room = least + _FINER_S * self.bytes_per_s
         return next((error for error, size in _DEPTHS if size <= room), coarsest)
@@ -119,7 +118,7 @@ class LinkState:
 
 
 class LinkEstimate:
-    """Learns from requests what the link is like."""
+    """Estimates a link from pings and requests."""
 
     def __init__(self) -> None:
         self._pinged = RobustAverage()
@@ -130,50 +129,56 @@ class LinkEstimate:
         self._busy_until_s = -math.inf
 
     def pinged(self, elapsed_s: float) -> None:
-        """An empty message came back."""
+        """Record a ping."""
         self._pinged.add(elapsed_s)
 
     def sent(self, now_s: float, size: int) -> None:
-        """A request of so many bytes is going out."""
+        """Record a request of this size in bytes that is being sent."""
         per_byte = self._s_per_byte.value if self._s_per_byte.samples else 0.0
         self._busy_until_s = max(self._busy_until_s, now_s) + size * per_byte
 
     def answered(
         self, now_s: float, elapsed_s: float, size: int, remote_s: float | None = None
     ) -> None:
-        """A request was answered.
+        """Record a response.
 
         Args:
-            now_s: When.
-            elapsed_s: From the beginning of sending to the end of receiving.
-            size: Bytes of request and reply together.
-            remote_s: What the host says that it took, if it says so.
+            now_s: Time of the response.
+            elapsed_s: Time from the start of sending to the end of receiving.
+            size: Bytes of request and response together.
+            remote_s: Time of the host, if it reports it.
         """
         self._answered_s = self._busy_until_s = now_s
         self._failure_rate *= 1 - _FAILURE_GAIN
+        # A host may report any time; more than the whole request is not possible.
+        remote_s = None if remote_s is None else min(max(remote_s, 1e-6), elapsed_s)
         if remote_s is not None:
-            self._remote_s.add(min(max(remote_s, 1e-6), elapsed_s))
+            self._remote_s.add(remote_s)
         transfer_s = elapsed_s - (remote_s or 0.0) - self._round_trip_s
         self._s_per_byte.add(max(transfer_s / max(size, 1), 1 / _FASTEST))
 
     def failed(self, now_s: float, elapsed_s: float, size: int, *, timed_out: bool) -> None:
-        """A request was not answered in time, or refused.
+        """Record a failed request.
 
-        What was refused at once says nothing about bandwidth; what timed out says that the link
-        moves no more than this in that time, if it is the link that was slow: so it is believed
-        only from a link that has answered before.
+        A refusal contains no information about bandwidth. A time-out is a lower bound on the
+        transfer time, if the link is the cause: it counts only on a link that has answered before.
         """
         self._failure_rate += _FAILURE_GAIN * (1 - self._failure_rate)
-        if timed_out and self._s_per_byte.samples:
-            left_s = elapsed_s - self._round_trip_s - self._least_remote_s
-            self._s_per_byte.at_least(left_s / max(size, 1))
+        if timed_out:
+            self.superseded(elapsed_s, size)
         if not timed_out:
             self._busy_until_s = now_s
 
+    def superseded(self, elapsed_s: float, size: int) -> None:
+        """Record a request that was cancelled without a response after this time."""
+        if self._s_per_byte.samples:
+            transfer_s = elapsed_s - self._round_trip_s - self._least_remote_s
+            self._s_per_byte.at_least(transfer_s / max(size, 1))
+
     @property
     def _round_trip_s(self) -> float:
-        # Until a ping has come back all of the way is taken for transfer: a guess that is too long
-        # would make of every smaller message a link without limits.
+        # Before the first ping all time counts as transfer: a round trip that is too long would
+        # leave no time for the transfer of small messages.
         return self._pinged.value if self._pinged.samples else 0.0
 
     @property
@@ -181,7 +186,7 @@ class LinkEstimate:
         return self._remote_s.value if self._remote_s.samples else 0.0
 
     def state(self, now_s: float) -> LinkState:
-        """What is thought of the link now."""
+        """The current estimate."""
         return LinkState(
             round_trip_s=self._round_trip_s if self._s_per_byte.samples else self._pinged.value,
             bytes_per_s=1 / self._s_per_byte.value,
@@ -193,7 +198,7 @@ class LinkEstimate:
 
     @property
     def deviation(self) -> float:
-        """Mean relative deviation of the time that a byte takes."""
+        """Mean relative deviation of the time per byte."""
         return self._s_per_byte.deviation
 
 

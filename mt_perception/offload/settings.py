@@ -1,12 +1,13 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""What an offload client can be told."""
+"""Settings of an offload client."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from mt_perception.errors import OffloadError
 from mt_perception.model.sessions import CPU
 from mt_perception.offload.circuit_breaker import CircuitBreakerSettings
 from mt_perception.offload.decision import DecisionSettings
@@ -15,20 +16,28 @@ from mt_perception.offload.endpoint import Endpoint
 
 @dataclass(frozen=True)
 class OffloadSettings:
-    """What a client can be told.
+    """Settings of an offload client.
 
     Attributes:
-        endpoint: The remote host.
-        deadline_ms: From a frame's arrival to its results.
-        decision: When to use the host.
-        breaker: When to leave it alone.
+        endpoints: The remote hosts in order of preference.
+        deadline_ms: Time from the arrival of a frame to its results.
+        decision: When to use a host.
+        breaker: When to block requests to a failing host.
         providers: ONNX Runtime execution providers of the encoder.
-        threads: Threads inside one of its operators.
+        threads: Threads inside one operator of the encoder.
+
+    Raises:
+        OffloadError: There is no endpoint, or one occurs twice.
     """
 
-    endpoint: Endpoint
+    endpoints: Sequence[Endpoint]
     deadline_ms: float = 200.0
     decision: DecisionSettings = field(default_factory=DecisionSettings)
     breaker: CircuitBreakerSettings = field(default_factory=CircuitBreakerSettings)
     providers: Sequence[str] = (CPU,)
     threads: int = 1
+
+    def __post_init__(self) -> None:
+        addresses = [endpoint.address for endpoint in self.endpoints]
+        if not addresses or len(set(addresses)) != len(addresses):
+            raise OffloadError(f'expected at least one endpoint and none twice, found {addresses}')

@@ -173,7 +173,7 @@ class RemoteModel:
         return {tensor: tensors[tensor] for task in wanted for tensor in graph_tasks[task]}
 
 
-class CutRunner:
+class SplitModelRunner:
     """Runs plans as a robot and a perfect remote host would together.
 
     Args:

@@ -72,13 +72,13 @@ def measure(
     rows = [_row(LOCAL, 0.0, pipeline, local, frames)]
     progress(next(done), total)
     with HostProcess(folder) as host:
-        with _linked(host, manifest, 0.0, settings) as exchange:
+        with _linked(host, manifest, 0.0, settings) as client:
             for encode in encoders.values():
-                _warm_up(pipeline, Sender(exchange, pipeline, encode), frames)
+                _warm_up(pipeline, Sender(client, pipeline, encode), frames)
         for mbit_s in settings.mbit_s:
-            with _linked(host, manifest, mbit_s, settings) as exchange:
+            with _linked(host, manifest, mbit_s, settings) as client:
                 for name, encode in encoders.items():
-                    sender = Sender(exchange, pipeline, encode)
+                    sender = Sender(client, pipeline, encode)
                     rows.append(_row(name, mbit_s, pipeline, sender, frames))
                     progress(next(done), total)
     pipeline.runner = local
@@ -137,14 +137,14 @@ def _host_ms(run: Execution) -> float:
 def _linked(
     host: HostProcess, manifest: Manifest, mbit_s: float, settings: LinkSettings
 ) -> Iterator[InferenceClient]:
-    """An exchange over a link, connected."""
+    """A client over a link, connected."""
     down = mbit_s if settings.down else 0
     with ShapedLink(host.address, mbit_s, down, settings.delay_ms) as link:
-        exchange = InferenceClient(Endpoint(link.address), manifest.name, CircuitBreaker())
+        client = InferenceClient(Endpoint(link.address), manifest.name, CircuitBreaker())
         try:
-            if not exchange.connected(PATIENCE_S):
-                failure = exchange.last_failure
+            if not client.wait_ready(PATIENCE_S):
+                failure = client.last_failure
                 raise OffloadError(failure.sentence if failure else 'the host does not answer')
-            yield exchange
+            yield client
         finally:
-            exchange.close()
+            client.close()

@@ -36,13 +36,13 @@ class Sender:
     """Sends every frame and waits for its reply: what is measured is the way, not a decision.
 
     Args:
-        exchange: The robot's end of the link.
+        client: The client of the remote host.
         pipeline: Whose frames they are.
         encode: The network's input, uint8 (1, H, W, 3), as a payload.
     """
 
-    def __init__(self, exchange: InferenceClient, pipeline: Pipeline, encode: Encode) -> None:
-        self._exchange = exchange
+    def __init__(self, client: InferenceClient, pipeline: Pipeline, encode: Encode) -> None:
+        self._client = client
         self._pipeline = pipeline
         self._encode = encode
         self._numbers = itertools.count()
@@ -55,7 +55,7 @@ class Sender:
         """
         manifest = self._pipeline.manifest
         # A robot asks so before every frame; it is when pings are sent and heard.
-        self._exchange.gate(time.monotonic())
+        self._client.unavailable(time.monotonic())
         content = pack(self._encode(run.image))
         request = InferenceRequest(
             manifest.name,
@@ -64,11 +64,11 @@ class Sender:
             content,
             tuple(sorted(run.plan.results)),
             self._pipeline.options.score_threshold,
-            self._exchange.state(time.monotonic()).precision,
+            self._client.link_state(time.monotonic()).precision,
         )
-        call = self._exchange.send(request, PATIENCE_S)
+        call = self._client.send(request, PATIENCE_S)
         call.wait(PATIENCE_S)
-        reply = self._exchange.receive(call) if call.done else self._exchange.give_up(call)
+        reply = self._client.result(call) if call.done else self._client.cancel(call)
         if not isinstance(reply, InferenceResponse):
             raise OffloadError(reply.sentence)
         run.tensors |= reply.tensors
