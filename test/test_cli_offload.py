@@ -73,5 +73,5 @@ def test_evaluate_with_a_remote_host(folder: Path, images: Path, tmp_path: Path)
 
 
 def test_jobs_side_by_side_do_not_offload(folder: Path, images: Path, tmp_path: Path) -> None:
-    command = ['evaluate', str(images), '--model', str(folder), '--out', str(tmp_path)]
+    command = ['evaluate', str(images), '--model', str(folder), '--out', str(tmp_path / 'out')]
     assert main([*command, '--workers', '2', '--offload', 'localhost:1']) == 2
