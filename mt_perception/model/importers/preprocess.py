@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 from numpy.typing import ArrayLike
 
-from mt_perception.model.importers.graph_builder import FLOAT, INT64, UINT8, GraphBuilder
+from mt_perception.model.importers.graph_builder import FLOAT, INT64, UINT8, GraphBuilder, Shape
 from mt_perception.model.input_spec import LETTERBOX
 
 IMAGE_OUTPUT = 'network_image'
@@ -63,19 +63,24 @@ def prepare_graph(
     graph = GraphBuilder('prepare')
     sides = ('H', 'W') if resize or settings.size is None else settings.size
     image = graph.input('image', UINT8, (1, *sides, 3))
-    value = graph.op('Cast', image, to=FLOAT)
+    # Planes first: with three channels as the innermost axis the same steps take 80 times as long.
+    value = graph.op('Transpose', image, perm=[0, 3, 1, 2])
+    if settings.rgb:
+        value = graph.op('Gather', value, graph.integers(2, 1, 0), axis=1)
+    value = graph.op('Cast', value, to=FLOAT)
     if resize:
         value = _resized(graph, image, value, settings)
-    if settings.rgb:
-        value = graph.columns(value, 2, 1, 0)
-    if any(settings.mean):
-        value = graph.op('Sub', value, graph.constant(settings.mean))
-    if any(std != 1 for std in settings.std):
-        value = graph.op('Div', value, graph.constant(settings.std))
-    if not settings.channels_last:
-        value = graph.op('Transpose', value, perm=[0, 3, 1, 2])
+    factor = 1 / np.array(settings.std).reshape(1, 3, 1, 1)
+    offset = -np.array(settings.mean).reshape(1, 3, 1, 1) * factor
+    if (factor != 1).any():
+        value = graph.op('Mul', value, graph.constant(factor))
+    if offset.any():
+        value = graph.op('Add', value, graph.constant(offset))
     height, width = settings.size or sides
-    shape = (1, height, width, 3) if settings.channels_last else (1, 3, height, width)
+    shape: Shape = (1, 3, height, width)
+    if settings.channels_last:
+        value = graph.op('Transpose', value, perm=[0, 2, 3, 1])
+        shape = (1, height, width, 3)
     graph.output(value, IMAGE_OUTPUT, settings.kind, shape)
     for name, (constant, kind) in constants.items():
         graph.output(graph.constant(constant), name, kind, np.shape(constant))
@@ -83,7 +88,7 @@ def prepare_graph(
 
 
 def _resized(graph: GraphBuilder, image: str, value: str, settings: Preprocess) -> str:
-    """Resize and pad (1, H, W, 3) to the network's size; adds the outputs scale and content."""
+    """Resize and pad (1, 3, H, W) to the network's size; adds the outputs scale and content."""
     assert settings.size is not None
     target = graph.constant(settings.size)
     shape = graph.op('Slice', graph.op('Shape', image), graph.integers(1), graph.integers(3))
@@ -94,12 +99,11 @@ def _resized(graph: GraphBuilder, image: str, value: str, settings: Preprocess) 
         content = graph.op('Round', graph.op('Mul', given, ratio))
         content = graph.op('Max', graph.op('Min', content, target), graph.constant([1, 1]))
     whole = graph.op('Cast', content, to=INT64)
-    sizes = graph.op('Concat', graph.integers(1), whole, graph.integers(3), axis=0)
+    sizes = graph.op('Concat', graph.integers(1, 3), whole, axis=0)
     value = graph.op('Resize', value, '', '', sizes, mode='linear', antialias=1)
     if settings.fit == LETTERBOX:
         missing = graph.op('Sub', graph.integers(*settings.size), whole)
-        zeros = graph.integers(0, 0, 0, 0, 0)
-        pads = graph.op('Concat', zeros, missing, graph.integers(0), axis=0)
+        pads = graph.op('Concat', graph.integers(0, 0, 0, 0, 0, 0), missing, axis=0)
         value = graph.op('Pad', value, pads, graph.constant(float(settings.pad_value)))
     scale = graph.columns(graph.op('Div', content, given), 1, 0, 1, 0)
     graph.output(scale, SCALE_OUTPUT, FLOAT, (4,))
