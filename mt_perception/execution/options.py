@@ -48,6 +48,12 @@ class Options:
             OptionError: An option is out of range, or names a class that the model lacks.
         """
         spec = manifest.input
+        if self.size and spec.fixed is not None and self.size != spec.size:
+            height, width = spec.fixed
+            raise OptionError(
+                f'size must be 0: the model has the fixed input size {width}x{height}; '
+                f'found {self.size}'
+            )
         if self.size and (
             not spec.min_size <= self.size <= spec.max_size or self.size % spec.multiple
         ):

@@ -5,6 +5,6 @@
 from __future__ import annotations
 
 from mt_perception.evaluation.baselines.baseline import Baseline, Net
-from mt_perception.evaluation.baselines.open_baseline import KINDS, open_baseline
+from mt_perception.evaluation.baselines.open_baseline import open_baseline
 
-__all__ = ['KINDS', 'Baseline', 'Net', 'open_baseline']
+__all__ = ['Baseline', 'Net', 'open_baseline']

@@ -1,80 +1,65 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""A baseline: one or several plain ONNX networks that together produce one result."""
+"""A baseline: one or several ONNX networks of other projects that together produce one result."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-import onnxruntime as ort
-from numpy.typing import NDArray
 
-from mt_perception.errors import ModelError, TaskError
+from mt_perception.errors import ModelError
 from mt_perception.evaluation.records import Json
+from mt_perception.pipeline import Pipeline
 from mt_perception.reports import Execution
 from mt_perception.types import (
     DEPTH,
     DETECTION,
     SEGMENTATION,
-    DepthMap,
-    Detections,
+    UNLABELLED,
     Frame,
     Result,
     Segmentation,
+    TaskResult,
 )
-
-Output = Detections | DepthMap | Segmentation
-
-
-class Adapter(Protocol):
-    """Input and output conventions of one kind of network."""
-
-    @property
-    def task(self) -> str:
-        """The task that the network serves."""
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """Its class names; empty for depth."""
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """(height, width) of its input in pixels."""
-
-    def prepare(self, frame: Frame) -> NDArray[Any]:
-        """The network's input for a frame."""
-
-    def finish(self, outputs: Sequence[NDArray[Any]], frame: Frame) -> Output:
-        """The result in pixels of the frame's image.
-
-        Raises:
-            TaskError: The outputs have another form.
-        """
 
 
 @dataclass(frozen=True, eq=False)
 class Net:
-    """One network.
+    """One imported network.
 
     Attributes:
         name: Name of its file, without the suffix.
-        kind: Name of its adapter.
+        kind: Name of its preset.
         sha256: Of the file, lower-case hex.
-        macs: Multiply-accumulates of one frame; None without the ``onnx`` package.
-        adapter: Its input and output conventions.
-        session: Runs it.
+        macs: Multiply-accumulates of one frame; None if they could not be counted.
+        task: The task that it serves.
+        labels: Its class names; empty for depth.
+        pipeline: Runs it.
+        groups: For segmentation: label → class names of the network that it gathers, in order;
+            other classes become unlabelled. None keeps the network's own classes.
     """
 
     name: str
     kind: str
     sha256: str
     macs: int | None
-    adapter: Adapter
-    session: ort.InferenceSession
+    task: str
+    labels: tuple[str, ...]
+    pipeline: Pipeline
+    groups: Mapping[str, tuple[str, ...]] | None = None
+
+    def grouped(self, found: TaskResult | None) -> TaskResult | None:
+        """A result with the classes of ``groups``."""
+        if self.groups is None or not isinstance(found, Segmentation):
+            return found
+        table = np.full(UNLABELLED + 1, UNLABELLED, np.uint8)
+        for index, names in enumerate(self.groups.values()):
+            table[[found.labels.index(name) for name in names]] = index
+        return Segmentation(table[found.class_ids], self.labels)
 
 
 class Baseline:
@@ -94,7 +79,7 @@ class Baseline:
     """
 
     def __init__(self, nets: Sequence[Net]) -> None:
-        tasks = [net.adapter.task for net in nets]
+        tasks = [net.task for net in nets]
         if len(set(tasks)) != len(tasks):
             raise ModelError(
                 f'{" and ".join(tasks)}: two networks of a baseline serve one task; give each its '
@@ -102,9 +87,7 @@ class Baseline:
             )
         self._nets = tuple(nets)
         self.name = '+'.join(net.name for net in nets)
-        self.labels: Mapping[str, tuple[str, ...]] = {
-            net.adapter.task: net.adapter.labels for net in nets
-        }
+        self.labels: Mapping[str, tuple[str, ...]] = {net.task: net.labels for net in nets}
         self.identity: Mapping[str, Json] = {
             'name': self.name,
             'version': '',
@@ -125,18 +108,16 @@ class Baseline:
             multiply-accumulates are unknown counts as 0.
         """
         tasks = frozenset(self.labels if wanted is None else wanted)
-        nets = [net for net in self._nets if net.adapter.task in tasks]
-        results: dict[str, Any] = {}
-        failures: dict[str, str] = {}
-        stages = {'preprocess': 0.0, 'inference': 0.0, 'postprocess': 0.0}
-        blocks = {net.name: 0.0 for net in nets}
+        nets = [net for net in self._nets if net.task in tasks]
         start = time.perf_counter()
-        for net in nets:
-            try:
-                results[net.adapter.task] = _run(net, frame, stages, blocks)
-            except TaskError as error:
-                failures[net.adapter.task] = str(error)
-        stages['total'] = (time.perf_counter() - start) * 1e3
+        made = {net.task: net.pipeline.run(frame, (net.task,)) for net in nets}
+        total = (time.perf_counter() - start) * 1e3
+        runs = {net.name: made[net.task].execution for net in nets}
+        results: dict[str, Any] = {net.task: net.grouped(_result(made[net.task])) for net in nets}
+        stages = {
+            stage: sum(run.stage_ms[stage] for run in runs.values())
+            for stage in ('preprocess', 'inference', 'postprocess')
+        }
         return Result(
             stamp_ns=frame.stamp_ns,
             frame_id=frame.frame_id,
@@ -144,33 +125,19 @@ class Baseline:
             depth=results.get(DEPTH),
             segmentation=results.get(SEGMENTATION),
             execution=Execution(
-                tasks=tuple(net.adapter.task for net in nets),
-                blocks=tuple(net.name for net in nets),
+                tasks=tuple(net.task for net in nets),
+                blocks=tuple(runs),
                 path='full',
                 reason='a baseline has one path',
-                macs=sum(net.macs or 0 for net in nets),
-                network_size=nets[0].adapter.size if nets else (0, 0),
-                stage_ms=stages,
-                block_ms=blocks,
+                macs=sum(run.macs for run in runs.values()),
+                network_size=next((run.network_size for run in runs.values()), (0, 0)),
+                stage_ms={**stages, 'total': total},
+                block_ms={name: sum(run.block_ms.values()) for name, run in runs.items()},
             ),
-            failures=failures,
+            failures={k: reason for each in made.values() for k, reason in each.failures.items()},
         )
 
 
-def _run(net: Net, frame: Frame, stages: dict[str, float], blocks: dict[str, float]) -> Output:
-    """Run one network and add its times to the stages."""
-    start = time.perf_counter()
-    image = net.adapter.prepare(frame)
-    prepared = time.perf_counter()
-    stages['preprocess'] += (prepared - start) * 1e3
-    try:
-        outputs = net.session.run(None, {net.session.get_inputs()[0].name: image})
-    except Exception as error:
-        # ONNX Runtime's exceptions have no base class of their own.
-        raise TaskError(f'{net.name} failed: {error}') from error
-    ran = time.perf_counter()
-    blocks[net.name] += (ran - prepared) * 1e3
-    stages['inference'] += (ran - prepared) * 1e3
-    found = net.adapter.finish([np.asarray(output) for output in outputs], frame)
-    stages['postprocess'] += (time.perf_counter() - ran) * 1e3
-    return found
+def _result(made: Result) -> TaskResult | None:
+    """The only result of a network with one task."""
+    return made.detections or made.segmentation or made.depth

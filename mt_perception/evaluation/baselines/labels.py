@@ -5,9 +5,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
-
-from mt_perception.errors import ModelError
 
 # fmt: off
 COCO = (
@@ -44,27 +41,3 @@ Only classes with the same meaning are listed: VOC has no wall and no floor, its
 are not our vegetation, and its bottles and screens are a small part of our objects.
 """
 # fmt: on
-
-
-def detector_labels(file: Path, classes: int) -> tuple[str, ...]:
-    """Names of a detector's classes: the lines of ``<file>.txt``, or COCO's 80.
-
-    Raises:
-        ModelError: There is no such text file and the net does not have 80 classes, or the
-            file has another number of lines.
-    """
-    listed = file.with_suffix('.txt')
-    if listed.is_file():
-        try:
-            lines = listed.read_text(encoding='utf-8').splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise ModelError(f'{listed} cannot be read: {error}') from error
-        names = tuple(line.strip() for line in lines if line.strip())
-    else:
-        names = COCO
-    if len(names) != classes:
-        raise ModelError(
-            f'{file} has {classes} classes, but there are {len(names)} names; list the names in '
-            f'{listed}, one a line'
-        )
-    return names

@@ -5,44 +5,35 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+import tempfile
 from pathlib import Path
 
-import onnxruntime as ort
-
 from mt_perception.errors import ModelError
-from mt_perception.evaluation.baselines.baseline import Adapter, Baseline, Net
-from mt_perception.evaluation.baselines.dense_networks import DeepLab, TcMonoDepth
-from mt_perception.evaluation.baselines.detectors import FastestDet, PicoDet, Yolox
-from mt_perception.evaluation.baselines.labels import VOC, detector_labels
+from mt_perception.evaluation.baselines.baseline import Baseline, Net
+from mt_perception.evaluation.baselines.labels import COCO, VOC, VOC_SHARED
 from mt_perception.execution.options import Options
-from mt_perception.model.importers.onnx_macs import count_macs
-from mt_perception.model.sessions import open_session
+from mt_perception.pipeline import Pipeline
+from mt_perception.types import DEPTH, DETECTION, SEGMENTATION
 
 PREFIX = 'onnx:'
-MAX_BYTES = 1 << 30
-
-KINDS: Mapping[str, str] = {
-    'yolox': 'detector, one output (1, N, 5 + classes) on grids of strides 8, 16, 32',
-    'picodet': 'detector, scores and sides at four strides',
-    'fastestdet': 'detector, one output (1, 5 + classes, h, w)',
-    'deeplab': 'segmenter of Pascal VOC, logits (1, h, w, 21)',
-    'tcmonodepth': 'relative inverse depth (1, 1, h, w)',
-}
-"""Name of a kind of network → what it is."""
+_SEPARATOR = ':'
+_ALIASES = {'deeplab': 'deeplab-tensorflow'}
+"""Kinds by the names of earlier versions."""
 
 
 def open_baseline(spec: str, options: Options | None = None, threads: int = 1) -> Baseline:
-    """Open the networks of a baseline.
+    """Import the networks of a baseline and open them.
 
     Args:
-        spec: ``onnx:FILE[:KIND]``, several joined by ``+``; without a kind it is recognised by
-            the network's inputs and outputs.
+        spec: ``onnx:FILE[:KIND]``, several joined by ``+``; a kind is a name of
+            ``mt_perception import --decode``, by default recognised. Class names lie beside a
+            file as ``<file>.txt``; else they are COCO's, or Pascal VOC's for segmentation.
         options: Score threshold and number of detections.
-        threads: Threads inside one operator; 0 lets ONNX Runtime take one per core.
+        threads: Threads inside one operator; 0 lets ONNX Runtime use one per core.
 
     Raises:
         ModelError: A file cannot be read or run, or is of an unknown kind.
+        ModuleNotFoundError: The package ``onnx`` is not installed.
     """
     if not spec.startswith(PREFIX) or len(spec) == len(PREFIX):
         raise ModelError(f'a baseline is given as onnx:FILE[:KIND][+FILE[:KIND]…], found {spec!r}')
@@ -52,77 +43,54 @@ def open_baseline(spec: str, options: Options | None = None, threads: int = 1) -
 
 
 def _open_net(part: str, options: Options, threads: int) -> Net:
-    name, _, kind = part.rpartition(':')
-    if kind not in KINDS:
-        name, kind = part, ''
+    # The package `onnx` is needed for baselines only.
+    from mt_perception.model.importers.folder_writer import Card, write_model_folder
+    from mt_perception.model.importers.foreign_network import read_network
+    from mt_perception.model.importers.import_plan import Choice, plan_task
+    from mt_perception.model.importers.label_files import read_labels
+    from mt_perception.model.importers.presets import AUTO, PRESETS
+
+    name, _, kind = part.rpartition(_SEPARATOR)
+    kind = _ALIASES.get(kind, kind)
+    if kind not in PRESETS:
+        name, kind = part, AUTO
     file = Path(name).expanduser()
-    try:
-        if file.stat().st_size > MAX_BYTES:
-            raise ModelError(f'{file} is larger than {MAX_BYTES} bytes')
-        content = file.read_bytes()
-    except OSError as error:
-        raise ModelError(f'the baseline {file} cannot be read: {error.strerror}') from error
-    session = open_session(file.name, content, threads=threads)
-    inputs = [_sides(value) for value in session.get_inputs()]
-    outputs = [_sides(value) for value in session.get_outputs()]
-    kind = kind or _recognise(file, inputs, outputs)
+    network = read_network(file)
+    task = PRESETS[kind].task if kind in PRESETS else _task([o.shape for o in network.outputs])
+    known = {DETECTION: COCO, SEGMENTATION: VOC, DEPTH: ()}[task]
+    beside = file.with_suffix('.txt')
+    choice = Choice(
+        task=task,
+        path=file,
+        labels=read_labels(beside) if beside.is_file() and task != DEPTH else known,
+        decode=kind,
+        depth_kind='inverse-relative',
+    )
+    planned = plan_task(choice, network, known)
+    with tempfile.TemporaryDirectory() as folder:
+        write_model_folder(Path(folder), [planned], Card('baseline'))
+        pipeline = Pipeline.load(folder, options, threads=threads)
+    labels = planned.choice.labels
+    groups = VOC_SHARED if task == SEGMENTATION and labels == VOC else None
+    macs = sum(block.macs for block in pipeline.manifest.graph.blocks.values())
     return Net(
         name=file.stem,
-        kind=kind,
-        sha256=hashlib.sha256(content).hexdigest(),
-        macs=count_macs(content),
-        adapter=_adapter(kind, file, (inputs, outputs), options),
-        session=session,
+        kind=planned.preset,
+        sha256=hashlib.sha256(file.read_bytes()).hexdigest(),
+        macs=macs or None,
+        task=task,
+        labels=labels if groups is None else tuple(groups),
+        pipeline=pipeline,
+        groups=groups,
     )
 
 
-def _sides(value: ort.NodeArg) -> list[int]:
-    """The shape, with −1 for a side that is not fixed."""
-    return [side if isinstance(side, int) else -1 for side in value.shape]
-
-
-def _recognise(file: Path, inputs: list[list[int]], outputs: list[list[int]]) -> str:
-    """The kind of network that has these inputs and outputs."""
-    if len(inputs) == 1 and len(inputs[0]) == 4 and outputs:
-        first = outputs[0]
-        if len(outputs) == 8 and all(len(shape) == 3 for shape in outputs):
-            return 'picodet'
-        if len(outputs) == 1 and len(first) == 3 and first[2] > 5:
-            return 'yolox'
-        if len(outputs) == 1 and len(first) == 4 and first[3] == len(VOC):
-            return 'deeplab'
-        if len(outputs) == 1 and len(first) == 4 and first[1] == 1:
-            return 'tcmonodepth'
-        if len(outputs) == 1 and len(first) == 4 and first[1] > 5:
-            return 'fastestdet'
-    known = '; '.join(f'{kind} ({text})' for kind, text in KINDS.items())
-    raise ModelError(
-        f'{file} has inputs {inputs} and outputs {outputs}; expected one of: '
-        f'{known}. Make a model folder of it instead'
-    )
-
-
-def _adapter(
-    kind: str, file: Path, shapes: tuple[list[list[int]], list[list[int]]], options: Options
-) -> Adapter:
-    inputs, outputs = shapes
-    channels_last = kind == 'deeplab'
-    height, width = inputs[0][1:3] if channels_last else inputs[0][2:4]
-    if height <= 0 or width <= 0:
-        raise ModelError(f'{file} has an input of variable size; export it with a fixed size')
-    size = (height, width)
-    if kind == 'deeplab':
-        return DeepLab(size)
-    if kind == 'tcmonodepth':
-        return TcMonoDepth(size)
-    make, classes = _DETECTORS[kind]
-    return make(size, detector_labels(file, classes(outputs)), options)
-
-
-_MakeDetector = Callable[[tuple[int, int], tuple[str, ...], Options], Adapter]
-
-_DETECTORS: Mapping[str, tuple[_MakeDetector, Callable[[list[list[int]]], int]]] = {
-    'yolox': (Yolox, lambda outputs: outputs[0][2] - 5),
-    'picodet': (PicoDet, lambda outputs: outputs[0][2]),
-    'fastestdet': (FastestDet, lambda outputs: outputs[0][1] - 5),
-}
+def _task(shapes: list[tuple[int, ...]]) -> str:
+    """The task of a network without a given kind: maps have one channel or VOC's classes."""
+    if len(shapes) == 1 and len(shapes[0]) == 4:
+        _, second, _, last = shapes[0]
+        if len(VOC) in (second, last):
+            return SEGMENTATION
+        if second == 1:
+            return DEPTH
+    return DETECTION

@@ -63,6 +63,18 @@ class Outputs:
             )
         return self.size
 
+    def check_classes(self, found: int) -> None:
+        """Check that a network with ``found`` classes has as many labels.
+
+        Raises:
+            ModelError: The numbers differ.
+        """
+        if found >= 0 and found != self.labels:
+            raise ModelError(
+                f'the network has {found} classes and there are {self.labels} labels; name the '
+                'file with the right class names'
+            )
+
     def named(self, *stems: str) -> str:
         """The output whose name contains one of these words.
 
@@ -146,6 +158,7 @@ def _best_pairs(graph: GraphBuilder, boxes: str, class_scores: str) -> Candidate
 def yolox(graph: GraphBuilder, outputs: Outputs) -> Candidates:
     """YOLOX (arXiv 2107.08430) without decoding: (1, N, 5 + C) on grids of strides 8, 16, 32."""
     rows = outputs.values[0]
+    outputs.check_classes(outputs.shapes[0][2] - 5)
     cells, strides = _grid_of(outputs, (8, 16, 32), outputs.shapes[0][1])
     stride = graph.constant(strides)
     centre = graph.op('Add', graph.last(rows, 0, 2), graph.constant(cells))
@@ -165,14 +178,17 @@ def _with_objectness(graph: GraphBuilder, rows: str) -> str:
 def yolov5(graph: GraphBuilder, outputs: Outputs) -> Candidates:
     """YOLOv5, v6, v7 and decoded YOLOX: (1, N, 5 + C) cx cy w h in pixels, objectness, classes."""
     rows = outputs.values[0]
+    outputs.check_classes(outputs.shapes[0][2] - 5)
     return _best_pairs(graph, _from_centres(graph, rows), _with_objectness(graph, rows))
 
 
 def yolov8(graph: GraphBuilder, outputs: Outputs) -> Candidates:
     """YOLOv8, v9, 11 and alike: (1, 4 + C, N) or (1, N, 4 + C) cx cy w h in pixels, classes."""
-    rows = outputs.values[0]
-    if outputs.shapes[0][1] == 4 + outputs.labels:
+    rows, (_, second, last) = outputs.values[0], outputs.shapes[0]
+    if second == 4 + outputs.labels:
         rows = graph.op('Transpose', rows, perm=[0, 2, 1])
+    elif last != 4 + outputs.labels:
+        outputs.check_classes(min(second, last) - 4)
     return _best_pairs(graph, _from_centres(graph, rows), graph.last(rows, 4))
 
 
@@ -270,6 +286,7 @@ def ssd(graph: GraphBuilder, outputs: Outputs) -> Candidates:
 def picodet(graph: GraphBuilder, outputs: Outputs) -> Candidates:
     """PicoDet (arXiv 2111.00902): scores (1, n, C) and sides (1, n, 4 · bins) of four strides."""
     levels = len(outputs.values) // 2
+    outputs.check_classes(outputs.shapes[0][2])
     class_scores = graph.op('Concat', *outputs.values[:levels], axis=1)
     sides = graph.op('Concat', *outputs.values[levels:], axis=1)
     counts = [shape[1] for shape in outputs.shapes[:levels]]
@@ -324,6 +341,7 @@ def fastestdet(graph: GraphBuilder, outputs: Outputs) -> Candidates:
     """FastestDet: one grid (1, 5 + C, h, w) of objectness, box and classes."""
     height, width = outputs.fixed_size()
     _, channels, rows, columns = outputs.shapes[0]
+    outputs.check_classes(channels - 5)
     flat = graph.op('Reshape', outputs.values[0], graph.integers(1, channels, -1))
     cells = graph.op('Transpose', flat, perm=[0, 2, 1])
     place = np.stack(np.divmod(np.arange(rows * columns), columns)[::-1], axis=1)

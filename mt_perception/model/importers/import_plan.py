@@ -91,10 +91,11 @@ def plan_import(choices: Sequence[Choice], coco: Sequence[str]) -> list[Imported
         raise ModelError('name at least one network: --detection, --segmentation or --depth')
     networks = {choice.path.resolve(): choice.path for choice in choices}
     read = {path: read_network(given) for path, given in networks.items()}
-    return [_planned(choice, read[choice.path.resolve()], tuple(coco)) for choice in choices]
+    return [plan_task(choice, read[choice.path.resolve()], tuple(coco)) for choice in choices]
 
 
-def _planned(choice: Choice, network: Network, coco: tuple[str, ...]) -> ImportedTask:
+def plan_task(choice: Choice, network: Network, coco: tuple[str, ...]) -> ImportedTask:
+    """Decide what the user left open for one task; see `plan_import`."""
     labels = choice.labels or metadata_labels(network.model)
     name = find_preset(choice.task, choice.decode, network, len(labels))
     preset = PRESETS[name]
