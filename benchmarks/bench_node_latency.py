@@ -26,6 +26,7 @@ import rclpy
 from rclpy.executors import SingleThreadedExecutor
 
 from mt_perception.execution.executor import Executor
+from mt_perception.execution.frame_run import run_plan
 from mt_perception.geometry.camera import typical
 from mt_perception.image.letterbox import fit
 from mt_perception.model.folder import open_model
@@ -97,7 +98,7 @@ def measure(
             raise SystemExit('the perception node did not answer')
         for i in range(frames + WARM_UP):
             start = time.perf_counter()
-            bare.run(plan, network_image)
+            run_plan(bare, plan, network_image)
             spent_ms = (time.perf_counter() - start) * 1e3
             frame = Frame(image, i + 1, 'camera', typical(height, width))
             start_ns = publisher.publish(frame)

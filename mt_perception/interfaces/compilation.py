@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""From generated sources to one Python extension: a C and a C++ compiler, no cmake."""
+"""Compiles generated sources to one Python extension with a C and a C++ compiler."""
 
 from __future__ import annotations
 
@@ -52,22 +52,22 @@ MESSAGE_LIBRARIES = (
 )
 
 MESSAGE_CHARACTERS = 2000
-"""How much of a compiler's complaint is worth showing."""
+"""Length of a compiler's output in an error message."""
 
 
 def compile_extension(package: InterfacePackage, sources: GeneratedSources, build: Path) -> Path:
     """Compile and link ``<package>_s__rosidl_typesupport_c.<python tag>.so``.
 
     Args:
-        package: What to build.
-        sources: What the generators wrote.
+        package: The interface package.
+        sources: The generated sources.
         build: Folder for objects and the result.
 
     Returns:
         The extension.
 
     Raises:
-        InterfaceError: A compiler or Python's headers are missing, or the compiler refuses.
+        InterfaceError: A compiler or Python's headers are missing, or compilation fails.
     """
     compilers = find_compilers()
     flags = _compiler_flags(package, sources)
@@ -91,7 +91,7 @@ def compile_extension(package: InterfacePackage, sources: GeneratedSources, buil
 
 
 def find_compilers() -> dict[str, list[str]]:
-    """File suffix → compiler command; ``CC`` and ``CXX`` are respected.
+    """File suffix → compiler command; ``CC`` and ``CXX`` have precedence.
 
     Raises:
         InterfaceError: A compiler or Python's headers are missing.
@@ -124,7 +124,7 @@ def _compiler_flags(package: InterfacePackage, sources: GeneratedSources) -> lis
     folders = [sources.include, include]
     folders += [include / name for name in (*package.dependencies, *RUNTIME_HEADERS)]
     folders += [Path(sysconfig.get_path('include')), Path(np.get_include())]
-    # Generated code is as it is: its warnings help nobody.
+    # Warnings of generated code are suppressed (-w).
     flags = ['-O1', '-fPIC', '-w', f'-DROS_PACKAGE_NAME="{package.name}"']
     return flags + [f'-I{folder}' for folder in folders if folder.is_dir()]
 
@@ -132,9 +132,9 @@ def _compiler_flags(package: InterfacePackage, sources: GeneratedSources) -> lis
 def _translation_units(
     package: InterfacePackage, sources: GeneratedSources, build: Path
 ) -> list[Path]:
-    """Few big files instead of a hundred small ones: three times faster to compile.
+    """A few large files instead of a hundred small ones: three times faster to compile.
 
-    The descriptions stay apart, since their static names repeat from message to message.
+    Descriptions are compiled separately, because static names repeat in them.
     """
     c_files = sorted(sources.c_family.rglob('*.c'))
     apart = [f for f in c_files if f.name.endswith('__description.c') or f.stem == 'dispatch']

@@ -1,10 +1,11 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""C source that hands out type supports from inside our one library.
+"""Generates C source that returns type supports of one shared library.
 
-rosidl_typesupport_c finds a message's Fast DDS support by opening another shared library by name,
-for which pip has no place on the loader's path. Ours are linked together, so a function is enough.
-rmw_fastrtps asks for two: fastrtps_c to serialise and introspection_c to register the type.
+rosidl_typesupport_c finds the Fast DDS type support of a message by opening another shared library
+by name, and pip has no folder on the loader's path. Here all are linked into one library, so a
+function is enough. rmw_fastrtps requests two: fastrtps_c to serialise, introspection_c to register
+the type.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ Support * SUPPORT(rosidl_typesupport_c, {message})(void)
 
 
 def dispatch_source(package: InterfacePackage) -> str:
-    """The whole C file, with one function for each message."""
+    """The C file, with one function for each message."""
     parts = [PROLOGUE.format(package=package.name)]
     parts += [
         MESSAGE.format(package=package.name, message=message, file=snake_case(message))
@@ -65,6 +66,6 @@ def dispatch_source(package: InterfacePackage) -> str:
 
 
 def snake_case(name: str) -> str:
-    """The file name that rosidl gives a message: ``BoundingBox2D`` is ``bounding_box2_d``."""
+    """Rosidl's file name of a message: ``bounding_box2_d`` for ``BoundingBox2D``."""
     name = re.sub(r'(.)([A-Z][a-z]+)', r'\1_\2', name)
     return re.sub(r'([a-z0-9])([A-Z])', r'\1_\2', name).lower()

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""From messages to C, C++ and Python sources: calls rosidl's generators, as cmake would."""
+"""Generates C, C++ and Python sources of messages with rosidl, without cmake."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ VISIBILITY_TEMPLATES = (
 
 @dataclass(frozen=True)
 class GeneratedSources:
-    """Where the generators wrote.
+    """The folders of the generated sources.
 
     Attributes:
         include: Folder to put on the compiler's include path.
@@ -41,14 +41,14 @@ class GeneratedSources:
 
 
 def generate(package: InterfacePackage, build: Path) -> GeneratedSources:
-    """Run all generators that Python over Fast DDS needs.
+    """Run all generators that Python with Fast DDS needs.
 
     Args:
-        package: What to build.
-        build: An empty folder to write into.
+        package: The interface package.
+        build: An empty folder for the output.
 
     Returns:
-        Where everything is.
+        The folders of the generated sources.
     """
     sources = GeneratedSources(
         include=build / 'include',
@@ -112,7 +112,7 @@ def _run_generators(package: InterfacePackage, sources: GeneratedSources, build:
 def _write_arguments(
     package: InterfacePackage, build: Path, generator: str, output: Path, more: dict[str, Any]
 ) -> str:
-    """The file of arguments that a rosidl generator reads instead of a command line."""
+    """Write the argument file of a rosidl generator."""
     share = package.prefix / 'share'
     templates = share / generator / 'resource'
     arguments = {
@@ -134,7 +134,7 @@ def _write_arguments(
 
 
 def _write_visibility_headers(package: InterfacePackage, sources: GeneratedSources) -> None:
-    """Fill in the headers that cmake's configure_file makes elsewhere."""
+    """Write the headers that cmake's configure_file creates otherwise."""
     for generator in VISIBILITY_TEMPLATES:
         header = f'{generator}__visibility_control.h'
         template = package.prefix / 'share' / generator / 'resource' / f'{header}.in'

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Makes sure that this Python has vision_msgs: does nothing where it has, builds it where not."""
+"""Builds and installs vision_msgs if this Python lacks it."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def ensure_vision_msgs() -> bool:
     """Build and install vision_msgs if it cannot be imported.
 
     Returns:
-        Whether it had to be built.
+        Whether it was built.
 
     Raises:
-        InterfaceError: It cannot be built or installed; the message says what is missing.
+        InterfaceError: It cannot be built or installed; the message contains what is missing.
     """
     if importlib.util.find_spec('vision_msgs') is not None:
         return False
@@ -47,7 +47,7 @@ def build_wheel(source: Path, folder: Path) -> Path:
 
     Args:
         source: Folder with ``package.xml`` and ``msg/``.
-        folder: Where the wheel and all intermediate files go.
+        folder: Folder for the wheel and all intermediate files.
 
     Returns:
         The wheel.
@@ -56,9 +56,9 @@ def build_wheel(source: Path, folder: Path) -> Path:
         InterfaceError: ROS, a compiler or Python's headers are missing.
     """
     prefix = ros_prefix()
-    # What is missing is better said before the generators have run for seconds.
+    # First, because the generators run for seconds.
     find_compilers()
-    # rosidl looks other packages up in ament's index, which pip's wheels do not announce.
+    # rosidl finds other packages through ament's index, whose path the wheels do not set.
     os.environ.setdefault('AMENT_PREFIX_PATH', str(prefix))
     package = read_package(source, prefix)
     sources = generate(package, folder)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""An interface package: its messages, and the packages whose messages they use."""
+"""An interface package: its messages and dependencies."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mt_perception.errors import InterfaceError
 
 @dataclass(frozen=True)
 class InterfacePackage:
-    """Messages to build, and the ROS installation to build them against.
+    """The messages to build, and the ROS installation to build with.
 
     Attributes:
         name: Name of the package.
@@ -37,7 +37,7 @@ def read_package(source: Path, prefix: Path) -> InterfacePackage:
     """Read ``package.xml`` and list the messages.
 
     Raises:
-        InterfaceError: The folder is no interface package, or one that it uses is missing.
+        InterfaceError: The folder is not an interface package, or a dependency is missing.
     """
     text = (source / 'package.xml').read_text(encoding='utf-8')
     messages = tuple(sorted(path.stem for path in (source / 'msg').glob('*.msg')))
@@ -54,10 +54,10 @@ def read_package(source: Path, prefix: Path) -> InterfacePackage:
 
 
 def ros_prefix() -> Path:
-    """Where the ROS wheels of this Python are installed.
+    """The installation prefix of the ROS wheels of this Python.
 
     Raises:
-        InterfaceError: rosidl's generators are not there.
+        InterfaceError: rosidl's generators are not installed.
     """
     spec = importlib.util.find_spec('rosidl_generator_c')
     if spec is None or spec.origin is None:
@@ -81,7 +81,7 @@ def _depends(text: str) -> list[str]:
 
 
 def _closure(names: list[str], prefix: Path) -> tuple[str, ...]:
-    """The interface packages among these and all that they depend on."""
+    """The interface packages among these, and their dependencies."""
     found: list[str] = []
     waiting = list(names)
     while waiting:

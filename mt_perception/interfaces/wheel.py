@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Packs a built interface package as a wheel (PEP 427), so that pip can install and remove it."""
+"""Creates a wheel (PEP 427) of a built interface package, which pip can install and remove."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def write_wheel(
     """Write the wheel.
 
     Args:
-        package: What was built.
-        sources: What the generators wrote.
+        package: The interface package.
+        sources: The generated sources.
         extension: The compiled extension.
-        folder: Where to write.
+        folder: Folder for the wheel.
 
     Returns:
         The wheel's path; its tag names this Python's version and platform.
@@ -59,7 +59,7 @@ def _python_files(
 
 
 def _share_files(package: InterfacePackage, sources: GeneratedSources) -> dict[str, bytes]:
-    """What `ros2 interface`, rosbag2 and Foxglove look up below share/."""
+    """The files in share/ that `ros2 interface`, rosbag2 and Foxglove read."""
     name = package.name
     files = {f'{name}/package.xml': (package.source / 'package.xml').read_bytes()}
     listed = []
