@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 
 from hypothesis import given, settings
@@ -110,3 +112,25 @@ def test_a_cleared_item_is_not_processed() -> None:
     gate.entered()
     gate.worker.stop()
     assert gate.processed == [1, 3]
+
+
+def test_a_process_that_forgets_to_stop_the_worker_ends_cleanly() -> None:
+    """Compiled code that runs in the thread when the interpreter ends would abort the process."""
+    code = """
+import numpy as np, sys, time
+from mt_perception.nodes.frame_worker import FrameWorker
+started = []
+def process(item):
+    started.append(item)
+    np.linalg.svd(np.ones((400, 400)))
+    time.sleep(0.2)
+    print('processed', flush=True)
+worker = FrameWorker(process, lambda: None)
+worker.submit(1)
+while not started:
+    time.sleep(0.001)
+"""
+    done = subprocess.run(
+        [sys.executable, '-c', code], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, 'processed\n', '')

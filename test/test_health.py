@@ -68,7 +68,7 @@ def test_gaps_in_the_publishers_numbers_are_drops() -> None:
     for number in (1, 2, 5, 6, 20):
         health.image_arrived(1.0, number)
     assert health.drops['superseded'] == 2 + 13
-    assert health.received == 5
+    assert health.arrived == 5
 
 
 def test_a_publisher_that_begins_anew_drops_nothing() -> None:

@@ -663,7 +663,7 @@ def test_a_node_that_is_deactivated_publishes_nothing_more(graph: RosGraph, tiny
         for n in (1, 2):
             bench.peer.send(patch(RED), n * SECOND)
             assert graph.spin_until(blocked.entered.is_set)
-        assert graph.spin_until(lambda: bench.node.health.received == 2)
+        assert graph.spin_until(lambda: bench.node.health.arrived == 2)
         assert bench.node.trigger_deactivate() == TransitionCallbackReturn.SUCCESS
     finally:
         blocked.released.set()

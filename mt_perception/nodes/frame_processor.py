@@ -149,6 +149,7 @@ class FrameProcessor:
 
     def process(self, image: ReceivedImage) -> None:
         """Process an image and publish the results that have subscribers."""
+        self.health.taken_up()
         settings = self._applied_settings()
         request = self.publishers.request(settings)
         if not request.tasks:

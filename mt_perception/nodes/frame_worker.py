@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import atexit
 import threading
 from collections.abc import Callable
 from typing import Generic, TypeVar
@@ -27,6 +28,8 @@ class FrameWorker(Generic[T]):
         self._stopped = False
         self._thread = threading.Thread(target=self._run, name='frames', daemon=True)
         self._thread.start()
+        # A thread in compiled code must not outlive the interpreter: it would abort the process.
+        atexit.register(self.stop)
 
     def submit(self, item: T) -> None:
         """Let the worker process an item next; it replaces the waiting one."""
@@ -50,6 +53,7 @@ class FrameWorker(Generic[T]):
             self._changed.notify()
         if threading.current_thread() is not self._thread:
             self._thread.join()
+            atexit.unregister(self.stop)
 
     def _run(self) -> None:
         while True:

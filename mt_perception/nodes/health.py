@@ -70,10 +70,10 @@ class Report:
     """Totals since activation, and rates, warnings and errors since the last report.
 
     Attributes:
-        rate_in_hz: Images received per second.
+        rate_in_hz: Images per second that arrived.
         rate_out_hz: Frames published per second.
         silent_s: Time since the last image, or since activation.
-        received: Images received.
+        received: Images that were taken up, that is, not superseded by a newer one before.
         processed: Frames published.
         idle: Images that had no subscriber of a result.
         drops: Reason → images dropped.
@@ -107,11 +107,15 @@ class Report:
 class Health:
     """Counts what happens to images.
 
+    Every published image is ``received`` or in ``drops['superseded']``; every received one is
+    processed, idle, rejected or dropped for another reason.
+
     Args:
         now_s: Monotonic time of activation.
     """
 
     def __init__(self, now_s: float) -> None:
+        self.arrived = 0
         self.received = 0
         self.processed = 0
         self.idle = 0
@@ -125,13 +129,13 @@ class Health:
         self._errors: dict[str, str] = {}
         self._last_image_s = now_s
         self._report_s = now_s
-        self._received_before = 0
+        self._arrived_before = 0
         self._processed_before = 0
         self._sequence: int | None = None
         self._latencies_ms: deque[float] = deque(maxlen=_LATENCIES)
 
     def image_arrived(self, now_s: float, sequence: int | None) -> None:
-        """Count an image; a gap in the publisher's sequence numbers counts as drops.
+        """Note an image; a gap in the publisher's sequence numbers counts as drops.
 
         Args:
             now_s: Monotonic time of its arrival.
@@ -139,13 +143,18 @@ class Health:
                 several publishers, because each of them counts for itself.
         """
         with self._lock:
-            self.received += 1
+            self.arrived += 1
             self._last_image_s = now_s
             if sequence is not None and self._sequence is not None:
                 missed = sequence - self._sequence - 1
                 if 0 < missed < _WIDEST_GAP:
                     self.drops['superseded'] += missed
             self._sequence = sequence
+
+    def taken_up(self) -> None:
+        """Count an image that is no longer superseded by newer ones."""
+        with self._lock:
+            self.received += 1
 
     def stamp_checked(self, stamp: Stamp) -> None:
         """Count the faults of a stamp."""
@@ -219,7 +228,7 @@ class Health:
             if self._latencies_ms:
                 p50_ms, p95_ms = np.quantile(self._latencies_ms, (0.5, 0.95)).tolist()
             report = Report(
-                rate_in_hz=(self.received - self._received_before) / seconds,
+                rate_in_hz=(self.arrived - self._arrived_before) / seconds,
                 rate_out_hz=(self.processed - self._processed_before) / seconds,
                 silent_s=self.silent_s(now_s),
                 received=self.received,
@@ -236,7 +245,7 @@ class Health:
                 errors=dict(self._errors),
             )
             self._report_s = now_s
-            self._received_before, self._processed_before = self.received, self.processed
+            self._arrived_before, self._processed_before = self.arrived, self.processed
             self._warnings.clear()
             self._errors.clear()
             return report

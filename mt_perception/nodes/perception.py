@@ -203,6 +203,7 @@ class PerceptionNode(SelfStartingNode):
         self.health.stamp_checked(stamp)
         max_age_ms = self.live.settings.input_max_age_ms
         if 0 < max_age_ms < stamp.age_ms:
+            self.health.taken_up()
             self.health.dropped(
                 'too_old',
                 f'images are {stamp.age_ms:.0f} ms old on arrival, input.max_age_ms is '
