@@ -104,6 +104,15 @@ def test_evaluate_bag(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert re.search(r'cost macs: .*, better', shown)
 
 
+def test_import_model(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip('onnx', reason='pip install "mt_perception[import]"')
+    picture = tmp_path / 'street.png'
+    cv2.imwrite(str(picture), street())
+    network = data / 'teachers' / 'yolox_nano_416.onnx'
+    example('import_model').main(str(network), str(picture), str(tmp_path / 'model'))
+    assert re.search(r'^(person|car|bicycle) 0', capsys.readouterr().out, re.MULTILINE)
+
+
 def test_remote_host(film: Path, model_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip('tritonclient.grpc', reason='pip install "mt_perception[offload]"')
     pytest.importorskip('prometheus_client', reason='pip install "mt_perception[serve]"')
