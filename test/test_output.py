@@ -120,6 +120,18 @@ def test_folders_of_other_commands_do_not_block(tmp_path: Path) -> None:
         OutputFolder(tmp_path / 'other')
 
 
+def test_a_claimed_folder_lists_what_is_new(tmp_path: Path) -> None:
+    folder = tmp_path / 'model'
+    with OutputFolder(folder).claimed():
+        (folder / 'a.onnx').write_bytes(b'1')
+    (folder / 'notes').write_text('mine')
+    with OutputFolder(folder).claimed():
+        (folder / 'a.onnx').write_bytes(b'22')
+        (folder / 'b.onnx').write_bytes(b'3')
+    OutputFolder(folder).remove_earlier()
+    assert contents(folder).keys() == {'notes', MARKER}
+
+
 def test_a_named_file_of_somebody_else_is_not_replaced(tmp_path: Path) -> None:
     path = tmp_path / 'graph.dot'
     write_new_text(path, 'digraph {}', lambda text: text.startswith('digraph'))

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import click
@@ -18,6 +19,7 @@ from mt_perception.cli.training_options import (
     training_bar,
     training_console,
 )
+from mt_perception.evaluation.output import OutputFolder
 
 
 @click.command()
@@ -66,6 +68,7 @@ def cut(
     from mt_perception.training.split.score_calibration import calibrate
     from mt_perception.training.split.train import SplitNetwork, train_split
 
+    output = OutputFolder(out, [network, data])
     plan = read_split_recipe(recipe)
     whole = averaged(load_checkpoint(network))
     images_of = read_network_recipe(plan, recipe.parent)
@@ -82,10 +85,11 @@ def cut(
             sets = read_sets(images_of, data, classes, cache)
         bar.reset(task, description='start', total=plan.steps)
         detector = read_detector(plan, data, len(classes.detection))
-        for now in train_split(plan, whole, detector, sets, out):
-            shown = f'error {now.error:.3f}  {now.bits_per_pixel:.3f} bits/pixel'
-            shown += f'  {now.images_per_s:.1f} images/s'
-            bar.update(task, completed=now.step, description=now.stage, shown=shown)
+        with output.claimed() if first_process() else nullcontext():
+            for now in train_split(plan, whole, detector, sets, out):
+                shown = f'error {now.error:.3f}  {now.bits_per_pixel:.3f} bits/pixel'
+                shown += f'  {now.images_per_s:.1f} images/s'
+                bar.update(task, completed=now.step, description=now.stage, shown=shown)
     if model is not None and first_process():
         trained = SplitNetwork(whole, plan)
         trained.load_state_dict(load_checkpoint(out)['cut'])

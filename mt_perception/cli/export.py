@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mt_perception.cli.training_options import FOLDER, NEW_FOLDER
+from mt_perception.evaluation.output import OutputFolder
 
 
 @click.command()
@@ -50,7 +51,8 @@ def export(
     if has_paths(run):
         metrics = add_paths(run, model, data)
     elif as_task is None:
-        metrics = publish_model(run, model, data, version, licence)
+        with OutputFolder(model, [run, *([] if data is None else [data])]).claimed():
+            metrics = publish_model(run, model, data, version, licence)
     else:
         metrics = add_task(run, model, as_task, data)
     console.print(f'{model}: written, and equal to torch at two sizes')

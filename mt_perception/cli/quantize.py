@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mt_perception.cli.training_options import FILE, FOLDER, NEW_FOLDER, data_option
+from mt_perception.evaluation.output import OutputFolder
 
 
 @click.command()
@@ -63,12 +64,14 @@ def quantize(
     from mt_perception.training.recipe import read_recipe
 
     console = Console()
+    output = OutputFolder(folder, [model, data, recipe])
     plan = read_recipe(recipe)
     every = tuple(open_model(model).manifest.graph.blocks)
     chosen = every if blocks is None else tuple(blocks.split(','))
     parts = tuple(filter(None, float_parts.split(',')))
     settings = Quantisation(chosen, calibration, not int8_stem, parts)
-    quantize_folder(model, folder, calibration_images(plan, data, images), settings)
+    with output.claimed():
+        quantize_folder(model, folder, calibration_images(plan, data, images), settings)
     console.print(f'{folder}: written; {", ".join(chosen)} in 8 bits, by {calibration}')
     if not measure:
         return

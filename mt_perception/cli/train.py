@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ from mt_perception.cli.training_options import (
     training_bar,
     training_console,
 )
+from mt_perception.evaluation.output import OutputFolder
 
 if TYPE_CHECKING:
     from mt_perception.evaluation.datasets.taxonomy import ClassMap
@@ -66,6 +68,7 @@ def train(
     from mt_perception.training.run_record import record_run
     from mt_perception.training.structure.structure import train_structure
 
+    output = OutputFolder(out, [data, *([] if start is None else [start])])
     plan = read_recipe(recipe)
     classes = recipe_sets.network_classes(plan, data)
     cache = cache or out.parent / 'cache'
@@ -79,7 +82,8 @@ def train(
     is_other = start is not None and has_other_detector(start, labels)
     card = ModelCard(plan.network, 'unreleased', 'unknown', '', *labels)
     if first_process():
-        record_run(out, recipe, plan, sets)
+        with output.claimed():
+            record_run(out, recipe, plan, sets)
     weights = data / plan.initial_weights if plan.initial_weights and start is None else None
     steps = train_structure(
         plan,
@@ -93,7 +97,7 @@ def train(
     )
     last: dict[str, float] = {}
     now = None
-    with training_bar(console) as bar:
+    with output.claimed() if first_process() else nullcontext(), training_bar(console) as bar:
         task = bar.add_task('start', total=plan.steps, shown='')
         for now in steps:
             last |= {k: v for k, v in (now.metrics or {}).items() if k in _SHOWN}

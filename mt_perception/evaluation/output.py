@@ -42,12 +42,12 @@ class OutputFolder:
         _check_sources(path, sources)
         with writing(path):
             if path.exists() and not path.is_dir():
-                raise OutputError(f'{path} is a file; expected a folder for --out')
+                raise OutputError(f'{path} is a file; expected a folder')
             foreign = _foreign_entry(path, _DEPTH)
         if foreign is not None:
             raise OutputError(
                 f'{path} has files that mt_perception did not write, for example {foreign}; '
-                'choose another folder with --out'
+                'choose another output folder'
             )
 
     def file(self, name: str) -> Path:
@@ -63,10 +63,37 @@ class OutputFolder:
             if os.path.lexists(path) and not self._is_own(name):
                 raise OutputError(
                     f'{path} exists and mt_perception did not write it; move it, or choose '
-                    'another folder with --out'
+                    'another output folder'
                 )
             self._append(name, None)
         return path
+
+    @contextmanager
+    def claimed(self) -> Iterator[Path]:
+        """Make the folder, and list all files that are new or changed when the block ends.
+
+        For commands whose files are written by functions that take a folder.
+
+        Raises:
+            OutputError: The folder cannot be written.
+        """
+        with writing(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            before = {entry.name: _state(entry) for entry in self.path.iterdir()}
+            if not (self.path / MARKER).exists():
+                (self.path / MARKER).write_text(_HEADER, encoding='utf-8')
+        try:
+            yield self.path
+        finally:
+            with writing(self.path):
+                for entry in sorted(self.path.iterdir()):
+                    state = _state(entry)
+                    if (
+                        entry.is_file()
+                        and entry.name != MARKER
+                        and before.get(entry.name) != state
+                    ):
+                        self._append(entry.name, state)
 
     def finish(self) -> None:
         """Record size and time of the written files, so that changes by others are noticed.
@@ -198,7 +225,7 @@ def _check_sources(path: Path, sources: Iterable[str | Path]) -> None:
         if any(folder == each or folder in each.parents for each in found):
             raise OutputError(
                 f'the output folder {path} is or holds the source {source}; '
-                'choose another folder with --out'
+                'choose another output folder'
             )
 
 
