@@ -353,3 +353,10 @@ def test_polygons_for_training(tmp_path: Path) -> None:
     assert annotations is not None
     (found,) = annotations.images[0].annotations
     np.testing.assert_array_equal(found.polygons, [np.reshape(ring, (3, 2))])
+
+
+def test_a_truth_folder_without_ground_truth_is_refused(tmp_path: Path) -> None:
+    put(tmp_path / 'photos' / 'a.jpg')
+    put(tmp_path / 'truth' / 'Annotations' / 'a.xml', '<annotation/>')
+    with pytest.raises(SourceError, match=r'has no ground truth .*; .*Pascal VOC'):
+        read(tmp_path / 'photos', truth=str(tmp_path / 'truth'))

@@ -33,11 +33,17 @@ from mt_perception.evaluation.datasets.taxonomy import DEFAULT_TAXONOMY
 from mt_perception.evaluation.datasets.truth_topics import TruthTopics
 from mt_perception.evaluation.job import Job
 from mt_perception.evaluation.link.study import LinkStudy
-from mt_perception.evaluation.output import OutputFolder
+from mt_perception.evaluation.output import OutputFolder, write_new_text
 from mt_perception.evaluation.pool import JobResult, run_here, run_in_pool, run_on_ray
 from mt_perception.evaluation.predictor import Predictor, RunSettings, open_predictor
 from mt_perception.evaluation.records import Summary
 from mt_perception.evaluation.report import REPORT_FILE, check_available, write_report
+from mt_perception.evaluation.requirements import (
+    check_requirements,
+    is_junit_xml,
+    junit_xml,
+    parse_requirements,
+)
 from mt_perception.evaluation.sweep import SWEEPABLE, parse_grid, plan_jobs
 from mt_perception.execution.options import Options
 from mt_perception.pipeline import Pipeline
@@ -66,6 +72,18 @@ _OPTIONS: Sequence[Callable[[Any], Any]] = (
     click.option('--engine', type=click.Choice(['local', 'ray']), default='local'),
     click.option('--workers', default=0, help='Processes; 0: one for each source.'),
     click.option('--report/--no-report', default=True, help='Write report.html.'),
+    click.option(
+        '--require',
+        default='',
+        metavar='METRIC>=NUMBER,…',
+        help='End with status 1 unless the metrics are met: detection.ap>=0.3,depth.abs_rel<=0.2.',
+    ),
+    click.option(
+        '--junit',
+        type=click.Path(dir_okay=False, path_type=Path),
+        metavar='FILE.xml',
+        help='Write the outcome of --require as JUnit XML.',
+    ),
     click.option('--save-bag', is_flag=True, help='Write the results as a rosbag2 (mcap) too.'),
     click.option('--size', default=0, help="Long side of the network's input; 0: the model's."),
     click.option('--score', default=0.0, help='Score threshold of detections; AP needs 0.'),
@@ -115,6 +133,7 @@ def evaluate(context: click.Context, /, sources: tuple[str, ...], **given: Any) 
     report.html. Completed evaluations in --out are kept: an interrupted sweep continues.
     """
     console = Console()
+    requirements = parse_requirements(given['require']) if given['require'] else ()
     truth = [] if given['truth'] is None else [given['truth']]
     output = OutputFolder(given['out'], [*sources, *truth])
     jobs = _jobs(sources, given)
@@ -146,10 +165,16 @@ def evaluate(context: click.Context, /, sources: tuple[str, ...], **given: Any) 
             done_jobs = [o.job for o in results if o.summary]
             write_page(output, done_jobs, console, failed, studies)
         console.print(f'written to {escape(str(given["out"]))}', highlight=False)
+    checks = check_requirements(requirements, summaries)
+    for check in checks:
+        mark = '[green]✓[/]' if check.passed else '[red]✗[/]'
+        console.print(f'{mark} {escape(str(check))}', highlight=False, soft_wrap=True)
+    if given['junit'] is not None:
+        write_new_text(given['junit'], junit_xml(checks, failed), is_junit_xml)
     if len(summaries) < len(results):
         missing = len(results) - len(summaries)
         console.print(f'[bold red]{missing} of {len(jobs)} failed[/]', highlight=False)
-    if failed:
+    if failed or not all(check.passed for check in checks):
         context.exit(1)
 
 

@@ -10,7 +10,12 @@ from pathlib import Path
 from mt_perception.errors import SourceError
 from mt_perception.evaluation.datasets.bag_samples import BagSamples
 from mt_perception.evaluation.datasets.dataset_folder import DatasetFolder
-from mt_perception.evaluation.datasets.layout import find_layout
+from mt_perception.evaluation.datasets.layout import (
+    DEPTH_FOLDER,
+    INSTANCES_FILE,
+    LABEL_FOLDERS,
+    find_layout,
+)
 from mt_perception.evaluation.datasets.sample_source import (
     Camera,
     FrameSamples,
@@ -74,6 +79,12 @@ def open_samples(
     beside = None
     if options.truth is not None:
         beside = TruthFiles(Path(options.truth), classes, class_names, options.split)
+        if not beside.kinds:
+            found = (
+                f'{options.truth} has no ground truth for this model: expected {INSTANCES_FILE},'
+            )
+            found += f' {LABEL_FOLDERS[0]}/ or {DEPTH_FOLDER}/'
+            raise SourceError('; '.join([found, *beside.notes]))
     if is_bag(path):
         return _open_bag(path, name, options, classes, beside)
     if path.is_dir():

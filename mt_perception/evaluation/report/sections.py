@@ -162,15 +162,16 @@ def _lead(run: Run, runs: int) -> str:
 
 
 def _warnings(runs: Sequence[Run]) -> list[str]:
-    found = []
+    found: list[str] = []
+    found += runs[0].summary.data.get('notes') or ()
     pseudo = runs[0].summary.data.get('pseudo')
     if pseudo:
         found.append(
-            f'The truth here is what {pseudo} says, not what people or sensors know: figures are '
-            'of agreement with it.'
+            f'The ground truth is the result of {pseudo}, not annotations or sensors: the metrics '
+            'measure agreement with it.'
         )
     if any(run.summary.timing.get('jobs_at_once', 1) > 1 for run in runs):
-        found.append('Several evaluations ran at once: times are longer than they would be alone.')
+        found.append('Several evaluations ran at once: times are longer than alone.')
     for run in runs:
         for reason, count in run.summary.failures.items():
             found.append(f'{run.label}: {reason} ({count} {"frame" if count == 1 else "frames"})')
