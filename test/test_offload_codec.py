@@ -5,7 +5,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +18,9 @@ from hypothesis.extra import numpy as hnp
 from tiny_cut import STEPS, tiny_tables
 
 from mt_perception.errors import ModelError, PayloadError
+from mt_perception.offload import codec as codec_module
 from mt_perception.offload.codec import (
+    PRECISION,
     SYMBOL_MAX,
     SYMBOL_MIN,
     TOTAL,
@@ -26,7 +29,6 @@ from mt_perception.offload.codec import (
     FrequencyTable,
     LatentCodec,
     differences,
-    reference_words,
 )
 from mt_perception.offload.codec_tables import read_tables, write_tables
 
@@ -38,6 +40,29 @@ SYMBOLS = hnp.arrays(
     st.tuples(st.just(3), st.integers(1, 6), st.integers(1, 6)),
     elements=st.one_of(st.integers(-3, 260), st.integers(SYMBOL_MIN, SYMBOL_MAX)),
 )
+
+
+def reference_words(entries: Sequence[int], counts: Sequence[int]) -> list[int]:
+    """Code entries of one table by the definition of rANS (Duda, arXiv 1311.2540)."""
+    starts = [sum(counts[:i]) for i in range(len(counts))]
+    state, words = 0, []
+    for entry in reversed(entries):
+        if state >> (64 - PRECISION) >= counts[entry]:
+            words.append(state & 0xFFFFFFFF)
+            state >>= 32
+        quotient, remainder = divmod(state, counts[entry])
+        state = (quotient << PRECISION) | (starts[entry] + remainder)
+    while state:
+        words.append(state & 0xFFFFFFFF)
+        state >>= 32
+    return words
+
+
+def test_the_checksum_of_the_library_is_that_of_the_definition() -> None:
+    counts = (1, TOTAL // 3, 7, TOTAL // 2, TOTAL - TOTAL // 3 - TOTAL // 2 - 8)
+    entries = [(i * i + i // 7) % len(counts) for i in range(64)]
+    words = np.array(reference_words(entries, counts), '<u4')
+    assert zlib.crc32(words.tobytes()) == codec_module._CODE_CRC32
 
 
 @given(SYMBOLS, RATES)

@@ -48,7 +48,7 @@ def processed(tensors: dict[str, np.ndarray]) -> None:
     boxes = {name: tensors[tensor] for name, tensor in BOXES.items()}
     detections(boxes, letterbox, ('a', 'b'), Options())
     segmentation(tensors['segmentation/class_ids'], letterbox, ('a', 'b'))
-    depth(tensors['depth/depth_per_focal'], letterbox, None, 20.0)
+    depth({'depth_per_focal': tensors['depth/depth_per_focal']}, letterbox, None, 20.0)
 
 
 def test_what_is_good_passes() -> None:

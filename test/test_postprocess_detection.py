@@ -103,6 +103,17 @@ def test_a_class_without_a_label_is_a_failure(class_id: int) -> None:
         run([[0, 0, 9, 9]], [0.5], [class_id])
 
 
+def test_class_ids_are_integers() -> None:
+    """A fraction would be cut off: 1.9 is not class 1."""
+    outputs = {
+        'boxes': np.array([[[0, 0, 9, 9]]], np.float32),
+        'scores': np.array([[0.5]], np.float32),
+        'class_ids': np.array([[1.9]], np.float32),
+    }
+    with pytest.raises(TaskError, match='expected integer class_ids, found float32'):
+        detections(outputs, fit((64, 64), 64, 32), ('a', 'b', 'c'), Options())
+
+
 @pytest.mark.parametrize(
     ('boxes', 'scores', 'class_ids'),
     [((1, 4, 4), (1, 5), (1, 5)), ((1, 5, 5), (1, 5), (1, 5)), ((5, 4), (5,), (5,))],

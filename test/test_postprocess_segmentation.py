@@ -46,10 +46,28 @@ def test_no_id_is_invented(size: tuple[int, int], stride: int, seed: int) -> Non
     assert set(np.unique(made.class_ids)) <= {0, 2, UNLABELLED}
 
 
-def test_an_id_without_a_label_is_a_failure() -> None:
-    ids = np.full((1, 40, 40), 3, np.uint8)
-    with pytest.raises(TaskError, match='class 3, but the manifest has 3 labels'):
+@pytest.mark.parametrize(
+    ('value', 'dtype'),
+    [(3, np.uint8), (256, np.int64), (257, np.uint16), (-1, np.int8), (2**40, np.int64)],
+)
+def test_an_id_without_a_label_is_a_failure(value: int, dtype: type) -> None:
+    """Before it is cut to 8 bits: 256 is not class 0."""
+    ids = np.full((1, 40, 40), value, dtype)
+    with pytest.raises(TaskError, match=f'class_ids below 3.*found {value}'):
         segmentation(ids, fit((160, 160), 160, 32), LABELS)
+
+
+@pytest.mark.parametrize('dtype', [np.float32, bool])
+def test_ids_are_integers(dtype: type) -> None:
+    ids = np.full((1, 40, 40), 1.9).astype(dtype)
+    with pytest.raises(TaskError, match='expected integer class_ids'):
+        segmentation(ids, fit((160, 160), 160, 32), LABELS)
+
+
+def test_unlabelled_pixels_of_wide_ids_are_kept() -> None:
+    ids = np.full((1, 40, 40), UNLABELLED, np.int64)
+    made = segmentation(ids, fit((160, 160), 160, 32), LABELS)
+    assert (made.class_ids == UNLABELLED).all()
 
 
 @pytest.mark.parametrize('shape', [(40, 40), (2, 40, 40), (1, 0, 40), (1, 3, 40, 40)])

@@ -1,21 +1,22 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The codec: latents to integer symbols, symbols to bytes, and both ways back.
+"""The codec of features: latents to integer symbols to bytes, and back.
 
 The coder is rANS (Duda, arXiv 1311.2540) with a state of 64 bits, words of 32 and probabilities
-of 24, by the library constriction. Every number that the coder depends on is an integer read from
-the model folder, so that the same symbols are the same bytes on every machine. The library takes
-floats, though: it scales them to the integers that it needs, at least 1 each. Given ``count - 1``
-it has nothing to scale, and every number on its way is an integer that a float64 holds exactly.
+of 24, by the library constriction. All numbers of the coder are integers from the model folder, so
+that equal symbols are equal bytes on every machine. The library takes floats and scales them to
+integers of at least 1: for ``count - 1`` there is nothing to scale, and every intermediate number
+is an integer that a float64 holds exactly.
 
-A few channels tell how bright and of what colour a block is, and resemble their neighbours: they
-are coded as differences, modulo 2^16, which saves 3 to 8 % of the bytes. Channels are coded in
-groups. How large a group's symbols are around a cell says how large those of the next group will
-be there, and so which table codes each of them: 12 % fewer bytes than one table for each channel.
+Channels with brightness and colour resemble their neighbours. They are coded as differences modulo
+2^16, which saves 3 to 8 % of the bytes. Channels are coded in groups: the magnitudes of a group's
+symbols around a cell select the tables of the next group there, which saves 12 % of the bytes
+compared with one table for each channel.
 """
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -31,19 +32,23 @@ TOTAL = 1 << PRECISION
 SYMBOL_MIN, SYMBOL_MAX = -(1 << 15), (1 << 15) - 1
 
 _LARGEST_COUNTED = 15
-"""A symbol counts no more than this when a cell's context is computed."""
+"""Magnitudes are clipped to this when the context of a cell is computed."""
+
+_CODE_CRC32 = 0x5366F86F
+"""Of the rANS code of a known sequence; a test computes it from the definition."""
 
 Chunk = tuple[int, NDArray[np.int32]]
-"""Entries that one table codes; table -1 codes the bytes of what escaped the others."""
+"""Entries of one table; table -1 codes the bytes of escaped symbols."""
 
 
 @dataclass(frozen=True)
 class FrequencyTable:
-    """How often each symbol occurs.
+    """Frequencies of symbols.
 
     Attributes:
-        first: The smallest symbol that the table holds.
-        counts: Of ``first``, ``first + 1`` …, and last of everything else; they sum to TOTAL.
+        first: The smallest symbol of the table.
+        counts: Frequencies of ``first``, ``first + 1`` …, and last of the escape symbol; their
+            sum is TOTAL.
     """
 
     first: int
@@ -52,14 +57,14 @@ class FrequencyTable:
 
 @dataclass(frozen=True, eq=False)
 class CodecRate:
-    """One rate: how fine each channel is quantised, and which tables code its symbols.
+    """Quantisation and tables of one rate.
 
     Attributes:
-        gain: float32 (C,), what a latent is multiplied with before it is rounded.
-        inverse: float32 (C,), what a symbol is multiplied with.
-        thresholds: For each group, rising sums of magnitudes that divide one context from the
-            next; none for the first group, which has no context.
-        tables: uint8 (C, contexts), the table of each channel in each context of its group.
+        gain: float32 (C,), factor of a latent before rounding.
+        inverse: float32 (C,), factor of a symbol.
+        thresholds: For each group, rising sums of magnitudes that separate its contexts; empty
+            for the first group, which has one context.
+        tables: uint8 (C, contexts), index of the table of each channel and context.
     """
 
     gain: NDArray[np.float32]
@@ -70,12 +75,12 @@ class CodecRate:
 
 @dataclass(frozen=True, eq=False)
 class CodecTables:
-    """All that a codec knows.
+    """The tables of a codec.
 
     Attributes:
-        groups: Channels in the order in which they are coded.
-        tables: Shared by all channels and rates; at most 256.
-        rates: Cheapest first.
+        groups: Groups of channels in coding order.
+        tables: At most 256 tables, shared by channels and rates.
+        rates: The rates, smallest payload first.
         differenced: Channels that are coded as differences.
     """
 
@@ -86,13 +91,13 @@ class CodecTables:
 
 
 class LatentCodec:
-    """Symbols to bytes and back, at every rate of a model.
+    """Codes the symbols of one model, at each of its rates.
 
     Args:
-        tables: What it knows.
+        tables: The tables.
 
     Raises:
-        ModelError: The library codes otherwise than the tables say.
+        ModelError: The installed constriction codes differently than version 0.4.
     """
 
     def __init__(self, tables: CodecTables) -> None:
@@ -103,7 +108,7 @@ class LatentCodec:
         self.channels = sum(map(len, tables.groups))
         self._first = np.array([table.first for table in tables.tables], np.int32)
         self._escape = np.array([len(table.counts) - 1 for table in tables.tables], np.int32)
-        # The last one codes bytes, all of them alike.
+        # The last table codes bytes with equal frequencies.
         counts = [*(table.counts for table in tables.tables), (TOTAL // 256,) * 256]
         self._models = [_model(row) for row in counts]
 
@@ -113,17 +118,17 @@ class LatentCodec:
         return len(self._rates)
 
     def quantise(self, latent: NDArray[np.float32], rate: int) -> NDArray[np.int16]:
-        """Latents (C, h, w) to symbols: scaled and rounded to the nearest, halves to even."""
+        """Latents (C, h, w) to symbols: scaled, rounded to the nearest, halves to even."""
         scaled = latent * self._rates[rate].gain[:, None, None]
         np.rint(scaled, out=scaled)
         if not (scaled.min() >= SYMBOL_MIN and scaled.max() <= SYMBOL_MAX):
-            # A NaN has no integer; which one a cast makes of it differs between machines.
+            # The cast of a NaN to an integer differs between machines.
             np.clip(np.nan_to_num(scaled, nan=0.0), SYMBOL_MIN, SYMBOL_MAX, out=scaled)
         symbols: NDArray[np.int16] = scaled.astype(np.int16)
         return symbols
 
     def dequantise(self, symbols: NDArray[np.int16], rate: int) -> NDArray[np.float32]:
-        """Symbols (C, h, w) to the latents that the remote half reads."""
+        """Symbols (C, h, w) to latents, the input of the remote model."""
         return symbols.astype(np.float32) * self._rates[rate].inverse[:, None, None]
 
     def encode(self, symbols: NDArray[np.int16], rate: int) -> bytes:
@@ -138,24 +143,24 @@ class LatentCodec:
             chunks += self._chunks(values.reshape(-1)[order], ids[order])
             before = values
         coder = constriction.stream.stack.AnsCoder()
-        # What comes out first goes in last.
+        # rANS is a stack: the last symbol is coded first.
         for table, entries in reversed(chunks):
             coder.encode_reverse(entries, self._models[table])
         words: NDArray[np.uint32] = coder.get_compressed()
-        # Nothing at all would be the code of each table's first symbol, over and over: that one
-        # is written as a word of zeros, so that an empty body is none.
+        # A sequence of first symbols has an empty code. It is written as a zero word, so that an
+        # empty body is invalid.
         return words.astype('<u4').tobytes() or bytes(4)
 
     def decode(self, data: bytes, rate: int, shape: tuple[int, int, int]) -> NDArray[np.int16]:
         """Symbols from their code.
 
         Args:
-            data: What `encode` gave.
-            rate: The rate at which they were coded.
-            shape: (C, h, w); the caller has seen to it that it is of a reasonable size.
+            data: The code.
+            rate: Index of the rate.
+            shape: (C, h, w); the caller limits its size.
 
         Raises:
-            PayloadError: This is not the code of so many symbols.
+            PayloadError: The code is not of this rate and shape.
         """
         known = 0 <= rate < self.rates and shape[0] == self.channels and min(shape) > 0
         if not known or len(data) % 4:
@@ -166,9 +171,9 @@ class LatentCodec:
             )
         words = np.frombuffer(data, '<u4').astype(np.uint32)
         if not words.size:
-            raise PayloadError('corrupted', 'a code has at least one word')
+            raise PayloadError('corrupted', 'the code is empty; expected at least one word')
         if words.size > 1 and not words[-1]:
-            raise PayloadError('corrupted', 'the last word of a code cannot be zero')
+            raise PayloadError('corrupted', 'the last word of the code is zero')
         coder = constriction.stream.stack.AnsCoder(words if words[-1] else words[:0])
         symbols = np.empty(shape, np.int16)
         before = None
@@ -181,7 +186,7 @@ class LatentCodec:
             before = values.reshape(size)
             symbols[channels] = before
         if not coder.is_empty():
-            raise PayloadError('corrupted', 'bytes are left over when all symbols are decoded')
+            raise PayloadError('corrupted', 'the code has more bytes than its symbols')
         _sum_up(symbols, self._differenced)
         return symbols
 
@@ -192,7 +197,7 @@ class LatentCodec:
         group: int,
         shape: tuple[int, ...],
     ) -> NDArray[np.uint8]:
-        """The table of every symbol of a group, (n h w,), from the symbols of the one before."""
+        """Table of each symbol of a group, (n h w,), from the symbols of the previous group."""
         tables = self._rates[rate].tables[self._groups[group]]
         if before is None:
             return np.repeat(tables[:, 0], shape[1] * shape[2])
@@ -201,11 +206,11 @@ class LatentCodec:
         return tables[:, context.reshape(-1)].reshape(-1)
 
     def _chunks(self, values: NDArray[np.int32], ids: NDArray[np.uint8]) -> list[Chunk]:
-        """Symbols in the order of their tables → what each table codes, then what none can."""
+        """Chunks of symbols in the order of their tables, then of escaped symbols."""
         used, ends, counts = _runs(ids)
         entries = values - np.repeat(self._first[used], counts)
         escape = np.repeat(self._escape[used], counts)
-        # As unsigned numbers, those below zero are the largest.
+        # As unsigned numbers, negative entries are the largest.
         escaped = entries.view(np.uint32) >= escape.view(np.uint32)
         np.copyto(entries, escape, where=escaped)
         begins = (ends - counts).tolist()
@@ -219,7 +224,7 @@ class LatentCodec:
     def _decoded(
         self, coder: constriction.stream.stack.AnsCoder, ids: NDArray[np.uint8]
     ) -> NDArray[np.int32]:
-        """The next symbols in the order of their tables; then come those that none could code."""
+        """The next symbols in the order of their tables, with escaped symbols filled in."""
         parts, flags = [], []
         used, _, counts = _runs(ids)
         for table, count in zip(used.tolist(), counts.tolist(), strict=True):
@@ -237,16 +242,16 @@ class LatentCodec:
 def _runs(
     ids: NDArray[np.uint8],
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """The tables in rising ids, where the entries of each end, and how many there are."""
+    """Used tables in rising order, end of the entries of each, and their number."""
     counts = np.bincount(ids, minlength=256)
     used = np.flatnonzero(counts)
     return used, np.cumsum(counts)[used], counts[used]
 
 
 def differences(symbols: NDArray[np.int16], channels: Sequence[int]) -> NDArray[np.int16]:
-    """Symbols (C, h, w), some channels of them less their left neighbours, modulo 2^16.
+    """Subtract the left neighbour in some channels of symbols (C, h, w), modulo 2^16.
 
-    In the first column it is the neighbour above.
+    The first column subtracts the neighbour above.
     """
     changed = symbols.copy()
     for channel in channels:
@@ -264,7 +269,7 @@ def _sum_up(symbols: NDArray[np.int16], channels: Sequence[int]) -> None:
 
 
 def context_sums(values: NDArray[np.int32]) -> NDArray[np.int32]:
-    """How large the symbols (n, h, w) are around every cell, (h, w); itself counts four times."""
+    """Weighted magnitudes of symbols (n, h, w) around each cell, (h, w); itself 4 times."""
     size = np.minimum(np.abs(values), _LARGEST_COUNTED).sum(axis=0, dtype=np.int32)
     around = size.copy()
     around[1:] += size[:-1]
@@ -280,28 +285,18 @@ def _model(counts: Sequence[int]) -> constriction.stream.model.Categorical:
     return constriction.stream.model.Categorical(weights, perfect=False)
 
 
-def reference_words(entries: Sequence[int], counts: Sequence[int]) -> list[int]:
-    """Code entries of one table by the definition of rANS, in integers of Python."""
-    starts = [sum(counts[:i]) for i in range(len(counts))]
-    state, words = 0, []
-    for entry in reversed(entries):
-        if state >> (64 - PRECISION) >= counts[entry]:
-            words.append(state & 0xFFFFFFFF)
-            state >>= 32
-        quotient, remainder = divmod(state, counts[entry])
-        state = (quotient << PRECISION) | (starts[entry] + remainder)
-    while state:
-        words.append(state & 0xFFFFFFFF)
-        state >>= 32
-    return words
-
-
 @lru_cache(maxsize=1)
 def _check_library() -> None:
-    """A version of the library that coded otherwise would be noticed here, not on the link."""
+    """Compare the library's code of a known sequence with a checksum of its definition.
+
+    Raises:
+        ModelError: The installed version codes differently.
+    """
     counts = (1, TOTAL // 3, 7, TOTAL // 2, TOTAL - TOTAL // 3 - TOTAL // 2 - 8)
     entries = [(i * i + i // 7) % len(counts) for i in range(64)]
     coder = constriction.stream.stack.AnsCoder()
     coder.encode_reverse(np.array(entries, np.int32), _model(counts))
-    if [int(word) for word in coder.get_compressed()] != reference_words(entries, counts):
-        raise ModelError('the installed constriction codes otherwise; install version 0.4')
+    if zlib.crc32(coder.get_compressed().astype('<u4').tobytes()) != _CODE_CRC32:
+        raise ModelError(
+            'the installed constriction codes differently than version 0.4; install version 0.4'
+        )

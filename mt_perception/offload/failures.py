@@ -159,10 +159,10 @@ def probe_addresses(endpoint: Endpoint, failure: Failure) -> Failure:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError:
         return failure
-    addresses = dict.fromkeys(str(info[4][0]) for info in found)
-    if len(addresses) < 2:
-        return failure
-    for address in addresses:
+    # Also if this resolver knows one address only: gRPC has a resolver of its own.
+    for address in dict.fromkeys(str(info[4][0]) for info in found):
+        if address == host:
+            return failure
         cause = _probe(endpoint, host, address, port)
         if cause is not None:
             reason, meaning, quoted = cause

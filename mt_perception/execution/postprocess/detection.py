@@ -76,6 +76,8 @@ def _checked(
         )
     if n and not np.isfinite(scores).any():
         raise TaskError('the network gave no finite score')
+    if class_ids.dtype.kind not in 'iu':
+        raise TaskError(f'expected integer class_ids, found {class_ids.dtype}')
     if n and not 0 <= class_ids.min() <= class_ids.max() < classes:
         raise TaskError(
             f'the network gave classes {class_ids.min()} to {class_ids.max()}, '

@@ -30,10 +30,14 @@ def segmentation(
     """
     if class_ids.ndim != 3 or class_ids.shape[0] != 1 or not class_ids.size:
         raise TaskError(f'expected class_ids (1, h, w), found {class_ids.shape}')
-    ids = class_ids[0].astype(np.uint8, copy=False)
-    unknown = np.unique(ids[(ids >= len(labels)) & (ids != UNLABELLED)])
-    if unknown.size:
+    if class_ids.dtype.kind not in 'iu':
+        raise TaskError(f'expected integer class_ids, found {class_ids.dtype}')
+    # Before the cast to 8 bits, which would turn class 256 into class 0.
+    known = ((class_ids >= 0) & (class_ids < len(labels))) | (class_ids == UNLABELLED)
+    if not known.all():
         raise TaskError(
-            f'the network gave class {unknown[0]}, but the manifest has {len(labels)} labels'
+            f'expected class_ids below {len(labels)}, the number of labels in the manifest, or '
+            f'{UNLABELLED}; found {class_ids[~known][0]}'
         )
+    ids = class_ids[0].astype(np.uint8, copy=False)
     return Segmentation(letterbox.map_to_image(ids, cv2.INTER_NEAREST), labels)
