@@ -9,7 +9,7 @@ figure is than that of running everything. And against the results of running ev
 is what a person sees flicker: both jitter, so this never reaches 1.
 
 Usage: python benchmarks/bench_video_budget.py [--model MODEL] [--data ../shared/data]
-           [--frames 300] [--compute 0.35 --compute 0.25] [--stale-ms 350]
+           [--frames 300] [--compute 0.35 --compute 0.25] [--stale-ms 350] [--tracking]
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def samples_of(
 def run_video(path: Path, arguments: argparse.Namespace) -> None:
     """Run one video and print what came out."""
     model = str(find_model(arguments.model))
-    options = Options(score_threshold=0.0)
+    options = Options(score_threshold=0.1 if arguments.tracking else 0.0)
     sure = RunSettings(replace(options, score_threshold=SURE))
     files = '+'.join(str(arguments.data / 'teachers' / name) for name in TEACHERS)
     teachers, own = open_predictor(f'onnx:{files}', sure), open_predictor(model, sure)
@@ -109,7 +109,8 @@ def run_video(path: Path, arguments: argparse.Namespace) -> None:
     for compute in arguments.compute:
         budgets[f'{compute:g}'] = Budget(compute=compute, max_stale_ms=arguments.stale_ms)
     pipelines = {
-        name: Pipeline.load(model, options, budget=budget) for name, budget in budgets.items()
+        name: Pipeline.load(model, replace(options, tracking=arguments.tracking), budget=budget)
+        for name, budget in budgets.items()
     }
     tallies = {name: Tally() for name in pipelines}
     for sample, plain in samples_of(path, own, teachers, arguments.frames):
@@ -156,6 +157,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--model', default='cspnano')
     parser.add_argument('--data', type=Path, default=Path('../shared/data'))
+    parser.add_argument('--tracking', action='store_true', help='tracks move the boxes')
     parser.add_argument('--frames', type=int, default=300)
     parser.add_argument('--compute', type=float, action='append')
     parser.add_argument('--stale-ms', type=float, default=350.0)

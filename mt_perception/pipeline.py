@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -49,6 +50,12 @@ from mt_perception.types import (
     Segmentation,
     TaskResult,
 )
+
+_UNCERTAIN_SCORE = 0.1
+"""Lowest score of a detection that may continue a track (ByteTrack)."""
+
+_MOST_CANDIDATES = 300
+"""Detections that are tracked at most, uncertain ones among them."""
 
 
 class Pipeline:
@@ -245,7 +252,7 @@ class Pipeline:
         run = FrameRun(plan, frame, network_size=letterbox.network_size, deadline_s=deadline_s)
         for task in plan.reuse:
             _complete(run, task, partial(_reused, task, plan, state, frame))
-        stage_ms |= self._run_stages(run, image, letterbox, options)
+        stage_ms |= self._run_stages(run, image, letterbox, options, state)
         stage_ms['total'] = (time.perf_counter() - start) * 1e3
 
         execution = self._execution(run, stage_ms, state)
@@ -286,7 +293,12 @@ class Pipeline:
         )
 
     def _run_stages(
-        self, run: FrameRun, image: ImagePyramid, letterbox: Letterbox, options: Options
+        self,
+        run: FrameRun,
+        image: ImagePyramid,
+        letterbox: Letterbox,
+        options: Options,
+        state: FrameState,
     ) -> dict[str, float]:
         """Run the stages whose gates open; return the times of their parts in ms."""
         ms = dict.fromkeys(('preprocess', 'inference', 'postprocess'), 0.0)
@@ -304,7 +316,11 @@ class Pipeline:
             ms['inference'] += clock.lap_ms()
             for task in stage.tasks:
                 spec = self.manifest.tasks[task]
-                _complete(run, task, partial(task_result, spec, run, letterbox, options))
+                make = partial(task_result, spec, run, letterbox)
+                if task == DETECTION and options.tracking and run.frame.stamp_ns:
+                    _complete(run, task, partial(_tracked, make, options, state, run.frame))
+                else:
+                    _complete(run, task, partial(make, options))
             ms['postprocess'] += clock.lap_ms()
         return ms
 
@@ -366,7 +382,22 @@ def _reused(task: str, plan: Plan, state: FrameState, frame: Frame) -> TaskResul
     result, motion = state.last_result(task), plan.reuse[task]
     if motion is None:
         return result
-    return warped(result, motion, (frame.image.shape[0], frame.image.shape[1]))
+    shifts = None
+    if isinstance(result, Detections) and result.track_ids is not None:
+        shifts = state.tracker.displacement(result.track_ids, frame.stamp_ns)
+    return warped(result, motion, (frame.image.shape[0], frame.image.shape[1]), shifts)
+
+
+def _tracked(
+    make: Callable[[Options], TaskResult], options: Options, state: FrameState, frame: Frame
+) -> TaskResult:
+    """Return detections with identities; uncertain ones keep tracks alive and are dropped."""
+    low = min(options.score_threshold, _UNCERTAIN_SCORE)
+    found = make(replace(options, score_threshold=low, max_detections=_MOST_CANDIDATES))
+    assert isinstance(found, Detections)
+    ids = state.tracker.update(found, frame.stamp_ns)
+    tracked = replace(found, track_ids=ids).filter(min_score=options.score_threshold)
+    return tracked[: options.max_detections]
 
 
 def _result(run: FrameRun, execution: Execution) -> Result:

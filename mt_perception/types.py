@@ -85,12 +85,14 @@ class Detection:
         score: Confidence in [0, 1].
         box: float32 (4,): x0, y0, x1, y1 in pixels of the input image.
         class_id: Index of the label among the model's labels.
+        track_id: Identity over time; None without tracking.
     """
 
     label: str
     score: float
     box: NDArray[np.float32]
     class_id: int
+    track_id: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,6 +108,7 @@ class Detections:
         scores: float32 (N,) in [0, 1].
         class_ids: int64 (N,), indices into ``labels``.
         labels: Class names of the model.
+        track_ids: int64 (N,): identity of each object over time; None without tracking.
 
     Example:
         >>> import numpy as np
@@ -126,6 +129,7 @@ class Detections:
     scores: NDArray[np.float32]
     class_ids: NDArray[np.int64]
     labels: tuple[str, ...]
+    track_ids: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -145,13 +149,18 @@ class Detections:
         if isinstance(index, (int, np.integer)):
             class_id = int(self.class_ids[index])
             return Detection(
-                self.labels[class_id], float(self.scores[index]), self.boxes[index], class_id
+                self.labels[class_id],
+                float(self.scores[index]),
+                self.boxes[index],
+                class_id,
+                None if self.track_ids is None else int(self.track_ids[index]),
             )
         return replace(
             self,
             boxes=self.boxes[index],
             scores=self.scores[index],
             class_ids=self.class_ids[index],
+            track_ids=None if self.track_ids is None else self.track_ids[index],
         )
 
     def filter(self, labels: Iterable[str] | None = None, min_score: float = 0.0) -> Detections:

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -118,6 +120,18 @@ def test_detections_come_back_also_when_the_message_is_used_again() -> None:
         assert np.allclose(back.scores, detections.scores)
         assert (back.class_ids == detections.class_ids).all()
         assert all(found.header == HEADER for found in message.detections)
+
+
+def test_identities_are_the_ids_of_the_message() -> None:
+    kept = conversions.DetectionsMessage()
+    tracked = replace(some_detections(3), track_ids=np.array([7, 2, 12]))
+    message = kept.fill(HEADER, tracked)
+    assert [found.id for found in message.detections] == ['7', '2', '12']
+    assert conversions.detections_from(message, tracked.labels).track_ids.tolist() == [7, 2, 12]
+    # The message is used again for detections without tracks.
+    message = kept.fill(HEADER, some_detections(3))
+    assert [found.id for found in message.detections] == [''] * 3
+    assert conversions.detections_from(message, tracked.labels).track_ids is None
 
 
 def test_segmentation_comes_back_with_its_labels() -> None:

@@ -30,6 +30,7 @@ FLOORS = {
     'model': 1,
     'execution': 2,
     'planning': 3,
+    'tracking': 2,
     'pipeline': 4,
     'sources': 3,
     'network': 3,

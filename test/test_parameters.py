@@ -155,7 +155,8 @@ def test_a_group_changes_as_a_whole_or_not_at_all() -> None:
 
 
 def test_defaults_are_those_of_the_pipeline() -> None:
-    assert PerceptionSettings().options() == Options()
+    # A node sees one stream of images; a pipeline may be given unrelated ones.
+    assert PerceptionSettings().options() == Options(tracking=True)
     chosen = PerceptionSettings().changed({'detection.classes': ['person']}).options()
     assert chosen.classes == ('person',)
 

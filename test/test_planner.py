@@ -16,6 +16,7 @@ from tiny_paths import COSTS, POLICY_MACS, write_tiny_paths
 
 from mt_perception.errors import ModelError, OptionError
 from mt_perception.execution.options import Options
+from mt_perception.image.optical_flow import OpticalFlow
 from mt_perception.pipeline import Pipeline
 from mt_perception.planning.budget import Budget
 from mt_perception.planning.planner import Planner
@@ -214,6 +215,42 @@ def test_a_moving_scene_on_a_small_budget_is_moved_along(folders: dict[str, Path
     for number, base in zip(moved, before, strict=True):
         way = middle(results[number]) - middle(whole[base])
         assert 0.4 <= way / (4 * (number - base)) <= 1.3
+
+
+def test_tracks_move_the_boxes_without_optical_flow(
+    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = Options(tracking=True)
+    pipeline = load(folders['plain'], replace(STALE, compute=0.35), options)
+    monkeypatch.setattr(OpticalFlow, 'warp_boxes', lambda *_: pytest.fail('flow was used'))
+    results = [pipeline.run(frame, ['detection']) for frame in film(walk(23))]
+    moved = [n for n, r in enumerate(results) if r.execution.path == 'reuse']
+    assert moved
+    for number in moved[2:]:
+        ids = results[number].detections.track_ids
+        assert set(ids) <= set(results[number - 1].detections.track_ids)
+    # The thing goes right, and so do the boxes between two runs.
+    steps = [middle(results[n]) - middle(results[n - 1]) for n in moved[3:]]
+    assert np.mean(steps) > 0.5
+
+
+def test_identities_without_a_stamp_or_without_tracking(folders: dict[str, Path]) -> None:
+    pipeline = load(folders['plain'], options=Options(tracking=True))
+    assert pipeline.run(Frame(scene())).detections.track_ids is None
+    found = pipeline.run(Frame(scene(), PERIOD_NS)).detections
+    assert (found.track_ids > 0).all()
+    assert [one.track_id for one in found] == found.track_ids.tolist()
+    again = pipeline.run(Frame(scene(x=22), 2 * PERIOD_NS)).detections
+    assert set(again.track_ids) & set(found.track_ids)
+    assert load(folders['plain']).run(Frame(scene(), PERIOD_NS)).detections.track_ids is None
+
+
+def test_tracking_changes_no_detection(folders: dict[str, Path]) -> None:
+    plain = run(load(folders['plain']), walk(6))
+    tracked = run(load(folders['plain'], options=Options(tracking=True)), walk(6))
+    for a, b in zip(plain, tracked, strict=True):
+        np.testing.assert_array_equal(a.detections.boxes, b.detections.boxes)
+        np.testing.assert_array_equal(a.detections.scores, b.detections.scores)
 
 
 def test_what_matters_less_is_run_less_often(folders: dict[str, Path]) -> None:

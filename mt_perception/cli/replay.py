@@ -166,6 +166,7 @@ def _parameters(job: Job) -> Mapping[str, object]:
         'detection.score_threshold': options.score_threshold,
         'detection.iou_threshold': options.nms_iou,
         'detection.max_detections': options.max_detections,
+        'tracking.enabled': options.tracking,
         'depth.max_range_m': options.max_depth_m,
         'budget.compute': budget.compute,
         'budget.latency_ms': budget.latency_ms,

@@ -22,6 +22,10 @@ class Options:
         max_detections: Maximum number of detections; the highest scores are kept.
         classes: Labels to detect; empty detects every class.
         max_depth_m: Depth beyond this distance is unknown, in metres.
+        tracking: Give detections an identity over time (``Detections.track_ids``). It needs
+            stamped frames.
+        track_min_iou: Smallest IoU of a detection with the predicted box of its track.
+        track_max_age_ms: A track that is not detected for longer than this ends, in ms.
         conditions: Tasks that run only if another task detects a class, for example
             ``segmentation if detection finds person or dog``.
 
@@ -39,6 +43,9 @@ class Options:
     max_detections: int = 100
     classes: tuple[str, ...] = ()
     max_depth_m: float = 20.0
+    tracking: bool = False
+    track_min_iou: float = 0.2
+    track_max_age_ms: float = 1000.0
     conditions: tuple[str, ...] = ()
 
     def checked(self, manifest: Manifest) -> Options:
@@ -61,13 +68,14 @@ class Options:
                 f'size must be a multiple of {spec.multiple} from {spec.min_size} to '
                 f'{spec.max_size}, or 0 for {spec.size}; found {self.size}'
             )
-        for name in ('score_threshold', 'nms_iou'):
+        for name in ('score_threshold', 'nms_iou', 'track_min_iou'):
             if not 0 <= getattr(self, name) <= 1:
                 raise OptionError(f'{name} must be from 0 to 1, found {getattr(self, name)}')
         if self.max_detections < 1:
             raise OptionError(f'max_detections must be at least 1, found {self.max_detections}')
-        if not self.max_depth_m > 0:
-            raise OptionError(f'max_depth_m must be above 0, found {self.max_depth_m}')
+        for name in ('max_depth_m', 'track_max_age_ms'):
+            if not getattr(self, name) > 0:
+                raise OptionError(f'{name} must be above 0, found {getattr(self, name)}')
         detecting = [task for task in manifest.tasks.values() if task.kind == DETECTION]
         labels = [label for task in detecting for label in task.labels]
         unknown = [name for name in self.classes if name not in labels]

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import cv2
@@ -59,9 +59,19 @@ class OpticalFlow:
     """
 
     def __init__(self, before: NDArray[np.uint8], after: NDArray[np.uint8]) -> None:
-        self.backward = _flow(after, before)
-        self.forward = _flow(before, after)
+        self._before, self._after = before, after
         self._positions: dict[tuple[int, int], NDArray[np.float32]] = {}
+
+    # Maps need one direction, boxes the other; each costs as much as a small head.
+    @cached_property
+    def backward(self) -> NDArray[np.float32]:
+        """Displacement from each pixel of the later image to its earlier position."""
+        return _flow(self._after, self._before)
+
+    @cached_property
+    def forward(self) -> NDArray[np.float32]:
+        """Displacement from each pixel of the earlier image to its later position."""
+        return _flow(self._before, self._after)
 
     def warp_map(self, values: NDArray[Any]) -> NDArray[Any]:
         """Warp a map from the earlier image to the later one, without interpolation.

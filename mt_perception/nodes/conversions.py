@@ -180,14 +180,18 @@ class DetectionsMessage:
         while len(self._made) < len(detections):
             self._made.append(Detection2D(results=[ObjectHypothesisWithPose()]))
         used = self._made[: len(detections)]
-        for found, (x0, y0, x1, y1), score, class_id in zip(
+        ids = [''] * len(detections)
+        if detections.track_ids is not None:
+            ids = list(map(str, detections.track_ids.tolist()))
+        for found, track_id, (x0, y0, x1, y1), score, class_id in zip(
             used,
+            ids,
             detections.boxes.tolist(),
             detections.scores.tolist(),
             detections.class_ids.tolist(),
             strict=True,
         ):
-            found.header = header
+            found.header, found.id = header, track_id
             box, hypothesis = found.bbox, found.results[0].hypothesis
             box.center.position.x, box.center.position.y = (x0 + x1) / 2, (y0 + y1) / 2
             box.size_x, box.size_y = x1 - x0, y1 - y0
@@ -211,7 +215,14 @@ def detections_from(message: Detection2DArray, labels: Sequence[str]) -> Detecti
         scores=np.array([h.score for h in best], np.float32),
         class_ids=np.array([class_of[h.class_id] for h in best], np.int64),
         labels=tuple(labels),
+        track_ids=_track_ids(message),
     )
+
+
+def _track_ids(message: Detection2DArray) -> NDArray[np.int64] | None:
+    """Return the identities of detections; None without tracking."""
+    ids = [found.id for found in message.detections]
+    return np.array(ids, np.int64) if ids and all(ids) else None
 
 
 def label_info(labels: Sequence[str], stamp: Time) -> LabelInfo:

@@ -143,6 +143,25 @@ class PipelineParameters(Settings):
         (ALL_CLASSES,),
         "Names of the classes to publish, or 'all'.",
     )
+    tracking_enabled: bool = parameter(
+        'tracking.enabled',
+        True,
+        'Give detections an identity over time, in the field id.',
+    )
+    tracking_min_iou: float = parameter(
+        'tracking.min_iou',
+        0.2,
+        'Minimum IoU of a detection with the predicted box of its track.',
+        minimum=0.0,
+        maximum=1.0,
+    )
+    tracking_max_age_ms: float = parameter(
+        'tracking.max_age_ms',
+        1000.0,
+        'Time after which a track without a detection ends, in ms.',
+        minimum=1.0,
+        maximum=60000.0,
+    )
     depth_max_range_m: float = parameter(
         'depth.max_range_m',
         20.0,
@@ -176,6 +195,9 @@ class PipelineParameters(Settings):
             max_detections=self.detection_max_detections,
             classes=() if every else self.detection_classes,
             max_depth_m=self.depth_max_range_m,
+            tracking=self.tracking_enabled,
+            track_min_iou=self.tracking_min_iou,
+            track_max_age_ms=self.tracking_max_age_ms,
             conditions=() if NO_CONDITIONS in self.tasks_conditions else self.tasks_conditions,
         )
 

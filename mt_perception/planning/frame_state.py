@@ -22,6 +22,7 @@ from mt_perception.planning.budget import Budget, Spending
 from mt_perception.planning.latency_controller import LatencyController
 from mt_perception.planning.task_rates import TaskRates
 from mt_perception.reports import Execution
+from mt_perception.tracking.tracker import Tracker, TrackerOptions
 from mt_perception.types import Frame, Intrinsics, TaskResult
 
 _RECENT = 32
@@ -62,6 +63,7 @@ class FrameState:
         spending: Compute spent against the budget.
         controller: Keeps the latency; None without a wanted latency.
         rates: Which tasks are deferred when the budget is small.
+        tracker: Identities of detected objects.
         last: Execution of the last frame; None before the first.
         outside_ms: Time that a frame spends outside of the pipeline, from its arrival to its
             last output; 0 until ``record_published`` was called.
@@ -95,6 +97,13 @@ class FrameState:
     def forget(self) -> None:
         """Drop earlier results, so that none is reused."""
         self.rates = TaskRates()
+        self.tracker = Tracker(
+            TrackerOptions(
+                self._options.score_threshold,
+                self._options.track_min_iou,
+                max_age_ms=self._options.track_max_age_ms,
+            )
+        )
         self._views: dict[str, View] = {}
         self._results: dict[str, TaskResult] = {}
         self._due_ns: dict[str, float] = {}
