@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -20,7 +19,6 @@ from mt_perception.execution.frame_run import FrameRun, Runner
 from mt_perception.execution.options import Options
 from mt_perception.execution.plan import Plan
 from mt_perception.execution.postprocess.task_result import task_result
-from mt_perception.execution.postprocess.warp import warped
 from mt_perception.image.encodings import check_size
 from mt_perception.image.letterbox import Letterbox
 from mt_perception.image.pyramid import ImagePyramid
@@ -50,12 +48,6 @@ from mt_perception.types import (
     Segmentation,
     TaskResult,
 )
-
-_UNCERTAIN_SCORE = 0.1
-"""Lowest score of a detection that may continue a track (ByteTrack)."""
-
-_MOST_CANDIDATES = 300
-"""Detections that are tracked at most, uncertain ones among them."""
 
 
 class Pipeline:
@@ -251,7 +243,7 @@ class Pipeline:
         deadline_s = None if deadline_s is None else deadline_s - state.publishing_s
         run = FrameRun(plan, frame, network_size=letterbox.network_size, deadline_s=deadline_s)
         for task in plan.reuse:
-            _complete(run, task, partial(_reused, task, plan, state, frame))
+            _complete(run, task, partial(state.reused, task, plan.reuse[task], frame))
         stage_ms |= self._run_stages(run, image, letterbox, options, state)
         stage_ms['total'] = (time.perf_counter() - start) * 1e3
 
@@ -318,7 +310,7 @@ class Pipeline:
                 spec = self.manifest.tasks[task]
                 make = partial(task_result, spec, run, letterbox)
                 if task == DETECTION and options.tracking and run.frame.stamp_ns:
-                    _complete(run, task, partial(_tracked, make, options, state, run.frame))
+                    _complete(run, task, partial(state.tracked, make, options, run.frame))
                 else:
                     _complete(run, task, partial(make, options))
             ms['postprocess'] += clock.lap_ms()
@@ -375,29 +367,6 @@ def _complete(run: FrameRun, task: str, make: Callable[[], TaskResult]) -> None:
     except Exception as error:
         # A defect, or a tensor that no check foresaw: the other tasks are published all the same.
         run.task_failures[task] = f'{type(error).__name__}: {error}'
-
-
-def _reused(task: str, plan: Plan, state: FrameState, frame: Frame) -> TaskResult:
-    """Return a task's last result, warped along the motion since then."""
-    result, motion = state.last_result(task), plan.reuse[task]
-    if motion is None:
-        return result
-    shifts = None
-    if isinstance(result, Detections) and result.track_ids is not None:
-        shifts = state.tracker.displacement(result.track_ids, frame.stamp_ns)
-    return warped(result, motion, (frame.image.shape[0], frame.image.shape[1]), shifts)
-
-
-def _tracked(
-    make: Callable[[Options], TaskResult], options: Options, state: FrameState, frame: Frame
-) -> TaskResult:
-    """Return detections with identities; uncertain ones keep tracks alive and are dropped."""
-    low = min(options.score_threshold, _UNCERTAIN_SCORE)
-    found = make(replace(options, score_threshold=low, max_detections=_MOST_CANDIDATES))
-    assert isinstance(found, Detections)
-    ids = state.tracker.update(found, frame.stamp_ns)
-    tracked = replace(found, track_ids=ids).filter(min_score=options.score_threshold)
-    return tracked[: options.max_detections]
 
 
 def _result(run: FrameRun, execution: Execution) -> Result:

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from mt_perception.errors import TaskError
 from mt_perception.execution.frame_run import FrameRun
 from mt_perception.execution.options import Options
+from mt_perception.execution.postprocess.warp import warped
 from mt_perception.image.change import change, to_change_image
 from mt_perception.image.optical_flow import OpticalFlow, to_flow_image
 from mt_perception.image.pyramid import ImagePyramid
@@ -23,10 +24,16 @@ from mt_perception.planning.latency_controller import LatencyController
 from mt_perception.planning.task_rates import TaskRates
 from mt_perception.reports import Execution
 from mt_perception.tracking.tracker import Tracker, TrackerOptions
-from mt_perception.types import Frame, Intrinsics, TaskResult
+from mt_perception.types import Detections, Frame, Intrinsics, TaskResult
 
 _RECENT = 32
 """Latest frames whose slowest publication is expected to recur."""
+
+_UNCERTAIN_SCORE = 0.1
+"""Lowest score of a detection that may continue a track."""
+
+_MOST_CANDIDATES = 300
+"""Maximum number of detections to track, uncertain ones among them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,15 +184,44 @@ class FrameState:
         # Far before its time: the clock has jumped back.
         return not due_ns - period_ns - 1 < frame.stamp_ns < due_ns
 
-    def last_result(self, task: str) -> TaskResult:
-        """Return a task's last result.
+    def reused(self, task: str, motion: OpticalFlow | None, frame: Frame) -> TaskResult:
+        """Return a task's last result for a later frame.
+
+        Args:
+            task: The task.
+            motion: Motion since the result; None leaves it unchanged.
+            frame: The later frame.
 
         Raises:
-            TaskError: There is none.
+            TaskError: There is no earlier result.
         """
         if task not in self._results:
             raise TaskError(f'task {task!r} has no earlier result to reuse')
-        return self._results[task]
+        result = self._results[task]
+        if motion is None:
+            return result
+        shifts = None
+        if isinstance(result, Detections) and result.track_ids is not None:
+            shifts = self.tracker.displacement(result.track_ids, frame.stamp_ns)
+        return warped(result, motion, (frame.image.shape[0], frame.image.shape[1]), shifts)
+
+    def tracked(
+        self, make: Callable[[Options], TaskResult], options: Options, frame: Frame
+    ) -> TaskResult:
+        """Return detections with identities.
+
+        Args:
+            make: Makes the detections for given options.
+            options: The options. Detections below their threshold continue tracks (ByteTrack),
+                and are not returned.
+            frame: The frame.
+        """
+        low = min(options.score_threshold, _UNCERTAIN_SCORE)
+        found = make(replace(options, score_threshold=low, max_detections=_MOST_CANDIDATES))
+        assert isinstance(found, Detections)
+        ids = self.tracker.update(found, frame.stamp_ns)
+        tracked = replace(found, track_ids=ids).filter(min_score=options.score_threshold)
+        return tracked[: options.max_detections]
 
     def commit(self, run: FrameRun, execution: Execution, now_s: float) -> None:
         """Store what the next frames need.
