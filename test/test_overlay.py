@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -86,6 +87,17 @@ def test_near_is_bright_far_is_dark_unknown_is_grey() -> None:
     picture = depth_picture(result_for(480, 640).depth)
     assert tuple(picture[300, 0]) == UNKNOWN
     assert int(picture[300, 100].sum()) > int(picture[300, 500].sum())
+
+
+def test_depth_is_drawn_on_a_logarithmic_scale() -> None:
+    columns = np.repeat(np.array([3.0, 6.0, 12.0, 24.0, 49.0], np.float32), 64)
+    depth = DepthMap(np.tile(columns, (240, 1)), typical(240, 320))
+    row = depth_picture(depth)[120, ::64].astype(int)
+    table = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, None], cv2.COLORMAP_INFERNO)[:, 0]
+    shades = [int(np.abs(table.astype(int) - pixel).sum(axis=1).argmin()) for pixel in row]
+    steps = -np.diff(shades[:4])
+    assert (steps > 30).all(), 'a street and a curb are told apart'
+    assert steps.max() - steps.min() <= 2, 'equal ratios, equal steps'
 
 
 def test_a_depth_map_without_any_depth() -> None:

@@ -251,7 +251,7 @@ def test_validation_of_a_parameter_changes_nothing(graph: RosGraph) -> None:
     result = node.set_parameters([Parameter('depth.max_range_m', value=6.0)])[0]
     assert not result.successful
     assert 'not today' in result.reason
-    assert validated == [20.0]
+    assert validated == [80.0]
     assert live.settings == PerceptionSettings()
 
 

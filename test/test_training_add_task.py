@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,17 @@ torch = pytest.importorskip('torch')
 from mt_perception.errors import ModelError
 from mt_perception.network.branched import describe
 from mt_perception.network.multitask import Multitask, build
+from mt_perception.network.pretrained import load_blocks
 from mt_perception.pipeline import Pipeline
-from mt_perception.training.add_task import add_task, detector_metrics, network_to_start_from
+from mt_perception.training.add_task import (
+    add_task,
+    detector_metrics,
+    has_other_detector,
+    network_to_start_from,
+)
 from mt_perception.training.checkpoint import save_checkpoint
 from mt_perception.training.export.export import ModelCard, export_folder
+from mt_perception.training.export.replace_head import replace_head
 from mt_perception.types import Detections, Frame
 
 CARD = ModelCard('tiny', '1', 'Apache-2.0', 'A test.', ('cup', 'cat'), ('floor', 'wall'))
@@ -107,7 +115,6 @@ def test_a_leaf_is_measured_on_images_it_was_not_trained_on(
     runs: tuple[Path, Path, Path], data: Path, tmp_path: Path
 ) -> None:
     import json
-    import shutil
 
     source = data / 'doors'
     index = json.loads((source / 'instances.json').read_text(encoding='utf-8'))
@@ -123,3 +130,66 @@ def test_a_leaf_is_measured_on_images_it_was_not_trained_on(
     figures = detector_metrics(Pipeline.load(runs[1]), tmp_path, 'doors')
     assert set(figures) == {'ap', 'ap50'}
     assert 0 <= figures['ap'] <= figures['ap50'] < 0.2
+
+
+def test_training_starts_from_a_model_folder_as_from_its_run(
+    runs: tuple[Path, Path, Path],
+) -> None:
+    base, model, _ = runs
+    labels = (CARD.detection_labels, CARD.segmentation_labels)
+    from_run, from_model = (
+        network_to_start_from(base, labels),
+        network_to_start_from(model, labels),
+    )
+    for (name, one), other in zip(
+        from_run.state_dict().items(), from_model.state_dict().values(), strict=True
+    ):
+        assert torch.equal(one, other), name
+    assert not has_other_detector(model, labels)
+    assert has_other_detector(model, (DOORS, CARD.segmentation_labels))
+
+
+def test_blocks_of_another_shape_are_refused(runs: tuple[Path, Path, Path]) -> None:
+    with pytest.raises(ModelError, match=r'detection\.onnx: its weights are not those of'):
+        load_blocks(build('cspnano', 3, 2), runs[1])
+    with pytest.raises(ModelError, match='missing'):
+        load_blocks(build('cspnano', 2, 2), runs[0])
+
+
+def test_one_head_is_replaced_and_nothing_else(
+    runs: tuple[Path, Path, Path], tmp_path: Path
+) -> None:
+    labels = (CARD.detection_labels, CARD.segmentation_labels)
+    model = tmp_path / 'model'
+    shutil.copytree(runs[1], model)
+    network = network_to_start_from(runs[0], labels)
+    with torch.no_grad():
+        network.depth.predict.bias.add_(1.0)
+    run = save(network, CARD.detection_labels, tmp_path / 'run')
+    frame = Frame(np.random.default_rng(0).integers(0, 255, (240, 320, 3), np.uint8))
+    before = Pipeline.load(model).run(frame)
+    files = {path.name: path.read_bytes() for path in model.glob('*.onnx')}
+    assert replace_head(run, model, 'depth', '9.9').name == 'depth.onnx'
+    changed = [path.name for path in model.glob('*.onnx') if path.read_bytes() != files[path.name]]
+    assert changed == ['depth.onnx']
+    pipeline = Pipeline.load(model)
+    after = pipeline.run(frame)
+    assert pipeline.manifest.version == '9.9'
+    assert before.depth is not None
+    assert after.depth is not None
+    known = np.isfinite(before.depth.depth) & np.isfinite(after.depth.depth)
+    ratio = after.depth.depth[known] / before.depth.depth[known]
+    np.testing.assert_allclose(ratio, np.e, rtol=1e-3)
+
+
+def test_a_head_of_another_trunk_or_task_is_refused(
+    runs: tuple[Path, Path, Path], tmp_path: Path
+) -> None:
+    torch.manual_seed(6)
+    other = save(build('cspnano', 2, 2), CARD.detection_labels, tmp_path / 'other')
+    with pytest.raises(ModelError, match='trunk'):
+        replace_head(other, runs[1], 'depth', '1')
+    with pytest.raises(ModelError, match='expected one of'):
+        replace_head(runs[0], runs[1], 'flow', '1')
+    with pytest.raises(ModelError, match='classes'):
+        replace_head(runs[2], runs[1], 'detection', '1')

@@ -2,18 +2,26 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 pytest.importorskip('torch')
 
 import tiny_data
+from test_training_loop import RECIPE
 
 from mt_perception.errors import SourceError
+from mt_perception.evaluation.datasets.parts import Parts
 from mt_perception.training.data.read_datasets import read_coco, read_regions, read_rgbd
+from mt_perception.training.data.recipe_sets import distance_shares, read_sets
+from mt_perception.training.recipe import SetSpec
 from mt_perception.types import UNLABELLED
 
 CLASSES = tiny_data.classes()
@@ -53,8 +61,6 @@ def test_persons_only_is_not_complete(tmp_path: Path) -> None:
 
 
 def test_the_smaller_thing_lies_on_the_larger(tmp_path: Path) -> None:
-    import json
-
     folder = tiny_data.write_coco(tmp_path / 'coco', images=2)
     path = folder / 'instances.json'
     content = json.loads(path.read_text())
@@ -72,8 +78,6 @@ def test_the_smaller_thing_lies_on_the_larger(tmp_path: Path) -> None:
 
 def test_regions_are_shrunk_and_silent_where_they_disagree(tmp_path: Path) -> None:
     folder = tiny_data.write_coco(tmp_path / 'doors', images=1)
-    import json
-
     path = folder / 'instances.json'
     content = json.loads(path.read_text())
     names = ('door', 'cabinet door', 'handle')
@@ -123,3 +127,53 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
     (tmp_path / 'rgb').mkdir()
     with pytest.raises(SourceError, match='expected images'):
         read_rgbd(tmp_path, CLASSES, 500.0)
+
+
+def test_a_recording_says_its_focal_lengths(tmp_path: Path) -> None:
+    folder = tiny_data.write_rgbd(tmp_path / 'room', frames=3)
+    with pytest.raises(SourceError, match='focal_px'):
+        read_rgbd(folder, CLASSES, part='all')
+    camera = {'width': 128, 'height': 96, 'fx': 100.0, 'fy': 100.0, 'cx': 63.5, 'cy': 47.5}
+    own = {'intrinsics': {'001': [200.0, 200.0, 63.5, 47.5]}}
+    (folder / 'meta.json').write_text(json.dumps(camera | own))
+    samples = read_rgbd(folder, CLASSES, part='all', kept=lambda key: key != '002')
+    assert [s.focal_px for s in samples] == [50, 100], 'stored images are half as large'
+    assert read_rgbd(folder, CLASSES, 70.0, part='all')[0].focal_px == 70
+
+
+def test_boxes_keep_their_names(tmp_path: Path) -> None:
+    folder = tiny_data.write_coco(tmp_path / 'coco', names=('person', 'banana'))
+    objects = read_coco(folder, CLASSES)[0].objects
+    assert [o.name for o in objects] == ['person', 'banana']
+    assert (objects[1].left, objects[1].width, objects[1].height) == (24, 16, 24)
+
+
+def test_what_validates_is_not_trained_on(tmp_path: Path) -> None:
+    tiny_data.write_coco(tmp_path / 'coco')
+    tiny_data.write_rgbd(tmp_path / 'room', frames=4)
+    parts = Parts(
+        {'coco': {'choose': frozenset({'000'})}, 'room': {'report': frozenset({'001'})}}, {}
+    )
+    coco = SetSpec('coco', 'coco', 'coco', 1.0)
+    room = SetSpec(
+        'room', 'rgbd', 'room', 1.0, split='all', focal_px=50.0, without=('003',), by_distance=True
+    )
+    recipe = replace(RECIPE, parts=parts, sets=(coco, room))
+    found = {s.name: s for s in read_sets(recipe, tmp_path, CLASSES, tmp_path)}
+    assert [s.name for s in found['coco'].samples] == ['coco_001', 'coco_002', 'coco_003']
+    assert [s.name for s in found['room'].samples] == ['room_000', 'room_002']
+    assert found['room'].shares == (0.5, 0.5)
+
+
+@given(st.lists(st.floats(0, 90), min_size=1, max_size=40))
+def test_shares_by_distance_add_up_and_favour_rare_distances(distances: list[float]) -> None:
+    shares = np.array(distance_shares(distances))
+    assert shares.sum() == pytest.approx(1)
+    assert (shares > 0).all()
+    # Clipped to half and three times the usual.
+    assert shares.max() <= 6.0001 * shares.min()
+
+
+def test_far_images_come_as_often_as_near_ones() -> None:
+    shares = distance_shares([1.0, 1.0, 1.1, 0.9, 16.0, 15.0])
+    assert sum(shares[:4]) == pytest.approx(sum(shares[4:]), rel=1e-6)

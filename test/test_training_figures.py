@@ -13,12 +13,14 @@ torch = pytest.importorskip('torch')
 import tiny_data
 from test_training_loop import RECIPE
 
+from mt_perception.evaluation.datasets.parts import Parts, read_parts
 from mt_perception.execution.options import Options
 from mt_perception.network.multitask import build
 from mt_perception.training.export.export import ModelCard
-from mt_perception.training.export.metrics import measure_metrics
+from mt_perception.training.export.metrics import measure_metrics, scene_sets, validation_sets
 from mt_perception.training.export.torch_runner import torch_pipeline
 from mt_perception.training.recipe import SetSpec
+from mt_perception.training.run_record import record_run
 
 CLASSES = tiny_data.classes()
 CARD = ModelCard('tiny', '0', 'MIT', '', CLASSES.detection, CLASSES.segmentation)
@@ -57,3 +59,36 @@ def test_a_network_that_knows_the_depth_has_no_error(folder: Path) -> None:
     figures = measure_metrics(torch_pipeline(network, CARD), folder, recipe)
     expected = ((2 - math.sqrt(2)) / 2 + (math.sqrt(2) - 1)) / 2
     assert figures['abs_rel/room'] == pytest.approx(expected, abs=0.01)
+
+
+def test_images_and_scenes_that_choose_are_measured_and_the_others_not(folder: Path) -> None:
+    """The network is right in the chosen room, which is never a validation frame by its index."""
+    network = build('cspnano', 3, 15)
+    with torch.no_grad():
+        network.depth.predict.weight.zero_()
+    parts = Parts(
+        {'coco': {'choose': frozenset({'001'})}, 'room': {'choose': frozenset({'000'})}},
+        {},
+        {'room': 50.0},
+    )
+    whole = replace(ROOM, split='all')
+    recipe = replace(
+        RECIPE, detection_labels='coco/instances.json', sets=(whole,), parts=parts
+    )  # fmt: skip
+    sets = validation_sets(recipe)
+    assert [source.keys for source in sets] == [frozenset({'001'})], 'the room has no frame left'
+    assert [(s.name, s.keys) for s in scene_sets(folder, parts, 'choose')] == [
+        ('room', frozenset({'000'}))
+    ]
+    assert scene_sets(folder, parts, 'report') == ()
+    figures = measure_metrics(torch_pipeline(network, CARD), folder, recipe, ('depth',))
+    assert set(figures) == {'abs_rel/unseen', 'abs_rel_scaled/unseen'}
+
+
+def test_a_run_keeps_the_parts_that_its_recipe_names(tmp_path: Path) -> None:
+    (tmp_path / 'splits').mkdir()
+    (tmp_path / 'splits' / 'mine.yaml').write_text('images: {coco: {report: [a]}}')
+    recipe = replace(RECIPE, parts=read_parts(tmp_path / 'splits' / 'mine.yaml'))
+    (tmp_path / 'recipe.yaml').write_text('seed: 1')
+    record_run(tmp_path / 'run', tmp_path / 'recipe.yaml', recipe, ())
+    assert read_parts(tmp_path / 'run' / 'splits' / 'mine.yaml').images == recipe.parts.images

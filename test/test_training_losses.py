@@ -11,7 +11,12 @@ torch = pytest.importorskip('torch')
 
 from mt_perception.network.detection import RawDetections, cells_of, decode_boxes
 from mt_perception.training.data.samples import Boxes
-from mt_perception.training.losses.depth import gradient_loss, metric_loss, relative_loss
+from mt_perception.training.losses.depth import (
+    gradient_loss,
+    metric_loss,
+    relative_loss,
+    shape_loss,
+)
 from mt_perception.training.losses.detection import (
     assign,
     detection_loss,
@@ -208,3 +213,27 @@ def test_relative_depth_needs_a_teacher() -> None:
     inverse[1] = torch.rand(8, 8)
     relative_loss(log_depth + torch.rand(2, 8, 8), inverse).backward()
     assert log_depth.grad[0].abs().sum() == 0
+
+
+def test_an_image_of_sparse_depth_counts_as_much_as_a_dense_one() -> None:
+    log_depth = torch.zeros(3, 8, 8)
+    depth = torch.zeros(3, 8, 8)
+    depth[0] = float(np.e)  # 64 pixels, off by 1
+    depth[1, 0, 0] = float(np.e**3)  # one pixel, off by 3
+    assert metric_loss(log_depth, depth) == pytest.approx(2, abs=1e-4)
+
+
+def test_shape_ignores_scale_and_counts_measured_images() -> None:
+    depth = torch.rand(2, 8, 8) + 0.5
+    depth[1] = 0
+    log_depth = depth.clamp_min(1e-3).log()
+    assert shape_loss(log_depth + 0.9, depth) == pytest.approx(0.01, abs=1e-3)
+    wrong = log_depth.clone()
+    wrong[0, :4] += 1.0
+    assert shape_loss(wrong, depth) == pytest.approx(0.5, abs=0.01)
+    wrong.requires_grad_()
+    shape_loss(wrong, depth).backward()
+    assert wrong.grad is not None
+    assert wrong.grad[0].abs().sum() > 0
+    assert wrong.grad[1].abs().sum() == 0
+    assert shape_loss(log_depth, torch.zeros(2, 8, 8)) == 0

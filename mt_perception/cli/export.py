@@ -29,6 +29,12 @@ from mt_perception.evaluation.output import OutputFolder
     help='Add the detector of RUN to the existing MODEL as one more task of this name; --data '
     "is then the task's data set.",
 )
+@click.option(
+    '--only',
+    type=click.Choice(('detection', 'segmentation', 'depth')),
+    help='Replace the head of this task in the MODEL that is there, or its light variant where '
+    'RUN trained lighter paths; nothing else changes.',
+)
 def export(
     run: Path,
     model: Path,
@@ -36,6 +42,7 @@ def export(
     version: str,
     licence: str,
     as_task: str | None,
+    only: str | None,
 ) -> None:
     """Write the network of RUN, a folder of a training run, as the model folder MODEL.
 
@@ -44,10 +51,17 @@ def export(
     """
     from mt_perception.training.add_task import add_task
     from mt_perception.training.export.publish_model import publish_model
+    from mt_perception.training.export.replace_head import replace_head
     from mt_perception.training.gating.path_policy import add_paths
     from mt_perception.training.gating.paths import has_paths
 
     console = Console()
+    if only is not None:
+        if data is not None or as_task is not None:
+            raise click.UsageError('--only goes with neither --data nor --as-task')
+        path = replace_head(run, model, only, version)
+        console.print(f'{path}: written, and equal to torch at two sizes')
+        return
     if has_paths(run):
         metrics = add_paths(run, model, data)
     elif as_task is None:

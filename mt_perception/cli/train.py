@@ -42,8 +42,8 @@ _SHOWN = ('ap', 'miou', 'abs_rel')
 @click.option(
     '--start',
     type=FOLDER,
-    help='Folder of a finished run to start and to distil from; a detector of other classes '
-    'gets new class layers.',
+    help='Folder of a finished run, or of a model, to start and to distil from; a detector of '
+    'other classes gets new class layers.',
 )
 @click.option('--tensorboard', is_flag=True, help='Write TensorBoard files into OUT too.')
 def train(

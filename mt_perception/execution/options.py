@@ -42,7 +42,7 @@ class Options:
     nms_iou: float = 0.65
     max_detections: int = 100
     classes: tuple[str, ...] = ()
-    max_depth_m: float = 20.0
+    max_depth_m: float = 80.0
     tracking: bool = False
     track_min_iou: float = 0.2
     track_max_age_ms: float = 1000.0

@@ -21,6 +21,9 @@ _LEGEND_LENGTH = 8
 _INSET_SHARE = 0.3
 # Far ends of a depth scale that read well, in metres.
 _SCALES_M = (0.5, 1, 2, 3, 5, 8, 10, 15, 20, 30, 50, 100)
+# Farthest over nearest distance of a scale, and its marks as shares of the farthest.
+_SCALE_RATIO = 20.0
+_TICKS = (1.0, 0.5, 0.2, 0.1, 0.05)
 # Shortest and longest long side of a panel of a sheet, in pixels.
 _PANEL_SIDES = (640, 960)
 
@@ -139,7 +142,7 @@ def draw_segmentation(picture: Picture, classes: Segmentation) -> Picture:
 
 
 def depth_picture(depth: DepthMap, size: tuple[int, int] | None = None) -> Picture:
-    """A depth map in colours, bright where it is near, with a scale in metres or without a unit.
+    """A depth map in colours, bright where it is near, with a logarithmic scale.
 
     Args:
         depth: The depth map.
@@ -152,7 +155,10 @@ def depth_picture(depth: DepthMap, size: tuple[int, int] | None = None) -> Pictu
     nearest = cv2.resize(depth.depth, (width, height), interpolation=cv2.INTER_NEAREST)
     metres = np.asarray(nearest, np.float32)
     far = _scale_end(metres)
-    shades = np.maximum(255 - metres * np.float32(254 / far), 1)
+    # A street of 60 m and the curb at 3 m are both to be told apart: equal ratios, equal steps.
+    with np.errstate(divide='ignore', invalid='ignore'):
+        share = 1 + np.log(metres / np.float32(far)) / np.float32(np.log(_SCALE_RATIO))
+    shades = 255 - 254 * np.clip(share, 0, 1)
     shades[~np.isfinite(shades)] = 0
     table = _colours()
     table[0] = UNKNOWN
@@ -206,7 +212,7 @@ def _colours() -> Picture:
 def _draw_scale(picture: Picture, far: float, unit: str, note: str) -> None:
     """A bar of the colours on the right-hand edge with marks, and a note on the upper edge."""
     height, width = picture.shape[:2]
-    row, mark = text_height(picture), text_size(picture, f'{far / 2:g}{unit}')[0]
+    row, mark = text_height(picture), text_size(picture, f'{far / 20:.2g}{unit}')[0]
     bar_width = max(3, width // 50)
     top, bottom, right = row, height - row, width - bar_width // 2
     if bottom - top < 3 * row or width < 2 * mark + bar_width:
@@ -214,9 +220,11 @@ def _draw_scale(picture: Picture, far: float, unit: str, note: str) -> None:
     bar = cv2.resize(_colours(), (1, bottom - top))
     picture[top:bottom, right - bar_width : right] = bar
     cv2.rectangle(picture, (right - bar_width, top), (right, bottom), LIGHT, 1)
-    for part in (0.0, 0.5, 1.0):
-        text = f'{part * far:g}{unit}'
-        y = round(bottom - part * (bottom - top)) - row // 2
+    ticks = _TICKS if bottom - top >= 2 * row * len(_TICKS) else _TICKS[::2]
+    for part in ticks:
+        text = f'{part * far:.2g}{unit}'
+        share = 1 + np.log(part) / np.log(_SCALE_RATIO)
+        y = round(bottom - share * (bottom - top)) - row // 2
         left = right - bar_width - text_size(picture, text)[0]
         draw_lines(picture, [Line(text, LIGHT)], (left, y), DARK)
     if note and text_size(picture, note)[0] + mark + bar_width < width:

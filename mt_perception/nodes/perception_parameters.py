@@ -164,7 +164,7 @@ class PipelineParameters(Settings):
     )
     depth_max_range_m: float = parameter(
         'depth.max_range_m',
-        20.0,
+        80.0,
         'Maximum depth in metres; larger values become NaN.',
         minimum=0.1,
         maximum=1000.0,

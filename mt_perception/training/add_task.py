@@ -14,13 +14,19 @@ from mt_perception.evaluation.datasets.dataset_folder import HELD_OUT
 from mt_perception.evaluation.datasets.open_samples import SourceOptions, open_samples
 from mt_perception.evaluation.datasets.taxonomy import ClassMap, read_taxonomy
 from mt_perception.evaluation.metrics.detection import DetectionMetric
-from mt_perception.model.folder import read_manifest_data, write_manifest_data
+from mt_perception.model.folder import (
+    MANIFEST,
+    read_manifest,
+    read_manifest_data,
+    write_manifest_data,
+)
 from mt_perception.model.manifest import Accuracy
 from mt_perception.network.detection import DetectionHead
 from mt_perception.network.graphs import BlockGraph, block_graphs
-from mt_perception.network.multitask import Multitask
+from mt_perception.network.multitask import NETWORKS, Multitask, build
+from mt_perception.network.pretrained import load_blocks
 from mt_perception.pipeline import Pipeline
-from mt_perception.training.checkpoint import load_checkpoint
+from mt_perception.training.checkpoint import FILE, load_checkpoint
 from mt_perception.training.export.export import (
     PARITY_SIZES,
     REFERENCE_SIZE,
@@ -37,29 +43,46 @@ from mt_perception.training.export.publish_model import averaged
 from mt_perception.training.export.torch_runner import torch_pipeline
 from mt_perception.training.loop import Validate
 from mt_perception.training.recipe import Recipe
-from mt_perception.types import DETECTION, Detections
+from mt_perception.types import DETECTION, SEGMENTATION, Detections
 
 
 def has_other_detector(run: Path, labels: tuple[Sequence[str], Sequence[str]]) -> bool:
-    """Return whether a run's detector has other classes than these labels."""
-    return bool(load_checkpoint(run)['detection_labels'] != list(labels[0]))
+    """Return whether a run's or a model's detector has other classes than these labels."""
+    return read_start(run)[1][0] != tuple(labels[0])
+
+
+def read_start(start: Path) -> tuple[Multitask, tuple[tuple[str, ...], tuple[str, ...]]]:
+    """Read the network to start from: of a finished run, or of a model folder.
+
+    Returns:
+        The network with its averaged weights, and its detection and segmentation classes.
+    """
+    if (start / MANIFEST).is_file() and not (start / FILE).is_file():
+        tasks = read_manifest(start).tasks
+        detection, segmentation = (tuple(tasks[t].labels) for t in (DETECTION, SEGMENTATION))
+        # A model folder may have any name; there is one kind of network so far.
+        network = build(next(iter(NETWORKS)), len(detection), len(segmentation))
+        load_blocks(network, start)
+        return network.eval(), (detection, segmentation)
+    state = load_checkpoint(start)
+    labels = tuple(state['detection_labels']), tuple(state['segmentation_labels'])
+    return averaged(state), labels
 
 
 def network_to_start_from(run: Path, labels: tuple[Sequence[str], Sequence[str]]) -> Multitask:
-    """Return a finished run's network; for other classes, with a detection head for them.
+    """Return the network to start from; for other classes, with a detection head for them.
 
     The new head keeps the run's box and objectness layers and the towers. Only its class layers
     start from random weights.
 
     Args:
-        run: folder of the run.
+        run: folder of the run, or of a model.
         labels: detection and segmentation class names; the latter must be the run's.
     """
-    state = load_checkpoint(run)
-    if state['segmentation_labels'] != list(labels[1]):
-        raise ModelError(f'{run}: the run has other segmentation classes than the recipe')
-    network = averaged(state)
-    if state['detection_labels'] == list(labels[0]):
+    network, (detection, segmentation) = read_start(run)
+    if segmentation != tuple(labels[1]):
+        raise ModelError(f'{run}: it has other segmentation classes than the recipe')
+    if detection == tuple(labels[0]):
         return network
     head = DetectionHead(len(labels[0]))
     kept = {
@@ -118,7 +141,7 @@ def add_task(run: Path, model: Path, task: str, data: Path | None = None) -> dic
     blocks = {graph.name: graph for graph in block_graphs(averaged(state))}
     trunk, head = blocks['trunk'], replace(blocks[DETECTION], name=task)
     manifest = read_manifest_data(model)
-    _check_trunk(trunk, model, manifest)
+    check_trunk(trunk, model, manifest)
     given = inputs_of(head, example((trunk,), REFERENCE_SIZE))
     path = model / f'{task}.onnx'
     export_block(head, given, path)
@@ -141,7 +164,12 @@ def add_task(run: Path, model: Path, task: str, data: Path | None = None) -> dic
     return metrics
 
 
-def _check_trunk(trunk: BlockGraph, model: Path, manifest: Mapping[str, Any]) -> None:
+def check_trunk(trunk: BlockGraph, model: Path, manifest: Mapping[str, Any]) -> None:
+    """Check that a trunk is the one of a model folder.
+
+    Raises:
+        ModelError: the folder has another trunk.
+    """
     same = manifest['blocks'].get('trunk', {}).get('outputs') == list(trunk.outputs)
     try:
         if same:

@@ -5,13 +5,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from mt_perception.data_files import read_yaml
 from mt_perception.errors import ModelError
+from mt_perception.evaluation.datasets.parts import Parts, read_parts
 from mt_perception.training.recipe_fields import build, list_of, mapping, number
 from mt_perception.training.schedules.phases import Phase, Weights, read_phase
 
@@ -32,14 +33,21 @@ class SetSpec:
             pixels) or segmentation (pixels).
         folder: path inside the data folder.
         weight: how often its images are drawn, relative to the other sets.
-        split: coco: keep images with this `coco_split`, or, where there is none, train.
+        split: coco: keep images with this `coco_split`, or, where there is none, train. rgbd:
+            train, which is the default, or all.
         pixels: coco: keep images whose pixels come from "panoptic" images or "polygons".
-        focal_px: rgbd: focal length in pixels of the stored images.
+        focal_px: rgbd: focal length in pixels of the stored images; without it, meta.json of the
+            folder gives the camera of each image.
+        annotations: coco: name of the annotation file.
+        without: keys of images to leave out.
         names: rgbd, segmentation: class name of each id in the label images; segmentation reads
             them from the folder's only YAML file if this is absent.
         ground: rgbd: label ground and walls as planes in the depth images.
         voc_labels: fill unlabelled pixels with predictions of the VOC teacher.
         relative_depth: use predictions of the relative depth teacher.
+        object_depth: coco, regions: metric depth from objects of known size and the relative
+            depth teacher; needs `relative_depth`.
+        by_distance: draw near and far images equally often.
         soft_labels: label the remaining pixels with probabilities of the pixel teacher.
         complete: regions: classes of which every instance has a box. Outside these boxes, soft
             labels of the class are discarded.
@@ -53,10 +61,14 @@ class SetSpec:
     split: str | None = None
     pixels: str | None = None
     focal_px: float | None = None
+    annotations: str = 'instances.json'
+    without: tuple[str, ...] = ()
     names: Mapping[int, str] | None = None
     ground: bool = False
     voc_labels: bool = False
     relative_depth: bool = False
+    object_depth: bool = False
+    by_distance: bool = False
     soft_labels: bool = False
     complete: tuple[str, ...] = ()
     balanced: bool = False
@@ -205,6 +217,8 @@ class Recipe:
         gating: lighter paths and gates, trained beside a finished run.
         balancing: balance of the tasks' losses.
         pixel_teacher: teacher for sets with `soft_labels`; needs a run to start from.
+        parts: file beside the recipe with the images and scenes that are kept from training, see
+            `evaluation.datasets.parts`; those of the part `choose` are validated on.
         classes_from: set whose pixel counts weigh the classes; empty for all sets.
         taxonomy: file of segmentation classes beside the recipe; None for the package's own.
         ema_decay: decay of the averaged weights, which are validated and exported.
@@ -230,6 +244,7 @@ class Recipe:
     gating: Gating | None = None
     balancing: Balancing = Balancing()
     pixel_teacher: PixelTeacherSpec | None = None
+    parts: Parts | None = None
     classes_from: str = ''
     device: str = 'auto'
     taxonomy: Path | None = None
@@ -263,6 +278,8 @@ def read_recipe(path: Path) -> Recipe:
         root['pixel_teacher'] = _read_pixel_teacher(root['pixel_teacher'])
     if root.get('taxonomy') is not None:
         root['taxonomy'] = path.parent / str(root['taxonomy'])
+    if root.get('parts') is not None:
+        root['parts'] = read_parts(path.parent / str(root['parts']))
     recipe = build(Recipe, root, str(path))
     _check(recipe, path)
     return recipe
@@ -295,7 +312,9 @@ def _check_choice(value: Any, choices: tuple[str, ...], where: str) -> None:
 def _read_set(data: Any) -> SetSpec:
     spec = build(SetSpec, data, 'sets', {'opinions': 'soft_labels'})
     _check_choice(spec.kind, KINDS, f'set {spec.name}: kind')
-    return spec
+    if spec.object_depth and not spec.relative_depth:
+        raise ModelError(f'set {spec.name}: object_depth needs relative_depth: true')
+    return replace(spec, without=tuple(map(str, spec.without)))
 
 
 def _read_structure(data: Any) -> Structure:

@@ -79,7 +79,7 @@ _PACKAGES = ('torch', 'numpy', 'opencv-python-headless', 'onnxruntime')
 
 
 def record_run(run: Path, recipe_file: Path, recipe: Recipe, sets: Sequence[SampleSet]) -> None:
-    """Write the recipe and its taxonomy, and one more entry of versions, data and machine.
+    """Write the recipe, taxonomy and parts, and one more entry of versions, data and machine.
 
     A resumed run gets an entry for each start, which shows changes of versions or data.
 
@@ -92,11 +92,11 @@ def record_run(run: Path, recipe_file: Path, recipe: Recipe, sets: Sequence[Samp
     run.mkdir(parents=True, exist_ok=True)
     text = recipe_file.read_text(encoding='utf-8')
     (run / RECIPE).write_text(text, encoding='utf-8')
-    taxonomy = recipe.taxonomy
-    if taxonomy is not None and taxonomy.is_relative_to(recipe_file.parent):
-        copy = run / taxonomy.relative_to(recipe_file.parent)
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        copy.write_bytes(taxonomy.read_bytes())
+    for file in (recipe.taxonomy, None if recipe.parts is None else recipe.parts.file):
+        if file is not None and file.is_relative_to(recipe_file.parent):
+            copy = run / file.relative_to(recipe_file.parent)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(file.read_bytes())
     path = run / RECORD
     starts = read_yaml(path) if path.exists() else []
     starts.append(_start(text, recipe, sets))

@@ -13,6 +13,7 @@ import numpy as np
 from mt_perception.errors import ImageError, SourceError
 from mt_perception.evaluation.datasets.annotations import inside, key_of
 from mt_perception.evaluation.datasets.layout import Layout
+from mt_perception.evaluation.datasets.recording import read_recording
 from mt_perception.evaluation.datasets.sample_source import Camera, SampleSource, with_camera
 from mt_perception.evaluation.datasets.truth import Sample
 from mt_perception.evaluation.datasets.truth_files import TruthFiles
@@ -45,7 +46,8 @@ class DatasetFolder(SampleSource):
         files: Ground truth in files, of the same folder or of another.
         split: Keep the images of one split of the annotation file; of a recording without one,
             ``held_out`` or ``train``.
-        camera: Replaces ``camera-intrinsics.txt`` beside the images, if given.
+        camera: Replaces ``meta.json`` and ``camera-intrinsics.txt`` beside the images, if given.
+        keys: Keep only images of these keys.
 
     Raises:
         SourceError: There is no image, or none of that split.
@@ -58,6 +60,7 @@ class DatasetFolder(SampleSource):
         files: TruthFiles,
         split: str | None = None,
         camera: Camera | None = None,
+        keys: frozenset[str] | None = None,
     ) -> None:
         self._images = layout.images
         self._files = files
@@ -67,6 +70,8 @@ class DatasetFolder(SampleSource):
         if layout.has_split:
             split = None
         self._names = [n for i, n in enumerate(names) if _of_split(n, i, split, splits)]
+        if keys is not None:
+            self._names = [n for n in self._names if key_of(n) in keys]
         if not self._names:
             known = sorted({s for s in splits.values() if s}) or [HELD_OUT, TRAIN]
             raise SourceError(
@@ -78,6 +83,7 @@ class DatasetFolder(SampleSource):
         super().__init__(name, 'folder', files.kinds, len(self._names))
         self.notes += [*files.notes, *_links_out(layout.images, self._names)]
         self._camera = camera
+        self._recording = read_recording(layout.root)
         self._matrix = _read_intrinsics(layout.root / INTRINSICS_FILE)
 
     def __iter__(self) -> Iterator[Sample]:
@@ -93,14 +99,16 @@ class DatasetFolder(SampleSource):
             else:
                 height, width = image.shape[:2]
                 stamp_ns = round(index * 1e9 / NOMINAL_RATE_HZ)
-                frame = Frame(image, stamp_ns, 'camera', self._intrinsics(width, height))
+                frame = Frame(image, stamp_ns, 'camera', self._intrinsics(name, width, height))
                 yield Sample(with_camera(frame, self._camera), truth, key_of(name), self.name)
         self.notes += self._files.unmatched([key_of(name) for name in self._names])
 
     def close(self) -> None:
         """No file stays open between two images."""
 
-    def _intrinsics(self, width: int, height: int) -> Intrinsics | None:
+    def _intrinsics(self, name: str, width: int, height: int) -> Intrinsics | None:
+        if self._recording is not None:
+            return self._recording.intrinsics(key_of(name), (height, width))
         if self._matrix is None:
             return None
         # The principal point is near the centre, so it gives the image size of the matrix.

@@ -40,6 +40,7 @@ class SourceOptions:
         truth: A folder of ground truth, for a source that has none.
         class_names: A YAML file with the names of numeric class ids.
         split: The part of a data set to use.
+        keys: Use only images of these keys (names without the suffix) of a folder.
         camera: The camera; it replaces the one of the source.
     """
 
@@ -49,6 +50,7 @@ class SourceOptions:
     truth: str | None = None
     class_names: str | None = None
     split: str | None = None
+    keys: frozenset[str] | None = None
     camera: Camera | None = None
 
 
@@ -90,7 +92,7 @@ def open_samples(
     if path.is_dir():
         files = beside or TruthFiles(path, classes, class_names, options.split)
         layout = files.layout if beside is None else find_layout(path, options.split)
-        return DatasetFolder(layout, name, files, options.split, options.camera)
+        return DatasetFolder(layout, name, files, options.split, options.camera, options.keys)
     return FrameSamples(open_source(path), name, beside, options.camera)
 
 

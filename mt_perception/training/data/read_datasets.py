@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -18,14 +18,32 @@ from mt_perception.data_files import read_json
 from mt_perception.errors import SourceError
 from mt_perception.evaluation.datasets.annotations import inside
 from mt_perception.evaluation.datasets.dataset_folder import held_out
+from mt_perception.evaluation.datasets.recording import META_FILE, read_recording
 from mt_perception.evaluation.datasets.taxonomy import ClassMap, read_class_names
 from mt_perception.training.data.plane_segmentation import room_masks
-from mt_perception.training.data.samples import Boxes, Sample, read_depth, read_image, read_map
+from mt_perception.training.data.samples import (
+    Boxes,
+    NamedBox,
+    Sample,
+    read_depth,
+    read_image,
+    read_map,
+)
 from mt_perception.training.losses.segmentation import EXCLUDED
 from mt_perception.types import UNLABELLED
 
 # A pixel that boxes of different classes claim.
 _CONFLICT = 254
+
+INSTANCES_FILE = 'instances.json'
+
+Kept = Callable[[str], bool]
+"""Whether to keep the image of a key, its name without the suffix."""
+
+
+def everything(key: str) -> bool:
+    """Keep every image."""
+    return True
 
 
 def category_names(path: Path) -> dict[int, str]:
@@ -38,6 +56,8 @@ def read_coco(
     classes: ClassMap,
     split: str | None = None,
     pixels: str | None = None,
+    annotations: str = INSTANCES_FILE,
+    kept: Kept = everything,
 ) -> list[Sample]:
     """Read a COCO-style folder: images/, instances.json and, where present, semantic/.
 
@@ -51,8 +71,10 @@ def read_coco(
         split: keep only images whose `coco_split` is this; where the file has none, "train"
             or "held_out".
         pixels: keep only images whose pixels come from "panoptic" images or "polygons".
+        annotations: name of the annotation file.
+        kept: whether to keep an image of a key.
     """
-    index = _read_index(folder)
+    index = _read_index(folder, annotations)
     names = {c['id']: c['name'] for c in index['categories']}
     complete = classes.exhaustive(names.values()) == frozenset(range(len(classes.detection)))
     position = {number: classes.detection_id(name) for number, name in names.items()}
@@ -67,6 +89,8 @@ def read_coco(
         if split is not None and split != image.get('coco_split', parts[image['file_name']]):
             continue
         stem = Path(image['file_name']).stem
+        if not kept(stem):
+            continue
         found = by_image[image['id']]
         known = [a for a in found if not a.get('iscrowd') and position[a['category_id']] >= 0]
         panoptic = folder / 'semantic' / f'{stem}.png'
@@ -94,6 +118,7 @@ def read_coco(
                     complete,
                 ),
                 semantic,
+                objects=_named_boxes(found, names),
             )
         )
     return samples
@@ -108,7 +133,9 @@ def read_regions(folder: Path, classes: ClassMap, shrink: float = 0.15) -> list[
     index = _read_index(folder)
     names = {c['id']: c['name'] for c in index['categories']}
     by_image: dict[int, list[tuple[int, list[float]]]] = defaultdict(list)
+    rows: dict[int, list[dict[str, Any]]] = defaultdict(list)
     for annotation in index['annotations']:
+        rows[annotation['image_id']].append(annotation)
         name = names[annotation['category_id']]
         if classes.taxonomy.gather(name) is not None:
             region = (classes.segmentation_id(name), annotation['bbox'])
@@ -123,6 +150,7 @@ def read_regions(folder: Path, classes: ClassMap, shrink: float = 0.15) -> list[
             )
             if by_image[image['id']]
             else None,
+            objects=_named_boxes(rows[image['id']], names),
         )
         for image in index['images']
     ]
@@ -131,24 +159,31 @@ def read_regions(folder: Path, classes: ClassMap, shrink: float = 0.15) -> list[
 def read_rgbd(
     folder: Path,
     classes: ClassMap,
-    focal_px: float,
+    focal_px: float | None = None,
     part: str = 'train',
     names: Mapping[int, str] | None = None,
     ground: bool = False,
+    kept: Kept = everything,
 ) -> list[Sample]:
-    """Read an RGB-D folder: rgb/, depth_mm/ and, where present, label/.
+    """Read an RGB-D folder: rgb/, depth_mm/ and, where present, label/ and meta.json.
 
     Args:
         folder: the data set.
         classes: the network's classes.
-        focal_px: the camera's focal length in pixels of the stored images.
+        focal_px: the camera's focal length in pixels of the stored images; without it meta.json
+            gives the camera of each image.
         part: train, held_out or all.
         names: class names of the label images' ids; other ids are `rest`, 0 is unlabelled.
         ground: label ground and walls, which the depth shows, where there are no label images.
+        kept: whether to keep an image of a key.
+
+    Raises:
+        SourceError: an image has no depth, or its focal length is nowhere.
     """
     images = sorted((folder / 'rgb').iterdir())
     if not images:
         raise SourceError(f'{folder}/rgb: expected images')
+    recording = read_recording(folder)
     table = None
     if names is not None:
         # What has no name of its own is some object; what is 0 nobody labelled.
@@ -157,17 +192,28 @@ def read_rgbd(
     for index, path in enumerate(images):
         if part != 'all' and held_out(index) != (part == 'held_out'):
             continue
+        if not kept(path.stem):
+            continue
         label = folder / 'label' / f'{path.stem}.png'
         depth = folder / 'depth_mm' / f'{path.stem}.png'
         if not depth.exists():
             raise SourceError(f'{depth}: expected the depth of {path.name}, uint16 millimetres')
         height, width = read_image(path).shape[:2]
+        focal = focal_px
+        if focal is None and recording is not None:
+            camera = recording.intrinsics(path.stem, (height, width))
+            focal = None if camera is None else (camera.fx + camera.fy) / 2
+        if focal is None:
+            raise SourceError(
+                f'{path}: its focal length is unknown; expected focal_px in the recipe, or fx and '
+                f'fy in {folder / META_FILE}'
+            )
         semantic = None
         if table is not None:
             semantic = partial(_lookup, label, table)
         elif ground:
             ids = (classes.segmentation_id('ground'), classes.segmentation_id('wall'))
-            semantic = partial(_room, depth, focal_px / width, ids)
+            semantic = partial(_room, depth, focal / width, ids)
         samples.append(
             Sample(
                 f'{folder.name}_{path.stem}',
@@ -175,7 +221,7 @@ def read_rgbd(
                 (height, width),
                 semantic=semantic,
                 depth_path=depth,
-                focal_px=focal_px,
+                focal_px=focal,
             )
         )
     return samples
@@ -196,9 +242,9 @@ def _read_json(path: Path) -> Any:
     return read_json(path, SourceError)
 
 
-def _read_index(folder: Path) -> Any:
-    """Read instances.json, and see that it says what every reader needs."""
-    path = folder / 'instances.json'
+def _read_index(folder: Path, name: str = INSTANCES_FILE) -> Any:
+    """Read an annotation file, and check that it has what every reader needs."""
+    path = inside(folder, name)
     index = _read_json(path)
     wanted = {
         'images': {'id', 'file_name', 'height', 'width'},
@@ -223,6 +269,16 @@ def _has_polygons(annotation: Mapping[str, Any]) -> bool:
     """Whether pixels can be drawn from it; run lengths, which some tools write, are left out."""
     shape = annotation.get('segmentation')
     return isinstance(shape, list) and bool(shape) and not annotation.get('iscrowd')
+
+
+def _named_boxes(
+    rows: Sequence[Mapping[str, Any]], names: Mapping[int, str]
+) -> tuple[NamedBox, ...]:
+    return tuple(
+        NamedBox(names[row['category_id']], *(float(value) for value in row['bbox']))
+        for row in rows
+        if not row.get('iscrowd')
+    )
 
 
 def _area(annotation: Mapping[str, Any]) -> float:

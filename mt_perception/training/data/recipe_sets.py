@@ -12,16 +12,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mt_perception.errors import SourceError
+from mt_perception.evaluation.datasets.recording import read_recording
 from mt_perception.evaluation.datasets.taxonomy import DEFAULT_TAXONOMY, ClassMap, read_taxonomy
 from mt_perception.training.data.batches import SampleSet
 from mt_perception.training.data.label_folder import read_segmentation
 from mt_perception.training.data.read_datasets import (
+    Kept,
     category_names,
     read_coco,
     read_regions,
     read_rgbd,
 )
-from mt_perception.training.data.samples import Sample
+from mt_perception.training.data.samples import Sample, read_depth
+from mt_perception.training.distillation.known_sizes import NOMINAL_FOCAL_PX, write_labels
 from mt_perception.training.distillation.teachers import (
     cache_predictions,
     relative_depth_teacher,
@@ -32,7 +35,7 @@ from mt_perception.training.distillation.teachers import (
 from mt_perception.training.losses.segmentation import EXCLUDED
 from mt_perception.training.recipe import Recipe, SetSpec
 
-_VOC, _RELATIVE, _PIXELS = 'voc', 'relative_depth', 'pixels'
+_VOC, _RELATIVE, _PIXELS, _OBJECTS = 'voc', 'relative_depth', 'pixels', 'object_depth'
 # An image shows a class if at least this many pixels have its label.
 _SHOWN_PIXELS = 300
 _SHOWN_SHARE, _SURE = 0.02, 128
@@ -57,15 +60,19 @@ def read_sets(recipe: Recipe, data: Path, classes: ClassMap, cache: Path) -> tup
     """Read every set of a recipe; the teachers' predictions must be in the cache."""
     sets = []
     for spec in recipe.sets:
-        samples = _read(spec, data, classes)
+        samples = _read(spec, recipe, data, classes)
         if spec.voc_labels:
             samples = [with_voc_labels(s, cache / _VOC, classes) for s in samples]
         if spec.relative_depth:
             samples = [with_relative_depth(s, cache / _RELATIVE) for s in samples]
+        if spec.object_depth:
+            samples = [_with_object_depth(s, cache) for s in samples]
         if spec.soft_labels:
             folder = cache / _PIXELS
             samples = [replace(s, soft_label_path=folder / f'{s.name}.npy') for s in samples]
         shares = class_shares(samples) if spec.balanced else None
+        if spec.by_distance:
+            shares = distance_shares([typical_distance(sample) for sample in samples])
         sets.append(SampleSet(spec.name, tuple(samples), spec.weight, shares))
     return tuple(sets)
 
@@ -74,10 +81,14 @@ def write_pseudo_labels(
     recipe: Recipe, data: Path, classes: ClassMap, cache: Path
 ) -> Iterator[tuple[int, int]]:
     """Fill the cache with the teachers' predictions; yield (done, total) after each image."""
-    read = [(spec, _read(spec, data, classes)) for spec in recipe.sets]
+    read = [(spec, _read(spec, recipe, data, classes)) for spec in recipe.sets]
     voc = [s for spec, samples in read if spec.voc_labels for s in samples]
     relative = [s for spec, samples in read if spec.relative_depth for s in samples]
-    done, total = 0, len(voc) + len(relative)
+    by_objects = [
+        with_relative_depth(s, cache / _RELATIVE)
+        for spec, samples in read if spec.object_depth for s in samples
+    ]  # fmt: skip
+    done, total = 0, len(voc) + len(relative) + len(by_objects)
     if voc:
         for _ in cache_predictions(voc, voc_teacher(data / recipe.voc_teacher), cache / _VOC):
             done += 1
@@ -87,6 +98,40 @@ def write_pseudo_labels(
         for _ in cache_predictions(relative, predict, cache / _RELATIVE):
             done += 1
             yield done, total
+    for _ in write_labels(by_objects, cache / _OBJECTS):
+        done += 1
+        yield done, total
+
+
+def _with_object_depth(sample: Sample, cache: Path) -> Sample:
+    """Point a sample at the depth that its objects' sizes give."""
+    path = cache / _OBJECTS / f'{sample.name}.png'
+    return replace(sample, depth_path=path, focal_px=NOMINAL_FOCAL_PX)
+
+
+def typical_distance(sample: Sample) -> float:
+    """Give the median depth of an image in metres; 0 where it has none."""
+    if sample.depth_path is None:
+        return 0.0
+    depth = read_depth(sample.depth_path)
+    measured = depth[depth > 0]
+    return float(np.median(measured)) if measured.size else 0.0
+
+
+def distance_shares(distances: Sequence[float]) -> tuple[float, ...]:
+    """Give how often to draw each image so that every octave of distance comes equally often.
+
+    Args:
+        distances: of each image, in metres; images of distance 0 are drawn as often as the
+            usual one.
+    """
+    values = np.asarray(distances, np.float64)
+    octaves = np.where(values > 0, np.round(np.log2(np.maximum(values, 1e-3))), np.nan)
+    counts = np.array([np.count_nonzero(octaves == octave) for octave in octaves])
+    chances = np.where(counts > 0, 1.0 / np.maximum(counts, 1), np.nan)
+    usual = float(np.nanmedian(chances)) if (counts > 0).any() else 1.0
+    chances = np.clip(np.nan_to_num(chances, nan=usual), _LEAST_OFTEN * usual, _MOST_OFTEN * usual)
+    return tuple(chances / chances.sum())
 
 
 def class_shares(samples: Sequence[Sample]) -> tuple[float, ...]:
@@ -112,20 +157,37 @@ def _shown_classes(sample: Sample) -> NDArray[np.bool_]:
     return shown
 
 
-def _read(spec: SetSpec, data: Path, classes: ClassMap) -> list[Sample]:
+def _read(spec: SetSpec, recipe: Recipe, data: Path, classes: ClassMap) -> list[Sample]:
     folder = data / spec.folder
+    kept = _kept(spec, recipe, folder)
     if spec.kind == 'regions':
         samples = read_regions(folder, classes)
     elif spec.kind == 'rgbd':
-        if spec.focal_px is None:
-            raise SourceError(f'set {spec.name}: an rgbd set needs focal_px')
-        samples = read_rgbd(folder, classes, spec.focal_px, 'train', spec.names, spec.ground)
+        part = spec.split or 'train'
+        samples = read_rgbd(
+            folder, classes, spec.focal_px, part, spec.names, spec.ground, kept
+        )  # fmt: skip
     elif spec.kind == 'segmentation':
         samples = read_segmentation(folder, classes, spec.names)
     else:
-        samples = read_coco(folder, classes, spec.split, spec.pixels)
+        samples = read_coco(
+            folder, classes, spec.split, spec.pixels, spec.annotations, kept
+        )  # fmt: skip
     if not samples:
         raise SourceError(
             f'set {spec.name}: {folder} has no image of the split and labels that the recipe names'
         )
     return samples
+
+
+def _kept(spec: SetSpec, recipe: Recipe, folder: Path) -> Kept:
+    """Keep what neither the set leaves out nor a part of the validation data has."""
+    recording = read_recording(folder)
+
+    def kept(key: str) -> bool:
+        if key in spec.without:
+            return False
+        parts = recipe.parts
+        return parts is None or parts.part_of(spec.folder, key, recording) is None
+
+    return kept

@@ -32,6 +32,22 @@ class Boxes:
 
 
 @dataclass(frozen=True)
+class NamedBox:
+    """A labelled box with its data set's own name for the object.
+
+    Args:
+        name: of the category.
+        left, top, width, height: in pixels of the stored image.
+    """
+
+    name: str
+    left: float
+    top: float
+    width: float
+    height: float
+
+
+@dataclass(frozen=True)
 class Sample:
     """One image with the labels that exist for it; None means unlabelled, not empty.
 
@@ -46,6 +62,7 @@ class Sample:
         relative_depth_path: relative inverse depth of a teacher, uint16, unknown scale and shift.
         soft_label_path: class probabilities of a teacher times 255, .npy (h, w, C) uint8,
             stretched over the image.
+        objects: labelled boxes of every category, by name.
     """
 
     name: str
@@ -57,6 +74,7 @@ class Sample:
     focal_px: float | None = None
     relative_depth_path: Path | None = None
     soft_label_path: Path | None = None
+    objects: tuple[NamedBox, ...] = field(default=(), repr=False)
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:

@@ -4,14 +4,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 from mt_perception.evaluation.datasets.dataset_folder import HELD_OUT
 from mt_perception.evaluation.datasets.open_samples import SourceOptions, open_samples
+from mt_perception.evaluation.datasets.parts import CHOOSE, Parts
+from mt_perception.evaluation.datasets.recording import read_recording
 from mt_perception.evaluation.datasets.taxonomy import DEFAULT_TAXONOMY, ClassMap, read_taxonomy
 from mt_perception.evaluation.datasets.truth import Sample
 from mt_perception.evaluation.metrics.depth import DepthMetric
@@ -25,6 +28,11 @@ from mt_perception.types import DEPTH, DETECTION, SEGMENTATION, Result
 
 # Average precision needs detections of every score; depth counts at any distance.
 EVALUATION_OPTIONS = Options(score_threshold=0.001, max_detections=300, max_depth_m=1000.0)
+
+TASKS = (DETECTION, SEGMENTATION, DEPTH)
+
+MAX_RANGE_M = 80.0
+"""True depth beyond this is not judged."""
 
 # Metrics of the manifest, with the task of each.
 _REPORTED = {'ap': DETECTION, 'miou': SEGMENTATION, 'abs_rel': DEPTH}
@@ -49,7 +57,8 @@ class ValidationSet:
         folder: folder inside the data folder.
         tasks: tasks that it has labels for.
         split: its validation split; None takes all frames.
-        focal_px: focal length in pixels of the stored images.
+        focal_px: focal length in pixels of the stored images; None if the data set has cameras.
+        keys: the images to use, by name without the suffix; None takes all.
     """
 
     name: str
@@ -57,6 +66,7 @@ class ValidationSet:
     tasks: tuple[str, ...]
     split: str | None = HELD_OUT
     focal_px: float | None = None
+    keys: frozenset[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -75,14 +85,51 @@ class SetMetrics:
 
 
 def validation_sets(recipe: Recipe) -> tuple[ValidationSet, ...]:
-    """Return the validation parts of a recipe's data."""
+    """Return the validation parts of a recipe's data.
+
+    If the recipe has parts, only images that choose are used. RGB-D sets that are trained on as a
+    whole have none.
+    """
     folder = str(Path(recipe.detection_labels).parent)
+    keys = None if recipe.parts is None else recipe.parts.images.get(folder, {}).get(CHOOSE)
     found = [
         ValidationSet(
-            Path(folder).name, folder, (DETECTION, SEGMENTATION), recipe.validation_split
+            Path(folder).name,
+            folder,
+            (DETECTION, SEGMENTATION),
+            recipe.validation_split,
+            keys=keys,
         )
     ]
-    found += [depth_set(spec) for spec in recipe.sets if spec.kind == 'rgbd']
+    known = [spec for spec in recipe.sets if spec.kind == 'rgbd' and spec.split != 'all']
+    found += [depth_set(spec) for spec in known]
+    return tuple(found)
+
+
+def scene_sets(data: Path, parts: Parts, part: str) -> tuple[ValidationSet, ...]:
+    """Return the scenes of a part, of which no frame was trained on.
+
+    Args:
+        data: the data folder; recordings that it lacks are left out.
+        parts: which scenes there are.
+        part: choose or report.
+    """
+    found = []
+    for folder in parts.folders(part):
+        if not (data / folder / 'depth_mm').is_dir():
+            continue
+        recording = read_recording(data / folder)
+        scenes: dict[str, list[str]] = {}
+        for path in sorted((data / folder / 'rgb').iterdir()):
+            if parts.part_of(folder, path.stem, recording) == part:
+                names = {} if recording is None else recording.scenes
+                scenes.setdefault(names.get(path.stem, Path(folder).name), []).append(path.stem)
+        found += [
+            ValidationSet(
+                scene, folder, (DEPTH,), None, parts.focal_px.get(folder), frozenset(keys)
+            )
+            for scene, keys in scenes.items()
+        ]
     return tuple(found)
 
 
@@ -91,18 +138,30 @@ def depth_set(spec: SetSpec, split: str | None = HELD_OUT) -> ValidationSet:
     return ValidationSet(spec.name, spec.folder, (DEPTH,), split, spec.focal_px)
 
 
-def measure_metrics(pipeline: Pipeline, data: Path, recipe: Recipe) -> dict[str, float]:
+def measure_metrics(
+    pipeline: Pipeline, data: Path, recipe: Recipe, tasks: Collection[str] = TASKS
+) -> dict[str, float]:
     """Measure a model on the validation parts of a recipe's data.
 
     Args:
         pipeline: the model.
         data: the data folder.
-        recipe: names the data sets, and optionally a taxonomy.
+        recipe: names the data sets, and optionally a taxonomy and parts.
+        tasks: the tasks to measure.
 
     Returns:
-        `combined` of all sets.
+        `combined` of all sets; with parts, `abs_rel/unseen` and `abs_rel_scaled/unseen`, the means
+        over the scenes that choose.
     """
-    return combined(measure_sets(pipeline, data, recipe))
+    sets = [s for s in validation_sets(recipe) if set(s.tasks) & set(tasks)]
+    found = combined([measure_set(pipeline, data, s, recipe.taxonomy) for s in sets])
+    if recipe.parts is not None and DEPTH in tasks:
+        unseen = combined(
+            [measure_set(pipeline, data, s) for s in scene_sets(data, recipe.parts, CHOOSE)]
+        )
+        kept = ('abs_rel', 'abs_rel_scaled')
+        found |= {f'{name}/unseen': unseen[name] for name in kept if name in unseen}
+    return found
 
 
 def measure_sets(pipeline: Pipeline, data: Path, recipe: Recipe) -> tuple[SetMetrics, ...]:
@@ -161,11 +220,14 @@ def measure_set(
         source: the data set.
         taxonomy: file of segmentation classes; None for the package's own.
     """
-    kinds: dict[str, type[Metric]] = {
-        DETECTION: DetectionMetric, SEGMENTATION: SegmentationMetric, DEPTH: DepthMetric
-    }  # fmt: skip
+    kinds: dict[str, Callable[[], Metric]] = {
+        DETECTION: DetectionMetric,
+        SEGMENTATION: SegmentationMetric,
+        DEPTH: partial(DepthMetric, MAX_RANGE_M),
+    }
     metrics = {task: kinds[task]() for task in source.tasks if task in pipeline.manifest.tasks}
-    measure(pipeline, data / source.folder, source.split, source.focal_px, metrics, taxonomy)
+    folder = data / source.folder
+    measure(pipeline, folder, source.split, source.focal_px, metrics, taxonomy, source.keys)
     values: dict[str, float] = {}
     frames: dict[str, int] = {}
     for task, metric in metrics.items():
@@ -199,6 +261,7 @@ def measure(
     focal_px: float | None,
     metrics: Mapping[str, Metric],
     taxonomy: Path | None = None,
+    keys: frozenset[str] | None = None,
 ) -> None:
     """Run a model over a data set and pass every frame to the metrics of the tasks."""
     # Labels of other tasks are not read.
@@ -208,7 +271,7 @@ def measure(
     }
     taxonomy = taxonomy or DEFAULT_TAXONOMY
     classes = ClassMap(labels[DETECTION], labels[SEGMENTATION], read_taxonomy(taxonomy))
-    options = SourceOptions(split=split, camera=focal_px)
+    options = SourceOptions(split=split, camera=focal_px, keys=keys)
     with (
         evaluation_options(pipeline),
         open_samples(str(folder), options, classes) as samples,

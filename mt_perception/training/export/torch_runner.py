@@ -18,8 +18,9 @@ from mt_perception.network.multitask import Multitask
 from mt_perception.network.split_graphs import DECODED, remote_blocks
 from mt_perception.pipeline import Pipeline
 from mt_perception.training.export.export import ModelCard, manifest_data, run_graph
-from mt_perception.training.export.metrics import measure_metrics
+from mt_perception.training.export.metrics import TASKS, measure_metrics
 from mt_perception.training.loop import Validate
+from mt_perception.training.losses.objective import active_tasks
 from mt_perception.training.recipe import Recipe
 from mt_perception.training.split.train import SplitNetwork
 
@@ -91,9 +92,19 @@ def torch_pipeline(network: Multitask, card: ModelCard) -> Pipeline:
 
 
 def validator(data: Path, recipe: Recipe, card: ModelCard) -> Validate:
-    """Return a function that measures a network on a recipe's validation data."""
+    """Return a function that measures a network on a recipe's validation data.
+
+    Tasks whose outputs the recipe cannot change are not measured.
+    """
+    moves = any(
+        rate > 0 and part.startswith('trunk')
+        for phase in recipe.phases
+        for part, rate in (*phase.learning_rates.items(), *phase.relative_rates.items())
+    )
+    trained = {task for phase in recipe.phases for task in active_tasks(phase.weights)}
+    tasks = TASKS if moves else tuple(task for task in TASKS if task in trained)
 
     def validate(network: Multitask) -> Mapping[str, float]:
-        return measure_metrics(torch_pipeline(network, card), data, recipe)
+        return measure_metrics(torch_pipeline(network, card), data, recipe, tasks)
 
     return validate

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Depth losses: log depth, its gradients, and a teacher's relative depth."""
+"""Depth losses: log depth, its shape and gradients, and a teacher's relative depth."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ from mt_perception.training.distributed import mean_over_processes
 _SCALES = 3
 # The share of pixels with the largest error that the relative loss leaves out (MiDaS).
 _TRIMMED = 0.2
+_LEAST_VARIANCE = 1e-4
 
 
 def metric_loss(log_depth: Tensor, depth: Tensor) -> Tensor:
-    """Return the mean absolute error of log depth over the measured pixels, ().
+    """Return the mean over images of the mean absolute error of log depth, ().
+
+    An image of sparse lidar points counts as much as one with depth everywhere.
 
     Args:
         log_depth: (B, h, w) predicted log of depth over focal length.
@@ -23,7 +26,30 @@ def metric_loss(log_depth: Tensor, depth: Tensor) -> Tensor:
     """
     measured = depth > 0
     error = (log_depth - depth.clamp_min(1e-9).log()).abs() * measured
-    return error.sum() / mean_over_processes(measured.sum().float()).clamp_min(1)
+    pixels = measured.sum(dim=(1, 2))
+    images = mean_over_processes((pixels > 0).sum().float()).clamp_min(1)
+    return (error.sum(dim=(1, 2)) / pixels.clamp_min(1)).sum() / images
+
+
+def shape_loss(log_depth: Tensor, depth: Tensor) -> Tensor:
+    """The standard deviation of the logarithm's error in each image (arXiv 1406.2283, eq. 4, λ=1).
+
+    It ignores a wrong scale of the whole image.
+
+    Args:
+        log_depth: (B, h, w) predicted log of depth over focal length.
+        depth: (B, h, w) depth over focal length, 0 unmeasured.
+    """
+    measured = depth > 0
+    error = torch.where(measured, log_depth - depth.clamp_min(1e-9).log(), 0.0)
+    pixels = measured.sum(dim=(1, 2)).clamp_min(1)
+    mean = error.sum(dim=(1, 2)) / pixels
+    centred = (error - mean[:, None, None]) * measured
+    variance = centred.square().sum(dim=(1, 2)) / pixels
+    there = measured.flatten(1).any(dim=1)
+    images = mean_over_processes(there.sum().float()).clamp_min(1)
+    # The root has no finite slope at zero.
+    return ((variance + _LEAST_VARIANCE).sqrt() * there).sum() / images
 
 
 def gradient_loss(log_depth: Tensor, depth: Tensor) -> Tensor:

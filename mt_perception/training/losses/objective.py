@@ -15,7 +15,12 @@ from mt_perception.network.interrogate import GatedTrunk
 from mt_perception.network.multitask import TASKS, Multitask, Outputs
 from mt_perception.training.data.batches import Batch
 from mt_perception.training.losses.balancing import SharedGradients
-from mt_perception.training.losses.depth import gradient_loss, metric_loss, relative_loss
+from mt_perception.training.losses.depth import (
+    gradient_loss,
+    metric_loss,
+    relative_loss,
+    shape_loss,
+)
 from mt_perception.training.losses.detection import detection_loss, distillation_loss
 from mt_perception.training.losses.segmentation import (
     confident_labels,
@@ -36,6 +41,7 @@ TASK_OF = {
     'self_training': 'segmentation',
     'depth': 'depth',
     'depth_gradient': 'depth',
+    'depth_shape': 'depth',
     'relative_depth': 'depth',
 }
 
@@ -155,6 +161,8 @@ def _depth_losses(log_depth: Tensor, batch: Batch, weights: Weights) -> dict[str
         found['depth'] = metric_loss(log_depth, batch.depth_per_focal)
     if weights.depth_gradient > 0:
         found['depth_gradient'] = gradient_loss(log_depth, batch.depth_per_focal)
+    if weights.depth_shape > 0:
+        found['depth_shape'] = shape_loss(log_depth, batch.depth_per_focal)
     if weights.relative_depth > 0:
         found['relative_depth'] = relative_loss(log_depth, batch.relative_depth)
     return found

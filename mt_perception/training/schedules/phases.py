@@ -29,6 +29,7 @@ class Weights:
     self_training: float = 0.0
     depth: float = 0.0
     depth_gradient: float = 0.0
+    depth_shape: float = 0.0
     relative_depth: float = 0.0
     sparsity: float = 0.0
 

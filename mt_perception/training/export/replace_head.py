@@ -1,0 +1,145 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Replaces one task's head in a model folder by that of a run with the same trunk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import numpy_helper
+
+from mt_perception.errors import ModelError
+from mt_perception.model.folder import read_manifest_data, write_manifest_data
+from mt_perception.network.graphs import block_graphs
+from mt_perception.network.multitask import TASKS, Multitask
+from mt_perception.training.add_task import check_trunk
+from mt_perception.training.checkpoint import load_checkpoint
+from mt_perception.training.export.export import (
+    PARITY_SIZES,
+    REFERENCE_SIZE,
+    block_entry,
+    check_blocks,
+    example,
+    export_block,
+    inputs_of,
+    sha256,
+)
+from mt_perception.training.export.publish_model import averaged
+from mt_perception.training.gating.paths import has_paths, lighter_network
+
+Change = Callable[[str, NDArray[np.float32]], NDArray[np.float32] | None]
+
+
+def replace_head(run: Path, model: Path, task: str, version: str) -> Path:
+    """Replace a task's head; of a run of lighter paths, the task's light head.
+
+    The other tasks' outputs stay as they are. Of a model with a cut, the remote depth head is
+    replaced, too, and the wide head no longer corrects its depth: it learned to correct another.
+
+    Args:
+        run: folder of a run that trained the head on the model's own trunk.
+        model: the model folder.
+        task: detection, segmentation or depth.
+        version: of the weights, for the manifest.
+
+    Returns:
+        The file that was replaced.
+
+    Raises:
+        ModelError: the run has another trunk or other classes, or the model has no such head.
+    """
+    if task not in TASKS:
+        raise ModelError(f'{task}: expected one of {", ".join(TASKS)}')
+    manifest = read_manifest_data(model)
+    state = load_checkpoint(run)
+    network: Multitask = averaged(state) if not has_paths(run) else _light(state, task)
+    if (
+        list(state[f'{task}_labels'] if task != 'depth' else [])
+        != manifest['tasks'][task]['labels']
+    ):
+        raise ModelError(f'{run}: its classes for {task} are not those of {model}')
+    graphs = {graph.name: graph for graph in block_graphs(network)}
+    check_trunk(graphs['trunk'], model, manifest)
+    name = _block_name(manifest, task, has_paths(run), model)
+    head = replace(graphs[task], name=name)
+    given = inputs_of(head, example((graphs['trunk'],), REFERENCE_SIZE))
+    path = model / f'{name}.onnx'
+    export_block(head, given, path)
+    for size in PARITY_SIZES:
+        check_blocks((graphs['trunk'], head), model, size)
+    entry = block_entry(head, given, sha256(path))
+    if has_paths(run):
+        kept = {key: entry[key] for key in ('file', 'sha256', 'inputs', 'macs', 'parameters')}
+        manifest['variants'][name] = {'of': task, **kept}
+    else:
+        manifest['blocks'][name] = entry
+        if task == 'depth' and 'cut' in manifest:
+            _replace_remote_depth(model, manifest, path)
+    manifest['version'] = version
+    write_manifest_data(model, manifest)
+    return path
+
+
+def _replace_remote_depth(model: Path, manifest: dict[str, Any], head: Path) -> None:
+    """Copy the weights of a depth head into the remote trunk's block, by their names."""
+    weights = {
+        f'depth.{tensor.name.partition(".")[2]}': numpy_helper.to_array(tensor)
+        for tensor in onnx.load(str(head)).graph.initializer
+        if '.' in tensor.name
+    }
+    remote = manifest['cut']['remote']
+    trunk, wide = (model / remote[name]['file'] for name in ('trunk', 'wide'))
+
+    def new_head(name: str, old: NDArray[np.float32]) -> NDArray[np.float32] | None:
+        return weights.get(name)
+
+    def no_depth(name: str, old: NDArray[np.float32]) -> NDArray[np.float32] | None:
+        if '.predict.' not in name:
+            return None
+        changed = old.copy()
+        changed[-1] = 0.0  # the last channel is depth's
+        return changed
+
+    for name, path, change, expected in (
+        ('trunk', trunk, new_head, len(weights)),
+        ('wide', wide, no_depth, 2),
+    ):
+        found = _change_weights(path, change)
+        if found != expected:
+            raise ModelError(f'{path}: expected {expected} weights to replace, found {found}')
+        remote[name]['sha256'] = sha256(path)
+
+
+def _change_weights(path: Path, change: Change) -> int:
+    """Change weights of an ONNX file; return how many were changed."""
+    model = onnx.load(str(path))
+    count = 0
+    for tensor in model.graph.initializer:
+        old = numpy_helper.to_array(tensor)
+        new = change(tensor.name, old)
+        if new is not None:
+            if new.shape != old.shape:
+                raise ModelError(f'{path}: {tensor.name} is {old.shape}, the new one {new.shape}')
+            tensor.CopyFrom(numpy_helper.from_array(new, tensor.name))
+            count += 1
+    onnx.save(model, str(path))
+    return count
+
+
+def _light(state: dict[str, Any], task: str) -> Multitask:
+    return lighter_network(state).with_light((task,)).eval()
+
+
+def _block_name(manifest: dict[str, Any], task: str, light: bool, model: Path) -> str:
+    if not light:
+        return task
+    names = [n for n, v in manifest.get('variants', {}).items() if v['of'] == task]
+    if len(names) != 1:
+        raise ModelError(f'{model}: expected one variant of {task}, found {names}')
+    return str(names[0])

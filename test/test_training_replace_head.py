@@ -1,0 +1,118 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""One head of the shipped model replaced: light variant and remote half follow."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip('torch')
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from mt_perception.errors import ModelError
+from mt_perception.model.folder import open_model, read_manifest
+from mt_perception.network.branched import describe
+from mt_perception.network.gated import GatedNetwork
+from mt_perception.network.gates import count_unit_costs
+from mt_perception.network.multitask import Multitask
+from mt_perception.training.add_task import network_to_start_from
+from mt_perception.training.checkpoint import save_checkpoint
+from mt_perception.training.export.export import REFERENCE_SIZE
+from mt_perception.training.export.replace_head import replace_head
+from mt_perception.types import DETECTION, SEGMENTATION
+
+ROOT = Path(__file__).resolve().parent.parent
+MODEL = ROOT / 'models' / 'cspnano'
+
+
+@pytest.fixture(scope='module')
+def labels() -> tuple[tuple[str, ...], tuple[str, ...]]:
+    tasks = read_manifest(MODEL).tasks
+    return tuple(tasks[DETECTION].labels), tuple(tasks[SEGMENTATION].labels)
+
+
+@pytest.fixture
+def network(labels: tuple[tuple[str, ...], tuple[str, ...]]) -> Multitask:
+    made = network_to_start_from(MODEL, labels)
+    with torch.no_grad():
+        made.depth.predict.bias.add_(0.5)
+    return made
+
+
+def weights(path: Path) -> dict[str, Any]:
+    return {t.name: numpy_helper.to_array(t) for t in onnx.load(str(path)).graph.initializer}
+
+
+def save(
+    run: Path, network: Multitask, labels: tuple[tuple[str, ...], tuple[str, ...]], **more: Any
+) -> Path:
+    run.mkdir()
+    state = {
+        'step': 1,
+        'name': 'cspnano',
+        'structure': describe(network),
+        'average': network.state_dict(),
+        'detection_labels': list(labels[0]),
+        'segmentation_labels': list(labels[1]),
+    }
+    save_checkpoint(run, state | more)
+    return run
+
+
+def test_the_remote_half_gets_the_new_depth_head(
+    tmp_path: Path, network: Multitask, labels: tuple[tuple[str, ...], tuple[str, ...]]
+) -> None:
+    model = tmp_path / 'model'
+    shutil.copytree(MODEL, model)
+    replace_head(save(tmp_path / 'run', network, labels), model, 'depth', '9')
+    open_model(model)  # every checksum fits
+    trunk, before = (weights(folder / 'cut' / 'trunk.onnx') for folder in (model, MODEL))
+    for name, value in network.depth.state_dict().items():
+        np.testing.assert_array_equal(trunk[f'depth.{name}'], value.numpy())
+    others = [name for name in trunk if not name.startswith('depth.')]
+    assert len(others) > 100
+    assert all(np.array_equal(trunk[name], before[name]) for name in others)
+    wide = weights(model / 'cut' / 'wide.onnx')['head.head.predict.weight']
+    assert not wide[-1].any(), 'it learned to correct another head'
+    assert wide[:-1].any()
+
+
+def test_a_run_of_lighter_paths_replaces_the_light_head(
+    tmp_path: Path, network: Multitask, labels: tuple[tuple[str, ...], tuple[str, ...]]
+) -> None:
+    gated = GatedNetwork(network, count_unit_costs(network, REFERENCE_SIZE))
+    with torch.no_grad():
+        gated.light_depth.predict.bias.fill_(-3.0)
+    run = save(
+        tmp_path / 'run', network, labels, full=network.state_dict(), average=gated.state_dict()
+    )
+    shutil.copy(ROOT / 'recipes' / 'cspnano_depth_light.yaml', run / 'recipe.yaml')
+    shutil.copytree(ROOT / 'recipes' / 'splits', run / 'splits')
+    model = tmp_path / 'model'
+    shutil.copytree(MODEL, model)
+    before = {p.relative_to(model): p.read_bytes() for p in model.rglob('*.onnx')}
+    assert replace_head(run, model, 'depth', '9') == model / 'depth_light.onnx'
+    changed = [name for name, content in before.items() if (model / name).read_bytes() != content]
+    assert changed == [Path('depth_light.onnx')]
+    assert weights(model / 'depth_light.onnx')['head.predict.bias'] == pytest.approx([-3.0])
+    assert open_model(model).manifest.paths.variants
+
+
+def test_a_model_without_a_light_head_gets_none(
+    tmp_path: Path, network: Multitask, labels: tuple[tuple[str, ...], tuple[str, ...]]
+) -> None:
+    gated = GatedNetwork(network, count_unit_costs(network, REFERENCE_SIZE))
+    run = save(
+        tmp_path / 'run', network, labels, full=network.state_dict(), average=gated.state_dict()
+    )
+    shutil.copy(ROOT / 'recipes' / 'cspnano_depth_light.yaml', run / 'recipe.yaml')
+    shutil.copytree(ROOT / 'recipes' / 'splits', run / 'splits')
+    with pytest.raises(ModelError, match='one variant of detection'):
+        replace_head(run, MODEL, 'detection', '9')
