@@ -57,7 +57,7 @@ def robot(
     settings = OffloadSettings(
         [Endpoint(address) for address in addresses], deadline_ms, DecisionSettings(ALWAYS)
     )
-    client = offload(pipeline, folder, settings)
+    client = offload(pipeline, settings)
     try:
         for each in client.hosts.clients:
             if not each.wait_ready(60):

@@ -61,7 +61,7 @@ def rig(
             DecisionSettings(mode),
             breaker or CircuitBreakerSettings(first_s=0.25, longest_s=2.0),
         )
-        client = offload(pipeline, folder, settings)
+        client = offload(pipeline, settings)
         try:
             if not client.hosts.wait_ready(60):
                 raise RuntimeError(f'not connected: {client.hosts.preferred.last_failure}')

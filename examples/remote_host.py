@@ -23,19 +23,15 @@ def main(film: str, address: str = '127.0.0.1:8001', frames: int = 30) -> None:
     pipeline = Pipeline.load('cspnano')
     # "always" shows the link; the default "auto" sends a frame only if that is better.
     settings = OffloadSettings(
-        Endpoint(address), deadline_ms=1000.0, decision=DecisionSettings(ALWAYS)
+        [Endpoint(address)], deadline_ms=1000.0, decision=DecisionSettings(ALWAYS)
     )
-    client = offload(pipeline, pipeline.folder, settings)
-    try:
-        with open_source(film) as source:
-            for frame in itertools.islice(source, int(frames)):
-                report = pipeline.run(frame).execution.offload
-                if report.remote:
-                    print(f'host: {report.payload_bytes} bytes, reply in {report.reply_ms:.0f} ms')
-                else:
-                    print(f'here: {report.failure or report.reason}')
-    finally:
-        client.close()
+    with offload(pipeline, settings) as client, open_source(film) as source:
+        for frame in itertools.islice(source, int(frames)):
+            report = pipeline.run(frame).execution.offload
+            if report.remote:
+                print(f'host: {report.payload_bytes} bytes, reply in {report.reply_ms:.0f} ms')
+            else:
+                print(f'here: {report.failure or report.reason}')
     print(f'{client.frames_remote} of {client.frames_remote + client.frames_local} by the host')
 
 

@@ -77,7 +77,7 @@ def robot(
         DecisionSettings(mode),
         CircuitBreakerSettings(**{'failures': 1000, **breaker}),
     )
-    client = offload(pipeline, folder, settings)
+    client = offload(pipeline, settings)
     try:
         if wait:
             assert client.hosts.wait_ready(60)
@@ -447,7 +447,18 @@ def test_a_model_that_cannot_be_cut_is_refused(tmp_path: Path) -> None:
     folder = write_tiny_model(tmp_path / 'tiny')
     pipeline = Pipeline.load(folder)
     with pytest.raises(ModelError, match='cut'):
-        offload(pipeline, folder, OffloadSettings([Endpoint('127.0.0.1:8001')]))
+        offload(pipeline, OffloadSettings([Endpoint('127.0.0.1:8001')]))
+
+
+def test_addresses_are_enough_and_leaving_returns_to_local_runs(folder: Path) -> None:
+    pipeline = Pipeline.load(folder)
+    local = pipeline.runner
+    with running_host(folder) as host, offload(pipeline, [host.target]) as client:
+        assert client.hosts.wait_ready(60)
+        assert pipeline.runner is client
+        assert pipeline.run(patch('red')).execution.offload is not None
+    assert pipeline.runner is local
+    assert pipeline.run(patch('red')).execution.offload is None
 
 
 def test_a_broken_encoder_costs_no_frame(folder: Path, odd: OddHost) -> None:

@@ -52,7 +52,7 @@ def robot(
         DecisionSettings('always'),
         CircuitBreakerSettings(failures=failures, first_s=60.0),
     )
-    client = offload(pipeline, folder, settings)
+    client = offload(pipeline, settings)
     try:
         for each in client.hosts.clients[:ready]:
             assert each.wait_ready(60)

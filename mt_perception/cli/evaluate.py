@@ -306,9 +306,7 @@ def _offloaded(
     """The model of a job, offloaded to a remote host."""
 
     def prepare(pipeline: Pipeline) -> None:
-        client = stack.enter_context(
-            offloaded(pipeline, Path(job.model), given, OFFLOAD_DEADLINE_MS)
-        )
+        client = stack.enter_context(offloaded(pipeline, given, OFFLOAD_DEADLINE_MS))
         stack.callback(offload_summary, client, console)
 
     return open_predictor(job.model, job.settings, prepare)

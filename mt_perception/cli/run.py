@@ -143,7 +143,7 @@ def run(
         for warning in pipeline.warnings:
             console.print(f'[yellow]{escape(warning)}[/]')
         outputs = OutputOptions(output, show_every, save_video, jsonl)
-        with offloaded(pipeline, folder, given, DEADLINE_MS) as client:
+        with offloaded(pipeline, given, DEADLINE_MS) as client:
             summary = run_pipeline(pipeline, frames, tasks or None, limit, outputs, console)
         offload_summary(client, console)
     facts = [

@@ -155,15 +155,14 @@ def with_offload_options(command: Callable[..., None]) -> Callable[..., None]:
 
 @contextmanager
 def offloaded(
-    pipeline: Pipeline, folder: Path, given: Mapping[str, Any], deadline_ms: float
+    pipeline: Pipeline, given: Mapping[str, Any], deadline_ms: float
 ) -> Iterator[OffloadClient | None]:
-    """Let a pipeline use the host that was typed; without one nothing changes.
+    """Let a pipeline use the remote hosts of the command line, if there are any.
 
     Args:
         pipeline: The pipeline.
-        folder: Its model folder.
-        given: What was typed for OFFLOAD_OPTIONS.
-        deadline_ms: Where none was typed.
+        given: Values of OFFLOAD_OPTIONS.
+        deadline_ms: Default of the deadline.
 
     Raises:
         OffloadError: The host cannot be used, or not reached.
@@ -186,8 +185,7 @@ def offloaded(
     settings = OffloadSettings(
         endpoints, deadline_ms if typed_ms is None else typed_ms, DecisionSettings(ALWAYS)
     )
-    client = offload(pipeline, folder, settings)
-    try:
+    with offload(pipeline, settings) as client:
         if not client.hosts.wait_ready(_CONNECT_S):
             failure = client.hosts.last_failure
             raise OffloadError(
@@ -196,8 +194,6 @@ def offloaded(
                 else failure.sentence
             )
         yield client
-    finally:
-        client.close()
 
 
 def offload_summary(client: OffloadClient | None, console: Console) -> None:

@@ -97,7 +97,7 @@ class FrameProcessor:
             current.runtime_memory_mb or None,
             current.budget(),
         )
-        self.offload: OffloadClient | None = open_offload(self.pipeline, folder, current)
+        self.offload: OffloadClient | None = open_offload(self.pipeline, current)
         try:
             self.publishers = Publishers(node, self.pipeline.manifest, on_incompatible_qos)
         except Exception:

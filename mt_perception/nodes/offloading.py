@@ -21,9 +21,7 @@ if TYPE_CHECKING:
     from mt_perception.offload.client import OffloadClient
 
 
-def open_offload(
-    pipeline: Pipeline, folder: Path, settings: PerceptionSettings
-) -> OffloadClient | None:
+def open_offload(pipeline: Pipeline, settings: PerceptionSettings) -> OffloadClient | None:
     """Create the offload client of a pipeline; None if offloading is disabled.
 
     Raises:
@@ -68,7 +66,7 @@ def open_offload(
         providers=settings.runtime_providers,
         threads=settings.runtime_threads,
     )
-    return offload(pipeline, folder, chosen)
+    return offload(pipeline, chosen)
 
 
 def change_offload(client: OffloadClient | None, settings: PerceptionSettings) -> None:

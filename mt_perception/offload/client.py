@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from mt_perception.errors import ModelError
 from mt_perception.execution.frame_run import FrameRun, Runner
 from mt_perception.execution.options import Options
 from mt_perception.execution.plan import Stage
@@ -35,6 +36,7 @@ from mt_perception.offload.decision import (
     OffloadPolicy,
     Rates,
 )
+from mt_perception.offload.endpoint import Endpoint
 from mt_perception.offload.host_pool import HostPool
 from mt_perception.offload.inference_client import InferenceClient
 from mt_perception.offload.link_estimate import link_values
@@ -56,6 +58,7 @@ class OffloadClient:
         local: Runs stages on this machine.
         settings: Endpoints, deadline and policy.
         options: Returns the pipeline's options; hosts drop detections below their threshold.
+        on_close: Called when the client is closed.
 
     Attributes:
         hosts: The remote hosts.
@@ -75,6 +78,7 @@ class OffloadClient:
         local: Runner,
         settings: OffloadSettings,
         options: Callable[[], Options] = Options,
+        on_close: Callable[[], None] = lambda: None,
     ) -> None:
         self.settings = settings
         self.warnings = tuple(w for endpoint in settings.endpoints for w in endpoint.warnings())
@@ -83,6 +87,7 @@ class OffloadClient:
         self._manifest = manifest
         self._local = local
         self._options = options
+        self._on_close = on_close
         self._encoder = SplitEncoder(folder, settings.providers, settings.threads)
         self._rates = Rates(manifest, self._encoder.cut)
         remote = self._encoder.cut.graph.tasks.values()
@@ -100,7 +105,14 @@ class OffloadClient:
 
     def close(self) -> None:
         """Cancel unfinished requests and close the connections."""
+        self._on_close()
         self.hosts.close()
+
+    def __enter__(self) -> OffloadClient:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def change(self, deadline_ms: float, mode: str) -> None:
         """Change settings from the next frame on; link estimates are kept."""
@@ -270,19 +282,44 @@ class OffloadClient:
         )
 
 
-def offload(pipeline: Pipeline, folder: Path, settings: OffloadSettings) -> OffloadClient:
-    """Let a pipeline use remote hosts from now on.
+def offload(pipeline: Pipeline, hosts: str | Sequence[str] | OffloadSettings) -> OffloadClient:
+    """Let remote hosts finish a pipeline's frames where that is better.
 
     Args:
-        pipeline: The pipeline; its current runner runs stages locally.
-        folder: The model folder of the pipeline.
-        settings: Endpoints, deadline and policy.
+        pipeline: A pipeline that was loaded from a model folder.
+        hosts: ``HOST:PORT`` of a remote host, several of them in order of preference, or
+            settings. Addresses alone are used without TLS.
+
+    Returns:
+        The client. Closing it, or leaving it as a context manager, returns the pipeline to
+        local runs.
 
     Raises:
         ModelError: The model has no split.
         OffloadError: An endpoint cannot be used.
+
+    Example:
+        >>> import numpy as np
+        >>> from mt_perception import Pipeline
+        >>> from mt_perception.offload.client import offload
+        >>> pipeline = Pipeline.load('cspnano')
+        >>> with offload(pipeline, '127.0.0.1:8001'):
+        ...     result = pipeline.run(np.zeros((240, 320, 3), np.uint8))
+        >>> result.execution.offload.remote  # No host listens there: the frame ran locally.
+        False
     """
-    local, manifest = pipeline.runner, pipeline.manifest
-    client = OffloadClient(folder, manifest, local, settings, lambda: pipeline.options)
+    if pipeline.folder is None:
+        raise ModelError('offloading needs a pipeline that was loaded from a model folder')
+    if not isinstance(hosts, OffloadSettings):
+        addresses = [hosts] if isinstance(hosts, str) else hosts
+        hosts = OffloadSettings([Endpoint(address) for address in addresses])
+    local = pipeline.runner
+
+    def restore() -> None:
+        pipeline.runner = local
+
+    client = OffloadClient(
+        pipeline.folder, pipeline.manifest, local, hosts, lambda: pipeline.options, restore
+    )
     pipeline.runner = client
     return client
