@@ -12,13 +12,18 @@ import cv2
 import numpy as np
 import onnx
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from mt_perception.cli.main import main
 from mt_perception.errors import ModelError
+from mt_perception.image.letterbox import fit_inside
 from mt_perception.model.importers.folder_writer import Card, write_model_folder
 from mt_perception.model.importers.import_plan import Choice, plan_import
 from mt_perception.model.importers.label_files import read_labels
+from mt_perception.model.importers.preprocess import Preprocess, prepare_graph
+from mt_perception.model.sessions import open_session
 from mt_perception.pipeline import Pipeline
 from mt_perception.types import Frame, Result
 
@@ -321,6 +326,28 @@ def test_what_the_network_sees(
     assert channels == pytest.approx(expected, rel=1e-2)
 
 
+@given(st.integers(2, 400), st.integers(2, 400), st.sampled_from([(64, 64), (48, 96)]))
+@settings(max_examples=40)
+def test_the_letterbox_in_the_graph_is_that_of_the_pipeline(
+    height: int, width: int, size: tuple[int, int]
+) -> None:
+    settings_ = Preprocess(
+        (0, 0, 0), (1, 1, 1), False, False, TensorProto.FLOAT, size, 'letterbox', 114
+    )  # fmt: skip
+    session = open_session('prepare', prepare_graph(settings_, True, {}).SerializeToString())
+    image = np.full((1, height, width, 3), 30, np.uint8)
+    made, scale, content = session.run(['network_image', 'scale', 'content'], {'image': image})
+    box = fit_inside((height, width), size)
+    covered = np.rint(content * size).astype(int)
+    # Halves of a pixel may be rounded either way.
+    assert np.abs(covered - box.content_size).max() <= 1
+    assert scale[:2] * [width, height] == pytest.approx(covered[::-1], rel=1e-4)
+    rows, columns = np.nonzero(made[0, 0] == 30)
+    assert (rows.max() + 1, columns.max() + 1) == tuple(covered)
+    assert (made[0, :, covered[0] :] == 114).all()
+    assert (made[0, :, :, covered[1] :] == 114).all()
+
+
 @pytest.mark.parametrize('opset', [11, 13, 17, 21])
 def test_opsets(tmp_path: Path, opset: int) -> None:
     net = save(tmp_path / 'net.onnx', detector('yolov8'), opset=opset)
@@ -354,7 +381,58 @@ def test_external_data_is_packed(tmp_path: Path) -> None:
         plan_import([choice], ())
 
 
-def test_two_tasks_of_one_file_share_the_network(tmp_path: Path) -> None:
+def two_heads(path: Path) -> Path:
+    """A backbone of one convolution with a head for depth and one for segmentation."""
+    weights = {
+        'w': np.eye(3, dtype=np.float32).reshape(3, 3, 1, 1),
+        'depth_w': np.full((1, 3, 1, 1), 0.01, np.float32),
+        'class_w': np.eye(3, dtype=np.float32).reshape(3, 3, 1, 1),
+    }
+    graph = helper.make_graph(
+        [
+            helper.make_node('Conv', ['x', 'w'], ['features/out:0']),
+            helper.make_node('Conv', ['features/out:0', 'depth_w'], ['depth_map']),
+            helper.make_node('Conv', ['features/out:0', 'class_w'], ['logits']),
+        ],
+        'net',
+        [helper.make_tensor_value_info('x', TensorProto.FLOAT, (1, 3, SIDE, SIDE))],
+        [
+            helper.make_tensor_value_info('depth_map', TensorProto.FLOAT, (1, 1, SIDE, SIDE)),
+            helper.make_tensor_value_info('logits', TensorProto.FLOAT, (1, 3, SIDE, SIDE)),
+        ],
+        [numpy_helper.from_array(value, name) for name, value in weights.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 17)], ir_version=8)
+    onnx.save(model, str(path))
+    return path
+
+
+def test_two_heads_in_one_file_share_their_backbone(tmp_path: Path) -> None:
+    net = two_heads(tmp_path / 'net.onnx')
+    same = {'mean': (0.0,) * 3, 'std': (1.0,) * 3}
+    pipeline = imported(
+        tmp_path / 'model',
+        Choice('segmentation', net, LABELS, **same),
+        Choice('depth', net, depth_kind='metric', output='depth_map', **same),
+    )
+    blocks = pipeline.manifest.graph.blocks
+    assert set(blocks) == {
+        'prepare', 'net', 'net_segmentation', 'net_depth', 'segmentation', 'depth',
+    }  # fmt: skip
+    area = SIDE * SIDE
+    assert [blocks[f'net{s}'].macs for s in ('', '_segmentation', '_depth')] == [
+        9 * area, 9 * area, 3 * area,
+    ]  # fmt: skip
+    assert [blocks[f'net{s}'].parameters for s in ('', '_segmentation', '_depth')] == [9, 9, 3]
+    frame = Frame(np.full((SIDE, SIDE, 3), (10, 30, 20), np.uint8))
+    result = pipeline.run(frame)
+    assert (result.segmentation.class_ids == 1).all()  # green, of RGB
+    assert result.depth.depth == pytest.approx(0.6)
+    alone = pipeline.run(frame, ['depth']).execution.blocks
+    assert alone == ('prepare', 'net', 'net_depth', 'depth')
+
+
+def test_two_tasks_of_one_file_without_common_nodes(tmp_path: Path) -> None:
     outputs = {**detector('yolov8'), 'logits': np.zeros((1, 3, 8, 8), np.float32)}
     net = save(tmp_path / 'net.onnx', outputs)
     pipeline = imported(

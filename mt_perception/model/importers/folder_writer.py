@@ -18,6 +18,7 @@ from onnx import TensorProto
 
 from mt_perception.errors import ModelError
 from mt_perception.model.folder import write_manifest_data
+from mt_perception.model.importers.backbone import Part, split_backbone
 from mt_perception.model.importers.detection_decoders import (
     DECODERS,
     Outputs,
@@ -31,7 +32,7 @@ from mt_perception.model.importers.map_decoders import (
     depth_outputs,
     segmentation_outputs,
 )
-from mt_perception.model.importers.onnx_macs import count_macs
+from mt_perception.model.importers.onnx_macs import node_macs
 from mt_perception.model.importers.preprocess import (
     CONTENT_OUTPUT,
     IMAGE_OUTPUT,
@@ -74,7 +75,7 @@ def write_model_folder(folder: Path, tasks: Sequence[ImportedTask], card: Card) 
     Raises:
         ModelError: A decoder does not fit its network.
     """
-    writer = _FolderWriter(folder, resize=_resizes(tasks))
+    writer = _FolderWriter(folder, tasks, resize=_resizes(tasks))
     sections = {task.choice.task: writer.add(task) for task in tasks}
     sizes = [task.preprocess.size for task in tasks]
     data = {
@@ -126,31 +127,33 @@ class _FolderWriter:
 
     Attributes:
         folder: The model folder.
+        tasks: All tasks.
         resize: Whether each network resizes the image itself.
         blocks: The manifest's section ``blocks``.
         warnings: Warnings for the user.
     """
 
     folder: Path
+    tasks: Sequence[ImportedTask]
     resize: bool
     blocks: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     _prepared: dict[tuple[Any, ...], str] = field(default_factory=dict)
-    _networks: dict[tuple[Any, ...], str] = field(default_factory=dict)
+    _networks: dict[tuple[Any, ...], dict[str, str]] = field(default_factory=dict)
 
     def add(self, task: ImportedTask) -> dict[str, Any]:
         """Write the blocks of a task; returns its section of the manifest."""
         prepare = self._prepare(task)
         resized = self.resize and task.preprocess.size is not None
         used = _used_outputs(task)
-        network = self._network(task, prepare)
+        tensors = self._network(task, prepare)
         graph = GraphBuilder(task.choice.task)
         inputs = {}
         values = []
         for index, output in enumerate(used):
             shape = [side if side >= 0 else None for side in output.shape]
             name = graph.input(f'output_{index}', output.kind, shape)
-            inputs[name] = f'{network}/{output.name}'
+            inputs[name] = tensors[output.name]
             values.append(name)
         for name, size in ((SCALE_OUTPUT, 4), (CONTENT_OUTPUT, 2)) if resized else ():
             if _reads(task, name):
@@ -177,25 +180,52 @@ class _FolderWriter:
             self._prepared[key] = name
         return self._prepared[key]
 
-    def _network(self, task: ImportedTask, prepare: str) -> str:
+    def _network(self, task: ImportedTask, prepare: str) -> dict[str, str]:
+        """Write the network; returns its output → the tensor of the whole graph."""
         network = task.network
         key = (network.path.resolve(), prepare)
         if key not in self._networks:
-            stem = re.sub(r'[^A-Za-z0-9_.-]', '_', network.path.stem).lstrip('_.-')[:40]
-            name = stem or 'network'
-            while name in self.blocks or name in (DETECTION, SEGMENTATION, DEPTH, 'image'):
-                name += '_network'
-            inputs = {tensor.name: f'{prepare}/{tensor.name}' for tensor in network.inputs} | {
-                network.image.name: f'{prepare}/{IMAGE_OUTPUT}'
-            }
-            outputs = [output.name for output in network.outputs]
-            self._write(name, network.model, inputs, outputs, network.content)
-            macs = count_macs(network.content, task.preprocess.size or (640, 640))
-            if macs is None:
-                self.warnings.append(f'{network.path}: its MACs cannot be counted; 0 is written')
-            self.blocks[name]['macs'] = macs or 0
-            self._networks[key] = name
+            self._networks[key] = self._write_network(task, prepare)
         return self._networks[key]
+
+    def _write_network(self, task: ImportedTask, prepare: str) -> dict[str, str]:
+        network = task.network
+        tensors = {tensor.name: f'{prepare}/{tensor.name}' for tensor in network.inputs}
+        tensors[network.image.name] = f'{prepare}/{IMAGE_OUTPUT}'
+        parts = self._parts(network, task.preprocess)
+        macs = node_macs(network.model, task.preprocess.size or (640, 640))
+        if macs is None:
+            self.warnings.append(f'{network.path}: its MACs cannot be counted; 0 is written')
+        for suffix, part in parts.items():
+            name = self._free_name(network.path.stem, suffix)
+            inputs = {given: tensors[given] for given in part.inputs}
+            self._write(name, part.model, inputs, part.outputs)
+            self.blocks[name]['macs'] = 0 if macs is None else sum(macs[i] for i in part.nodes)
+            tensors.update({output: f'{name}/{output}' for output in part.outputs})
+        return tensors
+
+    def _parts(self, network: Network, settings: Preprocess) -> dict[str, Part]:
+        """The network as a whole, or as a backbone and heads: suffix of the name → part."""
+        readers = {
+            task.choice.task: [output.name for output in _used_outputs(task)]
+            for task in self.tasks
+            if task.network is network and task.preprocess == settings
+        }
+        split = split_backbone(network.model, readers) if len(readers) > 1 else None
+        if split is not None:
+            return {'': split.backbone, **split.heads}
+        nodes = tuple(range(len(network.model.graph.node)))
+        inputs = tuple(tensor.name for tensor in network.inputs)
+        outputs = tuple(tensor.name for tensor in network.outputs)
+        return {'': Part(network.model, nodes, inputs, outputs)}
+
+    def _free_name(self, stem: str, suffix: str) -> str:
+        """A name for a block that no other block and no task has."""
+        name = re.sub(r'[^A-Za-z0-9_.-]', '_', stem).lstrip('_.-')[:40] or 'network'
+        name += f'_{suffix}' if suffix else ''
+        while name in self.blocks or name in (DETECTION, SEGMENTATION, DEPTH, 'image'):
+            name += '_network'
+        return name
 
     def _write(
         self,
@@ -203,9 +233,8 @@ class _FolderWriter:
         model: onnx.ModelProto,
         inputs: Mapping[str, str],
         outputs: Sequence[str],
-        content: bytes | None = None,
     ) -> None:
-        content = content or model.SerializeToString()
+        content = model.SerializeToString()
         file = f'{name}.onnx'
         (self.folder / file).write_bytes(content)
         self.blocks[name] = {
@@ -246,9 +275,9 @@ def _constants(network: Network, settings: Preprocess) -> dict[str, tuple[ArrayL
 
 def _used_outputs(task: ImportedTask) -> list[Tensor]:
     """The outputs that the task's decoder reads."""
-    outputs = list(task.network.outputs)
     if task.choice.task == DETECTION:
-        return outputs
+        return list(task.network.detector_outputs)
+    outputs = list(task.network.outputs)
     if task.choice.output:
         outputs = [output for output in outputs if output.name == task.choice.output]
         if not outputs:

@@ -90,6 +90,12 @@ class Network:
         height, width = shape[1:3] if self.channels_last else shape[2:4]
         return (height, width) if height > 0 and width > 0 else None
 
+    @property
+    def detector_outputs(self) -> tuple[Tensor, ...]:
+        """The outputs without the maps of other tasks, which have four sides; else all."""
+        rows = tuple(output for output in self.outputs if len(output.shape) != 4)
+        return rows or self.outputs
+
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
         """Run the network once, at most ``PROBE_TIMEOUT_S``.
 

@@ -8,6 +8,8 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import onnx
+
 Shape = tuple[int, ...]
 
 
@@ -19,24 +21,27 @@ def count_macs(content: bytes, size: tuple[int, int] | None = None) -> int | Non
         size: (height, width) of the image, for inputs whose sides are not fixed.
 
     Returns:
-        Multiply-accumulates; None if the package ``onnx`` is not installed, or a shape is not
-        known.
+        Multiply-accumulates; None if a shape is not known.
     """
-    try:
-        import onnx
-    except ImportError:
-        return None
-    model = onnx.load_model_from_string(content)
+    found = node_macs(onnx.load_model_from_string(content), size)
+    return None if found is None else sum(found)
+
+
+def node_macs(model: onnx.ModelProto, size: tuple[int, int] | None = None) -> list[int] | None:
+    """Count as `count_macs`, for each node of a model in its order."""
     if size is not None:
-        _fix_image(model, size)
-    model = onnx.shape_inference.infer_shapes(model, data_prop=True)
-    graph = model.graph
+        fixed = onnx.ModelProto()
+        fixed.CopyFrom(model)
+        _fix_image(fixed, size)
+        model = fixed
+    graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
     shapes: dict[str, Shape] = {each.name: tuple(each.dims) for each in graph.initializer}
     for value in (*graph.input, *graph.value_info, *graph.output):
         dims = [dim.dim_value for dim in value.type.tensor_type.shape.dim]
         shapes.setdefault(value.name, tuple(dims))
-    total = 0
+    found = []
     for node in graph.node:
+        macs = 0
         if node.op_type in _MACS:
             try:
                 macs = _MACS[node.op_type](node, shapes)
@@ -44,8 +49,8 @@ def count_macs(content: bytes, size: tuple[int, int] | None = None) -> int | Non
                 return None
             if macs <= 0:
                 return None
-            total += macs
-    return total
+        found.append(macs)
+    return found
 
 
 def _fix_image(model: Any, size: tuple[int, int]) -> None:

@@ -172,8 +172,9 @@ def _depth(network: Network, labels: int) -> str:
 
 
 def _detection(network: Network, labels: int) -> str:
-    names = ' '.join(output.name.lower() for output in network.outputs)
-    shapes = [output.shape for output in network.outputs]
+    outputs = network.detector_outputs
+    names = ' '.join(output.name.lower() for output in outputs)
+    shapes = [output.shape for output in outputs]
     if 'detection_boxes' in names:
         return 'ssd-tensorflow'
     if all(stem in names for stem in ('label', 'box', 'score')):
@@ -186,7 +187,7 @@ def _detection(network: Network, labels: int) -> str:
 
 
 def _boxes_and_classes(network: Network, shapes: list[tuple[int, ...]], labels: int) -> str:
-    found = boxes_and_classes(shapes, [output.name for output in network.outputs])
+    found = boxes_and_classes(shapes, [output.name for output in network.detector_outputs])
     if found is None:
         return ''
     classes = shapes[found[1]]
@@ -227,7 +228,8 @@ def _with_objectness(network: Network, count: int) -> str:
         return 'yolov5'
     dtype = helper.tensor_dtype_to_np_dtype(network.image.kind)
     grey = np.full([abs(side) for side in network.image.shape], 114, dtype)
-    centres = network.run({network.image.name: grey})[0][0, :, :2]
+    values = network.run({network.image.name: grey})
+    centres = values[network.outputs.index(network.detector_outputs[0])][0, :, :2]
     return 'yolox' if float(np.abs(centres).mean()) < max(size) / 16 else 'yolox-decoded'
 
 
