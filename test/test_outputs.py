@@ -6,7 +6,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from tiny_model import SEGMENTS, write_tiny_model
@@ -66,3 +68,30 @@ def test_every_task_of_a_model_has_its_topics(graph: RosGraph, six_tasks: Path) 
     assert [entry.class_name for entry in labels[0].class_map] == list(SEGMENTS)
     headers = [message.header for message in (doors[0], mask[0], distance[0])]
     assert all((h.stamp.sec, h.frame_id) == (1, 'camera_optical') for h in headers)
+
+
+def test_relative_depth_has_a_topic_of_its_own_and_no_points(
+    graph: RosGraph, tmp_path: Path
+) -> None:
+    def relative(manifest: dict[str, Any]) -> None:
+        manifest['tasks']['depth']['outputs'] = {'inverse_depth': 'depth/depth_per_focal'}
+
+    model = write_tiny_model(tmp_path, edit=relative)
+    node: PerceptionNode = graph.add(PerceptionNode, model=str(model))
+    peer: Peer = graph.add(Peer)
+    found = peer.listen('/perception/depth/relative', Image)
+    assert graph.spin_until(
+        lambda: (
+            node.state == ACTIVE
+            and peer.images.get_subscription_count()
+            and node.processor is not None
+            and len(node.processor.publishers.subscribed()) == 1
+        )
+    )
+    peer.send(patch(RED), SECOND, True)
+    assert graph.spin_until(lambda: found)
+    depth = np.frombuffer(bytes(found[0].data), np.float32)
+    assert np.median(depth) == pytest.approx(1)
+    topics = {name for name, _ in node.get_topic_names_and_types()}
+    assert '/perception/depth/relative' in topics
+    assert not topics & {'/perception/depth/image', '/perception/points'}
