@@ -117,7 +117,7 @@ def _stamp(folder: Path) -> Path:
     """The file that says that a model passed; its name is the manifest's checksum."""
     text = read_text(folder / MANIFEST)
     name = hashlib.sha256(f'{version("onnxruntime")}\n{text}'.encode()).hexdigest()
-    cache = os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache'
+    cache = os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache')
     return Path(cache) / 'mt_perception' / 'checked_models' / name
 
 

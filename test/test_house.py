@@ -157,6 +157,19 @@ def test_nothing_runs_what_a_file_says(file: Path) -> None:
     assert list(dangers(ast.parse(file.read_text()))) == []
 
 
+# What reads the output of a program that we started ourselves.
+OWN_OUTPUT = {'interfaces/generation.py', 'evaluation/link/shaped_link.py'}
+
+
+@pytest.mark.parametrize('file', MODULES, ids=names)
+def test_yaml_and_json_are_read_within_limits(file: Path) -> None:
+    if str(file.relative_to(PACKAGE)) in {'data_files.py', *OWN_OUTPUT}:
+        return
+    calls = [n for n in ast.walk(ast.parse(file.read_text())) if isinstance(n, ast.Call)]
+    found = {ast.unparse(call.func) for call in calls}
+    assert not found & {'yaml.safe_load', 'json.load', 'json.loads'}, 'use data_files'
+
+
 def test_the_search_for_dangers_finds_them() -> None:
     for code in (
         'import pickle',

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from mt_perception.data_files import parse_json
 from mt_perception.errors import OutputError
 
 MARKER = '.mt_perception_output'
@@ -137,8 +138,8 @@ class OutputFolder:
         entries: dict[str, list[int] | None] = {}
         for line in lines:
             try:
-                name, state = json.loads(line)
-            except ValueError:
+                name, state = parse_json(line, str(self.path / MARKER), OutputError)
+            except (OutputError, TypeError, ValueError):
                 # The line of a process that was killed while it wrote.
                 continue
             # The marker is a file that anybody may change: a name must not lead elsewhere.
