@@ -198,6 +198,67 @@ def test_a_damaged_chunk_costs_itself(tmp_path: Path) -> None:
         assert source.rejects['damaged_chunk'] == 1
 
 
+def test_damaged_pages_of_sqlite_cost_themselves(tmp_path: Path) -> None:
+    bag = write_bag(tmp_path / 'bag', Contents(frames=60, depth=''), StoragePlugin.SQLITE3)
+    file = next(bag.glob('*.db3'))
+    content = bytearray(file.read_bytes())
+    middle = len(content) // 2 // 4096 * 4096
+    content[middle : middle + 3 * 4096] = bytes(3 * 4096)
+    file.write_bytes(content)
+    with open_source(bag) as source:
+        stamps = {frame.stamp_ns for frame in source}
+        assert 40 < len(stamps) < 60
+        assert source.rejects['damaged_record'] >= 1
+
+
+def test_one_damaged_part_is_named_and_the_others_are_read(tmp_path: Path) -> None:
+    bag = write_bag(tmp_path / 'bag', Contents())
+    name = next(bag.glob('*.mcap')).name
+    (bag / 'bag_1.mcap').write_bytes(bytes(500))
+    metadata = bag / 'metadata.yaml'
+    metadata.write_text(metadata.read_text().replace(f'- {name}', f'- {name}\n  - bag_1.mcap'))
+    with open_source(bag) as source:
+        assert len(list(source)) == 4
+        assert any('bag_1.mcap is not read' in note for note in source.notes)
+
+
+@pytest.mark.parametrize('keep', [5, 40, 100, 400, 700])
+def test_a_cut_in_the_summary_costs_nothing(keep: int, tmp_path: Path) -> None:
+    bag = write_bag(tmp_path / 'bag', Contents(frames=20))
+    file = next(bag.glob('*.mcap'))
+    file.write_bytes(file.read_bytes()[:-keep])
+    assert frames_of(bag) == 20
+
+
+@pytest.mark.parametrize('wrong_ns', [3, 2**63 + 5])
+def test_a_receive_time_that_rolled_over_costs_nothing(wrong_ns: int, tmp_path: Path) -> None:
+    times = [START_NS + i * 10**8 for i in range(6)]
+    rows = [
+        ('/image', wrong_ns if i == 3 else t, image_message(header(t), picture(0), 'bgr8'))
+        for i, t in enumerate(times)
+    ]
+    with open_source(write_messages(tmp_path / 'bag', rows)) as source:
+        assert sorted(frame.stamp_ns for frame in source) == times
+        assert source.rate_hz == pytest.approx(10.0)
+
+
+def test_a_bag_of_ros_2_eloquent(tmp_path: Path) -> None:
+    bag = write_bag(tmp_path / 'bag', Contents(), StoragePlugin.SQLITE3)
+    without_definitions(bag)
+    with sqlite3.connect(next(bag.glob('*.db3'))) as database:
+        database.execute('ALTER TABLE topics DROP COLUMN offered_qos_profiles')
+    database.close()
+    assert frames_of(bag) == 4
+
+
+def test_a_video_topic_is_named(tmp_path: Path) -> None:
+    other = channel(b'ffmpeg_image_transport_msgs/msg/FFMPEGPacket', b'', b'', b'/f', b'cdr')
+    path = tmp_path / 'x.mcap'
+    path.write_bytes(MAGIC + record(1, text(b'') + text(b'')) + other + MCAP_END)
+    with pytest.raises(BagError, match='video on /f'):
+        open_source(path)
+
+
 def test_a_damaged_message_costs_itself(tmp_path: Path) -> None:
     path = mcap(tmp_path / 'x.mcap')
     content = path.read_bytes()

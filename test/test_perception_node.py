@@ -346,6 +346,26 @@ def test_without_camera_info_depth_but_no_points(graph: RosGraph, tiny: Path) ->
     assert graph.spin_until(lambda: bench.got('/perception/points') and bench.got(CAMERA))
 
 
+def test_a_fisheye_is_said_and_has_no_points(graph: RosGraph, tiny: Path) -> None:
+    bench = Bench(graph, tiny, DEPTH, '/perception/points', STATS)
+    info = camera_info(128, 96, SECOND)
+    info.distortion_model, info.d = 'equidistant', [-0.01, 0.04, -0.03, 0.01]
+    bench.peer.infos.publish(info)
+    bench.pass_frame(info=False)
+    assert bench.got(DEPTH)
+    assert not bench.got('/perception/points')
+    assert 'fisheye (equidistant)' in bench.diagnostics()['input'].message
+
+
+def test_a_camera_info_of_another_frame_is_said(graph: RosGraph, tiny: Path) -> None:
+    bench = Bench(graph, tiny, DEPTH, STATS)
+    info = camera_info(128, 96, SECOND)
+    info.header.frame_id = 'depth_optical'
+    bench.peer.infos.publish(info)
+    bench.pass_frame(info=False)
+    assert "of frame 'depth_optical'" in bench.diagnostics()['input'].message
+
+
 @pytest.mark.parametrize('fault', ['other_size', 'bad_k', 'nan_k'])
 def test_a_camera_info_that_cannot_be_right(graph: RosGraph, tiny: Path, fault: str) -> None:
     bench = Bench(graph, tiny, DEPTH, '/perception/points', STATS)

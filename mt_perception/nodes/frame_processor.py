@@ -231,6 +231,13 @@ class FrameProcessor:
                     'typical lens, and no points are published',
                 )
             return None
+        own, other = (part.header.frame_id.lstrip('/') for part in (image.message, message))
+        if own and other and own != other:
+            self.health.noticed(
+                'camera_info_frame',
+                f'{image.camera_info_topic} is of frame {other!r} and the image of {own!r}: is it '
+                'the same camera? Else remap `camera_info`',
+            )
         rectified = is_rectified(image.image_topic)
         if (concern := Calibration.from_message(message).concern(rectified)) is not None:
             self.health.noticed(f'camera_info_{concern[0]}', concern[1])

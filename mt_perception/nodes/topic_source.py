@@ -11,7 +11,7 @@ from rclpy.executors import ExternalShutdownException
 from sensor_msgs.msg import CameraInfo
 
 from mt_perception.errors import CameraError, ImageError, SourceError
-from mt_perception.geometry.camera import is_rectified
+from mt_perception.geometry.camera import Calibration, is_rectified
 from mt_perception.nodes import conversions
 from mt_perception.nodes.standalone_node import StandaloneNode
 from mt_perception.nodes.subscriptions import ImageSubscription, ImageType
@@ -71,6 +71,9 @@ class TopicSource(Source):
             if camera is None and info is not None:
                 try:
                     rectified = is_rectified(self._images.image_topic)
+                    concern = Calibration.from_message(info).concern(rectified)
+                    if concern is not None and concern[1] not in self.notes:
+                        self.notes.append(concern[1])
                     camera = conversions.intrinsics_from(info, size, rectified)
                 except CameraError as error:
                     self.rejects[error.reason] += 1

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Collection, Iterator
 from itertools import pairwise
@@ -175,6 +176,11 @@ def _image_topic(reader: BagReader, topic: str | None) -> str:
     if reader.foreign:
         foreign = sorted({f'{c.topic} ({c.msgtype}, {c.encoding})' for c in reader.foreign})
         there += f'; topics in other encodings, which are not read: {", ".join(foreign[:5])}'
+    if videos := [c for c in reader.channels if re.search('video|packet', c.msgtype, re.I)]:
+        there += (
+            f'; video on {videos[0].topic} ({videos[0].msgtype}), which is not read: republish it '
+            'as raw or compressed'
+        )
     if topic is not None:
         if topic in images:
             return topic
