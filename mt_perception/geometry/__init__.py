@@ -1,3 +1,3 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Geometry: cameras, points and planes."""
+"""Geometry: camera models and point clouds."""

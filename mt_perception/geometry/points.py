@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""A coloured point cloud from a depth map, laid out as PointCloud2 carries it."""
+"""A coloured point cloud from a depth map, in the memory layout of PointCloud2."""
 
 from __future__ import annotations
 
@@ -17,25 +17,24 @@ POINT = np.dtype([('x', '<f4'), ('y', '<f4'), ('z', '<f4'), ('bgr', 'u1', 3), ('
 The last four bytes read as one little-endian number are 0x00RRGGBB: PointCloud2's ``rgb``.
 """
 
-# Between a thing and what lies behind it an upsampled depth map slides from one to the other;
-# the points of that slope hang in the air where nothing is. On a surface seen at a grazing angle
-# neighbours differ by less than this.
+# An upsampled depth map interpolates between an object and its background, which would give points
+# in empty space. Neighbours on a surface at a grazing angle differ by less than this.
 _MAX_SLOPE = 0.03
 
 
 def point_cloud(depth: DepthMap, image: NDArray[np.uint8], stride: int = 1) -> NDArray[Any]:
-    """Place every pixel in space.
+    """Back-project every pixel.
 
     A pixel (u, v) at depth z lies at ((u - cx) z / fx, (v - cy) z / fy, z).
 
     Args:
         depth: The depth map and its camera.
         image: uint8 (H, W, 3) BGR of the same size.
-        stride: Take every so many rows and columns.
+        stride: Step in rows and columns.
 
     Returns:
-        POINT (ceil(H / stride), ceil(W / stride)), as the pixels lie; x, y and z are NaN where
-        the depth is unknown or the pixel lies on a depth edge.
+        POINT (ceil(H / stride), ceil(W / stride)), organised as the image; x, y and z are NaN
+        where the depth is unknown or the pixel lies on a depth edge.
     """
     camera = depth.intrinsics
     z = np.where(_on_edge(depth.depth), np.nan, depth.depth)[::stride, ::stride]

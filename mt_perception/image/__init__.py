@@ -1,3 +1,3 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Images: encodings, letterbox, camera geometry, points and overlay."""
+"""Images: reading, encodings, letterbox, pyramid, optical flow and overlay."""

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Raw camera images of every encoding of sensor_msgs, checked and converted to BGR.
 
-All sizes are checked against the bytes that are really there before any memory is taken, so a
-message that lies about itself costs nothing but its rejection.
+All sizes are compared with the length of the data before any memory is allocated, so a message
+with wrong sizes costs nothing but its rejection.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from mt_perception.errors import ImageError
 
 MAX_SIDE = 16384
 MAX_PIXELS = 1 << 26
-"""Twice 8K UHD: no camera sends more, and depth alone takes four bytes a pixel."""
+"""Twice 8K UHD, more than any camera; a depth map takes four bytes a pixel."""
 
 Buffer: TypeAlias = 'bytes | bytearray | memoryview | array[int] | NDArray[Any]'
 Image = NDArray[np.uint8]

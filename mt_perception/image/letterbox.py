@@ -1,10 +1,10 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The letterbox: an image scaled into the network's input, and the way back for what comes out.
+"""Letterbox: scales an image into the network's input, and maps the outputs back to the image.
 
-The image keeps its shape and lies in the upper left corner; only what is missing to the next
-multiple of the network's stride is padded. Coordinates are continuous: pixel i covers
-[i, i + 1), so boxes scale without offsets.
+The image keeps its aspect ratio and lies in the upper left corner; padding reaches to the next
+multiple of the network's stride. Coordinates are continuous: pixel i covers [i, i + 1), so boxes
+scale without offsets.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from mt_perception.image.pyramid import ImagePyramid, resized
 
 @dataclass(frozen=True)
 class Letterbox:
-    """How one image size maps into one network size; all sizes are (height, width) in pixels.
+    """The mapping of one image size to one network size; sizes are (height, width) in pixels.
 
     Attributes:
         image_size: The input image.
@@ -72,10 +72,10 @@ class Letterbox:
         return np.asarray(np.clip(boxes / scale, 0, limit), np.float32)
 
     def map_to_image(self, values: NDArray[Any], interpolation: int) -> NDArray[Any]:
-        """Bring a map over the network's input to the image: crop the padding, then resize.
+        """Map values over the network's input to the image: crop the padding, then resize.
 
-        Where the content's edge falls between two cells of the map, the cell on the edge is kept
-        and what it covers beyond the image is cut off after resizing.
+        Where the edge of the content falls inside a cell of the map, the cell is kept and its
+        part beyond the image is cut off after resizing.
 
         Args:
             values: (h, w) over the whole network input, at any stride.
@@ -116,8 +116,8 @@ def fit(
         image_size: (height, width) of the image.
         long_side: Long side of the network's input, a multiple of ``multiple``.
         multiple: Height and width of the network's input are multiples of this.
-        slack: By how much, as a fraction, the image may be made smaller than that, so that its
-            short side needs no multiple of which it would fill only a little.
+        slack: Largest further reduction, as a fraction, that saves a nearly empty multiple on the
+            short side.
     """
     scale = long_side / max(image_size)
     short = min(image_size) * scale

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a person looks at: boxes, classes and depth, drawn into copies of the image."""
+"""Visualisation: boxes, classes and depth drawn into copies of the image."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def draw(image: Picture, result: Result) -> Picture:
 
     Args:
         image: uint8 (H, W, 3) BGR; it is not changed.
-        result: What the pipeline said about it.
+        result: The pipeline's result for it.
 
     Example:
         >>> import numpy as np
@@ -64,10 +64,10 @@ def sheet(image: Picture, result: Result) -> Picture:
 
     Args:
         image: uint8 (H, W, 3) BGR; is not changed.
-        result: What the pipeline said about it.
+        result: The pipeline's result for it.
 
     Returns:
-        uint8 (2 h, 2 w, 3) BGR; the panel of a task without a result says why.
+        uint8 (2 h, 2 w, 3) BGR; the panel of a task without a result states the reason.
     """
     longest = max(image.shape[:2])
     scale = min(max(longest, _PANEL_SIDES[0]), _PANEL_SIDES[1]) / longest
@@ -171,7 +171,7 @@ def depth_picture(depth: DepthMap, size: tuple[int, int] | None = None) -> Pictu
 
 
 def draw_status(picture: Picture, result: Result) -> Picture:
-    """Say on the upper edge what was run, how long it took and what failed."""
+    """Draw time, path, network size and failures on the upper edge; return the picture."""
     run = result.execution
     height, width = run.network_size
     lines = [
@@ -188,13 +188,13 @@ def draw_status(picture: Picture, result: Result) -> Picture:
 def _say_why(picture: Picture, task: str, result: Result) -> Picture:
     picture //= 3
     failed = task in result.failures
-    reason = result.failures[task] if failed else 'not run, nobody wants it'
+    reason = result.failures[task] if failed else 'not run'
     line = Line(f'{task}: {reason}', WARNING if failed else LIGHT)
     return draw_lines(picture, [line], (0, 0), DARK)
 
 
 def _scale_end(metres: NDArray[np.float32]) -> float:
-    """A round distance that 98 of 100 pixels are nearer than; steady from frame to frame."""
+    """A round distance beyond 98 % of the pixels; steady from frame to frame."""
     samples = metres[::4, ::4]
     samples = samples[np.isfinite(samples)]
     if not samples.size:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The colours of classes, BGR: one name has one colour in boxes and in label images."""
+"""Colours of classes, BGR: a class has the same colour in boxes and in label images."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LIGHT: Colour = (245, 245, 245)
 UNKNOWN: Colour = (70, 70, 70)
 WARNING: Colour = (110, 110, 255)
 
-# What looks like something has its colour; surfaces are pale, things are strong.
+# Natural colours where there are any; surfaces are pale, objects saturated.
 _NAMED: dict[str, Colour] = {
     'person': (60, 60, 235),
     'ground': (150, 150, 90),
@@ -37,7 +37,7 @@ _GOLDEN_RATIO = 0.618034
 
 
 def colour(label: str, class_id: int) -> Colour:
-    """The colour of a class: its name's own, or by its number, evenly spread over the hues."""
+    """The colour of a class: by its name, else by its id, evenly spread over the hues."""
     if label in _NAMED:
         return _NAMED[label]
     red, green, blue = colorsys.hsv_to_rgb(class_id * _GOLDEN_RATIO % 1, 0.7, 0.95)

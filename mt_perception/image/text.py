@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Small lines of text in pictures, sized by the picture and legible on any background."""
+"""Lines of text in pictures, sized by the picture and legible on any background."""
 
 from __future__ import annotations
 

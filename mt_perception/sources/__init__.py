@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Where frames come from without ROS: folders, images, videos, cameras and bags."""
+"""Sources of frames without ROS: folders, images, videos, cameras, streams and bags."""
 
 from __future__ import annotations
 
