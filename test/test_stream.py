@@ -72,6 +72,12 @@ def test_a_network_camera_gives_frames(camera: Camera) -> None:
     assert source.length is None
 
 
+def test_closing_waits_for_the_thread(camera: Camera) -> None:
+    with open_source(camera.url) as source:
+        next(iter(source))
+    assert not [thread for thread in threading.enumerate() if thread.name == 'stream']
+
+
 def test_a_stream_that_breaks_off_is_opened_again_and_ends_with_a_note(
     camera: Camera, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -27,7 +27,8 @@ READ_TIMEOUT_MS = 10_000
 RECONNECT_S = (0.5, 1.0, 2.0, 4.0, 8.0)
 """Pauses before the attempts to open a stream again that broke off."""
 
-_SHORTEST_GAP_S = 0.001
+# OpenCV returns from a silent host after its time-out.
+_LONGEST_CALL_S = max(OPEN_TIMEOUT_MS, READ_TIMEOUT_MS) / 1000 + 1.0
 
 
 class Stream(Source):
@@ -81,8 +82,8 @@ class Stream(Source):
         if self._thread is None:
             self._capture.release()
         else:
-            # The thread releases what it reads from; a silent host holds it for its time-out.
-            self._thread.join(_SHORTEST_GAP_S)
+            # A thread that is inside OpenCV when the interpreter ends would abort the process.
+            self._thread.join(_LONGEST_CALL_S)
 
     def _read(self) -> None:
         """Read until closed; the thread's loop."""
