@@ -5,6 +5,9 @@
 PYTHON ?= python3
 VENV := .venv
 VENV_TRAIN := .venv-train
+VENV_COLCON := .venv-colcon
+COLCON := colcon-core colcon-ros colcon-python-setup-py colcon-test-result \
+  colcon-package-selection colcon-recursive-crawl colcon-metadata colcon-output
 # One thread for each of pytest's workers: more of them only fight over the cores.
 export OMP_NUM_THREADS ?= 1
 # Threads of torch that wait by spinning make two of them slower than one.
@@ -12,12 +15,13 @@ export OMP_WAIT_POLICY ?= PASSIVE
 # Tests that run at once; auto is one for each core.
 WORKERS ?= auto
 
-.PHONY: help demo test test-train lint format bench clean
+.PHONY: help demo test test-train test-colcon lint format bench clean
 
 help:
 	@echo 'make demo        a video through the perception node, pictures in out/'
 	@echo 'make test        the test suite, without torch'
 	@echo 'make test-train  the tests that need torch, in an environment of their own'
+	@echo 'make test-colcon checks that colcon test runs the tests, with colcon from PyPI'
 	@echo 'make lint        ruff and mypy'
 	@echo 'make bench       benchmarks; they print ratios'
 	@echo 'make clean       forget environments, caches and outputs'
@@ -38,6 +42,13 @@ test-train:
 	@$(VENV_TRAIN)/bin/python -m pytest -n $(WORKERS) \
 	  $$(grep -lE "importorskip\('torch'" test/test_*.py)
 
+# An environment of its own: colcon brings plugins of pytest.
+test-colcon:
+	@$(PYTHON) tools/environment.py $(VENV) --ros --extras dev,eval,offload,serve
+	@test -x $(VENV_COLCON)/bin/colcon || $(VENV)/bin/python -m venv $(VENV_COLCON)
+	@$(VENV_COLCON)/bin/pip install -q --disable-pip-version-check $(COLCON) 'setuptools<80'
+	@PATH="$(CURDIR)/$(VENV_COLCON)/bin:$$PATH" $(VENV)/bin/python -m pytest test/test_colcon.py
+
 lint:
 	@$(PYTHON) tools/environment.py $(VENV) --ros --extras dev,eval,offload,serve
 	@$(VENV)/bin/ruff check .
@@ -54,4 +65,4 @@ bench:
 	@for file in benchmarks/bench_*.py; do $(VENV)/bin/python $$file || exit 1; done
 
 clean:
-	rm -rf $(VENV) $(VENV_TRAIN) build dist out *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(VENV_TRAIN) $(VENV_COLCON) build dist out *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -21,6 +21,16 @@ ROS = [
     'ros-jazzy-diagnostic-msgs==5.3.6',
 ]
 
+TEST = [
+    'cryptography',  # tests make certificates of their own
+    'hypothesis',
+    'onnx',  # tests write small models of their own
+    'pillow',  # the reference that our reader of image files is tested against
+    'pycocotools',  # the reference that our AP is tested against
+    'pytest',
+    'setuptools>=71,<80',  # builds the wheel that a test installs
+]
+
 
 def version() -> str:
     """The version, which is written in the package and nowhere else in Python."""
@@ -106,17 +116,13 @@ setup(
             'tritonclient[grpc]',
         ],
         'ray': ['ray[serve]'],  # evaluation of many bags on a cluster, and the remote host on one
+        # colcon runs pytest for a package that has an extra `test` with it; see CONTRIBUTING.md.
+        'test': TEST,
         'dev': [
-            'hypothesis',
-            'cryptography',  # tests make certificates of their own
+            *TEST,
             'mypy==2.4.1',
-            'onnx',  # tests write small models of their own
-            'pillow',  # the reference that our reader of image files is tested against
-            'pycocotools',  # the reference that our AP is tested against
-            'pytest',
             'pytest-xdist',
             'ruff==0.17.6',
-            'setuptools>=71,<80',  # builds the wheel that a test installs
             'types-PyYAML',
             'types-grpcio',
             'types-protobuf',
