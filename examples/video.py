@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Learn how to read frames from a video and to write the results as a video.
+"""Learn how to read a video, follow objects over time, and write the results as a video.
 
 python examples/video.py film.mp4 out.mp4
 """
@@ -12,19 +12,20 @@ from collections import Counter
 
 import cv2
 
-from mt_perception import Pipeline, open_source
+from mt_perception import Options, Pipeline, open_source
 
 
 def main(film: str, out: str) -> None:
-    """Draw the detections into a video and count them."""
-    pipeline = Pipeline.load('cspnano')
-    counts: Counter[str] = Counter()
+    """Draw the detections into a video and count the objects."""
+    # With tracking, an object keeps its track_id from frame to frame.
+    pipeline = Pipeline.load('cspnano', Options(tracking=True))
+    tracks: dict[int, str] = {}
     writer = None
     # A source is a folder, video, bag or camera; every frame has an image and a stamp.
     with open_source(film) as source:
         for frame in source:
             result = pipeline.run(frame, tasks=['detection'])
-            counts.update(found.label for found in result.detections)
+            tracks |= {found.track_id: found.label for found in result.detections}
             picture = result.draw()
             if writer is None:
                 size = (picture.shape[1], picture.shape[0])
@@ -33,8 +34,8 @@ def main(film: str, out: str) -> None:
             writer.write(picture)
     if writer is not None:
         writer.release()
-    for label, count in counts.most_common():
-        print(f'{label}: {count} detections')
+    for label, count in Counter(tracks.values()).most_common():
+        print(f'{label}: {count} objects')
 
 
 if __name__ == '__main__':

@@ -73,7 +73,9 @@ def test_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_video(film: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / 'out.mp4'
     example('video').main(str(film), str(out))
-    assert 'detections' in capsys.readouterr().out
+    # The camera pans: objects stay, so there are far fewer of them than detections.
+    shown = capsys.readouterr().out
+    assert 0 < sum(map(int, re.findall(r': (\d+) objects', shown))) < 20
     assert int(cv2.VideoCapture(str(out)).get(cv2.CAP_PROP_FRAME_COUNT)) == FRAMES
 
 
