@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from diagnostic_msgs.msg import DiagnosticStatus
 from rcl_interfaces.srv import SetParameters
 from rclpy.node import Node
 from rclpy.parameter import Parameter
@@ -18,6 +19,7 @@ from test_perception_node import DEPTH, DETECTIONS, STATS, Bench, values
 from tiny_model import COLOURS
 from tiny_paths import write_tiny_paths
 
+from mt_perception.nodes.budget_check import FRAMES
 from mt_perception.nodes.frame_publisher import FramePublisher
 from mt_perception.nodes.perception import PerceptionNode
 from mt_perception.nodes.result_collector import ResultCollector
@@ -185,3 +187,40 @@ def test_the_same_frames_make_the_same_plans_here_and_through_ros(
         paths.append(run.path)
     assert {'full', 'reuse'} <= set(paths)
     assert compute == 1 or len(set(paths)) > 2
+
+
+def report(bench: Bench) -> Any:
+    return bench.diagnostics()['perception']
+
+
+def test_a_fresh_node_reports_no_plan(graph: RosGraph, model: Path) -> None:
+    """Loading runs every path once; that is nobody's choice."""
+    bench = Bench(graph, model, DETECTIONS, STATS)
+    found = values(report(bench))
+    assert 'path' not in found
+    assert 'reason' not in found
+    bench.pass_frame()
+    assert values(report(bench))['path'] == 'full'
+
+
+@pytest.mark.parametrize(
+    ('name', 'impossible', 'possible'),
+    [('budget.compute', 0.05, 0.9), ('budget.latency_ms', 0.01, 60_000.0)],
+)
+def test_a_budget_that_cannot_be_met_is_a_warning(
+    graph: RosGraph, model: Path, name: str, impossible: float, possible: float
+) -> None:
+    bench = Bench(graph, model, DETECTIONS, STATS, **{name: impossible})
+    for _ in range(FRAMES):
+        bench.pass_frame()
+    told = report(bench)
+    assert told.level == DiagnosticStatus.WARN
+    assert f'{name} {impossible:g} is not met' in told.message
+    if name == 'budget.compute':
+        assert 'the cheapest path costs' in told.message
+        reason = stats(bench)[-1]['reason']
+        assert 'no path is within budget 0.05' in reason
+    assert bench.node.set_parameters([Parameter(name, value=possible)])[0].successful
+    for _ in range(FRAMES):
+        bench.pass_frame()
+    assert report(bench).level == DiagnosticStatus.OK

@@ -17,6 +17,7 @@ from mt_perception.errors import CameraError, ImageError
 from mt_perception.first_run import ensure_runs
 from mt_perception.geometry.camera import Calibration, is_rectified
 from mt_perception.nodes import conversions
+from mt_perception.nodes.budget_check import BudgetCheck
 from mt_perception.nodes.diagnostics import ERROR, OK, WARN, LogThrottle
 from mt_perception.nodes.frame_worker import FrameWorker
 from mt_perception.nodes.health import Health, Stamp
@@ -104,6 +105,7 @@ class FrameProcessor:
             if self.offload is not None:
                 self.offload.close()
             raise
+        self._budget_check = self._new_budget_check()
         self._worker = FrameWorker(self.process, lambda: self.health.dropped('superseded'))
 
     @property
@@ -123,6 +125,14 @@ class FrameProcessor:
             'budget.compute': self.pipeline.budget.compute,
             'budget.realised': last.budget.realised,
         }
+
+    def budget_warning(self) -> str:
+        """Why the budget is not met; empty if it is met."""
+        return self._budget_check.warning()
+
+    def _new_budget_check(self) -> BudgetCheck:
+        cheapest = min(path.relative_macs for path in self.pipeline.manifest.paths.choices)
+        return BudgetCheck(self.pipeline.budget, cheapest)
 
     def activate(self, health: Health) -> None:
         """Process images from now on."""
@@ -168,7 +178,10 @@ class FrameProcessor:
     def _applied_settings(self) -> PerceptionSettings:
         settings = self._settings()
         if settings is not self._applied:
+            budget_changes = settings.budget() != self.pipeline.budget
             self.pipeline.budget = settings.budget()
+            if budget_changes:
+                self._budget_check = self._new_budget_check()
             self.pipeline.options = settings.options()
             change_offload(self.offload, settings)
             self._applied = settings
@@ -190,6 +203,7 @@ class FrameProcessor:
         self.pipeline.record_published()
         latency_ms = (time.monotonic() - image.received_s) * 1e3
         self.health.frame_done(latency_ms, result.failures)
+        self._budget_check.add(result.execution, latency_ms)
         if STATS_TOPIC in request.topics:
             values = {
                 **stats(result.execution, result.failures),

@@ -244,6 +244,7 @@ class PerceptionNode(SelfStartingNode):
                 pipeline.providers,
                 pipeline.warnings,
                 self.processor.budget_values(),
+                self.processor.budget_warning(),
             )
         return NodeSnapshot(
             self.state,

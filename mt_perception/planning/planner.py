@@ -264,8 +264,14 @@ class Planner:
                 [costs.paths[i] for i in allowed], [values[i] for i in allowed], allowance, credit
             )
             path = allowed[mix]
-        name = self._paths[path].name
-        return _Choice(path, f'path {name} within budget {budget.compute:g}{failure}', policy)
+        name, cheapest = self._paths[path].name, min(costs.paths[i] for i in allowed)
+        reason = f'path {name} within budget {budget.compute:g}'
+        if cheapest > allowance:
+            reason = (
+                f'path {name} costs {costs.paths[path]:.2f}, no path is within budget '
+                f'{budget.compute:g}'
+            )
+        return _Choice(path, reason + failure, policy)
 
     def _path_plan(
         self, tasks: frozenset[str], path: int, conditions: tuple[TaskCondition, ...]
