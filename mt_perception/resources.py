@@ -5,7 +5,9 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
+from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 
 from mt_perception.errors import ModelError
@@ -61,3 +63,23 @@ def find_model(name: str) -> Path:
         f'model {name!r} is neither a folder nor installed; expected the path of a folder with a '
         f'manifest.yaml, or one of: {", ".join(installed) or f"(none in {models})"}'
     )
+
+
+def install_command(*extras: str) -> str:
+    """The pip command for the packages of extras.
+
+    It names the packages themselves, because mt_perception is not on PyPI.
+    """
+    try:
+        requirements = requires(NAME) or []
+    except PackageNotFoundError:
+        requirements = []
+    found = {
+        requirement.partition(';')[0].strip(): None
+        for extra in extras
+        for requirement in requirements
+        if f'extra == "{extra}"' in requirement.replace("'", '"')
+    }
+    if not found:
+        return f'install the packages of {" and ".join(extras)} in setup.py'
+    return 'pip install ' + ' '.join(map(shlex.quote, found))

@@ -148,4 +148,4 @@ def test_ray_where_it_is_missing(
     bag = write_bag(tmp_path / 'kitchen')
     arguments = ('--model', model, '--out', tmp_path / 'out', '--engine', 'ray')
     assert evaluate(bag, *arguments) == 1
-    assert 'mt_perception[ray]' in ''.join(capfd.readouterr())
+    assert "pip install 'ray[serve]'" in ''.join(capfd.readouterr())

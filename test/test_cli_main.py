@@ -68,7 +68,7 @@ def test_a_missing_package_names_the_extra(
 ) -> None:
     monkeypatch.setattr(sys, 'argv', ['mt_perception', 'train'])
     assert fail_with(ModuleNotFoundError('no torch', name='torch'), monkeypatch) == 1
-    assert 'pip install "mt_perception[train]"' in capsys.readouterr().err
+    assert 'pip install torch==2.13.0' in capsys.readouterr().err
 
 
 def test_missing_ros_points_to_the_doctor(

@@ -19,6 +19,7 @@ from ros_graph import RosGraph, ros_graph
 from mt_perception.errors import OptionError
 from mt_perception.execution.options import Options
 from mt_perception.nodes.node_parameters import NodeParameters, ParameterNode
+from mt_perception.nodes.parameter_files import unmatched_files
 from mt_perception.nodes.parameter_schema import Change, Settings, field_name, markdown_table
 from mt_perception.nodes.parameters import (
     NODES,
@@ -275,6 +276,50 @@ def test_a_misspelt_parameter_at_start_is_told(graph: RosGraph) -> None:
     _, live = live_node(graph, **{'detection.score_treshold': 0.1, 'use_sim_time': True})
     assert len(live.unknown) == 1
     assert 'did you mean detection.score_threshold?' in live.unknown[0]
+
+
+@pytest.mark.parametrize(
+    ('key', 'applies'),
+    [
+        ('/**', True),
+        ('/**/perception', True),
+        ('/robot1/head/perception', True),
+        ('robot1/head/perception', True),
+        ('/robot1/*/perception', True),
+        ('/*/perception', False),
+        ('perception', False),
+        ('/perception', False),
+        ('/robot1/perception', False),
+    ],
+)
+def test_a_file_for_another_namespace_is_noticed(
+    graph: RosGraph, tmp_path: Path, key: str, applies: bool
+) -> None:
+    """What applies is what ROS itself applies."""
+    file = tmp_path / 'mine.yaml'
+    file.write_text(f'{key}:\n  ros__parameters:\n    depth.max_range_m: 7.0\n')
+    node = ParameterNode(
+        'perception',
+        namespace='/robot1/head',
+        context=graph.context,
+        cli_args=['--ros-args', '--params-file', str(file)],
+    )
+    live = NodeParameters(node, PerceptionSettings())
+    assert (live.settings.depth_max_range_m == 7.0) is applies
+    assert (not live.unknown) is applies
+    if not applies:
+        assert '/**/perception' in live.unknown[0]
+        assert str(file) in live.unknown[0]
+    node.destroy_node()
+
+
+def test_a_file_for_other_nodes_is_no_mistake(tmp_path: Path) -> None:
+    file = tmp_path / 'all.yaml'
+    file.write_text(
+        'camera:\n  ros__parameters: {rate: 3}\nns:\n  a:\n    ros__parameters: {b: 1}\n'
+    )
+    assert unmatched_files(['--params-file', str(file)], '/robot1/perception') == []
+    assert unmatched_files(['--params-file', '/no/such/file'], '/robot1/perception') == []
 
 
 def test_descriptors_tell_ranges_and_who_may_change(graph: RosGraph) -> None:

@@ -222,7 +222,7 @@ def test_without_grpc_the_node_says_what_to_install(
 
     monkeypatch.setattr(builtins, '__import__', without_grpc)
     fault = refused(graph, **{'offload.enabled': True, 'model': str(folder)})
-    assert 'mt_perception[offload]' in fault
+    assert "pip install constriction 'tritonclient[grpc]'" in fault
     assert 'grpc' in fault
 
 

@@ -12,7 +12,7 @@ import pytest
 from mt_perception import resources
 from mt_perception.errors import ModelError
 from mt_perception.nodes.main import VARIABLES, profile_file, use_shared_memory
-from mt_perception.resources import find_model, share_folder
+from mt_perception.resources import find_model, install_command, share_folder
 
 SPACE = '{http://www.eprosima.com/XMLSchemas/fastRTPS_Profiles}'
 
@@ -66,3 +66,21 @@ def test_a_model_is_a_name_or_a_path(tmp_path: Path) -> None:
     for name in ('', 'unheard-of', str(tmp_path / 'missing')):
         with pytest.raises(ModelError, match='cspnano'):
             find_model(name)
+
+
+def test_advice_names_packages_that_exist() -> None:
+    """mt_perception itself is not on PyPI."""
+    assert install_command('offload') == "pip install constriction 'tritonclient[grpc]'"
+    both = install_command('offload', 'serve')
+    assert both.count('constriction') == 1
+    assert 'prometheus-client' in both
+    assert 'mt_perception[' not in both
+    assert 'setup.py' in install_command('no_such_extra')
+
+
+def test_nothing_advises_a_package_that_does_not_exist() -> None:
+    root = Path(resources.__file__).parent
+    for file in (*root.rglob('*.py'), *(root.parent / 'lib').rglob('*')):
+        if file.is_file():
+            for line in file.read_text(errors='replace').splitlines():
+                assert 'pip install "mt_perception' not in line, file

@@ -26,7 +26,7 @@ from mt_perception import __version__
 from mt_perception.cli.picture_writer import CODEC
 from mt_perception.errors import PerceptionError
 from mt_perception.pipeline import Pipeline
-from mt_perception.resources import find_model, share_folder
+from mt_perception.resources import find_model, install_command, share_folder
 from mt_perception.types import Frame
 
 OLDEST_PYTHON = (3, 10)
@@ -34,7 +34,7 @@ SHARED_MEMORY = Path('/dev', 'shm')
 ENOUGH_SHM_BYTES = 64 << 20
 INSTALL_ROS = (
     "source your ROS 2 installation (source /opt/ros/jazzy/setup.bash), or install pip's: "
-    'pip install "mt_perception[ros]" -c constraints-ros-jazzy.txt'
+    + install_command('ros')
 )
 
 

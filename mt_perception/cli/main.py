@@ -15,6 +15,7 @@ from rich.markup import escape
 
 from mt_perception import __version__
 from mt_perception.errors import PerceptionError
+from mt_perception.resources import install_command
 
 INTERRUPTED = 130
 """The exit status of a program that Ctrl-C ended, as shells expect it."""
@@ -123,5 +124,5 @@ def _missing(error: ModuleNotFoundError) -> str:
         )
     names = [name for name in sys.argv[1:] if name in SUB_COMMANDS]
     extra = SUB_COMMANDS[names[0]].extra if names else ''
-    wanted = rf'"mt_perception\[{extra}]"' if extra else package
-    return f'{package} is not installed; pip install {wanted}'
+    command = install_command(extra) if extra else f'pip install {package}'
+    return escape(f'{package} is not installed; {command}')

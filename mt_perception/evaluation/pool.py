@@ -19,6 +19,7 @@ from mt_perception.evaluation.job import Job, run_job
 from mt_perception.evaluation.predictor import Predictor
 from mt_perception.evaluation.records import Summary
 from mt_perception.evaluation.runner import Progress
+from mt_perception.resources import install_command
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,7 @@ def run_on_ray(jobs: Sequence[Job], workers: int | None = None) -> Iterator[JobR
     try:
         ray = importlib.import_module('ray')
     except ImportError as error:
-        raise OptionError('ray is not installed; pip install "mt_perception[ray]"') from error
+        raise OptionError(f'ray is not installed; {install_command("ray")}') from error
     started_here = not ray.is_initialized()
     if started_here:
         ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False)

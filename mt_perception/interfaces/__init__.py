@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Builds vision_msgs with the ROS wheels of PyPI and a compiler, without cmake.
 
-It is part of the package, not of ``tools/``, because ``pip install "mt_perception[ros]"`` cannot
+It is part of the package, not of ``tools/``, because the extra ``ros`` cannot
 install vision_msgs: it is not on PyPI. A user without the repository runs
 ``python -m mt_perception.interfaces`` once.
 """

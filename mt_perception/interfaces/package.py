@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mt_perception.errors import InterfaceError
+from mt_perception.resources import install_command
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def ros_prefix() -> Path:
     if spec is None or spec.origin is None:
         raise InterfaceError(
             'rosidl_generator_c is not installed in this Python; install ROS 2 first: '
-            'pip install "mt_perception[ros]" -c constraints-ros-jazzy.txt, or from apt'
+            f'{install_command("ros")}, or from apt'
         )
     # <prefix>/lib/pythonX.Y/site-packages/rosidl_generator_c/__init__.py
     return Path(spec.origin).resolve().parents[4]

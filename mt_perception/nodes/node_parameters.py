@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any, Generic
 
@@ -17,6 +18,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter as RosParameter
 
 from mt_perception.errors import OptionError
+from mt_perception.nodes.parameter_files import unmatched_files
 from mt_perception.nodes.parameter_schema import (
     Change,
     Parameter,
@@ -39,9 +41,13 @@ class ParameterNode(Node):
     Args:
         name: Name of the node.
         kwargs: Arguments of rclpy's Node.
+
+    Attributes:
+        command_line: The arguments of the node and of the process.
     """
 
     def __init__(self, name: str, **kwargs: Any) -> None:
+        self.command_line = [*(kwargs.get('cli_args') or ()), *sys.argv]
         self._after_set: Callable[[Mapping[str, object]], None] = lambda values: None
         # NodeParameters declares them again; rclpy has no other way to list the values of a file.
         super().__init__(name, automatically_declare_parameters_from_overrides=True, **kwargs)
@@ -91,7 +97,7 @@ class NodeParameters(Generic[SettingsT]):
     Attributes:
         settings: The current values.
         unknown: One sentence for each parameter given at start that the node does not declare,
-            for example because of a typing error.
+            for example because of a typing error, and for each file that does not apply.
 
     Raises:
         OptionError: A value given at start is refused.
@@ -115,9 +121,11 @@ class NodeParameters(Generic[SettingsT]):
         for name in given:
             node.undeclare_parameter(name)
         self.settings = defaults.changed({n: v for n, v in given.items() if n in self._declared})
-        self.unknown = tuple(
+        misspelt = [
             unknown_parameter(name, self._declared) for name in given if name not in self._declared
-        )
+        ]
+        files = unmatched_files(node.command_line, node.get_fully_qualified_name())
+        self.unknown = (*misspelt, *files)
         for p in self._declared.values():
             value = self.settings.value(p.name)
             node.declare_parameter(

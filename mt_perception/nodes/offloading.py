@@ -16,6 +16,7 @@ from mt_perception.errors import OffloadError
 from mt_perception.nodes.diagnostics import OK, WARN, StatusSnapshot, counts
 from mt_perception.nodes.parameters import PerceptionSettings
 from mt_perception.pipeline import Pipeline
+from mt_perception.resources import install_command
 
 if TYPE_CHECKING:
     from mt_perception.offload.client import OffloadClient
@@ -38,7 +39,7 @@ def open_offload(pipeline: Pipeline, settings: PerceptionSettings) -> OffloadCli
     except ImportError as error:
         raise OffloadError(
             f'offload.enabled needs {error.name}, which is not installed; '
-            'pip install "mt_perception[offload]"'
+            + install_command('offload')
         ) from error
 
     def file(name: str) -> Path | None:

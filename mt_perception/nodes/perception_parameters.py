@@ -283,7 +283,7 @@ class OffloadParameters(Settings):
     offload_enabled: bool = parameter(
         'offload.enabled',
         False,
-        'Offload the later part of the network to a remote host; needs mt_perception[offload].',
+        'Offload the later part of the network to a remote host; see docs/offload.md.',
         change=Change.UNCONFIGURED,
     )
     offload_endpoint: str = parameter(

@@ -20,6 +20,7 @@ from mt_perception.errors import OffloadError, OptionError, PayloadError, Percep
 from mt_perception.model.folder import read_manifest
 from mt_perception.model.manifest import Manifest
 from mt_perception.model.sessions import CPU
+from mt_perception.resources import install_command
 from mt_perception.server.served_model import (
     AdmittedRequest,
     InferenceResult,
@@ -95,7 +96,7 @@ class RayBackend:
             self._serve = importlib.import_module('ray.serve')
         except ImportError as error:
             raise OptionError(
-                f'Ray Serve is not installed ({error}); pip install "mt_perception[serve,ray]"'
+                f'Ray Serve is not installed ({error}); {install_command("serve", "ray")}'
             ) from error
         self.manifest: Manifest | None = None
         self.warnings: tuple[str, ...] = ()

@@ -15,6 +15,7 @@ from mt_perception.errors import OutputError
 from mt_perception.evaluation.job import Job
 from mt_perception.evaluation.output import write_text
 from mt_perception.evaluation.runs import Run, read_run
+from mt_perception.resources import install_command
 
 if TYPE_CHECKING:
     from mt_perception.evaluation.link.study import LinkStudy
@@ -35,9 +36,7 @@ def check_available() -> None:
     """
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
-        raise OutputError(
-            f'no report without {" and ".join(missing)}; pip install "mt_perception[eval]"'
-        )
+        raise OutputError(f'no report without {" and ".join(missing)}; {install_command("eval")}')
 
 
 def write_report(
