@@ -32,9 +32,9 @@ from mt_perception.image.letterbox import fit
 from mt_perception.model.folder import open_model
 from mt_perception.model.sessions import load_sessions
 from mt_perception.nodes.frame_publisher import FramePublisher
-from mt_perception.nodes.main import use_shared_memory
 from mt_perception.nodes.result_collector import ResultCollector
 from mt_perception.nodes.round_trip_predictor import SynchronousPlayer
+from mt_perception.nodes.shared_memory import use_shared_memory
 from mt_perception.planning.path_plan import full_plan
 from mt_perception.resources import find_model
 from mt_perception.types import Frame

@@ -26,7 +26,7 @@ from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CameraInfo, Image
 
-from mt_perception.nodes.main import use_shared_memory
+from mt_perception.nodes.shared_memory import use_shared_memory
 
 # Tests of one machine must not meet those of another.
 os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'

@@ -20,8 +20,8 @@ import yaml
 
 from mt_perception.errors import OptionError
 from mt_perception.nodes.host_parameters import RemoteHostSettings
-from mt_perception.nodes.main import VARIABLES
 from mt_perception.nodes.parameters import PerceptionSettings, SourceSettings
+from mt_perception.nodes.shared_memory import VARIABLES
 
 ROOT = Path(__file__).resolve().parent.parent
 FILES = sorted((ROOT / 'launch').glob('*.launch.py'))

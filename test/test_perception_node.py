@@ -697,6 +697,20 @@ def test_a_node_that_is_deactivated_publishes_nothing_more(graph: RosGraph, tiny
     assert 11 in stamps
 
 
+def test_two_nodes_of_one_name_are_a_warning(graph: RosGraph, tiny: Path) -> None:
+    bench = Bench(graph, tiny, DETECTIONS, STATS)
+    assert bench.diagnostics()['perception'].level == DiagnosticStatus.OK
+    with ros_graph() as elsewhere:
+        elsewhere.add(PerceptionNode, model=str(tiny))
+
+        def noticed() -> bool:
+            elsewhere.spin_for(0.01)
+            return 'another node is named /perception' in bench.diagnostics()['perception'].message
+
+        assert graph.spin_until(noticed)
+        assert bench.diagnostics()['perception'].level == DiagnosticStatus.WARN
+
+
 # Failing heads
 
 

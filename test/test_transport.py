@@ -4,14 +4,26 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from ros_graph import DOMAIN_ID
 
 from mt_perception import resources
 from mt_perception.errors import ModelError
-from mt_perception.nodes.main import VARIABLES, profile_file, use_shared_memory
+from mt_perception.nodes.shared_memory import (
+    SEGMENTS,
+    VARIABLES,
+    profile_file,
+    remove_stale_segments,
+    use_shared_memory,
+)
 from mt_perception.resources import find_model, install_command, share_folder
 
 SPACE = '{http://www.eprosima.com/XMLSchemas/fastRTPS_Profiles}'
@@ -42,6 +54,59 @@ def test_a_users_own_setting_wins(name: str, value: str) -> None:
     environment = {name: value}
     assert not use_shared_memory(environment)
     assert environment == {name: value}
+
+
+LEAVES_A_SEGMENT = """
+import os, sys
+from mt_perception.nodes.standalone_node import StandaloneNode
+ros = StandaloneNode('victim', int(sys.argv[1]))
+print('ready', flush=True)
+sys.stdin.read()
+"""
+
+
+def segments() -> set[str]:
+    return {path.name for path in SEGMENTS.glob('fastrtps_[0-9a-f]*') if 'port' not in path.name}
+
+
+@pytest.mark.skipif(not SEGMENTS.is_dir(), reason='needs /dev/shm')
+def test_segments_of_a_killed_process_are_removed_and_those_of_a_live_one_are_not() -> None:
+    def start() -> tuple[subprocess.Popen[str], set[str]]:
+        before = segments()
+        process = subprocess.Popen(
+            [sys.executable, '-c', LEAVES_A_SEGMENT, str(DOMAIN_ID)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stdout is not None
+        assert process.stdout.readline() == 'ready\n'
+        return process, segments() - before
+
+    alive, kept = start()
+    killed, left = start()
+    killed.kill()
+    killed.wait()
+    # In a folder of its own: other processes of this computer start and end meanwhile.
+    folder = Path(tempfile.mkdtemp(dir=SEGMENTS))
+    try:
+        for name in kept | left:
+            (folder / name).hardlink_to(SEGMENTS / name)
+        young = remove_stale_segments(folder)
+        for path in folder.iterdir():
+            os.utime(path, (1.0, 1.0))
+        freed = remove_stale_segments(folder)
+        remaining = {path.name for path in folder.iterdir()}
+    finally:
+        alive.kill()
+        alive.wait()
+        shutil.rmtree(folder)
+        for name in kept | left:
+            (SEGMENTS / name).unlink(missing_ok=True)
+    assert young == 0
+    assert kept <= remaining
+    assert not left & remaining
+    assert freed > 100_000
 
 
 def test_in_a_checkout_files_are_those_of_the_checkout() -> None:

@@ -237,7 +237,7 @@ def _shared_memory() -> Iterator[Finding]:
 
 
 def _topic(topic: str) -> Iterator[Finding]:
-    from mt_perception.nodes.main import use_shared_memory
+    from mt_perception.nodes.shared_memory import use_shared_memory
     from mt_perception.nodes.topic_report import topic_report
 
     use_shared_memory(os.environ)

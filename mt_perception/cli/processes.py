@@ -123,7 +123,7 @@ def prepare_local_ros() -> None:
 
     Both ends of a connection need the same discovery range and transport.
     """
-    from mt_perception.nodes.main import use_shared_memory
+    from mt_perception.nodes.shared_memory import use_shared_memory
 
     os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
     use_shared_memory(os.environ)

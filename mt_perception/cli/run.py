@@ -231,7 +231,7 @@ def _open(name: str, topic: str | None, camera: Intrinsics | None) -> Source:
     is_topic = name.startswith('/') and not Path(name).exists()
     if not (is_topic or name.startswith(TOPIC_PREFIX)):
         return open_source(name, topic, camera)
-    from mt_perception.nodes.main import use_shared_memory
+    from mt_perception.nodes.shared_memory import use_shared_memory
     from mt_perception.nodes.topic_source import TopicSource
 
     use_shared_memory(os.environ)

@@ -25,7 +25,7 @@ from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 
 from mt_perception.errors import OptionError
-from mt_perception.nodes.main import use_shared_memory
+from mt_perception.nodes.shared_memory import use_shared_memory
 from mt_perception.resources import share_folder
 
 Values = Mapping[str, Any]

@@ -4,23 +4,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
 import sys
 import threading
 import traceback
-from collections.abc import Callable, MutableMapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
 import rclpy
+from rclpy.exceptions import InvalidHandle
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.logging import get_logger
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
 from mt_perception.errors import PerceptionError
-from mt_perception.resources import share_folder
+from mt_perception.nodes.shared_memory import remove_stale_segments, use_shared_memory
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -42,6 +43,7 @@ def run_node(
     """
     stop = StopRequest()
     use_shared_memory(os.environ)
+    remove_stale_segments()
     try:
         rclpy.init(
             args=None if args is None else list(args),
@@ -122,32 +124,9 @@ class StopRequest:
             self._wake()
 
     def _read(self) -> None:
-        while number := self._reader.recv(1):
-            if number[0] in _SIGNALS:
-                self.requested = True
-                self._wake()
-
-
-# Fast DDS 2 (Humble, Jazzy) reads the second name, Fast DDS 3 (Kilted) the first.
-VARIABLES = ('FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE')
-
-
-def profile_file() -> Path:
-    """The Fast DDS profile of this package."""
-    return share_folder() / 'config' / 'fastdds_shm.xml'
-
-
-def use_shared_memory(environment: MutableMapping[str, str]) -> bool:
-    """Select our Fast DDS profile; has an effect on nodes that are created afterwards.
-
-    Args:
-        environment: Variables of this process, or of one to be started; is changed.
-
-    Returns:
-        Whether our profile is selected; False if the user has selected another.
-    """
-    profile = str(profile_file())
-    if any(environment.get(name, profile) != profile for name in VARIABLES):
-        return False
-    environment.update(dict.fromkeys(VARIABLES, profile))
-    return True
+        while (number := self._reader.recv(1)) and number[0] not in _SIGNALS:
+            pass
+        self.requested = True
+        # The node may have finished its work and been destroyed.
+        with contextlib.suppress(InvalidHandle):
+            self._wake()

@@ -226,6 +226,13 @@ class PerceptionNode(SelfStartingNode):
             self.health.noticed(
                 'no_clock', 'use_sim_time is set, but /clock has no publisher; start the simulator'
             )
+        warnings = list(self.live.unknown)
+        me = (self.get_name(), self.get_namespace())
+        if self.get_node_names_and_namespaces().count(me) > 1:
+            warnings.append(
+                f'another node is named {self.get_fully_qualified_name()}: both publish on the '
+                'same topics; start one with another name or namespace'
+            )
         report = self.health.report(now_s)
         source = None
         if self.inputs is not None:
@@ -249,7 +256,7 @@ class PerceptionNode(SelfStartingNode):
         return NodeSnapshot(
             self.state,
             self.fault,
-            self.live.unknown,
+            tuple(warnings),
             report,
             source,
             model,
