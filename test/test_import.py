@@ -143,6 +143,43 @@ def detector(family: str) -> dict[str, np.ndarray]:
     return {'758': cells}
 
 
+def test_relatives_of_a_family(tmp_path: Path) -> None:
+    """YOLOv6, Ultralytics with masks, and RF-DETR differ in values, columns and names."""
+    v6 = detector('yolox-decoded')
+    v6['output'][0, :, 4] = 1
+    masks = {
+        'output0': np.pad(detector('yolov8')['output0'], ((0, 0), (0, 32), (0, 0))) + 0,
+        'output1': np.zeros((1, 32, 16, 16), np.float32),
+    }
+    masks['output0'][0, 7:] = 5
+    logits, boxes = detector('rt-detr').values()
+    for preset, outputs in (
+        ('yolov5', v6),
+        ('yolov8', masks),
+        ('rf-detr', {'dets': boxes, 'labels': logits}),
+    ):
+        net = save(tmp_path / f'{preset}.onnx', outputs)
+        choice = Choice('detection', net, LABELS)
+        (task,) = plan_import([choice], ())
+        assert task.preset == preset
+        found = run(imported(tmp_path / preset, choice)).detections
+        assert [one.label for one in found] == ['door']
+        assert found.boxes[0] == pytest.approx(BOX, abs=0.01)
+
+
+def test_logits_of_free_sides(tmp_path: Path) -> None:
+    net = two_heads(tmp_path / 'net.onnx')
+    model = onnx.load(str(net))
+    for value in (*model.graph.input, *model.graph.output):
+        for side in value.type.tensor_type.shape.dim:
+            side.Clear()
+    onnx.save(model, str(net))
+    choice = Choice('segmentation', net, LABELS, size=(32, 48), mean=(0,) * 3, std=(1,) * 3)
+    frame = Frame(np.full((32, 48, 3), (10, 30, 20), np.uint8))
+    result = imported(tmp_path / 'model', choice).run(frame)
+    assert (result.segmentation.class_ids == 1).all()
+
+
 FAMILIES = [
     *('yolox', 'yolox-decoded', 'yolov5', 'yolov8', 'yolo-nms', 'yolov7-nms', 'paddle-nms'),
     *('rt-detr', 'detr', 'd-fine', 'torchvision', 'ssd-tensorflow', 'ssd', 'picodet', 'nanodet'),

@@ -21,6 +21,9 @@ from mt_perception.model.importers.graph_builder import FLOAT, INT64, GraphBuild
 BEST_PAIRS = 1000
 """Pairs of box and class that are kept of a detector with several classes for one box."""
 
+MASK_COEFFICIENTS = 32
+"""Columns of an instance segmentation network of Ultralytics behind its classes."""
+
 _LARGEST_EXPONENT = 20.0
 
 
@@ -183,13 +186,17 @@ def yolov5(graph: GraphBuilder, outputs: Outputs) -> Candidates:
 
 
 def yolov8(graph: GraphBuilder, outputs: Outputs) -> Candidates:
-    """YOLOv8, v9, 11 and alike: (1, 4 + C, N) or (1, N, 4 + C) cx cy w h in pixels, classes."""
+    """YOLOv8, v9, 11 and alike: (1, 4 + C, N) or (1, N, 4 + C) cx cy w h in pixels, classes.
+
+    The coefficients of instance masks behind the classes are not used.
+    """
     rows, (_, second, last) = outputs.values[0], outputs.shapes[0]
-    if second == 4 + outputs.labels:
+    end = 4 + outputs.labels
+    if second in (end, end + MASK_COEFFICIENTS):
         rows = graph.op('Transpose', rows, perm=[0, 2, 1])
-    elif last != 4 + outputs.labels:
+    elif last not in (end, end + MASK_COEFFICIENTS):
         outputs.check_classes(min(second, last) - 4)
-    return _best_pairs(graph, _from_centres(graph, rows), graph.last(rows, 4))
+    return _best_pairs(graph, _from_centres(graph, rows), graph.last(rows, 4, end))
 
 
 def _rows(boxes: int, score: int, class_id: int) -> Decode:

@@ -48,8 +48,7 @@ class Network:
 
     Attributes:
         path: The file it was read from.
-        model: The graph.
-        content: The graph as bytes, with all weights.
+        model: The graph with all weights.
         inputs: The inputs without initialisers; the image is the first with four sides.
         outputs: The outputs.
         session: Runs it.
@@ -57,7 +56,6 @@ class Network:
 
     path: Path
     model: onnx.ModelProto
-    content: bytes
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     session: ort.InferenceSession
@@ -129,15 +127,12 @@ def read_network(path: Path) -> Network:
     _drop_weight_inputs(model)
     if model.ByteSize() > _MAX_BYTES:
         raise ModelError(f'{path} has {model.ByteSize()} bytes with its weights; at most 2 GB')
-    content = model.SerializeToString()
-    session = open_session(path.name, content)
     return Network(
         path=path,
         model=model,
-        content=content,
         inputs=tuple(map(_tensor, model.graph.input)),
         outputs=tuple(map(_tensor, model.graph.output)),
-        session=session,
+        session=open_session(path.name, model.SerializeToString()),
     )
 
 

@@ -48,6 +48,9 @@ def segmentation_outputs(
     shape, labels = output.shape, len(names)
     if len(shape) == 4 and shape[1] == labels and labels > 1:
         ids = graph.op('ArgMax', value, axis=1, keepdims=0)
+    elif output.kind in _FLOATS and len(shape) == 4 and shape[1] < 0:
+        # An export with free sides: logits (1, C, h, w), as all of torch's networks.
+        ids = graph.op('ArgMax', value, axis=1, keepdims=0)
     elif len(shape) == 4 and shape[3] == labels and labels > 1:
         ids = graph.op('ArgMax', value, axis=3, keepdims=0)
     elif output.kind in _FLOATS and labels == 2 and 1 in shape[1:]:

@@ -11,7 +11,11 @@ import numpy as np
 from onnx import helper
 
 from mt_perception.errors import ModelError
-from mt_perception.model.importers.detection_decoders import boxes_and_classes, grid
+from mt_perception.model.importers.detection_decoders import (
+    MASK_COEFFICIENTS,
+    boxes_and_classes,
+    grid,
+)
 from mt_perception.model.importers.foreign_network import Network
 from mt_perception.model.input_spec import LETTERBOX, STRETCH
 from mt_perception.types import DEPTH, DETECTION, SEGMENTATION
@@ -193,7 +197,7 @@ def _boxes_and_classes(network: Network, shapes: list[tuple[int, ...]], labels: 
     classes = shapes[found[1]]
     if classes[1] > 1000:
         return 'ssd'
-    if 'rf' in network.path.stem.lower() and 'detr' in network.path.stem.lower():
+    if any(output.name == 'dets' for output in network.detector_outputs):
         return 'rf-detr'
     return 'detr' if labels and classes[-1] == labels + 1 else 'rt-detr'
 
@@ -209,7 +213,7 @@ def _one_output(network: Network, shape: tuple[int, ...], labels: int) -> str:
     if columns == 6 and count <= 1000:
         return 'yolo-nms'
     classes = labels or 80
-    if 4 + classes in (count, columns):
+    if {4 + classes, 4 + classes + MASK_COEFFICIENTS} & {count, columns}:
         return 'yolov8'
     if columns == 5 + classes:
         return _with_objectness(network, count)
@@ -222,15 +226,21 @@ def _one_output(network: Network, shape: tuple[int, ...], labels: int) -> str:
 
 
 def _with_objectness(network: Network, count: int) -> str:
-    """YOLOX has one box for each cell; its raw centres are offsets of about one cell."""
+    """Tell three families apart by their values on a grey image.
+
+    YOLOX has one box for each cell; its raw centres are offsets of about one cell. YOLOv6 has as
+    many boxes, and an objectness of 1.
+    """
     size = network.size
     if size is None or count != len(grid(size, (8, 16, 32))[0]):
         return 'yolov5'
     dtype = helper.tensor_dtype_to_np_dtype(network.image.kind)
     grey = np.full([abs(side) for side in network.image.shape], 114, dtype)
     values = network.run({network.image.name: grey})
-    centres = values[network.outputs.index(network.detector_outputs[0])][0, :, :2]
-    return 'yolox' if float(np.abs(centres).mean()) < max(size) / 16 else 'yolox-decoded'
+    rows = values[network.outputs.index(network.detector_outputs[0])][0]
+    if (rows[:, 4] == 1).all():
+        return 'yolov5'
+    return 'yolox' if float(np.abs(rows[:, :2]).mean()) < max(size) / 16 else 'yolox-decoded'
 
 
 _RECOGNISE = {DETECTION: _detection, SEGMENTATION: _segmentation, DEPTH: _depth}
