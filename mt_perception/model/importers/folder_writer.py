@@ -43,6 +43,7 @@ from mt_perception.model.importers.preprocess import (
 from mt_perception.model.importers.presets import PRESETS
 from mt_perception.model.input_spec import LETTERBOX
 from mt_perception.model.manifest import FORMAT
+from mt_perception.model.task_graph import IMAGE
 from mt_perception.types import DEPTH, DETECTION, SEGMENTATION
 
 MULTIPLE = 32
@@ -223,8 +224,9 @@ class _FolderWriter:
         """A name for a block that no other block and no task has."""
         name = re.sub(r'[^A-Za-z0-9_.-]', '_', stem).lstrip('_.-')[:40] or 'network'
         name += f'_{suffix}' if suffix else ''
-        while name in self.blocks or name in (DETECTION, SEGMENTATION, DEPTH, 'image'):
-            name += '_network'
+        taken = {*self.blocks, DETECTION, SEGMENTATION, DEPTH, IMAGE}
+        while name in taken or name.startswith('prepare'):
+            name = f'network_{name}'
         return name
 
     def _write(
