@@ -542,6 +542,19 @@ def test_label_files(
             read_labels(tmp_path / name)
 
 
+def test_weights_that_are_inputs_too(tmp_path: Path) -> None:
+    """As exporters of IR version 3 wrote them."""
+    net = two_heads(tmp_path / 'net.onnx')
+    model = onnx.load(str(net))
+    for tensor in model.graph.initializer:
+        shape = list(tensor.dims)
+        value = helper.make_tensor_value_info(tensor.name, tensor.data_type, shape)
+        model.graph.input.insert(0, value)
+    onnx.save(model, str(net))
+    pipeline = imported(tmp_path / 'model', Choice('segmentation', net, LABELS))
+    assert list(pipeline.manifest.graph.blocks['net'].inputs) == ['x']
+
+
 @pytest.fixture
 def photo(tmp_path: Path) -> Path:
     image = np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8)

@@ -89,3 +89,25 @@ def test_a_camera_of_another_image_is_refused() -> None:
 def test_shapes_that_do_not_fit(shape: tuple[int, ...]) -> None:
     with pytest.raises(TaskError, match='expected depth_per_focal'):
         depth({'depth_per_focal': np.ones(shape, np.float32)}, fit((160, 160), 160, 32), None, 20)
+
+
+def test_relative_depth_is_finite_with_a_median_of_one() -> None:
+    inverse = np.full((1, 64, 80), 2, np.float32)
+    inverse[0, :10] = [[0], [-1], [np.nan], [-np.inf], *([[8]] * 6)]
+    made = depth({'inverse_depth': inverse}, fit((240, 320), 320, 32), None, 20)
+    assert made.relative
+    assert np.isfinite(made.depth).all()
+    assert (made.depth > 0).all()
+    assert np.median(made.depth) == pytest.approx(1)
+    assert made.depth.min() == pytest.approx(0.25, rel=0.01)
+    with pytest.raises(TaskError, match='no positive inverse depth'):
+        depth({'inverse_depth': -inverse}, fit((240, 320), 320, 32), None, 20)
+
+
+def test_metres_stay_metres() -> None:
+    values = np.full((1, 64, 80), 3, np.float32)
+    values[0, 0, 0] = 50
+    made = depth({'depth': values}, fit((240, 320), 320, 32), resized(CAMERA, 240, 320), 20)
+    assert np.nanmax(made.depth) == pytest.approx(3)
+    assert np.isnan(made.depth[0, 0])
+    assert not made.relative
