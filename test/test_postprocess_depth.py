@@ -101,7 +101,12 @@ def test_relative_depth_is_finite_with_a_median_of_one() -> None:
     assert np.median(made.depth) == pytest.approx(1)
     assert made.depth.min() == pytest.approx(0.25, rel=0.01)
     with pytest.raises(TaskError, match='no positive inverse depth'):
-        depth({'inverse_depth': -inverse}, fit((240, 320), 320, 32), None, 20)
+        depth(
+            {'inverse_depth': np.zeros((1, 64, 80), np.float32)},
+            fit((240, 320), 320, 32),
+            None,
+            20,
+        )
 
 
 def test_metres_stay_metres() -> None:
