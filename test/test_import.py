@@ -237,11 +237,13 @@ def test_networks_of_different_sizes_each_get_their_image(tmp_path: Path) -> Non
         ),
         Choice(
             'depth',
-            save(tmp_path / 'c.onnx', {'d': depth}, shape=(1, 3, 32, 32)),
+            save(tmp_path / 'c.onnx', {'d': depth}, shape=(1, 3, 128, 128)),
             depth_kind='metric',
             fit='letterbox',
         ),
     )
+    # The folder's image has the largest side; the others are resized from it.
+    assert pipeline.network_long_side == 128
     result = run(pipeline, 100, 200)
     scale = 200 / 64
     expected = np.minimum(np.array(BOX) * scale, [200, 100] * 2)

@@ -182,6 +182,12 @@ def test_weights_outside_in_every_place_and_spelling(folder: Path, pad: int, pla
     assert 'another file' in refused(with_content(folder, whole))
 
 
+def test_a_tensor_that_says_external_without_a_file(folder: Path) -> None:
+    tensor = b'\x70\x01' + field(12, b'location')
+    whole = (folder / 'depth.onnx').read_bytes() + field(7, field(5, tensor))
+    assert 'another file' in refused(with_content(folder, whole))
+
+
 def test_a_tensor_called_location_is_fine(tmp_path: Path) -> None:
     """SSD has an output of that name; properties and documentation may say it too."""
     proto = tiny_blocks()['depth']
@@ -199,7 +205,7 @@ def test_a_tensor_called_location_is_fine(tmp_path: Path) -> None:
     'content',
     [
         b'\x0a\x08location\xff',
-        b'\x3a\x7f\x0a\x08location',
+        b'\x3a\x7f\x52\x08location',
         b'\x3a\x0a\x0a\x08location' * 3 + b'\x3b',
         field(7, b'\x0b' + field(1, b'location')),
         b'\xff' * 11 + b'\x08location',
