@@ -6,6 +6,7 @@ PYTHON ?= python3
 VENV := .venv
 VENV_TRAIN := .venv-train
 VENV_COLCON := .venv-colcon
+VENV_DOCS := .venv-docs
 COLCON := colcon-core colcon-ros colcon-python-setup-py colcon-test-result \
   colcon-package-selection colcon-recursive-crawl colcon-metadata colcon-output
 # One thread for each of pytest's workers: more of them only fight over the cores.
@@ -15,7 +16,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 # Tests that run at once; auto is one for each core.
 WORKERS ?= auto
 
-.PHONY: help demo test test-train test-colcon lint format bench clean
+.PHONY: help demo test test-train test-colcon lint format docs bench clean
 
 help:
 	@echo 'make demo        a video through the perception node, pictures in out/'
@@ -23,6 +24,7 @@ help:
 	@echo 'make test-train  the tests that need torch, in an environment of their own'
 	@echo 'make test-colcon checks that colcon test runs the tests, with colcon from PyPI'
 	@echo 'make lint        ruff and mypy'
+	@echo 'make docs        the documentation site in site/'
 	@echo 'make bench       benchmarks; they print ratios'
 	@echo 'make clean       forget environments, caches and outputs'
 
@@ -60,9 +62,15 @@ format:
 	@$(VENV)/bin/ruff check --fix .
 	@$(VENV)/bin/ruff format .
 
+# Reads the sources of the package and imports nothing of it, so the site needs no ONNX Runtime.
+docs:
+	@test -x $(VENV_DOCS)/bin/python || $(PYTHON) -m venv $(VENV_DOCS)
+	@$(VENV_DOCS)/bin/pip install -q --disable-pip-version-check mkdocs-material 'mkdocstrings[python]'
+	@PYTHONPATH=. NO_MKDOCS_2_WARNING=1 $(VENV_DOCS)/bin/mkdocs build -q -d site
+
 bench:
 	@$(PYTHON) tools/environment.py $(VENV) --ros --extras dev,eval,offload,serve
 	@for file in benchmarks/bench_*.py; do $(VENV)/bin/python $$file || exit 1; done
 
 clean:
-	rm -rf $(VENV) $(VENV_TRAIN) $(VENV_COLCON) build dist out *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(VENV_TRAIN) $(VENV_COLCON) $(VENV_DOCS) build dist site out *.egg-info .mypy_cache .pytest_cache .ruff_cache

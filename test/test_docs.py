@@ -83,6 +83,11 @@ def test_the_readme_has_python_and_is_short() -> None:
     assert len(README.splitlines()) <= 200
 
 
+def test_every_page_is_in_the_navigation_of_the_site() -> None:
+    listed = set(re.findall(r'([\w-]+\.md)$', (ROOT / 'mkdocs.yml').read_text(), re.MULTILINE))
+    assert {page.name for page in (ROOT / 'docs').glob('*.md')} <= listed
+
+
 def test_every_output_is_documented() -> None:
     pytest.importorskip('rclpy', reason='needs ROS 2')
     pytest.importorskip('vision_msgs', reason='needs vision_msgs')
