@@ -173,12 +173,12 @@ def test_the_tables_are_the_same_on_every_machine() -> None:
 )
 def test_numbers_that_do_not_fit_a_packed_map_are_refused(change: dict[str, float]) -> None:
     whole = encode_depth(smooth_map(2), 0.01)
-    with pytest.raises(ProtocolError, match='packed tensor'):
+    with pytest.raises(ProtocolError, match='compressed map'):
         decode_depth(EncodedDepth(whole.data, {**whole.numbers, **change}))
     for name in change:
         fewer = {key: value for key, value in whole.numbers.items() if key != name}
         if name != 'spread':
-            with pytest.raises(ProtocolError, match='packed tensor'):
+            with pytest.raises(ProtocolError, match='compressed map'):
                 decode_depth(EncodedDepth(whole.data, fewer))
 
 
@@ -335,8 +335,8 @@ REFUSED_REPLIES: dict[str, tuple[Callable[[Any], Any], str]] = {
         lambda m: m.raw_output_contents.__setitem__(0, np.full(12, np.nan, 'f4').tobytes()),
         "'depth/map' has values that are not finite",
     ),
-    'packed floats': (lambda m: step(m, 0.1), 'packed tensor must be UINT8'),
-    'step out of range': (lambda m: step(m, 5.0), 'packed tensor'),
+    'packed floats': (lambda m: step(m, 0.1), 'compressed map must be UINT8'),
+    'step out of range': (lambda m: step(m, 5.0), 'compressed map'),
     'step that is no number': (lambda m: step(m, float('nan')), 'must be a number'),
 }
 

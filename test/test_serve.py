@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import re
 import signal
@@ -11,6 +12,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,7 +30,9 @@ from tiny_cut import write_tiny_cut
 
 from mt_perception.cli.main import main
 from mt_perception.cli.serve import serve
+from mt_perception.errors import OffloadError
 from mt_perception.offload.protocol import serialize_request
+from mt_perception.server.host import Address, HostSettings
 
 Code = grpc.StatusCode
 ROOT = Path(__file__).resolve().parent.parent
@@ -114,6 +118,14 @@ def test_sigterm_under_load_ends_with_refusals_alone(folder: Path) -> None:
             assert statuses[statuses.index(Code.CANCELLED) :].count(Code.OK) <= 4
 
 
+def test_a_second_host_cannot_share_the_port(folder: Path) -> None:
+    """With port sharing it would start, and get half of the requests."""
+    with running_host(folder) as running:
+        taken = Address(port=running.host.port)
+        with pytest.raises(OffloadError, match='the port is in use'):
+            asyncio.run(HostSettings(folder, taken, workers=1).host().listen())
+
+
 def test_what_is_here_is_finished_and_what_comes_is_refused(folder: Path) -> None:
     backend = GatedBackend.loaded(folder)
     with contextlib.ExitStack() as stack:
@@ -126,6 +138,9 @@ def test_what_is_here_is_finished_and_what_comes_is_refused(folder: Path) -> Non
             assert eventually(
                 lambda: client.refused(client.request(image()), timeout=1)[0] == Code.UNAVAILABLE
             )
+            # Longer than the second that gRPC gets for the last responses: this is the drain.
+            time.sleep(1.5)
+            assert not first.done()
             assert stopping.is_alive()
             backend.may_run.set()
             assert first.result(PATIENCE_S)

@@ -27,6 +27,7 @@ from tiny_cut import write_tiny_cut
 
 from mt_perception.errors import OffloadError, OptionError
 from mt_perception.offload.protocol import MODEL_INFER, serialize_request
+from mt_perception.server import credentials
 from mt_perception.server.credentials import Tokens, read_tokens
 from mt_perception.server.host import Address, HostSettings
 from mt_perception.server.limits import HostLimits
@@ -263,6 +264,22 @@ def test_tokens_belong_to_names() -> None:
     assert tokens.client(f'bearer {OTHER}') == ''
     for wrong in ('', 'Bearer', 'Bearer ', TOKEN, f'Basic {TOKEN}', 'Bearer \udcff'):
         assert tokens.client(wrong) is None
+
+
+def test_tokens_are_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every token is compared in full, also behind the one that matches."""
+    compared: list[bytes] = []
+
+    def digest(known: bytes, sent: bytes) -> bool:
+        compared.append(known)
+        return known == sent
+
+    monkeypatch.setattr(credentials.hmac, 'compare_digest', digest)
+    tokens = Tokens({TOKEN: 'scout', OTHER: 'other'})
+    for sent in (TOKEN, OTHER, 'c' * 32):
+        compared.clear()
+        tokens.client(f'Bearer {sent}')
+        assert compared == [TOKEN.encode(), OTHER.encode()]
 
 
 def test_nothing_beyond_this_machine_can_connect_by_default(folder: Path) -> None:

@@ -1,3 +1,3 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Offloading: features are compressed on the robot, and a remote host finishes the work."""
+"""Offloading: the robot compresses features, and a remote host runs the rest of the network."""

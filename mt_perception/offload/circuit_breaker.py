@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The circuit breaker: a remote host that fails is left alone for a while, and then tried once."""
+"""A circuit breaker with exponential back-off for requests to a failing host."""
 
 from __future__ import annotations
 
@@ -10,27 +10,26 @@ from enum import Enum
 
 
 class BreakerState(Enum):
-    """What the breaker does with requests."""
+    """State of a circuit breaker."""
 
     CLOSED = 'closed'
-    """All of them pass."""
+    """Requests pass."""
     OPEN = 'open'
-    """None does."""
+    """Requests are blocked."""
     HALF_OPEN = 'half_open'
-    """One is on trial; the others wait for what becomes of it."""
+    """One trial request passes; its result decides."""
 
 
 @dataclass(frozen=True)
 class CircuitBreakerSettings:
-    """When the breaker opens, and for how long.
+    """Settings of a circuit breaker.
 
     Attributes:
-        failures: Failures in a row that open it.
+        failures: Consecutive failures that open the breaker.
         first_s: First wait.
-        longest_s: Longest wait; each trial that fails doubles the wait up to this.
-        jitter: Share of each wait that is left to chance, so that the robots whom one host left
-            do not all come back in the same instant.
-        trial_s: A trial that nobody reported on is given up after so long.
+        longest_s: Upper limit on the wait, which doubles with each failed trial.
+        jitter: Random share of each wait, so that robots do not return to a host all at once.
+        trial_s: A trial without a result ends after this time.
     """
 
     failures: int = 3
@@ -41,18 +40,18 @@ class CircuitBreakerSettings:
 
 
 class CircuitBreaker:
-    """Decides whether a request may go out. Times are monotonic, in seconds.
+    """Blocks requests to a failing host. Times are monotonic, in seconds.
 
     Args:
-        settings: When it opens, and for how long.
-        chance: Where jitter comes from.
+        settings: Thresholds and waits.
+        chance: Random numbers for the jitter.
     """
 
     def __init__(
         self, settings: CircuitBreakerSettings | None = None, chance: random.Random | None = None
     ) -> None:
         self._settings = settings or CircuitBreakerSettings()
-        # Robots that start together must not draw the same numbers: seeded by the system.
+        # Seeded by the system: robots that start together must draw different numbers.
         self._chance = chance or random.SystemRandom()
         self._state = BreakerState.CLOSED
         self._in_a_row = 0
@@ -61,20 +60,20 @@ class CircuitBreaker:
 
     @property
     def state(self) -> BreakerState:
-        """What it does now."""
+        """The current state."""
         return self._state
 
     @property
     def failures(self) -> int:
-        """Failures since the last success."""
+        """Consecutive failures."""
         return self._in_a_row
 
     def wait_s(self, now_s: float) -> float:
-        """Seconds until a request may pass; 0 if one may pass now."""
+        """Seconds until a request can pass; 0 if one can pass now."""
         return 0.0 if self._state is BreakerState.CLOSED else max(0.0, self._retry_s - now_s)
 
     def take(self, now_s: float) -> bool:
-        """Whether a request may go out now. Who is told so must report what became of it."""
+        """Whether a request can pass now; if so, the caller must report its result."""
         if self._state is BreakerState.CLOSED:
             return True
         if now_s < self._retry_s:
@@ -84,14 +83,14 @@ class CircuitBreaker:
         return True
 
     def succeeded(self) -> None:
-        """A request was answered well."""
-        # An answer to what was sent before the breaker opened says nothing about now.
+        """Record a successful request."""
+        # A response to a request from before the breaker opened does not close it.
         if self._state is not BreakerState.OPEN:
             self._state = BreakerState.CLOSED
             self._in_a_row = self._openings = 0
 
     def failed(self, now_s: float) -> None:
-        """A request was refused, lost, answered badly, or too late."""
+        """Record a request that was refused, lost, late or answered with an invalid response."""
         self._in_a_row += 1
         on_trial = self._state is BreakerState.HALF_OPEN
         enough = self._state is BreakerState.CLOSED and self._in_a_row >= self._settings.failures
@@ -100,9 +99,9 @@ class CircuitBreaker:
             self._retry_s = now_s + self._next_wait_s()
 
     def _next_wait_s(self) -> float:
-        """Exponential back-off with the last part left to chance."""
+        """Exponential back-off with jitter."""
         settings = self._settings
-        # The exponent is bounded, or a host that is gone for a week would overflow a float.
+        # Bounded: the exponent of a host that is gone for a week would overflow a float.
         wait_s = min(settings.longest_s, settings.first_s * 2.0 ** min(self._openings, 60))
         self._openings += 1
         return wait_s * (1 - settings.jitter * self._chance.random())

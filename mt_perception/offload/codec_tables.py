@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The codec's tables as a file of the model folder: JSON, all integers but for the gains."""
+"""The file of a codec's tables in a model folder: JSON with integers, except for the gains."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ _LARGEST_SUM = 1 << 31
 
 
 def read_tables(content: bytes) -> CodecTables:
-    """Read tables.
+    """Parse tables.
 
     Raises:
-        ModelError: They are no tables, or not as they have to be.
+        ModelError: The content is no valid file of tables.
     """
     data = parse_json(content, 'codec tables', limits=Limits(MAX_BYTES, values=10_000_000))
     root = Fields(data, 'codec')
@@ -56,7 +56,7 @@ def read_tables(content: bytes) -> CodecTables:
 
 
 def write_tables(tables: CodecTables) -> bytes:
-    """Write tables as `read_tables` reads them."""
+    """Serialize tables for `read_tables`."""
     data = {
         'format': FORMAT,
         'groups': [group.tolist() for group in tables.groups],

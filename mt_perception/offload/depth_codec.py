@@ -1,13 +1,12 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Depth maps for a narrow link: logarithmic steps, their differences, and an entropy code of them.
+"""Compression of depth maps: logarithmic quantisation, differences and entropy coding.
 
-A depth map of 80×104 has 33 kB as floats and 29 kB deflated; of this, with a relative error of
-0.2 %, remain 3.6 kB, and with 1 % 1.8 kB. On a link of 1 Mbit/s that is 0.2 s less.
+A depth map of 80×104 has 33 kB as floats and 29 kB deflated; 3.6 kB with a relative error of
+0.2 %, and 1.8 kB with 1 %. On a link of 1 Mbit/s that saves 0.2 s.
 
-The differences are coded by the codec of the payloads, with tables that every machine computes for
-itself, in whole numbers: a table for each of a few spreads, of which the one that costs the least
-is taken and told.
+The payload codec codes the differences with one of several two-sided geometric tables. Every
+machine computes the same tables in integers; the index of the smallest code is sent.
 """
 
 from __future__ import annotations
@@ -23,11 +22,11 @@ from mt_perception.errors import PayloadError, ProtocolError
 from mt_perception.offload.codec import TOTAL, CodecRate, CodecTables, FrequencyTable, LatentCodec
 
 PARAMETERS = ('log_step', 'log_base', 'spread', 'height', 'width')
-"""Parameters of an output that is packed: the logarithmic step, the smallest value, the index of
-the table, and the size of the map."""
+"""Parameters of a compressed output: logarithmic step, smallest value, index of the table, and
+size of the map."""
 
 MAX_CELLS = 1 << 20
-"""A packed map has no more cells: so many a code of a few bytes may ask for."""
+"""Upper limit on cells: a code of a few bytes could ask for any number."""
 
 _LEVELS = 1 << 16
 _FARTHEST_COUNTED = 127
@@ -36,11 +35,11 @@ _SPREADS = 16
 
 @dataclass(frozen=True)
 class EncodedDepth:
-    """A packed map.
+    """A compressed map.
 
     Attributes:
         data: uint8 (1, n), the code.
-        numbers: Of each of PARAMETERS.
+        numbers: Values of PARAMETERS.
     """
 
     data: NDArray[np.uint8]
@@ -48,18 +47,18 @@ class EncodedDepth:
 
 
 def encode_depth(value: NDArray[np.float32], precision: float) -> EncodedDepth:
-    """Pack a map.
+    """Compress a map.
 
     Args:
-        value: float32 (1, h, w), finite; what is not positive is no depth and becomes 0.
-        precision: Largest relative error wanted; larger where 65535 steps do not reach.
+        value: float32 (1, h, w), finite; values that are not positive become 0.
+        precision: Largest relative error; larger if 65535 steps do not cover the range.
     """
     positive = value > 0
     base = float(value[positive].min(initial=np.inf)) if positive.any() else 1.0
     logs = np.log(np.where(positive, value, base) / np.float64(base))
     step = max(2 * np.log1p(precision), float(logs.max(initial=0.0)) / (_LEVELS - 2))
     levels = np.where(positive, 1 + np.rint(logs / step), 0).astype(np.uint16)
-    # Differences along both axes: what remains is what no neighbour foretold.
+    # Differences along both axes.
     rows = np.diff(levels, axis=2, prepend=np.uint16(0))
     symbols = np.diff(rows, axis=1, prepend=np.uint16(0)).view(np.int16)
     spread = _best_spread(symbols)
@@ -69,10 +68,10 @@ def encode_depth(value: NDArray[np.float32], precision: float) -> EncodedDepth:
 
 
 def decode_depth(found: EncodedDepth) -> NDArray[np.float32]:
-    """Unpack a map: float32 (1, h, w).
+    """Decompress a map: float32 (1, h, w).
 
     Raises:
-        ProtocolError: It is no packed map, or a number is missing or out of range.
+        ProtocolError: The code is damaged, or a number is missing or out of range.
     """
     data, numbers = found.data, found.numbers
     step, base, spread, height, width = (numbers.get(name, 0.0) for name in PARAMETERS)
@@ -84,24 +83,24 @@ def decode_depth(found: EncodedDepth) -> NDArray[np.float32]:
         or not (0 < step < 1 and 0 < base < np.inf and 0 <= spread < _SPREADS and sized and whole)
     ):
         raise ProtocolError(
-            'a packed tensor must be UINT8 with two sizes, a step in (0, 1), a base above 0, '
+            'a compressed map must be UINT8 with two sizes, a step in (0, 1), a base above 0, '
             f'a spread below {_SPREADS} and at most {MAX_CELLS} cells; found {data.dtype} '
             f'{data.shape} and {dict(numbers)}'
         )
     try:
         symbols = _codec().decode(data.tobytes(), int(spread), (1, int(height), int(width)))
     except PayloadError as error:
-        raise ProtocolError(f'a packed tensor is damaged: {error}') from error
+        raise ProtocolError(f'a compressed map is damaged: {error}') from error
     rows = np.cumsum(symbols.view(np.uint16), axis=1, dtype=np.uint16)
     levels = np.cumsum(rows, axis=2, dtype=np.uint16)
-    # What overflows is infinite, and refused with everything that is.
+    # An overflow gives infinity, which the caller refuses.
     with np.errstate(over='ignore'):
         maps = (base * np.exp((levels.astype(np.float64) - 1) * step)).astype(np.float32)
     return np.where(levels > 0, maps, np.float32(0))
 
 
 def _best_spread(symbols: NDArray[np.int16]) -> int:
-    """The table that codes these symbols with the fewest bits."""
+    """Index of the table with the fewest bits for these symbols."""
     entries = symbols.astype(np.int64).ravel() + _FARTHEST_COUNTED
     escape = 2 * _FARTHEST_COUNTED + 1
     entries[(entries < 0) | (entries > escape)] = escape
@@ -113,13 +112,13 @@ def _best_spread(symbols: NDArray[np.int16]) -> int:
 
 @lru_cache(maxsize=1)
 def _tables() -> tuple[FrequencyTable, ...]:
-    """Two-sided geometric distributions, each about 1.4 times as wide as the one before."""
+    """Two-sided geometric distributions, each about 1.4 times wider than the previous one."""
     return tuple(_geometric(index) for index in range(_SPREADS))
 
 
 def _geometric(index: int) -> FrequencyTable:
-    # A neighbour's share in 2^16ths: 1 - 2^(-(index + 1) / 2), by whole numbers alone.
-    root = 65536 if index % 2 else 92682  # 1 or the root of 2, in 2^16ths
+    # Ratio of neighbours in 2^16ths: 1 - 2^(-(index + 1) / 2), in integers.
+    root = 65536 if index % 2 else 92682  # 1 or sqrt(2), in 2^16ths
     ratio = 65536 - (root >> ((index + 2) // 2))
     sizes = [1 << 44]
     for _ in range(_FARTHEST_COUNTED):
@@ -132,7 +131,7 @@ def _geometric(index: int) -> FrequencyTable:
 
 @lru_cache(maxsize=1)
 def _codec() -> LatentCodec:
-    """One channel; its rates are the spreads."""
+    """A codec of one channel with one rate for each table."""
     one = np.ones(1, np.float32)
     rates = tuple(
         CodecRate(one, one, (np.empty(0, np.int64),), np.array([[index]], np.uint8))

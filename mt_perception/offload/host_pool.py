@@ -131,12 +131,16 @@ class HostPool:
         return True
 
     def _ranked(self, clients: Sequence[InferenceClient], now_s: float) -> list[InferenceClient]:
-        """Hosts by expected completion; unknown hosts in their order, hosts on trial last."""
+        """Hosts by expected completion; then late, unknown and failing ones.
 
-        def key(client: InferenceClient) -> tuple[bool, bool, float]:
+        One late response ranks a host behind the others at once: its estimate follows slowly,
+        and every frame that waits for it would cost a hedged request.
+        """
+
+        def key(client: InferenceClient) -> tuple[bool, bool, bool, float]:
             completion_s = client.link_state(now_s).completion_s(_REFERENCE_BYTES, 0)
             known = math.isfinite(completion_s)
-            return client.on_trial, not known, completion_s if known else 0.0
+            return client.on_trial, client.is_late, not known, completion_s if known else 0.0
 
         return sorted(clients, key=key)
 

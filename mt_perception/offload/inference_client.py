@@ -129,6 +129,7 @@ class InferenceClient:
         self._pinged_s = -math.inf
         self._reachable = False
         self._on_trial = False
+        self._late = False
         self._reply_bytes = RobustAverage()
         self._replies = 0
         self._response_s: deque[float] = deque(maxlen=_RECENT)
@@ -137,6 +138,11 @@ class InferenceClient:
     def on_trial(self) -> bool:
         """Whether the next request decides if the breaker closes."""
         return self._on_trial
+
+    @property
+    def is_late(self) -> bool:
+        """Whether another host answered a late request first, and no response was used since."""
+        return self._late
 
     @property
     def in_flight(self) -> int:
@@ -232,6 +238,7 @@ class InferenceClient:
 
     def confirm(self) -> None:
         """Record a response that the caller used."""
+        self._late = False
         self._on_trial = False
         self.breaker.succeeded()
 
@@ -250,6 +257,7 @@ class InferenceClient:
         call.future.cancel()
         now_s = time.monotonic()
         self.link.superseded(now_s - call.sent_s, call.size)
+        self._late = self._late or now_s - call.sent_s > self.late_after_s
         if self._on_trial:
             self._on_trial = False
             self.breaker.failed(now_s)

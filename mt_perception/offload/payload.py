@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The payload: one frame on its way to the remote host, in a versioned and bounded wire format.
+"""The payload: one frame for a remote host, in a versioned and bounded binary format.
 
 All numbers are little-endian::
 
@@ -11,15 +11,15 @@ All numbers are little-endian::
          6     1  rate: index into the model's rates; 0 for JPEG
          7     1  n, bytes of the frame id
          8    16  digest of the model's cut
-        24     6  shape of what the body holds: channels, height, width
+        24     6  shape of the symbols or the image: channels, height, width
         30     8  stamp in nanoseconds, signed
         38     4  b, bytes of the body
         42     4  crc32 of everything else
         46     n  frame id, UTF-8
       46+n     b  body
 
-The remote half answers in pixels of the network's image and in depth per focal length, so it
-needs neither the camera's intrinsics nor the size of the original image: the robot keeps them.
+Results are in pixels of the network's image and in depth per focal length. Hosts need neither the
+camera's intrinsics nor the size of the original image.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ _STAMPS = range(-(1 << 63), 1 << 63)
 
 @dataclass(frozen=True)
 class PayloadLimits:
-    """What a receiver is ready to take.
+    """Limits of a receiver.
 
     Attributes:
-        max_bytes: Of a whole payload.
-        max_elements: Of what its body holds: symbols, or values of the image.
+        max_bytes: Upper limit on the size of a payload.
+        max_elements: Upper limit on symbols, or on values of the image.
     """
 
     max_bytes: int = 1 << 20
@@ -60,16 +60,16 @@ DEFAULT_LIMITS = PayloadLimits()
 
 @dataclass(frozen=True)
 class Payload:
-    """One frame's features, or its image, in few bytes.
+    """The features of one frame, or its image.
 
     Attributes:
         kind: SYMBOLS or JPEG.
-        rate: Index into the rates of the model's cut.
-        digest: Of the cut (``Cut.digest``): both halves must be of one model.
+        rate: Index of the rate.
+        digest: Digest of the split (``Cut.digest``), equal on robot and host.
         shape: (channels, height, width) of the symbols, or of the image in network pixels.
-        stamp_ns: When the frame was taken.
-        frame_id: Where it was taken.
-        body: The coded symbols, or the JPEG file.
+        stamp_ns: Stamp of the frame in nanoseconds.
+        frame_id: Optical frame of the camera.
+        body: The coded symbols, or the image file.
     """
 
     kind: int
@@ -82,7 +82,7 @@ class Payload:
 
 
 def pack(payload: Payload) -> bytes:
-    """Write a payload.
+    """Serialize a payload.
 
     Raises:
         PayloadError: A field does not fit into the format.
@@ -112,19 +112,19 @@ def pack(payload: Payload) -> bytes:
 
 
 def unpack(data: bytes, limits: PayloadLimits = DEFAULT_LIMITS) -> Payload:
-    """Read a payload; nothing is copied before its sizes and its checksum are found good.
+    """Parse a payload; nothing is copied before sizes and checksum are checked.
 
     Args:
-        data: The bytes that came.
-        limits: What to take at most.
+        data: The serialized payload.
+        limits: Limits on its size.
 
     Raises:
-        PayloadError: They are no payload, or not one of this version, or too large, too short,
-            too long or changed on their way. No other exception comes out of here.
+        PayloadError: The bytes are no payload of this version, too large, truncated, too long or
+            corrupted. No other exception is raised.
     """
     if len(data) > limits.max_bytes:
         raise PayloadError(
-            'oversized', f'payload has {len(data)} bytes; at most {limits.max_bytes} are taken'
+            'oversized', f'payload has {len(data)} bytes; the limit is {limits.max_bytes}'
         )
     if data[:4] != MAGIC[: len(data)] or not data:
         raise PayloadError('foreign', f'expected a payload of mt_perception, found {data[:4]!r}')
@@ -149,13 +149,13 @@ def unpack(data: bytes, limits: PayloadLimits = DEFAULT_LIMITS) -> Payload:
     frame_id, body = view[_BEFORE_BODY : _BEFORE_BODY + named], view[_BEFORE_BODY + named :]
     (crc,) = _CRC.unpack_from(data, _HEADER.size)
     if crc != _checksum(view[: _HEADER.size], frame_id, body):
-        raise PayloadError('corrupted', 'payload was changed on its way: its checksum is wrong')
+        raise PayloadError('corrupted', 'payload is corrupted: its checksum is wrong')
     if kind not in (SYMBOLS, JPEG):
         raise PayloadError('kind', f'payload is of kind {kind}; known are 0 symbols and 1 JPEG')
     channels, height, width = shape
     if not 0 < channels * height * width <= limits.max_elements:
         raise PayloadError(
-            'shape', f'payload has shape {shape}; 1 to {limits.max_elements} values are taken'
+            'shape', f'payload has shape {shape}; expected 1 to {limits.max_elements} values'
         )
     return Payload(
         kind,

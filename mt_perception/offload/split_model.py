@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The split model: the robot encodes a frame to a payload, the remote host finishes it."""
+"""The two parts of a split model: encoder on the robot, remaining network on the host."""
 
 from __future__ import annotations
 
@@ -29,11 +29,7 @@ from mt_perception.reports import OffloadReport
 
 
 def model_digest(manifest: Manifest) -> bytes:
-    """The digest that stands in payloads: of the cut's files, or of the whole model's.
-
-    Args:
-        manifest: The model.
-    """
+    """The digest in payloads: of the split's files, or of all blocks of a model without split."""
     if manifest.cut is not None:
         return manifest.cut.digest
     sums = ''.join(manifest.files[name].sha256 for name in sorted(manifest.graph.blocks))
@@ -41,24 +37,24 @@ def model_digest(manifest: Manifest) -> bytes:
 
 
 def cut_of(manifest: Manifest) -> Cut:
-    """The cut of a model that has one.
+    """The split of a model.
 
     Raises:
-        ModelError: It has none.
+        ModelError: The model has none.
     """
     if manifest.cut is None:
         raise ModelError(
-            f'model {manifest.name!r} cannot be cut: its manifest has no section "cut"; '
+            f'model {manifest.name!r} has no split: its manifest has no section "cut"; '
             'train one with recipes/offload.yaml'
         )
     return manifest.cut
 
 
 def read_codec(folder: Path, cut: Cut) -> LatentCodec:
-    """Read the codec of a cut.
+    """Read the codec of a split.
 
     Raises:
-        ModelError: The tables are refused, or have other channels or rates than the manifest.
+        ModelError: The tables are invalid, or their channels or rates differ from the manifest.
     """
     codec = LatentCodec(read_tables(read_file(folder, cut.tables)))
     if codec.channels != cut.channels or codec.rates != len(cut.rates):
@@ -70,15 +66,15 @@ def read_codec(folder: Path, cut: Cut) -> LatentCodec:
 
 
 class SplitEncoder:
-    """The encoder: an image becomes a payload.
+    """The part on the robot: encodes an image to a payload.
 
     Args:
         folder: The model folder.
-        providers: ONNX Runtime's execution providers, most wanted first.
+        providers: ONNX Runtime execution providers in order of preference.
         threads: Threads inside one operator.
 
     Raises:
-        ModelError: The folder is refused, or has no cut.
+        ModelError: The folder is invalid, or the model has no split.
     """
 
     def __init__(self, folder: Path, providers: Sequence[str] = (CPU,), threads: int = 1) -> None:
@@ -99,7 +95,7 @@ class SplitEncoder:
         """The payload of the network's input, uint8 (1, H, W, 3).
 
         Raises:
-            PayloadError: There is no such rate.
+            PayloadError: The rate does not exist.
         """
         if not 0 <= rate < self.codec.rates:
             raise PayloadError('rate', f'rate {rate}: the model has {self.codec.rates}')
@@ -110,15 +106,15 @@ class SplitEncoder:
 
 
 class RemoteModel:
-    """The decoder, the rest of the trunk and the heads: latents become the tasks' tensors.
+    """The part on the host: decoder, remaining trunk and heads.
 
     Args:
         folder: The model folder.
-        providers: ONNX Runtime's execution providers, most wanted first.
-        threads: That may be busy at once.
+        providers: ONNX Runtime execution providers in order of preference.
+        threads: Upper limit on busy threads.
 
     Raises:
-        ModelError: The folder is refused, or has no cut.
+        ModelError: The folder is invalid, or the model has no split.
     """
 
     def __init__(self, folder: Path, providers: Sequence[str] = (CPU,), threads: int = 1) -> None:
@@ -134,10 +130,10 @@ class RemoteModel:
         self._blocks = SideBySide(blocks, opened, threads)
 
     def latent(self, payload: Payload) -> NDArray[np.float32]:
-        """Latents (C, h, w) of a payload that was unpacked.
+        """Latents (C, h, w) of a payload.
 
         Raises:
-            PayloadError: It is of another model, another kind or a shape that the model has not.
+            PayloadError: Model, kind, rate or shape of the payload does not fit.
         """
         if payload.kind != SYMBOLS or payload.digest != self.cut.digest:
             raise PayloadError(
@@ -160,11 +156,11 @@ class RemoteModel:
         return self.codec.dequantise(symbols, payload.rate)
 
     def run(self, latents: NDArray[np.float32], tasks: Iterable[str]) -> dict[str, NDArray[Any]]:
-        """Finish the work on latents of one shape, (B, C, h, w).
+        """Run tasks on latents (B, C, h, w).
 
         Returns:
-            Tensor of the graph (such as ``detection/boxes``) → its value, (B, …), for all that
-            the post-processing of these tasks reads.
+            Tensor of the graph, such as ``detection/boxes`` → value (B, …), for all tensors that
+            post-processing of these tasks reads.
         """
         wanted = list(tasks)
         names = [block.name for block in self.cut.graph.blocks_for(wanted)]
@@ -174,17 +170,17 @@ class RemoteModel:
 
 
 class SplitModelRunner:
-    """Runs plans as a robot and a perfect remote host would together.
+    """Runs both parts in this process, without a link.
 
     Args:
-        folder: A model folder with a cut.
+        folder: A model folder with a split.
         rate: Index of the rate.
 
     Attributes:
-        rate: Index of the rate; may be changed between two frames.
+        rate: Index of the rate; can change between two frames.
 
     Raises:
-        ModelError: The folder is refused, or has no cut.
+        ModelError: The folder is invalid, or the model has no split.
     """
 
     def __init__(self, folder: Path, rate: int) -> None:
@@ -193,7 +189,7 @@ class SplitModelRunner:
         self.rate = rate
 
     def run(self, stage: Stage, run: FrameRun) -> None:
-        """Encode, pack, unpack and finish the tasks of all stages."""
+        """Encode, pack, unpack and run the tasks of all stages."""
         start = time.perf_counter()
         payload = self.robot.payload(run.image, self.rate)
         data = pack(payload)

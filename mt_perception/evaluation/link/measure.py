@@ -1,11 +1,11 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Measures what a frame takes from image to results over links of several bandwidths.
+"""Measures latency from image to results over links of several bandwidths.
 
-Run here, sent as a JPEG of the network's input, sent as features: host, protocol and replies are
-the same, only the payload differs. Robot, link and host are processes on this machine, each with
-a core of its own if there are enough. No deadline and no decision: every frame is sent, and its
-reply is waited for.
+Frames run locally, are sent as JPEG files of the network's input, or as features. Host, protocol
+and responses are equal; only the payload differs. Robot, link and host are processes on this
+machine, each on its own core if there are enough. Without deadline and policy, every frame is sent
+and its response awaited.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ def measure(
 
     Args:
         job: Source and model.
-        settings: What to measure.
-        progress: Told after every way over every link.
+        settings: Bandwidths, delay, frames and codecs.
+        progress: Called after each combination of codec and link.
 
     Raises:
         PerceptionError: Source or model is not what it should be, or the host did not answer.

@@ -1,13 +1,12 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""A TCP proxy that behaves like a bad link: rate, delay, jitter, stalls and resets.
+"""A TCP proxy that simulates a bad link: rate, delay, jitter, stalls and resets.
 
-It stands in for ``tc netem`` where the kernel has none, and needs no root. Each direction has one
-token bucket, shared by all connections as a radio link is; what is on its way is bounded, so that
-a sender that is too fast is slowed down by TCP itself. A process of its own, told what to do by
-lines on its standard input: ``up 1.5``, ``down 1.5`` (Mbit/s, 0 is unlimited), ``delay 20``,
-``jitter 5`` (ms, one way), ``stall``, ``resume``, ``reset`` (every connection), ``refuse``,
-``accept``, ``moved``. Try it:
+It replaces ``tc netem`` and needs no root. Each direction has one token bucket, shared by all
+connections like a radio link. Buffers are bounded, so that TCP slows down a fast sender. It runs
+as a process that reads commands from its standard input: ``up 1.5``, ``down 1.5`` (Mbit/s; 0 is
+unlimited), ``delay 20``, ``jitter 5`` (ms, one way), ``stall``, ``resume``, ``reset`` (every
+connection), ``refuse``, ``accept``, ``moved``. For example:
 ``python -m mt_perception.evaluation.link.proxy 127.0.0.1:8001 8002``.
 """
 
@@ -25,15 +24,15 @@ import numpy as np
 CHUNK = 1448
 """Bytes of a segment on an Ethernet or Wi-Fi link."""
 BUFFER = 32_768
-"""Bytes on their way in one direction of a connection, as in a small router."""
+"""Bytes in flight in one direction of a connection, like a small router."""
 AT_ONCE_S = 0.0002
-"""Reading that takes no longer did not have to wait for bytes."""
+"""A shorter read did not wait for bytes."""
 _ABORT = struct.pack('ii', 1, 0)
-"""Linger for no time: closing sends a reset."""
+"""SO_LINGER with zero time: closing sends a reset."""
 
 
 class Direction:
-    """One direction of the link: who wants to send waits for its turn."""
+    """One direction of the link: a token bucket with delay."""
 
     def __init__(self) -> None:
         self.bytes_per_s = 0.0
@@ -44,7 +43,7 @@ class Direction:
         self._chance = np.random.default_rng()
 
     def arrival_s(self, size: int, now_s: float) -> float:
-        """When so many bytes will be at the other end, if they are handed over now."""
+        """Arrival time of bytes that are sent now."""
         self._free_s = max(self._free_s, now_s)
         if self.bytes_per_s:
             self._free_s += size / self.bytes_per_s
@@ -53,7 +52,7 @@ class Direction:
 
 
 class Proxy:
-    """Connects whoever comes with one address."""
+    """Forwards connections to one address."""
 
     def __init__(self, host: str, port: int) -> None:
         self._target = host, port
@@ -64,7 +63,7 @@ class Proxy:
         self._writers: set[asyncio.StreamWriter] = set()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One connection."""
+        """Forward one connection."""
         if self._refusing:
             _abort(writer)
             return
@@ -87,7 +86,7 @@ class Proxy:
     async def _pump(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, way: Direction
     ) -> None:
-        """Move bytes in one direction until either end is gone."""
+        """Forward bytes in one direction until one end closes."""
         loop = asyncio.get_running_loop()
         under_way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(BUFFER // CHUNK)
 
@@ -108,17 +107,17 @@ class Proxy:
                 asked_s = loop.time()
                 data = await reader.read(CHUNK)
                 now_s = loop.time()
-                # What lay here already did not come later because this process overslept.
+                # Bytes that were waiting did not arrive later because this process was late.
                 came_s = now_s if now_s - asked_s > AT_ONCE_S else min(now_s, due_s)
                 # Jitter must not make a stream overtake itself.
                 last_s = max(last_s, way.arrival_s(len(data), came_s))
-                # The sender is held back to the link's rate, and not only the receiver.
+                # Slow down the sender, not only the receiver, to the rate of the link.
                 due_s = last_s - way.delay_s - way.jitter_s
                 held_back = under_way.full()
                 await under_way.put((last_s, data))
                 if not data:
                     break
-                if held_back:  # A link that stood still does not catch up.
+                if held_back:  # A stalled link does not catch up.
                     due_s = max(due_s, loop.time())
                 await asyncio.sleep(max(0.0, due_s - loop.time()))
             await delivering
@@ -126,7 +125,7 @@ class Proxy:
             delivering.cancel()
 
     def do(self, line: str) -> None:
-        """Obey one line."""
+        """Execute one command."""
         words = line.split()
         match words:
             case ['up' | 'down' as way, rate]:
@@ -166,7 +165,7 @@ def _abort(writer: asyncio.StreamWriter) -> None:
 
 
 async def main(target: str, port: int) -> None:
-    """Listen, say at which port, and obey until standard input ends."""
+    """Listen, print the port, and execute commands until standard input ends."""
     host, _, target_port = target.rpartition(':')
     proxy = Proxy(host, int(target_port))
     server = await asyncio.start_server(proxy.serve, '127.0.0.1', port, limit=CHUNK)

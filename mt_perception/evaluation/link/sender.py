@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""A runner that has every frame finished by a remote host, however long that takes."""
+"""A runner that sends every frame to a remote host and waits for the response."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ Encode = Callable[[NDArray[np.uint8]], Payload]
 
 
 class Sender:
-    """Sends every frame and waits for its reply: what is measured is the way, not a decision.
+    """Sends every frame and waits for its response: measures the link, without a policy.
 
     Args:
         client: The client of the remote host.
-        pipeline: Whose frames they are.
+        pipeline: The pipeline of the frames.
         encode: The network's input, uint8 (1, H, W, 3), as a payload.
     """
 
@@ -54,7 +54,7 @@ class Sender:
             OffloadError: The host did not answer, or refused.
         """
         manifest = self._pipeline.manifest
-        # A robot asks so before every frame; it is when pings are sent and heard.
+        # Sends and processes pings, as a robot does before each frame.
         self._client.unavailable(time.monotonic())
         content = pack(self._encode(run.image))
         request = InferenceRequest(
@@ -81,7 +81,7 @@ class Sender:
 
 
 def encoder(folder: Path, manifest: Manifest, codec: Codec) -> Encode:
-    """What makes payloads by a codec.
+    """The function that makes payloads with a codec.
 
     Raises:
         ModelError: The model has no cut, and a rate is wanted.

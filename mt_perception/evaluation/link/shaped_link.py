@@ -1,27 +1,27 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""A link of wanted rate, delay and faults: the proxy as a process of its own."""
+"""A simulated link with rate, delay and faults: the proxy in its own process."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
-from types import TracebackType
+from contextlib import AbstractContextManager
 
 from mt_perception.evaluation.link import proxy
 from mt_perception.evaluation.link.host_process import move_elsewhere
 
 
-class ShapedLink:
-    """A proxy in a process of its own; leaving the ``with`` ends it.
+class ShapedLink(AbstractContextManager['ShapedLink']):
+    """A proxy in its own process; a context manager that ends it.
 
     Args:
-        target: ``HOST:PORT`` behind it.
-        up: Mbit/s towards the target; 0 is unlimited.
-        down: Mbit/s from it.
-        delay_ms: One way.
-        jitter_ms: At most so much more, by chance.
+        target: ``HOST:PORT`` of the host.
+        up: Mbit/s towards the host; 0 is unlimited.
+        down: Mbit/s from the host; 0 is unlimited.
+        delay_ms: Delay one way.
+        jitter_ms: Upper limit on additional random delay.
     """
 
     def __init__(
@@ -49,29 +49,21 @@ class ShapedLink:
             ('jitter', jitter_ms),
         ):
             self.tell(f'{name} {value}')
-        self.moved()  # Its answer says that the link is as told before anybody uses it.
+        self.moved()  # Its answer shows that all commands were executed.
 
     def tell(self, command: str) -> None:
-        """Give it a command."""
+        """Send a command; see the module ``proxy``."""
         assert self._process.stdin is not None
         self._process.stdin.write(f'{command}\n')
         self._process.stdin.flush()
 
     def moved(self) -> tuple[int, int]:
-        """Bytes that went up and down so far."""
+        """Bytes transferred to and from the host so far."""
         assert self._process.stdout is not None
         self.tell('moved')
         up, down = json.loads(self._process.stdout.readline())
         return up, down
 
-    def __enter__(self) -> ShapedLink:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self._process.kill()
         self._process.communicate()

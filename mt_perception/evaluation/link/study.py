@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""What frames took over links of several bandwidths, as plain data and as a file."""
+"""Latency of frames over links of several bandwidths, as data and as a file."""
 
 from __future__ import annotations
 
