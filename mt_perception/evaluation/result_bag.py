@@ -30,7 +30,7 @@ from mt_perception.evaluation.datasets.truth import Sample
 from mt_perception.evaluation.output import OutputFolder, writing
 from mt_perception.image.overlay import draw
 from mt_perception.sources.message_types import standard_types
-from mt_perception.types import Detections, Intrinsics, Result, Segmentation
+from mt_perception.types import FISHEYE, Detections, Intrinsics, Result, Segmentation
 
 NODE = '/perception'
 """The topics have this node's name space, so one layout shows node and bag."""
@@ -159,14 +159,15 @@ class ResultBag:
         )
 
     def _camera_info(self, header: Any, camera: Intrinsics) -> Any:
+        fisheye = camera.projection == FISHEYE
         k = np.array([camera.fx, 0, camera.cx, 0, camera.fy, camera.cy, 0, 0, 1], np.float64)
         return self._make(
             'sensor_msgs/msg/CameraInfo',
             header=header,
             height=camera.height,
             width=camera.width,
-            distortion_model='plumb_bob',
-            d=np.zeros(5),
+            distortion_model='equidistant' if fisheye else 'plumb_bob',
+            d=np.zeros(4 if fisheye else 5),
             k=k,
             r=np.eye(3).reshape(-1),
             p=np.insert(k, [3, 6, 9], 0.0),

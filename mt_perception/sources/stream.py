@@ -42,6 +42,9 @@ class Stream(Source):
         url: An URL, or a GStreamer pipeline with elements separated by ``!``.
         camera: The camera's calibration, if it is known.
 
+    Attributes:
+        reconnections: Number of times that the stream broke off and was opened again.
+
     Raises:
         SourceError: Nothing answers, or OpenCV cannot decode the stream.
     """
@@ -53,6 +56,7 @@ class Stream(Source):
         if not self._capture.isOpened():
             raise SourceError(_why_closed(url, name))
         super().__init__(name, None, None)
+        self.reconnections = 0
         self._calibration = camera
         self._news = threading.Condition()
         self._newest: tuple[NDArray[np.uint8], int] | None = None
@@ -98,6 +102,8 @@ class Stream(Source):
                     break
         finally:
             self._capture.release()
+            if self.reconnections:
+                self.notes.append(f'{self.name} broke off {self.reconnections} times')
             with self._news:
                 self._ended = True
                 self._news.notify_all()
@@ -111,7 +117,7 @@ class Stream(Source):
                     return False
             self._capture = _open(self._url)
             if self._capture.isOpened():
-                self.rejects['reconnected'] += 1
+                self.reconnections += 1
                 return True
         self.notes.append(f'{self.name} broke off and did not come back in {sum(RECONNECT_S):g} s')
         return False
