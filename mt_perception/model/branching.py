@@ -1,10 +1,10 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Which tasks share which segments: every tree, its variety and cost, and the choice (Antler).
+"""Sharing trees (Antler): enumeration, variety score, cost and selection.
 
-A network of D segments has a branch point after each. A sharing tree says for every segment which
-tasks have one in common; tasks that part never meet again. What follows the last branch point (the
-heads) belongs to one task each and is not part of the choice.
+A network of D segments has a branch point after each segment. A sharing tree defines, for every
+segment, which tasks share it; after a branch, tasks never share again. The heads after the last
+branch point belong to one task each and are not part of the tree.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from numpy.typing import NDArray
 from mt_perception.errors import OptionError
 
 Partition = tuple[tuple[int, ...], ...]
-"""Tasks in groups: the tasks of a group rise, the groups are in the order of their first task."""
+"""Groups of tasks: tasks ascend within a group, groups are sorted by their first task."""
 
 MAX_TASKS = 6
 MAX_DEPTH = 6
-"""With six of each there are 274 778 trees, listed in seconds; beyond, they outgrow memory."""
+"""Six of each give 274 778 trees, listed in seconds; more do not fit into memory."""
 
 
 @dataclass(frozen=True)
 class SharingTree:
-    """Which tasks share each segment; every partition refines the one before it.
+    """The groups of tasks that share each segment; every partition refines the one before it.
 
     Attributes:
-        partitions: For each segment, from the image to the heads, the groups of tasks that share.
+        partitions: One partition for each segment, from the image to the heads.
     """
 
     partitions: tuple[Partition, ...]
@@ -46,12 +46,12 @@ class SharingTree:
 
 @dataclass(frozen=True)
 class ScoredTree:
-    """A tree and what it is worth.
+    """A tree with its variety and cost.
 
     Attributes:
         tree: The tree.
-        variety: Sum over segments, and over pairs of tasks that share them, of 1 - S.
-        cost: Cost of all segments, shared ones once, in the unit of the costs given.
+        variety: Sum of 1 - S over segments and over pairs of tasks that share them.
+        cost: Cost of all segments in the unit of the input; shared segments count once.
     """
 
     tree: SharingTree
@@ -60,10 +60,10 @@ class ScoredTree:
 
 
 def sharing_trees(tasks: int, depth: int) -> Iterator[SharingTree]:
-    """Every tree of 1 to 6 tasks over 1 to 6 segments, each once.
+    """Yield every tree of 1 to 6 tasks over 1 to 6 segments once.
 
     Raises:
-        OptionError: More tasks or segments than can be listed.
+        OptionError: There are more tasks or segments.
     """
     if not 1 <= tasks <= MAX_TASKS or not 1 <= depth <= MAX_DEPTH:
         raise OptionError(
@@ -76,7 +76,7 @@ def sharing_trees(tasks: int, depth: int) -> Iterator[SharingTree]:
 
 
 def _chains(coarsest: Partition, depth: int) -> Iterator[tuple[Partition, ...]]:
-    """Every sequence of partitions, each a refinement of the one before it."""
+    """Yield every sequence of partitions that refine each other."""
     if depth == 0:
         yield ()
         return
@@ -86,7 +86,7 @@ def _chains(coarsest: Partition, depth: int) -> Iterator[tuple[Partition, ...]]:
 
 
 def _refinements(partition: Partition) -> Iterator[Partition]:
-    """Every partition whose groups each lie within one group of this one; itself first."""
+    """Yield every refinement of a partition, the partition itself first."""
     found: list[Partition] = [()]
     for group in partition:
         found = [(*groups, *parts) for groups in found for parts in _partitions(group)]
@@ -95,7 +95,7 @@ def _refinements(partition: Partition) -> Iterator[Partition]:
 
 
 def _partitions(group: tuple[int, ...]) -> Iterator[Partition]:
-    """Every way to split a group; the whole group first."""
+    """Yield every partition of a group, the whole group first."""
     if not group:
         yield ()
         return
@@ -114,14 +114,14 @@ def score_trees(
 
     Args:
         affinity: S, (D, n, n): similarity of tasks i and j at branch point d, after segment d;
-            1 is the same representation. Only the part above the diagonal is read.
+            1 means equal representations. Only the part above the diagonal is read.
         segment_costs: (D,) cost of each segment: MACs, milliseconds or bytes.
 
     Returns:
-        The trees; the first one shares everything.
+        All trees; the first one shares all segments.
 
     Raises:
-        OptionError: The arrays do not fit each other, or are not finite.
+        OptionError: The shapes do not match, or a value is not finite.
     """
     shape = affinity.shape
     if affinity.ndim != 3 or shape[1] != shape[2] or shape[0] != len(segment_costs):
@@ -151,9 +151,9 @@ def _scored(
 
 
 def pareto_front(scored: Iterable[ScoredTree]) -> list[ScoredTree]:
-    """The trees that no other beats in both variety and cost, the cheapest first.
+    """The trees that no other tree dominates in variety and cost, the cheapest first.
 
-    Of trees with the same variety and cost the first one stays.
+    Of trees with equal variety and cost the first one is kept.
     """
     front: list[ScoredTree] = []
     for tree in sorted(scored, key=lambda s: (s.cost, s.variety)):
@@ -163,14 +163,14 @@ def pareto_front(scored: Iterable[ScoredTree]) -> list[ScoredTree]:
 
 
 def choose_tree(scored: Sequence[ScoredTree], weight: float) -> ScoredTree:
-    """The tree with the least ``weight · variety + (1 - weight) · cost``.
+    """The tree with the lowest ``weight · variety + (1 - weight) · cost``.
 
-    Both are first scaled to [0, 1] over all the trees, so that the weight has no unit. The choice
-    is always on the Pareto front.
+    Variety and cost are scaled to [0, 1] over all trees, so that the weight has no unit. The
+    result is on the Pareto front.
 
     Args:
         scored: The trees, at least one.
-        weight: 0 asks for the cheapest tree, 1 for tasks that share with their like only.
+        weight: 0 selects the cheapest tree, 1 the tree with the lowest variety.
 
     Raises:
         OptionError: The weight is outside [0, 1], or there is no tree.
