@@ -90,7 +90,7 @@ def test_near_is_bright_far_is_dark_unknown_is_grey() -> None:
 
 
 def test_depth_is_drawn_on_a_logarithmic_scale() -> None:
-    columns = np.repeat(np.array([3.0, 6.0, 12.0, 24.0, 49.0], np.float32), 64)
+    columns = np.repeat(np.array([5.5, 11.0, 22.0, 44.0, 49.0], np.float32), 64)
     depth = DepthMap(np.tile(columns, (240, 1)), typical(240, 320))
     row = depth_picture(depth)[120, ::64].astype(int)
     table = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, None], cv2.COLORMAP_INFERNO)[:, 0]

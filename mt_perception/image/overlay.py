@@ -22,8 +22,8 @@ _INSET_SHARE = 0.3
 # Far ends of a depth scale that read well, in metres.
 _SCALES_M = (0.5, 1, 2, 3, 5, 8, 10, 15, 20, 30, 50, 100)
 # Farthest over nearest distance of a scale, and its marks as shares of the farthest.
-_SCALE_RATIO = 20.0
-_TICKS = (1.0, 0.5, 0.2, 0.1, 0.05)
+_SCALE_RATIO = 10.0
+_TICKS = (1.0, 0.5, 0.2, 0.1)
 # Shortest and longest long side of a panel of a sheet, in pixels.
 _PANEL_SIDES = (640, 960)
 
@@ -155,7 +155,7 @@ def depth_picture(depth: DepthMap, size: tuple[int, int] | None = None) -> Pictu
     nearest = cv2.resize(depth.depth, (width, height), interpolation=cv2.INTER_NEAREST)
     metres = np.asarray(nearest, np.float32)
     far = _scale_end(metres)
-    # A street of 60 m and the curb at 3 m are both to be told apart: equal ratios, equal steps.
+    # A street of 50 m and the car at 5 m are both to be told apart: equal ratios, equal steps.
     with np.errstate(divide='ignore', invalid='ignore'):
         share = 1 + np.log(metres / np.float32(far)) / np.float32(np.log(_SCALE_RATIO))
     shades = 255 - 254 * np.clip(share, 0, 1)
@@ -212,7 +212,7 @@ def _colours() -> Picture:
 def _draw_scale(picture: Picture, far: float, unit: str, note: str) -> None:
     """A bar of the colours on the right-hand edge with marks, and a note on the upper edge."""
     height, width = picture.shape[:2]
-    row, mark = text_height(picture), text_size(picture, f'{far / 20:.2g}{unit}')[0]
+    row, mark = text_height(picture), text_size(picture, f'{far / 10:.2g}{unit}')[0]
     bar_width = max(3, width // 50)
     top, bottom, right = row, height - row, width - bar_width // 2
     if bottom - top < 3 * row or width < 2 * mark + bar_width:
