@@ -9,10 +9,12 @@ takes 0.04 ms for a VGA image, a new ``array('B')`` 0.11 ms or more, ``bytes`` u
 from __future__ import annotations
 
 import copy
+import struct
 from array import array
 from collections.abc import Sequence
 from typing import Any
 
+import cv2
 import numpy as np
 from builtin_interfaces.msg import Time
 from numpy.typing import NDArray
@@ -21,11 +23,14 @@ from std_msgs.msg import Header
 from vision_msgs.msg import (
     Detection2D,
     Detection2DArray,
+    Detection3D,
+    Detection3DArray,
     LabelInfo,
     ObjectHypothesisWithPose,
     VisionClass,
 )
 
+from mt_perception.geometry.boxes3d import Boxes3D
 from mt_perception.geometry.camera import Calibration
 from mt_perception.geometry.points import POINT
 from mt_perception.image import compressed
@@ -135,6 +140,38 @@ class ImageMessage:
         return message
 
 
+def jpeg_message(header: Header, image: NDArray[np.uint8]) -> CompressedImage:
+    """A uint8 (H, W, 3) BGR image as JPEG of OpenCV's default quality, 95."""
+    encoded = cv2.imencode('.jpg', image)[1]
+    message = CompressedImage(header=header, format='bgr8; jpeg compressed bgr8')
+    message.data = array('B', encoded.tobytes())
+    return message
+
+
+# The default of compressed_depth_image_transport.
+_QUANTIZATION = 100.0
+_LARGEST_CODE = 65_535
+
+
+def compressed_depth_message(
+    header: Header, depth: NDArray[np.float32], max_depth_m: float
+) -> CompressedImage:
+    """A float32 (H, W) depth image in metres in the format of image_transport's compressedDepth.
+
+    Inverse depth has 16 bits, q = a / z + b, behind a header with a and b; 0 is unknown. Depth
+    below about 0.15 m does not fit and becomes unknown.
+    """
+    a = _QUANTIZATION * (_QUANTIZATION + 1)
+    b = 1 - a / max_depth_m
+    with np.errstate(divide='ignore', invalid='ignore'):
+        codes = a / depth + b
+        known = (depth > 0) & (codes >= 1) & (codes <= _LARGEST_CODE)
+    png = cv2.imencode('.png', np.where(known, codes, 0).astype(np.uint16))[1].tobytes()
+    message = CompressedImage(header=header, format='32FC1; compressedDepth png')
+    message.data = array('B', struct.pack('<iff', 0, a, b) + png)
+    return message
+
+
 class PointsMessage:
     """A reused message of a coloured point cloud."""
 
@@ -199,6 +236,29 @@ class DetectionsMessage:
         self._message.header = header
         self._message.detections = used
         return self._message
+
+
+def detections_3d_message(
+    header: Header, detections: Detections, boxes: Boxes3D
+) -> Detection3DArray:
+    """Boxes in 3-D as a message; class names and scores are those of the detections.
+
+    Positions have no covariance (zeros), and the orientation is that of the optical frame.
+    """
+    message = Detection3DArray(header=header)
+    for index, center, size in zip(
+        boxes.indices.tolist(), boxes.centers.tolist(), boxes.sizes.tolist(), strict=True
+    ):
+        found = Detection3D(header=header, results=[ObjectHypothesisWithPose()])
+        pose, box = found.results[0].pose.pose, found.bbox
+        for point in (pose.position, box.center.position):
+            point.x, point.y, point.z = center
+        box.size.x, box.size.y, box.size.z = size
+        hypothesis = found.results[0].hypothesis
+        hypothesis.class_id = detections.labels[int(detections.class_ids[index])]
+        hypothesis.score = float(detections.scores[index])
+        message.detections.append(found)
+    return message
 
 
 def detections_from(message: Detection2DArray, labels: Sequence[str]) -> Detections:

@@ -15,10 +15,11 @@ from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, QoSPolicyKind, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
-from sensor_msgs.msg import CameraInfo, Image, PointCloud2
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from std_msgs.msg import Header
-from vision_msgs.msg import Detection2DArray, LabelInfo
+from vision_msgs.msg import Detection2DArray, Detection3DArray, LabelInfo
 
+from mt_perception.geometry.boxes3d import boxes3d
 from mt_perception.geometry.points import point_cloud
 from mt_perception.image.overlay import draw
 from mt_perception.model.manifest import Manifest
@@ -28,6 +29,7 @@ from mt_perception.nodes.parameters import PerceptionSettings
 from mt_perception.types import DEPTH, DETECTION, PINHOLE, SEGMENTATION, Frame, Result
 
 DETECTIONS_TOPIC = '~/detections'
+DETECTIONS_3D_TOPIC = '~/detections_3d'
 DEPTH_TOPIC = '~/depth/image'
 DEPTH_CAMERA_TOPIC = '~/depth/camera_info'
 RELATIVE_DEPTH_TOPIC = '~/depth/relative'
@@ -35,23 +37,31 @@ SEGMENTATION_TOPIC = '~/segmentation/image'
 LABELS_TOPIC = '~/segmentation/label_info'
 POINTS_TOPIC = '~/points'
 OVERLAY_TOPIC = '~/overlay/image'
+# As image_transport names them.
+OVERLAY_JPEG_TOPIC = OVERLAY_TOPIC + '/compressed'
+DEPTH_PNG_TOPIC = DEPTH_TOPIC + '/compressedDepth'
 STATS_TOPIC = '~/stats'
 
 # Topic → its message type and the tasks that it needs. Statistics need none: they report on the
 # tasks that other topics need.
 _TOPICS: Mapping[str, tuple[type, tuple[str, ...]]] = {
     DETECTIONS_TOPIC: (Detection2DArray, (DETECTION,)),
+    DETECTIONS_3D_TOPIC: (Detection3DArray, (DETECTION, DEPTH, SEGMENTATION)),
     DEPTH_TOPIC: (Image, (DEPTH,)),
+    DEPTH_PNG_TOPIC: (CompressedImage, (DEPTH,)),
     DEPTH_CAMERA_TOPIC: (CameraInfo, (DEPTH,)),
     RELATIVE_DEPTH_TOPIC: (Image, (DEPTH,)),
     SEGMENTATION_TOPIC: (Image, (SEGMENTATION,)),
     POINTS_TOPIC: (PointCloud2, (DEPTH,)),
     OVERLAY_TOPIC: (Image, (DETECTION, SEGMENTATION)),
+    OVERLAY_JPEG_TOPIC: (CompressedImage, (DETECTION, SEGMENTATION)),
     STATS_TOPIC: (DiagnosticArray, ()),
 }
 
 # A depth image is metric (REP-118): relative depth has a topic of its own, and no points.
-_METRIC_TOPICS = frozenset({DEPTH_TOPIC, DEPTH_CAMERA_TOPIC, POINTS_TOPIC})
+_METRIC_TOPICS = frozenset(
+    {DEPTH_TOPIC, DEPTH_PNG_TOPIC, DEPTH_CAMERA_TOPIC, POINTS_TOPIC, DETECTIONS_3D_TOPIC}
+)
 
 # For other tasks of a model: kind of the task → last part of its topic, and its message type.
 _EXTRA: Mapping[str, tuple[str, type]] = {
@@ -125,7 +135,9 @@ class Publishers:
         self._on_incompatible_qos = on_incompatible_qos
         served = set(manifest.tasks)
         relative = DEPTH in served and manifest.tasks[DEPTH].relative_depth
-        absent = _METRIC_TOPICS if relative else {RELATIVE_DEPTH_TOPIC}
+        absent = set(_METRIC_TOPICS) if relative else {RELATIVE_DEPTH_TOPIC}
+        if not {DETECTION, DEPTH} <= served:
+            absent.add(DETECTIONS_3D_TOPIC)
         topics = {
             topic: (kind, tasks)
             for topic, (kind, tasks) in _TOPICS.items()
@@ -247,10 +259,13 @@ class _Messages:
             DETECTIONS_TOPIC: self._fill_detections,
             DEPTH_CAMERA_TOPIC: self._fill_camera,
             SEGMENTATION_TOPIC: self._fill_classes,
+            DETECTIONS_3D_TOPIC: self._fill_detections_3d,
             DEPTH_TOPIC: self._fill_depth,
             RELATIVE_DEPTH_TOPIC: self._fill_depth,
             POINTS_TOPIC: self._fill_points,
+            DEPTH_PNG_TOPIC: self._fill_depth_png,
             OVERLAY_TOPIC: self._fill_overlay,
+            OVERLAY_JPEG_TOPIC: self._fill_overlay_jpeg,
         }
 
     def _fill_detections(self, content: _Content) -> Detection2DArray | None:
@@ -266,9 +281,23 @@ class _Messages:
         found = content.result.segmentation
         return None if found is None else self._classes.fill(content.header, found.class_ids)
 
+    def _fill_detections_3d(self, content: _Content) -> Detection3DArray | None:
+        result = content.result
+        if result.detections is None or result.depth is None or content.camera_info is None:
+            return None
+        boxes = boxes3d(result.detections, result.depth, result.segmentation)
+        return conversions.detections_3d_message(content.header, result.detections, boxes)
+
     def _fill_depth(self, content: _Content) -> Image | None:
         found = content.result.depth
         return None if found is None else self._depth.fill(content.header, found.depth)
+
+    def _fill_depth_png(self, content: _Content) -> CompressedImage | None:
+        found = content.result.depth
+        if found is None:
+            return None
+        max_depth_m = content.settings.depth_max_range_m
+        return conversions.compressed_depth_message(content.header, found.depth, max_depth_m)
 
     def _fill_points(self, content: _Content) -> PointCloud2 | None:
         depth = content.result.depth
@@ -280,6 +309,10 @@ class _Messages:
 
     def _fill_overlay(self, content: _Content) -> Image:
         return self._overlay.fill(content.header, draw(content.frame.image, content.result))
+
+    def _fill_overlay_jpeg(self, content: _Content) -> CompressedImage:
+        picture = draw(content.frame.image, content.result)
+        return conversions.jpeg_message(content.header, picture)
 
 
 def _extra_fill(task: str, kind: str) -> _Fill:

@@ -1,0 +1,123 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Boxes in 3-D from boxes in the image, a depth map and, if there is one, a segmentation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mt_perception.types import PINHOLE, DepthMap, Detections, Segmentation
+
+_SAMPLES = 32
+"""Upper limit on rows and on columns of pixels that are read in one box."""
+
+_FEWEST = 8
+"""Samples of an object that are necessary for a position."""
+
+_SHARE = 0.1
+"""Fraction of a box that a class has to cover, so that its pixels are the object's."""
+
+_INNER = 0.5
+"""Without a segmentation: size of the central part of a box that counts as the object."""
+
+_SPREAD = 0.25
+"""Samples farther from the median depth than this fraction of it are background or foreground."""
+
+
+@dataclass(frozen=True, eq=False)
+class Boxes3D:
+    """Axis-aligned boxes in the optical frame (x right, y down, z forward), in metres.
+
+    A box is centred on the median depth of the visible surface, whose extent along z is its size.
+
+    Attributes:
+        indices: int64 (N,), the detections that they belong to, in ascending order; detections
+            without a known depth have no box.
+        centers: float64 (N, 3).
+        sizes: float64 (N, 3).
+    """
+
+    indices: NDArray[np.int64]
+    centers: NDArray[np.float64]
+    sizes: NDArray[np.float64]
+
+
+def boxes3d(
+    detections: Detections, depth: DepthMap, segmentation: Segmentation | None = None
+) -> Boxes3D:
+    """Locate detections in space.
+
+    The depth of an object is the median over its own pixels: those of its class inside the box
+    or, where no segmentation has its class, the central part of the box. A box (x0, y0, x1, y1)
+    at depth z is (x1 - x0) z / fx wide and (y1 - y0) z / fy high.
+
+    Args:
+        detections: The detections.
+        depth: The depth map of the same image, in metres, of a pinhole camera.
+        segmentation: The segmentation of the same image; None if there is none.
+
+    Returns:
+        The boxes; none if the camera is not a pinhole, or the depth has no unit.
+    """
+    camera = depth.intrinsics
+    rows = []
+    if camera.projection == PINHOLE and not depth.relative:
+        for index, box in enumerate(detections.boxes.tolist()):
+            label = detections.labels[int(detections.class_ids[index])]
+            z = _own_depths(box, label, depth, segmentation)
+            if z is None:
+                continue
+            last = len(z) - 1
+            near, middle, far = z[
+                [round(0.1 * last), round(0.5 * last), round(0.9 * last)]
+            ].tolist()
+            x0, y0, x1, y1 = box
+            rows.append(
+                (
+                    index,
+                    ((x0 + x1) / 2 - camera.cx) * middle / camera.fx,
+                    ((y0 + y1) / 2 - camera.cy) * middle / camera.fy,
+                    middle,
+                    (x1 - x0) * middle / camera.fx,
+                    (y1 - y0) * middle / camera.fy,
+                    far - near,
+                )
+            )
+    table = np.array(rows, np.float64).reshape(-1, 7)
+    return Boxes3D(table[:, 0].astype(np.int64), table[:, 1:4], table[:, 4:])
+
+
+def _own_depths(
+    box: list[float], label: str, depth: DepthMap, segmentation: Segmentation | None
+) -> NDArray[np.float32] | None:
+    """Sorted depths of an object's pixels without outliers; None if too few are known."""
+    window = _window(box, depth.depth.shape, 1.0)
+    own = None
+    if segmentation is not None and label in segmentation.labels:
+        own = segmentation.class_ids[window] == segmentation.labels.index(label)
+    if own is None or own.mean() < _SHARE:
+        window = _window(box, depth.depth.shape, _INNER)
+        z = depth.depth[window].ravel()
+    else:
+        z = depth.depth[window][own]
+    z = np.sort(z[np.isfinite(z) & (z > 0)])
+    if len(z) < _FEWEST:
+        return None
+    median = z[len(z) // 2]
+    low, high = np.searchsorted(z, (median * (1 - _SPREAD), median * (1 + _SPREAD)))
+    return z[low:high] if high - low >= _FEWEST else None
+
+
+def _window(box: list[float], shape: tuple[int, ...], part: float) -> tuple[slice, slice]:
+    """The central part of a box as slices of rows and columns, with at most 32 of each."""
+    x0, y0, x1, y1 = box
+    slices = []
+    for low, high, size in ((y0, y1, shape[0]), (x0, x1, shape[1])):
+        margin = (high - low) * (1 - part) / 2
+        start = min(max(0, round(low + margin)), size - 1)
+        stop = min(max(start + 1, round(high - margin)), size)
+        slices.append(slice(start, stop, max(1, -(-(stop - start) // _SAMPLES))))
+    return slices[0], slices[1]
