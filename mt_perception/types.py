@@ -53,7 +53,7 @@ class Frame:
     """One camera image and its metadata.
 
     Attributes:
-        image: uint8 (H, W, 3), BGR. Nobody changes it.
+        image: uint8 (H, W, 3), BGR; it is never changed.
         stamp_ns: Exposure time in nanoseconds since the clock's epoch; 0 if unknown.
         frame_id: Name of the optical frame; every output carries it unchanged.
         intrinsics: The camera at the size of ``image``; None if unknown.

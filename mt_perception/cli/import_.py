@@ -94,7 +94,7 @@ def import_(folder: Path, test: Path | None, force: bool, **given: Any) -> None:
     for warning in (*warnings, *run.warnings):
         console.print(f'[yellow]warning:[/] {escape(warning)}', highlight=False)
     if test is None:
-        console.print('No --test image was given: the results were not looked at.')
+        console.print('No --test image was given: the results were not checked.')
     else:
         drawn = escape(str(folder / PICTURE))
         console.print(f'{run.total_ms:.0f} ms; see the results in {drawn}', highlight=False)

@@ -96,7 +96,7 @@ class OutputOptions:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help='Calibration file of camera_calibration (YAML), where the source has none.',
 )
-@click.option('--limit', default=0, help='Stop after so many frames; 0: never.')
+@click.option('--limit', default=0, help='Stop after this many frames; 0: no limit.')
 @click.option('--out', default='out', type=click.Path(path_type=Path), help='Folder of results.')
 @click.option('--show-every', type=int, help='Save a picture of every n-th frame; 0: none.')
 @click.option('--save-video', is_flag=True, help='Write an annotated video.')

@@ -61,7 +61,7 @@ LINK_OPTIONS: Sequence[Callable[[Any], Any]] = (
     click.option(
         '--link',
         metavar='MBIT_S,…',
-        help='Also time frames over links of so many Mbit/s: run here, sent as JPEG, as features.',
+        help='Also time frames over links with these bandwidths in Mbit/s: local, as JPEG, as features.',
     ),
     click.option(
         '--link-delay-ms', default=DELAY_MS, show_default=True, help='Of these links, one way.'
@@ -90,7 +90,7 @@ def measured_links(
     Args:
         jobs: The jobs of the evaluation.
         settings: What to measure.
-        fresh: Whether to measure again what is there already.
+        fresh: Whether to repeat existing measurements.
         console: Where progress is shown.
 
     Returns:

@@ -135,7 +135,7 @@ class CodecRunner:
         run.offload = OffloadReport(remote=True, reason=self.codec.name, payload_bytes=size)
 
     def _halves(self, rate: int) -> SplitModelRunner:
-        """Both halves of the cut, at a rate; loaded when one is wanted."""
+        """Return both parts of the split at a rate; they are loaded on first use."""
         if self._cut is None:
             # The entropy coder is an extra; pictures do without.
             from mt_perception.offload.split_model import SplitModelRunner
@@ -172,7 +172,7 @@ def encoded(image: NDArray[np.uint8], codec: Codec) -> bytes:
 
 
 def jpeg_of(image: NDArray[np.uint8], most_bytes: int) -> Codec:
-    """The best JPEG of a picture, uint8 (1, H, W, 3), in so many bytes; else the smallest one."""
+    """Return the best JPEG codec within a size, for uint8 (1, H, W, 3); else the smallest."""
     low, high = 1, _BEST_QUALITY
     while low < high:
         middle = (low + high + 1) // 2

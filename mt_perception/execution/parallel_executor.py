@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from mt_perception.model.task_graph import Block
 
 Open = Callable[[str, int], ort.InferenceSession]
-"""Opens a block's session with so many threads inside an operator."""
+"""Opens a block's session with a number of threads inside an operator."""
 
 
 class SideBySide:
@@ -65,7 +65,7 @@ class SideBySide:
             waiting = [block for block in waiting if block not in ready]
             running |= {self._pool.submit(self._made, block, tensors) for block in ready}
             if not running:
-                raise ValueError(f'nobody makes what {waiting[0].name!r} reads')
+                raise ValueError(f'no block computes the inputs of {waiting[0].name!r}')
             done, running = wait(running, return_when=FIRST_COMPLETED)
             for future in done:
                 tensors |= future.result()

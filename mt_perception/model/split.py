@@ -14,7 +14,7 @@ from mt_perception.model.fields import Fields
 from mt_perception.model.task_graph import IMAGE, Block, TaskGraph
 
 LATENT = 'latent'
-"""The tensor between the halves: output of the encoder, input of the remote half."""
+"""The tensor between the two parts: output of the encoder, input of the decoder."""
 
 ENCODER = 'encoder'
 MAX_RATES = 255
@@ -48,7 +48,7 @@ class Cut:
         graph: The remote half: blocks that read the dequantised ``latent`` (B, C, h, w) and
             return the tasks' tensors with a batch axis.
         files: Block of the remote half → its file.
-        digest: Hash over all files of both halves; part of every payload.
+        digest: Hash over all files of both parts; part of every payload.
     """
 
     encoder: Block

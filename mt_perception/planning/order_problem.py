@@ -13,10 +13,10 @@ from functools import cached_property
 from mt_perception.errors import OptionError
 
 NOTHING = -1
-"""The last task that ran, while none has; as an index it finds ``first`` behind the steps."""
+"""Stands for the last task before any has run; as an index it selects ``first``."""
 
 State = tuple[int, int]
-"""The last task that ran, and a bit for every task that ran and whose running still matters."""
+"""The last task that ran, and a bit for each task that ran and still affects later ones."""
 
 States = Mapping[State, float]
 """State → its probability."""
@@ -24,10 +24,10 @@ States = Mapping[State, float]
 
 @dataclass(frozen=True)
 class Condition:
-    """When a task runs at all.
+    """The probability that a task runs.
 
     Attributes:
-        probability: How likely it is to run (where it has an ``on``: given that that one ran).
+        probability: Probability that it runs, given that ``on`` ran.
         on: The task whose result decides. It comes before, and where it does not run this task
             does not run either. None: what decides is known from the start.
     """
@@ -38,7 +38,7 @@ class Condition:
 
 @dataclass(frozen=True)
 class OrderProblem:
-    """Tasks to be put in order.
+    """Tasks to order, and the costs of their steps.
 
     The expected cost of an order is the mean over which tasks run: each conditional task by a
     draw of its own, given what it depends on. Of those that run, each pays the step from the one
@@ -108,7 +108,7 @@ class OrderProblem:
 
     @cached_property
     def requires(self) -> tuple[int, ...]:
-        """For each task, as bits, those that must come before it."""
+        """For each task the tasks that must come before it, as bits."""
         index = {task: i for i, task in enumerate(self.tasks)}
         masks = [0] * len(self.tasks)
         for earlier, later in self._pairs():
@@ -136,13 +136,13 @@ class OrderProblem:
         return tuple(dependents.items())
 
     def ready(self, placed: int) -> Iterator[int]:
-        """The tasks that may come next, once those in ``placed`` (bits) have their place."""
+        """Yield the tasks that may come next after those in ``placed`` (bits)."""
         for task, required in enumerate(self.requires):
             if not placed >> task & 1 and not required & ~placed:
                 yield task
 
     def place(self, states: States, placed: int, task: int) -> tuple[float, States]:
-        """Put one more task into its place.
+        """Append one task to an order.
 
         Args:
             states: The states before it.
@@ -153,7 +153,7 @@ class OrderProblem:
             Its expected cost, and the states after it.
         """
         probability, depends = self.chances[task]
-        # What ran is remembered only while the chance of a task to come depends on it.
+        # A task that ran is remembered only while the probability of a later one depends on it.
         matters = 0
         for bit, dependents in self.triggers:
             if dependents & ~(placed | 1 << task):
@@ -177,7 +177,7 @@ START: States = {(NOTHING, 0): 1.0}
 
 
 def expected_cost(problem: OrderProblem, order: Sequence[int]) -> float:
-    """The expected cost of an order of tasks, by their indices; infinite where it is forbidden.
+    """Return the expected cost of an order of task indices; infinite for a forbidden order.
 
     Equal to the sum over a < b of ``step[a][b]`` times the probability that a and b run and no
     task between them does, plus the same for ``first``.
@@ -194,10 +194,10 @@ def expected_cost(problem: OrderProblem, order: Sequence[int]) -> float:
 
 
 def exact_order(problem: OrderProblem) -> tuple[int, ...]:
-    """The order of least expected cost, as indices; time and memory grow as 2^n · n²."""
+    """Return the order of least expected cost, as indices; time and memory grow as 2^n · n²."""
     bounds: dict[tuple[int, State], float] = {}
     cheapest: dict[tuple[int, frozenset[tuple[State, float]]], float] = {}
-    # Of equal bounds the longer order is looked at first: equal tasks cost no search.
+    # Among equal bounds the longer order is expanded first: equal tasks cost no search.
     root = _bound(problem, bounds, 0, START)
     heap: list[tuple[float, int, tuple[int, ...], float, int, States]]
     heap = [(root, 0, (), 0.0, 0, START)]
@@ -224,14 +224,14 @@ def _bound(
     placed: int,
     states: States,
 ) -> float:
-    """What the tasks still to come cost at least, in the mean over states."""
+    """Return the least mean cost of the remaining tasks over the states."""
     return sum(weight * _least(problem, bounds, placed, state) for state, weight in states.items())
 
 
 def _least(
     problem: OrderProblem, bounds: dict[tuple[int, State], float], placed: int, state: State
 ) -> float:
-    """Held and Karp's recursion: the least cost from here on, knowing what ran."""
+    """Held and Karp's recursion: the least remaining cost for a known state."""
     if placed == problem.everything:
         return 0.0
     if (placed, state) not in bounds:

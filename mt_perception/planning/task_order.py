@@ -24,17 +24,17 @@ BEAM = 256
 KICKS = 120
 EXCHANGES_PER_KICK = 5
 TOLERANCE = 1.1
-"""A kick may lead to an order that is this much worse than the best one; from there it goes on."""
+"""Largest cost of an order to continue from, relative to the best one."""
 
 MAX_OUTCOMES = 64
-"""So many ways in which conditional tasks may run are judged, the likeliest ones."""
+"""Maximum number of outcomes of the conditional tasks that count, the likeliest ones."""
 
 Order = NDArray[np.intp]
 """(n + 1,): the start, which has the index n, and then n tasks."""
 
 
 def searched_order(problem: OrderProblem) -> tuple[int, ...]:
-    """An order of low expected cost, as indices; time grows as n⁴."""
+    """Return an order of low expected cost, as indices; time grows as n⁴."""
     neighbours = _Neighbours(problem)
     start = (len(problem.tasks), *_beam(problem))
     current, least = _descended(neighbours, np.array(start, np.intp))
@@ -56,8 +56,8 @@ def searched_order(problem: OrderProblem) -> tuple[int, ...]:
 
 
 def _beam(problem: OrderProblem) -> tuple[int, ...]:
-    """The best of a few beginnings, made longer task by task."""
-    # What each task costs at least: without it the beam would take all cheap steps first.
+    """Return the best order of a beam search that appends one task at a time."""
+    # The least cost of each task; without it the beam would take all cheap steps first.
     least = [min(row[task] for row in problem.costs) for task in range(len(problem.tasks))]
     beam: list[tuple[float, tuple[int, ...], int, States]] = [(0.0, (), 0, START)]
     for _ in problem.tasks:
@@ -72,23 +72,23 @@ def _beam(problem: OrderProblem) -> tuple[int, ...]:
 
 
 def _descended(neighbours: _Neighbours, order: Order) -> tuple[Order, float]:
-    """The best exchange again and again, until none helps; and what that order costs."""
+    """Apply the best exchange until none helps; return the order and its cost."""
     while True:
         cost, costs = neighbours.costs(order)
         best = int(costs.argmin()) if len(costs) else 0
-        # A gain below the rounding of a sum could be found again and again.
+        # A gain below the rounding error of a sum would be found for ever.
         if not len(costs) or not costs[best] < cost * (1 - 1e-12):
             return order, cost
         order = neighbours.exchanged(order, best)
 
 
 class _Neighbours:
-    """The orders that one exchange makes of an order, judged all at once.
+    """The orders that one exchange makes of an order, evaluated at once.
 
-    Once it is known which of the tasks that others depend on ran, every other task runs by a draw
-    of its own: so costs are added up over these outcomes, each with its probability. Under such
-    draws a run of tasks is known by four things, whatever comes before it: which task runs first
-    and which last, whether none runs, and what its own steps cost.
+    Given which of the deciding tasks ran, every other task runs independently: costs are summed
+    over these outcomes, weighted by probability. Then four quantities describe a run of tasks,
+    whatever comes before it: the probabilities of the first and of the last task that runs, the
+    probability that none runs, and the cost of its own steps.
     """
 
     def __init__(self, problem: OrderProblem) -> None:
@@ -105,12 +105,12 @@ class _Neighbours:
                 self._before[earlier, later] = required >> earlier & 1
 
     def exchanged(self, order: Order, number: int) -> Order:
-        """The order after one exchange."""
+        """Return the order after one exchange."""
         a, b, c = self._a[number], self._b[number], self._c[number]
         return np.concatenate([order[:a], order[b:c], order[a:b], order[c:]])
 
     def allowed(self, order: Order) -> NDArray[np.bool_]:
-        """(exchanges,) whether no task of the first run must come before one of the second."""
+        """Return (exchanges,): whether no task of the first run must precede one of the second."""
         pairs = np.zeros((len(order) + 1, len(order) + 1), np.intp)
         pairs[1:, 1:] = self._before[order][:, order].cumsum(0).cumsum(1)
         a, b, c = self._a, self._b, self._c
@@ -118,7 +118,7 @@ class _Neighbours:
         return np.asarray(between == 0)
 
     def costs(self, order: Order) -> tuple[float, NDArray[np.float64]]:
-        """Expected cost of the order, and (exchanges,) after each; infinite where forbidden."""
+        """Return the expected cost, and (exchanges,) that after each; infinite if forbidden."""
         cost, costs = 0.0, np.zeros(len(self._a))
         for weight, chances in self._outcomes:
             here, there = self._costs_of_draws(order, chances)
@@ -130,9 +130,9 @@ class _Neighbours:
     def _costs_of_draws(
         self, order: Order, chances: NDArray[np.float64]
     ) -> tuple[float, NDArray[np.float64]]:
-        """The same where every task runs with its own (n + 1,) chance."""
+        """Return the same for independent probabilities (n + 1,) of the tasks."""
         first, last, none, inner = _runs(order, chances, self._costs)
-        enter = first @ self._costs.T  # What a run costs to enter, by the task before it.
+        enter = first @ self._costs.T  # Cost of entering a run, by the task before it.
         a, b, c = self._a, self._b, self._c
         costs, state = inner[0, a], last[0, a]
         for run in ((b, c), (a, b), (c, len(order))):
@@ -144,7 +144,7 @@ class _Neighbours:
 def _runs(
     order: Order, chances: NDArray[np.float64], costs: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], ...]:
-    """What is known of every run order[i:j] by itself, at [i, j].
+    """Return four quantities of every run order[i:j], at [i, j].
 
     Returns:
         Twice (m + 1, m + 1, m): the probability of each task to be the first, and the last, of
@@ -167,11 +167,11 @@ def _runs(
 
 
 def _outcomes(problem: OrderProblem) -> list[tuple[float, NDArray[np.float64]]]:
-    """Which of the tasks that others depend on run: probability, and (n + 1,) chances."""
+    """Return the outcomes of the deciding tasks: probability, and (n + 1,) probabilities."""
     triggers = sum(bit for bit, _ in problem.triggers)
     outcomes: list[tuple[float, int]] = [(1.0, 0)]
     placed = 0
-    # Every task after those it depends on.
+    # Every task comes after the tasks it depends on.
     while ready := list(problem.ready(placed)):
         placed |= sum(1 << task for task in ready)
         for task in ready:
@@ -187,7 +187,7 @@ def _outcomes(problem: OrderProblem) -> list[tuple[float, NDArray[np.float64]]]:
 
 
 def _chances(problem: OrderProblem, triggers: int, ran: int) -> NDArray[np.float64]:
-    """(n + 1,) the chance of each task and the start, where it is known which triggers ran."""
+    """Return (n + 1,): probability of each task and the start, given which triggers ran."""
     found = [0.0 if depends & ~ran else chance for chance, depends in problem.chances]
     for task in range(len(found)):
         if triggers >> task & 1:
@@ -196,11 +196,11 @@ def _chances(problem: OrderProblem, triggers: int, ran: int) -> NDArray[np.float
 
 
 EXACT_UP_TO = 10
-"""Tasks up to which the order is the best one; a tenth of a second at most."""
+"""Largest number of tasks that is solved exactly, in a tenth of a second at most."""
 
 
 def planned_order(problem: OrderProblem) -> tuple[str, ...]:
-    """The tasks in an order of least expected cost; the best one for up to EXACT_UP_TO tasks."""
+    """Return the tasks in an order of low expected cost; optimal up to EXACT_UP_TO tasks."""
     few = len(problem.tasks) <= EXACT_UP_TO
     order = exact_order(problem) if few else searched_order(problem)
     return tuple(problem.tasks[task] for task in order)
@@ -213,20 +213,20 @@ def order_problem(
     before: Iterable[tuple[str, str]] = (),
     conditions: Mapping[str, Condition] | None = None,
 ) -> OrderProblem:
-    """The order of a graph's tasks as a problem.
+    """Return the ordering problem of a graph's tasks.
 
-    The step from task i to task j costs the blocks of j that are not on the common prefix with i:
-    those that i does not need as well.
+    The step from task i to task j costs the blocks of j that i does not need as well (those that
+    are not on the common prefix; Antler, arXiv 2302.13155).
 
     Args:
         graph: The task graph.
         tasks: The tasks to put in order.
-        cost: What it costs to load and run one block.
+        cost: Returns the cost of loading and running one block.
         before: Pairs of tasks: the first must come before the second.
-        conditions: Task → when it runs; a task that is not named always runs.
+        conditions: Task → its condition; a task without one always runs.
 
     Raises:
-        ModelError: A task is not of this graph.
+        ModelError: A task is not in this graph.
         OptionError: The constraints do not fit the tasks, or each other.
     """
     names = tuple(tasks)

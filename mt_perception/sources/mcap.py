@@ -25,7 +25,7 @@ _FOOTER, _SCHEMA, _CHANNEL, _MESSAGE, _CHUNK = 0x02, 0x03, 0x04, 0x05, 0x06
 _CHUNK_INDEX, _STATISTICS, _DATA_END = 0x08, 0x0B, 0x0F
 _FOOTER_BYTES = 9 + 20 + len(MAGIC)
 
-# Chunks that overlap in time are open together, up to so many bytes.
+# Limit on the bytes of chunks that overlap in time and are open together.
 _MOST_OPEN_BYTES = 1 << 30
 
 _Message: TypeAlias = tuple[int, int, int, bytes]

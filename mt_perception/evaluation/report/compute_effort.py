@@ -46,8 +46,8 @@ def effort_table(runs: Sequence[Run]) -> Table | None:
     columns = (
         ('allowed', 'fraction of the compute of everything'),
         ('spent', 'fraction of what the most expensive run here spent'),
-        ('given again', 'frames with a result of an earlier one'),
-        ('oldest', 'ms, of a result that was given again'),
+        ('reused', 'frames with a reused result'),
+        ('oldest', 'ms, age of the oldest reused result'),
     )
     return Table('Budgets', columns, tuple(rows))
 
@@ -88,7 +88,7 @@ def path_strips(runs: Sequence[Run], name: str) -> str:
 
 
 def telling(runs: Sequence[Run]) -> list[Run]:
-    """The runs whose frames differ in their path, as many as can be looked at."""
+    """Return the runs whose frames differ in their path, up to a readable number."""
     return [run for run in runs if _chosen(run)][:MOST_STRIPS]
 
 

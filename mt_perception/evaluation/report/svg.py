@@ -90,7 +90,7 @@ def plot(draw: Callable[P, str]) -> Callable[P, str]:
 
 
 def canvas(width: float, height: float, columns: int = 1, rows: int = 1) -> tuple[Figure, Any]:
-    """An empty figure of so many inches, and its axes (an array if there are several)."""
+    """Return an empty figure of a size in inches, and its axes (an array if there are several)."""
     figure = Figure(figsize=(width, height))
     return figure, figure.subplots(rows, columns)
 

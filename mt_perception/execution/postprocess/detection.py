@@ -17,7 +17,7 @@ from mt_perception.image.letterbox import Letterbox
 from mt_perception.types import Detections
 
 MAX_CANDIDATES = 1000
-"""Suppression is quadratic: of more candidates than this only the best are looked at."""
+"""Maximum number of candidates for suppression, which is quadratic; the best are kept."""
 
 
 def detections(

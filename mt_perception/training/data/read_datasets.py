@@ -186,7 +186,7 @@ def read_rgbd(
     recording = read_recording(folder)
     table = None
     if names is not None:
-        # What has no name of its own is some object; what is 0 nobody labelled.
+        # An id without a name is some object; 0 is unlabelled.
         table = classes.segmentation_table({**dict.fromkeys(range(1, 256), 'object'), **names})
     samples = []
     for index, path in enumerate(images):

@@ -50,10 +50,10 @@ class TorchRunner:
 
 
 class TorchSplitRunner:
-    """Runs plans with both halves of a split in torch; symbols are rounded, but not coded.
+    """Runs plans with both parts of a split in torch; symbols are rounded, but not coded.
 
     Args:
-        split: both halves.
+        split: both parts.
         rate: index of the compression rate.
     """
 

@@ -49,7 +49,7 @@ def export_split(split: SplitNetwork, images: Sequence[NDArray[np.uint8]], folde
     """Write a split into the folder of the model that it was trained for.
 
     Args:
-        split: both halves, trained.
+        split: both parts, trained.
         images: network inputs (1, H, W, 3), for the symbol statistics of the codec.
         folder: the model folder; its manifest section `cut` is replaced.
 
@@ -78,7 +78,7 @@ def export_split(split: SplitNetwork, images: Sequence[NDArray[np.uint8]], folde
 
 
 def check_halves(split: SplitNetwork, folder: Path, size: tuple[int, int]) -> None:
-    """Compare every exported block of both halves with torch at one input size.
+    """Compare every exported block of both parts with torch at one input size.
 
     Raises:
         ModelError: an output's `difference` is above 1e-3.

@@ -35,7 +35,7 @@ def calibrate(split: SplitNetwork, pipeline: Pipeline, folder: Path, part: str) 
     """Set the calibration of a split's remote detector, measured at the middle rate.
 
     Args:
-        split: both halves, trained; the remote half is changed.
+        split: both parts, trained; the remote part is changed.
         pipeline: the robot's model.
         folder: data set with boxes of every class.
         part: its split that is used.

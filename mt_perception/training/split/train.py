@@ -49,7 +49,7 @@ class SplitProgress:
 
 
 class SplitNetwork(nn.Module):
-    """Both halves of a split: the bottleneck and the remote network behind it."""
+    """Both parts of a split: the bottleneck and the remote network behind it."""
 
     def __init__(self, network: Multitask, recipe: SplitRecipe) -> None:
         super().__init__()
