@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The planner in a real pipeline: what runs, what is given again, and what it all costs."""
+"""The planner in a real pipeline: the plans, reused results, and their cost."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ LINK_OPTIONS: Sequence[Callable[[Any], Any]] = (
     click.option(
         '--link',
         metavar='MBIT_S,…',
-        help='Also time frames over links with these bandwidths in Mbit/s: local, as JPEG, as features.',
+        help='Time frames over links of these bandwidths, too, in Mbit/s.',
     ),
     click.option(
         '--link-delay-ms', default=DELAY_MS, show_default=True, help='Of these links, one way.'
