@@ -128,7 +128,7 @@ def ready_port(log: object, host: subprocess.Popen[bytes]) -> int:
 async def load(
     port: int, pid: int, message: bytes, request: object, arguments: argparse.Namespace
 ) -> Tally:
-    """Ask as long as told, from as many connections."""
+    """Send requests until the end, each robot on its own connection."""
     options = [('grpc.use_local_subchannel_pool', 1)]
     channels = [
         grpc.aio.insecure_channel(f'127.0.0.1:{port}', options) for _ in range(arguments.clients)

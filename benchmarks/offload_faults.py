@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""What can happen to a remote host and to the way there, done to a real one while frames pass."""
+"""Fault injection: faults of a real host and its link while frames pass."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ class Rig:
     client: OffloadClient
 
     def soon(self, delay_s: float, action: Callable[[], None]) -> None:
-        """Do something while a frame is on its way."""
+        """Run an action while a frame is in flight."""
         threading.Timer(delay_s, action).start()
 
 
 @dataclass(frozen=True)
 class Passed:
-    """A frame that went through: its latency, and who finished it."""
+    """A frame's latency and result."""
 
     latency_ms: float
     result: Result
@@ -52,7 +52,7 @@ class Passed:
 def rig(
     folder: Path, deadline_ms: float, mode: str, breaker: CircuitBreakerSettings | None = None
 ) -> Iterator[Rig]:
-    """Start everything, and wait until the robot has reached the host."""
+    """Start host, link and robot, and wait until the host is ready."""
     with HostProcess(folder) as host, ShapedLink(host.address) as link:
         pipeline = Pipeline.load(folder)
         settings = OffloadSettings(
@@ -73,13 +73,13 @@ def rig(
 def drive(
     rig: Rig, frames: list[Frame], period_s: float, before: Callable[[Rig, int], None]
 ) -> list[Passed]:
-    """Let frames pass at a steady rate.
+    """Run frames at a steady rate.
 
     Args:
-        rig: What they pass through.
+        rig: Robot, link and host.
         frames: The frames.
-        period_s: Between two of them.
-        before: Called with the number of each frame before it arrives: does the damage.
+        period_s: Time between two frames.
+        before: Called with the number of each frame before it arrives; injects the fault.
     """
     passed = []
     next_s = time.monotonic()
@@ -94,17 +94,17 @@ def drive(
 
 
 def nothing(rig: Rig, number: int) -> None:
-    """The host is well."""
+    """No fault."""
 
 
 def refused(rig: Rig, number: int) -> None:
-    """The host's process ends, and does not come back."""
+    """The host's process ends for good."""
     if number == 5:
         rig.host.kill()
 
 
 def killed(rig: Rig, number: int) -> None:
-    """It is killed in the middle of a request, and started again."""
+    """The host is killed during a request and restarted."""
     if number % 30 == 5:
         rig.soon(0.005, rig.host.kill)
     if number % 30 == 10:
@@ -112,7 +112,7 @@ def killed(rig: Rig, number: int) -> None:
 
 
 def frozen(rig: Rig, number: int) -> None:
-    """It stops in the middle of a request, as does a machine that swaps, and goes on later."""
+    """The host is suspended during a request and resumed later."""
     if number % 30 == 5:
         rig.soon(0.005, rig.host.freeze)
     if number % 30 == 20:
@@ -120,7 +120,7 @@ def frozen(rig: Rig, number: int) -> None:
 
 
 def black_hole(rig: Rig, number: int) -> None:
-    """Nothing arrives any more, and nobody says so."""
+    """All packets are lost without an error."""
     if number == 5:
         rig.soon(0.005, lambda: rig.link.tell('stall'))
 

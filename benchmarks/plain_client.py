@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""A client of a remote host that says exactly what it is told, for tests and benchmarks."""
+"""A client of a remote host without checks of its own, for tests and benchmarks."""
 
 from __future__ import annotations
 

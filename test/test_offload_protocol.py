@@ -381,3 +381,28 @@ def test_damaged_messages_raise_nothing_else(data: st.DataObject) -> None:
 def test_the_input_is_called_payload() -> None:
     """Triton's model folder under deploy/ names it so."""
     assert PAYLOAD == 'payload'
+
+
+@given(
+    st.sampled_from(['FP32', 'INT64', 'INT32', 'UINT16', 'UINT8', 'BOOL', '']),
+    st.lists(st.one_of(st.integers(-2, 70), st.integers(-(2**63), 2**63 - 1)), max_size=9),
+    st.binary(max_size=64),
+    st.dictionaries(
+        st.sampled_from(['log_step', 'log_base', 'spread', 'height', 'width', 'other']),
+        st.floats(),
+    ),
+)
+def test_a_response_raises_nothing_but_protocol_errors(
+    datatype: str, shape: list[int], raw: bytes, numbers: dict[str, float]
+) -> None:
+    message = pb.ModelInferResponse(model_name=REQUEST.model, id=REQUEST.request_id)
+    for name in TENSORS:
+        output = message.outputs.add(name=name, datatype=datatype, shape=shape)
+        for parameter, number in numbers.items():
+            output.parameters[parameter].double_param = number
+        message.raw_output_contents.append(raw)
+    try:
+        response = parse_response(message.SerializeToString(), REQUEST)
+    except ProtocolError:
+        return
+    assert all(np.isfinite(value).all() for value in response.tensors.values())

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 from mt_perception.errors import ProtocolError
 from mt_perception.execution.options import Options
@@ -49,6 +50,28 @@ def processed(tensors: dict[str, np.ndarray]) -> None:
     detections(boxes, letterbox, ('a', 'b'), Options())
     segmentation(tensors['segmentation/class_ids'], letterbox, ('a', 'b'))
     depth({'depth_per_focal': tensors['depth/depth_per_focal']}, letterbox, None, 20.0)
+
+
+@settings(max_examples=200)
+@given(
+    hnp.arrays(
+        st.sampled_from([np.float32, np.int64, np.uint8, np.uint16, np.bool_, np.int32]),
+        hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=5),
+    ),
+    st.sampled_from(sorted(TENSORS)),
+    st.booleans(),
+)
+def test_validation_raises_nothing_but_its_own_error(
+    value: np.ndarray, name: str, missing: bool
+) -> None:
+    tensors = {**TENSORS, name: value}
+    if missing:
+        del tensors[name]
+    try:
+        validate_response(tensors, TASKS, SIZE)
+    except ProtocolError:
+        return
+    processed(tensors)
 
 
 def test_what_is_good_passes() -> None:

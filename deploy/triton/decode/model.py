@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Triton's Python backend: a payload becomes the latents that the remote half reads.
+"""Triton's Python backend: decodes a payload to the latents of the remote model.
 
 Not run on a Triton server by us; see README.md beside this folder.
 """
@@ -23,7 +23,7 @@ from mt_perception.server.served_model import admit
 
 
 class TritonPythonModel:
-    """What Triton looks for in this file."""
+    """The model class that Triton loads from this file."""
 
     def initialize(self, args: dict[str, Any]) -> None:
         """Read the codec of the model folder that config.pbtxt names."""
@@ -33,7 +33,7 @@ class TritonPythonModel:
         self._codec = read_codec(folder, cut_of(self._manifest))
 
     def execute(self, requests: list[Any]) -> list[Any]:
-        """Decode each request by itself: their frames may differ in size."""
+        """Decode each request on its own: frames may differ in size."""
         return [self._decoded(request) for request in requests]
 
     def _decoded(self, request: Any) -> Any:
@@ -42,7 +42,7 @@ class TritonPythonModel:
             asked = InferenceRequest(self._manifest.name, '', '', content.tobytes())
             payload = admit(asked, self._manifest, PayloadLimits()).payload
             if payload.kind != SYMBOLS:
-                raise PerceptionError('this host takes features, not pictures')
+                raise PerceptionError('this host accepts features, no images')
             symbols = self._codec.decode(payload.body, payload.rate, payload.shape)
             latent = self._codec.dequantise(symbols, payload.rate)[None]
         except PerceptionError as error:
