@@ -120,10 +120,19 @@ def test_sigterm_under_load_ends_with_refusals_alone(folder: Path) -> None:
 
 def test_a_second_host_cannot_share_the_port(folder: Path) -> None:
     """With port sharing it would start, and get half of the requests."""
-    with running_host(folder) as running:
-        taken = Address(port=running.host.port)
-        with pytest.raises(OffloadError, match='the port is in use'):
-            asyncio.run(HostSettings(folder, taken, workers=1).host().listen())
+
+    async def listen(port: int) -> None:
+        host = HostSettings(folder, Address(port=port), workers=1).host()
+        try:
+            await host.listen()
+        finally:
+            await host.stop(0.0)
+
+    with (
+        running_host(folder) as running,
+        pytest.raises(OffloadError, match='the port is in use'),
+    ):
+        asyncio.run(listen(running.host.port))
 
 
 def test_what_is_here_is_finished_and_what_comes_is_refused(folder: Path) -> None:

@@ -125,7 +125,11 @@ REFUSED = {
         '4000x64',
     ),
     'unknown rate': (lambda c: damaged(c, rate=9), Code.INVALID_ARGUMENT, 'no split with rate 9'),
-    'other symbols': (lambda c: damaged(c, body=b'\1\2\3\4'), Code.INVALID_ARGUMENT, 'left over'),
+    'other symbols': (
+        lambda c: damaged(c, body=b'\1\2\3\4'),
+        Code.INVALID_ARGUMENT,
+        'more bytes than',
+    ),
     'a picture of another size': (
         lambda c: c.request_of(dataclasses.replace(c.picture(image()), shape=(3, 32, 32))),
         Code.INVALID_ARGUMENT,

@@ -194,7 +194,7 @@ class ServedModel:
                 elif self._remote is not None:
                     latents[i] = self._remote.latent(admitted.payload)
                 else:
-                    results[i] = PayloadError('kind', f'model {self.manifest.name} has no cut')
+                    results[i] = PayloadError('kind', f'model {self.manifest.name} has no split')
             except PerceptionError as error:
                 results[i] = error
         if self._remote is not None and latents:
