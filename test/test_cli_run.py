@@ -108,7 +108,7 @@ def test_nothing_usable_is_an_error(
     (folder / 'a.png').write_bytes(b'no image')
     out = str(tmp_path / 'out')
     assert main(['run', str(folder), '--model', tiny, '--out', out]) == 1
-    assert 'gave no usable frame' in capsys.readouterr().err
+    assert 'has no usable frame' in capsys.readouterr().err
 
 
 def test_an_output_that_cannot_be_written_is_an_error(
@@ -142,3 +142,16 @@ def test_a_calibration_of_zeros_is_refused(tmp_path: Path) -> None:
     path.write_text(CALIBRATION.replace('60.0', '0.0'))
     with pytest.raises(CameraError, match='uncalibrated'):
         read_calibration(path)
+
+
+def test_a_focal_length_scales_depth(
+    tiny: str, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ['run', str(images), '--model', tiny, '--out', str(tmp_path / 'out')]
+    assert main([*arguments, '--focal-px', '80']) == 0
+    assert main([*arguments, '--focal-px', '-1']) == 2
+    calibration = tmp_path / 'camera.yaml'
+    calibration.write_text('{}')
+    both = ['--focal-px', '80', '--camera-info', str(calibration)]
+    assert main([*arguments, *both]) == 2
+    assert 'not both' in capsys.readouterr().err

@@ -91,7 +91,7 @@ def test_each_codec_leaves_what_it_says(cut: Path) -> None:
     runner = through(pipeline, cut, Codec(IMAGE))
     same = pipeline.run(frame)
     np.testing.assert_array_equal(same.depth.depth, plain_run.depth.depth)
-    whole = runner.seen.copy()
+    whole = runner.image.copy()
     assert payload_bytes(same.execution) == whole.size
     sizes = {}
     for name in ('jpeg-10', 'jpeg-90', 'webp-5', 'webp-75'):
@@ -99,7 +99,7 @@ def test_each_codec_leaves_what_it_says(cut: Path) -> None:
         run = pipeline.run(frame).execution
         sizes[name] = payload_bytes(run)
         assert sizes[name] == len(encoded(whole, runner.codec))
-        assert runner.seen.shape == whole.shape
+        assert runner.image.shape == whole.shape
         assert run.macs == plain_run.execution.macs
     assert sizes['jpeg-10'] < sizes['jpeg-90']
     assert sizes['webp-5'] < sizes['webp-75']

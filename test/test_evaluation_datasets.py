@@ -265,7 +265,7 @@ def test_tum_sequence(tmp_path: Path) -> None:
         ('images/a.json', 'convert them to COCO'),
         ('depth/a.png', 'depth_mm'),
         ('labels/a.jpg', 'no PNG file'),
-        ('results.json', 'COCO format'),
+        ('my_annotations.json', 'COCO format'),
     ],
 )
 def test_an_unknown_layout_is_said(tmp_path: Path, file: str, words: str) -> None:

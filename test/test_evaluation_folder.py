@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,14 @@ import cv2
 import numpy as np
 import pytest
 from small_bags import HEIGHT, WIDTH, picture
+from tiny_model import write_tiny_model
 
 from mt_perception.errors import SourceError
 from mt_perception.evaluation.datasets.dataset_folder import held_out
 from mt_perception.evaluation.datasets.open_samples import SourceOptions, open_samples
 from mt_perception.evaluation.datasets.taxonomy import ClassMap, read_taxonomy
 from mt_perception.evaluation.datasets.truth import Sample
+from mt_perception.evaluation.job import Job, run_job
 from mt_perception.types import Intrinsics
 
 CLASSES = ClassMap(('person', 'vehicle'), ('person', 'ground', 'object'), read_taxonomy())
@@ -231,3 +234,12 @@ def test_real_video_has_no_truth(data: Path) -> None:
         first = next(iter(samples))
     assert first.key == '0'
     assert first.truth is None
+
+
+def test_a_guessed_focal_length_is_said(tmp_path: Path) -> None:
+    folder = rgbd(tmp_path / 'rec', 2)
+    job = Job(str(folder), str(write_tiny_model(tmp_path / 'tiny')), tmp_path / 'out')
+    (note,) = run_job(job).data['notes']
+    assert 'the focal length was guessed for 2 frames' in note
+    known = replace(job, source_options=SourceOptions(camera=60.0), folder=tmp_path / 'known')
+    assert run_job(known).data['notes'] == ()

@@ -254,6 +254,30 @@ def test_precision_and_recall_by_threshold() -> None:
     assert points[0.95] == (None, 0)
 
 
+def test_calibration_error() -> None:
+    """Of ten detections at 0.9 five are right; one at 0.35 is right, one at 0.2 is too low."""
+    metric = DetectionMetric()
+    for right in (True,) * 5 + (False,) * 5:
+        box = [0.0, 0.0, 10.0, 10.0]
+        there = simple([box] if right else [[50.0, 50.0, 60.0, 60.0]], [0], {0})
+        metric.observe(found([box], [0], [0.9]), there)
+    metric.observe(
+        found([[0, 0, 10, 10], [30, 30, 40, 40]], [0, 0], [0.35, 0.2]),
+        simple([[0, 0, 10, 10]], [0], {0}),
+    )
+    result = metric.evaluate()
+    low, high = result['reliability']
+    assert low == {'detections': 1, 'score': pytest.approx(0.35), 'precision': 1.0}
+    assert high == {'detections': 10, 'score': pytest.approx(0.9), 'precision': 0.5}
+    assert result['ece'] == pytest.approx((1 * 0.65 + 10 * 0.4) / 11)
+
+
+def test_no_detection_has_no_calibration_error() -> None:
+    metric = DetectionMetric()
+    metric.observe(found([], [], []), simple([[0, 0, 10, 10]], [0], {0}))
+    assert metric.evaluate()['ece'] is None
+
+
 def test_overlap_of_touching_empty_and_crowd_boxes() -> None:
     boxes = np.array([[0, 0, 10, 10], [10, 0, 20, 10], [5, 0, 5, 10]], np.float32)
     overlaps = box_overlaps(boxes, boxes)

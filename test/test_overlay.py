@@ -149,3 +149,42 @@ def test_lines_beyond_the_picture_are_cut() -> None:
     draw_lines(picture, [], (100, 100), DARK)
     assert picture[20:].any()
     assert not picture[:18].any()
+
+
+def test_labels_do_not_hide_a_better_one() -> None:
+    boxes = np.float32([[20, 40, 90, 80]] * 10)
+    names = tuple(f'class {i}' for i in range(10))
+    scores = np.linspace(0.9, 0.5, 10).astype(np.float32)
+    found = Detections(boxes, scores, np.arange(10), names)
+    best = Detections(boxes[:1], scores[:1], np.arange(1), names)
+    blank = np.zeros((120, 200, 3), np.uint8)
+    width, height = text_size(blank, 'class 0 0.90')
+    label = np.s_[40 - height : 40, 20 : 20 + width]
+    alone = draw_detections(blank.copy(), best)[label]
+    assert alone.any()
+    np.testing.assert_array_equal(draw_detections(blank.copy(), found)[label], alone)
+
+
+def test_ground_truth_has_no_scores() -> None:
+    found = Detections(
+        np.float32([[20, 40, 90, 80]]), np.ones(1, np.float32), np.zeros(1, int), LABELS
+    )
+    blank = np.zeros((120, 200, 3), np.uint8)
+    scored, plain = (
+        draw_detections(blank.copy(), found, 1.0, with_scores) for with_scores in (True, False)
+    )
+    assert (scored > 0).any(axis=2)[:40].sum() > (plain > 0).any(axis=2)[:40].sum()
+
+
+def test_two_depth_maps_on_one_scale() -> None:
+    near, far = (DepthMap(np.full((40, 60), d, np.float32), typical(40, 60)) for d in (2.0, 4.0))
+    a, b = (depth_picture(depth, scale_end=5.0)[20, 10] for depth in (near, far))
+    assert (a != b).any()
+    same = [depth_picture(depth, scale_end=5.0)[20, 10] for depth in (near, near)]
+    np.testing.assert_array_equal(*same)
+
+
+def test_classes_near_red_are_not_persons() -> None:
+    person = np.array(colour('person', 0), int)
+    shades = [np.array(colour(f'class {i}', i), int) for i in range(80)]
+    assert min(np.abs(shade - person).sum() for shade in shades) > 60

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,10 +14,17 @@ import pytest
 from rich.console import Console
 
 from mt_perception.cli.picture_writer import PictureWriter
-from mt_perception.cli.run_summary import Summary, percentiles_text, summary_table
+from mt_perception.cli.run_summary import (
+    RunSummary,
+    latency_warning,
+    percentiles_text,
+    spending,
+    summary_table,
+)
 from mt_perception.errors import OutputError
 from mt_perception.evaluation.output import OutputFolder
-from mt_perception.types import Detections
+from mt_perception.reports import BudgetReport, Execution, ReuseReport
+from mt_perception.types import Detections, Result
 
 
 def picture(height: int = 48, width: int = 64) -> np.ndarray:
@@ -58,7 +66,7 @@ def test_a_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_table_says_what_was_counted() -> None:
-    summary = Summary(frames_in=10, frames_out=8, latency_ms=[10.0, 20.0, 30.0])
+    summary = RunSummary(frames_in=10, frames_out=8, latency_ms=[10.0, 20.0, 30.0])
     found = Detections(
         np.zeros((3, 4), np.float32),
         np.ones(3, np.float32),
@@ -85,7 +93,7 @@ def test_the_table_says_what_was_counted() -> None:
 
 
 def test_a_long_list_is_cut() -> None:
-    summary = Summary()
+    summary = RunSummary()
     summary.detections.update({f'class {n}': 20 - n for n in range(12)})
     table = summary_table('', summary, [], 'x')
     cells = [str(cell) for column in table.columns for cell in column.cells]
@@ -95,3 +103,36 @@ def test_a_long_list_is_cut() -> None:
 
 def test_percentiles_are_rounded() -> None:
     assert percentiles_text([1.0, 2.0, 3.0]) == 'p50 2.0  p95 2.9  p99 3.0 ms'
+
+
+def result(path: str, **reports: Any) -> Result:
+    execution = Execution(
+        ('depth',), ('trunk',), path, '', 1, (8, 8), stage_ms={'total': 30.0}, **reports
+    )
+    return Result(0, '', None, None, None, execution)
+
+
+def test_the_table_says_what_was_spent() -> None:
+    summary = RunSummary()
+    for _ in range(3):
+        summary.add_result(result('full', budget=BudgetReport(0.5, 0.9)))
+    reuse = ReuseReport(1.0, 'depth', 100.0)
+    summary.add_result(
+        result('light', budget=BudgetReport(0.5, 0.52), reuse=reuse, skipped=('depth',))
+    )
+    assert spending(summary) == [
+        ('budget', '0.50 of all compute, realised 0.52'),
+        ('paths', 'full 75%, light 25%'),
+        ('reuse', '1 of 4 frames'),
+        ('skipped', '1 (depth 1)'),
+    ]
+    assert spending(RunSummary()) == []
+
+
+def test_a_missed_latency_target_is_said() -> None:
+    summary = RunSummary(latency_ms=[10.0] * 19 + [100.0])
+    assert latency_warning(summary, 0, 1) is None
+    assert latency_warning(summary, 50, 1) is None
+    summary.latency_ms += [100.0]
+    assert 'no lighter path' in (latency_warning(summary, 50, 1) or '')
+    assert 'p95 is 100.0 ms; try a smaller' in (latency_warning(summary, 50, 3) or '')

@@ -196,13 +196,13 @@ def page_text(tmp_path_factory: pytest.TempPathFactory) -> str:
     [
         *('Evaluation', 'lab', 'ours size=416', 'theirs', 'AP', 'mIoU', 'AbsRel', 'Δ_MTL'),
         *(
-            'Is the difference real?',
+            'Differences with confidence intervals',
             'Paths taken',
-            'Steadiness from frame to frame',
-            'Where the time goes',
+            'Temporal stability',
+            'Time by stage',
         ),
         *('Accuracy against computation', 'Which threshold to choose', 'By distance'),
-        *('The recording from end to end', '1 gap between', 'What ours size=416 takes for what'),
+        *('The recording from end to end', '1 gap between', 'Confusion of ours size=416'),
     ],
 )
 def test_the_page_has_it_all(page_text: str, expected: str) -> None:
@@ -264,7 +264,7 @@ def test_the_report_of_several_sources(tmp_path: Path) -> None:
     failed = [('broken.bag', 'it is empty')]
     page = Page(render('Two', [[one], [two]], [Pictures(), Pictures()], failed))
     assert 'All sources' in page.text
-    assert 'broken.bag gave nothing: it is empty' in page.text
+    assert 'broken.bag failed: it is empty' in page.text
     # Photographs have no timeline.
     assert page.text.count('The recording from end to end') == 1
 
@@ -367,7 +367,7 @@ def test_pictures_say_when_they_are_not_of_what_was_measured(
     run_job(job)
     run = read_run(job.folder)
     changed = replace(run.frames[0], digests={**run.frames[0].digests, 'depth': 'other'})
-    assert 'changed since' in draw(job, replace(run, frames=(changed, *run.frames[1:])), 3).warning
+    assert 'has changed' in draw(job, replace(run, frames=(changed, *run.frames[1:])), 3).warning
     (lab / 'images').rename(lab / 'gone')
     made = draw(job, run, 3)
     assert made.frames == ()

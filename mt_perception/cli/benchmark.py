@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""``mt_perception benchmark``: where the time of a frame goes, and what each task costs."""
+"""``mt_perception benchmark``: time of each stage, and cost of each task."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ def benchmark(
     image_size: str,
     frames: int,
 ) -> None:
-    """Measure the pipeline on a noise image, one combination of tasks after the other.
+    """Measure the pipeline on a noise image, for all tasks and for each one.
 
-    The combinations take turns frame by frame, so that whatever else this computer does falls on
-    all of them: trust the ratios more than the milliseconds.
+    The combinations of tasks alternate frame by frame, so that other load affects all of them
+    alike: the ratios are more reliable than the times.
     """
     width, height = _size(image_size)
     pipeline = Pipeline.load(find_model(model), Options(size=size), providers or ('CPU',), threads)

@@ -25,7 +25,7 @@ from mt_perception.cli.processes import (
     prepare_local_ros,
     ros_environment,
 )
-from mt_perception.cli.run_summary import Summary, summary_table
+from mt_perception.cli.run_summary import RunSummary, summary_table
 from mt_perception.errors import NodeError, SourceError
 from mt_perception.evaluation.output import OutputFolder
 from mt_perception.image import overlay
@@ -59,7 +59,7 @@ class Recording:
         bytes: Memory of the frames.
     """
 
-    summary: Summary = field(default_factory=Summary)
+    summary: RunSummary = field(default_factory=RunSummary)
     frames: list[AnsweredImage] = field(default_factory=list)
     bytes: int = 0
 
@@ -185,7 +185,7 @@ def _add(recording: Recording, answer: AnsweredImage) -> None:
         recording.bytes += size
 
 
-def _count_losses(summary: Summary, subscriber: DemoSubscriber) -> None:
+def _count_losses(summary: RunSummary, subscriber: DemoSubscriber) -> None:
     summary.frames_in = subscriber.images
     reasons = {
         key.replace('.', ': '): int(value)

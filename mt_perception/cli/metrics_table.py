@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The headline figures of evaluations as a table in the terminal."""
+"""The main metrics of evaluations as a table in the terminal."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from mt_perception.evaluation.records import Json, Summary
 MAX_NAME = 18
 MAX_VALUE = 8
 
-_FIGURES = (
+_METRICS = (
     ('AP', ('detection', 'ap')),
     ('mIoU', ('segmentation', 'miou')),
     ('AbsRel', ('depth', 'metric', 'abs_rel')),
     ('δ1', ('depth', 'metric', 'delta1')),
 )
 _RELATIVE = ('AbsRel*', ('depth', 'affine', 'abs_rel'))
-"""Depth without a scale is judged after a fit to the truth, which is another figure."""
+"""Relative depth is evaluated after a fit to the ground truth, which is another metric."""
 
 
 def metrics_table(summaries: Sequence[Summary]) -> Table:
-    """One row for each evaluation; columns without any figure are left out."""
+    """One row for each evaluation; empty columns are left out."""
     metric_depth = all(
-        _figure(s, _RELATIVE[1]) is None or _figure(s, _FIGURES[2][1]) is not None
+        _metric(s, _RELATIVE[1]) is None or _metric(s, _METRICS[2][1]) is not None
         for s in summaries
     )
-    wanted = _FIGURES if metric_depth else (*_FIGURES, _RELATIVE)
-    columns = [(name, [_figure(s, path) for s in summaries]) for name, path in wanted]
+    wanted = _METRICS if metric_depth else (*_METRICS, _RELATIVE)
+    columns = [(name, [_metric(s, path) for s in summaries]) for name, path in wanted]
     columns = [(name, values) for name, values in columns if any(v is not None for v in values)]
-    sizes = [_figure(s, ('cost', 'payload_bytes')) for s in summaries]
+    sizes = [_metric(s, ('cost', 'payload_bytes')) for s in summaries]
     sent = any(size is not None for size in sizes)
     swept = sorted({name for s in summaries for name in s.parameters['swept']})
     table = Table(
@@ -44,7 +44,7 @@ def metrics_table(summaries: Sequence[Summary]) -> Table:
         padding=(0, 1, 0, 0),
         pad_edge=False,
     )
-    # With one model its name only takes the room of figures.
+    # With one model its name only takes space.
     several = len({str(s.model['name']) for s in summaries}) > 1 or not swept
     for name in ('source', 'model') if several else ('source',):
         table.add_column(name, overflow='fold', min_width=9)
@@ -59,7 +59,7 @@ def metrics_table(summaries: Sequence[Summary]) -> Table:
         pseudo = summary.data['pseudo']
         total = summary.timing['latency_ms'].get('total', {})
         table.add_row(
-            escape(summary.source) + (f' (truth: {escape(pseudo)})' if pseudo else ''),
+            escape(summary.source) + (f' (reference: {escape(pseudo)})' if pseudo else ''),
             *([escape(_short(str(summary.model['name'])))] if several else []),
             *(escape(str(summary.parameters['swept'].get(name, ''))) for name in swept),
             str(summary.counts['frames']),
@@ -72,7 +72,7 @@ def metrics_table(summaries: Sequence[Summary]) -> Table:
 
 
 def link_times_table(study: LinkStudy) -> Table:
-    """Median time of a frame for each way of getting it done, over every link."""
+    """Median time of a frame over every link, by method."""
     table = Table(
         box=box.SIMPLE_HEAD,
         caption=f'{study.source}: ms a frame over a link, measured on this machine',
@@ -91,21 +91,21 @@ def link_times_table(study: LinkStudy) -> Table:
 
 
 def _short(name: str) -> str:
-    """A baseline's name holds those of all its networks."""
+    """A short name; a baseline's has those of all its networks."""
     return name if len(name) <= MAX_NAME else name[: MAX_NAME - 1] + '…'
 
 
 def _caption(summaries: Sequence[Summary], metric_depth: bool) -> str:
     parts = ['ms: median of one frame']
     if any(s.timing['jobs_at_once'] > 1 for s in summaries):
-        parts[0] += ', with several evaluations at once: run one source for true times'
+        parts[0] += ', with several evaluations at once: evaluate one source for true times'
     if not metric_depth:
-        parts.append('*: after scale and shift were fitted to the truth of each frame')
+        parts.append('*: after a fit of scale and shift to the ground truth of each frame')
     return '; '.join(parts)
 
 
-def _figure(summary: Summary, path: Sequence[str]) -> Json:
-    """A figure deep inside the metrics; None where it was not measured."""
+def _metric(summary: Summary, path: Sequence[str]) -> Json:
+    """A metric by its keys; None if it was not measured."""
     found: Json = summary.metrics
     for key in path:
         found = (found or {}).get(key)

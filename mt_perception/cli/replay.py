@@ -64,11 +64,11 @@ def _all_options(command: Any) -> Any:
 @_all_options
 @click.pass_context
 def replay(context: click.Context, /, source: str, **given: Any) -> None:
-    """Play SOURCE, one frame after the other, through the perception node over DDS.
+    """Play SOURCE frame by frame through the perception node over DDS.
 
-    SOURCE is a bag, or anything else that evaluate takes. The node runs in a process of its own;
-    each frame is sent when everything about the one before has come back, so that none is lost.
-    The same frames then run in this process, and the records of both are compared.
+    SOURCE is a bag, or another source of evaluate. The node runs in a process of its own. Each
+    frame is sent after all results of the previous one, so no frame is dropped. The same frames
+    then run in this process, and the records of both are compared.
     """
     console = Console()
     folder: Path = given['out'] / source_name(source)
@@ -117,15 +117,15 @@ def through_node(predictor: Predictor, job: Job, logs: Path) -> Iterator[Predict
     """The model of a predictor, inside a perception node of its own.
 
     Args:
-        predictor: The same model in this process, which knows its tasks and labels.
-        job: How the model is to be run.
-        logs: Folder that takes what the node prints.
+        predictor: The same model in this process, for its tasks and labels.
+        job: The settings of the model.
+        logs: Folder for the output of the node.
 
     Raises:
         NodeError: The node does not start.
         OutputError: The folder cannot be written.
     """
-    # Imported late, so that a missing ROS 2 is said in one sentence.
+    # Imported late, so that a missing ROS 2 is reported in one sentence.
     from mt_perception.nodes.round_trip_predictor import RoundTripPredictor
 
     OutputFolder(logs).file('perception.log')
@@ -141,7 +141,7 @@ def through_node(predictor: Predictor, job: Job, logs: Path) -> Iterator[Predict
         _wait(link, process)
 
         def run(frame: Frame) -> Result:
-            # Asked each time: of a node that is gone no answer need be waited for.
+            # Checked for each frame, so that nobody waits for a node that ended.
             process.check()
             return link.run(frame)
 
@@ -150,7 +150,7 @@ def through_node(predictor: Predictor, job: Job, logs: Path) -> Iterator[Predict
 
 
 def differing_lines(one: Path, other: Path) -> list[int]:
-    """Numbers of the lines that differ in more than time; the first line is 1."""
+    """Numbers of the lines that differ except in time; the first line is 1."""
     with one.open(encoding='utf-8') as left, other.open(encoding='utf-8') as right:
         pairs = zip_longest(left, right, fillvalue='{}')
         return [n for n, (a, b) in enumerate(pairs, 1) if without_timing(a) != without_timing(b)]
@@ -199,7 +199,7 @@ def _bar(console: Console) -> Progress:
 
 
 def _times(theirs: Path, ours: Path) -> Table:
-    """Where the time goes, in process and through the node."""
+    """Times by stage, in process and through the node."""
     here = [record.latency_ms for record in read_frames(ours)]
     there = [record.latency_ms for record in read_frames(theirs) if record.latency_ms]
     outside = ('messages', 'transport')
@@ -210,7 +210,7 @@ def _times(theirs: Path, ours: Path) -> Table:
         ],
         'messages: image to frame, results to topics': [frame['messages'] for frame in there],
         'transport and queues, there and back': [frame['transport'] for frame in there],
-        'all of it, through the node': [frame['total'] for frame in there],
+        'total, through the node': [frame['total'] for frame in there],
     }
     table = Table(title='milliseconds', title_justify='left', box=None)
     for name in ('', 'p50', 'p95', 'p99'):

@@ -17,7 +17,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from mt_perception.cli.picture_writer import PictureWriter
-from mt_perception.cli.run_summary import Summary, summary_table
+from mt_perception.cli.run_summary import RunSummary, latency_warning, summary_table
 from mt_perception.cli.shared_options import (
     budget_of,
     offload_summary,
@@ -27,6 +27,7 @@ from mt_perception.cli.shared_options import (
 )
 from mt_perception.data_files import read_yaml
 from mt_perception.errors import ImageError, SourceError
+from mt_perception.evaluation.datasets.sample_source import with_camera
 from mt_perception.evaluation.frame_record import frame_record
 from mt_perception.evaluation.output import OutputFolder
 from mt_perception.evaluation.record_writer import RecordWriter
@@ -51,6 +52,7 @@ DEADLINE_MS = 200.0
 """Deadline of offloaded frames without --offload-deadline-ms."""
 
 LIVE_SHOW_EVERY = 30
+MAX_FOCAL_PX = 1e6
 TOPIC_PREFIX = 'topic:'
 
 
@@ -63,12 +65,14 @@ class OutputOptions:
         show_every: Save a picture of every n-th frame; None chooses.
         video: Whether to write a video.
         lines: Whether to write results as JSON lines.
+        focal_px: Focal length that replaces the camera of the source; None keeps it.
     """
 
     folder: OutputFolder
     show_every: int | None
     video: bool
     lines: bool
+    focal_px: float | None = None
 
 
 @click.command()
@@ -84,9 +88,9 @@ class OutputOptions:
     'tasks',
     multiple=True,
     type=click.Choice([DETECTION, SEGMENTATION, DEPTH]),
-    help='Only this task; may be repeated.',
+    help='Run only this task; may be repeated.',
 )
-@click.option('--score', default=Options.score_threshold, help='Least score of a detection.')
+@click.option('--score', default=Options.score_threshold, help='Score threshold of detections.')
 @click.option(
     '--condition', 'conditions', multiple=True, help='"segmentation if detection finds person".'
 )
@@ -96,7 +100,12 @@ class OutputOptions:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help='Calibration file of camera_calibration (YAML), where the source has none.',
 )
-@click.option('--limit', default=0, help='Stop after this many frames; 0: no limit.')
+@click.option(
+    '--focal-px',
+    type=float,
+    help='Focal length in pixels, without a calibration; it scales metric depth.',
+)
+@click.option('--limit', default=0, help='Number of frames; 0: all.')
 @click.option('--out', default='out', type=click.Path(path_type=Path), help='Folder of results.')
 @click.option('--show-every', type=int, help='Save a picture of every n-th frame; 0: none.')
 @click.option('--save-video', is_flag=True, help='Write an annotated video.')
@@ -114,6 +123,7 @@ def run(
     conditions: tuple[str, ...],
     topic: str | None,
     camera_info: Path | None,
+    focal_px: float | None,
     limit: int,
     out: Path,
     show_every: int | None,
@@ -126,6 +136,10 @@ def run(
     SOURCE is a folder of images, an image, a video, a ROS 1 or ROS 2 bag, a camera (/dev/video0
     or 0), a network camera (rtsp://…, http://…), or a ROS topic (/camera/image_raw).
     """
+    if camera_info and focal_px:
+        raise click.UsageError('give --camera-info or --focal-px, not both')
+    if focal_px is not None and not 0 < focal_px < MAX_FOCAL_PX:
+        raise click.UsageError(f'--focal-px must be between 0 and {MAX_FOCAL_PX:g}')
     camera = read_calibration(camera_info) if camera_info else None
     output = OutputFolder(out, [source])
     console = Console()
@@ -142,7 +156,7 @@ def run(
             )
         for warning in pipeline.warnings:
             console.print(f'[yellow]{escape(warning)}[/]')
-        outputs = OutputOptions(output, show_every, save_video, jsonl)
+        outputs = OutputOptions(output, show_every, save_video, jsonl, focal_px)
         with offloaded(pipeline, given, DEADLINE_MS) as client:
             summary = run_pipeline(pipeline, frames, tasks or None, limit, outputs, console)
         offload_summary(client, console)
@@ -153,10 +167,13 @@ def run(
     manifest = pipeline.manifest
     title = f'{manifest.name} {manifest.version} on {frames.name}'
     console.print(summary_table(title, summary, facts, 'one frame, without reading it'))
+    missed = latency_warning(summary, given['latency_ms'], len(manifest.paths.choices))
+    if missed is not None:
+        console.print(f'[yellow]{escape(missed)}[/]', highlight=False)
     for note in frames.notes:
         console.print(f'[yellow]{escape(note)}[/]')
     if not summary.frames_out:
-        raise SourceError(f'{source} gave no usable frame; the table says why')
+        raise SourceError(f'{source} has no usable frame; the table has the reasons')
 
 
 def run_pipeline(
@@ -166,7 +183,7 @@ def run_pipeline(
     limit: int,
     outputs: OutputOptions,
     console: Console,
-) -> Summary:
+) -> RunSummary:
     """Run a pipeline over a source, with a progress bar; Ctrl-C ends the run early.
 
     Args:
@@ -180,7 +197,7 @@ def run_pipeline(
     Returns:
         Counts and times of the run.
     """
-    summary = Summary()
+    summary = RunSummary()
     length = min(limit, source.length or limit) if limit else source.length
     every = outputs.show_every
     if every is None:
@@ -194,6 +211,7 @@ def run_pipeline(
         progress = bar.add_task('frames', total=length)
         try:
             for index, frame in enumerate(islice(source, limit or None)):
+                frame = with_camera(frame, outputs.focal_px)
                 _run_frame(pipeline, frame, index, tasks, summary, pictures, lines)
                 bar.update(progress, completed=summary.frames_in + source.rejects.total())
         except KeyboardInterrupt:
@@ -243,7 +261,7 @@ def _run_frame(
     frame: Frame,
     index: int,
     tasks: tuple[str, ...] | None,
-    summary: Summary,
+    summary: RunSummary,
     pictures: PictureWriter,
     lines: RecordWriter | None,
 ) -> None:

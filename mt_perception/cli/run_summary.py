@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a run adds up to, and the table that says it in the terminal."""
+"""Counts and times of a run, and their table in the terminal."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
+from mt_perception.reports import BudgetReport
 from mt_perception.types import Detections, Result
 
 SHOWN_CLASSES = 8
@@ -20,15 +21,19 @@ PERCENTILES = (50, 95, 99)
 
 
 @dataclass
-class Summary:
-    """Counts and times of a run, added up frame by frame.
+class RunSummary:
+    """Counts and times of a run.
 
     Attributes:
-        frames_in: Images that came in.
-        frames_out: Images that have a result.
-        latency_ms: One time for each result.
+        frames_in: Number of images.
+        frames_out: Number of images with a result.
+        latency_ms: Time of each result.
         detections: Class → number of detections.
-        blocks: Blocks that ran, as one line → number of frames.
+        blocks: Executed blocks, as one line → number of frames.
+        paths: Path → number of frames.
+        reused: Number of frames with a reused result.
+        skipped: Task whose condition was false → number of frames.
+        budget: Compute budget of the last frame.
         left_out: Reason → number of images without a result.
         failures: Task and reason → number of frames.
     """
@@ -38,6 +43,10 @@ class Summary:
     latency_ms: list[float] = field(default_factory=list)
     detections: Counter[str] = field(default_factory=Counter)
     blocks: Counter[str] = field(default_factory=Counter)
+    paths: Counter[str] = field(default_factory=Counter)
+    reused: int = 0
+    skipped: Counter[str] = field(default_factory=Counter)
+    budget: BudgetReport | None = None
     left_out: Counter[str] = field(default_factory=Counter)
     failures: Counter[str] = field(default_factory=Counter)
 
@@ -48,6 +57,10 @@ class Summary:
         execution = result.execution
         self.latency_ms.append(execution.stage_ms['total'])
         self.blocks[f'{", ".join(execution.blocks)} (path {execution.path})'] += 1
+        self.paths[execution.path] += 1
+        self.reused += execution.reuse is not None and execution.reuse.tasks is not None
+        self.skipped.update(execution.skipped)
+        self.budget = execution.budget or self.budget
         self.add_detections(result.detections)
         for task, reason in result.failures.items():
             self.failures[f'{task}: {reason}'] += 1
@@ -58,21 +71,21 @@ class Summary:
             self.detections.update(detections.labels[i] for i in detections.class_ids)
 
     def add_left_out(self, reasons: Counter[str]) -> None:
-        """Count images that came in and have no result."""
+        """Count images without a result."""
         self.left_out.update(reasons)
         self.frames_in += reasons.total()
 
 
 def summary_table(
-    title: str, summary: Summary, facts: Iterable[tuple[str, str]], latency: str
+    title: str, summary: RunSummary, facts: Iterable[tuple[str, str]], latency: str
 ) -> Table:
     """The table at the end of a run.
 
     Args:
-        title: What was run on what.
-        summary: What it adds up to.
-        facts: More lines: what, value.
-        latency: What the latency is measured between.
+        title: Title of the table.
+        summary: Counts and times.
+        facts: More rows: name, value.
+        latency: The interval of the latency.
     """
     table = Table(title=escape(title), title_justify='left', box=box.ROUNDED, show_header=False)
     table.add_column(style='bold', no_wrap=True)
@@ -86,10 +99,45 @@ def summary_table(
     rows.append(('detections', f'{found}{_listed(summary.detections)}'))
     if summary.failures:
         rows.append(('failures', f'{summary.failures.total()}{_listed(summary.failures)}'))
-    rows += [('what ran', name) for name, _ in summary.blocks.most_common(3)]
+    rows += [('blocks', name) for name, _ in summary.blocks.most_common(3)]
+    rows += spending(summary)
     for name, value in [*rows, *facts]:
         table.add_row(escape(name), escape(value))
     return table
+
+
+def spending(summary: RunSummary) -> list[tuple[str, str]]:
+    """Rows on budget, paths, reuse and conditions; none where they did nothing."""
+    frames = max(summary.frames_out, 1)
+    rows = []
+    if summary.budget is not None:
+        wanted, realised = summary.budget.compute, summary.budget.realised
+        rows.append(('budget', f'{wanted:.2f} of all compute, realised {realised:.2f}'))
+    if len(summary.paths) > 1:
+        shares = (f'{path} {count / frames:.0%}' for path, count in summary.paths.most_common())
+        rows.append(('paths', ', '.join(shares)))
+    if summary.reused:
+        rows.append(('reuse', f'{summary.reused} of {summary.frames_out} frames'))
+    if summary.skipped:
+        rows.append(('skipped', f'{summary.skipped.total()}{_listed(summary.skipped)}'))
+    return rows
+
+
+def latency_warning(summary: RunSummary, target_ms: float, paths: int) -> str | None:
+    """A sentence if 95 % of the frames are not within a latency target.
+
+    Args:
+        summary: Counts and times.
+        target_ms: The target; 0 is none.
+        paths: Number of paths of the model.
+    """
+    if target_ms <= 0 or not summary.latency_ms:
+        return None
+    p95 = float(np.percentile(summary.latency_ms, 95))
+    if p95 <= target_ms:
+        return None
+    hint = 'the model has no lighter path' if paths < 2 else 'try a smaller --size or --budget'
+    return f'the latency target of {target_ms:g} ms was missed: p95 is {p95:.1f} ms; {hint}'
 
 
 def percentiles_text(values_ms: Sequence[float]) -> str:
@@ -99,7 +147,7 @@ def percentiles_text(values_ms: Sequence[float]) -> str:
 
 
 def _listed(counts: Counter[str]) -> str:
-    """The most frequent ones in brackets."""
+    """The most frequent names in brackets."""
     if not counts:
         return ''
     shown = [f'{name} {number}' for name, number in counts.most_common(SHOWN_CLASSES)]

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Options that several commands share: budgets, offloading and links."""
+"""Options that several commands share: budget, offloading and links."""
 
 from __future__ import annotations
 
@@ -33,22 +33,22 @@ if TYPE_CHECKING:
     from mt_perception.offload.client import OffloadClient
 
 BUDGET_OPTIONS: Sequence[Callable[[Any], Any]] = (
-    click.option('--budget', default=1.0, help='Fraction of the compute of everything; 1: all.'),
-    click.option('--latency-ms', default=0.0, help='Keep 95 % of the frames below; 0: any time.'),
-    click.option('--stale-ms', default=0.0, help='Give results again for so long; 0: never.'),
-    click.option('--path', default=AUTO, help='Always this path of the model.'),
+    click.option('--budget', default=1.0, help='Fraction of the full compute; 1: all.'),
+    click.option('--latency-ms', default=0.0, help='Target p95 latency in ms; 0: none.'),
+    click.option('--stale-ms', default=0.0, help='Largest age of reused results, ms; 0: none.'),
+    click.option('--path', default=AUTO, help='Path of the model; auto chooses.'),
 )
 
 
 def with_budget_options(command: Callable[..., None]) -> Callable[..., None]:
-    """A command that takes these options."""
+    """Add the options to a command."""
     for option in reversed(BUDGET_OPTIONS):
         command = option(command)
     return command
 
 
 def budget_of(given: Mapping[str, Any]) -> Budget:
-    """The budget that was typed."""
+    """The budget of the options."""
     return Budget(
         compute=given['budget'],
         latency_ms=given['latency_ms'],
@@ -61,16 +61,19 @@ LINK_OPTIONS: Sequence[Callable[[Any], Any]] = (
     click.option(
         '--link',
         metavar='MBIT_S,…',
-        help='Time frames over links of these bandwidths, too, in Mbit/s.',
+        help='Also time frames over links of these bandwidths in Mbit/s: local, JPEG, features.',
     ),
     click.option(
-        '--link-delay-ms', default=DELAY_MS, show_default=True, help='Of these links, one way.'
+        '--link-delay-ms',
+        default=DELAY_MS,
+        show_default=True,
+        help='One-way delay of links.',
     ),
 )
 
 
 def link_settings(given: Mapping[str, Any]) -> LinkSettings | None:
-    """What was typed for LINK_OPTIONS; None where nothing was."""
+    """The settings of LINK_OPTIONS; None without --link."""
     if not given['link']:
         return None
     try:
@@ -78,25 +81,25 @@ def link_settings(given: Mapping[str, Any]) -> LinkSettings | None:
     except ValueError as error:
         raise click.UsageError(f'--link is a list such as 0.5,1,5: {error}') from error
     if not all(0 < value < 1e5 for value in mbit_s) or not 0 <= given['link_delay_ms'] < 1e4:
-        raise click.UsageError('--link and --link-delay-ms must be above 0, and not too large')
+        raise click.UsageError('--link must be in 0 to 100000, --link-delay-ms in 0 to 10000')
     return LinkSettings(mbit_s, given['link_delay_ms'])
 
 
 def measured_links(
     jobs: Sequence[Job], settings: LinkSettings, fresh: bool, console: Console
 ) -> tuple[list[LinkStudy], list[tuple[str, str]]]:
-    """Measure every source with every model of ours.
+    """Measure every source with every model folder over links.
 
     Args:
         jobs: The jobs of the evaluation.
-        settings: What to measure.
-        fresh: Whether to repeat existing measurements.
-        console: Where progress is shown.
+        settings: The links.
+        fresh: Whether to repeat completed measurements.
+        console: Prints the progress.
 
     Returns:
-        The studies, and (source, reason) of those that failed.
+        The studies, and (source, reason) of failed ones.
     """
-    # What it takes is an extra; where it is missing the command says which one.
+    # Imported late: it needs an extra, which an error names.
     from mt_perception.evaluation.link.measure import measure
 
     studies, failed = [], []
@@ -124,7 +127,7 @@ def measured_links(
 
 
 def _once(jobs: Sequence[Job]) -> list[Job]:
-    """The first job of every source and model folder, without what was swept beside them."""
+    """The first job of every source and model folder, without swept parameters."""
     first: dict[tuple[str, str], Job] = {}
     for job in jobs:
         if not job.model.startswith(PREFIX):
@@ -138,16 +141,22 @@ _CONNECT_S = 10.0
 
 OFFLOAD_OPTIONS: Sequence[Callable[[Any], Any]] = (
     click.option('--offload', metavar='HOST:PORT,…', help='Remote hosts (`mt_perception serve`).'),
-    click.option('--offload-ca', type=_FILE, help="Use TLS; PEM file of the host's authority."),
-    click.option('--offload-token-file', type=_FILE, help='File with a token for the host.'),
     click.option(
-        '--offload-deadline-ms', type=float, help='Run here what has not come back by then.'
+        '--offload-ca',
+        type=_FILE,
+        help='PEM file with the CA certificate of the host; enables TLS.',
+    ),
+    click.option('--offload-token-file', type=_FILE, help='File with the access token.'),
+    click.option(
+        '--offload-deadline-ms',
+        type=float,
+        help='Deadline of a reply in ms, else it runs locally.',
     ),
 )
 
 
 def with_offload_options(command: Callable[..., None]) -> Callable[..., None]:
-    """A command that takes these options."""
+    """Add the options to a command."""
     for option in reversed(OFFLOAD_OPTIONS):
         command = option(command)
     return command
@@ -165,13 +174,13 @@ def offloaded(
         deadline_ms: Default of the deadline.
 
     Raises:
-        OffloadError: The host cannot be used, or not reached.
-        ModelError: The model cannot be cut.
+        OffloadError: The host cannot be reached or refuses.
+        ModelError: The model has no split.
     """
     if not given['offload']:
         yield None
         return
-    # What it takes is an extra; where it is missing the command says which one.
+    # Imported late: it needs an extra, which an error names.
     from mt_perception.offload.client import offload
     from mt_perception.offload.decision import ALWAYS, DecisionSettings
     from mt_perception.offload.endpoint import ClientTls, Endpoint
@@ -197,7 +206,7 @@ def offloaded(
 
 
 def offload_summary(client: OffloadClient | None, console: Console) -> None:
-    """Say who finished the frames."""
+    """Print where the frames were finished."""
     if client is None:
         return
     addresses = ', '.join(endpoint.address for endpoint in client.settings.endpoints)

@@ -109,7 +109,7 @@ class OutputFolder:
                     self._append(name, found)
 
     def remove_earlier(self) -> None:
-        """Remove what an earlier command wrote, unless it was changed since.
+        """Remove what an earlier command wrote and is unchanged.
 
         Raises:
             OutputError: A file cannot be removed.

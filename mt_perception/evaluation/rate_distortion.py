@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Accuracy over bytes: frames through a codec, and the bytes a codec needs for an accuracy."""
+"""Rate-distortion: frames through a codec, and the bytes for an accuracy."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ _BEST_QUALITY = 100
 
 @dataclass(frozen=True)
 class Codec:
-    """One way to make a frame small.
+    """A way to compress a frame.
 
     Attributes:
-        kind: IMAGE, as it is; JPEG; WEBP; or RATE, one of the cut's.
+        kind: IMAGE, without loss; JPEG; WEBP; or RATE, a rate of the split.
         value: The quality of a picture, 1 to 100, or the index of the rate.
     """
 
@@ -51,12 +51,12 @@ class Codec:
 
     @property
     def name(self) -> str:
-        """As it is typed: ``jpeg-75``."""
+        """The name, as ``jpeg-75``."""
         return self.kind if self.kind == IMAGE else f'{self.kind}-{self.value}'
 
 
 REFERENCE = Codec(JPEG, 75)
-"""What others are compared with: what a camera driver sends."""
+"""The reference of comparisons: the usual quality of camera drivers."""
 
 
 def parse_codec(text: str) -> Codec:
@@ -98,8 +98,8 @@ class CodecRunner:
         codec: The codec.
 
     Attributes:
-        codec: May be changed between two frames.
-        seen: uint8 (1, H, W, 3), what the whole network saw last; the input itself for rates.
+        codec: The codec; may change between two frames.
+        image: uint8 (1, H, W, 3), the last input of the whole network; without loss for rates.
 
     Raises:
         ModelError: A rate is wanted, and the model has no cut, or not that rate.
@@ -110,7 +110,7 @@ class CodecRunner:
         self._whole = whole
         self._cut: SplitModelRunner | None = None
         self.codec = codec
-        self.seen = np.zeros((1, 0, 0, 3), np.uint8)
+        self.image = np.zeros((1, 0, 0, 3), np.uint8)
         if codec.kind == RATE:
             self._halves(codec.value)
 
@@ -119,7 +119,7 @@ class CodecRunner:
         if stage is not run.plan.stages[0]:
             self._whole.run(stage, run)
             return
-        self.seen = run.image
+        self.image = run.image
         if self.codec.kind == RATE:
             self._halves(self.codec.value).run(stage, run)
             return
@@ -127,10 +127,10 @@ class CodecRunner:
         if self.codec.kind != IMAGE:
             content = encoded(run.image, self.codec)
             size = len(content)
-            self.seen = np.asarray(
+            self.image = np.asarray(
                 cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR), np.uint8
             )[None]
-        run.tensors[NETWORK_INPUT] = self.seen
+        run.tensors[NETWORK_INPUT] = self.image
         self._whole.run(stage, run)
         run.offload = OffloadReport(remote=True, reason=self.codec.name, payload_bytes=size)
 
@@ -154,7 +154,7 @@ def payload_bytes(execution: Execution) -> int:
 
 
 def through(pipeline: Pipeline, folder: Path, codec: Codec) -> CodecRunner:
-    """Let the frames of a pipeline pass through a codec from now on.
+    """Compress the frames of a pipeline with a codec.
 
     Raises:
         ModelError: A rate is wanted, and the model has no cut, or not that rate.
@@ -172,7 +172,7 @@ def encoded(image: NDArray[np.uint8], codec: Codec) -> bytes:
 
 
 def jpeg_of(image: NDArray[np.uint8], most_bytes: int) -> Codec:
-    """Return the best JPEG codec within a size, for uint8 (1, H, W, 3); else the smallest."""
+    """The best JPEG of a picture, uint8 (1, H, W, 3), within a size; else the smallest one."""
     low, high = 1, _BEST_QUALITY
     while low < high:
         middle = (low + high + 1) // 2

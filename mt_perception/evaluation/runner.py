@@ -65,6 +65,7 @@ def evaluate(
     total = samples.length if limit is None else min(limit, samples.length or limit)
     for sample, result in run_all(samples, predictor, limit):
         values = {metric.name: metric.process(sample, result) for metric in metrics}
+        tally.guessed += result.depth is not None and result.depth.assumed_intrinsics
         record = frame_record(
             sample.frame,
             result,
@@ -91,7 +92,7 @@ def evaluate(
             'truth_sha256': tally.truth.hexdigest(),
             'truth': samples.truth_kinds,
             'pseudo': tally.pseudo,
-            'notes': samples.all_notes(),
+            'notes': (*samples.all_notes(), *tally.notes()),
         },
         parameters=parameters,
         metrics={metric.name: metric.evaluate() for metric in metrics},
@@ -130,6 +131,7 @@ class _Tally:
         self.failed = 0
         self.macs = 0
         self.pseudo = ''
+        self.guessed = 0
         self.failures: Counter[str] = Counter()
         self.images = hashlib.sha256()
         self.truth = hashlib.sha256()
@@ -148,6 +150,14 @@ class _Tally:
         self.truth.update(f'{record.key}\n{digests.get("truth", "")}\n'.encode())
         self._latency_ms.append(record.latency_ms)
         self._block_ms.append(record.block_ms)
+
+    def notes(self) -> list[str]:
+        if not self.guessed:
+            return []
+        return [
+            f'the focal length was guessed for {self.guessed} frames, so metric depth has an '
+            'unknown scale: give --camera-info or --focal-px'
+        ]
 
     def timing(self, seconds: float) -> dict[str, Json]:
         return {

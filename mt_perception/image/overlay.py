@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -91,27 +93,53 @@ def sheet(image: Picture, result: Result) -> Picture:
     return np.vstack((np.hstack((given, found)), np.hstack((classes, distance))))
 
 
-def draw_detections(picture: Picture, found: Detections, scale: float = 1.0) -> Picture:
+def draw_detections(
+    picture: Picture, found: Detections, scale: float = 1.0, with_scores: bool = True
+) -> Picture:
     """Draw boxes into a picture, the best score on top; return the picture.
+
+    A label that would hide another one, of a better score, is left out.
 
     Args:
         picture: uint8 (h, w, 3) BGR.
-        found: The detections, in pixels of the input image.
+        found: The detections, in pixels of the input image, best score first.
         scale: Picture pixels per image pixel.
+        with_scores: Whether labels have the score; that of ground truth means nothing.
     """
     line_width = max(1, round(picture.shape[1] / 400))
-    for i in reversed(range(len(found))):
-        label = found.labels[found.class_ids[i]]
-        shade = colour(label, int(found.class_ids[i]))
-        x0, y0, x1, y1 = (round(float(v) * scale) for v in found.boxes[i])
+    labels = [found.labels[i] for i in found.class_ids]
+    shades = [colour(label, int(i)) for label, i in zip(labels, found.class_ids, strict=True)]
+    corners = [[round(float(v) * scale) for v in box] for box in found.boxes]
+    for (x0, y0, x1, y1), shade in reversed(list(zip(corners, shades, strict=True))):
         cv2.rectangle(picture, (x0, y0), (x1 - 1, y1 - 1), shade, line_width)
-        text = f'{label} {found.scores[i]:.2f}'
-        width, height = text_size(picture, text)
-        # Above the box where there is room, else inside it; never beyond the picture's edges.
-        top = y0 - height if y0 >= height else y0
-        left = max(0, min(x0, picture.shape[1] - width))
-        draw_lines(picture, [Line(text, ink_on(shade))], (left, top), shade, opacity=1)
+    taken: list[tuple[int, int, int, int]] = []
+    for box, label, shade, score in zip(corners, labels, shades, found.scores, strict=True):
+        text = f'{label} {score:.2f}' if with_scores else label
+        place = _label_place(picture, box, text_size(picture, text), taken)
+        if place is not None:
+            taken.append(place)
+            draw_lines(picture, [Line(text, ink_on(shade))], place[:2], shade, opacity=1)
     return picture
+
+
+def _label_place(
+    picture: Picture,
+    box: Sequence[int],
+    size: tuple[int, int],
+    taken: Sequence[tuple[int, int, int, int]],
+) -> tuple[int, int, int, int] | None:
+    """A rectangle x0, y0, x1, y1 for a label above, in or below a box; None if all are taken."""
+    (width, height), (rows, columns) = size, picture.shape[:2]
+    left = max(0, min(box[0], columns - width))
+    for top in (box[1] - height, box[1], box[3] - height, box[3]):
+        place = (left, top, left + width, top + height)
+        is_free = all(
+            place[2] <= x0 or x1 <= place[0] or place[3] <= y0 or y1 <= place[1]
+            for x0, y0, x1, y1 in taken
+        )
+        if 0 <= top <= rows - height and is_free:
+            return place
+    return None
 
 
 def draw_segmentation(picture: Picture, classes: Segmentation) -> Picture:
@@ -141,12 +169,15 @@ def draw_segmentation(picture: Picture, classes: Segmentation) -> Picture:
     return picture
 
 
-def depth_picture(depth: DepthMap, size: tuple[int, int] | None = None) -> Picture:
+def depth_picture(
+    depth: DepthMap, size: tuple[int, int] | None = None, scale_end: float | None = None
+) -> Picture:
     """A depth map in colours, bright where it is near, with a logarithmic scale.
 
     Args:
         depth: The depth map.
         size: (height, width) of the picture; by default the depth map's own.
+        scale_end: Depth at the end of the scale; by default the depth map's own.
 
     Returns:
         uint8 (h, w, 3) BGR; grey where the depth is unknown.
@@ -154,7 +185,7 @@ def depth_picture(depth: DepthMap, size: tuple[int, int] | None = None) -> Pictu
     height, width = size or depth.depth.shape
     nearest = cv2.resize(depth.depth, (width, height), interpolation=cv2.INTER_NEAREST)
     metres = np.asarray(nearest, np.float32)
-    far = _scale_end(metres)
+    far = depth_scale_end(metres) if scale_end is None else scale_end
     # A street of 50 m and the car at 5 m are both to be told apart: equal ratios, equal steps.
     with np.errstate(divide='ignore', invalid='ignore'):
         share = 1 + np.log(metres / np.float32(far)) / np.float32(np.log(_SCALE_RATIO))
@@ -193,7 +224,7 @@ def _say_why(picture: Picture, task: str, result: Result) -> Picture:
     return draw_lines(picture, [line], (0, 0), DARK)
 
 
-def _scale_end(metres: NDArray[np.float32]) -> float:
+def depth_scale_end(metres: NDArray[np.float32]) -> float:
     """A round distance beyond 98 % of the pixels; steady from frame to frame."""
     samples = metres[::4, ::4]
     samples = samples[np.isfinite(samples)]

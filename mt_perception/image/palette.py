@@ -34,13 +34,18 @@ _NAMED: dict[str, Colour] = {
     'object': (140, 225, 190),
 }
 _GOLDEN_RATIO = 0.618034
+_LEAST_HUE = 0.06
+_SHADES = ((0.75, 0.95), (0.4, 0.95), (0.85, 0.65))
 
 
 def colour(label: str, class_id: int) -> Colour:
     """The colour of a class: by its name, else by its id, evenly spread over the hues."""
     if label in _NAMED:
         return _NAMED[label]
-    red, green, blue = colorsys.hsv_to_rgb(class_id * _GOLDEN_RATIO % 1, 0.7, 0.95)
+    # Hues near 0 are a person's red; three shades tell apart classes of similar hue.
+    hue = _LEAST_HUE + (1 - 2 * _LEAST_HUE) * (class_id * _GOLDEN_RATIO % 1)
+    saturation, value = _SHADES[class_id % len(_SHADES)]
+    red, green, blue = colorsys.hsv_to_rgb(hue, saturation, value)
     return round(blue * 255), round(green * 255), round(red * 255)
 
 

@@ -26,6 +26,7 @@ INSTANCES_FILE = 'instances.json'
 
 _COCO_FILES = (INSTANCES_FILE, '_annotations.coco.json')
 _YOLO_FILES = ('data.yaml', 'data.yml', 'dataset.yaml')
+_ANNOTATIONS = re.compile('annotation|instances|label|coco')
 _SPLITS = ('train', 'valid', 'val', 'test')
 
 
@@ -195,7 +196,9 @@ def _unread(layout: Layout) -> Iterator[str]:
         if path.is_dir() and path not in (layout.labels, layout.yolo):
             yield f'{path} is not read as label images: it has no PNG file, or another comes first'
     if layout.coco is None:
-        for file in sorted({*root.glob('*.json'), *root.glob('annotations/*.json')})[:1]:
+        files = sorted({*root.glob('*.json'), *root.glob('annotations/*.json')})
+        # Other JSON files hold poses, cameras and the like.
+        for file in [file for file in files if _ANNOTATIONS.search(file.name.lower())][:1]:
             yield (
                 f'{file} is not read as annotations: expected one file in COCO format, '
                 f'for example {INSTANCES_FILE}'

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +22,12 @@ THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(1, 20))
 
 RECALLS: NDArray[np.float64] = np.linspace(0.0, 1.0, 101)
 """The recalls at which precision is read (COCO's 101 points)."""
+
+SCORE_BINS = 10
+"""Number of score ranges of the reliability."""
+
+CALIBRATION_SCORE = 0.3
+"""Lower detections are not part of the calibration: a robot ignores them, and they are most."""
 
 AT_50 = 0
 """Index of the overlap 0.5."""
@@ -127,3 +133,41 @@ def operating_points(classes: Sequence[ClassMatches]) -> list[dict[str, float | 
             }
         )
     return points
+
+
+def reliability(classes: Sequence[ClassMatches]) -> list[dict[str, float | int]]:
+    """Precision and mean score by range of the score, all classes together, at an IoU of 0.5.
+
+    Returns:
+        One entry for each of ``SCORE_BINS`` equal ranges of the score that has detections: its
+        number of detections, their mean ``score`` and their ``precision``.
+    """
+    if not classes:
+        return []
+    scores = np.concatenate([each.scores for each in classes])
+    found = np.concatenate([bit(each.found, 0, AT_50) for each in classes])
+    counts = np.concatenate([~bit(each.ignored, 0, AT_50) for each in classes])
+    counts &= scores >= CALIBRATION_SCORE
+    scores, found = scores[counts], found[counts]
+    bins = np.minimum((scores * SCORE_BINS).astype(np.intp), SCORE_BINS - 1)
+    return [
+        {
+            'detections': int((bins == i).sum()),
+            'score': float(scores[bins == i].mean()),
+            'precision': float(found[bins == i].mean()),
+        }
+        for i in np.unique(bins).tolist()
+    ]
+
+
+def calibration_error(bins: Sequence[Mapping[str, float | int]]) -> float | None:
+    """Expected calibration error: mean |precision − score| over bins, weighted by detections.
+
+    (Naeini et al., AAAI 2015; with a detection's precision in place of accuracy, as in Küppers
+    et al., arXiv 2004.13546, who take detections of score ≥ 0.3 too.)
+    """
+    total = sum(each['detections'] for each in bins)
+    if not total:
+        return None
+    gaps = (each['detections'] * abs(each['precision'] - each['score']) for each in bins)
+    return float(sum(gaps) / total)

@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from mt_perception.evaluation.datasets.truth import Sample, TrueObjects
 from mt_perception.evaluation.metrics.average_precision import (
     AT_50,
+    calibration_error,
     class_ap,
     gather,
     operating_points,
+    reliability,
 )
 from mt_perception.evaluation.metrics.matching import (
     AREA_RANGES,
@@ -45,7 +47,8 @@ class DetectionMetric:
     without objects is None. (Lin et al., Microsoft COCO, arXiv 1405.0312.)
 
     ``operating_points`` are precision and recall over all classes at an IoU of 0.5, by score
-    threshold.
+    threshold; ``reliability`` is the precision by score, and ``ece`` the expected calibration
+    error, both of detections with a score of 0.3 or more.
 
     Detections of a class that is not annotated exhaustively in a frame are ignored, because it
     is unknown whether they are wrong.
@@ -139,6 +142,7 @@ class DetectionMetric:
         table = {name: class_ap(each, weights)[..., 0] for name, each in classes.items()}
         every = np.array(list(table.values())).reshape(-1, len(_SIZES), len(IOU_THRESHOLDS))
         objects = {name: int(each.objects[:, 0].sum()) for name, each in classes.items()}
+        bins = reliability(list(classes.values()))
         return {
             'ap': _mean(every[:, 0]),
             'ap50': _mean(every[:, 0, AT_50]),
@@ -147,6 +151,8 @@ class DetectionMetric:
             'frames': self._measured,
             'objects': sum(objects.values()),
             'detections': self._detections,
+            'ece': calibration_error(bins),
+            'reliability': bins,
             'operating_points': operating_points(list(classes.values())),
             'classes': {
                 name: {

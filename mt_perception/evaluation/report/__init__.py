@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The report: finished evaluations as one HTML page that needs no other file."""
+"""The report: completed evaluations as one HTML page without other files."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ if TYPE_CHECKING:
 REPORT_FILE = 'report.html'
 NEEDED = ('jinja2', 'matplotlib')
 MOST_PICTURES = 45
-"""Of the whole report, so that it stays small enough to be sent by mail."""
+"""Number of pictures in a report, which keeps it small enough for mail."""
 
 MOST_OF_A_KIND = 3
 
 
 def check_available() -> None:
-    """Say so before hours of evaluation if a report cannot be drawn.
+    """Make sure that a report can be drawn.
 
     Raises:
         OutputError: A package that the report needs is missing.
     """
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
-        raise OutputError(f'no report without {" and ".join(missing)}; {install_command("eval")}')
+        raise OutputError(f'a report needs {" and ".join(missing)}; {install_command("eval")}')
 
 
 def write_report(
@@ -46,21 +46,21 @@ def write_report(
     failed: Sequence[tuple[str, str]] = (),
     links: Sequence[LinkStudy] = (),
 ) -> None:
-    """Write the report of finished jobs; frames that are shown are run once more.
+    """Write the report of completed jobs; frames with pictures run again.
 
     Args:
         path: The HTML file.
         title: Of the page.
-        jobs: The jobs in their order; the first one of each source is the one in question.
-        failed: Source and reason of those that gave nothing.
-        links: What frames of these sources take over narrow links.
+        jobs: The jobs in order; the first one of each source is its main one.
+        failed: Source and reason of failed jobs.
+        links: Times of frames over narrow links.
 
     Raises:
         OutputError: A package is missing, or the file cannot be written.
         SourceError: Records cannot be read any more.
     """
     check_available()
-    # Only here: who needs no report needs neither package.
+    # Imported late: only a report needs these packages.
     from mt_perception.evaluation.report.compressed_frames import draw_compressed
     from mt_perception.evaluation.report.compute_effort import draw_effort
     from mt_perception.evaluation.report.frame_pictures import draw
@@ -74,17 +74,17 @@ def write_report(
     each = max(1, min(MOST_OF_A_KIND, MOST_PICTURES // (3 * len(groups))))
     pictures = [
         draw(*group[0], each if number < MOST_PICTURES // 3 else 0)
-        .beside(draw_effort(group, each if number < MOST_PICTURES // 6 else 0))
-        .beside(draw_compressed(group, 2 if number < MOST_OF_A_KIND else 0))
+        .joined(draw_effort(group, each if number < MOST_PICTURES // 6 else 0))
+        .joined(draw_compressed(group, 2 if number < MOST_OF_A_KIND else 0))
         for number, group in enumerate(groups.values())
     ]
-    runs = [_told_apart([run for _, run in group]) for group in groups.values()]
+    runs = [_with_unique_names([run for _, run in group]) for group in groups.values()]
     models = model_graphs(job.model for job in jobs)
     write_text(path, render(title, runs, pictures, failed, models, links))
 
 
-def _told_apart(runs: Sequence[Run]) -> list[Run]:
-    """The runs, those that would have one name by that of their folder as well."""
+def _with_unique_names(runs: Sequence[Run]) -> list[Run]:
+    """The runs; equal names get the name of their folder."""
     count = Counter(run.label for run in runs)
     return [
         replace(run, name=f'{run.label} {run.folder.name}') if count[run.label] > 1 else run

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the tasks make of a frame that became few bytes: features beside a JPEG of equal size."""
+"""Pictures of compressed frames: features beside a JPEG of equal size."""
 
 from __future__ import annotations
 
@@ -100,12 +100,12 @@ def _frame(
 ) -> list[Shown]:
     """One frame without loss, and then at every rate below a JPEG of as many bytes."""
     whole = _run(sample.frame, predictor, runner, Codec(IMAGE))
-    image = runner.seen
-    shown = [as_shown('no loss', sample.key, 'what is known above', montage(sample, whole.result))]
+    image = runner.image
+    shown = [as_shown('no loss', sample.key, 'ground truth above', montage(sample, whole.result))]
     for rate in rates:
         features = _run(sample.frame, predictor, runner, rate)
         jpeg = _run(sample.frame, predictor, runner, jpeg_of(image, features.size))
-        decoded = _content(runner.seen, sample.frame)
+        decoded = _content(runner.image, sample.frame)
         picture = np.vstack(
             [result_row(jpeg.result, decoded), result_row(features.result, sample.frame.image)]
         )
@@ -120,11 +120,11 @@ def _run(frame: Frame, predictor: Predictor, runner: CodecRunner, codec: Codec) 
     return _Coded(codec, payload_bytes(result.execution), result)
 
 
-def _content(seen: Picture, frame: Frame) -> Picture:
-    """What the network saw of a frame, without padding, as large as the frame."""
+def _content(given: Picture, frame: Frame) -> Picture:
+    """The input of the network without padding, at the size of the frame."""
     height, width = frame.image.shape[:2]
-    box = fit((height, width), max(seen.shape[1:3]), 1)
+    box = fit((height, width), max(given.shape[1:3]), 1)
     rows, columns = box.content_size
-    content = seen[0, :rows, :columns]
+    content = given[0, :rows, :columns]
     large = cv2.resize(content, (width, height), interpolation=cv2.INTER_CUBIC)
     return np.asarray(large, np.uint8)

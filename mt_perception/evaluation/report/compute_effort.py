@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""How much of the network each frame got: budgets kept, paths over time, easy and hard frames."""
+"""Compute of each frame: budgets, paths over time, easy and hard frames."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ MOST_STRIPS = 12
 
 
 def effort_table(runs: Sequence[Run]) -> Table | None:
-    """What every run was allowed, and what it spent; None where all could run everything.
+    """Wanted and realised compute of every run; None if no run has a budget or a choice.
 
-    What was spent is a fraction of the run that spent most: in a sweep, that of budget 1.
+    Realised compute is a fraction of the run with most: in a sweep, that of budget 1.
     """
     budgets = [run.summary.parameters.get('budget') or {} for run in runs]
     allowed = [float(budget.get('compute', 1)) for budget in budgets]
@@ -35,7 +35,7 @@ def effort_table(runs: Sequence[Run]) -> Table | None:
     most = max(spent) or 1.0
     rows = []
     for run, compute, mean in zip(runs, allowed, spent, strict=True):
-        ages = [float(frame.extra['reuse.age_ms']) for frame in run.frames if _again(frame)]
+        ages = [float(frame.extra['reuse.age_ms']) for frame in run.frames if _is_reused(frame)]
         cells = (
             f'{compute:g}',
             f'{mean / most:.3f}',
@@ -44,20 +44,20 @@ def effort_table(runs: Sequence[Run]) -> Table | None:
         )
         rows.append(Row(run.label, '', tuple(map(Cell, cells))))
     columns = (
-        ('allowed', 'fraction of the compute of everything'),
-        ('spent', 'fraction of what the most expensive run here spent'),
-        ('reused', 'frames with a reused result'),
-        ('oldest', 'ms, age of the oldest reused result'),
+        ('wanted', 'fraction of all compute'),
+        ('realised', 'fraction of the run with most compute'),
+        ('reused', 'frames with a result of an earlier one'),
+        ('oldest', 'ms, age of a reused result'),
     )
     return Table('Budgets', columns, tuple(rows))
 
 
 def _chosen(run: Run) -> bool:
-    """Whether frames of a run differ in what they got."""
+    """Whether the frames of a run have different paths."""
     return len({frame.path for frame in run.frames if not frame.failures}) > 1
 
 
-def _again(frame: FrameRecord) -> bool:
+def _is_reused(frame: FrameRecord) -> bool:
     return 'reuse.age_ms' in frame.extra
 
 
@@ -87,17 +87,17 @@ def path_strips(runs: Sequence[Run], name: str) -> str:
     return to_svg(figure, name, 'the path of every frame')
 
 
-def telling(runs: Sequence[Run]) -> list[Run]:
-    """Return the runs whose frames differ in their path, up to a readable number."""
+def with_choice(runs: Sequence[Run]) -> list[Run]:
+    """The runs whose frames have different paths, at most ``MOST_STRIPS``."""
     return [run for run in runs if _chosen(run)][:MOST_STRIPS]
 
 
 def easy_and_hard(frames: Sequence[FrameRecord], each: int) -> dict[str, str]:
-    """The keys of frames that got least and most of the network, with the reason.
+    """The keys of the frames with least and most compute, with their kind.
 
-    Frames that were given an earlier result tell nothing of how hard they are.
+    Frames with reused results are ignored: their compute says nothing of their difficulty.
     """
-    made = [f for f in frames if f.macs and not f.failures and not _again(f)]
+    made = [f for f in frames if f.macs and not f.failures and not _is_reused(f)]
     # The network's input differs with the shape of the image: what counts is its own share.
     costs = {f.path: np.mean([g.macs for g in made if g.path == f.path]) for f in made}
     if len(costs) < 2:

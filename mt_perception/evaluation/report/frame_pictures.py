@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The frames worth looking at: the best, the worst and typical ones, beside what is true."""
+"""Pictures of the best, the worst and typical frames beside their ground truth."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from mt_perception.geometry.camera import typical
 from mt_perception.image.overlay import (
     Picture,
     depth_picture,
+    depth_scale_end,
     draw_detections,
     draw_segmentation,
 )
@@ -39,7 +40,7 @@ from mt_perception.types import (
 
 BEST, TYPICAL, WORST, SAMPLE = 'best', 'typical', 'worst', 'sample'
 
-_PANEL_SIZE = (260, 340)
+_PANEL_SIZE = (320, 426)
 _QUALITY = 80
 _APART = 20
 _FIGURES: Sequence[tuple[str, tuple[str, ...], str]] = (
@@ -55,9 +56,9 @@ class Shown:
     """One frame of the report.
 
     Attributes:
-        kind: Why it was chosen: best, typical, worst, or one of several.
+        kind: ``best``, ``typical``, ``worst`` or ``sample``.
         key: The frame's key.
-        figures: What was measured on it, in words.
+        figures: Its metrics, as text.
         jpeg: The picture, as base64.
         size: (height, width) of the picture.
     """
@@ -71,20 +72,20 @@ class Shown:
 
 @dataclass(frozen=True)
 class Pictures:
-    """Frames of one run, and what must be said about them.
+    """Pictures of frames of one run.
 
     Attributes:
-        frames: What was found in them, below what is true.
-        warning: What must be said, or nothing.
-        compressed: Frames that were sent as few bytes, see ``compressed``.
+        frames: Results below the ground truth.
+        warning: A warning about them, or empty.
+        compressed: Frames at few bytes, see ``compressed_frames``.
     """
 
     frames: tuple[Shown, ...] = ()
     warning: str = ''
     compressed: tuple[Shown, ...] = ()
 
-    def beside(self, others: Pictures) -> Pictures:
-        """These and others, and what must be said about either."""
+    def joined(self, others: Pictures) -> Pictures:
+        """These and others, with the warnings of both."""
         return Pictures(
             (*self.frames, *others.frames),
             self.warning or others.warning,
@@ -93,12 +94,12 @@ class Pictures:
 
 
 def draw(job: Job, run: Run, each: int) -> Pictures:
-    """Run the frames that are worth looking at once more, and draw them.
+    """Run the best, typical and worst frames again, and draw them.
 
     Args:
         job: The job.
-        run: What became of it.
-        each: How many of the best, of the typical and of the worst.
+        run: Its records.
+        each: Number of frames of each kind.
     """
     apart = max(1, len(run.frames) // _APART) if run.is_recording else 1
     kinds = choose(run.frames, each, apart)
@@ -111,16 +112,16 @@ def draw(job: Job, run: Run, each: int) -> Pictures:
             made[key] = show(kinds[key], records[key], sample, result)
             if not _same(records[key], result):
                 warning = (
-                    'The pictures are not of what was measured: the model or the data has '
-                    'changed since. Evaluate again with --fresh.'
+                    'The pictures differ from the evaluated results: the model or the data has '
+                    'changed. Evaluate again with --fresh.'
                 )
     except PerceptionError as error:
-        warning = f'There are no pictures, because source or model cannot be read again: {error}'
+        warning = f'There are no pictures: source or model cannot be read again: {error}'
     return Pictures(tuple(made[key] for key in kinds if key in made), warning)
 
 
 def _same(record: FrameRecord, result: Result) -> bool:
-    """Whether a frame gave the same maps and boxes as when it was measured."""
+    """Whether a frame has the same maps and boxes as in its record."""
     now = {
         'depth': None if result.depth is None else digest(result.depth.depth),
         'segmentation': result.segmentation and digest(result.segmentation.class_ids),
@@ -132,16 +133,16 @@ def _same(record: FrameRecord, result: Result) -> bool:
 
 
 def choose(frames: Sequence[FrameRecord], each: int, apart: int = 1) -> dict[str, str]:
-    """The keys of the frames to show, with the reason.
+    """The keys of the frames to show, with their kind.
 
-    Frames are ranked by the mean of their ranks in every figure that they have. Without truth,
-    frames are taken evenly.
+    Frames are ranked by the mean of their ranks in all metrics that they have. Without ground
+    truth, frames are evenly spaced.
 
     Args:
         frames: All frames.
-        each: How many of the best, of the typical and of the worst.
-        apart: Least distance between two frames that are shown, in frames: neighbours in a
-            recording look alike.
+        each: Number of frames of each kind.
+        apart: Smallest distance between two frames, because neighbours in a recording are
+            alike.
 
     Returns:
         Key → kind, the worst first.
@@ -165,12 +166,12 @@ def choose(frames: Sequence[FrameRecord], each: int, apart: int = 1) -> dict[str
 
 
 def show(kind: str, record: FrameRecord, sample: Sample, result: Result) -> Shown:
-    """Make the picture of one frame."""
+    """The picture of one frame."""
     return as_shown(kind, record.key, describe(record), montage(sample, result))
 
 
 def as_shown(kind: str, key: str, figures: str, picture: Picture) -> Shown:
-    """A picture as it goes into the page."""
+    """A picture as JPEG for the page."""
     done, jpeg = cv2.imencode('.jpg', picture, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
     return Shown(
         kind=kind,
@@ -182,7 +183,7 @@ def as_shown(kind: str, key: str, figures: str, picture: Picture) -> Shown:
 
 
 def describe(record: FrameRecord) -> str:
-    """What was measured on a frame, in one line."""
+    """The metrics of a frame, in one line."""
     parts = [f'{title} {value:.2f}' for title, value in _figures(record).items()]
     if record.path not in ('', FULL_PATH):
         parts.append(f'path {record.path}')
@@ -193,25 +194,32 @@ def describe(record: FrameRecord) -> str:
 
 
 def montage(sample: Sample, result: Result) -> Picture:
-    """What is true in the upper row, what was found in the lower one; a column for each task."""
+    """Ground truth in the upper row, the result in the lower one; a column for each task.
+
+    Both depth maps have one colour scale, which ends beyond the true depth.
+    """
     image = sample.frame.image
     tasks = result.execution.tasks
-    found = result_row(result, image)
     if sample.truth is None or not tasks:
-        return found
+        return result_row(result, image)
     clean, known = _small(image), _truth(sample.truth, image)
-    return np.vstack([np.hstack([_panel(clean, image, known.get(task)) for task in tasks]), found])
+    depth = known.get(DEPTH)
+    scale_end = None
+    if isinstance(depth, DepthMap) and not (result.depth and result.depth.relative):
+        scale_end = depth_scale_end(depth.depth)
+    truth = [_panel(clean, image, known.get(task), scale_end, with_scores=False) for task in tasks]
+    return np.vstack([np.hstack(truth), result_row(result, image, scale_end)])
 
 
-def result_row(result: Result, image: Picture) -> Picture:
-    """What was found in an image, a column for each task; the image itself without tasks."""
+def result_row(result: Result, image: Picture, scale_end: float | None = None) -> Picture:
+    """The result on an image, a column for each task; the image itself without tasks."""
     clean = _small(image)
     given = {
         DETECTION: result.detections and _sure(result.detections),
         SEGMENTATION: result.segmentation,
         DEPTH: result.depth,
     }
-    panels = [_panel(clean, image, given[task]) for task in result.execution.tasks]
+    panels = [_panel(clean, image, given[task], scale_end) for task in result.execution.tasks]
     return np.hstack(panels or [clean])
 
 
@@ -222,19 +230,24 @@ def _small(image: Picture) -> Picture:
 
 
 def _panel(
-    clean: Picture, image: Picture, made: Detections | Segmentation | DepthMap | None
+    clean: Picture,
+    image: Picture,
+    made: Detections | Segmentation | DepthMap | None,
+    scale_end: float | None = None,
+    with_scores: bool = True,
 ) -> Picture:
     if isinstance(made, Detections):
-        return draw_detections(clean.copy(), made, clean.shape[1] / image.shape[1])
+        scale = clean.shape[1] / image.shape[1]
+        return draw_detections(clean.copy(), made, scale, with_scores)
     if isinstance(made, Segmentation):
         return draw_segmentation(clean.copy(), made)
     if isinstance(made, DepthMap):
-        return depth_picture(made, (clean.shape[0], clean.shape[1]))
+        return depth_picture(made, (clean.shape[0], clean.shape[1]), scale_end)
     return clean.copy()
 
 
 def _sure(found: Detections) -> Detections:
-    """Without the many faint detections that average precision asks for."""
+    """Without the many detections of low score that average precision needs."""
     keep = found.scores >= SURE
     return replace(
         found,
@@ -247,7 +260,7 @@ def _sure(found: Detections) -> Detections:
 def _truth(
     truth: GroundTruth, image: Picture
 ) -> Mapping[str, Detections | Segmentation | DepthMap]:
-    """What is known, as if a model had found it."""
+    """The ground truth as the types of results."""
     known: dict[str, Detections | Segmentation | DepthMap] = {}
     if truth.objects is not None:
         known[DETECTION] = _as_detections(truth.objects)
@@ -272,14 +285,14 @@ def _figures(record: FrameRecord) -> dict[str, float]:
         value: object = record.metrics.get(metric)
         for key in path:
             value = value.get(key) if isinstance(value, Mapping) else None
-        # A fit to the truth is of interest only where there is no depth as it is.
+        # The fitted depth is shown only without metric depth.
         if isinstance(value, (int, float)) and not (title == 'δ1 fitted' and 'δ1' in found):
             found[title] = float(value)
     return found
 
 
 def _quality(frames: Sequence[FrameRecord]) -> NDArray[np.float64]:
-    """Mean over the figures of each frame's rank in [0, 1]; NaN where it has none."""
+    """Mean over the metrics of each frame's rank in [0, 1]; NaN without metrics."""
     figures = [_figures(frame) for frame in frames]
     ranks = np.full((len(_FIGURES), len(frames)), np.nan)
     for row, (_, _, title) in enumerate(_FIGURES):

@@ -1,13 +1,13 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Which figures a report shows, where they stand in a summary, and how they are written."""
+"""The metrics of a report: their titles, their place in a summary, their format."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from mt_perception.evaluation.records import Json, Summary
+from mt_perception.evaluation.records import FrameRecord, Json, Summary
 from mt_perception.types import DETECTION, SEGMENTATION
 
 SURE = 0.35
@@ -15,16 +15,16 @@ SURE = 0.35
 
 
 @dataclass(frozen=True)
-class Figure:
-    """One figure of a run.
+class Column:
+    """One metric of a run as a column of a table.
 
     Attributes:
-        title: How it is called in a heading.
-        path: Where it stands: the name of the metric, then keys.
-        higher: Whether more is better.
+        title: Heading.
+        path: Place in a summary: group, then keys.
+        higher: Whether a higher value is better.
         digits: Decimals.
-        scale: Factor for showing it.
-        explanation: What it is, in a few words.
+        scale: Factor for the shown value.
+        explanation: A few words.
     """
 
     title: str
@@ -35,53 +35,75 @@ class Figure:
     explanation: str = ''
 
     def of(self, summary: Summary) -> float | None:
-        """The figure of a run; None where it was not measured."""
+        """The metric of a run; None if it was not measured."""
         found: Json = {**summary.metrics, 'timing': summary.timing}
         for key in self.path:
             found = found.get(key) if isinstance(found, Mapping) else None
         return None if found is None else float(found)
 
+    @property
+    def compared_name(self) -> str:
+        """Name in a comparison, as ``detection.ap``."""
+        if self.path[0] == 'timing':
+            return 'cost.latency_ms'
+        return '.'.join(self.path)
+
     def text(self, value: float | None) -> str:
-        """The figure as it is shown."""
+        """The value as text."""
         return '-' if value is None else f'{value * self.scale:.{self.digits}f}'
 
 
 ACCURACY = (
-    Figure('AP', (DETECTION, 'ap'), True, explanation='mean over overlaps 0.5 … 0.95'),
-    Figure('AP50', (DETECTION, 'ap50'), True, explanation='at an overlap of 0.5'),
-    Figure('mIoU', (SEGMENTATION, 'miou'), True, explanation='mean over classes'),
-    Figure('pixels', (SEGMENTATION, 'pixel_accuracy'), True, explanation='share of right pixels'),
-    Figure('AbsRel', ('depth', 'metric', 'abs_rel'), False, explanation='depth as it is, metres'),
-    Figure('δ1', ('depth', 'metric', 'delta1'), True, explanation='share of pixels within 25 %'),
-    Figure(
+    Column('AP', (DETECTION, 'ap'), True, explanation='mean over overlaps 0.5 … 0.95'),
+    Column('AP50', (DETECTION, 'ap50'), True, explanation='at an overlap of 0.5'),
+    Column('ECE', (DETECTION, 'ece'), False, explanation='calibration error of scores'),
+    Column('mIoU', (SEGMENTATION, 'miou'), True, explanation='mean over classes'),
+    Column('pixels', (SEGMENTATION, 'pixel_accuracy'), True, explanation='share of right pixels'),
+    Column('AbsRel', ('depth', 'metric', 'abs_rel'), False, explanation='metric depth'),
+    Column('δ1', ('depth', 'metric', 'delta1'), True, explanation='share of pixels within 25 %'),
+    Column(
         'AbsRel median', ('depth', 'median', 'abs_rel'), False, explanation='scaled by medians'
     ),
-    Figure('AbsRel fitted', ('depth', 'affine', 'abs_rel'), False, explanation='scale and shift'),
+    Column('AbsRel fitted', ('depth', 'affine', 'abs_rel'), False, explanation='scale and shift'),
 )
 
-BYTES = Figure('kB', ('cost', 'payload_bytes'), False, 1, 1e-3, 'of a frame on its way')
+BYTES = Column('kB', ('cost', 'payload_bytes'), False, 1, 1e-3, 'payload of a frame')
 
 COST = (
-    Figure('MMAC', ('cost', 'macs'), False, 0, 1e-6, 'million multiply-accumulates a frame'),
-    Figure('ms', ('timing', 'latency_ms', 'total', 'p50'), False, 1, 1, 'median of one frame'),
-    Figure('ms p95', ('timing', 'latency_ms', 'total', 'p95'), False, 1, 1, '95th percentile'),
+    Column('MMAC', ('cost', 'macs'), False, 0, 1e-6, 'million multiply-accumulates a frame'),
+    Column('ms', ('timing', 'latency_ms', 'total', 'p50'), False, 1, 1, 'median of one frame'),
+    Column('ms p95', ('timing', 'latency_ms', 'total', 'p95'), False, 1, 1, '95th percentile'),
     BYTES,
 )
 
 STABILITY = (
-    Figure('classes flipped', ('stability', 'mask_flips'), False, 2, 100, '% of pixels'),
-    Figure('depth change', ('stability', 'depth_change'), False, 2, 100, '%, median over pixels'),
-    Figure('depth scale', ('stability', 'depth_scale_change'), False, 2, 100, '% of the whole'),
-    Figure('boxes kept', ('stability', 'boxes_kept'), True, 1, 100, '% from frame to frame'),
-    Figure('box overlap', ('stability', 'box_overlap'), True, 3, 1, 'of boxes that were kept'),
-    Figure(
+    Column('classes flipped', ('stability', 'mask_flips'), False, 2, 100, '% of pixels'),
+    Column('depth change', ('stability', 'depth_change'), False, 2, 100, '%, median over pixels'),
+    Column('depth scale', ('stability', 'depth_scale_change'), False, 2, 100, '% of the whole'),
+    Column('boxes kept', ('stability', 'boxes_kept'), True, 1, 100, '% from frame to frame'),
+    Column('box overlap', ('stability', 'box_overlap'), True, 3, 1, 'IoU of boxes that were kept'),
+    Column(
         'class switches', ('stability', 'box_class_switches'), False, 2, 100, '% of boxes kept'
     ),
-    Figure('picture', ('stability', 'image_change'), False, 2, 100, '% of grey: moves by itself'),
+    Column(
+        'picture', ('stability', 'image_change'), False, 2, 100, '% of grey, change of the image'
+    ),
 )
 
 HEADLINES = tuple(f for f in ACCURACY if f.title in ('AP', 'mIoU', 'AbsRel', 'AbsRel fitted'))
-"""One figure for each task, and a second for depth without scale."""
+"""One metric for each task, and a second one for depth without scale."""
+
+
+FRAME_COLUMNS = tuple(c for c in ACCURACY if c.title in ('AP', 'mIoU', 'AbsRel', 'δ1'))
+"""The metrics of single frames."""
+
+
+def frame_value(frame: FrameRecord, column: Column) -> float | None:
+    """The metric of one frame; None if it was not measured."""
+    found: Json = frame.metrics
+    for key in column.path:
+        found = found.get(key) if isinstance(found, Mapping) else None
+    return None if found is None else float(found)
 
 
 _TITLES = {
@@ -98,9 +120,9 @@ _KINDS = {'metric': '', 'median': ' median', 'affine': ' fitted'}
 _ERRORS = {'abs_rel': 'AbsRel', 'rmse': 'RMSE', 'delta1': 'δ1'}
 
 
-def title_of(metric: str, figure: str) -> str:
-    """How the report calls a figure that a comparison names."""
-    kind, _, error = figure.partition('.')
+def title_of(metric: str, name: str) -> str:
+    """The heading of a metric of a comparison."""
+    kind, _, error = name.partition('.')
     if error in _ERRORS:
         return _ERRORS[error] + _KINDS.get(kind, f' {kind}')
-    return _TITLES.get(f'{metric}.{figure}', figure.replace('_', ' '))
+    return _TITLES.get(f'{metric}.{name}', name.replace('_', ' '))

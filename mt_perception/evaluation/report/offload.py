@@ -18,13 +18,13 @@ from mt_perception.evaluation.rate_distortion import (
     bytes_needed,
     parse_codec,
 )
-from mt_perception.evaluation.report.metric_columns import BYTES, HEADLINES, Figure
+from mt_perception.evaluation.report.metric_columns import BYTES, HEADLINES, Column
 from mt_perception.evaluation.report.offload_plots import Curve, link_curves, rate_curves
 from mt_perception.evaluation.report.plot_groups import Plot
 from mt_perception.evaluation.report.tables import Cell, Row, Table
 from mt_perception.evaluation.runs import Run
 
-TITLES = {IMAGE: 'the image itself', JPEG: 'JPEG', WEBP: 'WebP', RATE: 'features'}
+TITLES = {IMAGE: 'no loss', JPEG: 'JPEG', WEBP: 'WebP', RATE: 'features'}
 _KINDS = (JPEG, WEBP, RATE)
 
 
@@ -52,9 +52,9 @@ def rate_table(runs: Sequence[Run]) -> Table | None:
     if len(coded) < 2:
         return None
     figures = _measured(coded.values())
-    whole, beside = coded.get(Codec(IMAGE)), coded.get(REFERENCE)
+    whole, reference = coded.get(Codec(IMAGE)), coded.get(REFERENCE)
     sizes = {codec: BYTES.of(run.summary) or 0.0 for codec, run in coded.items()}
-    full = None if beside is None else sizes[REFERENCE]
+    full = None if reference is None else sizes[REFERENCE]
     rows = []
     for codec, run in coded.items():
         gains = {} if whole is None or codec.kind == IMAGE else _gains(run, whole)
@@ -73,7 +73,7 @@ def rate_table(runs: Sequence[Run]) -> Table | None:
     ]
     for figure in figures:
         columns.append((f'{figure.title}\N{NO-BREAK SPACE}{_arrow(figure)}', figure.explanation))
-        columns.append(('change', 'against the image itself; below 0 is worse'))
+        columns.append(('change', 'against no loss; below 0 is worse'))
     return Table('Offload: accuracy over bytes', tuple(columns), tuple(rows), _needed(coded))
 
 
@@ -95,8 +95,8 @@ def rate_plots(runs: Sequence[Run], anchor: str) -> list[Plot]:
     if not panels:
         return []
     caption = (
-        "Every codec gets the network's own input. Numbers at points are qualities of pictures "
-        'and indices of rates; the dotted line is the image itself, without loss.'
+        "Every codec compresses the network's own input. Numbers at points are qualities "
+        'and indices of rates; the dotted line is without loss.'
     )
     return [Plot('Accuracy over bytes', rate_curves(panels, f'{anchor}-rates'), caption)]
 
@@ -123,7 +123,7 @@ def link_table(study: LinkStudy) -> Table:
     ]
     ways = [(way_title(way), _size(study, way)) for way in sent]
     ratios = [(f'{way_title(way)} / {way_title(REFERENCE.name)}', '') for way in _ratios(sent)]
-    columns = (('run here', 'ms, median'), *ways, *ratios)
+    columns = (('local', 'ms, median'), *ways, *ratios)
     return Table(
         f'Offload: a frame over a link, {study.model["name"]}', columns, tuple(rows), _note(study)
     )
@@ -147,10 +147,10 @@ def link_plots(studies: Sequence[LinkStudy], anchor: str) -> list[Plot]:
 
 def way_title(way: str) -> str:
     """How the report calls a way of getting a frame done."""
-    return 'run here' if way == LOCAL else title_of(parse_codec(way))
+    return 'local' if way == LOCAL else title_of(parse_codec(way))
 
 
-def _measured(runs: Iterable[Run]) -> list[Figure]:
+def _measured(runs: Iterable[Run]) -> list[Column]:
     """One figure for each task that was measured."""
     summaries = [run.summary for run in runs]
     found = [f for f in HEADLINES if any(f.of(summary) is not None for summary in summaries)]
@@ -159,7 +159,7 @@ def _measured(runs: Iterable[Run]) -> list[Figure]:
 
 
 def _points(
-    coded: Mapping[Codec, Run], kind: str, figure: Figure
+    coded: Mapping[Codec, Run], kind: str, figure: Column
 ) -> list[tuple[Codec, tuple[float, float]]]:
     """Codecs of one kind with (bytes, figure), in the order of their bytes."""
     points = []
@@ -192,8 +192,8 @@ def _needed(coded: Mapping[Codec, Run]) -> str:
             points = [point for _, point in _points(coded, kind, figure)]
             need = bytes_needed(points, goal, figure.higher) if points else None
             if points:
-                told = 'never' if need is None else f'at {need / full:.2f} of its bytes'
-                needs.append(f'{TITLES[kind]} {told}')
+                text = 'never' if need is None else f'at {need / full:.2f} of its bytes'
+                needs.append(f'{TITLES[kind]} {text}')
         if needs:
             said.append(
                 f'As good as {title_of(REFERENCE)} in {figure.title} ({figure.text(goal)}): '
@@ -202,7 +202,7 @@ def _needed(coded: Mapping[Codec, Run]) -> str:
     return ' '.join(said)
 
 
-def _arrow(figure: Figure) -> str:
+def _arrow(figure: Column) -> str:
     return '↑' if figure.higher else '↓'
 
 

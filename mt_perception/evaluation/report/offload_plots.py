@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
 from mt_perception.evaluation.link.study import LinkRow
-from mt_perception.evaluation.report.metric_columns import Figure
+from mt_perception.evaluation.report.metric_columns import Column
 from mt_perception.evaluation.report.svg import (
     FULL_IN,
     INK,
@@ -36,7 +36,7 @@ class Curve:
 
 
 @plot
-def rate_curves(panels: Sequence[tuple[Figure, Sequence[Curve], float | None]], name: str) -> str:
+def rate_curves(panels: Sequence[tuple[Column, Sequence[Curve], float | None]], name: str) -> str:
     """Accuracy over bytes: a panel for each figure, a line for each kind of codec.
 
     Args:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The page itself: sections into one HTML file that needs nothing else."""
+"""Renders the sections of a report into one HTML file."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ def render(
     models: Sequence[ModelGraph] = (),
     links: Sequence[LinkStudy] = (),
 ) -> str:
-    """The whole page. Text from bags and data sets is escaped wherever it stands.
+    """The whole page; text from bags and data sets is escaped.
 
     Args:
         title: Of the page.
-        groups: The runs of each source, the one in question first.
+        groups: The runs of each source, the main one first.
         pictures: Frames of the first run of each source.
-        failed: Source and reason of those that gave nothing.
+        failed: Source and reason of failed jobs.
         models: Task graphs of the models.
-        links: What frames of the sources take over narrow links.
+        links: Times of frames over narrow links.
     """
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),

@@ -12,7 +12,7 @@ from mt_perception.evaluation.report import plots, time_plots
 from mt_perception.evaluation.report.metric_columns import (
     COST,
     HEADLINES,
-    Figure,
+    Column,
 )
 from mt_perception.evaluation.report.plots import Series
 from mt_perception.evaluation.report.svg import Ink, colour
@@ -82,7 +82,7 @@ def one_of_each(runs: Sequence[Run]) -> list[tuple[Ink, Run]]:
     return list(first.values())
 
 
-def _series(runs: Sequence[Run], accuracies: Sequence[float | None], cost: Figure) -> list[Series]:
+def _series(runs: Sequence[Run], accuracies: Sequence[float | None], cost: Column) -> list[Series]:
     """Runs of one model that differ in swept parameters make one line."""
     lines: dict[str, list[tuple[str, float, float]]] = {}
     shades: dict[str, Ink] = {}
@@ -107,7 +107,7 @@ def _line(run: Run) -> str:
     return run.label.removesuffix(run.point).strip()
 
 
-def _value(figure: Figure, metrics: Mapping[str, Json]) -> float | None:
+def _value(figure: Column, metrics: Mapping[str, Json]) -> float | None:
     found: Json = metrics
     for key in figure.path:
         found = found.get(key) if isinstance(found, Mapping) else None
@@ -156,7 +156,7 @@ def detection(runs: Sequence[Run], anchor: str) -> list[Plot]:
 
 
 def segmentation(runs: Sequence[Run], anchor: str) -> list[Plot]:
-    """Intersection over union by class, and who is taken for whom."""
+    """Intersection over union by class, and confusion."""
     found = _measured(runs, SEGMENTATION)
     if not found:
         return []
@@ -176,7 +176,7 @@ def segmentation(runs: Sequence[Run], anchor: str) -> list[Plot]:
             'With the share of true pixels in per cent.',
         ),
         Plot(
-            f'What {ink.name} takes for what',
+            f'Confusion of {ink.name}',
             plots.confusion_map(counts, f'{anchor}-confusion'),
             'Per cent of the pixels of each true class (rows): blue is right, orange is wrong.',
         ),
@@ -209,9 +209,7 @@ def time(runs: Sequence[Run], anchor: str) -> list[Plot]:
     ]
     found = []
     if stages:
-        found.append(
-            Plot('Where the time goes', time_plots.stage_bars(stages, f'{anchor}-stages'))
-        )
+        found.append(Plot('Time by stage', time_plots.stage_bars(stages, f'{anchor}-stages')))
     panels = []
     for title, read in _SPREADS:
         spread = [
@@ -243,7 +241,7 @@ def _latency(frame: FrameRecord) -> float | None:
 
 def _figure(*path: str) -> Callable[[FrameRecord], float | None]:
     def read(frame: FrameRecord) -> float | None:
-        return _value(Figure('', path, higher=True), frame.metrics)
+        return _value(Column('', path, higher=True), frame.metrics)
 
     return read
 

@@ -12,7 +12,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from mt_perception.evaluation.records import Json
-from mt_perception.evaluation.report.metric_columns import SURE, Figure
+from mt_perception.evaluation.report.metric_columns import SURE, Column
 from mt_perception.evaluation.report.svg import (
     FAINT,
     FULL_IN,
@@ -45,11 +45,11 @@ class Series:
 
 
 @plot
-def trade_off(panels: Sequence[tuple[Figure, Figure, Sequence[Series]]], name: str) -> str:
+def trade_off(panels: Sequence[tuple[Column, Column, Sequence[Series]]], name: str) -> str:
     """Accuracy against cost: a line for each model that was swept, a point for each other one.
 
     Args:
-        panels: Figure of cost, figure of accuracy, and the series.
+        panels: Column of cost, figure of accuracy, and the series.
         name: Unique on the page.
     """
     wide = len(panels) > 1

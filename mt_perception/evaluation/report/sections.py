@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""One section of the report for each source: its figures, plots and pictures as plain data."""
+"""One section of the report for each source: tables, plots and pictures as plain data."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from mt_perception.evaluation.comparison import compare_runs
+from mt_perception.evaluation.comparison import NOISE, Comparison, compare_runs
 from mt_perception.evaluation.link.study import LinkStudy
 from mt_perception.evaluation.rate_distortion import RATE
-from mt_perception.evaluation.report.compute_effort import effort_table, path_strips, telling
+from mt_perception.evaluation.report.compute_effort import effort_table, path_strips, with_choice
 from mt_perception.evaluation.report.frame_pictures import Pictures, Shown
 from mt_perception.evaluation.report.offload import (
     codec_of,
@@ -33,6 +33,7 @@ from mt_perception.evaluation.report.tables import (
     Table,
     cards,
     comparison_table,
+    frames_table,
     metrics_table,
     paths_table,
     shared_table,
@@ -46,19 +47,21 @@ MOST_COMPARED = 4
 
 @dataclass(frozen=True)
 class Section:
-    """All that the report says about one source.
+    """The report on one source.
 
     Attributes:
         anchor: Unique on the page, of safe characters.
         name: Name of the source.
-        lead: What it is, in one line.
-        warnings: What must not be overlooked.
-        cards: Figures of the first run in large print.
-        tables: Every run beside the others.
+        lead: The data, in one line.
+        warnings: Limits of the metrics, one sentence each.
+        run: Name of the first run, which cards and pictures are of.
+        cards: Metrics of the first run in large print.
+        tables: The metrics of all runs.
         comparisons: The first run against others, with confidence intervals.
         pictures: Frames of the first run.
-        compressed: Frames that were sent as few bytes.
-        plots: Group's heading → plots.
+        frames: Index of the frames of the first run by error.
+        compressed: Frames at few bytes.
+        plots: Heading → plots.
         settings: (name of the run, its parameters as text).
     """
 
@@ -66,10 +69,12 @@ class Section:
     name: str
     lead: str
     warnings: tuple[str, ...]
+    run: str
     cards: tuple[Card, ...]
     tables: tuple[Table, ...]
     comparisons: tuple[Table, ...]
     pictures: tuple[Shown, ...]
+    frames: Table | None
     compressed: tuple[Shown, ...]
     plots: Mapping[str, tuple[Plot, ...]]
     settings: tuple[tuple[str, str], ...]
@@ -78,24 +83,26 @@ class Section:
 def section(
     number: int, runs: Sequence[Run], pictures: Pictures, links: Sequence[LinkStudy] = ()
 ) -> Section:
-    """Put together what is known about one source.
+    """The section of one source.
 
     Args:
-        number: Of the section, for anchors.
-        runs: The runs on this source, the one in question first.
+        number: Number of the section, for anchors.
+        runs: The runs on this source, the main one first.
         pictures: Frames of the first run, and compressed ones.
-        links: What frames take over narrow links, of any source.
+        links: Times of frames over narrow links, of any source.
     """
     first = runs[0]
-    # Frames that were compressed are measured by bytes, not by what the networks cost.
+    # Compressed frames are compared by bytes, not by the cost of the networks.
     plain = [run for run in runs if codec_of(run) is None]
     studies = [study for study in links if study.source == first.summary.source]
+    comparisons = [compare_runs(a, b, RESAMPLES) for a, b in _pairs(runs)]
+    noise = _noise(comparisons)
     tables = [
-        metrics_table(runs),
-        shared_table(plain, _baseline(plain)),
+        metrics_table(runs, noise),
+        shared_table(plain, _baseline(plain), noise),
         effort_table(runs),
         paths_table(runs),
-        stability_table(runs),
+        stability_table(runs, noise),
         rate_table(runs),
         *map(link_table, studies),
     ]
@@ -114,12 +121,12 @@ def section(
         name=first.summary.source,
         lead=_lead(first, len(runs)),
         warnings=tuple(filter(None, [*_warnings(runs), pictures.warning])),
+        run=first.label,
         cards=tuple(cards(first)),
         tables=tuple(table for table in tables if table is not None),
-        comparisons=tuple(
-            comparison_table(compare_runs(a, b, RESAMPLES)) for a, b in _pairs(runs)
-        ),
+        comparisons=tuple(map(comparison_table, comparisons)),
         pictures=pictures.frames,
+        frames=frames_table(first),
         compressed=pictures.compressed,
         plots={title: tuple(found) for title, found in groups.items() if found},
         settings=tuple(
@@ -130,7 +137,7 @@ def section(
 
 
 def _pairs(runs: Sequence[Run]) -> list[tuple[Run, Run]]:
-    """The runs to compare: the first one against others, and features against no loss."""
+    """The runs to compare: the first one with others, and features with no loss."""
     first = runs[0]
     rates = [run for run in runs[1:] if (codec := codec_of(run)) and codec.kind == RATE]
     if rates:
@@ -140,16 +147,29 @@ def _pairs(runs: Sequence[Run]) -> list[tuple[Run, Run]]:
 
 
 def _paths(runs: Sequence[Run], anchor: str) -> list[Plot]:
-    told = telling(runs)
-    if not told:
+    chosen = with_choice(runs)
+    if not chosen:
         return []
-    return [Plot('The path of every frame', path_strips(told, f'{anchor}-paths'))]
+    return [Plot('The path of every frame', path_strips(chosen, f'{anchor}-paths'))]
 
 
 def _baseline(runs: Sequence[Run]) -> int:
-    """The separate networks, if there are any; else the second run, or the only one."""
+    """Index of the baseline of Δ_MTL: the separate networks, else the run with most compute."""
     several = [i for i, run in enumerate(runs) if len(run.summary.model.get('baseline') or ()) > 1]
-    return several[0] if several else min(1, len(runs) - 1)
+    if several or not runs:
+        return several[0] if several else 0
+    macs = [float(run.summary.counts['macs_mean']) for run in runs]
+    return macs.index(max(macs))
+
+
+def _noise(comparisons: Sequence[Comparison]) -> frozenset[str]:
+    """The metrics whose difference is noise in a comparison of this section."""
+    return frozenset(
+        f'{change.metric}.{change.name}'
+        for comparison in comparisons
+        for change in comparison.changes
+        if change.verdict == NOISE
+    )
 
 
 def _lead(run: Run, runs: int) -> str:
@@ -164,6 +184,11 @@ def _lead(run: Run, runs: int) -> str:
 def _warnings(runs: Sequence[Run]) -> list[str]:
     found: list[str] = []
     found += runs[0].summary.data.get('notes') or ()
+    if not runs[0].summary.data.get('truth'):
+        found.append(
+            'There is no ground truth, so no accuracy: give annotations with --truth, or compare '
+            'with the results of another model with --reference.'
+        )
     pseudo = runs[0].summary.data.get('pseudo')
     if pseudo:
         found.append(

@@ -90,7 +90,7 @@ def plot(draw: Callable[P, str]) -> Callable[P, str]:
 
 
 def canvas(width: float, height: float, columns: int = 1, rows: int = 1) -> tuple[Figure, Any]:
-    """Return an empty figure of a size in inches, and its axes (an array if there are several)."""
+    """An empty figure of a size in inches, and its axes (an array if there are several)."""
     figure = Figure(figsize=(width, height))
     return figure, figure.subplots(rows, columns)
 
@@ -107,7 +107,7 @@ def printable(text: str) -> str:
 
 
 def legend(figure: Figure, axes: Axes, columns: int = 4) -> None:
-    """A legend above the plots, if there is more than one thing to tell apart."""
+    """A legend above the plots, if there is more than one entry."""
     handles, labels = axes.get_legend_handles_labels()
     if len(labels) > 1:
         figure.legend(handles, labels, ncols=columns, loc='outside upper left')
@@ -118,8 +118,8 @@ def to_svg(figure: Figure, name: str, description: str) -> str:
 
     Args:
         figure: The figure.
-        name: Unique on the page: what keeps its ids apart from other figures'.
-        description: What it shows, for those who cannot see it.
+        name: Unique on the page; it prefixes the ids.
+        description: Alternative text.
     """
     file = io.StringIO()
     figure.savefig(file, format='svg', metadata={'Date': None})

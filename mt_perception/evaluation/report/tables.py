@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The report's tables as plain data: every run beside every other, and what differs for real."""
+"""The report's tables as plain data: the metrics of runs side by side, and comparisons."""
 
 from __future__ import annotations
 
@@ -13,18 +13,23 @@ from mt_perception.evaluation.records import Json, Summary
 from mt_perception.evaluation.report.metric_columns import (
     ACCURACY,
     COST,
+    FRAME_COLUMNS,
     HEADLINES,
     STABILITY,
-    Figure,
+    Column,
+    frame_value,
     title_of,
 )
 from mt_perception.evaluation.runs import Run
 from mt_perception.evaluation.shared_classes import restrict_metrics, shared_labels
 
+MOST_FRAMES = 100
+"""Rows of the index of frames."""
+
 
 @dataclass(frozen=True)
 class Cell:
-    """One entry: its text, and its style on the page (best, better, worse, noise)."""
+    """One cell: its text, and its style on the page (best, better, worse, noise)."""
 
     text: str
     style: str = ''
@@ -32,7 +37,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """One line: what it is about, a second name in small print, and its entries."""
+    """One row: its name, a detail in small print, and its cells."""
 
     name: str
     detail: str
@@ -41,7 +46,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A table: its heading, (title, explanation) of each column, its lines, and a note."""
+    """A table: its heading, (title, explanation) of each column, its rows, and a note."""
 
     title: str
     columns: tuple[tuple[str, str], ...]
@@ -51,20 +56,28 @@ class Table:
 
 @dataclass(frozen=True)
 class Card:
-    """One figure in large print."""
+    """One metric in large print."""
 
     title: str
     value: str
     note: str
 
 
-def metrics_table(runs: Sequence[Run]) -> Table:
-    """Accuracy and cost of every run, each on the classes that it has itself."""
+def metrics_table(runs: Sequence[Run], noise: frozenset[str] = frozenset()) -> Table:
+    """Accuracy and cost of every run, each on its own classes.
+
+    Args:
+        runs: The runs.
+        noise: Metrics, as ``detection.ap``, whose differences are noise: none is the best.
+    """
     constants = [_constant(run.summary) for run in runs]
-    notes = [f'A depth map that is constant has AbsRel {c:.3f} at best.' for c in constants if c]
+    notes = [f'A constant depth map has AbsRel {c:.3f} at best.' for c in constants if c]
     own = shared_labels([run.summary for run in runs])
-    notes = [*notes[:1], *(f'Figures of {task} are on the classes of each model.' for task in own)]
-    return _table('Figures', runs, (*ACCURACY, *COST), ' '.join(notes), frozenset(own))
+    notes = [
+        *notes[:1],
+        *(f'The metrics of {task} are on the classes of each model.' for task in own),
+    ]
+    return _table('Metrics', runs, (*ACCURACY, *COST), ' '.join(notes), frozenset(own), noise)
 
 
 def overview_table(runs: Sequence[Run]) -> Table:
@@ -86,17 +99,17 @@ def overview_table(runs: Sequence[Run]) -> Table:
     return replace(table, columns=(('frames', ''), ('failed', ''), *table.columns), rows=rows)
 
 
-def stability_table(runs: Sequence[Run]) -> Table | None:
-    """How steady every run is; None where no frames could be compared."""
+def stability_table(runs: Sequence[Run], noise: frozenset[str] = frozenset()) -> Table | None:
+    """Temporal stability of every run; None if no frames are comparable."""
     pairs = [run.summary.metrics.get('stability', {}).get('pairs', 0) for run in runs]
     if not any(pairs):
         return None
-    note = f'Mean over {max(pairs)} pairs of frames that follow one another.'
-    return _table('Steadiness from frame to frame', runs, STABILITY, note)
+    note = f'Mean over {max(pairs)} pairs of consecutive frames.'
+    return _table('Temporal stability', runs, STABILITY, note, frozenset(), noise)
 
 
 def paths_table(runs: Sequence[Run]) -> Table | None:
-    """How often each path through the graph was taken; None where there was no choice."""
+    """Share of frames by path; None if all took one."""
     taken = [run.summary.metrics.get('cost', {}).get('paths', {}) for run in runs]
     if all(len(paths) < 2 for paths in taken):
         return None
@@ -109,12 +122,15 @@ def paths_table(runs: Sequence[Run]) -> Table | None:
     return Table('Paths taken', tuple((name or 'refused', '') for name in names), tuple(rows))
 
 
-def shared_table(runs: Sequence[Run], baseline: int) -> Table | None:
+def shared_table(
+    runs: Sequence[Run], baseline: int, noise: frozenset[str] = frozenset()
+) -> Table | None:
     """Accuracy on the classes that all runs have, and Δ_MTL against one of them.
 
     Args:
         runs: The runs.
-        baseline: Index of the run that the others are measured against.
+        baseline: Index of the baseline of Δ_MTL.
+        noise: Metrics whose differences are noise: none is the best.
     """
     if len(runs) < 2:
         return None
@@ -126,7 +142,7 @@ def shared_table(runs: Sequence[Run], baseline: int) -> Table | None:
         return None
     alike = [replace(run, summary=replace(run.summary, metrics=each))
              for run, each in zip(runs, metrics, strict=True)]  # fmt: skip
-    table = _table('On common ground', alike, HEADLINES, '')
+    table = _table('Shared classes', alike, HEADLINES, '', frozenset(), noise)
     most = max(len(change.tasks) for change in changes if change)
     rows = tuple(
         replace(row, cells=(*row.cells, _gain(change, most)))
@@ -135,7 +151,7 @@ def shared_table(runs: Sequence[Run], baseline: int) -> Table | None:
     counts = [f'{len(labels)} classes of {task}' for task, labels in shared.items()]
     used = sorted({part.metric for c in changes if c for part in c.tasks})
     note = (
-        (f'Measured on the {" and ".join(counts)} that all models have. ' if counts else '')
+        (f'On the {" and ".join(counts)} that all models have. ' if counts else '')
         + f'Δ_MTL is the mean over tasks of the relative gain against {name}, '
         f'here of {", ".join(used)}.'
     )
@@ -144,7 +160,7 @@ def shared_table(runs: Sequence[Run], baseline: int) -> Table | None:
 
 
 def comparison_table(comparison: Comparison) -> Table:
-    """What differs between two runs beyond noise."""
+    """The differences between two runs, with confidence intervals."""
     rows = tuple(
         Row(
             f'{title_of(change.metric, change.name)} {"↑" if change.higher_is_better else "↓"}',
@@ -174,13 +190,13 @@ def comparison_table(comparison: Comparison) -> Table:
 
 
 def cards(run: Run) -> list[Card]:
-    """The figures of one run that matter most, in large print."""
+    """The main metrics of one run, in large print."""
     summary = run.summary
     shown = []
-    for figure in ACCURACY:
-        value = figure.of(summary)
-        if value is not None and figure.title in ('AP', 'mIoU', 'AbsRel', 'δ1'):
-            shown.append(Card(figure.title, figure.text(value), figure.explanation))
+    for column in ACCURACY:
+        value = column.of(summary)
+        if value is not None and column.title in ('AP', 'mIoU', 'AbsRel', 'δ1'):
+            shown.append(Card(column.title, column.text(value), column.explanation))
     total = summary.timing['latency_ms'].get('total')
     if total:
         tail = f'p95 {total["p95"]:.1f} · max {total["max"]:.1f}'
@@ -196,21 +212,23 @@ def cards(run: Run) -> list[Card]:
 def _table(
     title: str,
     runs: Sequence[Run],
-    wanted: Sequence[Figure],
+    wanted: Sequence[Column],
     note: str,
     unlike: frozenset[str] = frozenset(),
+    noise: frozenset[str] = frozenset(),
 ) -> Table:
-    """One line for each run, one column for each figure that any of them has.
+    """One row for each run, one column for each metric that any of them has.
 
-    The best figure of a column stands out, but not those of metrics that are ``unlike``: of
-    other classes, they do not compare.
+    The best value of a column is highlighted, except of groups in ``unlike``, whose classes
+    differ, and of metrics in ``noise``.
     """
-    columns = [(figure, [figure.of(run.summary) for run in runs]) for figure in wanted]
+    columns = [(column, [column.of(run.summary) for run in runs]) for column in wanted]
     columns = [(f, values) for f, values in columns if any(v is not None for v in values)]
     rows = []
     for index, run in enumerate(runs):
         cells = tuple(
-            Cell(f.text(values[index]), _style(f, values, index, unlike)) for f, values in columns
+            Cell(f.text(values[index]), _style(f, values, index, unlike, noise))
+            for f, values in columns
         )
         rows.append(Row(run.label, _detail(run), cells))
     heads = tuple(
@@ -221,23 +239,28 @@ def _table(
 
 
 def _gain(change: DeltaMtl | None, tasks: int) -> Cell:
-    """Δ_MTL; a network that serves fewer tasks than the baseline has none."""
+    """Δ_MTL; a network with fewer tasks than the baseline has none."""
     whole = change is not None and len(change.tasks) == tasks
     return Cell(f'{100 * change.value:+.1f} %' if change and whole else '-')
 
 
 def _style(
-    figure: Figure, values: Sequence[float | None], index: int, unlike: frozenset[str]
+    column: Column,
+    values: Sequence[float | None],
+    index: int,
+    unlike: frozenset[str],
+    noise: frozenset[str],
 ) -> str:
     known = [value for value in values if value is not None]
     if values[index] is None or len(known) < 2 or min(known) == max(known):
         return ''
-    best = max(known) if figure.higher else min(known)
-    return 'best' if values[index] == best and figure.path[0] not in unlike else ''
+    best = max(known) if column.higher else min(known)
+    is_real = column.path[0] not in unlike and column.compared_name not in noise
+    return 'best' if values[index] == best and is_real else ''
 
 
 def _number(value: float, sign: str = '') -> str:
-    """Enough digits for figures from 0.0001 to a thousand million."""
+    """Enough digits for values from 0.0001 to 10⁹."""
     if abs(value) >= 1e5:
         return f'{value * 1e-6:{sign}.1f} M'
     return f'{value:{sign}.4f}' if abs(value) < 10 else f'{value:{sign}.1f}'
@@ -249,8 +272,34 @@ def _constant(summary: Summary) -> float | None:
 
 
 def _detail(run: Run) -> str:
-    """What a short name leaves out: the files of separate networks, the version of a model."""
+    """Detail of a short name: the files of separate networks, or the version of a model."""
     if len(run.summary.model.get('baseline') or ()) > 1:
         return run.model.replace('+', ', ')
     version = run.summary.model.get('version')
     return f'version {version}' if version else ''
+
+
+def frames_table(run: Run) -> Table | None:
+    """The frames of a run with their metrics, the worst first; None without ground truth."""
+    rows = []
+    for frame in run.frames:
+        values = [frame_value(frame, column) for column in FRAME_COLUMNS]
+        known = [
+            value if column.higher else 1 - value
+            for value, column in zip(values, FRAME_COLUMNS, strict=True)
+            if value is not None
+        ]
+        if known:
+            cells = (c.text(v) for v, c in zip(values, FRAME_COLUMNS, strict=True))
+            rows.append((sum(known) / len(known), Row(frame.key, '', tuple(map(Cell, cells)))))
+    if not rows:
+        return None
+    rows.sort(key=lambda row: row[0])
+    kept = [row for _, row in rows[:MOST_FRAMES]]
+    shown = [i for i in range(len(FRAME_COLUMNS)) if any(row.cells[i].text != '-' for row in kept)]
+    return Table(
+        f'Frames by error, {run.label}',
+        tuple((FRAME_COLUMNS[i].title, FRAME_COLUMNS[i].explanation) for i in shown),
+        tuple(replace(row, cells=tuple(row.cells[i] for i in shown)) for row in kept),
+        f'The {len(kept)} worst of {len(rows)} frames.' if len(rows) > len(kept) else '',
+    )
