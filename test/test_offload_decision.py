@@ -50,6 +50,19 @@ def test_the_more_accurate_rate_wins_where_the_link_carries_it() -> None:
     assert (decision.rate, decision.reason) == (2, 'remote')
 
 
+def test_going_remote_takes_several_good_frames_in_a_row() -> None:
+    """Of frames ten seconds apart, so that no dwell time hides it."""
+    policy = OffloadPolicy(DecisionSettings(steady_frames=3))
+    found = []
+    for i, link in enumerate((GOOD, GOOD, SLOW, GOOD, GOOD, GOOD, GOOD)):
+        frame = situation(now_s=10.0 * i, link=link)
+        # Fresh estimates: nothing is explored.
+        found.append(policy.decide(frame).reason)
+    assert found[:2] == ['not_steady', 'not_steady']
+    assert found[2] == 'too_slow'
+    assert found[3:] == ['not_steady', 'not_steady', 'remote', 'remote']
+
+
 def test_a_slower_link_gets_a_lower_rate() -> None:
     link = replace(GOOD, bytes_per_s=2.2e5)
     assert steady(OffloadPolicy(), situation(link=link)).rate == 1

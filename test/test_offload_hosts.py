@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -95,6 +96,26 @@ def test_a_silent_host_is_hedged_and_does_not_fail(
         assert report(pipeline) == (True, second.address, 1)
         assert (len(first.requests), len(second.requests)) == (1, 2)
         first.held.set()
+
+
+def test_a_late_host_comes_last_before_its_estimate_says_so(
+    folder: Path, hosts: tuple[OddHost, OddHost]
+) -> None:
+    first, second = hosts
+    with robot(folder, first.address, second.address) as (pipeline, client):
+        quick, slow = client.hosts.clients
+        for _ in range(20):
+            quick.link.answered(time.monotonic(), 0.001, 100)
+            slow.link.answered(time.monotonic(), 5.0, 100)
+        first.held.clear()
+        assert report(pipeline) == (True, second.address, 2)
+        assert client.hosts.preferred is slow
+        first.held.set()
+        # A used response clears it.
+        second.held.clear()
+        assert report(pipeline) == (True, first.address, 2)
+        assert client.hosts.preferred is quick
+        second.held.set()
 
 
 def test_a_lying_host_costs_no_frame(folder: Path, hosts: tuple[OddHost, OddHost]) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import select
 import signal
 import socket
 import sys
@@ -281,32 +282,55 @@ def test_every_error_has_a_status_and_a_short_reason(
         assert running.outcomes() == {'INVALID_ARGUMENT': 3, 'INTERNAL': 1}
 
 
-def test_half_sent_scrapes_hold_no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metrics, 'SCRAPE_S', 0.3)
+@contextlib.contextmanager
+def half_sent_scrapes(count: int) -> Iterator[tuple[int, list[socket.socket]]]:
+    """Metrics at a port, and connections that send half of a request."""
     with socket.socket() as probe:
         probe.bind(('127.0.0.1', 0))
         port = probe.getsockname()[1]
-    before = threading.active_count()
     stop = metrics.HostMetrics().serve('127.0.0.1', port)
     try:
         with contextlib.ExitStack() as stack:
-            for _ in range(40):
-                connection = stack.enter_context(socket.create_connection(('127.0.0.1', port)))
-                connection.sendall(b'GET /metr')
-            # The server's own thread, and one for each slot with its timer.
-            assert threading.active_count() - before <= 1 + 2 * metrics.MAX_SCRAPES
-
-            def scraped() -> bool:
-                try:
-                    with urllib.request.urlopen(f'http://127.0.0.1:{port}/metrics') as page:
-                        return b'mt_perception_host' in page.read()
-                except OSError:
-                    return False
-
-            assert eventually(scraped)
-            assert eventually(lambda: threading.active_count() - before <= 1)
+            address = ('127.0.0.1', port)
+            connections = [
+                stack.enter_context(socket.create_connection(address)) for _ in range(count)
+            ]
+            for connection in connections:
+                with contextlib.suppress(OSError):
+                    connection.sendall(b'GET /metr')
+            yield port, connections
     finally:
         stop()
+
+
+def test_half_sent_scrapes_hold_a_bounded_number_of_threads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(metrics, 'SCRAPE_S', 10 * PATIENCE_S)
+    with half_sent_scrapes(40) as (_, connections):
+
+        def closed() -> int:
+            readable, _, _ = select.select(connections, [], [], 0)
+            return len(readable)
+
+        assert eventually(lambda: closed() == 40 - metrics.MAX_SCRAPES)
+
+
+def test_half_sent_scrapes_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics, 'SCRAPE_S', 0.3)
+    before = threading.active_count()
+    with half_sent_scrapes(metrics.MAX_SCRAPES) as (port, _):
+
+        def scraped() -> bool:
+            try:
+                with urllib.request.urlopen(f'http://127.0.0.1:{port}/metrics') as page:
+                    return b'mt_perception_host' in page.read()
+            except OSError:
+                return False
+
+        assert eventually(scraped)
+        # The server's own thread stays.
+        assert eventually(lambda: threading.active_count() - before <= 1)
 
 
 def test_python_can_exit_with_an_abandoned_thread() -> None:
