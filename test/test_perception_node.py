@@ -315,6 +315,39 @@ def test_nobody_listens_and_nothing_runs(graph: RosGraph, tiny: Path) -> None:
     assert bench.node.health.processed == 0
 
 
+def test_a_lazy_input_is_subscribed_while_a_result_has_a_subscriber(
+    graph: RosGraph, tiny: Path
+) -> None:
+    settings = {'input.lazy': True, 'input.timeout_ms': 300.0}
+    node = graph.add(PerceptionNode, model=str(tiny), **settings)
+    peer = graph.add(Peer)
+    reports = peer.listen('/diagnostics', DiagnosticArray)
+    subscribers = peer.images.get_subscription_count
+    assert graph.spin_until(lambda: node.state == ACTIVE and node.inputs is None)
+    for _ in range(2):
+        assert graph.spin_until(lambda: not subscribers())
+        reports.clear()
+        assert graph.spin_until(lambda: len(reports) > 1)
+        (idle,) = [s for s in reports[-1].status if s.name.endswith(': input')]
+        assert idle.level == DiagnosticStatus.OK, 'a camera that is not needed is not silent'
+        got: list[Any] = []
+        listener = peer.create_subscription(Detection2DArray, DETECTIONS, got.append, 10)
+        assert graph.spin_until(subscribers)
+        assert graph.spin_until(
+            lambda got=got: (peer.send(patch(RED), SECOND), graph.spin_for(0.02)) and got
+        )
+        peer.destroy_subscription(listener)
+    assert graph.spin_until(lambda: not subscribers())
+    assert node.set_parameters([Parameter('input.lazy', value=False)])[0].successful
+    assert node.inputs is not None
+    assert graph.spin_until(subscribers)
+    assert node.set_parameters([Parameter('input.lazy', value=True)])[0].successful
+    assert graph.spin_until(lambda: not subscribers())
+    assert node.trigger_deactivate() == TransitionCallbackReturn.SUCCESS
+    graph.spin_for(0.3)
+    assert node.inputs is None
+
+
 @pytest.mark.parametrize(
     ('topic', 'tasks'),
     [
@@ -892,22 +925,24 @@ def test_a_change_in_the_middle_of_a_frame_waits_for_the_next(graph: RosGraph, t
 def test_listeners_may_come_and_go_in_the_middle_of_a_frame(graph: RosGraph, tiny: Path) -> None:
     bench = Bench(graph, tiny, DETECTIONS, STATS)
     runner = bench.node.pipeline.runner
+    publishers = bench.node.processor.publishers
     late: list[Any] = []
-    subscriptions: list[Any] = []
-
-    class Meddling:
-        def run(self, stage: Any, run: Any) -> None:
-            if subscriptions:
-                bench.peer.destroy_subscription(subscriptions.pop())
-            else:
-                subscriptions.append(bench.peer.create_subscription(Image, DEPTH, late.append, 1))
-            time.sleep(0.1)
-            runner.run(stage, run)
-
-    bench.node.pipeline.runner = Meddling()
-    for _ in range(6):
-        bench.pass_frame()
-    # It appeared during the first frame and was served with the second.
+    subscription = None
+    for n in range(1, 7):
+        blocked = Blocked(runner)
+        bench.node.pipeline.runner = blocked
+        bench.peer.send(patch(RED), n * SECOND)
+        assert graph.spin_until(blocked.entered.is_set)
+        if subscription is None:
+            subscription = bench.peer.create_subscription(Image, DEPTH, late.append, 1)
+        else:
+            bench.peer.destroy_subscription(subscription)
+            subscription = None
+        count = 2 if subscription is None else 3
+        assert graph.spin_until(lambda count=count: len(publishers.subscribed()) == count)
+        blocked.released.set()
+        assert graph.spin_until(lambda n=n: bench.has(STATS, n))
+    # A listener that appears during one frame is served with the next.
     assert [values(m.status[0])['tasks'] for m in bench.got(STATS)] == [
         'detection',
         'detection depth',

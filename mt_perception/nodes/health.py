@@ -151,6 +151,12 @@ class Health:
                     self.drops['superseded'] += missed
             self._sequence = sequence
 
+    def subscribed(self, now_s: float) -> None:
+        """Measure silence from a new subscription."""
+        with self._lock:
+            self._last_image_s = now_s
+            self._sequence = None
+
     def taken_up(self) -> None:
         """Count an image that is no longer superseded by newer ones."""
         with self._lock:

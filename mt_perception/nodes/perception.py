@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.qos import qos_policy_name_from_kind
 from sensor_msgs.msg import CameraInfo
@@ -41,6 +42,9 @@ if TYPE_CHECKING:
 
 NAME = 'perception'
 
+_DEMAND_S = 0.1
+"""Interval of the check for subscribers while ``input.lazy`` is set."""
+
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
 
@@ -54,7 +58,7 @@ class PerceptionNode(SelfStartingNode):
         live: The parameters.
         health: Counts of images and frames.
         fault: Why the last transition failed; empty if it succeeded.
-        inputs: The subscriptions; None unless active.
+        inputs: The subscriptions; None unless active and, with ``input.lazy``, needed.
         processor: The loaded model; None unless configured.
 
     Raises:
@@ -68,14 +72,20 @@ class PerceptionNode(SelfStartingNode):
         self.inputs: ImageSubscription | None = None
         self.processor: FrameProcessor | None = None
         self._stamps = StampCheck()
+        self._active = False
         try:
-            self.live = NodeParameters(self, PerceptionSettings(), self._validate)
+            self.live = NodeParameters(
+                self, PerceptionSettings(), self._validate, self._follow_demand
+            )
         except OptionError:
             self.destroy_node()
             raise
         for sentence in self.live.unknown:
             self.get_logger().warning(sentence)
         self._diagnostics = DiagnosticsPublisher(self, self._snapshot)
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._demand_timer = self.create_timer(_DEMAND_S, self._follow_demand, clock=steady)
+        self._demand_timer.cancel()
         if self.live.settings.autostart:
             self.start_when_spun()
 
@@ -119,26 +129,21 @@ class PerceptionNode(SelfStartingNode):
         self.health = Health(time.monotonic())
         self._stamps = StampCheck()
         try:
-            self.inputs = ImageSubscription(
-                self,
-                self.live.settings.input_transport,
-                on_arrival=self.health.image_arrived,
-                on_image=self._on_image,
-                on_superseded=lambda: self.health.dropped('superseded'),
-                on_incompatible_qos=self._on_incompatible_qos,
-            )
+            self.inputs = self._subscription()
         except Exception as error:
             self.fault = str(error)
             self.get_logger().error(f'cannot be activated: {error}')
             return FAILURE
         self.processor.activate(self.health)
         self.fault = ''
+        self._active = True
         self.get_logger().info(f'subscribed to {self.inputs.image_topic}')
+        self._follow_demand()
         return SUCCESS
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Unsubscribe from the camera."""
-        self._unsubscribe()
+        self._deactivate()
         return SUCCESS
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -156,7 +161,36 @@ class PerceptionNode(SelfStartingNode):
         self._release()
         return SUCCESS
 
-    def _unsubscribe(self) -> None:
+    def _subscription(self) -> ImageSubscription:
+        self.health.subscribed(time.monotonic())
+        return ImageSubscription(
+            self,
+            self.live.settings.input_transport,
+            on_arrival=self.health.image_arrived,
+            on_image=self._on_image,
+            on_superseded=lambda: self.health.dropped('superseded'),
+            on_incompatible_qos=self._on_incompatible_qos,
+        )
+
+    def _follow_demand(self) -> None:
+        """Subscribe while a result has a subscriber, and always unless ``input.lazy`` is set."""
+        if not self._active or self.processor is None:
+            self._demand_timer.cancel()
+            return
+        settings = self.live.settings
+        if not settings.input_lazy:
+            self._demand_timer.cancel()
+        elif self._demand_timer.is_canceled():
+            self._demand_timer.reset()
+        needed = not settings.input_lazy or self.processor.publishers.request(settings).tasks
+        if needed and self.inputs is None:
+            self.inputs = self._subscription()
+        elif not needed and self.inputs is not None:
+            self.inputs.destroy()
+            self.inputs = None
+
+    def _deactivate(self) -> None:
+        self._active = False
         if self.inputs is not None:
             self.inputs.destroy()
             self.inputs = None
@@ -164,7 +198,7 @@ class PerceptionNode(SelfStartingNode):
             self.processor.deactivate()
 
     def _release(self) -> None:
-        self._unsubscribe()
+        self._deactivate()
         if self.processor is not None:
             self.processor.close()
             self.processor = None

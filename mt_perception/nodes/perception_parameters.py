@@ -60,6 +60,11 @@ class PipelineParameters(Settings):
         choices=('raw', 'compressed'),
         change=Change.UNCONFIGURED,
     )
+    input_lazy: bool = parameter(
+        'input.lazy',
+        False,
+        'Unsubscribe from the image while no result has a subscriber.',
+    )
     input_size: int = parameter(
         'input.size',
         0,
