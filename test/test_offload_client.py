@@ -399,6 +399,19 @@ def test_what_is_given_up_does_not_pile_up(folder: Path, odd: OddHost) -> None:
         assert threading.active_count() <= threads + 32
 
 
+def test_a_fifth_request_waits_for_one_to_end(folder: Path, odd: OddHost) -> None:
+    with robot(folder, odd.address) as (pipeline, client):
+        pipeline.run(Frame(patch('red')))
+        host, request = client.hosts.preferred, odd.requests[-1]
+        odd.held.clear()
+        for _ in range(4):
+            assert not host.unavailable(time.monotonic())
+            host.send(request, 30.0)
+        assert host.unavailable(time.monotonic()) == 'in_flight'
+        odd.held.set()
+        until(lambda: not host.unavailable(time.monotonic()))
+
+
 def test_never_does_not_even_connect(folder: Path, odd: OddHost) -> None:
     with robot(folder, odd.address, mode='never', wait=False) as (pipeline, client):
         for _ in range(5):

@@ -27,6 +27,19 @@ def answered(
     return now_s + elapsed_s
 
 
+@pytest.mark.parametrize('lie_s', [1.0, 1e9, math.inf])
+def test_an_impossible_time_of_the_host_is_ignored(lie_s: float) -> None:
+    link, now_s = LinkEstimate(), 0.0
+    for _ in range(20):
+        now_s = answered(link, now_s, 8000, 2.0)
+    honest = link.state(now_s)
+    for _ in range(20):
+        link.answered(now_s, 0.1, 16000, lie_s)
+    lied = link.state(now_s)
+    assert lied.remote_s == honest.remote_s
+    assert lied.bytes_per_s < 2 * honest.bytes_per_s
+
+
 @given(st.lists(POSITIVE, min_size=1, max_size=100))
 def test_an_average_lies_among_its_samples(samples: Sequence[float]) -> None:
     smoothed = RobustAverage()

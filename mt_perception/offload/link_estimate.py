@@ -150,10 +150,12 @@ class LinkEstimate:
         """
         self._answered_s = self._busy_until_s = now_s
         self._failure_rate *= 1 - _FAILURE_GAIN
-        # A host may report any time; more than the whole request is not possible.
-        remote_s = None if remote_s is None else min(max(remote_s, 1e-6), elapsed_s)
+        # A host may report any time. More than the whole request is false and would make the link
+        # look infinitely fast.
+        if remote_s is not None and remote_s >= elapsed_s:
+            remote_s = None
         if remote_s is not None:
-            self._remote_s.add(remote_s)
+            self._remote_s.add(max(remote_s, 1e-6))
         transfer_s = elapsed_s - (remote_s or 0.0) - self._round_trip_s
         self._s_per_byte.add(max(transfer_s / max(size, 1), 1 / _FASTEST))
 
