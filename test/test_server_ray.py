@@ -50,9 +50,9 @@ def test_two_replicas_serve_and_one_that_is_killed_is_not_missed(
 
     monkeypatch.setattr(hosts, 'PATIENCE_S', START_S)
     monkeypatch.setenv('RAY_USAGE_STATS_ENABLED', '0')
-    engine = RayBackend(folder, replicas=2, most=2)
+    backend = RayBackend(folder, replicas=2, most=2)
     with (
-        running_host(folder, engine) as running,
+        running_host(folder, backend) as running,
         robot(running.target, folder) as client,
     ):
         local = RemoteModel(folder)
@@ -82,5 +82,5 @@ def test_two_replicas_serve_and_one_that_is_killed_is_not_missed(
 
 
 def test_replicas_have_to_fit() -> None:
-    with pytest.raises(OptionError, match='3 replicas at least and 2 at most'):
+    with pytest.raises(OptionError, match='found 3 and 2'):
         RayBackend(Path('x'), replicas=3, most=2)
