@@ -10,7 +10,7 @@ that each block runs once. `worst` is the worst order that a search can find. `L
 where what was used longest ago goes, not what is needed last; `least` is what no method can go
 below: what does not fit has to be loaded.
 
-Then a real model, its large blocks cut into pieces, under several budgets.
+Then a real model, its large blocks split, under several budgets.
 
 Usage: python benchmarks/bench_memory.py [MODEL] [--trees 5]
 """
@@ -25,7 +25,7 @@ from pathlib import Path
 
 import numpy as np
 from interleaved import medians_ms
-from pieces import cut_model
+from split_blocks import cut_model
 from task_trees import random_tree
 
 from mt_perception.model.folder import open_model

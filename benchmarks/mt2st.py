@@ -2,16 +2,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """MT2ST against joint training, and the joint model against three single-task ones.
 
-A reduced set-up (recipes/mt2st.yaml, 96x128), three seeds, about half an hour on one core; what
-is done is not done again. The joint baseline trains every task and the trunk for 120 steps.
-Training compute is counted step by step (forward, backward, teachers); the opinions of cached
-teachers are the same for everybody and left out. Prints two tables, mean ± standard deviation:
+A reduced set-up (recipes/mt2st.yaml, 96x128), three seeds, about half an hour on one core;
+finished runs are reused. The joint baseline trains every task and the trunk for 120 steps.
+Training compute is counted for each step (forward, backward, teachers), without cached predictions
+of teachers, which are the same for all. Prints two tables, mean ± standard deviation:
 
-1. for every task, MT2ST's training MACs when its figure first reaches the baseline's last one,
-   as a share of what the baseline had spent when *it* first reached that; what both spent in all;
-   and the difference of the last figures in points.
-2. Δ_MTL (arXiv 1904.08918, equation 4) of the joint baseline against three single-task nets of
-   the same trunk: of the same steps each, and of the same training MACs in all.
+1. for each task, MT2ST's training MACs when its metric first reaches the baseline's last value, as
+   a share of the baseline's MACs when it first reached that value; the total MACs of both; and the
+   difference of the last metrics in points.
+2. Δ_MTL (arXiv 1904.08918, equation 4) of the joint baseline against three single-task networks of
+   the same trunk: with the same number of steps each, and with the same training MACs in total.
 """
 
 from __future__ import annotations
@@ -46,14 +46,14 @@ from mt_perception.training.structure.structure import single_task
 
 ROOT = Path(__file__).resolve().parent.parent
 FIGURE = {'detection': 'ap', 'segmentation': 'miou', 'depth': 'abs_rel'}
-# The least that the pipeline takes; training sees smaller images.
+# Smallest size of the pipeline; training has smaller images.
 _VALIDATION_SIZE = 160
 SIGN = {'detection': 1.0, 'segmentation': 1.0, 'depth': -1.0}
 
 
 @dataclass
 class Validation:
-    """The validation images, read once: photographs for two tasks, held-out frames for depth."""
+    """The validation images, read once: COCO for two tasks, held-out frames for depth."""
 
     data: Path
     recipe: Recipe
@@ -75,7 +75,7 @@ class Validation:
                     self.frames[spec.name] = list(source)
 
     def of(self, tasks: Sequence[str]) -> Validate:
-        """Give a function that measures a network's figures of some tasks."""
+        """Return a function that measures a network's metrics of some tasks."""
         return lambda network: self._measure(network.eval(), tasks)
 
     def _measure(self, network: Multitask, tasks: Sequence[str]) -> Mapping[str, float]:
@@ -112,7 +112,7 @@ class Bench:
     def run(
         self, name: str, recipe: Recipe, every: int | None, tasks: Sequence[str] = TASKS
     ) -> list[dict[str, float]]:
-        """Train a net, or go on; give its figures and what they had cost, in order."""
+        """Train a network, or resume; return its metrics with the compute so far, in order."""
         path = self.out / f'{name}.json'
         if path.exists():
             found: list[dict[str, float]] = json.loads(path.read_text(encoding='utf-8'))
@@ -141,7 +141,7 @@ def main() -> None:
     data = os.environ.get('MT_PERCEPTION_DATA', str(ROOT.parent / 'shared' / 'data'))
     parser.add_argument('--data', type=Path, default=Path(data))
     parser.add_argument('--out', type=Path, required=True)
-    parser.add_argument('--cache', type=Path, help="the teachers' opinions; default: in --out")
+    parser.add_argument('--cache', type=Path, help="the teachers' predictions; default: in --out")
     parser.add_argument('--seeds', default='1,2,3', help='separated by commas')
     parser.add_argument('--steps', type=int, default=120, help='of the joint baseline')
     parser.add_argument('--parts', default='mt2st,macs,steps', help='what to do, in order')

@@ -54,7 +54,7 @@ LOWER_IS_BETTER = {'depth'}
 
 @dataclass(frozen=True)
 class Bench:
-    """What every net of the comparison has in common."""
+    """Settings that all networks of the comparison share."""
 
     recipe: Recipe
     sets: Sequence[SampleSet]
@@ -76,7 +76,7 @@ def main() -> None:
     data = os.environ.get('MT_PERCEPTION_DATA', str(ROOT.parent / 'shared' / 'data'))
     parser.add_argument('--data', type=Path, default=Path(data))
     parser.add_argument('--out', type=Path, required=True)
-    parser.add_argument('--cache', type=Path, help="the teachers' opinions; default: in --out")
+    parser.add_argument('--cache', type=Path, help="the teachers' predictions; default: in --out")
     parser.add_argument('--seeds', type=int, default=3)
     parser.add_argument('--steps', type=int, help="of each half; default: the recipe's")
     parser.add_argument('--only', default='', help='structures whose name begins like this')
@@ -110,7 +110,7 @@ def shortened(recipe: Recipe, steps: int) -> Recipe:
 
 
 def structures(recipe: Recipe) -> dict[str, Structure]:
-    """Give what is compared, by name."""
+    """Return the compared structures by name."""
     trees = {
         f'antler_{variety:.2f}': replace(recipe.structure, kind='antler', variety=variety)
         for variety in VARIETIES
@@ -125,18 +125,18 @@ def structures(recipe: Recipe) -> dict[str, Structure]:
 
 
 def one_net(bench: Bench, name: str) -> None:
-    """Train and judge a structure, and what it is compared with."""
+    """Train and measure a structure and its baselines."""
     recipe = replace(bench.recipe, structure=structures(bench.recipe)[name])
     run = bench.out / name
     if not (run / 'figures.json').exists():
         for now in train_structure(recipe, bench.sets, bench.labels, bench.weights, run):
             tell(bench, name, now)
-        judge(bench, averaged(load_checkpoint(run)), run)
+        measure(bench, averaged(load_checkpoint(run)), run)
     longer(bench)
 
 
 def longer(bench: Bench) -> None:
-    """Give the single-task nets and the hard-shared one as many steps as the structures get."""
+    """Train the single-task and hard-shared networks for as many steps as the structures."""
     joint = bench.recipe.phases[-1]
     steps = sum(phase.steps for phase in bench.recipe.structure.phases)
     further = replace(joint, name='further', steps=steps)
@@ -152,7 +152,7 @@ def longer(bench: Bench) -> None:
         if not is_finished(recipe, run):
             for now in train(recipe, bench.sets, bench.labels, bench.weights, run):
                 tell(bench, run.name, now)
-        judge(bench, averaged(load_checkpoint(run)), run)
+        measure(bench, averaged(load_checkpoint(run)), run)
 
 
 def tell(bench: Bench, name: str, now: object) -> None:
@@ -161,8 +161,8 @@ def tell(bench: Bench, name: str, now: object) -> None:
         print(f'{bench.out.name} {name}: {now}', flush=True)
 
 
-def judge(bench: Bench, network: Multitask, run: Path) -> None:
-    """Measure a net on the validation data, through the pipeline that runs on the robot."""
+def measure(bench: Bench, network: Multitask, run: Path) -> None:
+    """Measure a network on the validation data with the pipeline of deployment."""
     card = ModelCard('structure', 'none', 'none', '', *bench.labels)
     pipeline = torch_pipeline(network.eval(), card)
     pipeline.options = Options(size=max(bench.recipe.canvases[0]))
@@ -178,7 +178,7 @@ def judge(bench: Bench, network: Multitask, run: Path) -> None:
 
 
 def measured(out: Path) -> dict[str, list[dict[str, float]]]:
-    """Give every net's row for every seed that is there, by the name of its structure."""
+    """Return the rows of all networks and seeds, by structure."""
     rows: dict[str, list[dict[str, float]]] = {}
     for seed in sorted(out.glob('seed*')):
         base = baseline(seed)
@@ -197,7 +197,7 @@ def measured(out: Path) -> dict[str, list[dict[str, float]]]:
 
 
 def table(out: Path) -> str:
-    """Give the table of all nets that are there, mean ± standard deviation over the seeds."""
+    """Return the table of all networks, mean ± standard deviation over seeds."""
     rows = measured(out)
     columns = (
         *('ap', 'miou', 'abs_rel', 'delta_mtl_%', 'over_hard'),
@@ -219,7 +219,7 @@ def table(out: Path) -> str:
 
 
 def baseline(seed: Path) -> dict[str, float]:
-    """Give every task's figure from its own net, and what the three nets cost together."""
+    """Return each task's metric of its single-task network, and the cost of all three."""
     paths = {task: seed / f'single_task_{task}_long' / 'figures.json' for task in TASKS}
     if not all(path.exists() for path in paths.values()):
         return {}
@@ -232,7 +232,7 @@ def baseline(seed: Path) -> dict[str, float]:
 
 
 def compared(found: Mapping[str, float], base: Mapping[str, float]) -> dict[str, float]:
-    """Give a net's row: its figures and Δ_MTL (arXiv 1904.08918, equation 4) in per cent."""
+    """Return a network's row: its metrics and Δ_MTL (arXiv 1904.08918, equation 4) in per cent."""
     changes = [
         (-1 if task in LOWER_IS_BETTER else 1) * (found[name] - base[name]) / base[name]
         for task, name in FIGURE.items()

@@ -13,21 +13,23 @@ torch = pytest.importorskip('torch')
 from mt_perception.errors import ModelError
 from mt_perception.network.branched import describe
 from mt_perception.network.multitask import Multitask, build
-from mt_perception.network.pretrained import load_blocks
 from mt_perception.pipeline import Pipeline
 from mt_perception.training.add_task import (
     add_task,
     detector_metrics,
-    has_other_detector,
-    network_to_start_from,
 )
 from mt_perception.training.checkpoint import save_checkpoint
 from mt_perception.training.export.export import ModelCard, export_folder
 from mt_perception.training.export.replace_head import replace_head
+from mt_perception.training.start import read_start, start_network
 from mt_perception.types import Detections, Frame
 
 CARD = ModelCard('tiny', '1', 'Apache-2.0', 'A test.', ('cup', 'cat'), ('floor', 'wall'))
 DOORS = ('door', 'handle', 'cabinet door', 'refrigerator door')
+
+
+def started(path: Path, labels: tuple[tuple[str, ...], tuple[str, ...]]) -> Multitask:
+    return start_network(read_start(path), 'cspnano', labels).network.eval()
 
 
 def save(network: Multitask, labels: tuple[str, ...], run: Path) -> Path:
@@ -57,12 +59,12 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
     network = build('cspnano', 2, 2).eval()
     base = save(network, CARD.detection_labels, folder / 'base')
     export_folder(network, CARD, folder / 'model')
-    leaf = network_to_start_from(base, (DOORS, CARD.segmentation_labels))
+    leaf = started(base, (DOORS, CARD.segmentation_labels))
     return base, folder / 'model', save(leaf, DOORS, folder / 'doors')
 
 
 def test_the_new_head_keeps_what_is_not_about_classes(runs: tuple[Path, Path, Path]) -> None:
-    network = network_to_start_from(runs[0], (DOORS, CARD.segmentation_labels))
+    network = started(runs[0], (DOORS, CARD.segmentation_labels))
     before = torch.load(runs[0] / 'checkpoint.pt', weights_only=True)['average']
     after = network.state_dict()
     changed = {n for n, v in after.items() if v.shape != before[n].shape or (v != before[n]).any()}
@@ -106,11 +108,6 @@ def test_a_leaf_of_another_trunk_is_refused(runs: tuple[Path, Path, Path], tmp_p
         add_task(other, runs[1], 'other_doors')
 
 
-def test_other_segmentation_classes_are_refused(runs: tuple[Path, Path, Path]) -> None:
-    with pytest.raises(ModelError, match='segmentation'):
-        network_to_start_from(runs[0], (DOORS, ('sky',)))
-
-
 def test_a_leaf_is_measured_on_images_it_was_not_trained_on(
     runs: tuple[Path, Path, Path], data: Path, tmp_path: Path
 ) -> None:
@@ -138,22 +135,13 @@ def test_training_starts_from_a_model_folder_as_from_its_run(
     base, model, _ = runs
     labels = (CARD.detection_labels, CARD.segmentation_labels)
     from_run, from_model = (
-        network_to_start_from(base, labels),
-        network_to_start_from(model, labels),
+        started(base, labels),
+        started(model, labels),
     )
     for (name, one), other in zip(
         from_run.state_dict().items(), from_model.state_dict().values(), strict=True
     ):
         assert torch.equal(one, other), name
-    assert not has_other_detector(model, labels)
-    assert has_other_detector(model, (DOORS, CARD.segmentation_labels))
-
-
-def test_blocks_of_another_shape_are_refused(runs: tuple[Path, Path, Path]) -> None:
-    with pytest.raises(ModelError, match=r'detection\.onnx: its weights are not those of'):
-        load_blocks(build('cspnano', 3, 2), runs[1])
-    with pytest.raises(ModelError, match='missing'):
-        load_blocks(build('cspnano', 2, 2), runs[0])
 
 
 def test_one_head_is_replaced_and_nothing_else(
@@ -162,7 +150,7 @@ def test_one_head_is_replaced_and_nothing_else(
     labels = (CARD.detection_labels, CARD.segmentation_labels)
     model = tmp_path / 'model'
     shutil.copytree(runs[1], model)
-    network = network_to_start_from(runs[0], labels)
+    network = started(runs[0], labels)
     with torch.no_grad():
         network.depth.predict.bias.add_(1.0)
     run = save(network, CARD.detection_labels, tmp_path / 'run')

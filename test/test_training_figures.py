@@ -75,7 +75,7 @@ def test_images_and_scenes_that_choose_are_measured_and_the_others_not(folder: P
     recipe = replace(
         RECIPE, detection_labels='coco/instances.json', sets=(whole,), parts=parts
     )  # fmt: skip
-    sets = validation_sets(recipe)
+    sets = validation_sets(recipe, folder)
     assert [source.keys for source in sets] == [frozenset({'001'})], 'the room has no frame left'
     assert [(s.name, s.keys) for s in scene_sets(folder, parts, 'choose')] == [
         ('room', frozenset({'000'}))

@@ -23,7 +23,6 @@ from mt_perception.training.data.batches import SampleSet, make_batch
 from mt_perception.training.data.read_datasets import read_coco, read_rgbd
 from mt_perception.training.distributed import Process
 from mt_perception.training.loop import train
-from mt_perception.training.losses.objective import TASK_OF
 from mt_perception.training.recipe import Phase, Recipe
 from mt_perception.training.run_record import LOG
 from mt_perception.training.run_state import RunState
@@ -34,6 +33,7 @@ from mt_perception.training.schedules.mt2st import (
     TaskSchedule,
     read_task_schedule,
 )
+from mt_perception.training.schedules.phases import TASK_OF
 
 CLASSES = tiny_data.classes()
 ALL = replace(JOINT, steps=4, batch_size=4, weights=replace(JOINT.weights, relative_depth=1.0))

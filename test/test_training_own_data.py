@@ -20,8 +20,7 @@ from mt_perception.cli.train import train
 from mt_perception.errors import SourceError
 from mt_perception.training.checkpoint import load_checkpoint
 from mt_perception.training.data.augment import make_example
-from mt_perception.training.data.label_folder import read_segmentation
-from mt_perception.training.data.read_datasets import read_coco, read_rgbd
+from mt_perception.training.data.read_datasets import read_coco, read_rgbd, read_segmentation
 from mt_perception.training.recipe import read_recipe
 from mt_perception.training.run_record import LOG, RECORD
 
@@ -133,10 +132,10 @@ def test_a_segmentation_folder_without_labels_is_said(tmp_path: Path) -> None:
     folder = write_segmentation(tmp_path / 'floors', 3)
     for path in (folder / 'semantic').iterdir():
         path.unlink()
-    with pytest.raises(SourceError, match='no PNG file of the same name'):
+    with pytest.raises(SourceError, match='no label image'):
         read_segmentation(folder, CLASSES)
     (folder / 'semantic').rmdir()
-    with pytest.raises(SourceError, match='semantic or labels'):
+    with pytest.raises(SourceError, match='no label image'):
         read_segmentation(folder, CLASSES)
 
 
@@ -152,8 +151,6 @@ def coco_with(folder: Path, change) -> Path:  # type: ignore[no-untyped-def]
     ('change', 'said'),
     [
         (lambda i: i.pop('annotations'), 'no list of annotations'),
-        (lambda i: i['images'][0].pop('height'), "each of its images needs .*'height'"),
-        (lambda i: i['annotations'][0].update(category_id=99), r'does not list: \{99\}'),
         (lambda i: i['images'][0].update(file_name='../../secret.png'), 'leads out of'),
     ],
 )

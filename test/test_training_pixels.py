@@ -36,6 +36,7 @@ from mt_perception.training.distillation.soft_labels import (
     within_boxes,
     write_soft_labels,
 )
+from mt_perception.training.export.publish_model import averaged
 from mt_perception.training.losses.segmentation import EXCLUDED, dice_loss, soft_label_loss
 from mt_perception.training.recipe import ContextRule, PixelTeacherSpec, Recipe, SetSpec
 from mt_perception.training.run_record import LOG
@@ -259,7 +260,7 @@ def finished_run(folder: Path) -> Path:
 
 
 def test_the_teacher_answers_for_what_is_not_labelled(tmp_path: Path, backbone: Path) -> None:
-    run = finished_run(tmp_path / 'run')
+    network = averaged(load_checkpoint(finished_run(tmp_path / 'run')))
     coco = read_coco(tiny_data.write_coco(tmp_path / 'coco'), CLASSES)
     tiny_data.write_coco(tmp_path / 'doors', names=('door', 'handle'))
     doors = read_regions(tmp_path / 'doors', CLASSES)
@@ -278,7 +279,7 @@ def test_the_teacher_answers_for_what_is_not_labelled(tmp_path: Path, backbone: 
             PACKAGE, {'coco': 2.0, 'doors': 1.0}, steps=3, fresh=2, batch_size=2
         ),
     )  # fmt: skip
-    told = list(write_soft_labels(recipe, sets, tmp_path, CLASSES, run))
+    told = list(write_soft_labels(recipe, sets, tmp_path, CLASSES, network))
     assert told[-1] == (3 + len(doors), 3 + len(doors))
     door = CLASSES.segmentation_id('door')
     for sample in asked:
@@ -289,7 +290,7 @@ def test_the_teacher_answers_for_what_is_not_labelled(tmp_path: Path, backbone: 
         # The only door's box ends at x = 20 of 64.
         assert (values[:, values.shape[1] // 2 :, door] == 0).all()
     # What is there is not asked again, and batches carry it.
-    assert list(write_soft_labels(recipe, sets, tmp_path, CLASSES, run)) == []
+    assert list(write_soft_labels(recipe, sets, tmp_path, CLASSES, network)) == []
     batch = make_batch(sets, ((64, 64),), 4, 0, 0)
     assert batch.soft_labels is not None
     assert batch.soft_labels.shape == (4, len(CLASSES.segmentation), 16, 16)

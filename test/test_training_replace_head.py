@@ -22,10 +22,10 @@ from mt_perception.network.branched import describe
 from mt_perception.network.gated import GatedNetwork
 from mt_perception.network.gates import count_unit_costs
 from mt_perception.network.multitask import Multitask
-from mt_perception.training.add_task import network_to_start_from
 from mt_perception.training.checkpoint import save_checkpoint
 from mt_perception.training.export.export import REFERENCE_SIZE
 from mt_perception.training.export.replace_head import replace_head
+from mt_perception.training.start import read_start, start_network
 from mt_perception.types import DETECTION, SEGMENTATION
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -40,7 +40,7 @@ def labels() -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 @pytest.fixture
 def network(labels: tuple[tuple[str, ...], tuple[str, ...]]) -> Multitask:
-    made = network_to_start_from(MODEL, labels)
+    made = start_network(read_start(MODEL), 'cspnano', labels).network.eval()
     with torch.no_grad():
         made.depth.predict.bias.add_(0.5)
     return made

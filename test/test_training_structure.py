@@ -120,7 +120,7 @@ def recipe() -> Recipe:
         {'trunk': 1, 'detection': 1},
     )
     return Recipe(
-        'cspnano', '', 1, 1, 'float32', ((64, 64),), (), (heads, joint), structure=Structure()
+        'cspnano', 1, 1, 'float32', ((64, 64),), (), (heads, joint), structure=Structure()
     )
 
 

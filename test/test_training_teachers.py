@@ -12,8 +12,8 @@ pytest.importorskip('torch')
 
 import tiny_data
 
+from mt_perception.image.read import read_image
 from mt_perception.training.data.read_datasets import read_coco
-from mt_perception.training.data.samples import read_image
 from mt_perception.training.distillation.teachers import (
     VOC_NAMES,
     cache_predictions,

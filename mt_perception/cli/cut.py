@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from pathlib import Path
 
 import click
@@ -12,14 +11,15 @@ import click
 from mt_perception.cli.training_options import (
     FOLDER,
     cache_option,
+    claimed,
     data_option,
     first_process,
     out_option,
     recipe_argument,
+    run_output,
     training_bar,
     training_console,
 )
-from mt_perception.evaluation.output import OutputFolder
 
 
 @click.command()
@@ -57,6 +57,7 @@ def cut(
     from mt_perception.training.checkpoint import load_checkpoint
     from mt_perception.training.data.recipe_sets import network_classes, read_sets
     from mt_perception.training.distillation.soft_labels import write_soft_labels
+    from mt_perception.training.export.metrics import main_validation
     from mt_perception.training.export.publish_model import averaged
     from mt_perception.training.split.export import export_split
     from mt_perception.training.split.images import (
@@ -68,7 +69,7 @@ def cut(
     from mt_perception.training.split.score_calibration import calibrate
     from mt_perception.training.split.train import SplitNetwork, train_split
 
-    output = OutputFolder(out, [network, data])
+    output = run_output(out, [network, data, recipe])
     plan = read_split_recipe(recipe)
     whole = averaged(load_checkpoint(network))
     images_of = read_network_recipe(plan, recipe.parent)
@@ -78,14 +79,14 @@ def cut(
     with training_bar(console) as bar:
         task = bar.add_task('soft labels', total=None, shown='')
         written = 0
-        for written, total in write_soft_labels(images_of, sets, data, classes, network):
+        for written, total in write_soft_labels(images_of, sets, data, classes, whole):
             bar.update(task, completed=written, total=total)
         if written:
             # Soft labels decide how often an image is drawn.
             sets = read_sets(images_of, data, classes, cache)
         bar.reset(task, description='start', total=plan.steps)
         detector = read_detector(plan, data, len(classes.detection))
-        with output.claimed() if first_process() else nullcontext():
+        with claimed(output):
             for now in train_split(plan, whole, detector, sets, out):
                 shown = f'error {now.error:.3f}  {now.bits_per_pixel:.3f} bits/pixel'
                 shown += f'  {now.images_per_s:.1f} images/s'
@@ -93,7 +94,6 @@ def cut(
     if model is not None and first_process():
         trained = SplitNetwork(whole, plan)
         trained.load_state_dict(load_checkpoint(out)['cut'])
-        folder = (data / images_of.detection_labels).parent
-        calibrate(trained, Pipeline.load(model), folder, images_of.validation_split)
+        calibrate(trained, Pipeline.load(model), *main_validation(images_of, data))
         export_split(trained, list(network_images(sets, images, plan.seed)), model)
         console.print(f'{model}: cut added, and equal to torch at two sizes')

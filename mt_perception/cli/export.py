@@ -10,8 +10,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from mt_perception.cli.training_options import FOLDER, NEW_FOLDER
-from mt_perception.evaluation.output import OutputFolder
+from mt_perception.cli.training_options import FOLDER, NEW_FOLDER, claimed, model_output
 
 
 @click.command()
@@ -65,7 +64,7 @@ def export(
     if has_paths(run):
         metrics = add_paths(run, model, data)
     elif as_task is None:
-        with OutputFolder(model, [run, *([] if data is None else [data])]).claimed():
+        with claimed(model_output(model, [run, *([] if data is None else [data])])):
             metrics = publish_model(run, model, data, version, licence)
     else:
         metrics = add_task(run, model, as_task, data)

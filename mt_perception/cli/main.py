@@ -46,6 +46,7 @@ SUB_COMMANDS = {
     'condition': SubCommand('Learn how often a conditional task would run on a recording.'),
     'doctor': SubCommand('Say what is missing on this computer, and what to do.'),
     'benchmark': SubCommand('Measure where the time of a frame goes.'),
+    'dataset': SubCommand('Make a data set of recordings, with pseudo labels.', 'eval'),
     'train': SubCommand('Train a network by a recipe.', 'train'),
     'export': SubCommand('Write a trained network as a model folder.', 'train'),
     'quantize': SubCommand('Write a model folder that computes in 8 bits.', 'train'),

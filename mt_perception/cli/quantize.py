@@ -10,8 +10,14 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from mt_perception.cli.training_options import FILE, FOLDER, NEW_FOLDER, data_option
-from mt_perception.evaluation.output import OutputFolder
+from mt_perception.cli.training_options import (
+    FILE,
+    FOLDER,
+    NEW_FOLDER,
+    claimed,
+    data_option,
+    model_output,
+)
 
 
 @click.command()
@@ -64,13 +70,13 @@ def quantize(
     from mt_perception.training.recipe import read_recipe
 
     console = Console()
-    output = OutputFolder(folder, [model, data, recipe])
+    output = model_output(folder, [model, data, recipe])
     plan = read_recipe(recipe)
     every = tuple(open_model(model).manifest.graph.blocks)
     chosen = every if blocks is None else tuple(blocks.split(','))
     parts = tuple(filter(None, float_parts.split(',')))
     settings = Quantisation(chosen, calibration, not int8_stem, parts)
-    with output.claimed():
+    with claimed(output):
         quantize_folder(model, folder, calibration_images(plan, data, images), settings)
     console.print(f'{folder}: written; {", ".join(chosen)} in 8 bits, by {calibration}')
     if not measure:

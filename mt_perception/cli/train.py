@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,20 +14,23 @@ from rich.console import Console
 from mt_perception.cli.training_options import (
     FOLDER,
     cache_option,
+    claimed,
     data_option,
     first_process,
     out_option,
     recipe_argument,
+    run_output,
     training_bar,
     training_console,
 )
-from mt_perception.evaluation.output import OutputFolder
 
 if TYPE_CHECKING:
     from mt_perception.evaluation.datasets.taxonomy import ClassMap
+    from mt_perception.network.multitask import Multitask
     from mt_perception.training.data.batches import SampleSet
     from mt_perception.training.loop import Progress as Step
     from mt_perception.training.recipe import Recipe
+    from mt_perception.training.start import Start
 
 # Metrics that stay visible beside the progress bar.
 _SHOWN = ('ap', 'miou', 'abs_rel')
@@ -42,8 +44,8 @@ _SHOWN = ('ap', 'miou', 'abs_rel')
 @click.option(
     '--start',
     type=FOLDER,
-    help='Folder of a finished run, or of a model, to start and to distil from; a detector of '
-    'other classes gets new class layers.',
+    help='Folder of a finished run or of a model to start and to distil from; new classes get '
+    'new outputs, everything else is kept.',
 )
 @click.option('--tensorboard', is_flag=True, help='Write TensorBoard files into OUT too.')
 def train(
@@ -56,48 +58,40 @@ def train(
 ) -> None:
     """Train a network by RECIPE, a YAML file; with several GPUs or processes, under torchrun."""
     console = training_console()
-    from mt_perception.training.add_task import (
-        detector_validator,
-        has_other_detector,
-        network_to_start_from,
-    )
     from mt_perception.training.data import recipe_sets
     from mt_perception.training.export.export import ModelCard
     from mt_perception.training.export.torch_runner import validator
     from mt_perception.training.recipe import read_recipe
     from mt_perception.training.run_record import record_run
+    from mt_perception.training.start import read_start
     from mt_perception.training.structure.structure import train_structure
 
-    output = OutputFolder(out, [data, *([] if start is None else [start])])
+    output = run_output(out, [data, recipe, *([] if start is None else [start])])
     plan = read_recipe(recipe)
-    classes = recipe_sets.network_classes(plan, data)
+    source = None if start is None else read_start(start)
+    classes = recipe_sets.network_classes(plan, data, () if source is None else source.labels[0])
+    labels = (classes.detection, classes.segmentation)
+    network = None if source is None else _started(plan, source, labels, console)
+    kept = () if source is None else source.tasks
     cache = cache or out.parent / 'cache'
     with training_bar(console) as bar:
         task = bar.add_task('teachers', total=None, shown='')
         for done, total in recipe_sets.write_pseudo_labels(plan, data, classes, cache):
             bar.update(task, completed=done, total=total)
     sets = recipe_sets.read_sets(plan, data, classes, cache)
-    labels = (classes.detection, classes.segmentation)
-    sets = _with_soft_labels(plan, sets, data, classes, cache, start, console)
-    is_other = start is not None and has_other_detector(start, labels)
-    card = ModelCard(plan.network, 'unreleased', 'unknown', '', *labels)
+    _check(plan, data, classes, sets, console)
+    sets = _with_soft_labels(plan, sets, data, classes, cache, network, console)
+    tasks = tuple(dict.fromkeys((*plan.tasks, *kept)))
+    card = ModelCard(plan.network, 'unreleased', 'unknown', '', *labels, tasks=tasks)
     if first_process():
-        with output.claimed():
+        with claimed(output):
             record_run(out, recipe, plan, sets)
     weights = data / plan.initial_weights if plan.initial_weights and start is None else None
-    steps = train_structure(
-        plan,
-        sets,
-        labels,
-        weights,
-        out,
-        (detector_validator if is_other else validator)(data, plan, card),
-        None if start is None else network_to_start_from(start, labels),
-        tensorboard,
-    )
+    validate = validator(data, plan, card)
+    steps = train_structure(plan, sets, labels, weights, out, validate, network, tensorboard, kept)
     last: dict[str, float] = {}
     now = None
-    with output.claimed() if first_process() else nullcontext(), training_bar(console) as bar:
+    with claimed(output), training_bar(console) as bar:
         task = bar.add_task('start', total=plan.steps, shown='')
         for now in steps:
             last |= {k: v for k, v in (now.metrics or {}).items() if k in _SHOWN}
@@ -106,9 +100,40 @@ def train(
                 task, completed=now.step, total=now.steps, description=now.phase, shown=shown
             )
             if now.metrics is not None:
-                console.print(f'step {now.step}: {_numbers(now.metrics)}')
+                console.print(f'step {now.step}: {_numbers(now.metrics) or "nothing to measure"}')
     if now is not None:
         console.print(f'{out}: {now.step} steps, {now.spent_gmacs / 1e3:.2f} TMAC')
+
+
+def _started(
+    plan: Recipe, start: Start, labels: tuple[tuple[str, ...], tuple[str, ...]], console: Console
+) -> Multitask:
+    """Build the network from the weights of a start, and print what was kept."""
+    from mt_perception.training.start import check_start, start_network
+
+    check_start(plan, start, labels)
+    started = start_network(start, plan.network, labels)
+    for sentence in started.report:
+        console.print(sentence, highlight=False)
+    return started.network
+
+
+def _check(
+    plan: Recipe,
+    data: Path,
+    classes: ClassMap,
+    sets: tuple[SampleSet, ...],
+    console: Console,
+) -> None:
+    """Check all files of the training data, and print how its class names are used."""
+    from mt_perception.training.data.check_data import check_files, class_report
+
+    for row in class_report(plan, data, classes):
+        console.print(row, highlight=False, markup=False)
+    with training_bar(console) as bar:
+        task = bar.add_task('checking files', total=None, shown='')
+        for done, total in check_files(sets):
+            bar.update(task, completed=done, total=total)
 
 
 def _shown(now: Step, last: Mapping[str, float]) -> str:
@@ -130,7 +155,7 @@ def _with_soft_labels(
     data: Path,
     classes: ClassMap,
     cache: Path,
-    start: Path | None,
+    network: Multitask | None,
     console: Console,
 ) -> tuple[SampleSet, ...]:
     """Write missing soft labels, if the recipe has a pixel teacher; return the sets with them."""
@@ -139,11 +164,11 @@ def _with_soft_labels(
 
     if plan.pixel_teacher is None:
         return sets
-    if start is None:
+    if network is None:
         raise click.UsageError('the recipe has a pixel_teacher: give a finished run with --start')
     with training_bar(console) as bar:
         task = bar.add_task('soft labels', total=None, shown='')
-        for done, total in write_soft_labels(plan, sets, data, classes, start):
+        for done, total in write_soft_labels(plan, sets, data, classes, network):
             bar.update(task, completed=done, total=total)
     # Soft labels decide how often an image is drawn.
     return read_sets(plan, data, classes, cache)

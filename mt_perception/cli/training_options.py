@@ -1,15 +1,20 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Options and output that `train`, `cut`, `export` and `quantize` share."""
+"""Options, output folders and progress bars that the training commands share."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from mt_perception.evaluation.output import OutputFolder
+from mt_perception.model.folder import MANIFEST, read_manifest_data
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -35,6 +40,32 @@ cache_option = click.option(
 def first_process() -> bool:
     """Return whether this is the first of the processes that torchrun started."""
     return os.environ.get('RANK', '0') == '0'
+
+
+def run_output(run: Path, sources: Iterable[Path]) -> OutputFolder | None:
+    """Check the folder of a run; None for a run that is resumed, whatever wrote it.
+
+    Raises:
+        OutputError: the folder is or holds an input, or has files of others.
+    """
+    known = any((run / name).is_file() for name in ('checkpoint.pt', 'run.yaml'))
+    return None if known else OutputFolder(run, sources)
+
+
+def model_output(model: Path, sources: Iterable[Path]) -> OutputFolder | None:
+    """Check a model folder to write; None for a model whose files are replaced.
+
+    Raises:
+        OutputError: the folder is or holds an input, or has files of others.
+    """
+    if (model / MANIFEST).is_file() and 'blocks' in read_manifest_data(model):
+        return None
+    return OutputFolder(model, sources)
+
+
+def claimed(output: OutputFolder | None) -> AbstractContextManager[object]:
+    """Return a context in which the first process marks what is written."""
+    return output.claimed() if output is not None and first_process() else nullcontext()
 
 
 def training_console() -> Console:

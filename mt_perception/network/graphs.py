@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -104,15 +104,16 @@ class BlockGraph:
     outputs: tuple[str, ...]
 
 
-def block_graphs(network: Multitask) -> tuple[BlockGraph, ...]:
-    """Return the blocks of a network, in topological order."""
+def block_graphs(network: Multitask, tasks: Collection[str] = TASKS) -> tuple[BlockGraph, ...]:
+    """Return the blocks of a network for some tasks, in topological order."""
     if isinstance(network, Branched):
         trunks, taps = branch_graphs(network.branches())
     else:
         levels = Features._fields
         trunks = (BlockGraph('trunk', TrunkGraph(network.trunk), {IMAGE: IMAGE}, levels),)
         taps = {task: tuple(f'trunk/{level}' for level in LEVELS[task]) for task in TASKS}
-    return (*trunks, *head_graphs(network, taps))
+    heads = head_graphs(network, taps)
+    return (*trunks, *(graph for graph in heads if graph.name in tasks))
 
 
 def head_graphs(network: Multitask, taps: Mapping[str, tuple[str, ...]]) -> tuple[BlockGraph, ...]:

@@ -62,11 +62,11 @@ NETWORKS = {'cspnano': Multitask}
 
 
 def build(name: str, detection_classes: int = 80, segmentation_classes: int = 15) -> Multitask:
-    """Build a network by its name.
+    """Build a network by its name; a head without classes has one output, which is not exported.
 
     Raises:
         ModelError: there is no network of that name.
     """
     if name not in NETWORKS:
         raise ModelError(f'there is no network {name!r}; known networks: {sorted(NETWORKS)}')
-    return NETWORKS[name](detection_classes, segmentation_classes)
+    return NETWORKS[name](max(detection_classes, 1), max(segmentation_classes, 1))

@@ -60,36 +60,6 @@ def load_picodet(detector: PicoDet, path: Path) -> None:
     _fill((detector,), theirs, path, 'a PicoDet-S checkpoint')
 
 
-def load_blocks(network: Multitask, folder: Path) -> None:
-    """Copy the weights of a model folder's blocks into a network.
-
-    Args:
-        network: what to fill, in place.
-        folder: a folder that `export` wrote for a network of this kind.
-
-    Raises:
-        ModelError: a block is missing, or has other weights than the network.
-    """
-    for name, part in network.named_children():
-        path = folder / f'{name}.onnx'
-        if not path.is_file():
-            raise ModelError(f'{path}: missing; the network has a part {name}')
-        # A block's graph holds its part under one name: trunk.stem.conv.weight.
-        weights = {
-            tensor.name.partition('.')[2]: torch.from_numpy(numpy_helper.to_array(tensor).copy())
-            for tensor in onnx.load(str(path)).graph.initializer
-            if '.' in tensor.name
-        }
-        own = part.state_dict()
-        wrong = sorted(
-            key for key in own.keys() | weights.keys()
-            if key not in own or key not in weights or own[key].shape != weights[key].shape
-        )  # fmt: skip
-        if wrong:
-            raise ModelError(f'{path}: its weights are not those of {name}: {wrong[:3]}')
-        part.load_state_dict(weights)
-
-
 def _fill(
     parts: Sequence[nn.Module], theirs: Sequence[Weights], path: Path, expected: str
 ) -> None:

@@ -63,6 +63,7 @@ def train(
     validate: Validate | None = None,
     network: Multitask | None = None,
     board: bool = False,
+    kept_tasks: Sequence[str] = (),
 ) -> Iterator[Progress]:
     """Train, or resume an interrupted run; yield after every step.
 
@@ -79,23 +80,24 @@ def train(
         network: network to train; None builds the recipe's network from `initial_weights`, from
             which detections are distilled in either case.
         board: write TensorBoard files too.
+        kept_tasks: tasks that `network` can do already; they are exported too.
     """
     torch.set_num_threads(recipe.threads)
     # OpenCV's threads would compete with torch's for the same cores.
     cv2.setNumThreads(1)
     with process_group(recipe.device) as process:
-        state = RunState(recipe, sets, labels, initial_weights, network, process)
+        state = RunState(recipe, sets, labels, initial_weights, network, process, kept_tasks)
         run.mkdir(parents=True, exist_ok=True)
         step = state.resume(run) if (run / FILE).exists() else 0
         log = RunLog(run, step, board) if process.first else None
         while state.phase < len(recipe.phases):
-            for now in _phase(state, sets, step, validate):
+            for now in _phase(state, sets, step, validate, run):
                 step = now.step
                 values = {**now.losses, **now.controls, 'gmacs': now.gmacs, **(now.metrics or {})}
                 finished = state.phase == len(recipe.phases)
                 if log is not None:
                     log.add(step, now.phase, values)
-                    if step % recipe.checkpoint_every == 0 or finished:
+                    if step % recipe.checkpoint_every == 0 or now.metrics or finished:
                         state.save(run, step)
                 yield now
         if log is not None:
@@ -103,14 +105,29 @@ def train(
 
 
 def _phase(
-    state: RunState, sets: Sequence[SampleSet], step: int, validate: Validate | None
+    state: RunState,
+    sets: Sequence[SampleSet],
+    step: int,
+    validate: Validate | None,
+    run: Path,
 ) -> Iterator[Progress]:
     """Take the remaining steps of a phase, and end it."""
     recipe, process = state.recipe, state.process
     phase, begun = recipe.phases[state.phase], state.begun
+    end = begun + phase.steps
     if step == begun:
         state.begin(phase)
-    left = range(step, begun + phase.steps)
+    if state.validation_due:
+        # The run ended during a validation: it is repeated before the next step.
+        metrics = _validated(state, validate) if validate is not None else None
+        last = _stops(state, phase) or step == end
+        state.validation_due = False
+        if last:
+            state.end_phase(step)
+        yield _progress(state, phase, step, StepResult({}, {}, 0), 0.0, metrics)
+        if last:
+            return
+    left = range(step, end)
     for batch in batches(
         sets, recipe.canvases, phase.batch_size, recipe.seed, left, process.share
     ):
@@ -119,11 +136,16 @@ def _phase(
         result = state.step(batch, phase, step - begun)
         step += 1
         speed = phase.batch_size * process.count / (time.perf_counter() - started)
-        last = step == begun + phase.steps
+        last = step == end
         final = last and state.phase == len(recipe.phases) - 1
         metrics = None
         if validate is not None and (step % recipe.validate_every == 0 or final):
+            state.validation_due = True
+            if process.first:
+                # A validation that fails, for example on a damaged file, costs no training.
+                state.save(run, step)
             metrics = _validated(state, validate)
+            state.validation_due = False
             last = _stops(state, phase) or last
         if last:
             state.end_phase(step)

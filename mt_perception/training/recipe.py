@@ -14,6 +14,7 @@ from mt_perception.data_files import read_yaml
 from mt_perception.errors import ModelError
 from mt_perception.evaluation.datasets.parts import Parts, read_parts
 from mt_perception.training.recipe_fields import build, list_of, mapping, number
+from mt_perception.training.schedules.mt2st import TASKS
 from mt_perception.training.schedules.phases import Phase, Weights, read_phase
 
 __all__ = ['Balancing', 'Phase', 'Recipe', 'SetSpec', 'Structure', 'Weights', 'read_recipe']
@@ -38,7 +39,7 @@ class SetSpec:
         pixels: coco: keep images whose pixels come from "panoptic" images or "polygons".
         focal_px: rgbd: focal length in pixels of the stored images; without it, meta.json of the
             folder gives the camera of each image.
-        annotations: coco: name of the annotation file.
+        annotations: coco: name of a COCO file in the folder; empty for the usual names.
         without: keys of images to leave out.
         names: rgbd, segmentation: class name of each id in the label images; segmentation reads
             them from the folder's only YAML file if this is absent.
@@ -61,7 +62,7 @@ class SetSpec:
     split: str | None = None
     pixels: str | None = None
     focal_px: float | None = None
-    annotations: str = 'instances.json'
+    annotations: str = ''
     without: tuple[str, ...] = ()
     names: Mapping[int, str] | None = None
     ground: bool = False
@@ -200,8 +201,6 @@ class Recipe:
 
     Args:
         network: name of the network in `network.multitask`.
-        detection_labels: annotation file inside the data folder whose categories, in order, are
-            the detector's classes; its folder's images validate detection and segmentation.
         seed: seed of all random numbers.
         threads: threads of torch; more than one needs OMP_WAIT_POLICY=PASSIVE.
         device: auto (a GPU if there is one), cpu or cuda.
@@ -209,10 +208,14 @@ class Recipe:
         canvases: sizes (height, width) of batches, drawn uniformly.
         sets: data sets.
         phases: phases, one after the other.
+        detection_labels: annotation file inside the data folder (COCO, or YOLO's data.yaml) whose
+            categories, in order, are the detector's classes; its folder's images validate
+            detection and segmentation. Needed only to train detection.
         initial_weights: YOLOX checkpoint inside the data folder; empty for random weights.
         voc_teacher: TensorFlow Lite file inside the data folder, for sets with `voc_labels`.
         relative_depth_teacher: ONNX file inside the data folder, for sets with `relative_depth`.
-        validation_split: split for validation; "held_out" if the file has no splits.
+        validation_split: split for validation; empty for val2017 if the file has it, else the
+            held-out part.
         structure: how tasks share the trunk.
         gating: lighter paths and gates, trained beside a finished run.
         balancing: balance of the tasks' losses.
@@ -229,17 +232,17 @@ class Recipe:
     """
 
     network: str
-    detection_labels: str
     seed: int
     threads: int
     precision: str
     canvases: tuple[tuple[int, int], ...]
     sets: tuple[SetSpec, ...]
     phases: tuple[Phase, ...]
+    detection_labels: str = ''
     initial_weights: str = ''
     voc_teacher: str = ''
     relative_depth_teacher: str = ''
-    validation_split: str = 'val2017'
+    validation_split: str = ''
     structure: Structure = Structure()
     gating: Gating | None = None
     balancing: Balancing = Balancing()
@@ -258,6 +261,13 @@ class Recipe:
     def steps(self) -> int:
         """Number of steps of all phases, some of which may end early."""
         return sum(phase.steps for phase in self.phases)
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks that any phase trains."""
+        phases = (*self.phases, *self.structure.phases)
+        trained = {task for phase in phases for task in phase.weights.tasks}
+        return tuple(task for task in TASKS if task in trained)
 
 
 def read_recipe(path: Path) -> Recipe:
@@ -287,6 +297,19 @@ def read_recipe(path: Path) -> Recipe:
 
 def _check(recipe: Recipe, path: Path) -> None:
     """Check what fields must fulfil together."""
+    if not recipe.tasks:
+        raise ModelError(f'{path}: no phase has a loss with a weight above 0')
+    phases = (*recipe.phases, *recipe.structure.phases)
+    if any(phase.weights.detection > 0 for phase in phases) and not recipe.detection_labels:
+        raise ModelError(
+            f'{path}: phases train detection; set detection_labels to an annotation file'
+        )
+    if recipe.structure.kind != 'hard_shared' and recipe.tasks != TASKS:
+        missing = sorted(set(TASKS) - set(recipe.tasks))
+        raise ModelError(
+            f'{path}: structure {recipe.structure.kind} needs losses of all tasks; there are none '
+            f'of {missing}'
+        )
     _check_choice(recipe.device, ('auto', 'cpu', 'cuda'), f'{path}: device')
     _check_choice(recipe.precision, ('float32', 'bfloat16'), f'{path}: precision')
     teachers = {'voc_labels': 'voc_teacher', 'relative_depth': 'relative_depth_teacher'}

@@ -69,6 +69,7 @@ class RunState:
         network: network to train in place of a new one. Without initial weights, detections are
             distilled from a copy of it.
         process: this process.
+        kept_tasks: tasks that the network can do already.
     """
 
     def __init__(
@@ -79,10 +80,12 @@ class RunState:
         initial_weights: Path | None,
         network: Multitask | None,
         process: Process,
+        kept_tasks: Sequence[str] = (),
     ) -> None:
         torch.manual_seed(recipe.seed)
         self.recipe = recipe
         self.labels = labels
+        self.tasks = tuple(t for t in TASKS if t in (*recipe.tasks, *kept_tasks))
         self.process = process
         if network is None or initial_weights is not None:
             original = build(recipe.network, len(labels[0]), len(labels[1]))
@@ -108,6 +111,7 @@ class RunState:
         self.switched = False
         self.history: list[dict[str, float]] = []  # metrics of the phase's validations
         self.macs = 0
+        self.validation_due = False  # a validation of the saved step has not finished
 
     def begin(self, phase: Phase) -> None:
         """Prepare the first step of a phase."""
@@ -241,6 +245,8 @@ class RunState:
                 'structure': describe(self.network),
                 'detection_labels': list(self.labels[0]),
                 'segmentation_labels': list(self.labels[1]),
+                'tasks': list(self.tasks),
+                'validation_due': self.validation_due,
             },
         )
 
@@ -259,6 +265,7 @@ class RunState:
         self.phase, self.begun = phase_of(saved, self.recipe.phases)
         self.history = list(saved.get('history', []))
         self.macs = int(saved.get('macs', 0))
+        self.validation_due = bool(saved.get('validation_due', False))
         if self.phase < len(self.recipe.phases) and step > self.begun:
             self._resume_phase(saved)
         return step
@@ -275,6 +282,8 @@ class RunState:
 
 def count_classes(sets: Sequence[SampleSet], recipe: Recipe, classes: int) -> Tensor:
     """Return segmentation class weights from the pixels of one set, or of the first samples."""
+    if 'segmentation' not in recipe.tasks:
+        return torch.ones(max(classes, 1))
     if recipe.classes_from:
         samples = [s for group in sets if group.name == recipe.classes_from for s in group.samples]
     else:

@@ -84,7 +84,7 @@ class DatasetFolder(SampleSource):
         self.notes += [*files.notes, *_links_out(layout.images, self._names)]
         self._camera = camera
         self._recording = read_recording(layout.root)
-        self._matrix = _read_intrinsics(layout.root / INTRINSICS_FILE)
+        self._matrix = read_intrinsics(layout.root / INTRINSICS_FILE)
 
     def __iter__(self) -> Iterator[Sample]:
         for index, name in enumerate(self._names):
@@ -151,7 +151,7 @@ def _of_split(name: str, index: int, split: str | None, splits: dict[str, str]) 
     return held_out(index) if split == HELD_OUT else split == TRAIN and not held_out(index)
 
 
-def _read_intrinsics(path: Path) -> Intrinsics | None:
+def read_intrinsics(path: Path) -> Intrinsics | None:
     """The camera of a text file with a 3×3 matrix; None if there is no file."""
     if not path.is_file():
         return None

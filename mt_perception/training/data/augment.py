@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mt_perception.errors import SourceError
-from mt_perception.training.data.samples import Boxes, Sample, read_depth, read_image, read_map
+from mt_perception.evaluation.datasets.maps import read_label_map
+from mt_perception.training.data.samples import Boxes, Sample
 from mt_perception.types import UNLABELLED
 
 _Scalar = TypeVar('_Scalar', np.uint8, np.float32)
@@ -85,13 +85,7 @@ def random_view(
 def make_example(sample: Sample, canvas: tuple[int, int], rng: np.random.Generator) -> Example:
     """Read a sample and apply a random view."""
     view = random_view(sample.size, canvas, rng)
-    stored = read_image(sample.image_path)
-    if stored.shape[:2] != sample.size:
-        raise SourceError(
-            f'{sample.image_path}: its labels are for (height, width) {sample.size}, and it has '
-            f'{stored.shape[:2]}; scale the labels with the image'
-        )
-    clean = _place_image(stored, view)
+    clean = _place_image(sample.image(), view)
     size = sample.size
     semantic = sample.semantic() if sample.semantic else np.full((1, 1), UNLABELLED, np.uint8)
     inside = _place_map(np.ones((1, 1), np.uint8), size, view, 0) > 0
@@ -203,9 +197,10 @@ def _to_labels(shape: tuple[int, ...], stored: tuple[int, int], view: View) -> N
 
 def _depth_per_focal(sample: Sample, view: View) -> NDArray[np.float32]:
     shape = tuple(n // LABEL_STRIDE for n in view.size)
-    if sample.depth_path is None or sample.focal_px is None:
+    measured = sample.depth()
+    if measured is None or sample.focal_px is None:
         return np.zeros(shape, np.float32)
-    depth = _place_map(read_depth(sample.depth_path), sample.size, view, 0)
+    depth = _place_map(measured, sample.size, view, 0)
     # Scaling an image scales the focal length.
     return depth / np.float32(sample.focal_px * view.scale)
 
@@ -214,7 +209,7 @@ def _relative_depth(sample: Sample, view: View) -> NDArray[np.float32]:
     shape = tuple(n // LABEL_STRIDE for n in view.size)
     if sample.relative_depth_path is None:
         return np.full(shape, -1, np.float32)
-    inverse = read_map(sample.relative_depth_path).astype(np.float32) / np.float32(65535)
+    inverse = read_label_map(sample.relative_depth_path).astype(np.float32) / np.float32(65535)
     return _place_map(inverse, sample.size, view, -1)
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from mt_perception.image.letterbox import fit
 from mt_perception.training.data.augment import PAD_VALUE, Example, make_example
-from mt_perception.training.data.samples import Boxes, Sample, read_image
+from mt_perception.training.data.samples import Boxes, Sample
 from mt_perception.training.export.export import INPUT
 
 T = TypeVar('T')
@@ -153,7 +153,7 @@ def image_batches(
         return _images(
             [
                 view_of_image(
-                    read_image(draw(sets, seed, p).image_path),
+                    draw(sets, seed, p).image(),
                     canvas,
                     np.random.default_rng((seed, p, 1)),
                 )

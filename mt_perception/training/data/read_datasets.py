@@ -1,44 +1,64 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Reads the data sets into samples: COCO-style folders, RGB-D folders, boxes as weak regions."""
+"""Reads data sets as training samples, with the file readers of evaluation.
+
+What is found where in a folder, and how a file is read, is in `evaluation.datasets`, so that
+training and evaluation agree on every image, box, class id and depth.
+"""
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache, partial
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path, PurePosixPath
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mt_perception.data_files import read_json
-from mt_perception.errors import SourceError
-from mt_perception.evaluation.datasets.annotations import inside
-from mt_perception.evaluation.datasets.dataset_folder import held_out
-from mt_perception.evaluation.datasets.recording import META_FILE, read_recording
-from mt_perception.evaluation.datasets.taxonomy import ClassMap, read_class_names
-from mt_perception.training.data.plane_segmentation import room_masks
-from mt_perception.training.data.samples import (
-    Boxes,
-    NamedBox,
-    Sample,
-    read_depth,
-    read_image,
-    read_map,
+from mt_perception.errors import ImageError, SourceError
+from mt_perception.evaluation.datasets.annotations import (
+    AnnotatedImage,
+    Annotation,
+    AnnotationSet,
+    inside,
+    key_of,
 )
-from mt_perception.training.losses.segmentation import EXCLUDED
-from mt_perception.types import UNLABELLED
+from mt_perception.evaluation.datasets.coco import read_coco_file
+from mt_perception.evaluation.datasets.dataset_folder import (
+    HELD_OUT,
+    INTRINSICS_FILE,
+    TRAIN,
+    held_out,
+    read_intrinsics,
+)
+from mt_perception.evaluation.datasets.layout import Layout, find_layout
+from mt_perception.evaluation.datasets.recording import (
+    META_FILE,
+    Recording,
+    read_recording,
+)
+from mt_perception.evaluation.datasets.taxonomy import ClassMap, read_class_names
+from mt_perception.evaluation.datasets.truth_files import find_map, read_annotations
+from mt_perception.evaluation.datasets.tum import associations
+from mt_perception.image.headers import read_header
+from mt_perception.training.data.label_images import (
+    fill_polygons,
+    label_room,
+    label_table,
+    outlined_areas,
+    paint_boxes,
+    read_labels,
+)
+from mt_perception.training.data.samples import Boxes, NamedBox, Sample
+from mt_perception.types import Intrinsics
 
-# A pixel that boxes of different classes claim.
-_CONFLICT = 254
+ALL = 'all'
+_TRANSPOSED = range(5, 9)  # EXIF orientations that swap height and width
 
-INSTANCES_FILE = 'instances.json'
 
 Kept = Callable[[str], bool]
-"""Whether to keep the image of a key, its name without the suffix."""
+"""Whether to keep the image of a key, its path without the suffix."""
 
 
 def everything(key: str) -> bool:
@@ -46,9 +66,38 @@ def everything(key: str) -> bool:
     return True
 
 
-def category_names(path: Path) -> dict[int, str]:
-    """Give the category names of a COCO-style annotation file by id, in the file's order."""
-    return {c['id']: c['name'] for c in _read_json(path)['categories']}
+@dataclass(frozen=True)
+class ReadOptions:
+    """Which images and labels of a folder become samples.
+
+    Args:
+        split: name of a split; train or held_out if the annotations have no splits; None or
+            "all" for all images.
+        pixels: keep only images whose pixels come from "panoptic" images or "polygons".
+        names: class name of each id in the label images; None reads the folder's YAML file.
+        other: class of ids without a name in `names`; None leaves them unlabelled.
+        focal_px: focal length in pixels of the stored images.
+        ground: label ground and walls as planes in the depth images.
+        with_depth: read depth images; the focal length is `focal_px`, or that of meta.json or
+            camera-intrinsics.txt in the folder.
+        kept: whether to keep the image of a key, its path without the suffix.
+    """
+
+    split: str | None = None
+    pixels: str | None = None
+    names: Mapping[int, str] | None = None
+    other: str | None = None
+    focal_px: float | None = None
+    ground: bool = False
+    with_depth: bool = False
+    kept: Kept = everything
+
+
+def detector_classes(path: Path) -> tuple[str, ...]:
+    """Return the class names of an annotation file, COCO (JSON) or YOLO (YAML), in its order."""
+    if path.suffix.lower() in ('.yaml', '.yml'):
+        return tuple(read_class_names(path).values())
+    return read_coco_file(path).labels
 
 
 def read_coco(
@@ -56,270 +105,284 @@ def read_coco(
     classes: ClassMap,
     split: str | None = None,
     pixels: str | None = None,
-    annotations: str = INSTANCES_FILE,
+    annotations: str = '',
     kept: Kept = everything,
 ) -> list[Sample]:
-    """Read a COCO-style folder: images/, instances.json and, where present, semantic/.
+    """Read a folder with boxes (COCO, YOLO) and, where present, label images.
 
-    The labels are complete where the file knows every class of the detector; a file of persons
-    only says nothing about chairs. Pixels come from the panoptic image where there is one, else
-    from polygons, which leave what is no thing unlabelled.
+    Labels are complete if the annotations have every class of the detector. Pixels come from the
+    label image if there is one, else from polygons, which leave other pixels unlabelled.
 
     Args:
         folder: the data set.
         classes: the network's classes.
-        split: keep only images whose `coco_split` is this; where the file has none, "train"
-            or "held_out".
-        pixels: keep only images whose pixels come from "panoptic" images or "polygons".
-        annotations: name of the annotation file.
-        kept: whether to keep an image of a key.
+        split: see `ReadOptions`.
+        pixels: see `ReadOptions`.
+        annotations: name of a COCO file in the folder; empty for the usual ones.
+        kept: see `ReadOptions`.
+
+    Raises:
+        SourceError: the folder has no annotations, or a file cannot be read.
     """
-    index = _read_index(folder, annotations)
-    names = {c['id']: c['name'] for c in index['categories']}
-    complete = classes.exhaustive(names.values()) == frozenset(range(len(classes.detection)))
-    position = {number: classes.detection_id(name) for number, name in names.items()}
-    by_image: dict[int, list[dict[str, Any]]] = defaultdict(list)
-    for annotation in index['annotations']:
-        by_image[annotation['image_id']].append(annotation)
-    files = sorted(image['file_name'] for image in index['images'])
-    parts = {name: 'held_out' if held_out(i) else 'train' for i, name in enumerate(files)}
-    table = _panoptic_table(folder, classes)
+    layout = _layout(folder, split)
+    if annotations:
+        layout = replace(layout, coco=inside(folder, annotations))
+    found = _annotations(layout)
+    complete = classes.exhaustive(found.labels) == frozenset(range(len(classes.detection)))
+    table = label_table(layout, classes, None, None) if layout.labels is not None else None
     samples = []
-    for image in index['images']:
-        if split is not None and split != image.get('coco_split', parts[image['file_name']]):
+    for image in _of_split(found.images, layout, split):
+        if not kept(key_of(image.file_name)):
             continue
-        stem = Path(image['file_name']).stem
-        if not kept(stem):
-            continue
-        found = by_image[image['id']]
-        known = [a for a in found if not a.get('iscrowd') and position[a['category_id']] >= 0]
-        panoptic = folder / 'semantic' / f'{stem}.png'
-        polygons = [a for a in found if _has_polygons(a)]
-        semantic = source = None
-        if panoptic.exists():
-            semantic, source = partial(_lookup, panoptic, table), 'panoptic'
-        elif polygons:
-            source = 'polygons'
-            areas = [
-                (classes.segmentation_id(names[a['category_id']]), a['segmentation'])
-                for a in sorted(polygons, key=lambda a: -_area(a))
-            ]
-            semantic = partial(_fill, (image['height'], image['width']), areas)
-        if pixels is not None and source != pixels:
-            continue
-        samples.append(
-            Sample(
-                f'{folder.name}_{stem}',
-                inside(folder / 'images', image['file_name']),
-                (image['height'], image['width']),
-                Boxes(
-                    _corners([a['bbox'] for a in known]),
-                    np.array([position[a['category_id']] for a in known], np.int64),
-                    complete,
-                ),
-                semantic,
-                objects=_named_boxes(found, names),
+        path = inside(layout.images, image.file_name)
+        size = _size_of(image, path)
+        objects = image.in_pixels(size)
+        label_path = None if table is None else find_map(layout.labels, key_of(image.file_name))
+        outlines = [a for a in objects if a.polygons and not a.crowd]
+        semantic: Callable[[], NDArray[np.uint8]] | None = None
+        source = None
+        if table is not None and label_path is not None:
+            semantic, source = partial(read_labels, label_path, table, size), 'panoptic'
+        elif outlines:
+            semantic, source = (
+                partial(fill_polygons, size, outlined_areas(outlines, classes)),
+                'polygons',
             )
-        )
+        if pixels is None or pixels == source:
+            name = sample_name(folder, image.file_name)
+            boxes = _boxes(objects, classes, complete)
+            named = _named_boxes(objects)
+            samples.append(Sample(name, path, size, boxes, semantic, label_path, objects=named))
     return samples
 
 
 def read_regions(folder: Path, classes: ClassMap, shrink: float = 0.15) -> list[Sample]:
-    """Read boxes of classes the detector has not (doors) as weak regions of pixels.
+    """Read boxes of classes that the detector does not have (doors) as weak pixel labels.
 
-    The inside of a box, shrunk on each side, is taken for its class; where boxes of different
-    classes overlap nothing is said. Classes that are not listed by name are left out.
+    The inside of a box, shrunk on each side, has the box's class; intersections of boxes of
+    different classes are unlabelled. Classes outside the taxonomy are left out.
     """
-    index = _read_index(folder)
-    names = {c['id']: c['name'] for c in index['categories']}
-    by_image: dict[int, list[tuple[int, list[float]]]] = defaultdict(list)
-    rows: dict[int, list[dict[str, Any]]] = defaultdict(list)
-    for annotation in index['annotations']:
-        rows[annotation['image_id']].append(annotation)
-        name = names[annotation['category_id']]
-        if classes.taxonomy.gather(name) is not None:
-            region = (classes.segmentation_id(name), annotation['bbox'])
-            by_image[annotation['image_id']].append(region)
-    return [
-        Sample(
-            f'{folder.name}_{Path(image["file_name"]).stem}',
-            inside(folder / 'images', image['file_name']),
-            (image['height'], image['width']),
-            semantic=partial(
-                _paint, (image['height'], image['width']), by_image[image['id']], shrink
-            )
-            if by_image[image['id']]
-            else None,
-            objects=_named_boxes(rows[image['id']], names),
-        )
-        for image in index['images']
+    layout = find_layout(folder)
+    samples = []
+    for image in _annotations(layout).images:
+        path = inside(layout.images, image.file_name)
+        size = _size_of(image, path)
+        objects = image.in_pixels(size)
+        regions = [
+            (classes.segmentation_id(a.label), a.box)
+            for a in objects
+            if classes.taxonomy.gather(a.label) is not None
+        ]
+        semantic = partial(paint_boxes, size, regions, shrink) if regions else None
+        named = _named_boxes(objects)
+        name = sample_name(folder, image.file_name)
+        samples.append(Sample(name, path, size, semantic=semantic, objects=named))
+    return samples
+
+
+def read_maps(folder: Path, classes: ClassMap, options: ReadOptions) -> list[Sample]:
+    """Read a folder of images with label images, depth images, or both.
+
+    Args:
+        folder: the data set; see `evaluation.datasets.layout`.
+        classes: the network's classes.
+        options: with `with_depth` every image needs a depth image; else the set needs labels.
+
+    Raises:
+        SourceError: the folder has no images, or lacks the labels that the options ask for.
+    """
+    layout = _layout(folder, options.split)
+    names = layout.list_images()
+    if not names:
+        raise SourceError(f'{layout.images} has no image; expected images in {folder}/images')
+    keys = associations(layout.root) if layout.tum else None
+    table = None
+    if layout.labels is not None and (not options.with_depth or options.names is not None):
+        table = label_table(layout, classes, options.names, options.other)
+    cameras = read_recording(folder), read_intrinsics(folder / INTRINSICS_FILE)
+    focal_of = partial(_focal_px, folder, cameras, focal_px=options.focal_px)
+    samples = [
+        _map_sample(folder, layout, name, table, keys, options, classes, focal_of)
+        for index, name in enumerate(names)
+        if (layout.has_split or _wanted(index, options.split)) and options.kept(key_of(name))
     ]
+    if not options.with_depth and not any(sample.semantic for sample in samples):
+        raise SourceError(
+            f'{layout.labels or folder} has no label image with the name of an image in '
+            f'{layout.images}; expected PNG files in {folder}/semantic'
+        )
+    return samples
+
+
+def read_segmentation(
+    folder: Path, classes: ClassMap, names: Mapping[int, str] | None = None, part: str = TRAIN
+) -> list[Sample]:
+    """Read a folder of images and label images; see `ReadOptions`."""
+    return read_maps(folder, classes, ReadOptions(part, names=names))
 
 
 def read_rgbd(
     folder: Path,
     classes: ClassMap,
     focal_px: float | None = None,
-    part: str = 'train',
+    part: str = TRAIN,
     names: Mapping[int, str] | None = None,
     ground: bool = False,
     kept: Kept = everything,
 ) -> list[Sample]:
-    """Read an RGB-D folder: rgb/, depth_mm/ and, where present, label/ and meta.json.
+    """Read a folder of images and depth images, with label images if `names` is given."""
+    options = ReadOptions(part, None, names, 'object', focal_px, ground, True, kept)
+    return read_maps(folder, classes, options)
 
-    Args:
-        folder: the data set.
-        classes: the network's classes.
-        focal_px: the camera's focal length in pixels of the stored images; without it meta.json
-            gives the camera of each image.
-        part: train, held_out or all.
-        names: class names of the label images' ids; other ids are `rest`, 0 is unlabelled.
-        ground: label ground and walls, which the depth shows, where there are no label images.
-        kept: whether to keep an image of a key.
 
-    Raises:
-        SourceError: an image has no depth, or its focal length is nowhere.
-    """
-    images = sorted((folder / 'rgb').iterdir())
-    if not images:
-        raise SourceError(f'{folder}/rgb: expected images')
-    recording = read_recording(folder)
-    table = None
-    if names is not None:
-        # An id without a name is some object; 0 is unlabelled.
-        table = classes.segmentation_table({**dict.fromkeys(range(1, 256), 'object'), **names})
-    samples = []
-    for index, path in enumerate(images):
-        if part != 'all' and held_out(index) != (part == 'held_out'):
-            continue
-        if not kept(path.stem):
-            continue
-        label = folder / 'label' / f'{path.stem}.png'
-        depth = folder / 'depth_mm' / f'{path.stem}.png'
-        if not depth.exists():
-            raise SourceError(f'{depth}: expected the depth of {path.name}, uint16 millimetres')
-        height, width = read_image(path).shape[:2]
-        focal = focal_px
-        if focal is None and recording is not None:
-            camera = recording.intrinsics(path.stem, (height, width))
-            focal = None if camera is None else (camera.fx + camera.fy) / 2
-        if focal is None:
+def sample_name(folder: Path, file_name: str) -> str:
+    """Return a sample's name: the folder's name and the image's path without suffix."""
+    return f'{folder.name}_{key_of(file_name).replace("/", "_")}'
+
+
+def _map_sample(
+    folder: Path,
+    layout: Layout,
+    name: str,
+    table: NDArray[np.uint8] | None,
+    keys: Mapping[str, str] | None,
+    options: ReadOptions,
+    classes: ClassMap,
+    focal_of: Callable[[str, tuple[int, int]], float],
+) -> Sample:
+    path, key = layout.images / name, key_of(name)
+    size = image_size(path)
+    label_path = None if table is None else find_map(layout.labels, key)
+    semantic: Callable[[], NDArray[np.uint8]] | None = None
+    if table is not None and label_path is not None:
+        semantic = partial(read_labels, label_path, table, size)
+    depth_path = focal_px = None
+    if options.with_depth:
+        focal_px = focal_of(key, size)
+        depth_key = key if keys is None else keys.get(key)
+        depth_path = None if depth_key is None else find_map(layout.depth, depth_key)
+        if depth_path is None and keys is None:
             raise SourceError(
-                f'{path}: its focal length is unknown; expected focal_px in the recipe, or fx and '
-                f'fy in {folder / META_FILE}'
+                f'{layout.depth or folder / "depth_mm"} has no depth image of {name}; expected '
+                f'{PurePosixPath(key).name}.png with 16 bits, in millimetres'
             )
-        semantic = None
-        if table is not None:
-            semantic = partial(_lookup, label, table)
-        elif ground:
+        if depth_path is not None and semantic is None and options.ground:
             ids = (classes.segmentation_id('ground'), classes.segmentation_id('wall'))
-            semantic = partial(_room, depth, focal / width, ids)
-        samples.append(
-            Sample(
-                f'{folder.name}_{path.stem}',
-                path,
-                (height, width),
-                semantic=semantic,
-                depth_path=depth,
-                focal_px=focal,
+            semantic = partial(
+                label_room, depth_path, layout.units_per_metre, focal_px / size[1], ids
             )
-        )
-    return samples
-
-
-@lru_cache(maxsize=1024)
-def _room(depth_path: Path, focal_per_width: float, ids: tuple[int, int]) -> NDArray[np.uint8]:
-    depth = read_depth(depth_path)
-    label = np.full(depth.shape, UNLABELLED, np.uint8)
-    ground, walls, above = room_masks(depth, focal_per_width * depth.shape[1])
-    label[ground], label[walls], label[above] = ids[0], ids[1], EXCLUDED + ids[0]
-    return label
-
-
-def _read_json(path: Path) -> Any:
-    if not path.exists():
-        raise SourceError(f'{path}: expected a COCO-style annotation file')
-    return read_json(path, SourceError)
-
-
-def _read_index(folder: Path, name: str = INSTANCES_FILE) -> Any:
-    """Read an annotation file, and check that it has what every reader needs."""
-    path = inside(folder, name)
-    index = _read_json(path)
-    wanted = {
-        'images': {'id', 'file_name', 'height', 'width'},
-        'annotations': {'image_id', 'category_id', 'bbox'},
-        'categories': {'id', 'name'},
-    }
-    for part, keys in wanted.items():
-        rows = index.get(part) if isinstance(index, dict) else None
-        if not isinstance(rows, list):
-            raise SourceError(f'{path} is not in COCO format: it has no list of {part}')
-        for row in rows:
-            if not isinstance(row, dict) or keys - row.keys():
-                raise SourceError(f'{path}: each of its {part} needs {sorted(keys)}; one is {row}')
-    known = {row['id'] for row in index['categories']}
-    strange = {row['category_id'] for row in index['annotations']} - known
-    if strange:
-        raise SourceError(f'{path}: annotations have categories that it does not list: {strange}')
-    return index
-
-
-def _has_polygons(annotation: Mapping[str, Any]) -> bool:
-    """Whether pixels can be drawn from it; run lengths, which some tools write, are left out."""
-    shape = annotation.get('segmentation')
-    return isinstance(shape, list) and bool(shape) and not annotation.get('iscrowd')
-
-
-def _named_boxes(
-    rows: Sequence[Mapping[str, Any]], names: Mapping[int, str]
-) -> tuple[NamedBox, ...]:
-    return tuple(
-        NamedBox(names[row['category_id']], *(float(value) for value in row['bbox']))
-        for row in rows
-        if not row.get('iscrowd')
+    return Sample(
+        sample_name(folder, name),
+        path,
+        size,
+        semantic=semantic,
+        label_path=label_path,
+        depth_path=depth_path,
+        depth_units=layout.units_per_metre,
+        focal_px=focal_px,
     )
 
 
-def _area(annotation: Mapping[str, Any]) -> float:
-    return float(annotation.get('area', annotation['bbox'][2] * annotation['bbox'][3]))
+def _focal_px(
+    folder: Path,
+    cameras: tuple[Recording | None, Intrinsics | None],
+    key: str,
+    size: tuple[int, int],
+    focal_px: float | None,
+) -> float:
+    """Return the focal length of an image: of the recipe, else of the folder's camera.
+
+    Raises:
+        SourceError: it is unknown.
+    """
+    if focal_px is not None:
+        return focal_px
+    recording, matrix = cameras
+    camera = None if recording is None else recording.intrinsics(key, size)
+    if camera is not None:
+        return (camera.fx + camera.fy) / 2
+    if matrix is not None:
+        return matrix.fx * size[1] / matrix.width
+    raise SourceError(
+        f'{folder}: the focal length of {key} is unknown; expected focal_px in the recipe, fx and '
+        f'fy in {META_FILE}, or {INTRINSICS_FILE}'
+    )
 
 
-def _corners(boxes: Sequence[Sequence[float]]) -> NDArray[np.float32]:
-    """Turn x, y, width, height into x1, y1, x2, y2."""
-    array = np.array(boxes, np.float32).reshape(-1, 4)
-    array[:, 2:] += array[:, :2]
-    return array
+def image_size(path: Path) -> tuple[int, int]:
+    """Return (height, width) of an image file, upright, from its header.
+
+    Raises:
+        SourceError: the file cannot be read or is not an image.
+    """
+    try:
+        header = read_header(path.read_bytes())
+    except OSError as error:
+        raise SourceError(f'{path} cannot be read: {error.strerror}') from error
+    except ImageError as error:
+        raise SourceError(f'{path}: {error}') from error
+    if header is None:
+        raise SourceError(f'{path} is not an image of a known format')
+    if header.orientation in _TRANSPOSED:
+        return header.width, header.height
+    return header.height, header.width
 
 
-def _panoptic_table(folder: Path, classes: ClassMap) -> NDArray[np.uint8]:
-    path = folder / 'panoptic_classes.yaml'
-    if not path.exists():
-        return np.full(256, UNLABELLED, np.uint8)
-    return classes.segmentation_table(read_class_names(path))
+def _layout(folder: Path, split: str | None) -> Layout:
+    """Find the layout; a split that is no folder of its own selects images of one folder."""
+    try:
+        return find_layout(folder, split)
+    except SourceError:
+        if split not in (TRAIN, HELD_OUT, ALL):
+            raise
+        return find_layout(folder)
 
 
-def _lookup(path: Path, table: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return table[read_map(path).astype(np.uint8)]
+def _annotations(layout: Layout) -> AnnotationSet:
+    found = read_annotations(layout)
+    if found is None:
+        raise SourceError(
+            f'{layout.root} has no boxes; expected instances.json in COCO format, or YOLO labels '
+            'with data.yaml'
+        )
+    return found
 
 
-def _fill(size: tuple[int, int], areas: list[tuple[int, list[list[float]]]]) -> NDArray[np.uint8]:
-    """Draw polygons, the largest first, so that what lies on a thing is not covered by it."""
-    label = np.full(size, UNLABELLED, np.uint8)
-    for index, polygons in areas:
-        rings = [np.round(np.array(ring, np.float32).reshape(-1, 2)) for ring in polygons]
-        cv2.fillPoly(label, [ring.astype(np.int32) for ring in rings], index)
-    return label
+def _of_split(
+    images: Sequence[AnnotatedImage], layout: Layout, split: str | None
+) -> list[AnnotatedImage]:
+    if split in (None, ALL) or layout.has_split:
+        return list(images)
+    if any(image.split for image in images):
+        return [image for image in images if image.split == split]
+    order = {name: i for i, name in enumerate(sorted(image.file_name for image in images))}
+    return [image for image in images if _wanted(order[image.file_name], split)]
 
 
-def _paint(
-    size: tuple[int, int], boxes: list[tuple[int, list[float]]], shrink: float
-) -> NDArray[np.uint8]:
-    label = np.full(size, UNLABELLED, np.uint8)
-    for index, (x, y, width, height) in boxes:
-        left, right = round(x + shrink * width), round(x + (1 - shrink) * width)
-        top, bottom = round(y + shrink * height), round(y + (1 - shrink) * height)
-        region = label[max(top, 0) : bottom, max(left, 0) : right]
-        region[...] = np.where((region == UNLABELLED) | (region == index), index, _CONFLICT)
-    label[label == _CONFLICT] = UNLABELLED
-    return label
+def _wanted(index: int, split: str | None) -> bool:
+    """Return whether the image at a sorted index belongs to train or held_out."""
+    if split in (None, ALL):
+        return True
+    return held_out(index) if split == HELD_OUT else split == TRAIN and not held_out(index)
+
+
+def _size_of(image: AnnotatedImage, path: Path) -> tuple[int, int]:
+    if image.size is None or image.size == (1, 1):
+        return image_size(path)
+    return image.size
+
+
+def _named_boxes(objects: Sequence[Annotation]) -> tuple[NamedBox, ...]:
+    found = []
+    for a in objects:
+        x1, y1, x2, y2 = a.box.tolist()
+        if not a.crowd:
+            found.append(NamedBox(a.label, x1, y1, x2 - x1, y2 - y1))
+    return tuple(found)
+
+
+def _boxes(objects: Sequence[Annotation], classes: ClassMap, complete: bool) -> Boxes:
+    known = [(classes.detection_id(a.label), a.box) for a in objects if not a.crowd]
+    known = [(index, box) for index, box in known if index >= 0]
+    corners = np.array([box for _, box in known], np.float32).reshape(-1, 4)
+    return Boxes(corners, np.array([index for index, _ in known], np.int64), complete)

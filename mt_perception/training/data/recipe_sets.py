@@ -12,18 +12,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mt_perception.errors import SourceError
+from mt_perception.evaluation.datasets.dataset_folder import TRAIN
 from mt_perception.evaluation.datasets.recording import read_recording
 from mt_perception.evaluation.datasets.taxonomy import DEFAULT_TAXONOMY, ClassMap, read_taxonomy
 from mt_perception.training.data.batches import SampleSet
-from mt_perception.training.data.label_folder import read_segmentation
 from mt_perception.training.data.read_datasets import (
     Kept,
-    category_names,
+    detector_classes,
     read_coco,
     read_regions,
     read_rgbd,
+    read_segmentation,
 )
-from mt_perception.training.data.samples import Sample, read_depth
+from mt_perception.training.data.samples import Sample
 from mt_perception.training.distillation.known_sizes import NOMINAL_FOCAL_PX, write_labels
 from mt_perception.training.distillation.teachers import (
     cache_predictions,
@@ -44,15 +45,19 @@ _SHOWS_NOTHING = 0.02
 _MOST_OFTEN, _LEAST_OFTEN = 3.0, 0.5
 
 
-def network_classes(recipe: Recipe, data: Path) -> ClassMap:
+def network_classes(recipe: Recipe, data: Path, start: Sequence[str] = ()) -> ClassMap:
     """Return the classes of a recipe's network.
 
     Args:
-        recipe: names the annotation file and, optionally, a taxonomy.
+        recipe: optionally names an annotation file and a taxonomy.
         data: the data folder.
+        start: detector's classes of the weights to start from, which a recipe without an
+            annotation file keeps.
     """
     taxonomy = read_taxonomy(recipe.taxonomy or DEFAULT_TAXONOMY)
-    names = tuple(category_names(data / recipe.detection_labels).values())
+    names = tuple(start)
+    if recipe.detection_labels:
+        names = detector_classes(data / recipe.detection_labels)
     return ClassMap(names, taxonomy.labels, taxonomy)
 
 
@@ -110,27 +115,28 @@ def _with_object_depth(sample: Sample, cache: Path) -> Sample:
 
 
 def typical_distance(sample: Sample) -> float:
-    """Give the median depth of an image in metres; 0 where it has none."""
-    if sample.depth_path is None:
+    """Return the median depth of an image in metres; 0 if it has none."""
+    depth = sample.depth()
+    if depth is None:
         return 0.0
-    depth = read_depth(sample.depth_path)
     measured = depth[depth > 0]
     return float(np.median(measured)) if measured.size else 0.0
 
 
 def distance_shares(distances: Sequence[float]) -> tuple[float, ...]:
-    """Give how often to draw each image so that every octave of distance comes equally often.
+    """Return sampling probabilities with equal weight for every octave of distance.
 
     Args:
-        distances: of each image, in metres; images of distance 0 are drawn as often as the
-            usual one.
+        distances: distance of each image in metres; images of distance 0 have the median weight.
     """
     values = np.asarray(distances, np.float64)
     octaves = np.where(values > 0, np.round(np.log2(np.maximum(values, 1e-3))), np.nan)
     counts = np.array([np.count_nonzero(octaves == octave) for octave in octaves])
     chances = np.where(counts > 0, 1.0 / np.maximum(counts, 1), np.nan)
-    usual = float(np.nanmedian(chances)) if (counts > 0).any() else 1.0
-    chances = np.clip(np.nan_to_num(chances, nan=usual), _LEAST_OFTEN * usual, _MOST_OFTEN * usual)
+    median = float(np.nanmedian(chances)) if (counts > 0).any() else 1.0
+    chances = np.clip(
+        np.nan_to_num(chances, nan=median), _LEAST_OFTEN * median, _MOST_OFTEN * median
+    )
     return tuple(chances / chances.sum())
 
 
@@ -159,20 +165,18 @@ def _shown_classes(sample: Sample) -> NDArray[np.bool_]:
 
 def _read(spec: SetSpec, recipe: Recipe, data: Path, classes: ClassMap) -> list[Sample]:
     folder = data / spec.folder
+    if not folder.is_dir():
+        raise SourceError(f'set {spec.name}: there is no folder {folder}')
     kept = _kept(spec, recipe, folder)
     if spec.kind == 'regions':
         samples = read_regions(folder, classes)
     elif spec.kind == 'rgbd':
-        part = spec.split or 'train'
-        samples = read_rgbd(
-            folder, classes, spec.focal_px, part, spec.names, spec.ground, kept
-        )  # fmt: skip
+        split = spec.split or TRAIN
+        samples = read_rgbd(folder, classes, spec.focal_px, split, spec.names, spec.ground, kept)
     elif spec.kind == 'segmentation':
         samples = read_segmentation(folder, classes, spec.names)
     else:
-        samples = read_coco(
-            folder, classes, spec.split, spec.pixels, spec.annotations, kept
-        )  # fmt: skip
+        samples = read_coco(folder, classes, spec.split, spec.pixels, spec.annotations, kept)
     if not samples:
         raise SourceError(
             f'set {spec.name}: {folder} has no image of the split and labels that the recipe names'

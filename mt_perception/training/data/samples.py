@@ -13,6 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mt_perception.errors import SourceError
+from mt_perception.evaluation.datasets.annotations import check_aspect
+from mt_perception.evaluation.datasets.maps import MILLIMETRES, read_depth_map
+from mt_perception.image.read import read_image
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,7 @@ class Boxes:
     """Labelled boxes of one image.
 
     Args:
-        corners: (n, 4) float32 x1, y1, x2, y2 in pixels of the stored image.
+        corners: (n, 4) float32 x1, y1, x2, y2 in pixels of the image.
         classes: (n,) int64 indices into the network's detection labels.
         complete: every object of every class is labelled. If False, unlabelled regions are
             unknown and must not count as background.
@@ -54,11 +57,13 @@ class Sample:
     Args:
         name: unique over all sets, usable as a file name.
         image_path: the image file.
-        size: (height, width) of the stored image.
+        size: (height, width) in pixels that the labels refer to.
         boxes: labelled boxes.
         semantic: returns class indices, (h, w) uint8, 255 unlabelled, stretched over the image.
-        depth_path: uint16 millimetres along the optical axis, 0 unmeasured.
-        focal_px: focal length in pixels of the stored image; None if unknown.
+        label_path: label image that `semantic` reads; None if there is no such file.
+        depth_path: depth image along the optical axis, 0 unmeasured.
+        depth_units: units of the depth image per metre.
+        focal_px: focal length in pixels of the image; None if unknown.
         relative_depth_path: relative inverse depth of a teacher, uint16, unknown scale and shift.
         soft_label_path: class probabilities of a teacher times 255, .npy (h, w, C) uint8,
             stretched over the image.
@@ -70,40 +75,46 @@ class Sample:
     size: tuple[int, int]
     boxes: Boxes | None = None
     semantic: Callable[[], NDArray[np.uint8]] | None = field(default=None, repr=False)
+    label_path: Path | None = None
     depth_path: Path | None = None
+    depth_units: float = MILLIMETRES
     focal_px: float | None = None
     relative_depth_path: Path | None = None
     soft_label_path: Path | None = None
     objects: tuple[NamedBox, ...] = field(default=(), repr=False)
 
+    def image(self) -> NDArray[np.uint8]:
+        """Read the image at the size that the labels refer to, (H, W, 3) BGR.
 
-def read_image(path: Path) -> NDArray[np.uint8]:
-    """Read an image as (H, W, 3) BGR.
+        Raises:
+            ImageError: the file is missing, damaged or not an image.
+            SourceError: the image has another aspect ratio than its labels.
+        """
+        image = read_image(self.image_path, self.size)
+        if image.shape[:2] != self.size:
+            height, width = self.size
+            try:
+                check_aspect((image.shape[0], image.shape[1]), self.size, str(self.image_path))
+            except SourceError:
+                raise SourceError(
+                    f'{self.image_path} has {image.shape[1]}x{image.shape[0]} pixels, its labels '
+                    f'are for {width}x{height}, which is another shape; scale the labels with the '
+                    'image'
+                ) from None
+            image = np.asarray(cv2.resize(image, (width, height)), np.uint8)
+        return image
 
-    Raises:
-        SourceError: the file is missing or not an image.
-    """
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if image is None:
-        raise SourceError(f'{path}: expected an image file')
-    return image.astype(np.uint8, copy=False)
+    def depth(self) -> NDArray[np.float32] | None:
+        """Read the depth in metres, (h, w), 0 unmeasured; None if there is none.
 
-
-def read_map(path: Path) -> NDArray[np.generic]:
-    """Read a label or depth image with its own dtype, (H, W).
-
-    Raises:
-        SourceError: the file is missing, not an image, or has several channels.
-    """
-    values = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if values is None or values.ndim != 2:
-        raise SourceError(f'{path}: expected an image file with one channel')
-    return values
-
-
-def read_depth(path: Path) -> NDArray[np.float32]:
-    """Read depth in metres, (H, W) float32, 0 unmeasured."""
-    return (read_map(path).astype(np.float32) * np.float32(1e-3)).astype(np.float32)
+        Raises:
+            SourceError: the file is damaged or has another aspect ratio than the image.
+        """
+        if self.depth_path is None:
+            return None
+        depth = read_depth_map(self.depth_path, self.depth_units)
+        check_aspect((depth.shape[0], depth.shape[1]), self.size, str(self.depth_path))
+        return np.nan_to_num(depth, nan=0.0)
 
 
 def count_pixels(samples: Iterable[Sample], classes: int) -> NDArray[np.int64]:

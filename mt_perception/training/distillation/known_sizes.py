@@ -19,7 +19,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mt_perception.training.data.samples import NamedBox, Sample, read_map
+from mt_perception.evaluation.datasets.maps import read_label_map
+from mt_perception.training.data.samples import NamedBox, Sample
 
 NOMINAL_FOCAL_PX = 500.0
 """The focal length for which the labels are stored in millimetres; a convention."""
@@ -250,7 +251,7 @@ def write_labels(samples: Iterable[Sample], cache: Path) -> Iterable[str]:
         path = cache / f'{sample.name}.png'
         if not path.exists() and sample.relative_depth_path is not None:
             height, width = sample.size
-            inverse = read_map(sample.relative_depth_path).astype(np.float32) / 65535
+            inverse = read_label_map(sample.relative_depth_path).astype(np.float32) / 65535
             full = cv2.resize(inverse, (width, height), interpolation=cv2.INTER_LINEAR)
             depth = label(sample, full.astype(np.float64))
             mm = np.zeros(sample.size) if depth is None else depth * NOMINAL_FOCAL_PX * 1e3

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
@@ -18,16 +19,15 @@ from torch import Tensor
 from torch.nn import functional
 
 from mt_perception.evaluation.datasets.taxonomy import ClassMap
-from mt_perception.training.checkpoint import load_checkpoint
+from mt_perception.network.multitask import Multitask
 from mt_perception.training.data.batches import SampleSet
 from mt_perception.training.data.read_datasets import read_regions
-from mt_perception.training.data.samples import Boxes, Sample, read_image
+from mt_perception.training.data.samples import Boxes, Sample
 from mt_perception.training.distillation.pixel_teacher import (
     PixelTeacher,
     build_teacher,
     train_teacher,
 )
-from mt_perception.training.export.publish_model import averaged
 from mt_perception.training.recipe import ContextRule, Recipe
 from mt_perception.types import UNLABELLED
 
@@ -41,7 +41,11 @@ _MARGIN_PX = 4
 
 
 def write_soft_labels(
-    recipe: Recipe, sets: Sequence[SampleSet], data: Path, classes: ClassMap, run: Path
+    recipe: Recipe,
+    sets: Sequence[SampleSet],
+    data: Path,
+    classes: ClassMap,
+    network: Multitask,
 ) -> Iterator[tuple[int, int]]:
     """Train the pixel teacher and write missing soft labels; yield (done, total).
 
@@ -52,7 +56,7 @@ def write_soft_labels(
         sets: the recipe's sets; samples with a `soft_label_path` get soft labels.
         data: the data folder.
         classes: the network's classes.
-        run: folder of the finished run whose network the teacher extends.
+        network: the trained network that the teacher extends.
     """
     missing = [
         [
@@ -66,7 +70,7 @@ def write_soft_labels(
     if spec is None or not images:
         return
     precision = getattr(torch, recipe.precision)
-    teacher = build_teacher(averaged(load_checkpoint(run)), spec)
+    teacher = build_teacher(copy.deepcopy(network), spec)
     drawn = [
         replace(
             group,
@@ -115,7 +119,7 @@ def predict_pixels(
     for group in by_size.values():
         for begin in range(0, len(group), _BATCH):
             part = group[begin : begin + _BATCH]
-            views, height, width = _views([read_image(s.image_path) for s in part])
+            views, height, width = _views([s.image() for s in part])
             with (
                 torch.no_grad(),
                 torch.autocast('cpu', precision, enabled=precision != torch.float32),

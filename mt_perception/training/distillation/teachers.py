@@ -16,8 +16,9 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from mt_perception.evaluation.datasets.maps import read_label_map
 from mt_perception.evaluation.datasets.taxonomy import ClassMap
-from mt_perception.training.data.samples import Sample, read_image, read_map
+from mt_perception.training.data.samples import Sample
 from mt_perception.types import UNLABELLED
 
 # The classes of Pascal VOC in index order, by their COCO names.
@@ -98,7 +99,7 @@ def cache_predictions(samples: Iterable[Sample], predict: Predict, cache: Path) 
         if not path.exists():
             # Several processes may write the same file.
             unfinished = path.with_suffix(f'.{os.getpid()}.part.png')
-            cv2.imwrite(str(unfinished), predict(read_image(sample.image_path)))
+            cv2.imwrite(str(unfinished), predict(sample.image()))
             unfinished.rename(path)
         yield sample.name
 
@@ -120,7 +121,7 @@ def with_relative_depth(sample: Sample, cache: Path) -> Sample:
 def _fill_unlabelled(sample: Sample, path: Path, table: NDArray[np.uint8]) -> NDArray[np.uint8]:
     height, width = sample.size
     predicted = cv2.resize(
-        read_map(path).astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST
+        read_label_map(path).astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST
     )
     if sample.boxes is not None:
         # Every set with boxes labels persons, so a person outside all boxes is a mistake.

@@ -24,7 +24,7 @@ from mt_perception.model.input_spec import InputSpec
 from mt_perception.model.manifest import FORMAT, Accuracy
 from mt_perception.network.graphs import BlockGraph, block_graphs
 from mt_perception.network.macs import count_macs, count_parameters
-from mt_perception.network.multitask import Multitask
+from mt_perception.network.multitask import TASKS, Multitask
 
 INPUT = InputSpec(size=416, min_size=160, max_size=640, multiple=32, pad_value=114)
 REFERENCE_SIZE = (320, 416)
@@ -45,6 +45,7 @@ class ModelCard:
     detection_labels: tuple[str, ...]
     segmentation_labels: tuple[str, ...]
     accuracy: tuple[Accuracy, ...] = ()
+    tasks: tuple[str, ...] = TASKS
 
 
 def export_folder(network: Multitask, card: ModelCard, folder: Path) -> None:
@@ -60,18 +61,19 @@ def export_folder(network: Multitask, card: ModelCard, folder: Path) -> None:
     """
     network = network.eval().float().cpu()
     folder.mkdir(parents=True, exist_ok=True)
-    graphs = block_graphs(network)
+    graphs = block_graphs(network, card.tasks)
     tensors = example(graphs, REFERENCE_SIZE)
     for graph in graphs:
         export_block(graph, inputs_of(graph, tensors), folder / f'{graph.name}.onnx')
     write_manifest(network, card, folder)
     for size in PARITY_SIZES:
-        check_parity(network, folder, size)
+        check_blocks(graphs, folder, size)
 
 
 def write_manifest(network: Multitask, card: ModelCard, folder: Path) -> None:
     """Write the manifest of a folder that has the blocks already."""
-    sums = {graph.name: sha256(folder / f'{graph.name}.onnx') for graph in block_graphs(network)}
+    graphs = block_graphs(network, card.tasks)
+    sums = {graph.name: sha256(folder / f'{graph.name}.onnx') for graph in graphs}
     write_manifest_data(folder, manifest_data(network, card, sums))
 
 
@@ -83,7 +85,7 @@ def manifest_data(network: Multitask, card: ModelCard, sums: Mapping[str, str]) 
         card: names, labels and accuracy.
         sums: block → sha256 of its file, in hex.
     """
-    graphs = block_graphs(network)
+    graphs = block_graphs(network, card.tasks)
     tensors = example(graphs, REFERENCE_SIZE)
     blocks = {
         graph.name: block_entry(graph, inputs_of(graph, tensors), sums[graph.name])
@@ -254,22 +256,20 @@ def _manifest(card: ModelCard, blocks: Mapping[str, Any]) -> dict[str, Any]:
         },
         'reference_size': list(REFERENCE_SIZE),
         'blocks': dict(blocks),
-        'tasks': {
-            'detection': {
-                'kind': 'detection',
-                'outputs': {n: f'detection/{n}' for n in ('boxes', 'scores', 'class_ids')},
-                'labels': list(card.detection_labels),
-            },
-            'segmentation': {
-                'kind': 'segmentation',
-                'outputs': {'class_ids': 'segmentation/class_ids'},
-                'labels': list(card.segmentation_labels),
-            },
-            'depth': {
-                'kind': 'depth',
-                'outputs': {'depth_per_focal': 'depth/depth_per_focal'},
-                'labels': [],
-            },
-        },
+        'tasks': {task: _task(card, task) for task in card.tasks},
         'accuracy': [asdict(row) for row in card.accuracy],
+    }
+
+
+def _task(card: ModelCard, task: str) -> dict[str, Any]:
+    labels = {'detection': card.detection_labels, 'segmentation': card.segmentation_labels}
+    outputs = {
+        'detection': ('boxes', 'scores', 'class_ids'),
+        'segmentation': ('class_ids',),
+        'depth': ('depth_per_focal',),
+    }
+    return {
+        'kind': task,
+        'outputs': {name: f'{task}/{name}' for name in outputs[task]},
+        'labels': list(labels.get(task, ())),
     }

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -11,12 +12,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from mt_perception.evaluation.datasets.dataset_folder import HELD_OUT
+import yaml
+
+from mt_perception.errors import SourceError
+from mt_perception.evaluation.datasets.dataset_folder import HELD_OUT, TRAIN
+from mt_perception.evaluation.datasets.layout import find_layout
 from mt_perception.evaluation.datasets.open_samples import SourceOptions, open_samples
 from mt_perception.evaluation.datasets.parts import CHOOSE, Parts
 from mt_perception.evaluation.datasets.recording import read_recording
 from mt_perception.evaluation.datasets.taxonomy import DEFAULT_TAXONOMY, ClassMap, read_taxonomy
 from mt_perception.evaluation.datasets.truth import Sample
+from mt_perception.evaluation.datasets.truth_files import read_annotations
 from mt_perception.evaluation.metrics.depth import DepthMetric
 from mt_perception.evaluation.metrics.detection import DetectionMetric
 from mt_perception.evaluation.metrics.segmentation import SegmentationMetric
@@ -29,10 +35,12 @@ from mt_perception.types import DEPTH, DETECTION, SEGMENTATION, Result
 # Average precision needs detections of every score; depth counts at any distance.
 EVALUATION_OPTIONS = Options(score_threshold=0.001, max_detections=300, max_depth_m=1000.0)
 
+VAL2017 = 'val2017'
+
 TASKS = (DETECTION, SEGMENTATION, DEPTH)
 
 MAX_RANGE_M = 80.0
-"""True depth beyond this is not judged."""
+"""True depth beyond this is left out."""
 
 # Metrics of the manifest, with the task of each.
 _REPORTED = {'ap': DETECTION, 'miou': SEGMENTATION, 'abs_rel': DEPTH}
@@ -57,8 +65,9 @@ class ValidationSet:
         folder: folder inside the data folder.
         tasks: tasks that it has labels for.
         split: its validation split; None takes all frames.
-        focal_px: focal length in pixels of the stored images; None if the data set has cameras.
-        keys: the images to use, by name without the suffix; None takes all.
+        focal_px: focal length in pixels of the stored images.
+        names: class name of each id in the label images; empty reads the folder's YAML file.
+        keys: images to use, by path without the suffix; None takes all.
     """
 
     name: str
@@ -66,6 +75,7 @@ class ValidationSet:
     tasks: tuple[str, ...]
     split: str | None = HELD_OUT
     focal_px: float | None = None
+    names: tuple[tuple[int, str], ...] = ()
     keys: frozenset[str] | None = None
 
 
@@ -84,26 +94,46 @@ class SetMetrics:
     frames: Mapping[str, int]
 
 
-def validation_sets(recipe: Recipe) -> tuple[ValidationSet, ...]:
+def main_validation(recipe: Recipe, data: Path) -> tuple[Path, str]:
+    """Return the folder of the detector's annotations and its validation split.
+
+    Without `validation_split` in the recipe it is val2017 if the annotations have this split, else
+    the held-out part.
+    """
+    folder = (data / recipe.detection_labels).parent
+    if recipe.validation_split:
+        return folder, recipe.validation_split
+    annotations = read_annotations(find_layout(folder))
+    images = () if annotations is None else annotations.images
+    known = any(image.split == VAL2017 for image in images)
+    return folder, VAL2017 if known else HELD_OUT
+
+
+def validation_sets(recipe: Recipe, data: Path) -> tuple[ValidationSet, ...]:
     """Return the validation parts of a recipe's data.
 
-    If the recipe has parts, only images that choose are used. RGB-D sets that are trained on as a
-    whole have none.
+    If the recipe has parts, only images of the part `choose` are used. RGB-D sets that are trained
+    on as a whole have none.
     """
-    folder = str(Path(recipe.detection_labels).parent)
-    keys = None if recipe.parts is None else recipe.parts.images.get(folder, {}).get(CHOOSE)
-    found = [
-        ValidationSet(
-            Path(folder).name,
-            folder,
-            (DETECTION, SEGMENTATION),
-            recipe.validation_split,
-            keys=keys,
-        )
-    ]
-    known = [spec for spec in recipe.sets if spec.kind == 'rgbd' and spec.split != 'all']
-    found += [depth_set(spec) for spec in known]
-    return tuple(found)
+    found: dict[tuple[str, str | None], ValidationSet] = {}
+    if recipe.detection_labels:
+        folder, split = main_validation(recipe, data)
+        inside = str(Path(recipe.detection_labels).parent)
+        keys = None if recipe.parts is None else recipe.parts.images.get(inside, {}).get(CHOOSE)
+        tasks = (DETECTION, SEGMENTATION)
+        found[inside, split] = ValidationSet(folder.name, inside, tasks, split, keys=keys)
+    for spec in recipe.sets:
+        source = None
+        if spec.kind == 'rgbd' and spec.split != 'all':
+            source = depth_set(spec)
+        elif spec.kind == 'segmentation':
+            names = tuple((spec.names or {}).items())
+            source = ValidationSet(spec.name, spec.folder, (SEGMENTATION,), names=names)
+        elif spec.kind == 'coco' and spec.split == TRAIN:
+            source = ValidationSet(spec.name, spec.folder, (DETECTION, SEGMENTATION))
+        if source is not None:
+            found.setdefault((source.folder, source.split), source)
+    return tuple(found.values())
 
 
 def scene_sets(data: Path, parts: Parts, part: str) -> tuple[ValidationSet, ...]:
@@ -126,7 +156,7 @@ def scene_sets(data: Path, parts: Parts, part: str) -> tuple[ValidationSet, ...]
                 scenes.setdefault(names.get(path.stem, Path(folder).name), []).append(path.stem)
         found += [
             ValidationSet(
-                scene, folder, (DEPTH,), None, parts.focal_px.get(folder), frozenset(keys)
+                scene, folder, (DEPTH,), None, parts.focal_px.get(folder), keys=frozenset(keys)
             )
             for scene, keys in scenes.items()
         ]
@@ -151,9 +181,9 @@ def measure_metrics(
 
     Returns:
         `combined` of all sets; with parts, `abs_rel/unseen` and `abs_rel_scaled/unseen`, the means
-        over the scenes that choose.
+        over the scenes of the part `choose`.
     """
-    sets = [s for s in validation_sets(recipe) if set(s.tasks) & set(tasks)]
+    sets = [s for s in validation_sets(recipe, data) if set(s.tasks) & set(tasks)]
     found = combined([measure_set(pipeline, data, s, recipe.taxonomy) for s in sets])
     if recipe.parts is not None and DEPTH in tasks:
         unseen = combined(
@@ -166,7 +196,7 @@ def measure_metrics(
 
 def measure_sets(pipeline: Pipeline, data: Path, recipe: Recipe) -> tuple[SetMetrics, ...]:
     """Measure a model on each validation set of a recipe."""
-    sets = validation_sets(recipe)
+    sets = validation_sets(recipe, data)
     return tuple(measure_set(pipeline, data, source, recipe.taxonomy) for source in sets)
 
 
@@ -226,8 +256,16 @@ def measure_set(
         DEPTH: partial(DepthMetric, MAX_RANGE_M),
     }
     metrics = {task: kinds[task]() for task in source.tasks if task in pipeline.manifest.tasks}
-    folder = data / source.folder
-    measure(pipeline, folder, source.split, source.focal_px, metrics, taxonomy, source.keys)
+    if metrics:
+        folder = data / source.folder
+        with _class_names(source) as names:
+            options = SourceOptions(
+                split=_split_of(folder, source.split),
+                camera=source.focal_px,
+                class_names=names,
+                keys=source.keys,
+            )
+            _run(pipeline, folder, options, metrics, taxonomy)
     values: dict[str, float] = {}
     frames: dict[str, int] = {}
     for task, metric in metrics.items():
@@ -264,6 +302,42 @@ def measure(
     keys: frozenset[str] | None = None,
 ) -> None:
     """Run a model over a data set and pass every frame to the metrics of the tasks."""
+    options = SourceOptions(split=split, camera=focal_px, keys=keys)
+    _run(pipeline, folder, options, metrics, taxonomy)
+
+
+@contextmanager
+def _class_names(source: ValidationSet) -> Iterator[str | None]:
+    """Provide the class names of a set as a YAML file, if the recipe has them."""
+    if not source.names:
+        yield None
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / 'classes.yaml'
+        path.write_text(yaml.safe_dump({'classes': dict(source.names)}), encoding='utf-8')
+        yield str(path)
+
+
+def _split_of(folder: Path, split: str | None) -> str | None:
+    """Return the validation split of a folder that has a folder for each split."""
+    if split != HELD_OUT:
+        return split
+    for name in (HELD_OUT, 'valid', 'val', 'test'):
+        try:
+            find_layout(folder, name)
+        except SourceError:
+            continue
+        return name
+    return split
+
+
+def _run(
+    pipeline: Pipeline,
+    folder: Path,
+    options: SourceOptions,
+    metrics: Mapping[str, Metric],
+    taxonomy: Path | None,
+) -> None:
     # Labels of other tasks are not read.
     labels = {
         task: pipeline.manifest.tasks[task].labels if task in metrics else ()
@@ -271,7 +345,6 @@ def measure(
     }
     taxonomy = taxonomy or DEFAULT_TAXONOMY
     classes = ClassMap(labels[DETECTION], labels[SEGMENTATION], read_taxonomy(taxonomy))
-    options = SourceOptions(split=split, camera=focal_px, keys=keys)
     with (
         evaluation_options(pipeline),
         open_samples(str(folder), options, classes) as samples,

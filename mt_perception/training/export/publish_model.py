@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mt_perception.network.branched import restore
-from mt_perception.network.multitask import Multitask, build
+from mt_perception.network.multitask import TASKS, Multitask, build
 from mt_perception.pipeline import Pipeline
 from mt_perception.training.checkpoint import load_checkpoint
 from mt_perception.training.export.export import ModelCard, export_folder, write_manifest
@@ -39,9 +39,10 @@ def publish_model(
         name=folder.name,
         version=version,
         licence=licence,
-        description='One shared trunk for detection, semantic segmentation and metric depth.',
+        description=f'One shared trunk for {", ".join(tasks_of(state))}.',
         detection_labels=tuple(state['detection_labels']),
         segmentation_labels=tuple(state['segmentation_labels']),
+        tasks=tasks_of(state),
     )
     export_folder(network, card, folder)
     if data is None:
@@ -60,3 +61,9 @@ def averaged(state: Mapping[str, Any]) -> Multitask:
     network = restore(network, state.get('structure', {'kind': 'trunk'}))
     network.load_state_dict(state['average'])
     return network.eval()
+
+
+def tasks_of(state: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the tasks of a checkpoint: those that were trained, or kept from its start."""
+    tasks = state.get('tasks', TASKS)
+    return tuple(task for task in TASKS if task in tasks)

@@ -34,7 +34,6 @@ from mt_perception.model.task_graph import IMAGE
 from mt_perception.pipeline import Pipeline
 from mt_perception.training.data.batches import draw
 from mt_perception.training.data.recipe_sets import network_classes, read_sets
-from mt_perception.training.data.samples import read_image
 from mt_perception.training.export.export import sha256
 from mt_perception.training.export.metrics import measure_metrics
 from mt_perception.training.recipe import Recipe
@@ -242,7 +241,7 @@ def calibration_images(recipe: Recipe, data: Path, count: int) -> list[NDArray[n
     """Draw training images from a recipe's sets, (H, W, 3) BGR."""
     # Only images are read, so the cache of the teachers is not needed.
     sets = read_sets(recipe, data, network_classes(recipe, data), data / 'no_cache')
-    return [read_image(draw(sets, recipe.seed, p).image_path) for p in range(count)]
+    return [draw(sets, recipe.seed, p).image() for p in range(count)]
 
 
 def measure_both(model: Path, quantised: Path, recipe: Recipe, data: Path) -> Iterator[Row]:

@@ -20,7 +20,6 @@ from mt_perception.pipeline import Pipeline
 from mt_perception.training.export.export import ModelCard, manifest_data, run_graph
 from mt_perception.training.export.metrics import TASKS, measure_metrics
 from mt_perception.training.loop import Validate
-from mt_perception.training.losses.objective import active_tasks
 from mt_perception.training.recipe import Recipe
 from mt_perception.training.split.train import SplitNetwork
 
@@ -86,7 +85,7 @@ _NO_FILE = '0' * 64
 
 def torch_pipeline(network: Multitask, card: ModelCard) -> Pipeline:
     """Return a pipeline that runs a torch network instead of exported files."""
-    sums = {graph.name: _NO_FILE for graph in block_graphs(network)}
+    sums = {graph.name: _NO_FILE for graph in block_graphs(network, card.tasks)}
     text = manifest_text(manifest_data(network, card, sums))
     return Pipeline(parse_manifest(text), TorchRunner(network))
 
@@ -101,8 +100,7 @@ def validator(data: Path, recipe: Recipe, card: ModelCard) -> Validate:
         for phase in recipe.phases
         for part, rate in (*phase.learning_rates.items(), *phase.relative_rates.items())
     )
-    trained = {task for phase in recipe.phases for task in active_tasks(phase.weights)}
-    tasks = TASKS if moves else tuple(task for task in TASKS if task in trained)
+    tasks = TASKS if moves else recipe.tasks
 
     def validate(network: Multitask) -> Mapping[str, float]:
         return measure_metrics(torch_pipeline(network, card), data, recipe, tasks)

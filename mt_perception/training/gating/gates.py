@@ -37,7 +37,6 @@ from mt_perception.training.gating.path_distillation import (
     predictions_at,
 )
 from mt_perception.training.loop import Progress, count_classes
-from mt_perception.training.losses.objective import active_tasks
 from mt_perception.training.recipe import Recipe
 from mt_perception.training.schedules.optimizer import (
     make_optimizer,
@@ -133,7 +132,7 @@ class _State:
         torch.manual_seed(int(rng.integers(2**31)))
         set_rates(self.optimizer, rate_factor(phase, step))
         noisy = _trains_policy(phase)
-        trained = active_tasks(phase.weights)
+        trained = phase.weights.tasks
         tasks = _draw_tasks(rng, trained) if noisy else trained
         self.optimizer.zero_grad(set_to_none=True)
         with self._autocast():

@@ -19,7 +19,7 @@ from mt_perception.model.folder import read_manifest
 from mt_perception.network.multitask import TASKS
 from mt_perception.pipeline import Pipeline
 from mt_perception.planning.budget import Budget
-from mt_perception.training.data.samples import Boxes, Sample, read_depth, read_image
+from mt_perception.training.data.samples import Boxes, Sample
 from mt_perception.training.export.metrics import EVALUATION_OPTIONS
 from mt_perception.types import DETECTION, UNLABELLED, Detections, Frame, Intrinsics, Result
 
@@ -161,13 +161,12 @@ def _segmentation(sample: Sample, results: Sequence[Result]) -> tuple[NDArray[np
 
 def _depth(sample: Sample, results: Sequence[Result]) -> tuple[NDArray[np.float64], bool]:
     maps = [r.depth.depth for r in results if r.depth is not None]
-    if sample.depth_path is None:
+    measured = sample.depth()
+    if measured is None:
         logs = [np.log(m) - np.log(maps[0]) for m in maps]
         return np.array([np.nanmean(np.abs(values)) for values in logs]), False
     height, width = maps[0].shape
-    truth = cv2.resize(
-        read_depth(sample.depth_path), (width, height), interpolation=cv2.INTER_NEAREST
-    )
+    truth = cv2.resize(measured, (width, height), interpolation=cv2.INTER_NEAREST)
     known = (truth > 0) & (truth < EVALUATION_OPTIONS.max_depth_m)
     if known.sum() < _MIN_PIXELS:
         return np.zeros(len(maps)), False
@@ -212,7 +211,7 @@ def measure_path_losses(
     """Measure all images; also return them as thumbnails of a size (height, width)."""
     losses, labelled, thumbnails = [], [], []
     for sample in samples:
-        image = read_image(sample.image_path)
+        image = sample.image()
         values, known = path_losses_of(sample, image, pipelines, reference)
         losses.append(values)
         labelled.append(known)

@@ -15,6 +15,7 @@ import numpy as np
 
 from mt_perception.errors import ModelError
 from mt_perception.execution.options import Options
+from mt_perception.image.read import read_image
 from mt_perception.model.folder import read_manifest_data, write_manifest_data
 from mt_perception.network.gated import GatedNetwork
 from mt_perception.network.gates import count_unit_costs, without
@@ -22,7 +23,6 @@ from mt_perception.network.graphs import block_graphs
 from mt_perception.network.multitask import Multitask, build
 from mt_perception.pipeline import Pipeline
 from mt_perception.training.checkpoint import load_checkpoint
-from mt_perception.training.data.samples import read_image
 from mt_perception.training.export.export import (
     INPUT,
     PARITY_SIZES,

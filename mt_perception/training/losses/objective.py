@@ -29,21 +29,8 @@ from mt_perception.training.losses.segmentation import (
     soft_label_loss,
     with_soft_labels,
 )
-from mt_perception.training.recipe import Weights
+from mt_perception.training.schedules.phases import TASK_OF, Weights
 from mt_perception.types import UNLABELLED
-
-TASK_OF = {
-    'detection': 'detection',
-    'distillation': 'detection',
-    'segmentation': 'segmentation',
-    'dice': 'segmentation',
-    'soft_labels': 'segmentation',
-    'self_training': 'segmentation',
-    'depth': 'depth',
-    'depth_gradient': 'depth',
-    'depth_shape': 'depth',
-    'relative_depth': 'depth',
-}
 
 
 @dataclass(frozen=True)
@@ -61,12 +48,6 @@ class Teachers:
     confidence: float
 
 
-def active_tasks(weights: Weights) -> tuple[str, ...]:
-    """Return the tasks with at least one loss; heads of other tasks do not run."""
-    wanted = {task for loss, task in TASK_OF.items() if getattr(weights, loss) > 0}
-    return tuple(task for task in TASKS if task in wanted)
-
-
 def losses(
     network: Multitask,
     batch: Batch,
@@ -81,7 +62,7 @@ def losses(
 
     With `shared`, gradients stop at the shared features until `shared.backward()`.
     """
-    tasks = active_tasks(weights)
+    tasks = weights.tasks
     kind = batch.image.device.type
     with torch.autocast(kind, precision, enabled=precision != torch.float32):
         with torch.set_grad_enabled(train_trunk):

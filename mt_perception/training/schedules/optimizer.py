@@ -11,8 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mt_perception.errors import ModelError
+from mt_perception.network.branched import Branched
 from mt_perception.network.multitask import Multitask
 from mt_perception.training.recipe import Phase
+from mt_perception.training.recipe_fields import suggestion
 
 _FINAL_RATE = 0.02
 
@@ -90,6 +93,7 @@ def make_optimizer(network: Multitask, phase: Phase, weight_decay: float) -> Rel
 
     Biases and weights with a relative rate have no weight decay.
     """
+    _check_parts(network, phase)
     groups: dict[tuple[float, bool, bool], list[Tensor]] = {}
     for name, parameter in network.named_parameters():
         absolute, relative = phase.learning_rates, phase.relative_rates
@@ -112,6 +116,22 @@ def make_optimizer(network: Multitask, phase: Phase, weight_decay: float) -> Rel
             for (rate, relative, decays), members in groups.items()
         ]
     )
+
+
+def _check_parts(network: Multitask, phase: Phase) -> None:
+    """Refuse learning rates of parts that the network does not have.
+
+    Recipes of structures name the parts of trees and of gates; a network has one of the two.
+    """
+    if isinstance(network, Branched):
+        return
+    names = [name for name, _ in network.named_parameters()]
+    modules = {name for name, _ in network.named_modules()}
+    for part in (*phase.learning_rates, *phase.relative_rates):
+        if not any(name.startswith(part) for name in names):
+            raise ModelError(
+                f'phase {phase.name}: the network has no part {suggestion(part, modules)}'
+            )
 
 
 def set_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:

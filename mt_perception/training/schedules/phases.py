@@ -8,13 +8,33 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from mt_perception.training.recipe_fields import build, mapping
+from mt_perception.errors import ModelError
+from mt_perception.training.recipe_fields import build, mapping, number, suggestion
 from mt_perception.training.schedules.mt2st import (
+    TASKS,
     Plateau,
     TaskSchedule,
     read_plateau,
     read_task_schedule,
 )
+from mt_perception.types import DEPTH, DETECTION, SEGMENTATION
+
+PARTS = ('trunk', *TASKS, 'policy', 'light_segmentation', 'light_depth')
+"""Parts of the networks that learning rates refer to."""
+
+TASK_OF = {
+    'detection': DETECTION,
+    'distillation': DETECTION,
+    'segmentation': SEGMENTATION,
+    'dice': SEGMENTATION,
+    'soft_labels': SEGMENTATION,
+    'self_training': SEGMENTATION,
+    'depth': DEPTH,
+    'depth_gradient': DEPTH,
+    'depth_shape': DEPTH,
+    'relative_depth': DEPTH,
+}
+"""Loss → its task. Losses of the structure (sparsity) belong to no task."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +52,12 @@ class Weights:
     depth_shape: float = 0.0
     relative_depth: float = 0.0
     sparsity: float = 0.0
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks with at least one loss; heads of other tasks do not run."""
+        active = {task for loss, task in TASK_OF.items() if getattr(self, loss) > 0}
+        return tuple(task for task in TASKS if task in active)
 
 
 @dataclass(frozen=True)
@@ -73,4 +99,18 @@ def read_phase(data: Any) -> Phase:
         values['mt2st'] = read_task_schedule(values['mt2st'])
     if values.get('stop') is not None:
         values['stop'] = read_plateau(values['stop'], 'phases.stop')
-    return build(Phase, values, 'phases')
+    phase = build(Phase, values, 'phases')
+    where = f'phase {phase.name}'
+    for key in ('learning_rates', 'relative_rates'):
+        rates = mapping(getattr(phase, key), f'{where}: {key}')
+        for part, rate in rates.items():
+            number(rate, f'{where}: {key}.{part}')
+            first = str(part).partition('.')[0]
+            if not any(known.startswith(first) for known in PARTS):
+                raise ModelError(
+                    f'{where}: {key} has {suggestion(first, PARTS)}; the parts of the network '
+                    f'are {", ".join(PARTS)}'
+                )
+    number(phase.steps, f'{where}: steps', 1)
+    number(phase.batch_size, f'{where}: batch_size', 1)
+    return phase

@@ -15,7 +15,6 @@ from mt_perception.image.letterbox import fit
 from mt_perception.network.picodet import PicoDet
 from mt_perception.network.pretrained import load_picodet
 from mt_perception.training.data.batches import SampleSet, draw
-from mt_perception.training.data.samples import read_image
 from mt_perception.training.export.export import INPUT
 from mt_perception.training.recipe import Recipe, read_recipe
 from mt_perception.training.split.recipe import SplitRecipe
@@ -56,6 +55,6 @@ def network_images(
 ) -> Iterator[NDArray[np.uint8]]:
     """Yield training images as network inputs, (1, H, W, 3) BGR."""
     for position in range(count):
-        image = read_image(draw(sets, seed, position).image_path)
+        image = draw(sets, seed, position).image()
         letterbox = fit(image.shape[:2], INPUT.size, INPUT.multiple)
         yield letterbox.network_image(image, INPUT.pad_value)

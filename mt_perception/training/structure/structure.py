@@ -20,8 +20,8 @@ from mt_perception.training.data.batches import SampleSet
 from mt_perception.training.export.publish_model import averaged
 from mt_perception.training.gating.gates import train_gates
 from mt_perception.training.loop import Progress, Validate, train
-from mt_perception.training.losses.objective import TASK_OF, active_tasks
 from mt_perception.training.recipe import Recipe, Structure
+from mt_perception.training.schedules.phases import TASK_OF
 from mt_perception.training.structure.affinity import choose_structure
 
 SINGLE_TASK = 'single_task'
@@ -38,6 +38,7 @@ def train_structure(
     validate: Validate | None = None,
     network: Multitask | None = None,
     board: bool = False,
+    kept_tasks: Sequence[str] = (),
 ) -> Iterator[Progress]:
     """Train, or resume an interrupted run; yield after every step.
 
@@ -54,6 +55,7 @@ def train_structure(
         network: hard_shared: network to train in place of a new one; with `gating`: the full
             network.
         board: write TensorBoard files of the last stage too.
+        kept_tasks: hard_shared: tasks that `network` can do already.
     """
     structure = recipe.structure
     if recipe.gating is not None:
@@ -62,7 +64,9 @@ def train_structure(
         yield from train_gates(recipe, sets, labels, network, run)
         return
     if structure.kind == HARD_SHARED:
-        yield from train(recipe, sets, labels, initial_weights, run, validate, network, board)
+        yield from train(
+            recipe, sets, labels, initial_weights, run, validate, network, board, kept_tasks
+        )
         return
     plain = replace(recipe, structure=Structure())
     for task in TASKS:
@@ -94,7 +98,7 @@ def single_task(recipe: Recipe, task: str) -> Recipe:
             phase.weights,
             **{f.name: 0.0 for f in fields(phase.weights) if TASK_OF.get(f.name, task) != task},
         )
-        if task in active_tasks(weights):
+        if task in weights.tasks:
             others = set(TASKS) - {task}
             phases.append(
                 replace(

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""A model folder with its large blocks cut into pieces, where few tensors cross."""
+"""Splits the large blocks of a model folder at places where few tensors cross."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ import yaml
 from onnx import helper
 
 SHARE = 0.2
-"""Blocks of more than this share of the model are cut into pieces of about half of it."""
+"""Blocks above this share of the model are split into parts of about half of it."""
 
 
 def cut_model(model: Path, folder: Path) -> None:
-    """Write a model whose results are those of another, in smaller blocks."""
+    """Write a model of smaller blocks with the same results."""
     manifest = yaml.safe_load((model / 'manifest.yaml').read_text(encoding='utf-8'))
     sizes = {n: (model / b['file']).stat().st_size for n, b in manifest['blocks'].items()}
     limit = SHARE * sum(sizes.values())
@@ -26,7 +26,7 @@ def cut_model(model: Path, folder: Path) -> None:
     blocks: dict[str, dict[str, object]] = {}
     for name, block in manifest['blocks'].items():
         graph = onnx.load(model / block['file'])
-        parts = [graph] if sizes[name] <= limit else pieces(graph, limit / 2)
+        parts = [graph] if sizes[name] <= limit else split(graph, limit / 2)
         reads = dict(block['inputs'])
         for number, part in enumerate(parts):
             own = name if len(parts) == 1 else f'{name}{number}'
@@ -54,8 +54,8 @@ def cut_model(model: Path, folder: Path) -> None:
     (folder / 'manifest.yaml').write_text(text, encoding='utf-8')
 
 
-def pieces(model: onnx.ModelProto, size: float) -> list[onnx.ModelProto]:
-    """The model cut where the fewest tensors cross, near every multiple of so many bytes."""
+def split(model: onnx.ModelProto, size: float) -> list[onnx.ModelProto]:
+    """Split a model where the fewest tensors cross, near multiples of a size in bytes."""
     nodes = list(model.graph.node)
     weights = {tensor.name: tensor for tensor in model.graph.initializer}
     position, sums = 0.0, []
