@@ -20,7 +20,7 @@ from rich.console import Console
 
 from mt_perception.errors import PerceptionError
 from mt_perception.pipeline import Pipeline
-from mt_perception.training.export.metrics import depth_set, measure_metrics, measure_set
+from mt_perception.training.export.model_metrics import depth_set, measure_metrics, measure_set
 from mt_perception.training.recipe import Recipe, SetSpec, read_recipe
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -36,9 +36,9 @@ from mt_perception.evaluation.metrics.segmentation import SegmentationMetric
 from mt_perception.network.multitask import TASKS, Multitask
 from mt_perception.training.data import recipe_sets
 from mt_perception.training.data.batches import SampleSet
-from mt_perception.training.export.export import ModelCard
-from mt_perception.training.export.metrics import EVALUATION_OPTIONS
+from mt_perception.training.export.model_metrics import EVALUATION_OPTIONS
 from mt_perception.training.export.torch_runner import torch_pipeline
+from mt_perception.training.export.write_model import ModelCard
 from mt_perception.training.loop import Validate, train
 from mt_perception.training.recipe import Recipe, read_recipe
 from mt_perception.training.schedules.mt2st import TaskSchedule

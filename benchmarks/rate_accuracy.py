@@ -38,7 +38,7 @@ from mt_perception.execution.frame_run import FrameRun, Runner
 from mt_perception.execution.plan import Stage
 from mt_perception.model.manifest import parse_manifest
 from mt_perception.pipeline import Pipeline
-from mt_perception.training.export.metrics import measure_metrics
+from mt_perception.training.export.model_metrics import measure_metrics
 from mt_perception.training.recipe import read_recipe
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -30,7 +30,7 @@ from mt_perception.evaluation.metrics.segmentation import SegmentationMetric, re
 from mt_perception.evaluation.predictor import Predictor, RunSettings, open_predictor
 from mt_perception.model.folder import read_manifest, read_manifest_data, write_manifest_data
 from mt_perception.planning.budget import Budget
-from mt_perception.training.export.metrics import (
+from mt_perception.training.export.model_metrics import (
     EVALUATION_OPTIONS,
     MAX_RANGE_M,
     scene_sets,

@@ -22,7 +22,7 @@ from mt_perception.evaluation.datasets.taxonomy import ClassMap, read_taxonomy
 from mt_perception.evaluation.metrics.detection import DetectionMetric
 from mt_perception.evaluation.metrics.segmentation import SegmentationMetric
 from mt_perception.pipeline import Pipeline
-from mt_perception.training.export.metrics import EVALUATION_OPTIONS
+from mt_perception.training.export.model_metrics import EVALUATION_OPTIONS
 from mt_perception.types import DETECTION, SEGMENTATION
 
 ROOT = Path(__file__).resolve().parent.parent

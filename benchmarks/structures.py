@@ -30,10 +30,10 @@ from mt_perception.planning.path_plan import full_plan
 from mt_perception.training.checkpoint import load_checkpoint
 from mt_perception.training.data import recipe_sets
 from mt_perception.training.data.batches import SampleSet
-from mt_perception.training.export.export import ModelCard
-from mt_perception.training.export.metrics import measure_metrics
+from mt_perception.training.export.model_metrics import measure_metrics
 from mt_perception.training.export.publish_model import averaged
 from mt_perception.training.export.torch_runner import torch_pipeline
+from mt_perception.training.export.write_model import ModelCard
 from mt_perception.training.loop import train
 from mt_perception.training.recipe import Phase, Recipe, Structure, read_recipe
 from mt_perception.training.structure.structure import (

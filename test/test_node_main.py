@@ -29,7 +29,7 @@ def process(body: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     code = f"""
 import os, signal, sys, time
 from rclpy.node import Node
-from mt_perception.nodes.main import run_node
+from mt_perception.nodes.run_node import run_node
 
 class N(Node):
     def __init__(self):

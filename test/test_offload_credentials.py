@@ -23,7 +23,7 @@ from mt_perception.offload.credentials import (
     secret_warning,
 )
 from mt_perception.offload.endpoint import ClientTls, Endpoint
-from mt_perception.server.credentials import ServerTls, read_tokens
+from mt_perception.server.authentication import ServerTls, read_tokens
 
 TOKEN = 'a' * 32
 DAY_S = 86_400.0

@@ -21,7 +21,7 @@ from tiny_cut import write_tiny_cut
 
 from mt_perception.errors import OffloadError
 from mt_perception.offload.protocol import serialize_request
-from mt_perception.server.credentials import ServerTls
+from mt_perception.server.authentication import ServerTls
 from mt_perception.server.limits import HostLimits
 
 

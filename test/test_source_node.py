@@ -19,7 +19,7 @@ from sensor_msgs.msg import CameraInfo, Image
 from mt_perception.errors import BagError, OptionError, SourceError
 from mt_perception.nodes import conversions
 from mt_perception.nodes.source import LONGEST_GAP_S, SourceNode, bounded_gap_s
-from mt_perception.sources.source import Source
+from mt_perception.sources.frame_source import Source
 from mt_perception.types import Frame, Intrinsics
 
 CAMERA = Intrinsics(fx=100.0, fy=100.0, cx=63.5, cy=47.5, width=128, height=96)

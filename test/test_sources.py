@@ -17,7 +17,7 @@ from small_bags import Contents, write_bag, write_bag1
 
 from mt_perception.errors import BagError, SourceError
 from mt_perception.sources import Source, is_bag, open_source
-from mt_perception.sources.source import calibrated
+from mt_perception.sources.frame_source import calibrated
 from mt_perception.types import Intrinsics
 
 CAMERA = Intrinsics(fx=50.0, fy=50.0, cx=32.0, cy=24.0, width=64, height=48)

@@ -19,8 +19,8 @@ from mt_perception.training.add_task import (
     detector_metrics,
 )
 from mt_perception.training.checkpoint import save_checkpoint
-from mt_perception.training.export.export import ModelCard, export_folder
 from mt_perception.training.export.replace_head import replace_head
+from mt_perception.training.export.write_model import ModelCard, export_folder
 from mt_perception.training.start import read_start, start_network
 from mt_perception.types import Detections, Frame
 

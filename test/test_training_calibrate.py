@@ -15,9 +15,9 @@ from mt_perception.execution.frame_run import FrameRun
 from mt_perception.execution.plan import Stage
 from mt_perception.network.multitask import build
 from mt_perception.pipeline import Pipeline
-from mt_perception.training.split.recipe import read_split_recipe
 from mt_perception.training.split.score_calibration import Point, calibrate, same_precision
-from mt_perception.training.split.train import SplitNetwork
+from mt_perception.training.split.split_recipe import read_split_recipe
+from mt_perception.training.split.train_split import SplitNetwork
 
 ROOT = Path(__file__).resolve().parent.parent
 SCORES = [round(0.05 * i, 2) for i in range(1, 20)]

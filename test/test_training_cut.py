@@ -33,10 +33,9 @@ from mt_perception.training.checkpoint import load_checkpoint
 from mt_perception.training.data.batches import SampleSet, make_batch, view_of_image
 from mt_perception.training.data.samples import Sample
 from mt_perception.training.distributed import Process
-from mt_perception.training.export.export import ModelCard, export_folder
 from mt_perception.training.export.torch_runner import TorchSplitRunner
+from mt_perception.training.export.write_model import ModelCard, export_folder
 from mt_perception.training.split.code_tables import build_tables
-from mt_perception.training.split.export import TASKS, export_split
 from mt_perception.training.split.losses import (
     DenseLosses,
     DenseTeacher,
@@ -46,9 +45,15 @@ from mt_perception.training.split.losses import (
     relative_error,
 )
 from mt_perception.training.split.pca_init import start_from_principal_components
-from mt_perception.training.split.recipe import ErrorWeights, SplitRecipe, Stage, read_split_recipe
+from mt_perception.training.split.split_recipe import (
+    ErrorWeights,
+    SplitRecipe,
+    Stage,
+    read_split_recipe,
+)
 from mt_perception.training.split.stages import DenseHeadStage
-from mt_perception.training.split.train import SplitNetwork, train_split
+from mt_perception.training.split.train_split import SplitNetwork, train_split
+from mt_perception.training.split.write_split import TASKS, export_split
 
 ROOT = Path(__file__).resolve().parent.parent
 RECIPE = SplitRecipe(
@@ -71,7 +76,7 @@ from pathlib import Path
 sys.path[:0] = sys.argv[2:]
 import torch
 from test_training_cut import RECIPE, build, PicoDet, SampleSet, Sample
-from mt_perception.training.split import train as bottleneck
+from mt_perception.training.split import train_split as bottleneck
 folder, rank = Path(sys.argv[1]), os.environ['RANK']
 samples = tuple(Sample(p.stem, p, (96, 128)) for p in sorted(folder.glob('*.png')))
 torch.manual_seed(0)

@@ -14,14 +14,14 @@ from mt_perception.model.folder import open_model
 from mt_perception.network.multitask import NETWORKS, Multitask, build
 from mt_perception.pipeline import Pipeline
 from mt_perception.training.checkpoint import save_checkpoint
-from mt_perception.training.export.export import (
+from mt_perception.training.export.publish_model import publish_model
+from mt_perception.training.export.torch_runner import torch_pipeline
+from mt_perception.training.export.write_model import (
     PARITY_SIZES,
     ModelCard,
     check_parity,
     export_folder,
 )
-from mt_perception.training.export.publish_model import publish_model
-from mt_perception.training.export.torch_runner import torch_pipeline
 from mt_perception.types import Frame, Intrinsics
 
 CARD = ModelCard('tiny', '1.2.3', 'Apache-2.0', 'A test.', ('cup', 'cat'), ('floor', 'wall', 'x'))

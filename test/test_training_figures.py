@@ -16,9 +16,13 @@ from test_training_loop import RECIPE
 from mt_perception.evaluation.datasets.parts import Parts, read_parts
 from mt_perception.execution.options import Options
 from mt_perception.network.multitask import build
-from mt_perception.training.export.export import ModelCard
-from mt_perception.training.export.metrics import measure_metrics, scene_sets, validation_sets
+from mt_perception.training.export.model_metrics import (
+    measure_metrics,
+    scene_sets,
+    validation_sets,
+)
 from mt_perception.training.export.torch_runner import torch_pipeline
+from mt_perception.training.export.write_model import ModelCard
 from mt_perception.training.recipe import SetSpec
 from mt_perception.training.run_record import record_run
 

@@ -21,16 +21,16 @@ from mt_perception.pipeline import Pipeline
 from mt_perception.planning.path_policy import PolicyNet
 from mt_perception.training.data.batches import Batch
 from mt_perception.training.data.samples import Boxes
-from mt_perception.training.export.export import INPUT, ModelCard, export_folder
+from mt_perception.training.export.write_model import INPUT, ModelCard, export_folder
+from mt_perception.training.gating.add_paths import full_network, has_paths, static
 from mt_perception.training.gating.masks import Shrink, gather_masks, shrink
 from mt_perception.training.gating.path_losses import completed, relative
-from mt_perception.training.gating.path_policy import (
+from mt_perception.training.gating.train_path_policy import (
     calibrate,
     choose_paths,
     export_policy,
     train_policy,
 )
-from mt_perception.training.gating.paths import full_network, has_paths, static
 from mt_perception.training.recipe import PathSpec, read_gating, read_recipe
 from mt_perception.types import Frame
 

@@ -24,8 +24,8 @@ from mt_perception.network.multitask import build
 from mt_perception.pipeline import Pipeline
 from mt_perception.planning.budget import Budget
 from mt_perception.training.checkpoint import load_checkpoint, save_checkpoint
-from mt_perception.training.export.export import ModelCard, export_folder
-from mt_perception.training.gating import path_policy
+from mt_perception.training.export.write_model import ModelCard, export_folder
+from mt_perception.training.gating import train_path_policy
 from mt_perception.training.gating.path_losses import open_reference_detector, path_pipelines
 from mt_perception.types import Frame
 
@@ -90,7 +90,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     (root / 'recipe.yaml').write_text(yaml.safe_dump(RECIPE))
     arguments = [str(root / 'recipe.yaml'), '--data', str(data), '--out', str(root / 'run')]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(path_policy, '_STEPS', 30)  # It learns nothing here anyway.
+        patch.setattr(train_path_policy, '_STEPS', 30)  # It learns nothing here anyway.
         for command, given in (
             (train, [*arguments, '--start', str(root / 'base')]),
             (export, [str(root / 'run'), str(root / 'model'), '--data', str(data)]),

@@ -19,7 +19,7 @@ from mt_perception.cli.quantize import quantize
 from mt_perception.errors import ModelError
 from mt_perception.execution.options import Options
 from mt_perception.pipeline import Pipeline
-from mt_perception.training.export.quantize import (
+from mt_perception.training.export.quantization import (
     Quantisation,
     latencies_ms,
     quantize_folder,

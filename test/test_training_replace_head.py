@@ -23,8 +23,8 @@ from mt_perception.network.gated import GatedNetwork
 from mt_perception.network.gates import count_unit_costs
 from mt_perception.network.multitask import Multitask
 from mt_perception.training.checkpoint import save_checkpoint
-from mt_perception.training.export.export import REFERENCE_SIZE
 from mt_perception.training.export.replace_head import replace_head
+from mt_perception.training.export.write_model import REFERENCE_SIZE
 from mt_perception.training.start import read_start, start_network
 from mt_perception.types import DETECTION, SEGMENTATION
 

@@ -17,7 +17,7 @@ from test_training_loop import RECIPE
 from mt_perception.errors import ModelError
 from mt_perception.network.multitask import Multitask, build
 from mt_perception.training.checkpoint import save_checkpoint
-from mt_perception.training.export.export import ModelCard, export_folder
+from mt_perception.training.export.write_model import ModelCard, export_folder
 from mt_perception.training.start import check_start, read_start, start_network
 
 LABELS = (('cup', 'cat'), ('floor', 'wall', 'sky'))

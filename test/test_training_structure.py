@@ -18,8 +18,8 @@ from mt_perception.network.multitask import TASKS, Multitask, build
 from mt_perception.network.tree import grow_tree
 from mt_perception.network.trunk import Trunk
 from mt_perception.pipeline import Pipeline
-from mt_perception.training.export.export import ModelCard, export_folder
 from mt_perception.training.export.torch_runner import torch_pipeline
+from mt_perception.training.export.write_model import ModelCard, export_folder
 from mt_perception.training.recipe import Phase, Recipe, Structure, Weights, read_recipe
 from mt_perception.training.structure.structure import single_task
 from mt_perception.types import Frame, Intrinsics

@@ -57,17 +57,17 @@ def cut(
     from mt_perception.training.checkpoint import load_checkpoint
     from mt_perception.training.data.recipe_sets import network_classes, read_sets
     from mt_perception.training.distillation.soft_labels import write_soft_labels
-    from mt_perception.training.export.metrics import main_validation
+    from mt_perception.training.export.model_metrics import main_validation
     from mt_perception.training.export.publish_model import averaged
-    from mt_perception.training.split.export import export_split
     from mt_perception.training.split.images import (
         network_images,
         read_detector,
         read_network_recipe,
     )
-    from mt_perception.training.split.recipe import read_split_recipe
     from mt_perception.training.split.score_calibration import calibrate
-    from mt_perception.training.split.train import SplitNetwork, train_split
+    from mt_perception.training.split.split_recipe import read_split_recipe
+    from mt_perception.training.split.train_split import SplitNetwork, train_split
+    from mt_perception.training.split.write_split import export_split
 
     output = run_output(out, [network, data, recipe])
     plan = read_split_recipe(recipe)

@@ -51,8 +51,8 @@ def export(
     from mt_perception.training.add_task import add_task
     from mt_perception.training.export.publish_model import publish_model
     from mt_perception.training.export.replace_head import replace_head
-    from mt_perception.training.gating.path_policy import add_paths
-    from mt_perception.training.gating.paths import has_paths
+    from mt_perception.training.gating.add_paths import has_paths
+    from mt_perception.training.gating.train_path_policy import add_paths
 
     console = Console()
     if only is not None:

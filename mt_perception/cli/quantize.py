@@ -61,7 +61,7 @@ def quantize(
 ) -> None:
     """Write MODEL as the model folder FOLDER whose blocks compute in 8 bits."""
     from mt_perception.model.folder import open_model
-    from mt_perception.training.export.quantize import (
+    from mt_perception.training.export.quantization import (
         Quantisation,
         calibration_images,
         measure_both,

@@ -15,8 +15,8 @@ from rich.console import Console
 
 from mt_perception.errors import OptionError
 from mt_perception.resources import find_model
+from mt_perception.server.authentication import ServerTls
 from mt_perception.server.backends import Backend
-from mt_perception.server.credentials import ServerTls
 from mt_perception.server.host import DEFAULT_PORT, LOOPBACK, Address, HostSettings
 from mt_perception.server.host import serve as run_host
 from mt_perception.server.limits import HostLimits

@@ -59,8 +59,8 @@ def train(
     """Train a network by RECIPE, a YAML file; with several GPUs or processes, under torchrun."""
     console = training_console()
     from mt_perception.training.data import recipe_sets
-    from mt_perception.training.export.export import ModelCard
     from mt_perception.training.export.torch_runner import validator
+    from mt_perception.training.export.write_model import ModelCard
     from mt_perception.training.recipe import read_recipe
     from mt_perception.training.run_record import record_run
     from mt_perception.training.start import read_start

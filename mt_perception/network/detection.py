@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from mt_perception.network.blocks import ConvAct, DepthwiseConv
+from mt_perception.network.conv_blocks import ConvAct, DepthwiseConv
 from mt_perception.network.trunk import FEATURE_CHANNELS
 
 STRIDES = (8, 16, 32)

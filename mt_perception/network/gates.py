@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mt_perception.network.blocks import Bottleneck, DepthwiseConv
+from mt_perception.network.conv_blocks import Bottleneck, DepthwiseConv
 from mt_perception.network.dense import Refine
 from mt_perception.network.detection import Level
 from mt_perception.network.macs import convolution_macs

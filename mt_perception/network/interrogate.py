@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from mt_perception.network.blocks import ConvAct
 from mt_perception.network.branches import LEVELS, TaskFeatures
+from mt_perception.network.conv_blocks import ConvAct
 from mt_perception.network.layers import (
     IMAGE,
     Layer,

@@ -14,7 +14,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional
 
 from mt_perception.errors import ModelError
-from mt_perception.network.blocks import ConvAct
+from mt_perception.network.conv_blocks import ConvAct
 from mt_perception.network.trunk import Features
 
 IMAGE = 'image'

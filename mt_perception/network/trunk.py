@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mt_perception.network.blocks import (
+from mt_perception.network.conv_blocks import (
     ConvAct,
     CSPStage,
     DepthwiseConv,

@@ -29,11 +29,11 @@ from mt_perception.nodes.diagnostics import (
 from mt_perception.nodes.frame_processor import FrameProcessor, ReceivedImage
 from mt_perception.nodes.health import Health, StampCheck
 from mt_perception.nodes.lifecycle import SelfStartingNode
-from mt_perception.nodes.main import run_node
 from mt_perception.nodes.node_parameters import NodeParameters
 from mt_perception.nodes.offloading import offload_status
 from mt_perception.nodes.parameter_schema import Change
 from mt_perception.nodes.parameters import PerceptionSettings
+from mt_perception.nodes.run_node import run_node
 from mt_perception.nodes.subscriptions import ImageSubscription, ImageType
 from mt_perception.pipeline import Pipeline
 

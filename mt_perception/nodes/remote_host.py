@@ -18,10 +18,10 @@ from std_msgs.msg import Header
 from mt_perception.errors import OffloadError, PerceptionError
 from mt_perception.nodes.diagnostics import ERROR, OK, WARN, counts, status
 from mt_perception.nodes.host_parameters import RemoteHostSettings
-from mt_perception.nodes.main import run_node
 from mt_perception.nodes.node_parameters import NodeParameters, ParameterNode
+from mt_perception.nodes.run_node import run_node
 from mt_perception.resources import find_model
-from mt_perception.server.credentials import ServerTls
+from mt_perception.server.authentication import ServerTls
 from mt_perception.server.host import Address, HostSettings, RemoteHost, address_text, serve
 from mt_perception.server.limits import HostLimits
 

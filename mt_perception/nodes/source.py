@@ -12,11 +12,11 @@ from rclpy.clock import Clock, ClockType
 
 from mt_perception.errors import PerceptionError, SourceError
 from mt_perception.nodes.frame_publisher import FramePublisher
-from mt_perception.nodes.main import run_node
 from mt_perception.nodes.node_parameters import NodeParameters, ParameterNode
 from mt_perception.nodes.parameters import SourceSettings
+from mt_perception.nodes.run_node import run_node
+from mt_perception.sources.frame_source import Source
 from mt_perception.sources.open import open_source
-from mt_perception.sources.source import Source
 from mt_perception.types import Frame
 
 NAME = 'source'

@@ -15,7 +15,7 @@ from mt_perception.geometry.camera import Calibration, is_rectified
 from mt_perception.nodes import conversions
 from mt_perception.nodes.standalone_node import StandaloneNode
 from mt_perception.nodes.subscriptions import ImageSubscription, ImageType
-from mt_perception.sources.source import Source, calibrated
+from mt_perception.sources.frame_source import Source, calibrated
 from mt_perception.types import Frame, Intrinsics
 
 COMPRESSED = '/compressed'

@@ -19,10 +19,10 @@ from mt_perception.model.manifest import Manifest
 from mt_perception.model.sessions import CPU
 from mt_perception.offload.credentials import secret_warning
 from mt_perception.offload.protocol import KEEPALIVE_S
+from mt_perception.server.authentication import ServerTls, Tokens, read_tokens
 from mt_perception.server.backends import Backend, LocalBackend
-from mt_perception.server.credentials import ServerTls, Tokens, read_tokens
 from mt_perception.server.dispatcher import Dispatcher
-from mt_perception.server.health import HealthService
+from mt_perception.server.health_service import HealthService
 from mt_perception.server.limits import HostLimits
 from mt_perception.server.metrics import HostMetrics
 from mt_perception.server.service import InferenceService

@@ -25,8 +25,8 @@ from mt_perception.offload.protocol import (
     serialize_response,
 )
 from mt_perception.server.admission import Admission, Caller
+from mt_perception.server.authentication import Tokens
 from mt_perception.server.backends import Backend
-from mt_perception.server.credentials import Tokens
 from mt_perception.server.dispatcher import DeadlineExceededError, Dispatcher
 from mt_perception.server.fair_queue import QueueFullError
 from mt_perception.server.limits import HostLimits

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
+from mt_perception.sources.frame_source import Source
 from mt_perception.sources.open import is_bag, open_source
-from mt_perception.sources.source import Source
 
 __all__ = ['Source', 'is_bag', 'open_source']

@@ -21,7 +21,7 @@ from mt_perception.image.compressed import decode
 from mt_perception.image.encodings import to_bgr
 from mt_perception.sources.bag_file import ROS1, Channel
 from mt_perception.sources.bag_reader import BagReader
-from mt_perception.sources.source import Source, calibrated
+from mt_perception.sources.frame_source import Source, calibrated
 from mt_perception.types import Frame, Intrinsics
 
 IMAGE_TYPE = 'sensor_msgs/msg/Image'

@@ -19,11 +19,11 @@ from typing import Any
 from mt_perception.errors import BagError
 from mt_perception.sources import mcap, ros1_bag, sqlite_bag
 from mt_perception.sources.bag_file import CDR, ROS1, BagFile, Channel
+from mt_perception.sources.frame_source import natural_key
 from mt_perception.sources.inflate import inflate, inflate_file
 from mt_perception.sources.mcap import McapFile
 from mt_perception.sources.message_types import MessageDecoder
 from mt_perception.sources.ros1_bag import Ros1File
-from mt_perception.sources.source import natural_key
 from mt_perception.sources.sqlite_bag import SqliteFile
 
 PACKED_SUFFIXES = frozenset({'.zstd', '.zst'})

@@ -10,8 +10,8 @@ from mt_perception.errors import SourceError
 from mt_perception.image.read import IMAGE_SUFFIXES
 from mt_perception.sources.bag import Bag
 from mt_perception.sources.bag_reader import is_bag_file
-from mt_perception.sources.folder import ImageFolder
-from mt_perception.sources.source import Source
+from mt_perception.sources.frame_source import Source
+from mt_perception.sources.image_folder import ImageFolder
 from mt_perception.sources.stream import Stream, is_stream
 from mt_perception.sources.video import Camera, Video
 from mt_perception.types import Intrinsics

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mt_perception.errors import SourceError
-from mt_perception.sources.source import Source, calibrated
+from mt_perception.sources.frame_source import Source, calibrated
 from mt_perception.types import Frame, Intrinsics
 
 _URL = re.compile(r'(https?|rtsps?|rtmps?|rtp|srtp?|udp|tcp|mms)://', re.IGNORECASE)

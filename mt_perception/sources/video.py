@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from mt_perception.errors import SourceError
-from mt_perception.sources.source import Source, calibrated
+from mt_perception.sources.frame_source import Source, calibrated
 from mt_perception.types import Frame, Intrinsics
 
 ASSUMED_RATE_HZ = 30.0

@@ -19,7 +19,9 @@ from mt_perception.model.manifest import Accuracy
 from mt_perception.network.graphs import BlockGraph, block_graphs
 from mt_perception.pipeline import Pipeline
 from mt_perception.training.checkpoint import load_checkpoint
-from mt_perception.training.export.export import (
+from mt_perception.training.export.model_metrics import evaluation_options
+from mt_perception.training.export.publish_model import averaged
+from mt_perception.training.export.write_model import (
     PARITY_SIZES,
     REFERENCE_SIZE,
     block_entry,
@@ -29,8 +31,6 @@ from mt_perception.training.export.export import (
     inputs_of,
     sha256,
 )
-from mt_perception.training.export.metrics import evaluation_options
-from mt_perception.training.export.publish_model import averaged
 from mt_perception.types import DETECTION, Detections
 
 

@@ -19,7 +19,7 @@ from mt_perception.evaluation.datasets.truth import Sample
 from mt_perception.evaluation.datasets.truth_files import TruthFiles
 from mt_perception.geometry.camera import resized
 from mt_perception.image.read import read_image
-from mt_perception.sources.folder import NOMINAL_RATE_HZ
+from mt_perception.sources.image_folder import NOMINAL_RATE_HZ
 from mt_perception.types import Frame, Intrinsics
 
 INTRINSICS_FILE = 'camera-intrinsics.txt'

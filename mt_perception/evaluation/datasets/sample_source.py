@@ -18,7 +18,7 @@ from mt_perception.evaluation.datasets.annotations import Skipped
 from mt_perception.evaluation.datasets.truth import GroundTruth, Sample
 from mt_perception.evaluation.datasets.truth_files import TruthFiles
 from mt_perception.sources import Source
-from mt_perception.sources.source import calibrated
+from mt_perception.sources.frame_source import calibrated
 from mt_perception.types import Frame, Intrinsics
 
 Camera: TypeAlias = Intrinsics | float

@@ -18,7 +18,7 @@ from torch import Tensor
 from mt_perception.image.letterbox import fit
 from mt_perception.training.data.augment import PAD_VALUE, Example, make_example
 from mt_perception.training.data.samples import Boxes, Sample
-from mt_perception.training.export.export import INPUT
+from mt_perception.training.export.write_model import INPUT
 
 T = TypeVar('T')
 

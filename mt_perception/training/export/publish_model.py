@@ -13,8 +13,8 @@ from mt_perception.network.branched import restore
 from mt_perception.network.multitask import TASKS, Multitask, build
 from mt_perception.pipeline import Pipeline
 from mt_perception.training.checkpoint import load_checkpoint
-from mt_perception.training.export.export import ModelCard, export_folder, write_manifest
-from mt_perception.training.export.metrics import accuracy_rows, combined, measure_sets
+from mt_perception.training.export.model_metrics import accuracy_rows, combined, measure_sets
+from mt_perception.training.export.write_model import ModelCard, export_folder, write_manifest
 from mt_perception.training.recipe import read_recipe
 
 

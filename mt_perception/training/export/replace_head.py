@@ -20,7 +20,8 @@ from mt_perception.network.graphs import block_graphs
 from mt_perception.network.multitask import TASKS, Multitask
 from mt_perception.training.add_task import check_trunk
 from mt_perception.training.checkpoint import load_checkpoint
-from mt_perception.training.export.export import (
+from mt_perception.training.export.publish_model import averaged
+from mt_perception.training.export.write_model import (
     PARITY_SIZES,
     REFERENCE_SIZE,
     block_entry,
@@ -30,8 +31,7 @@ from mt_perception.training.export.export import (
     inputs_of,
     sha256,
 )
-from mt_perception.training.export.publish_model import averaged
-from mt_perception.training.gating.paths import has_paths, lighter_network
+from mt_perception.training.gating.add_paths import has_paths, lighter_network
 
 Change = Callable[[str, NDArray[np.float32]], NDArray[np.float32] | None]
 

@@ -17,11 +17,11 @@ from mt_perception.network.graphs import BlockGraph, block_graphs
 from mt_perception.network.multitask import Multitask
 from mt_perception.network.split_graphs import DECODED, remote_blocks
 from mt_perception.pipeline import Pipeline
-from mt_perception.training.export.export import ModelCard, manifest_data, run_graph
-from mt_perception.training.export.metrics import TASKS, measure_metrics
+from mt_perception.training.export.model_metrics import TASKS, measure_metrics
+from mt_perception.training.export.write_model import ModelCard, manifest_data, run_graph
 from mt_perception.training.loop import Validate
 from mt_perception.training.recipe import Recipe
-from mt_perception.training.split.train import SplitNetwork
+from mt_perception.training.split.train_split import SplitNetwork
 
 
 class TorchRunner:

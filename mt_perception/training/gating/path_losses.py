@@ -20,7 +20,7 @@ from mt_perception.network.multitask import TASKS
 from mt_perception.pipeline import Pipeline
 from mt_perception.planning.budget import Budget
 from mt_perception.training.data.samples import Boxes, Sample
-from mt_perception.training.export.metrics import EVALUATION_OPTIONS
+from mt_perception.training.export.model_metrics import EVALUATION_OPTIONS
 from mt_perception.types import DETECTION, UNLABELLED, Detections, Frame, Intrinsics, Result
 
 # Lowest score of a box of the reference detector.

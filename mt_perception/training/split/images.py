@@ -15,9 +15,9 @@ from mt_perception.image.letterbox import fit
 from mt_perception.network.picodet import PicoDet
 from mt_perception.network.pretrained import load_picodet
 from mt_perception.training.data.batches import SampleSet, draw
-from mt_perception.training.export.export import INPUT
+from mt_perception.training.export.write_model import INPUT
 from mt_perception.training.recipe import Recipe, read_recipe
-from mt_perception.training.split.recipe import SplitRecipe
+from mt_perception.training.split.split_recipe import SplitRecipe
 
 
 def read_network_recipe(recipe: SplitRecipe, beside: Path) -> Recipe:

@@ -27,7 +27,7 @@ from mt_perception.training.losses.segmentation import (
     read_soft_labels,
     segmentation_loss,
 )
-from mt_perception.training.split.recipe import ErrorWeights, Stage
+from mt_perception.training.split.split_recipe import ErrorWeights, Stage
 from mt_perception.types import UNLABELLED
 
 _SMALLEST_MASS = 1.0

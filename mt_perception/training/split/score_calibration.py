@@ -19,9 +19,9 @@ import torch
 from mt_perception.evaluation.metrics.detection import DetectionMetric
 from mt_perception.execution.frame_run import Runner
 from mt_perception.pipeline import Pipeline
-from mt_perception.training.export.metrics import measure
+from mt_perception.training.export.model_metrics import measure
 from mt_perception.training.export.torch_runner import TorchSplitRunner
-from mt_perception.training.split.train import SplitNetwork
+from mt_perception.training.split.train_split import SplitNetwork
 from mt_perception.types import DETECTION
 
 _THRESHOLDS = (0.25, 0.65)

@@ -34,7 +34,7 @@ from mt_perception.training.split.losses import (
     relative_error,
 )
 from mt_perception.training.split.pca_init import start_from_principal_components
-from mt_perception.training.split.recipe import SplitRecipe, Stage
+from mt_perception.training.split.split_recipe import SplitRecipe, Stage
 
 AnyBatch = TypeVar('AnyBatch')
 

@@ -18,7 +18,7 @@ from mt_perception.network.tree import grow_tree, mean_weights
 from mt_perception.training.checkpoint import FILE, load_checkpoint, phase_of
 from mt_perception.training.data.batches import SampleSet
 from mt_perception.training.export.publish_model import averaged
-from mt_perception.training.gating.gates import train_gates
+from mt_perception.training.gating.train_gates import train_gates
 from mt_perception.training.loop import Progress, Validate, train
 from mt_perception.training.recipe import Recipe, Structure
 from mt_perception.training.schedules.phases import TASK_OF

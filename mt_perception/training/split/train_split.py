@@ -25,7 +25,7 @@ from mt_perception.training.data.batches import SampleSet
 from mt_perception.training.distributed import Process, mean_gradients, process_group
 from mt_perception.training.schedules.optimizer import RelativeAdamW
 from mt_perception.training.split.losses import DenseTeacher
-from mt_perception.training.split.recipe import SplitRecipe
+from mt_perception.training.split.split_recipe import SplitRecipe
 from mt_perception.training.split.stages import (
     BottleneckStage,
     DecoderStage,

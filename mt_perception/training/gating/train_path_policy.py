@@ -23,21 +23,21 @@ from mt_perception.network.policy import THUMBNAIL, PathScores
 from mt_perception.training.checkpoint import load_checkpoint
 from mt_perception.training.data.batches import SampleSet
 from mt_perception.training.data.recipe_sets import network_classes, read_sets
-from mt_perception.training.export.export import (
+from mt_perception.training.export.write_model import (
     difference,
     export_onnx,
     sha256,
+)
+from mt_perception.training.gating.add_paths import (
+    RECIPE,
+    export_paths,
+    full_network,
 )
 from mt_perception.training.gating.path_losses import (
     measure_path_losses,
     open_reference_detector,
     path_pipelines,
     relative,
-)
-from mt_perception.training.gating.paths import (
-    RECIPE,
-    export_paths,
-    full_network,
 )
 from mt_perception.training.recipe import Recipe, read_recipe
 from mt_perception.types import DETECTION

@@ -29,7 +29,7 @@ from mt_perception.network.multitask import TASKS, Multitask, Outputs
 from mt_perception.network.policy import thumbnail
 from mt_perception.training.checkpoint import FILE, load_checkpoint, save_checkpoint
 from mt_perception.training.data.batches import Batch, SampleSet, batches, make_batch
-from mt_perception.training.export.export import REFERENCE_SIZE
+from mt_perception.training.export.write_model import REFERENCE_SIZE
 from mt_perception.training.gating.masks import Mask, Shrink, gather_masks, read_masks, shrink
 from mt_perception.training.gating.path_distillation import (
     full_predictions,

@@ -22,7 +22,7 @@ from mt_perception.network.split_graphs import LATENT, remote_graphs, robot_grap
 from mt_perception.offload.codec import LatentCodec
 from mt_perception.offload.codec_tables import write_tables
 from mt_perception.offload.split_model import RemoteModel, SplitEncoder
-from mt_perception.training.export.export import (
+from mt_perception.training.export.write_model import (
     PARITY_SIZES,
     REFERENCE_SIZE,
     TOLERANCE,
@@ -34,7 +34,7 @@ from mt_perception.training.export.export import (
     sha256,
 )
 from mt_perception.training.split.code_tables import build_tables
-from mt_perception.training.split.train import SplitNetwork
+from mt_perception.training.split.train_split import SplitNetwork
 
 FOLDER = 'cut'
 """Folder of the split's files inside the model folder."""

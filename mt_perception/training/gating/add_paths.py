@@ -23,7 +23,8 @@ from mt_perception.network.graphs import block_graphs
 from mt_perception.network.multitask import Multitask, build
 from mt_perception.pipeline import Pipeline
 from mt_perception.training.checkpoint import load_checkpoint
-from mt_perception.training.export.export import (
+from mt_perception.training.export.model_metrics import measure_metrics
+from mt_perception.training.export.write_model import (
     INPUT,
     PARITY_SIZES,
     REFERENCE_SIZE,
@@ -35,7 +36,6 @@ from mt_perception.training.export.export import (
     inputs_of,
     sha256,
 )
-from mt_perception.training.export.metrics import measure_metrics
 from mt_perception.training.gating.masks import Changes, Mask, read_masks
 from mt_perception.training.gating.path_losses import path_pipelines
 from mt_perception.training.recipe import Recipe, read_recipe

@@ -34,8 +34,8 @@ from mt_perception.model.task_graph import IMAGE
 from mt_perception.pipeline import Pipeline
 from mt_perception.training.data.batches import draw
 from mt_perception.training.data.recipe_sets import network_classes, read_sets
-from mt_perception.training.export.export import sha256
-from mt_perception.training.export.metrics import measure_metrics
+from mt_perception.training.export.model_metrics import measure_metrics
+from mt_perception.training.export.write_model import sha256
 from mt_perception.training.recipe import Recipe
 from mt_perception.types import Frame
 

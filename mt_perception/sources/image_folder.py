@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mt_perception.errors import ImageError, SourceError
 from mt_perception.image.read import IMAGE_SUFFIXES, read_image
-from mt_perception.sources.source import Source, calibrated, natural_key
+from mt_perception.sources.frame_source import Source, calibrated, natural_key
 from mt_perception.types import Frame, Intrinsics
 
 NOMINAL_RATE_HZ = 10.0
