@@ -273,7 +273,7 @@ def test_tokens_are_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -
         compared.append(known)
         return known == sent
 
-    monkeypatch.setattr(credentials.hmac, 'compare_digest', digest)
+    monkeypatch.setattr(authentication.hmac, 'compare_digest', digest)
     tokens = Tokens({TOKEN: 'scout', OTHER: 'other'})
     for sent in (TOKEN, OTHER, 'c' * 32):
         compared.clear()
