@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from mt_perception.execution.frame_run import FrameRun, Runner
 from mt_perception.execution.options import Options
 from mt_perception.execution.plan import Plan
 from mt_perception.execution.postprocess.task_result import task_result
-from mt_perception.image.encodings import check_size
+from mt_perception.image.encodings import check_image
 from mt_perception.image.letterbox import Letterbox
 from mt_perception.image.pyramid import ImagePyramid
 from mt_perception.model.folder import open_model
@@ -227,7 +227,8 @@ class Pipeline:
         """
         start = time.perf_counter()
         frame = frame if isinstance(frame, Frame) else Frame(frame)
-        _check_image(frame.image)
+        check_image(frame.image)
+        _check_stamp(frame.stamp_ns)
         state = self.state if state is None else state
         options, budget = self._options, self._budget
         state.configure(options, budget)
@@ -385,11 +386,8 @@ def _result(run: FrameRun, execution: Execution) -> Result:
     )
 
 
-def _check_image(image: NDArray[Any]) -> None:
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+def _check_stamp(stamp_ns: int) -> None:
+    if not isinstance(stamp_ns, (int, np.integer)) or not 0 <= stamp_ns < 1 << 63:
         raise ImageError(
-            'wrong_type',
-            f'expected a uint8 image (H, W, 3), BGR, found {image.dtype} {image.shape}; '
-            'convert it with mt_perception.image.encodings',
+            'bad_stamp', f'stamp_ns must be an integer from 0 in nanoseconds, found {stamp_ns!r}'
         )
-    check_size(*image.shape[:2])

@@ -5,14 +5,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from typing import overload
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mt_perception.errors import OptionError
 from mt_perception.reports import Execution
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 DETECTION = 'detection'
 DEPTH = 'depth'
@@ -146,6 +149,8 @@ class Detections:
     def __getitem__(
         self, index: int | slice | list[int] | NDArray[np.bool_] | NDArray[np.integer]
     ) -> Detection | Detections:
+        if index is None or isinstance(index, (bool, np.bool_)):
+            raise IndexError(f'expected an index, a slice, a mask or indices, found {index}')
         if isinstance(index, (int, np.integer)):
             class_id = int(self.class_ids[index])
             return Detection(
@@ -238,6 +243,34 @@ class Segmentation:
 TaskResult = Detections | DepthMap | Segmentation
 
 
+def check_field_types(settings: DataclassInstance) -> None:
+    """Check that the fields of settings have the type of their defaults; lists become tuples.
+
+    Raises:
+        OptionError: A field has another type, or a single string where a list is expected.
+    """
+    for one in fields(settings):
+        value = getattr(settings, one.name)
+        expected = one.default_factory() if callable(one.default_factory) else one.default
+        if isinstance(expected, tuple):
+            if not isinstance(value, (list, tuple)) or not all(isinstance(v, str) for v in value):
+                raise OptionError(f'{one.name} must be a list of names, found {value!r}')
+            object.__setattr__(settings, one.name, tuple(value))
+            continue
+        kinds: dict[type, tuple[type, ...]] = {
+            bool: (bool, np.bool_),
+            int: (int, np.integer),
+            float: (int, float, np.integer, np.floating),
+            str: (str,),
+            dict: (Mapping,),
+        }
+        wrong_bool = isinstance(value, bool) and not isinstance(expected, bool)
+        if wrong_bool or not isinstance(value, kinds[type(expected)]):
+            raise OptionError(
+                f'{one.name} must be of type {type(expected).__name__}, found {value!r}'
+            )
+
+
 def class_indices(labels: tuple[str, ...], names: Iterable[str]) -> list[int]:
     """Return the indices of class names.
 
@@ -269,7 +302,8 @@ class Result:
         execution: What was run, and its cost.
         failures: Task → reason, for tasks that were wanted and failed.
         extra: Task → result, for tasks of a model beyond those three.
-        image: The frame's image, uint8 (H, W, 3), BGR; None if it was not kept.
+        image: The frame's image, uint8 (H, W, 3), BGR: the caller's array, not a copy; None if
+            there is none.
 
     Example:
         >>> import numpy as np

@@ -17,7 +17,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import mt_perception
-from mt_perception import Detections, OptionError, PerceptionError, Segmentation, open_source
+from mt_perception import (
+    Budget,
+    Detections,
+    Frame,
+    ImageError,
+    Intrinsics,
+    OptionError,
+    Options,
+    PerceptionError,
+    Pipeline,
+    Segmentation,
+    draw,
+    open_source,
+)
 
 PUBLIC = [getattr(mt_perception, name) for name in mt_perception.__all__]
 
@@ -124,6 +137,58 @@ def test_indices(count: int, data: st.DataObject) -> None:
     assert len(everything[everything.scores > 2]) == 0
     with pytest.raises(IndexError):
         everything[count]
+
+
+@pytest.mark.parametrize(
+    ('kind', 'values', 'why'),
+    [
+        (Options, {'score_threshold': 'x'}, 'score_threshold must be of type float'),
+        (Options, {'size': '416'}, 'size must be of type int'),
+        (Options, {'max_detections': 1.5}, 'max_detections must be of type int'),
+        (Options, {'max_detections': True}, 'max_detections must be of type int'),
+        (Options, {'classes': 'person'}, 'classes must be a list of names'),
+        (Options, {'conditions': (3,)}, 'conditions must be a list of names'),
+        (Budget, {'compute': None}, 'compute must be of type float'),
+        (Budget, {'weights': None}, 'weights must be of type dict'),
+    ],
+)
+def test_settings_of_a_wrong_type(kind: type, values: dict[str, object], why: str) -> None:
+    with pytest.raises(OptionError, match=why):
+        kind(**values)
+
+
+def test_lists_are_as_good_as_tuples() -> None:
+    assert Options(classes=['person']) == Options(classes=('person',))
+    assert hash(Options(conditions=['depth if detection finds anything']))
+
+
+@pytest.mark.parametrize('image', [None, 'street.jpg', [[0]], np.zeros((4, 4), np.uint8)])
+def test_what_is_no_image(image: object) -> None:
+    pipeline = Pipeline.load('cspnano')
+    for call in (pipeline.run, lambda i: draw(i, pipeline.run(np.zeros((48, 64, 3), np.uint8)))):
+        with pytest.raises(ImageError, match='expected a uint8 image'):
+            call(image)
+
+
+@pytest.mark.parametrize('camera', [(0, 0), (-1, 5), (float('nan'), 5)])
+def test_impossible_intrinsics_cost_depth_only(camera: tuple[float, float]) -> None:
+    frame = Frame(np.zeros((48, 64, 3), np.uint8), 5, '', Intrinsics(*camera, 0, 0, 64, 48))
+    result = Pipeline.load('cspnano').run(frame)
+    assert 'calibrate the camera' in result.failures['depth']
+    assert result.detections is not None
+
+
+def test_stamps_and_threads() -> None:
+    with pytest.raises(ImageError, match='stamp_ns must be an integer'):
+        Pipeline.load('cspnano').run(Frame(np.zeros((48, 64, 3), np.uint8), float('nan')))
+    with pytest.raises(OptionError, match='threads must be from 0 to 256'):
+        Pipeline.load('cspnano', threads=10**6)
+
+
+@pytest.mark.parametrize('index', [None, True, np.True_])
+def test_what_is_no_index(index: object) -> None:
+    with pytest.raises(IndexError, match='expected an index'):
+        detections(3)[index]
 
 
 def test_names_that_the_model_lacks() -> None:

@@ -263,7 +263,7 @@ def test_a_model_that_never_does_what_it_says_is_refused(tmp_path: Path) -> None
         folder = write_tiny_model(
             tmp_path / task, edit=lambda m, t=task: m['tasks'][t].update(labels=['blue'])
         )
-        with pytest.raises(ModelError, match=f'{task}: .* 1 labels'):
+        with pytest.raises(ModelError, match=f'{task}: .*labels'):
             Pipeline.load(folder)
 
 

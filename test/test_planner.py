@@ -217,6 +217,19 @@ def test_a_moving_scene_on_a_small_budget_is_moved_along(folders: dict[str, Path
         assert 0.4 <= way / (4 * (number - base)) <= 1.3
 
 
+def test_a_scene_cut_is_run_whatever_the_budget(folders: dict[str, Path]) -> None:
+    images = [*still(2), *[np.full((96, 128, 3), 200, np.uint8)] * 2]
+    results = run(load(folders['plain'], replace(STALE, compute=0.2)), images)
+    assert paths(results)[2] == 'full'
+
+
+def test_results_that_may_be_reused_cannot_be_changed(folders: dict[str, Path]) -> None:
+    (result,) = run(load(folders['plain'], STALE), still(1))
+    for array in (result.depth.depth, result.detections.boxes, result.segmentation.class_ids):
+        with pytest.raises(ValueError, match='read-only'):
+            array[:] = 0
+
+
 def test_tracks_move_the_boxes_without_optical_flow(
     folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

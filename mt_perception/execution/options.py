@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from mt_perception.errors import OptionError
 from mt_perception.model.manifest import Manifest
-from mt_perception.types import DETECTION
+from mt_perception.types import DETECTION, check_field_types
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,9 @@ class Options:
     track_min_iou: float = 0.2
     track_max_age_ms: float = 1000.0
     conditions: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_field_types(self)
 
     def checked(self, manifest: Manifest) -> Options:
         """Return these options if a model can serve them.

@@ -55,6 +55,21 @@ def to_change_image(image: NDArray[np.uint8] | ImagePyramid) -> NDArray[np.int16
     return np.asarray(sums, np.int16)
 
 
+CUT = 40.0
+"""Mean change, in grey levels, from which on two images show different scenes."""
+
+
+def is_scene_cut(before: NDArray[np.int16], after: NDArray[np.int16]) -> bool:
+    """Return whether two images have too little in common for a motion between them.
+
+    Args:
+        before: Change image of an image.
+        after: That of a later one of the same size.
+    """
+    sums = np.abs(after[::_STEP, ::_STEP].astype(np.int32) - before[::_STEP, ::_STEP])
+    return bool(sums.mean() > CUT * _CELL**2)
+
+
 def change(before: NDArray[np.int16], after: NDArray[np.int16]) -> float:
     """The largest local change in grey levels, beyond noise and a change of exposure.
 

@@ -90,6 +90,27 @@ def to_bgr(
     return image
 
 
+def check_image(image: object) -> None:
+    """Check that an image is uint8 (H, W, 3), BGR, of a size that a camera has.
+
+    Raises:
+        ImageError: It is not.
+    """
+    if not isinstance(image, np.ndarray):
+        raise ImageError(
+            'wrong_type',
+            f'expected a uint8 image (H, W, 3), BGR, found {type(image).__name__}; cv2.imread '
+            'returns None for a file that it cannot read',
+        )
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise ImageError(
+            'wrong_type',
+            f'expected a uint8 image (H, W, 3), BGR, found {image.dtype} {image.shape}; '
+            'convert it with mt_perception.image.encodings',
+        )
+    check_size(*image.shape[:2])
+
+
 def check_size(height: int, width: int) -> None:
     """Refuse an image that is empty, a single pixel, or larger than any camera's.
 

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mt_perception.image.encodings import check_image
 from mt_perception.image.palette import DARK, LIGHT, UNKNOWN, WARNING, colour, ink_on
 from mt_perception.image.text import Line, draw_lines, text_height, text_size
 from mt_perception.types import DepthMap, Detections, Result, Segmentation
@@ -44,6 +45,7 @@ def draw(image: Picture, result: Result) -> Picture:
         >>> draw(image, Pipeline.load('cspnano').run(image)).shape
         (240, 320, 3)
     """
+    check_image(image)
     picture = image.copy()
     if result.segmentation is not None:
         draw_segmentation(picture, result.segmentation)

@@ -9,13 +9,16 @@ from dataclasses import dataclass
 
 import onnxruntime as ort
 
-from mt_perception.errors import ModelError
+from mt_perception.errors import ModelError, OptionError
 from mt_perception.model.folder import ModelFolder, read_block
 from mt_perception.model.paths import POLICY
 from mt_perception.model.task_graph import IMAGE, Block
 from mt_perception.model.weight_residency import SessionStore
 
 CPU = 'CPUExecutionProvider'
+
+MAX_THREADS = 256
+"""More threads in one operator are a mistake: ONNX Runtime creates them all at once."""
 
 # ONNX Runtime's own warnings are about its optimiser; its errors reach us as exceptions.
 _LOG_FATAL = 4
@@ -55,6 +58,8 @@ def load_sessions(
         ModelError: A provider is unknown, or a block is not a usable graph.
         OptionError: One block alone exceeds the memory limit.
     """
+    if not 0 <= threads <= MAX_THREADS:
+        raise OptionError(f'threads must be from 0 to {MAX_THREADS}, found {threads}')
     wanted = _known(providers)
     available = ort.get_available_providers()
     usable = [name for name in wanted if name in available]

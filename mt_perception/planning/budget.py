@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from mt_perception.errors import OptionError
+from mt_perception.types import check_field_types
 
 AUTO = 'auto'
 
@@ -50,6 +51,9 @@ class Budget:
     max_change: float = 10.0
     weights: Mapping[str, float] = field(default_factory=dict)
     max_rate_hz: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_field_types(self)
 
     def checked(self, paths: Iterable[str], tasks: Collection[str]) -> Budget:
         """Return this budget if a model can keep it.

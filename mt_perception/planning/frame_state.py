@@ -16,7 +16,7 @@ from mt_perception.errors import TaskError
 from mt_perception.execution.frame_run import FrameRun
 from mt_perception.execution.options import Options
 from mt_perception.execution.postprocess.warp import warped
-from mt_perception.image.change import change, to_change_image
+from mt_perception.image.change import change, is_scene_cut, to_change_image
 from mt_perception.image.optical_flow import OpticalFlow, to_flow_image
 from mt_perception.image.pyramid import ImagePyramid
 from mt_perception.planning.budget import Budget, Spending
@@ -164,6 +164,11 @@ class FrameState:
         found = {view: change(view.change_image, now) for view in set(views.values())}
         return {task: found[view] for task, view in views.items()}
 
+    def has_cut(self, view: View) -> bool:
+        """Return whether the scene was cut since a view."""
+        assert self._current is not None
+        return is_scene_cut(view.change_image, self._current[1].change_image)
+
     def motions(self, views: Mapping[str, View]) -> dict[str, OpticalFlow]:
         """Return task → motion since its view, for views with a flow image."""
         assert self._current is not None
@@ -235,6 +240,9 @@ class FrameState:
         self.last, self._last_frame, self._ended_s = execution, run.frame, now_s
         new = {task: result for task, result in run.results.items() if task not in plan.reuse}
         self._results.update(new)
+        if self._budget.max_stale_ms:
+            for result in new.values():
+                _make_read_only(result)
         self._note_views(run.frame, new)
         blocks_ms = sum(run.block_ms.get(name, 0.0) for name in plan.block_names)
         # Blocks that ran on another machine say nothing about this one.
@@ -265,3 +273,10 @@ class FrameState:
             due_ns = self._due_ns.get(task, -period_ns)
             on_time = due_ns <= frame.stamp_ns < due_ns + period_ns
             self._due_ns[task] = (due_ns if on_time else frame.stamp_ns) + period_ns
+
+
+def _make_read_only(result: TaskResult) -> None:
+    """Protect the arrays of a result that later frames may reuse."""
+    for value in vars(result).values():
+        if isinstance(value, np.ndarray):
+            value.flags.writeable = False

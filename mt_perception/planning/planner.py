@@ -172,7 +172,7 @@ class Planner:
         moving = {
             task: view
             for task, view in views.items()
-            if task not in motions and view.flow_image is not None
+            if task not in motions and view.flow_image is not None and not state.has_cut(view)
         }
         allowance = self._allowance(budget, state)
         if moving and budget.compute < 1:

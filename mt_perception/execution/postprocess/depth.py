@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from mt_perception.errors import CameraError, TaskError
 from mt_perception.geometry.camera import typical
 from mt_perception.image.letterbox import Letterbox
-from mt_perception.types import DepthMap, Intrinsics
+from mt_perception.types import FISHEYE, PINHOLE, DepthMap, Intrinsics
 
 _FARTHEST = 1e-3
 """Inverse depth below this fraction of the largest is as good as infinitely far."""
@@ -73,6 +74,18 @@ def _relative(inverse: NDArray[Any]) -> NDArray[np.float32]:
 def _camera(image_size: tuple[int, int], camera: Intrinsics | None) -> Intrinsics:
     height, width = image_size
     used = camera or typical(height, width)
+    numbers = (used.fx, used.fy, used.cx, used.cy)
+    if not all(map(math.isfinite, numbers)) or min(used.fx, used.fy) <= 0:
+        raise CameraError(
+            'bad_intrinsics',
+            f'expected finite intrinsics with positive focal lengths, found fx, fy, cx, cy = '
+            f'{numbers}; calibrate the camera',
+        )
+    if used.projection not in (PINHOLE, FISHEYE):
+        raise CameraError(
+            'bad_intrinsics',
+            f'projection must be {PINHOLE} or {FISHEYE}, found {used.projection!r}',
+        )
     if (used.height, used.width) != (height, width):
         raise CameraError(
             'other_size',
