@@ -13,6 +13,8 @@ _SCALES = 3
 # The share of pixels with the largest error that the relative loss leaves out (MiDaS).
 _TRIMMED = 0.2
 _LEAST_VARIANCE = 1e-4
+# Below 1 / processes: one image of two processes counts as half an image in each.
+_LEAST_IMAGES = 1e-3
 
 
 def metric_loss(log_depth: Tensor, depth: Tensor) -> Tensor:
@@ -27,7 +29,7 @@ def metric_loss(log_depth: Tensor, depth: Tensor) -> Tensor:
     measured = depth > 0
     error = (log_depth - depth.clamp_min(1e-9).log()).abs() * measured
     pixels = measured.sum(dim=(1, 2))
-    images = mean_over_processes((pixels > 0).sum().float()).clamp_min(1)
+    images = mean_over_processes((pixels > 0).sum().float()).clamp_min(_LEAST_IMAGES)
     return (error.sum(dim=(1, 2)) / pixels.clamp_min(1)).sum() / images
 
 
@@ -47,7 +49,7 @@ def shape_loss(log_depth: Tensor, depth: Tensor) -> Tensor:
     centred = (error - mean[:, None, None]) * measured
     variance = centred.square().sum(dim=(1, 2)) / pixels
     there = measured.flatten(1).any(dim=1)
-    images = mean_over_processes(there.sum().float()).clamp_min(1)
+    images = mean_over_processes(there.sum().float()).clamp_min(_LEAST_IMAGES)
     # The root has no finite slope at zero.
     return ((variance + _LEAST_VARIANCE).sqrt() * there).sum() / images
 
@@ -95,7 +97,7 @@ def relative_loss(log_depth: Tensor, inverse: Tensor) -> Tensor:
         kept = int(len(error) * (1 - _TRIMMED))
         total = total + error.topk(kept, largest=False, sorted=False).values.mean()
         images += 1
-    return total / mean_over_processes(total.new_tensor(float(images))).clamp_min(1)
+    return total / mean_over_processes(total.new_tensor(float(images))).clamp_min(_LEAST_IMAGES)
 
 
 def _standardise(values: Tensor) -> Tensor:
