@@ -607,11 +607,81 @@ def test_suspicious_results_are_warned_about(
     assert not (tmp_path / 'b').exists()
 
 
+def import_again(folder: Path, net: Path, *options: str) -> tuple[int, dict[str, bytes]]:
+    """Status of an import with --force, and the files of the folder after it."""
+    command = ['import', str(folder), '--detection', str(net), '--decode', 'yolov8', *options]
+    status = main([*command, '--labels', str(net.with_name('labels.txt')), '--force'])
+    files = [path for path in folder.rglob('*') if path.is_file()]
+    return status, {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+@pytest.fixture
+def net(tmp_path: Path) -> Path:
+    (tmp_path / 'labels.txt').write_text('\n'.join(LABELS))
+    return save(tmp_path / 'net.onnx', detector('yolov8'))
+
+
+@pytest.mark.parametrize('name', ['notes.txt', '.git/HEAD', 'street.png'])
+def test_a_folder_with_files_of_others_is_not_replaced(
+    tmp_path: Path, net: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / 'mine'
+    assert import_again(folder, net)[0] == 0
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).write_text('mine')
+    status, after = import_again(folder, net, '--version', '2')
+    assert status == 1
+    assert after[name] == b'mine'
+    assert f'does not name: {name};' in ' '.join(capsys.readouterr().err.split())
+    (folder / name).unlink()
+    status, after = import_again(folder, net, '--version', '2')
+    assert status == 0
+    assert b"version: '2'" in after['manifest.yaml']
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['labels.txt', 'mine', 'net.onnx']
+
+
+def test_an_input_inside_the_folder_is_not_deleted(tmp_path: Path, net: Path) -> None:
+    folder = tmp_path / 'mine'
+    assert import_again(folder, net)[0] == 0
+    (folder / 'labels.txt').write_bytes((tmp_path / 'labels.txt').read_bytes())
+    status, after = import_again(folder, folder / 'net.onnx')
+    assert status == 1
+    assert 'net.onnx' in after
+
+
+def test_a_link_is_not_replaced(
+    tmp_path: Path, net: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / 'real').mkdir()
+    (tmp_path / 'link').symlink_to(tmp_path / 'real')
+    assert import_again(tmp_path / 'link', net)[0] == 1
+    shown = capsys.readouterr()
+    assert 'is a symbolic link' in shown.err
+    assert 'yolov8' not in shown.out
+
+
+def test_a_swap_that_fails_keeps_the_old_folder(
+    tmp_path: Path, net: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / 'mine'
+    before = import_again(folder, net)[1]
+    rename = Path.rename
+
+    def failing(path: Path, target: Path) -> Path:
+        if path.parent.name.startswith('.import-'):
+            raise OSError(5, 'Input/output error')
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, 'rename', failing)
+    assert import_again(folder, net, '--version', '2') == (1, before)
+
+
 @pytest.mark.parametrize(
     ('options', 'says'),
     [
         (['--mean', '1,2'], '--mean must be'),
-        (['--std', '0'], '--std must be'),
+        (['--mean', 'nan'], "one finite number or three, such as 123.7,116.3,103.5; found 'nan'"),
+        (['--std', '0'], '--std must be one finite number or three above 0'),
         (['--fit', 'crop'], '--fit must be'),
         (['--size', '0x64'], '--size must be'),
         (['--labels', 'LABELS', '--labels', 'LABELS'], '2 --labels for 1 networks'),

@@ -97,8 +97,12 @@ def test_a_changed_file_is_not_replaced(tmp_path: Path) -> None:
     again = OutputFolder(tmp_path / 'out')
     with pytest.raises(OutputError, match='did not write it'):
         again.file('b.txt')
+    with pytest.raises(OutputError, match=r'b\.txt was changed'):
+        again.remove_earlier()
+    assert contents(tmp_path / 'out').keys() == {'a.txt', 'b.txt', MARKER}
+    (tmp_path / 'out' / 'b.txt').unlink()
     again.remove_earlier()
-    assert contents(tmp_path / 'out').keys() == {'b.txt', MARKER}
+    assert contents(tmp_path / 'out').keys() == {MARKER}
 
 
 def test_a_marker_cannot_name_files_elsewhere(tmp_path: Path) -> None:
@@ -140,6 +144,12 @@ def test_a_named_file_of_somebody_else_is_not_replaced(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match='choose another name'):
         write_new_text(path, 'digraph {}', lambda text: True)
     assert path.read_bytes() == b'\xff\xfe'
+
+
+def test_a_file_beside_the_written_one_stays(tmp_path: Path) -> None:
+    (tmp_path / 'a.txt.partial').write_text('mine')
+    write_text(tmp_path / 'a.txt', 'text')
+    assert contents(tmp_path) == {'a.txt': b'text', 'a.txt.partial': b'mine'}
 
 
 def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:

@@ -51,6 +51,7 @@ def test_stamps_of_a_folder_rise(tmp_path: Path) -> None:
     with open_source(folder_of(tmp_path / 'images', ['a.png', 'b.png', 'c.png'])) as source:
         stamps = [frame.stamp_ns for frame in source]
     assert all(later > earlier for earlier, later in pairwise(stamps))
+    assert stamps[0] > 0
 
 
 def test_a_damaged_image_is_left_out_and_counted(tmp_path: Path) -> None:
@@ -83,6 +84,12 @@ def test_a_folder_of_links_is_read(tmp_path: Path) -> None:
     assert dict(source.rejects) == {'unreadable_file': 1}
 
 
+@pytest.mark.parametrize('name', ['', '  '])
+def test_an_empty_name_is_no_source(name: str) -> None:
+    with pytest.raises(SourceError, match='name of the source is empty'):
+        open_source(name)
+
+
 def test_one_image_is_a_source(tmp_path: Path) -> None:
     folder = folder_of(tmp_path / 'images', ['a.png', 'b.png'])
     assert greys(open_source(folder / 'b.png')) == [10]
@@ -107,7 +114,7 @@ def test_a_video_keeps_its_rate(video: Path) -> None:
     with open_source(video) as source:
         frames = list(source)
     assert (source.length, source.rate_hz) == (12, 20.0)
-    assert [frame.stamp_ns for frame in frames] == [50_000_000 * n for n in range(12)]
+    assert [frame.stamp_ns for frame in frames] == [50_000_000 * n for n in range(1, 13)]
     assert abs(float(frames[5].image.mean()) - 50) < 3
     assert not source.rejects
 

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from mt_perception.cli.shared_options import THREADS
 from mt_perception.execution.options import Options
 from mt_perception.pipeline import Pipeline
 from mt_perception.reports import Execution
@@ -22,16 +23,20 @@ from mt_perception.types import Frame
 
 Times = dict[str, list[float]]
 
+LARGEST_SIDE = 16384
+
 
 @click.command()
 @click.option('--model', default='cspnano', help='Installed model or model folder.')
 @click.option('--size', default=0, help="Long side of the network's input; 0: the model's own.")
-@click.option('--threads', default=1, help='Threads; 0: one for each core.')
+@click.option('--threads', type=THREADS, default=1, help='Threads; 0: one for each core.')
 @click.option(
     '--provider', 'providers', multiple=True, help='ONNX Runtime provider, such as CUDA.'
 )
 @click.option('--image-size', default='640x480', help='Size of the camera image.')
-@click.option('--frames', default=60, help='Frames for each line of the table.')
+@click.option(
+    '--frames', type=click.IntRange(1), default=60, help='Frames for each line of the table.'
+)
 def benchmark(
     model: str,
     size: int,
@@ -78,7 +83,10 @@ def _size(text: str) -> tuple[int, int]:
     parts = text.lower().split('x')
     if len(parts) != 2 or not all(part.isdecimal() and int(part) > 0 for part in parts):
         raise click.BadParameter(f'expected WIDTHxHEIGHT such as 640x480, found {text!r}')
-    return int(parts[0]), int(parts[1])
+    width, height = map(int, parts)
+    if max(width, height) > LARGEST_SIDE:
+        raise click.BadParameter(f'--image-size {text}: a side has at most {LARGEST_SIDE} pixels')
+    return width, height
 
 
 def _table(times: dict[tuple[str, ...], Times], cases: Sequence[tuple[str, ...]]) -> Table:

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from mt_perception.cli.shared_options import COUNT
 from mt_perception.errors import OptionError
 from mt_perception.evaluation.condition_rate import (
     ConditionRate,
@@ -40,7 +41,7 @@ from mt_perception.types import DETECTION
 @click.option('--model', default='cspnano', help='Installed model or model folder.')
 @click.option('--score', default=Options.score_threshold, help='Score threshold of detections.')
 @click.option('--topic', help='Image topic of a bag.')
-@click.option('--limit', default=0, help='Number of frames; 0: all.')
+@click.option('--limit', type=COUNT, default=0, help='Number of frames; 0: all.')
 def condition(
     rule: str, source: str, model: str, score: float, topic: str | None, limit: int
 ) -> None:

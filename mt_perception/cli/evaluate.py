@@ -19,8 +19,10 @@ from mt_perception.cli.metrics_table import link_times_table, metrics_table
 from mt_perception.cli.run import read_calibration
 from mt_perception.cli.shared_options import (
     BUDGET_OPTIONS,
+    COUNT,
     LINK_OPTIONS,
     OFFLOAD_OPTIONS,
+    THREADS,
     budget_of,
     link_settings,
     measured_links,
@@ -67,7 +69,9 @@ _OPTIONS: Sequence[Callable[[Any], Any]] = (
     click.option('--reference', help='Model folder whose results are the ground truth.'),
     click.option('--out', default='out/evaluation', type=click.Path(path_type=Path)),
     click.option('--sweep', 'sweeps', multiple=True, help=f'NAME=V,V of {", ".join(SWEEPABLE)}.'),
-    click.option('--limit', default=0, help='Number of frames of each source; 0: all.'),
+    click.option(
+        '--limit', type=COUNT, default=0, help='Number of frames of each source; 0: all.'
+    ),
     click.option('--fresh', is_flag=True, help='Repeat completed evaluations in --out.'),
     click.option('--engine', type=click.Choice(['local', 'ray']), default='local'),
     click.option('--workers', default=0, help='Processes; 0: one for each source.'),
@@ -87,7 +91,7 @@ _OPTIONS: Sequence[Callable[[Any], Any]] = (
     click.option('--save-bag', is_flag=True, help='Write the results as a rosbag2 (mcap) too.'),
     click.option('--size', default=0, help="Long side of the network's input; 0: the model's."),
     click.option('--score', default=0.0, help='Score threshold of detections; AP needs 0.'),
-    click.option('--threads', default=1, help='Threads inside one operator.'),
+    click.option('--threads', type=THREADS, default=1, help='Threads inside one operator.'),
     click.option('--provider', 'providers', multiple=True, help='ONNX Runtime provider.'),
     click.option(
         '--task',
@@ -268,7 +272,7 @@ def _kept(jobs: Sequence[Job]) -> list[JobResult]:
 
 def _run(jobs: Sequence[Job], given: dict[str, Any], bar: Progress) -> Iterator[JobResult]:
     overall = bar.task_ids[0]
-    if given['offload'] and (given['engine'] == 'ray' or jobs[0].at_once > 1):
+    if given['offload'] is not None and (given['engine'] == 'ray' or jobs[0].at_once > 1):
         raise click.UsageError('with --offload jobs are run one by one: --workers 1')
     if given['engine'] == 'ray':
         results = run_on_ray(jobs, given['workers'] or None)
@@ -295,7 +299,8 @@ def _one_by_one(
         with ExitStack() as stack:
 
             def opened(job: Job, stack: ExitStack = stack) -> Predictor | None:
-                return _offloaded(job, given, bar.console, stack) if given['offload'] else None
+                remote = given['offload'] is not None
+                return _offloaded(job, given, bar.console, stack) if remote else None
 
             yield from run_here([job], watch, opened)
 

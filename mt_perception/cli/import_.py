@@ -18,7 +18,9 @@ from rich.markup import escape
 
 from mt_perception.errors import ModelError, OutputError
 from mt_perception.evaluation.baselines.labels import COCO
+from mt_perception.evaluation.output import MARKER, check_sources
 from mt_perception.first_run import FirstRun, first_run
+from mt_perception.model.folder import MANIFEST, read_manifest
 from mt_perception.model.importers.folder_writer import Card, write_model_folder
 from mt_perception.model.importers.import_plan import Choice, ImportedTask, plan_import
 from mt_perception.model.importers.label_files import read_labels
@@ -73,6 +75,8 @@ def import_(folder: Path, test: Path | None, force: bool, **given: Any) -> None:
     folder is run once, on the test image or on noise, before it replaces MODEL_DIR.
     """
     console = Console()
+    inputs = [given[task] for task in _TASKS] + [*given['labels'], test]
+    check_sources(folder, [path for path in inputs if path is not None])
     _check_target(folder, force)
     tasks = plan_import(_choices(given), COCO)
     for task in tasks:
@@ -86,9 +90,9 @@ def import_(folder: Path, test: Path | None, force: bool, **given: Any) -> None:
             warnings = [*_licence_warning(card), *write_model_folder(new, tasks, card)]
             run = first_run(new, test, None if test is None else new / PICTURE)
             _check_run(run, tasks)
-            if folder.exists():
-                shutil.rmtree(folder)
-            new.rename(folder)
+            # Files may have come into the folder since the first check.
+            _check_target(folder, force)
+            _swap(new, folder)
     except OSError as error:
         raise OutputError(f'cannot write {folder}: {error.strerror}') from error
     for warning in (*warnings, *run.warnings):
@@ -102,14 +106,65 @@ def import_(folder: Path, test: Path | None, force: bool, **given: Any) -> None:
 
 
 def _check_target(folder: Path, force: bool) -> None:
-    """Only an empty folder is replaced, or with --force a model folder."""
+    """Only an empty folder is replaced, or with --force a model folder without other files.
+
+    Raises:
+        OutputError: The folder must not be replaced.
+    """
+    if folder.is_symlink():
+        raise OutputError(f'{folder} is a symbolic link; name the folder itself')
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return
-    if not (force and (folder / 'manifest.yaml').is_file()):
+    if not (force and (folder / MANIFEST).is_file()):
         raise OutputError(
             f'{folder} exists and is not empty; name another folder, or replace a model folder '
             'with --force'
         )
+    foreign = _foreign_files(folder)
+    if foreign:
+        more = f' and {len(foreign) - 1} more' if len(foreign) > 1 else ''
+        raise OutputError(
+            f'{folder} has files that its manifest does not name: {foreign[0]}{more}; move them, '
+            'or name another folder'
+        )
+
+
+def _foreign_files(folder: Path) -> list[str]:
+    """Files below a model folder that belong to no model.
+
+    Raises:
+        ModelError: The manifest is not valid.
+    """
+    manifest = read_manifest(folder)
+    names = {MANIFEST, MARKER, PICTURE, *(file.path for file in manifest.files.values())}
+    cut = manifest.cut
+    if cut is not None:
+        parts = (cut.encoder_file, cut.tables, *cut.files.values())
+        names.update(file.path for file in parts)
+    own = {folder / name for name in names}
+    return sorted(
+        str(entry.relative_to(folder))
+        for entry in folder.rglob('*')
+        if entry not in own and (entry.is_symlink() or not entry.is_dir())
+    )
+
+
+def _swap(new: Path, folder: Path) -> None:
+    """Put a new folder in the place of an old one, which is deleted last.
+
+    A process that is killed in between leaves both folders.
+    """
+    if not folder.exists():
+        new.rename(folder)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f'{folder.name}.old-', dir=folder.parent))
+    folder.rename(old)
+    try:
+        new.rename(folder)
+    except BaseException:
+        old.rename(folder)
+        raise
+    shutil.rmtree(old)
 
 
 def _licence_warning(card: Card) -> list[str]:
@@ -197,7 +252,11 @@ def _channels(name: str, text: str | None) -> Channels | None:
     values = values * 3 if len(values) == 1 else values
     low = 0 if name == 'std' else -math.inf
     if len(values) != 3 or not all(math.isfinite(v) and v > low for v in values):
-        raise click.UsageError(f'--{name} must be one number or three, such as 123.7,116.3,103.5')
+        above = ' above 0' if name == 'std' else ''
+        raise click.UsageError(
+            f'--{name} must be one finite number or three{above}, such as 123.7,116.3,103.5; '
+            f'found {text!r}'
+        )
     return values[0], values[1], values[2]
 
 

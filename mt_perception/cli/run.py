@@ -19,6 +19,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from mt_perception.cli.picture_writer import PictureWriter
 from mt_perception.cli.run_summary import RunSummary, latency_warning, summary_table
 from mt_perception.cli.shared_options import (
+    COUNT,
+    THREADS,
     budget_of,
     offload_summary,
     offloaded,
@@ -79,7 +81,7 @@ class OutputOptions:
 @click.argument('source')
 @click.option('--model', default='cspnano', help='Installed model or model folder.')
 @click.option('--size', default=0, help="Long side of the network's input; 0: the model's own.")
-@click.option('--threads', default=0, help='Threads; 0: one for each core.')
+@click.option('--threads', type=THREADS, default=0, help='Threads; 0: one for each core.')
 @click.option(
     '--provider', 'providers', multiple=True, help='ONNX Runtime provider, such as CUDA.'
 )
@@ -105,9 +107,9 @@ class OutputOptions:
     type=float,
     help='Focal length in pixels, without a calibration; it scales metric depth.',
 )
-@click.option('--limit', default=0, help='Number of frames; 0: all.')
+@click.option('--limit', type=COUNT, default=0, help='Number of frames; 0: all.')
 @click.option('--out', default='out', type=click.Path(path_type=Path), help='Folder of results.')
-@click.option('--show-every', type=int, help='Save a picture of every n-th frame; 0: none.')
+@click.option('--show-every', type=COUNT, help='Save a picture of every n-th frame; 0: none.')
 @click.option('--save-video', is_flag=True, help='Write an annotated video.')
 @click.option('--jsonl', is_flag=True, help='Write detections and times as JSON lines.')
 @with_budget_options
@@ -233,6 +235,8 @@ def read_calibration(path: Path) -> Intrinsics:
     """
     try:
         data = read_yaml(path, SourceError)
+        if not isinstance(data, dict):
+            raise TypeError('its content is no mapping')
         size = int(data['image_height']), int(data['image_width'])
         matrix = tuple(float(value) for value in data['camera_matrix']['data'])
         model = str(data.get('distortion_model', ''))

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import signal
 from pathlib import Path
@@ -61,7 +62,13 @@ For robots in a network:
 @click.option('--waiting', default=_DEFAULT.waiting, show_default=True, help='Queued requests.')
 @click.option('--metrics-host', default=LOOPBACK, show_default=True, help='Prometheus address.')
 @click.option('--metrics-port', type=_PORT, default=0, show_default=True, help='0: no metrics.')
-@click.option('--drain-s', default=5.0, show_default=True, help='Time to finish after SIGTERM.')
+@click.option(
+    '--drain-s',
+    type=click.FloatRange(0, 3600),
+    default=5.0,
+    show_default=True,
+    help='Time to finish after SIGTERM.',
+)
 @click.option(
     '--backend',
     '--engine',
@@ -86,6 +93,8 @@ def serve(**given: Any) -> None:
     the rest of the network and returns the results. By default only this machine can connect;
     with --host 0.0.0.0, use --tls-cert, --tls-key and --token-file.
     """
+    if math.isnan(given['drain_s']):
+        raise click.UsageError('--drain-s must be a number of seconds, found nan')
     settings = HostSettings(
         model=find_model(given['model']),
         address=Address(

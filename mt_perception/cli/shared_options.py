@@ -32,6 +32,12 @@ from mt_perception.planning.budget import AUTO, Budget
 if TYPE_CHECKING:
     from mt_perception.offload.client import OffloadClient
 
+COUNT = click.IntRange(0)
+"""A number of frames."""
+
+THREADS = click.IntRange(0, 256)
+"""A number of threads."""
+
 BUDGET_OPTIONS: Sequence[Callable[[Any], Any]] = (
     click.option('--budget', default=1.0, help='Fraction of the full compute; 1: all.'),
     click.option('--latency-ms', default=0.0, help='Target p95 latency in ms; 0: none.'),
@@ -177,7 +183,7 @@ def offloaded(
         OffloadError: The host cannot be reached or refuses.
         ModelError: The model has no split.
     """
-    if not given['offload']:
+    if given['offload'] is None:
         yield None
         return
     # Imported late: it needs an extra, which an error names.
@@ -189,6 +195,10 @@ def offloaded(
     ca = given['offload_ca']
     tls = None if ca is None else ClientTls(ca)
     addresses = [address.strip() for address in given['offload'].split(',')]
+    if not all(addresses):
+        raise OffloadError(
+            f'--offload is {given["offload"]!r}; expected HOST:PORT, or a list with commas'
+        )
     endpoints = [Endpoint(address, tls, given['offload_token_file']) for address in addresses]
     typed_ms = given['offload_deadline_ms']
     settings = OffloadSettings(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,7 +41,7 @@ class OutputFolder:
 
     def __init__(self, path: Path, sources: Iterable[str | Path] = ()) -> None:
         self.path = path
-        _check_sources(path, sources)
+        check_sources(path, sources)
         with writing(path):
             if path.exists() and not path.is_dir():
                 raise OutputError(f'{path} is a file; expected a folder')
@@ -109,15 +110,21 @@ class OutputFolder:
                     self._append(name, found)
 
     def remove_earlier(self) -> None:
-        """Remove what an earlier command wrote and is unchanged.
+        """Remove what an earlier command wrote.
 
         Raises:
-            OutputError: A file cannot be removed.
+            OutputError: A file was changed since, and nothing is removed; or a file cannot be
+                removed.
         """
         with writing(self.path):
             entries = self._entries()
-            kept = {name: state for name, state in entries.items() if not self._is_own(name)}
-            for name in entries.keys() - kept.keys():
+            for name in entries:
+                if os.path.lexists(self.path / name) and not self._is_own(name):
+                    raise OutputError(
+                        f'{self.path / name} was changed since mt_perception wrote it; move it, '
+                        'or choose another output folder'
+                    )
+            for name in entries:
                 (self.path / name).unlink(missing_ok=True)
             if entries:
                 (self.path / MARKER).write_text(_HEADER, encoding='utf-8')
@@ -157,19 +164,23 @@ class OutputFolder:
 def write_text(path: Path, text: str) -> None:
     """Write a file whole or not at all.
 
+    The text goes into a new file beside it first; no file but ``path`` is replaced.
+
     Raises:
         OutputError: It cannot be written.
     """
     with writing(path):
-        partial = path.with_name(path.name + _PARTIAL)
+        partial = path.with_name(f'.{secrets.token_hex(8)}{_PARTIAL}')
+        # Not tempfile.mkstemp, whose files only their owner can read.
+        file = partial.open('x', encoding='utf-8', newline='\n')
         try:
-            with partial.open('w', encoding='utf-8', newline='\n') as file:
+            with file:
                 file.write(text)
                 # Some file systems report a full disk only here.
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(partial, path)
-        except OSError:
+        except BaseException:
             partial.unlink(missing_ok=True)
             raise
 
@@ -214,8 +225,12 @@ def writing(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _check_sources(path: Path, sources: Iterable[str | Path]) -> None:
-    """Refuse an output folder that is an input or a parent of one."""
+def check_sources(path: Path, sources: Iterable[str | Path]) -> None:
+    """Refuse an output folder that is an input or a parent of one.
+
+    Raises:
+        OutputError: It is one; the message names the input.
+    """
     folder = path.expanduser().resolve()
     for source in sources:
         try:

@@ -76,7 +76,7 @@ def parse_grid(texts: Sequence[str]) -> Grid:
         try:
             parsed = tuple(_PARAMETERS[name][0](value) for value in values.split(','))
         except ValueError as error:
-            raise OptionError(f'sweep {text!r}: {error}') from error
+            raise OptionError(f'--sweep {text}: expected numbers; {error}') from error
         grid[name] = tuple(dict.fromkeys(parsed))
     return grid
 

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -20,14 +21,15 @@ class OffloadSettings:
 
     Attributes:
         endpoints: The remote hosts in order of preference.
-        deadline_ms: Time from the arrival of a frame to its results.
+        deadline_ms: Time from the arrival of a frame to its results; more than 0.
         decision: When to use a host.
         breaker: When to block requests to a failing host.
         providers: ONNX Runtime execution providers of the encoder.
         threads: Threads inside one operator of the encoder.
 
     Raises:
-        OffloadError: There is no endpoint, or one occurs twice.
+        OffloadError: There is no endpoint, one occurs twice, or the deadline is not a finite time
+            above 0.
     """
 
     endpoints: Sequence[Endpoint]
@@ -41,3 +43,8 @@ class OffloadSettings:
         addresses = [endpoint.address for endpoint in self.endpoints]
         if not addresses or len(set(addresses)) != len(addresses):
             raise OffloadError(f'expected at least one endpoint and none twice, found {addresses}')
+        if not (math.isfinite(self.deadline_ms) and self.deadline_ms > 0):
+            raise OffloadError(
+                f'the deadline of offloaded frames is {self.deadline_ms:g} ms; expected a finite '
+                'time above 0'
+            )

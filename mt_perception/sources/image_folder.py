@@ -46,7 +46,8 @@ class ImageFolder(Source):
             except ImageError as error:
                 self.rejects[error.reason] += 1
             else:
-                stamp_ns = round(index * 1e9 / NOMINAL_RATE_HZ)
+                # Not from 0, which stands for an unknown time.
+                stamp_ns = round((index + 1) * 1e9 / NOMINAL_RATE_HZ)
                 camera = calibrated(self._calibration, *image.shape[:2])
                 yield Frame(image, stamp_ns, 'camera', camera)
 

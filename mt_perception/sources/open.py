@@ -46,6 +46,8 @@ def open_source(
         [(48, 64, 3)]
     """
     text = str(name)
+    if not text.strip():
+        raise SourceError('the name of the source is empty; is a variable of the shell not set?')
     path = Path(text).expanduser()
     if is_stream(text) and not path.exists():
         if topic is not None:

@@ -20,7 +20,9 @@ ASSUMED_RATE_HZ = 30.0
 
 
 class Video(Source):
-    """A video file; stamps are the file's own times, rotated films are read upright.
+    """A video file; rotated films are read upright.
+
+    Stamps are the file's own times plus one period, because 0 stands for an unknown time.
 
     Args:
         path: The file.
@@ -62,7 +64,8 @@ class Video(Source):
             if index:
                 longest_ns = max(longest_ns, stamp_ns - last_ns)
             camera = calibrated(self._calibration, *image.shape[:2])
-            yield Frame(image.astype(np.uint8, copy=False), stamp_ns, 'camera', camera)
+            shown_ns = stamp_ns + round(period_ns)
+            yield Frame(image.astype(np.uint8, copy=False), shown_ns, 'camera', camera)
             index += 1
         # A container may only estimate its number of frames. It ended early if its last picture
         # is more than the longest gap before the end that it declares.

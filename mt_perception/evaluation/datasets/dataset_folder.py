@@ -98,7 +98,8 @@ class DatasetFolder(SampleSource):
                 self.reject('bad_truth', name, error)
             else:
                 height, width = image.shape[:2]
-                stamp_ns = round(index * 1e9 / NOMINAL_RATE_HZ)
+                # Not from 0, which stands for an unknown time.
+                stamp_ns = round((index + 1) * 1e9 / NOMINAL_RATE_HZ)
                 frame = Frame(image, stamp_ns, 'camera', self._intrinsics(name, width, height))
                 yield Sample(with_camera(frame, self._camera), truth, key_of(name), self.name)
         self.notes += self._files.unmatched([key_of(name) for name in self._names])

@@ -73,9 +73,9 @@ def open_samples(
     """
     path = Path(source).expanduser()
     name = name or source_name(source)
-    if not path.exists():
+    if not source.strip() or not path.exists():
         raise SourceError(
-            f'{source} does not exist; expected a bag, a data set, a folder of images or a video'
+            f'{source!r} does not exist; expected a bag, a data set, a folder of images or a video'
         )
     class_names = None if options.class_names is None else Path(options.class_names)
     beside = None

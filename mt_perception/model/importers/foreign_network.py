@@ -123,7 +123,7 @@ def read_network(path: Path) -> Network:
         # Loading by path also reads weights from other files.
         model = onnx.load(str(path))
     except (OSError, ValueError, DecodeError, onnx.checker.ValidationError) as error:
-        raise ModelError(f'{path} cannot be read as ONNX: {error}') from error
+        raise ModelError(f'{path} cannot be read as ONNX: {error}; name an ONNX file') from error
     _drop_weight_inputs(model)
     if model.ByteSize() > _MAX_BYTES:
         raise ModelError(f'{path} has {model.ByteSize()} bytes with its weights; at most 2 GB')
