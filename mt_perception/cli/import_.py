@@ -136,11 +136,11 @@ def _foreign_files(folder: Path) -> list[str]:
         ModelError: The manifest is not valid.
     """
     manifest = read_manifest(folder)
-    names = {MANIFEST, MARKER, PICTURE, *(file.path for file in manifest.files.values())}
+    names = {MANIFEST, MARKER, PICTURE, *(str(file.path) for file in manifest.files.values())}
     cut = manifest.cut
     if cut is not None:
         parts = (cut.encoder_file, cut.tables, *cut.files.values())
-        names.update(file.path for file in parts)
+        names.update(str(file.path) for file in parts)
     own = {folder / name for name in names}
     return sorted(
         str(entry.relative_to(folder))
