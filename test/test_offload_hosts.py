@@ -45,7 +45,7 @@ def hosts(folder: Path) -> Iterator[tuple[OddHost, OddHost]]:
 def robot(
     folder: Path, *addresses: str, ready: int = 2, failures: int = 1000
 ) -> Iterator[tuple[Pipeline, OffloadClient]]:
-    """A pipeline that has run one frame locally, and its client with so many ready hosts."""
+    """A pipeline that has run one frame locally, and its client with a number of ready hosts."""
     pipeline = Pipeline.load(folder)
     settings = OffloadSettings(
         [Endpoint(address) for address in addresses],

@@ -96,7 +96,7 @@ def test_depth_is_drawn_on_a_logarithmic_scale() -> None:
     table = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, None], cv2.COLORMAP_INFERNO)[:, 0]
     shades = [int(np.abs(table.astype(int) - pixel).sum(axis=1).argmin()) for pixel in row]
     steps = -np.diff(shades[:4])
-    assert (steps > 30).all(), 'a street and a curb are told apart'
+    assert (steps > 30).all(), 'a street and a curb have different colours'
     assert steps.max() - steps.min() <= 2, 'equal ratios, equal steps'
 
 

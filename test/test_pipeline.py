@@ -337,7 +337,7 @@ def test_several_cameras_remember_apart(pipeline: Pipeline) -> None:
 
 
 def test_publishing_time_is_kept_free(pipeline: Pipeline) -> None:
-    """A deadline is for the last output; the runner gets what is left of it."""
+    """A deadline holds for the last output; the runner gets the remaining time."""
     seen = []
 
     class Watching:
