@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         TaskError,
     )
     from mt_perception.execution.options import Options
+    from mt_perception.geometry.plane import GroundPlane
     from mt_perception.image.overlay import draw
     from mt_perception.pipeline import Pipeline
     from mt_perception.planning.budget import Budget
@@ -53,6 +54,7 @@ __all__ = [
     'DepthMap',
     'Detections',
     'Frame',
+    'GroundPlane',
     'ImageError',
     'Intrinsics',
     'ModelError',
@@ -77,6 +79,7 @@ _MODULES = {
     'DepthMap': 'types',
     'Detections': 'types',
     'Frame': 'types',
+    'GroundPlane': 'geometry.plane',
     'Intrinsics': 'types',
     'Options': 'execution.options',
     'Pipeline': 'pipeline',

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mt_perception.errors import OptionError
+from mt_perception.geometry.plane import GroundPlane
 from mt_perception.reports import Execution
 
 if TYPE_CHECKING:
@@ -62,6 +63,8 @@ class Frame:
         intrinsics: The camera at the size of ``image``; None if unknown.
         received_s: ``time.monotonic()`` at which the image arrived; None if it did not arrive
             from outside, for example a file. Deadlines and latencies count from here.
+        ground: The ground below the camera, from which ``Options.depth_scale`` may take the
+            scale of depth; None takes the one of the options.
 
     Example:
         >>> import numpy as np
@@ -77,6 +80,7 @@ class Frame:
     frame_id: str = ''
     intrinsics: Intrinsics | None = None
     received_s: float | None = None
+    ground: GroundPlane | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -44,6 +44,7 @@ def test_the_names_are_those_of_the_documents() -> None:
         'DepthMap',
         'Detections',
         'Frame',
+        'GroundPlane',
         'Intrinsics',
         'Options',
         'Pipeline',
