@@ -80,6 +80,8 @@ def train(
             bar.update(task, completed=done, total=total)
     sets = recipe_sets.read_sets(plan, data, classes, cache)
     _check(plan, data, classes, sets, console)
+    if plan.remote_teacher:
+        sets = _with_remote_labels(plan, sets, data, classes, cache, start, console)
     sets = _with_soft_labels(plan, sets, data, classes, cache, network, console)
     tasks = tuple(dict.fromkeys((*plan.tasks, *kept)))
     card = ModelCard(plan.network, 'unreleased', 'unknown', '', *labels, tasks=tasks)
@@ -147,6 +149,28 @@ def _shown(now: Step, last: Mapping[str, float]) -> str:
 
 def _numbers(values: Mapping[str, float]) -> str:
     return '  '.join(f'{name} {value:.3f}' for name, value in values.items())
+
+
+def _with_remote_labels(
+    plan: Recipe,
+    sets: tuple[SampleSet, ...],
+    data: Path,
+    classes: ClassMap,
+    cache: Path,
+    start: Path | None,
+    console: Console,
+) -> tuple[SampleSet, ...]:
+    """Write missing labels of the remote teacher; return the sets with them."""
+    from mt_perception.training.data.recipe_sets import read_sets
+    from mt_perception.training.distillation.remote_teacher import write_remote_labels
+
+    if start is None:
+        raise click.UsageError('the recipe has a remote_teacher: give a model with --start')
+    with training_bar(console) as bar:
+        task = bar.add_task('remote teacher', total=None, shown='')
+        for done, total in write_remote_labels(plan, sets, data, classes, start):
+            bar.update(task, completed=done, total=total)
+    return read_sets(plan, data, classes, cache)
 
 
 def _with_soft_labels(

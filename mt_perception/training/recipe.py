@@ -35,7 +35,7 @@ class SetSpec:
         folder: path inside the data folder.
         weight: how often its images are drawn, relative to the other sets.
         split: coco: keep images with this `coco_split`, or, where there is none, train. rgbd:
-            train, which is the default, or all.
+            train, which is the default, or all. segmentation: as rgbd.
         pixels: coco: keep images whose pixels come from "panoptic" images or "polygons".
         focal_px: rgbd: focal length in pixels of the stored images; without it, meta.json of the
             folder gives the camera of each image.
@@ -49,10 +49,14 @@ class SetSpec:
         object_depth: coco, regions: metric depth from objects of known size and the relative
             depth teacher; needs `relative_depth`.
         by_distance: draw near and far images equally often.
-        soft_labels: label the remaining pixels with probabilities of the pixel teacher.
+        soft_labels: label the remaining pixels with probabilities of the pixel teacher or of the
+            remote teacher.
+        teacher_boxes: coco, regions: use detections of the remote teacher.
         complete: regions: classes of which every instance has a box. Outside these boxes, soft
             labels of the class are discarded.
         balanced: draw images with rare classes more often.
+        zoom: largest magnification of crops beyond that of other sets, as of a longer lens.
+        tilt_deg: rgbd: largest pitch and roll in degrees by which the camera is turned.
     """
 
     name: str
@@ -71,8 +75,11 @@ class SetSpec:
     object_depth: bool = False
     by_distance: bool = False
     soft_labels: bool = False
+    teacher_boxes: bool = False
     complete: tuple[str, ...] = ()
     balanced: bool = False
+    zoom: float = 1.0
+    tilt_deg: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -220,6 +227,8 @@ class Recipe:
         gating: lighter paths and gates, trained beside a finished run.
         balancing: balance of the tasks' losses.
         pixel_teacher: teacher for sets with `soft_labels`; needs a run to start from.
+        remote_teacher: the remote networks of the model to start from are the teacher of sets
+            with `soft_labels` and `teacher_boxes`.
         parts: file beside the recipe with the images and scenes that are kept from training, see
             `evaluation.datasets.parts`; those of the part `choose` are validated on.
         classes_from: set whose pixel counts weigh the classes; empty for all sets.
@@ -247,6 +256,7 @@ class Recipe:
     gating: Gating | None = None
     balancing: Balancing = Balancing()
     pixel_teacher: PixelTeacherSpec | None = None
+    remote_teacher: bool = False
     parts: Parts | None = None
     classes_from: str = ''
     device: str = 'auto'
@@ -317,6 +327,11 @@ def _check(recipe: Recipe, path: Path) -> None:
         using = [spec.name for spec in recipe.sets if getattr(spec, option)]
         if using and not getattr(recipe, teacher):
             raise ModelError(f'{path}: sets {using} have {option}; set {teacher} to a file')
+    using = [spec.name for spec in recipe.sets if spec.teacher_boxes]
+    if using and not recipe.remote_teacher:
+        raise ModelError(f'{path}: sets {using} have teacher_boxes; set remote_teacher: true')
+    if recipe.remote_teacher and recipe.pixel_teacher is not None:
+        raise ModelError(f'{path}: remote_teacher and pixel_teacher exclude each other')
     names = {spec.name for spec in recipe.sets}
     weights = recipe.pixel_teacher.weights if recipe.pixel_teacher is not None else ()
     unknown = sorted({*weights, *filter(None, (recipe.classes_from,))} - names)
@@ -335,6 +350,12 @@ def _check_choice(value: Any, choices: tuple[str, ...], where: str) -> None:
 def _read_set(data: Any) -> SetSpec:
     spec = build(SetSpec, data, 'sets', {'opinions': 'soft_labels'})
     _check_choice(spec.kind, KINDS, f'set {spec.name}: kind')
+    number(spec.zoom, f'set {spec.name}: zoom', 1)
+    number(spec.tilt_deg, f'set {spec.name}: tilt_deg')
+    if spec.tilt_deg and spec.kind != 'rgbd':
+        raise ModelError(f'set {spec.name}: tilt_deg needs kind: rgbd, whose cameras are known')
+    if spec.tilt_deg and (spec.soft_labels or spec.relative_depth):
+        raise ModelError(f'set {spec.name}: a set with tilt_deg has labels of no teacher')
     if spec.object_depth and not spec.relative_depth:
         raise ModelError(f'set {spec.name}: object_depth needs relative_depth: true')
     return replace(spec, without=tuple(map(str, spec.without)))

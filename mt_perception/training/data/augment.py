@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from mt_perception.evaluation.datasets.maps import read_label_map
 from mt_perception.training.data.samples import Boxes, Sample
+from mt_perception.training.data.tilt import Tilt, random_tilt
 from mt_perception.types import UNLABELLED
 
 _Scalar = TypeVar('_Scalar', np.uint8, np.float32)
@@ -56,6 +57,7 @@ class Example:
         relative_depth: (H/4, W/4) float32, inverse depth of a teacher, negative where unknown.
         inside: (H/4, W/4) bool, True on the image, False on the border.
         soft_labels: (C, H/4, W/4) uint8, probabilities of a teacher times 255, or None.
+        teacher_boxes: boxes of a teacher in canvas pixels, with scores, or None.
     """
 
     clean: NDArray[np.uint8]
@@ -66,14 +68,21 @@ class Example:
     relative_depth: NDArray[np.float32]
     inside: NDArray[np.bool_]
     soft_labels: NDArray[np.uint8] | None = None
+    teacher_boxes: Boxes | None = None
 
 
 def random_view(
-    stored: tuple[int, int], canvas: tuple[int, int], rng: np.random.Generator
+    stored: tuple[int, int],
+    canvas: tuple[int, int],
+    rng: np.random.Generator,
+    zoom: float = 1.0,
 ) -> View:
-    """Draw a view between the whole image with a wide border and a crop that fills the canvas."""
+    """Draw a view between the whole image with a wide border and a crop that fills the canvas.
+
+    With `zoom`, crops are up to that many times larger.
+    """
     fits = [have / need for have, need in zip(canvas, stored, strict=True)]
-    low, high = 0.8 * min(fits), 1.3 * max(*fits, 1.15 * min(fits))
+    low, high = 0.8 * min(fits), 1.3 * max(*fits, 1.15 * min(fits)) * zoom
     scale = float(np.exp(rng.uniform(np.log(low), np.log(high))))
     top, left = (
         int(rng.integers(min(0, room), max(0, room) + 1))
@@ -84,11 +93,14 @@ def random_view(
 
 def make_example(sample: Sample, canvas: tuple[int, int], rng: np.random.Generator) -> Example:
     """Read a sample and apply a random view."""
-    view = random_view(sample.size, canvas, rng)
-    clean = _place_image(sample.image(), view)
+    view = random_view(sample.size, canvas, rng, sample.zoom)
     size = sample.size
+    tilt = random_tilt(sample.tilt_deg, sample.focal_px, size, rng)
+    clean = _place_image(tilt.image(sample.image(), PAD_VALUE), view)
     semantic = sample.semantic() if sample.semantic else np.full((1, 1), UNLABELLED, np.uint8)
-    inside = _place_map(np.ones((1, 1), np.uint8), size, view, 0) > 0
+    semantic = tilt.map(semantic, UNLABELLED)
+    inside = _place_map(tilt.map(np.ones((1, 1), np.uint8), 0), size, view, 0) > 0
+    taught = sample.teacher_boxes()
     rows, columns = _extent(view, size)
     image = clean.copy()
     # The border keeps the padding value of deployment.
@@ -98,10 +110,11 @@ def make_example(sample: Sample, canvas: tuple[int, int], rng: np.random.Generat
         image=image,
         boxes=None if sample.boxes is None else place_boxes(sample.boxes, view, size),
         semantic=_place_map(semantic, size, view, UNLABELLED),
-        depth_per_focal=_depth_per_focal(sample, view),
+        depth_per_focal=_depth_per_focal(sample, view, tilt),
         relative_depth=_relative_depth(sample, view),
         inside=inside,
         soft_labels=_soft_labels(sample, view),
+        teacher_boxes=None if taught is None else place_boxes(taught, view, size),
     )
 
 
@@ -115,7 +128,8 @@ def place_boxes(boxes: Boxes, view: View, stored: tuple[int, int]) -> Boxes:
     sides = clipped[:, 2:] - clipped[:, :2]
     area = np.prod(moved[:, 2:] - moved[:, :2], axis=1)
     keep = (np.prod(sides, axis=1) >= _MIN_VISIBLE * area) & (sides.min(axis=1) >= _MIN_SIDE_PX)
-    return Boxes(clipped[keep].astype(np.float32), boxes.classes[keep], boxes.complete)
+    scores = None if boxes.scores is None else boxes.scores[keep]
+    return Boxes(clipped[keep].astype(np.float32), boxes.classes[keep], boxes.complete, scores)
 
 
 def distort(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
@@ -195,12 +209,12 @@ def _to_labels(shape: tuple[int, ...], stored: tuple[int, int], view: View) -> N
     return matrix
 
 
-def _depth_per_focal(sample: Sample, view: View) -> NDArray[np.float32]:
+def _depth_per_focal(sample: Sample, view: View, tilt: Tilt) -> NDArray[np.float32]:
     shape = tuple(n // LABEL_STRIDE for n in view.size)
     measured = sample.depth()
     if measured is None or sample.focal_px is None:
         return np.zeros(shape, np.float32)
-    depth = _place_map(measured, sample.size, view, 0)
+    depth = _place_map(tilt.depth(measured), sample.size, view, 0)
     # Scaling an image scales the focal length.
     return depth / np.float32(sample.focal_px * view.scale)
 

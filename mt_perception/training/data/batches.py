@@ -58,6 +58,7 @@ class Batch:
     relative_depth: Tensor  # (B, H/4, W/4) float32
     inside: Tensor  # (B, H/4, W/4) bool
     soft_labels: Tensor | None = None  # (B, C, H/4, W/4) uint8
+    teacher_boxes: tuple[Boxes | None, ...] = ()
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch on a device, except for boxes, which are copied when they are used."""
@@ -66,7 +67,7 @@ class Batch:
         moved = {
             f.name: getattr(self, f.name).to(device, non_blocking=True)
             for f in fields(self)
-            if f.name != 'boxes'
+            if f.name not in ('boxes', 'teacher_boxes')
         }
         return replace(self, **moved)
 
@@ -121,6 +122,7 @@ def collate(examples: Sequence[Example]) -> Batch:
         relative_depth=torch.from_numpy(np.stack([e.relative_depth for e in examples])),
         inside=torch.from_numpy(np.stack([e.inside for e in examples])),
         soft_labels=_stack_soft_labels(examples),
+        teacher_boxes=tuple(e.teacher_boxes for e in examples),
     )
 
 

@@ -37,6 +37,7 @@ from mt_perception.training.losses.segmentation import EXCLUDED
 from mt_perception.training.recipe import Recipe, SetSpec
 
 _VOC, _RELATIVE, _PIXELS, _OBJECTS = 'voc', 'relative_depth', 'pixels', 'object_depth'
+_BOXES = 'boxes'
 # An image shows a class if at least this many pixels have its label.
 _SHOWN_PIXELS = 300
 _SHOWN_SHARE, _SURE = 0.02, 128
@@ -75,6 +76,11 @@ def read_sets(recipe: Recipe, data: Path, classes: ClassMap, cache: Path) -> tup
         if spec.soft_labels:
             folder = cache / _PIXELS
             samples = [replace(s, soft_label_path=folder / f'{s.name}.npy') for s in samples]
+        if spec.teacher_boxes:
+            folder = cache / _BOXES
+            samples = [replace(s, teacher_boxes_path=folder / f'{s.name}.npy') for s in samples]
+        if spec.zoom != 1 or spec.tilt_deg:
+            samples = [replace(s, zoom=spec.zoom, tilt_deg=spec.tilt_deg) for s in samples]
         shares = class_shares(samples) if spec.balanced else None
         if spec.by_distance:
             shares = distance_shares([typical_distance(sample) for sample in samples])
@@ -174,7 +180,7 @@ def _read(spec: SetSpec, recipe: Recipe, data: Path, classes: ClassMap) -> list[
         split = spec.split or TRAIN
         samples = read_rgbd(folder, classes, spec.focal_px, split, spec.names, spec.ground, kept)
     elif spec.kind == 'segmentation':
-        samples = read_segmentation(folder, classes, spec.names)
+        samples = read_segmentation(folder, classes, spec.names, spec.split or TRAIN)
     else:
         samples = read_coco(folder, classes, spec.split, spec.pixels, spec.annotations, kept)
     if not samples:

@@ -27,11 +27,13 @@ class Boxes:
         classes: (n,) int64 indices into the network's detection labels.
         complete: every object of every class is labelled. If False, unlabelled regions are
             unknown and must not count as background.
+        scores: (n,) float32, how sure a teacher is of each box; None for labels.
     """
 
     corners: NDArray[np.float32]
     classes: NDArray[np.int64]
     complete: bool
+    scores: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,10 @@ class Sample:
         relative_depth_path: relative inverse depth of a teacher, uint16, unknown scale and shift.
         soft_label_path: class probabilities of a teacher times 255, .npy (h, w, C) uint8,
             stretched over the image.
+        teacher_boxes_path: boxes of a teacher, .npy (n, 6) of x1, y1, x2, y2, class and score.
         objects: labelled boxes of every category, by name.
+        zoom: largest magnification beyond that of other samples, as of a longer lens.
+        tilt_deg: largest pitch and roll by which the camera is turned; needs `focal_px`.
     """
 
     name: str
@@ -81,7 +86,10 @@ class Sample:
     focal_px: float | None = None
     relative_depth_path: Path | None = None
     soft_label_path: Path | None = None
+    teacher_boxes_path: Path | None = None
     objects: tuple[NamedBox, ...] = field(default=(), repr=False)
+    zoom: float = 1.0
+    tilt_deg: float = 0.0
 
     def image(self) -> NDArray[np.uint8]:
         """Read the image at the size that the labels refer to, (H, W, 3) BGR.
@@ -103,6 +111,13 @@ class Sample:
                 ) from None
             image = np.asarray(cv2.resize(image, (width, height)), np.uint8)
         return image
+
+    def teacher_boxes(self) -> Boxes | None:
+        """Read the boxes of a teacher; None if there are none."""
+        if self.teacher_boxes_path is None:
+            return None
+        rows = np.load(self.teacher_boxes_path, allow_pickle=False)
+        return Boxes(rows[:, :4], rows[:, 4].astype(np.int64), True, rows[:, 5])
 
     def depth(self) -> NDArray[np.float32] | None:
         """Read the depth in metres, (h, w), 0 unmeasured; None if there is none.

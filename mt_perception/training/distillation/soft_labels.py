@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -28,11 +29,14 @@ from mt_perception.training.distillation.pixel_teacher import (
     build_teacher,
     train_teacher,
 )
-from mt_perception.training.recipe import ContextRule, Recipe
+from mt_perception.training.recipe import ContextRule, Recipe, SetSpec
 from mt_perception.types import UNLABELLED
 
 _LONG_SIDE, _MULTIPLE, _PAD_VALUE = 416, 32, 114
-_STRIDE, _BATCH = 8, 8
+_BATCH = 8
+STRIDE = 8
+"""Network pixels per soft label along each side."""
+
 # Lowest detection score of an object for context rules.
 _DETECTED_FROM = 0.45
 # Pixels with less remaining probability after refinement have no soft label.
@@ -85,18 +89,13 @@ def write_soft_labels(
         yield step, spec.steps + images
     done = spec.steps
     for source, samples in zip(recipe.sets, missing, strict=True):
-        regions: dict[str, Sample] = {}
-        if source.complete:
-            boxes = read_regions(data / source.folder, classes, shrink=-0.03)
-            regions = {sample.name: sample for sample in boxes}
+        regions = complete_regions(source, data, classes)
         for part, predicted, scores in predict_pixels(teacher, samples, precision):
             for sample, values, row in zip(part, predicted, scores, strict=True):
                 if sample.boxes is not None:
                     within_boxes(values, sample.boxes, sample.size, classes)
-                for name in source.complete:
-                    index = classes.segmentation_id(name)
-                    near = _labels(regions[sample.name]) == index
-                    forbid_outside(values, index, near.astype(np.uint8))
+                for index, near in regions.get(sample.name, {}).items():
+                    forbid_outside(values, index, near)
                 present = _present_objects(sample, row, classes)
                 apply_context(values, present, spec.context, classes)
                 _write(sample, normalised(values))
@@ -119,14 +118,14 @@ def predict_pixels(
     for group in by_size.values():
         for begin in range(0, len(group), _BATCH):
             part = group[begin : begin + _BATCH]
-            views, height, width = _views([s.image() for s in part])
+            views, height, width = network_views([s.image() for s in part])
             with (
                 torch.no_grad(),
                 torch.autocast('cpu', precision, enabled=precision != torch.float32),
             ):
                 probabilities, scores = teacher(views), teacher.class_scores(views)
             full = functional.interpolate(probabilities, scale_factor=4, mode='bilinear')
-            coarse = (max(height // _STRIDE, 1), max(width // _STRIDE, 1))
+            coarse = (max(height // STRIDE, 1), max(width // STRIDE, 1))
             labels = functional.interpolate(full[:, :, :height, :width], size=coarse, mode='area')
             yield part, labels.permute(0, 2, 3, 1).contiguous().numpy(), scores.numpy()
 
@@ -138,22 +137,36 @@ def _present_objects(sample: Sample, scores: NDArray[np.float32], classes: Class
     return {classes.detection[int(index)] for index in np.flatnonzero(scores >= _DETECTED_FROM)}
 
 
-def _labels(sample: Sample) -> NDArray[np.uint8]:
-    if sample.semantic is None:
-        return np.full(sample.size, UNLABELLED, np.uint8)
-    return sample.semantic()
+def complete_regions(
+    source: SetSpec, data: Path, classes: ClassMap
+) -> dict[str, dict[int, NDArray[np.uint8]]]:
+    """Return name of a sample → class of which every instance has a box → mask of the boxes."""
+    if not source.complete:
+        return {}
+    indices = [classes.segmentation_id(name) for name in source.complete]
+    found = {}
+    for sample in read_regions(data / source.folder, classes, shrink=-0.03):
+        labels = np.full(sample.size, UNLABELLED, np.uint8)
+        if sample.semantic is not None:
+            labels = sample.semantic()
+        found[sample.name] = {index: (labels == index).astype(np.uint8) for index in indices}
+    return found
 
 
 def _write(sample: Sample, values: NDArray[np.uint8]) -> None:
     assert sample.soft_label_path is not None
-    sample.soft_label_path.parent.mkdir(parents=True, exist_ok=True)
-    # Several processes may write the same file.
-    unfinished = sample.soft_label_path.with_suffix(f'.{os.getpid()}.part.npy')
+    write_array(sample.soft_label_path, values)
+
+
+def write_array(path: Path, values: NDArray[Any]) -> None:
+    """Write a .npy file of the cache; several processes may write the same one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(f'.{os.getpid()}.part.npy')
     np.save(unfinished, values, allow_pickle=False)
-    unfinished.rename(sample.soft_label_path)
+    unfinished.rename(path)
 
 
-def _views(images: Sequence[NDArray[np.uint8]]) -> tuple[Tensor, int, int]:
+def network_views(images: Sequence[NDArray[np.uint8]]) -> tuple[Tensor, int, int]:
     """Scale images of one size to the network's long side, padded at the right and bottom."""
     stored = images[0].shape[:2]
     scale = _LONG_SIDE / max(stored)

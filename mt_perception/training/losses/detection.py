@@ -26,7 +26,7 @@ def detection_loss(
     """Return the loss of YOLOX (arXiv 2107.08430) over the images with boxes.
 
     In images with incomplete labels only assigned cells count, because an unassigned cell may
-    show an unlabelled object.
+    show an unlabelled object. Boxes of a teacher have its scores as targets of objectness.
 
     Args:
         raw: raw detections of the batch.
@@ -50,7 +50,10 @@ def detection_loss(
             predicted.detach(), objectness.detach(), logits.detach(), cells, targets, classes
         )
         wanted = torch.zeros_like(objectness)
-        wanted[cell] = 1.0
+        sure = torch.ones_like(overlap)
+        if labels.scores is not None:
+            sure = torch.from_numpy(labels.scores).to(corners.device)[match]
+        wanted[cell] = sure
         counts = torch.ones_like(wanted) if labels.complete else wanted
         total = total + functional.binary_cross_entropy_with_logits(
             objectness, wanted, counts, reduction='sum'
@@ -60,10 +63,10 @@ def detection_loss(
             # The class target is the IoU, so that scores rank boxes by quality.
             one_hot = functional.one_hot(classes[match], logits.shape[1]) * overlap[:, None]
             total = total + functional.binary_cross_entropy_with_logits(
-                logits[cell], one_hot, reduction='sum'
+                logits[cell], one_hot, sure[:, None].expand_as(one_hot), reduction='sum'
             )
             iou = paired_iou(predicted[cell], targets[match])
-            total = total + _IOU_WEIGHT * (1 - iou**2).sum()
+            total = total + _IOU_WEIGHT * (sure * (1 - iou**2)).sum()
     return total / mean_over_processes(total.new_tensor(float(positives))).clamp_min(1)
 
 

@@ -79,6 +79,8 @@ def losses(
         cells = cells_of((features.s8, features.s16, features.s32))
         if weights.detection > 0:
             found['detection'] = detection_loss(outputs.detection, cells, batch.boxes)
+        if weights.teacher_boxes > 0:
+            found['teacher_boxes'] = detection_loss(outputs.detection, cells, batch.teacher_boxes)
         if targets.detection is not None:
             found['distillation'] = distillation_loss(outputs.detection, targets.detection)
     if outputs.segmentation is not None:

@@ -25,6 +25,7 @@ PARTS = ('trunk', *TASKS, 'policy', 'light_segmentation', 'light_depth')
 TASK_OF = {
     'detection': DETECTION,
     'distillation': DETECTION,
+    'teacher_boxes': DETECTION,
     'segmentation': SEGMENTATION,
     'dice': SEGMENTATION,
     'soft_labels': SEGMENTATION,
@@ -43,6 +44,7 @@ class Weights:
 
     detection: float = 0.0
     distillation: float = 0.0
+    teacher_boxes: float = 0.0
     segmentation: float = 0.0
     dice: float = 0.0
     soft_labels: float = 0.0
