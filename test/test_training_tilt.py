@@ -14,7 +14,7 @@ SIZE, FOCAL = (120, 160), 150.0
 
 
 def ground(down: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Depth of the plane X · down = 1.2 m seen by a camera, 0 above the horizon; by ray casting."""
+    """Depth of the plane X · down = 1.2 m by ray casting, 0 above the horizon."""
     height, width = shape
     fx, fy = FOCAL * width / SIZE[1], FOCAL * height / SIZE[0]
     rows, columns = np.indices(shape)
