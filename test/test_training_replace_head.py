@@ -23,7 +23,7 @@ from mt_perception.network.gated import GatedNetwork
 from mt_perception.network.gates import count_unit_costs
 from mt_perception.network.multitask import Multitask
 from mt_perception.training.checkpoint import save_checkpoint
-from mt_perception.training.export.replace_head import replace_head
+from mt_perception.training.export.replace_head import replace_full, replace_head
 from mt_perception.training.export.write_model import REFERENCE_SIZE
 from mt_perception.training.start import read_start, start_network
 from mt_perception.types import DETECTION, SEGMENTATION
@@ -93,7 +93,7 @@ def test_a_run_of_lighter_paths_replaces_the_light_head(
     run = save(
         tmp_path / 'run', network, labels, full=network.state_dict(), average=gated.state_dict()
     )
-    shutil.copy(ROOT / 'recipes' / 'cspnano_depth_light.yaml', run / 'recipe.yaml')
+    shutil.copy(ROOT / 'recipes' / 'cspnano_light.yaml', run / 'recipe.yaml')
     shutil.copytree(ROOT / 'recipes' / 'splits', run / 'splits')
     model = tmp_path / 'model'
     shutil.copytree(MODEL, model)
@@ -112,7 +112,36 @@ def test_a_model_without_a_light_head_gets_none(
     run = save(
         tmp_path / 'run', network, labels, full=network.state_dict(), average=gated.state_dict()
     )
-    shutil.copy(ROOT / 'recipes' / 'cspnano_depth_light.yaml', run / 'recipe.yaml')
+    shutil.copy(ROOT / 'recipes' / 'cspnano_light.yaml', run / 'recipe.yaml')
     shutil.copytree(ROOT / 'recipes' / 'splits', run / 'splits')
     with pytest.raises(ModelError, match='one variant of detection'):
         replace_head(run, MODEL, 'detection', '9')
+
+
+def test_trunk_and_full_heads_replaced_paths_and_remote_networks_kept(
+    tmp_path: Path, network: Multitask, labels: tuple[tuple[str, ...], tuple[str, ...]]
+) -> None:
+    model = tmp_path / 'model'
+    shutil.copytree(MODEL, model)
+    with torch.no_grad():
+        next(network.trunk.parameters()).mul_(1.01)
+    replace_full(save(tmp_path / 'run', network, labels), model, '9')
+    opened = open_model(model)  # every checksum fits
+    assert opened.manifest.version == '9'
+    assert opened.manifest.paths.choices[0].name == 'full'
+    read = read_start(model).weights
+    for name, value in network.state_dict().items():
+        assert torch.equal(read[name], value)
+    for name in ('depth_light.onnx', 'cut/trunk.onnx', 'cut/encoder.onnx'):
+        assert (model / name).read_bytes() == (MODEL / name).read_bytes()
+
+
+def test_a_network_of_other_classes_replaces_nothing(
+    tmp_path: Path, network: Multitask, labels: tuple[tuple[str, ...], tuple[str, ...]]
+) -> None:
+    model = tmp_path / 'model'
+    shutil.copytree(MODEL, model)
+    others = (labels[0][::-1], labels[1])
+    with pytest.raises(ModelError, match='its classes for detection are not'):
+        replace_full(save(tmp_path / 'run', network, others), model, '9')
+    assert (model / 'trunk.onnx').read_bytes() == (MODEL / 'trunk.onnx').read_bytes()

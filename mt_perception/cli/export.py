@@ -12,6 +12,8 @@ from rich.table import Table
 
 from mt_perception.cli.training_options import FOLDER, NEW_FOLDER, claimed, model_output
 
+FULL = 'full'
+
 
 @click.command()
 @click.argument('run', type=FOLDER)
@@ -30,9 +32,10 @@ from mt_perception.cli.training_options import FOLDER, NEW_FOLDER, claimed, mode
 )
 @click.option(
     '--only',
-    type=click.Choice(('detection', 'segmentation', 'depth')),
+    type=click.Choice(('detection', 'segmentation', 'depth', FULL)),
     help='Replace the head of this task in the MODEL that is there, or its light variant where '
-    'RUN trained lighter paths; nothing else changes.',
+    'RUN trained lighter paths; nothing else changes. full: replace trunk and heads; light heads '
+    'and remote networks stay.',
 )
 def export(
     run: Path,
@@ -50,7 +53,7 @@ def export(
     """
     from mt_perception.training.add_task import add_task
     from mt_perception.training.export.publish_model import publish_model
-    from mt_perception.training.export.replace_head import replace_head
+    from mt_perception.training.export.replace_head import replace_full, replace_head
     from mt_perception.training.gating.add_paths import has_paths
     from mt_perception.training.gating.train_path_policy import add_paths
 
@@ -58,8 +61,12 @@ def export(
     if only is not None:
         if data is not None or as_task is not None:
             raise click.UsageError('--only goes with neither --data nor --as-task')
-        path = replace_head(run, model, only, version)
-        console.print(f'{path}: written, and equal to torch at two sizes')
+        if only == FULL:
+            paths = replace_full(run, model, version)
+        else:
+            paths = (replace_head(run, model, only, version),)
+        for path in paths:
+            console.print(f'{path}: written, and equal to torch at two sizes')
         return
     if has_paths(run):
         metrics = add_paths(run, model, data)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Replaces one task's head in a model folder by that of a run with the same trunk."""
+"""Replaces one task's head, or the full network, in a model folder by that of a run."""
 
 from __future__ import annotations
 
@@ -84,6 +84,46 @@ def replace_head(run: Path, model: Path, task: str, version: str) -> Path:
     manifest['version'] = version
     write_manifest_data(model, manifest)
     return path
+
+
+def replace_full(run: Path, model: Path, version: str) -> tuple[Path, ...]:
+    """Replace trunk and full heads of a model folder; light heads and remote networks stay.
+
+    Light heads read the trunk's features, so they must be trained anew on the new trunk.
+
+    Args:
+        run: folder of a run that trained all tasks of the model.
+        model: the model folder.
+        version: of the weights, for the manifest.
+
+    Returns:
+        The files that were replaced.
+
+    Raises:
+        ModelError: the run has lighter paths, or other tasks or classes than the model.
+    """
+    if has_paths(run):
+        raise ModelError(f'{run} trained lighter paths; replace its heads one by one')
+    manifest = read_manifest_data(model)
+    state = load_checkpoint(run)
+    for task in TASKS:
+        if list(state.get(f'{task}_labels', [])) != manifest['tasks'].get(task, {}).get('labels'):
+            raise ModelError(f'{run}: its classes for {task} are not those of {model}')
+    graphs = block_graphs(averaged(state))
+    if {graph.name for graph in graphs} != set(manifest['blocks']):
+        raise ModelError(f'{run}: its blocks are not those of {model}')
+    tensors = example(graphs, REFERENCE_SIZE)
+    for graph in graphs:
+        path = model / f'{graph.name}.onnx'
+        export_block(graph, inputs_of(graph, tensors), path)
+        manifest['blocks'][graph.name] = block_entry(
+            graph, inputs_of(graph, tensors), sha256(path)
+        )
+    for size in PARITY_SIZES:
+        check_blocks(graphs, model, size)
+    manifest['version'] = version
+    write_manifest_data(model, manifest)
+    return tuple(model / f'{graph.name}.onnx' for graph in graphs)
 
 
 def _replace_remote_depth(model: Path, manifest: dict[str, Any], head: Path) -> None:
