@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,73 +13,15 @@ from typing import Any
 from mt_perception.data_files import read_yaml
 from mt_perception.errors import ModelError
 from mt_perception.evaluation.datasets.parts import Parts, read_parts
-from mt_perception.training.recipe_fields import build, list_of, mapping, number
+from mt_perception.training.recipe_fields import build, check_choice, list_of, mapping, number
 from mt_perception.training.schedules.mt2st import TASKS
 from mt_perception.training.schedules.phases import Phase, Weights, read_phase
+from mt_perception.training.set_spec import SetSpec, read_set
 
 __all__ = ['Balancing', 'Phase', 'Recipe', 'SetSpec', 'Structure', 'Weights', 'read_recipe']
 
-KINDS = ('coco', 'regions', 'rgbd', 'segmentation')
 REDUCED = ('segmentation', 'depth')
 """The tasks that have a reduced head (`network.dense.LightHead`) beside the full one."""
-
-
-@dataclass(frozen=True)
-class SetSpec:
-    """One data set of a recipe.
-
-    Args:
-        name: name in the log.
-        kind: coco (boxes, perhaps pixels), regions (boxes as weak pixels), rgbd (depth, perhaps
-            pixels) or segmentation (pixels).
-        folder: path inside the data folder.
-        weight: how often its images are drawn, relative to the other sets.
-        split: coco: keep images with this `coco_split`, or, where there is none, train. rgbd:
-            train, which is the default, or all. segmentation: as rgbd.
-        pixels: coco: keep images whose pixels come from "panoptic" images or "polygons".
-        focal_px: rgbd: focal length in pixels of the stored images; without it, meta.json of the
-            folder gives the camera of each image.
-        annotations: coco: name of a COCO file in the folder; empty for the usual names.
-        without: keys of images to leave out.
-        names: rgbd, segmentation: class name of each id in the label images; segmentation reads
-            them from the folder's only YAML file if this is absent.
-        ground: rgbd: label ground and walls as planes in the depth images.
-        voc_labels: fill unlabelled pixels with predictions of the VOC teacher.
-        relative_depth: use predictions of the relative depth teacher.
-        object_depth: coco, regions: metric depth from objects of known size and the relative
-            depth teacher; needs `relative_depth`.
-        by_distance: draw near and far images equally often.
-        soft_labels: label the remaining pixels with probabilities of the pixel teacher or of the
-            remote teacher.
-        teacher_boxes: coco, regions: use detections of the remote teacher.
-        complete: regions: classes of which every instance has a box. Outside these boxes, soft
-            labels of the class are discarded.
-        balanced: draw images with rare classes more often.
-        zoom: largest magnification of crops beyond that of other sets, as of a longer lens.
-        tilt_deg: rgbd: largest pitch and roll in degrees by which the camera is turned.
-    """
-
-    name: str
-    kind: str
-    folder: str
-    weight: float
-    split: str | None = None
-    pixels: str | None = None
-    focal_px: float | None = None
-    annotations: str = ''
-    without: tuple[str, ...] = ()
-    names: Mapping[int, str] | None = None
-    ground: bool = False
-    voc_labels: bool = False
-    relative_depth: bool = False
-    object_depth: bool = False
-    by_distance: bool = False
-    soft_labels: bool = False
-    teacher_boxes: bool = False
-    complete: tuple[str, ...] = ()
-    balanced: bool = False
-    zoom: float = 1.0
-    tilt_deg: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -287,7 +229,7 @@ def read_recipe(path: Path) -> Recipe:
         ModelError: a field is missing, unknown or of the wrong kind; the message names it.
     """
     root = mapping(read_yaml(path), str(path))
-    root['sets'] = tuple(_read_set(s) for s in list_of(root, 'sets'))
+    root['sets'] = tuple(read_set(s) for s in list_of(root, 'sets'))
     root['phases'] = tuple(read_phase(p) for p in list_of(root, 'phases'))
     root['canvases'] = tuple((int(h), int(w)) for h, w in list_of(root, 'canvases'))
     root['structure'] = _read_structure(root.get('structure', {}))
@@ -320,8 +262,8 @@ def _check(recipe: Recipe, path: Path) -> None:
             f'{path}: structure {recipe.structure.kind} needs losses of all tasks; there are none '
             f'of {missing}'
         )
-    _check_choice(recipe.device, ('auto', 'cpu', 'cuda'), f'{path}: device')
-    _check_choice(recipe.precision, ('float32', 'bfloat16'), f'{path}: precision')
+    check_choice(recipe.device, ('auto', 'cpu', 'cuda'), f'{path}: device')
+    check_choice(recipe.precision, ('float32', 'bfloat16'), f'{path}: precision')
     teachers = {'voc_labels': 'voc_teacher', 'relative_depth': 'relative_depth_teacher'}
     for option, teacher in teachers.items():
         using = [spec.name for spec in recipe.sets if getattr(spec, option)]
@@ -341,31 +283,11 @@ def _check(recipe: Recipe, path: Path) -> None:
         raise ModelError(f'{path}: canvases must be multiples of 32')
 
 
-def _check_choice(value: Any, choices: tuple[str, ...], where: str) -> None:
-    if value not in choices:
-        listed = f'{", ".join(choices[:-1])} or {choices[-1]}'
-        raise ModelError(f'{where} is {listed}, not {value!r}')
-
-
-def _read_set(data: Any) -> SetSpec:
-    spec = build(SetSpec, data, 'sets', {'opinions': 'soft_labels'})
-    _check_choice(spec.kind, KINDS, f'set {spec.name}: kind')
-    number(spec.zoom, f'set {spec.name}: zoom', 1)
-    number(spec.tilt_deg, f'set {spec.name}: tilt_deg')
-    if spec.tilt_deg and spec.kind != 'rgbd':
-        raise ModelError(f'set {spec.name}: tilt_deg needs kind: rgbd, whose cameras are known')
-    if spec.tilt_deg and (spec.soft_labels or spec.relative_depth):
-        raise ModelError(f'set {spec.name}: a set with tilt_deg has labels of no teacher')
-    if spec.object_depth and not spec.relative_depth:
-        raise ModelError(f'set {spec.name}: object_depth needs relative_depth: true')
-    return replace(spec, without=tuple(map(str, spec.without)))
-
-
 def _read_structure(data: Any) -> Structure:
     values = mapping(data, 'structure')
     values['phases'] = tuple(read_phase(p) for p in values.get('phases', ()))
     structure = build(Structure, values, 'structure')
-    _check_choice(structure.kind, ('hard_shared', 'antler', 'interrogate'), 'structure.kind')
+    check_choice(structure.kind, ('hard_shared', 'antler', 'interrogate'), 'structure.kind')
     if structure.kind != 'hard_shared' and not structure.phases:
         raise ModelError(f'structure.phases is missing; {structure.kind} needs at least one phase')
     return structure
@@ -373,7 +295,7 @@ def _read_structure(data: Any) -> Structure:
 
 def _read_balancing(data: Any) -> Balancing:
     balancing = build(Balancing, data, 'balancing')
-    _check_choice(balancing.kind, ('fixed', 'uncertainty', 'gradnorm'), 'balancing.kind')
+    check_choice(balancing.kind, ('fixed', 'uncertainty', 'gradnorm'), 'balancing.kind')
     number(balancing.rate, 'balancing.rate')
     number(balancing.alpha, 'balancing.alpha')
     return balancing

@@ -69,3 +69,10 @@ def number(value: Any, where: str, least: float = 0.0) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not value >= least:
         raise ModelError(f'{where}: expected a number of at least {least:g}, found {value!r}')
     return float(value)
+
+
+def check_choice(value: Any, choices: tuple[str, ...], where: str) -> None:
+    """Refuse a value that is none of the choices."""
+    if value not in choices:
+        listed = f'{", ".join(choices[:-1])} or {choices[-1]}'
+        raise ModelError(f'{where} is {listed}, not {value!r}')
