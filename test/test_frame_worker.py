@@ -134,3 +134,12 @@ while not started:
         [sys.executable, '-c', code], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, 'processed\n', '')
+
+
+def test_stop_leaves_an_item_behind_that_does_not_end() -> None:
+    gate = Gate()
+    gate.worker.submit(1)
+    gate.entered()
+    gate.worker.stop(0.01)
+    assert not gate.processed
+    gate.let_through()

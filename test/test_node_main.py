@@ -155,3 +155,35 @@ def test_a_node_that_has_finished_ends_its_process() -> None:
     with process('def work(self):\n    self.finished = True') as node:
         spins(node)
         assert ended(node) == (0, '')
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_does_not_wait_for_a_frame_that_never_ends(number: signal.Signals) -> None:
+    """Minutes in compiled code: nothing can stop them, and the node ends without them."""
+    body = """
+    def work(self):
+        import hashlib
+        from mt_perception.nodes.frame_worker import FrameWorker
+
+        def process(item):
+            running.append(item)
+            hashlib.pbkdf2_hmac('sha256', b'p', b's', (1 << 31) - 1)
+
+        for timer in self.timers:
+            timer.cancel()
+        running = []
+        self.worker = FrameWorker(process, lambda: None)
+        self.worker.submit(1)
+        while not running:
+            time.sleep(0.001)
+        print('runs', flush=True)
+
+    def destroy_node(self):
+        self.worker.stop()
+        super().destroy_node()
+    """
+    with process(body) as node:
+        spins(node)
+        assert node.stdout.readline() == 'runs\n'
+        node.send_signal(number)
+        assert ended(node) == (0, '')

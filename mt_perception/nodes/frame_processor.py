@@ -21,6 +21,7 @@ from mt_perception.nodes.budget_check import BudgetCheck
 from mt_perception.nodes.diagnostics import ERROR, OK, WARN, LogThrottle
 from mt_perception.nodes.frame_worker import FrameWorker
 from mt_perception.nodes.health import Health, Stamp
+from mt_perception.nodes.image_decoder import ImageDecoder
 from mt_perception.nodes.offloading import change_offload, open_offload
 from mt_perception.nodes.parameters import PerceptionSettings
 from mt_perception.nodes.publishers import STATS_TOPIC, Publishers, Request
@@ -106,6 +107,7 @@ class FrameProcessor:
                 self.offload.close()
             raise
         self._budget_check = self._new_budget_check()
+        self._decoder = ImageDecoder()
         self._worker = FrameWorker(self.process, lambda: self.health.dropped('superseded'))
 
     @property
@@ -145,11 +147,12 @@ class FrameProcessor:
         self._worker.clear()
 
     def close(self) -> None:
-        """Stop the thread and remove the publishers."""
+        """Stop the thread and remove the publishers; a run that does not end is left behind."""
         self.deactivate()
         if self.offload is not None:
             # Cancels a pending request, so that the thread stops soon.
             self.offload.close()
+        self._decoder.close()
         self._worker.stop()
         self.publishers.destroy()
 
@@ -188,7 +191,7 @@ class FrameProcessor:
         return settings
 
     def _run(self, image: ReceivedImage, request: Request, settings: PerceptionSettings) -> None:
-        pixels = conversions.image_from(image.message)
+        pixels = self._decoder.decode(image.message)
         camera = self._camera(image, pixels.shape[:2], DEPTH in request.tasks)
         header = image.message.header
         frame = Frame(pixels, image.stamp.stamp_ns, header.frame_id, camera, image.received_s)

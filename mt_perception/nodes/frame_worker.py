@@ -11,6 +11,12 @@ from typing import Generic, TypeVar
 
 T = TypeVar('T')
 
+THREAD = 'frames'
+"""Begin of the names of threads that may be left behind in compiled code."""
+
+STOP_S = 1.0
+"""Time that ``stop`` waits for the current item; a node ends within 2 s of a signal."""
+
 
 class FrameWorker(Generic[T]):
     """Processes one item at a time and keeps one waiting item, the newest.
@@ -26,10 +32,10 @@ class FrameWorker(Generic[T]):
         self._changed = threading.Condition()
         self._waiting: list[T] = []
         self._stopped = False
-        self._thread = threading.Thread(target=self._run, name='frames', daemon=True)
+        self._thread = threading.Thread(target=self._run, name=THREAD, daemon=True)
         self._thread.start()
         # A thread in compiled code must not outlive the interpreter: it would abort the process.
-        atexit.register(self.stop)
+        atexit.register(self.stop, None)
 
     def submit(self, item: T) -> None:
         """Let the worker process an item next; it replaces the waiting one."""
@@ -45,14 +51,19 @@ class FrameWorker(Generic[T]):
         with self._changed:
             self._waiting.clear()
 
-    def stop(self) -> None:
-        """Discard the waiting item and wait until the current one is processed."""
+    def stop(self, limit_s: float | None = STOP_S) -> None:
+        """Discard the waiting item and wait until the current one is processed.
+
+        Args:
+            limit_s: Time after which the thread is left behind, because nothing can stop it in
+                compiled code; None waits for its end.
+        """
         with self._changed:
             self._stopped = True
             self._waiting.clear()
             self._changed.notify()
         if threading.current_thread() is not self._thread:
-            self._thread.join()
+            self._thread.join(limit_s)
             atexit.unregister(self.stop)
 
     def _run(self) -> None:

@@ -21,6 +21,7 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
 from mt_perception.errors import PerceptionError
+from mt_perception.nodes.frame_worker import THREAD
 from mt_perception.nodes.shared_memory import remove_stale_segments, use_shared_memory
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -69,7 +70,9 @@ def run_node(
         status = 1
     except Exception:
         status = _report_unless_shut_down()
-    return max(status, _shut_down(node))
+    status = max(status, _shut_down(node))
+    _exit_if_overrunning(status)
+    return status
 
 
 def _shut_down(node: Node | None) -> int:
@@ -86,6 +89,17 @@ def _shut_down(node: Node | None) -> int:
         signal.signal(number, signal.SIG_IGN)
     rclpy.try_shutdown()
     return status
+
+
+def _exit_if_overrunning(status: int) -> None:
+    """End the process at once if a frame or its decoder is still in compiled code.
+
+    At the regular end it would find no interpreter, which aborts the process.
+    """
+    if any(thread.name.startswith(THREAD) for thread in threading.enumerate()):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
 
 
 def _report_unless_shut_down() -> int:
