@@ -18,6 +18,7 @@ import copy
 import json
 import os
 import random
+import resource
 import shutil
 import signal
 import subprocess
@@ -35,8 +36,9 @@ FOLDERS = (
     *('model', 'execution', 'image', 'planning', 'nodes', 'offload', 'server'),
     'evaluation/metrics',
 )
-_BUDGET_S = 40.0
+_BUDGET_S = 15.0
 _HELPERS = 2  # Distance that a helper module of the tests adds.
+_MOST_TESTS = 6  # Files of tests of a mutant.
 _FARTHER = 2  # Tests farther away than the nearest ones by more than this do not run.
 
 _COMPARISONS: dict[type[ast.cmpop], type[ast.cmpop]] = {
@@ -212,7 +214,7 @@ class Copy:
 
     Args:
         folder: An empty folder.
-        budget_s: Time of the unchanged tests that a mutant runs with.
+        budget_s: CPU time of the tests that a mutant runs with; one file may exceed it.
         results: File of the results; durations of tests are kept in it as well.
     """
 
@@ -247,21 +249,19 @@ class Copy:
         original = file.read_bytes()
         file.write_text(mutant.source(), encoding='utf-8')
         try:
-            allowed_s = 20 + 4 * sum(self._seconds[test] for test in tests)
+            allowed_s = 60 + 10 * sum(self._seconds[test] for test in tests)
             return self._run(tests, allowed_s) if tests else ''
         finally:
             file.write_bytes(original)
 
     def _tests_of(self, path: str) -> list[str]:
-        """The nearest tests of a file within the budget, at least one; the fast ones first."""
+        """The nearest tests of a file within the budget; the fast ones first."""
         near = sorted(
             (distances(test)[path], test.name) for test in self._tests if path in distances(test)
         )
         chosen: list[str] = []
-        for distance, name in near:
-            if distance > near[0][0] + _FARTHER or (
-                chosen and self._spent(chosen) >= self._budget_s
-            ):
+        for distance, name in near[:_MOST_TESTS]:
+            if distance > near[0][0] + _FARTHER:
                 break
             seconds = self._baseline(name)
             if seconds >= 0 and (not chosen or self._spent(chosen) + seconds <= self._budget_s):
@@ -272,11 +272,13 @@ class Copy:
         return sum(self._seconds[name] for name in names)
 
     def _baseline(self, name: str) -> float:
-        """Seconds of a test file on the unchanged program; negative if it does not pass."""
+        """CPU seconds of a test file on the unchanged program; negative if it does not pass."""
         if name not in self._seconds:
-            start = time.monotonic()
-            failed = self._run([name], 300.0)
-            self._seconds[name] = -1.0 if failed else time.monotonic() - start
+            before = resource.getrusage(resource.RUSAGE_CHILDREN)
+            failed = self._run([name], 600.0)
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+            self._seconds[name] = -1.0 if failed else seconds
             append_row(self._results, {'test': name, 'seconds': self._seconds[name]})
         return self._seconds[name]
 
