@@ -15,14 +15,17 @@ export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= PASSIVE
 # Tests that run at once; auto is one for each core.
 WORKERS ?= auto
+# Mutants of each folder.
+SAMPLE ?= 40
 
-.PHONY: help demo test test-train test-colcon lint format docs bench clean
+.PHONY: help demo test test-train test-colcon mutants lint format docs bench clean
 
 help:
 	@echo 'make demo        a video through the perception node, pictures in out/'
 	@echo 'make test        the test suite, without torch'
 	@echo 'make test-train  the tests that need torch, in an environment of their own'
 	@echo 'make test-colcon checks that colcon test runs the tests, with colcon from PyPI'
+	@echo 'make mutants     how many changes of the program a test notices, by folder (hours)'
 	@echo 'make lint        ruff and mypy'
 	@echo 'make docs        the documentation site in site/'
 	@echo 'make bench       benchmarks; they print ratios'
@@ -50,6 +53,11 @@ test-colcon:
 	@test -x $(VENV_COLCON)/bin/colcon || $(VENV)/bin/python -m venv $(VENV_COLCON)
 	@$(VENV_COLCON)/bin/pip install -q --disable-pip-version-check $(COLCON) 'setuptools<80'
 	@PATH="$(CURDIR)/$(VENV_COLCON)/bin:$$PATH" $(VENV)/bin/python -m pytest test/test_colcon.py
+
+# Goes on where it stopped.
+mutants:
+	@$(PYTHON) tools/environment.py $(VENV) --ros --extras dev,eval,offload,serve
+	@$(VENV)/bin/python tools/mutants.py --sample $(SAMPLE) --out out/mutants.jsonl
 
 lint:
 	@$(PYTHON) tools/environment.py $(VENV) --ros --extras dev,eval,offload,serve
