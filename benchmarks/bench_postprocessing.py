@@ -12,7 +12,7 @@ import numpy as np
 from interleaved import medians_ms
 
 from mt_perception.execution.options import Options
-from mt_perception.execution.postprocess.depth import depth
+from mt_perception.execution.postprocess.depth import network_depth
 from mt_perception.execution.postprocess.detection import detections
 from mt_perception.execution.postprocess.segmentation import segmentation
 from mt_perception.image.letterbox import fit
@@ -36,7 +36,7 @@ def main() -> None:
                 'detection': lambda o=outputs, p=options: detections(o, box, LABELS, p),
                 'numpy': lambda o=outputs: plain_suppression(o, 0.65),
                 'segmentation': lambda: segmentation(class_ids, box, LABELS),
-                'depth': lambda: depth(distances, box, None, 20),
+                'depth': lambda: network_depth(distances, box, None).depth_map(20),
             }
         )
         print(

@@ -36,6 +36,10 @@ class CameraError(PerceptionError):
         self.reason = reason
 
 
+class CalibrationError(PerceptionError):
+    """Depth cannot be calibrated: a calibration of another camera, or no distances to fit to."""
+
+
 class ModelError(PerceptionError):
     """A model folder is refused: manifest, checksum, path, graph or tensor does not fit."""
 

@@ -13,7 +13,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from mt_perception.errors import ImageError, ModelError, PerceptionError
+from mt_perception.errors import ImageError, ModelError
 from mt_perception.execution.executor import Executor
 from mt_perception.execution.frame_run import FrameRun, Runner
 from mt_perception.execution.options import Options
@@ -46,7 +46,6 @@ from mt_perception.types import (
     Frame,
     Result,
     Segmentation,
-    TaskResult,
 )
 
 
@@ -184,6 +183,7 @@ class Pipeline:
 
         Raises:
             OptionError: An option is out of range, or names a task or class that the model lacks.
+            CalibrationError: The depth calibration is refused.
         """
         check_conditions(options.conditions, self.manifest.tasks)
         return options.checked(self.manifest)
@@ -231,7 +231,7 @@ class Pipeline:
         _check_stamp(frame.stamp_ns)
         state = self.state if state is None else state
         options, budget = self._options, self._budget
-        state.configure(options, budget)
+        state.configure(options, budget, self.manifest)
         image = ImagePyramid(frame.image)
         state.observe(frame, image)
         plan = self._plan(frame, image, tasks, options, budget, state)
@@ -244,7 +244,7 @@ class Pipeline:
         deadline_s = None if deadline_s is None else deadline_s - state.publishing_s
         run = FrameRun(plan, frame, network_size=letterbox.network_size, deadline_s=deadline_s)
         for task in plan.reuse:
-            _complete(run, task, partial(state.reused, task, plan.reuse[task], frame))
+            run.complete(task, partial(state.reused, task, plan.reuse[task], frame))
         stage_ms |= self._run_stages(run, image, letterbox, options, state)
         stage_ms['total'] = (time.perf_counter() - start) * 1e3
 
@@ -275,6 +275,7 @@ class Pipeline:
             raise ModelError(f'expected a list of task names, found the string {tasks!r}')
         conditions = parse_conditions(options.conditions)
         wanted = with_deciding_tasks(self.manifest.tasks if tasks is None else tasks, conditions)
+        wanted = state.depth.with_ground(wanted, self.manifest.tasks, frame)
         return self._planner.plan(
             frame,
             image,
@@ -296,6 +297,7 @@ class Pipeline:
         """Run the stages whose gates open; return the times of their parts in ms."""
         ms = dict.fromkeys(('preprocess', 'inference', 'postprocess'), 0.0)
         clock = _Clock()
+        last: list[Callable[[], None]] = []
         if run.plan.stages:
             pad_value = self.manifest.input.pad_value
             run.tensors[IMAGE] = letterbox.network_image(image, pad_value)
@@ -310,11 +312,18 @@ class Pipeline:
             for task in stage.tasks:
                 spec = self.manifest.tasks[task]
                 make = partial(task_result, spec, run, letterbox)
-                if task == DETECTION and options.tracking and run.frame.stamp_ns:
-                    _complete(run, task, partial(state.tracked, make, options, run.frame))
+                if task == DEPTH and state.depth.is_needed:
+                    # After the segmentation, which may be of a later stage.
+                    scaled = partial(state.depth.depth_map, run)
+                    last.append(partial(run.complete, task, partial(make, options, scaled)))
+                elif task == DETECTION and options.tracking and run.frame.stamp_ns:
+                    run.complete(task, partial(state.tracked, make, options, run.frame))
                 else:
-                    _complete(run, task, partial(make, options))
+                    run.complete(task, partial(make, options))
             ms['postprocess'] += clock.lap_ms()
+        for complete in last:
+            complete()
+        ms['postprocess'] += clock.lap_ms()
         return ms
 
     def _execution(
@@ -343,6 +352,7 @@ class Pipeline:
             not_due=plan.not_due,
             budget=BudgetReport(state.spending.budget, state.spending.realised),
             reuse=reuse,
+            depth_scale=run.depth_scale,
             offload=run.offload,
         )
 
@@ -357,17 +367,6 @@ class _Clock:
         """Return the time since the last call."""
         last, self._last = self._last, time.perf_counter()
         return (self._last - last) * 1e3
-
-
-def _complete(run: FrameRun, task: str, make: Callable[[], TaskResult]) -> None:
-    """Add a task's result, or the reason why it has none; one task never costs another."""
-    try:
-        run.results[task] = make()
-    except PerceptionError as error:
-        run.task_failures[task] = str(error)
-    except Exception as error:
-        # A defect, or a tensor that no check foresaw: the other tasks are published all the same.
-        run.task_failures[task] = f'{type(error).__name__}: {error}'
 
 
 def _result(run: FrameRun, execution: Execution) -> Result:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+from typing import TypeAlias
 
 Value = str | int | float | bool
 """One value of a report, for statistics and records."""
@@ -78,9 +79,44 @@ class OffloadReport:
     server_ms: Mapping[str, float] = field(default_factory=dict)
 
 
-_REPORTS: Mapping[str, type[BudgetReport | ReuseReport | OffloadReport]] = {
+CAMERA_UNKNOWN = 'camera unknown'
+RELATIVE = 'relative'
+NETWORK = 'network'
+GROUND = 'ground'
+CALIBRATION = 'calibration'
+
+
+@dataclass(frozen=True)
+class ScaleReport:
+    """Where the scale of a depth map comes from, and how sure it is.
+
+    1 / depth = 1 / (factor · depth of the network) + shift.
+
+    Attributes:
+        source: ``camera unknown`` (a typical lens was assumed), ``relative`` (there is no unit),
+            ``network``, ``ground`` or ``calibration``.
+        factor: Factor on the depth of the network.
+        shift: Added to its inverse, in 1/m.
+        spread: Relative standard deviation of the scale; None if it was not measured.
+        ground_share: Share of the image in which the ground was measured.
+        age_ms: Time since then.
+        refused: Why the wanted source is not used, or was not measured in this frame.
+    """
+
+    source: str = NETWORK
+    factor: float = 1.0
+    shift: float = 0.0
+    spread: float | None = None
+    ground_share: float | None = None
+    age_ms: float | None = None
+    refused: str | None = None
+
+
+_Report: TypeAlias = 'BudgetReport | ReuseReport | OffloadReport | ScaleReport'
+_REPORTS: Mapping[str, type[_Report]] = {
     'budget': BudgetReport,
     'reuse': ReuseReport,
+    'depth_scale': ScaleReport,
     'offload': OffloadReport,
 }
 _NOT_DUE, _SKIPPED, _SERVER_MS = 'policy.not_due', 'conditions.skipped', 'offload.server_ms.'
@@ -106,6 +142,7 @@ class Execution:
         not_due: Tasks that wait for their rate.
         budget: The compute budget; None if nothing plans by one.
         reuse: Reuse of earlier results; None where reuse was not considered.
+        depth_scale: Source of the scale of depth; None without a depth map.
         offload: Offloading; None without a remote host.
     """
 
@@ -122,6 +159,7 @@ class Execution:
     not_due: tuple[str, ...] = ()
     budget: BudgetReport | None = None
     reuse: ReuseReport | None = None
+    depth_scale: ScaleReport | None = None
     offload: OffloadReport | None = None
 
     def values(self) -> dict[str, Value]:
@@ -146,7 +184,7 @@ class Execution:
 
     def with_values(self, values: Mapping[str, Value]) -> Execution:
         """Return a copy with the reports that ``values()`` of another execution returned."""
-        reports: dict[str, BudgetReport | ReuseReport | OffloadReport] = {}
+        reports: dict[str, _Report] = {}
         for name, kind in _REPORTS.items():
             given = {f.name: values[f'{name}.{f.name}'] for f in fields(kind)
                      if f'{name}.{f.name}' in values}  # fmt: skip

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mt_perception.errors import OptionError
 from mt_perception.geometry.plane import GroundPlane
-from mt_perception.reports import Execution
+from mt_perception.reports import Execution, ScaleReport
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -200,6 +200,7 @@ class DepthMap:
             shape of the scene is right, its scale is a guess.
         relative: True if ``depth`` has no unit: its inverse is right up to an unknown scale and
             shift, and the median of the map is 1.
+        scale: Where the scale comes from, and how sure it is.
 
     Example:
         >>> import numpy as np
@@ -213,6 +214,7 @@ class DepthMap:
     intrinsics: Intrinsics
     assumed_intrinsics: bool = False
     relative: bool = False
+    scale: ScaleReport = field(default_factory=ScaleReport)
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as hnp
 
 from mt_perception.errors import ProtocolError
 from mt_perception.execution.options import Options
-from mt_perception.execution.postprocess.depth import depth
+from mt_perception.execution.postprocess.depth import network_depth
 from mt_perception.execution.postprocess.detection import detections
 from mt_perception.execution.postprocess.segmentation import segmentation
 from mt_perception.image.letterbox import fit
@@ -49,7 +49,8 @@ def processed(tensors: dict[str, np.ndarray]) -> None:
     boxes = {name: tensors[tensor] for name, tensor in BOXES.items()}
     detections(boxes, letterbox, ('a', 'b'), Options())
     segmentation(tensors['segmentation/class_ids'], letterbox, ('a', 'b'))
-    depth({'depth_per_focal': tensors['depth/depth_per_focal']}, letterbox, None, 20.0)
+    outputs = {'depth_per_focal': tensors['depth/depth_per_focal']}
+    network_depth(outputs, letterbox, None).depth_map(20.0)
 
 
 @settings(max_examples=200)

@@ -10,12 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mt_perception.errors import CameraError, TaskError
-from mt_perception.execution.postprocess.depth import depth
+from mt_perception.execution.postprocess.depth import network_depth
 from mt_perception.geometry.camera import resized, typical
-from mt_perception.image.letterbox import fit
-from mt_perception.types import Intrinsics
+from mt_perception.image.letterbox import Letterbox, fit
+from mt_perception.types import DepthMap, Intrinsics
 
 CAMERA = Intrinsics(fx=600, fy=600, cx=320, cy=240, width=640, height=480)
+
+
+def depth(
+    outputs: dict[str, np.ndarray], box: Letterbox, camera: Intrinsics | None, max_depth_m: float
+) -> DepthMap:
+    return network_depth(outputs, box, camera).depth_map(max_depth_m)
 
 
 @given(st.floats(0.2, 15), st.sampled_from([(480, 640), (240, 320), (1080, 1920), (333, 217)]))

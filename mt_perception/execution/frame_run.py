@@ -5,17 +5,18 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mt_perception.errors import TaskError
+from mt_perception.errors import PerceptionError, TaskError
 from mt_perception.execution.plan import Plan, Stage
 from mt_perception.model.task_graph import IMAGE, Block
-from mt_perception.reports import OffloadReport
-from mt_perception.types import Frame, TaskResult
+from mt_perception.reports import OffloadReport, ScaleReport
+from mt_perception.types import DEPTH, DepthMap, Frame, TaskResult
 
 
 @dataclass(eq=False)
@@ -74,6 +75,22 @@ class FrameRun:
         if name not in self.tensors:
             raise TaskError(self.failures.get(name, f'no block that computes {name!r} was run'))
         return self.tensors[name]
+
+    @property
+    def depth_scale(self) -> ScaleReport | None:
+        """Where the scale of depth comes from; None without a depth map."""
+        depth = self.results.get(DEPTH)
+        return depth.scale if isinstance(depth, DepthMap) else None
+
+    def complete(self, task: str, make: Callable[[], TaskResult]) -> None:
+        """Add a task's result, or the reason why it has none; one task never costs another."""
+        try:
+            self.results[task] = make()
+        except PerceptionError as error:
+            self.task_failures[task] = str(error)
+        except Exception as error:
+            # A defect, or a tensor that no check foresaw: the other tasks are published.
+            self.task_failures[task] = f'{type(error).__name__}: {error}'
 
     def has_results_of(self, stage: Stage) -> bool:
         """Return whether every tensor that a stage's tasks read is there.

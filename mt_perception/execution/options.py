@@ -4,11 +4,20 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from pathlib import Path
 
 from mt_perception.errors import OptionError
+from mt_perception.geometry.depth_calibration import DepthCalibration, read_calibration
+from mt_perception.geometry.plane import GroundPlane
 from mt_perception.model.manifest import Manifest
+from mt_perception.reports import CALIBRATION, GROUND
 from mt_perception.types import DETECTION, check_field_types
+
+NONE = 'none'
+SCALES = (NONE, GROUND, CALIBRATION)
+"""Sources of the scale of depth."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +31,13 @@ class Options:
         max_detections: Maximum number of detections; the highest scores are kept.
         classes: Labels to detect; empty detects every class.
         max_depth_m: Depth beyond this distance is unknown, in metres.
+        depth_scale: ``none`` keeps the depth of the network; ``ground`` scales it by the height
+            of the camera above segmented ground; ``calibration`` by ``depth_calibration``.
+        camera_height_m: Height of the camera above the ground, for frames without
+            ``Frame.ground``; 0 is unknown.
+        camera_pitch_deg: Angle by which the camera points below the horizon.
+        camera_roll_deg: Angle by which it leans to its right.
+        depth_calibration: File of ``mt_perception calibrate``.
         tracking: Give detections an identity over time (``Detections.track_ids``). It needs
             stamped frames.
         track_min_iou: Smallest IoU of a detection with the predicted box of its track.
@@ -43,6 +59,11 @@ class Options:
     max_detections: int = 100
     classes: tuple[str, ...] = ()
     max_depth_m: float = 80.0
+    depth_scale: str = NONE
+    camera_height_m: float = 0.0
+    camera_pitch_deg: float = 0.0
+    camera_roll_deg: float = 0.0
+    depth_calibration: str = ''
     tracking: bool = False
     track_min_iou: float = 0.2
     track_max_age_ms: float = 1000.0
@@ -56,6 +77,7 @@ class Options:
 
         Raises:
             OptionError: An option is out of range, or names a class that the model lacks.
+            CalibrationError: The depth calibration is refused.
         """
         spec = manifest.input
         if self.size and spec.fixed is not None and self.size != spec.size:
@@ -79,6 +101,7 @@ class Options:
         for name in ('max_depth_m', 'track_max_age_ms'):
             if not getattr(self, name) > 0:
                 raise OptionError(f'{name} must be above 0, found {getattr(self, name)}')
+        self._check_scale()
         detecting = [task for task in manifest.tasks.values() if task.kind == DETECTION]
         labels = [label for task in detecting for label in task.labels]
         unknown = [name for name in self.classes if name not in labels]
@@ -88,3 +111,31 @@ class Options:
                 f'{", ".join(labels)}'
             )
         return self
+
+    def _check_scale(self) -> None:
+        if self.depth_scale not in SCALES:
+            raise OptionError(
+                f'depth_scale must be {", ".join(SCALES)}, found {self.depth_scale!r}'
+            )
+        if not 0 <= self.camera_height_m < math.inf:
+            raise OptionError(f'camera_height_m must be 0 or more, found {self.camera_height_m:g}')
+        if self.camera_height_m:
+            GroundPlane.from_angles(
+                self.camera_height_m, self.camera_pitch_deg, self.camera_roll_deg
+            )
+        if self.depth_scale == CALIBRATION and not self.depth_calibration:
+            raise OptionError(
+                'depth_scale is calibration, but there is no calibration file; write one with '
+                '`mt_perception calibrate`'
+            )
+        self.calibration()
+
+    def calibration(self) -> DepthCalibration | None:
+        """Read the depth calibration; None if there is none.
+
+        Raises:
+            CalibrationError: It is refused.
+        """
+        if not self.depth_calibration:
+            return None
+        return read_calibration(Path(self.depth_calibration).expanduser())

@@ -1,17 +1,48 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The depth at which the ground is expected in an image."""
+"""The depth at which the ground is expected in an image, and the scale of depth by it."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mt_perception.errors import CalibrationError
+from mt_perception.geometry.depth_fit import DepthFit, fit_scale, fit_scale_and_shift
 from mt_perception.geometry.plane import GroundPlane
 from mt_perception.types import Intrinsics
 
 LEAST_ANGLE_DEG = 3.0
 """Rays at a smaller angle to the ground have no expected depth: the horizon is too near."""
+
+GROUND_LABELS = frozenset(
+    {'ground', 'floor', 'flooring', 'road', 'street', 'sidewalk', 'pavement', 'carpet', 'rug'}
+)
+"""Classes of a segmentation that lie on the ground."""
+
+LEAST_SHARE = 0.03
+"""Smallest share of the image with ground."""
+
+LEAST_INLIERS = 0.6
+"""Smallest share of the ground that fits the plane."""
+
+MOST_FACTOR = 5.0
+"""Largest correction of metric depth; a larger one is a wrong height."""
+
+
+@dataclass(frozen=True)
+class GroundMeasurement:
+    """The scale of depth by the ground of one frame.
+
+    Attributes:
+        fit: The correction.
+        share: Share of the image in which the ground was measured.
+    """
+
+    fit: DepthFit
+    share: float
 
 
 def ground_depth(
@@ -42,3 +73,47 @@ def ground_depth(
     with np.errstate(divide='ignore', invalid='ignore'):
         depth = np.where(down > least, plane.height_m / down, np.nan)
     return np.asarray(depth, np.float32)
+
+
+def measure_ground(
+    inverse: NDArray[np.float32],
+    expected: NDArray[np.float32],
+    is_ground: NDArray[np.bool_],
+    relative: bool,
+) -> GroundMeasurement:
+    """Fit the depth of a network to the ground: its scale, and its shift if it has no unit.
+
+    A wrong plane or a wrong segmentation is refused: pixels of a table, a wall or a slope do not
+    have the same ratio to the expected depth everywhere.
+
+    Args:
+        inverse: float32 (h, w), inverse depth of the network.
+        expected: float32 (h, w), depth of the ground there; NaN at and above the horizon.
+        is_ground: bool (h, w), the pixels that are segmented as ground.
+        relative: Whether the inverse depth has no unit.
+
+    Raises:
+        CalibrationError: There is too little ground, or it does not fit the plane.
+    """
+    if not np.isfinite(expected).any():
+        raise CalibrationError('the ground plane is behind the camera or outside of the image')
+    there = is_ground & np.isfinite(expected)
+    share = float(there.mean())
+    if share < LEAST_SHARE:
+        raise CalibrationError(
+            f'ground covers {share:.1%} of the image below the horizon; the scale needs '
+            f'{LEAST_SHARE:.0%}'
+        )
+    fitted = fit_scale_and_shift if relative else fit_scale
+    fit = fitted(inverse[there], expected[there])
+    if fit.inliers < LEAST_INLIERS:
+        raise CalibrationError(
+            f'{fit.inliers:.0%} of the ground fits the plane, expected {LEAST_INLIERS:.0%}; check '
+            'height, pitch and roll of the camera'
+        )
+    if not relative and not 1 / MOST_FACTOR <= fit.factor <= MOST_FACTOR:
+        raise CalibrationError(
+            f'the ground gives depth the factor {fit.factor:.2f}, expected {1 / MOST_FACTOR:g} to '
+            f'{MOST_FACTOR:g}; check the height of the camera'
+        )
+    return GroundMeasurement(fit, share)

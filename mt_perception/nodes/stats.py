@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from mt_perception.reports import Execution, Value
 
-REPORTS = ('budget.', 'reuse.', 'policy.', 'offload.', 'conditions.')
+REPORTS = ('budget.', 'reuse.', 'policy.', 'depth_scale.', 'offload.', 'conditions.')
 """Prefixes of the values of ``Execution.values()`` in statistics."""
 
 

@@ -19,7 +19,9 @@ from mt_perception.execution.postprocess.warp import warped
 from mt_perception.image.change import change, is_scene_cut, to_change_image
 from mt_perception.image.optical_flow import OpticalFlow, to_flow_image
 from mt_perception.image.pyramid import ImagePyramid
+from mt_perception.model.manifest import Manifest
 from mt_perception.planning.budget import Budget, Spending
+from mt_perception.planning.depth_correction import DepthCorrection
 from mt_perception.planning.latency_controller import LatencyController
 from mt_perception.planning.task_rates import TaskRates
 from mt_perception.reports import Execution
@@ -71,12 +73,14 @@ class FrameState:
         controller: Keeps the latency; None without a wanted latency.
         rates: Which tasks are deferred when the budget is small.
         tracker: Identities of detected objects.
+        depth: Scale of depth over time.
         last: Execution of the last frame; None before the first.
         outside_ms: Time that a frame spends outside of the pipeline, from its arrival to its
             last output; 0 until ``record_published`` was called.
     """
 
     def __init__(self) -> None:
+        self.depth = DepthCorrection()
         self._options = Options()
         self._budget = Budget()
         self.last: Execution | None = None
@@ -92,8 +96,9 @@ class FrameState:
         latency_ms = self._budget.latency_ms
         self.controller = LatencyController(latency_ms) if latency_ms else None
 
-    def configure(self, options: Options, budget: Budget) -> None:
+    def configure(self, options: Options, budget: Budget, manifest: Manifest) -> None:
         """Take over settings for the next frame; what a change makes invalid is dropped."""
+        self.depth.configure(options, f'{manifest.name} {manifest.version}')
         if options != self._options:
             self.forget()
         self._options = options

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -14,20 +15,71 @@ from numpy.typing import NDArray
 
 from mt_perception.errors import CameraError, TaskError
 from mt_perception.geometry.camera import typical
+from mt_perception.geometry.depth_fit import DepthFit
 from mt_perception.image.letterbox import Letterbox
+from mt_perception.reports import CAMERA_UNKNOWN, NETWORK, RELATIVE, ScaleReport
 from mt_perception.types import FISHEYE, PINHOLE, DepthMap, Intrinsics
 
 _FARTHEST = 1e-3
 """Inverse depth below this fraction of the largest is as good as infinitely far."""
 
 
-def depth(
-    outputs: Mapping[str, NDArray[Any]],
-    letterbox: Letterbox,
-    camera: Intrinsics | None,
-    max_depth_m: float,
-) -> DepthMap:
-    """Make the depth map of one frame.
+@dataclass(frozen=True, eq=False)
+class NetworkDepth:
+    """A depth output of a network, before it is scaled and mapped to the image.
+
+    Attributes:
+        values: float32 (h, w) over the network's input: metres, or inverse depth without a unit
+            if ``relative``; not finite where unknown.
+        relative: Whether the values are inverse depth.
+        letterbox: How the image lies in the network's input.
+        camera: The camera at the image's size.
+        assumed: True if the camera was unknown and a typical one was assumed.
+    """
+
+    values: NDArray[np.float32]
+    relative: bool
+    letterbox: Letterbox
+    camera: Intrinsics
+    assumed: bool
+
+    @property
+    def inverse(self) -> NDArray[np.float32]:
+        """Inverse depth, float32 (h, w); not finite or not positive where unknown."""
+        if self.relative:
+            return self.values
+        with np.errstate(divide='ignore', invalid='ignore'):
+            return np.asarray(1 / self.values, np.float32)
+
+    def depth_map(
+        self, max_depth_m: float, fit: DepthFit | None = None, report: ScaleReport | None = None
+    ) -> DepthMap:
+        """Return the depth map of the image.
+
+        Args:
+            max_depth_m: Metric depth beyond this is unknown.
+            fit: Makes metres of the inverse depth; None leaves the depth of the network.
+            report: Where the scale comes from; None if it is that of the network.
+
+        Raises:
+            TaskError: No inverse depth is positive.
+        """
+        report = report or ScaleReport(CAMERA_UNKNOWN if self.assumed else NETWORK)
+        if fit is None and self.relative:
+            full, unit = _relative(self.letterbox.map_to_image(self.values, cv2.INTER_LINEAR))
+            report = replace(report, source=RELATIVE, factor=1 / unit)
+            return DepthMap(full, self.camera, self.assumed, relative=True, scale=report)
+        found = self.values if fit is None else fit.apply(self.inverse)
+        there = (found > 0) & (found <= max_depth_m)
+        found = np.where(there, found, np.float32(np.nan))
+        full = self.letterbox.map_to_image(found, cv2.INTER_LINEAR)
+        return DepthMap(full, self.camera, self.assumed, scale=report)
+
+
+def network_depth(
+    outputs: Mapping[str, NDArray[Any]], letterbox: Letterbox, camera: Intrinsics | None
+) -> NetworkDepth:
+    """Check the depth output of one frame and give it its focal length.
 
     The same object at the same distance looks larger through a longer lens. A network that
     returns depth divided by the focal length in its own pixels needs no knowledge of the camera;
@@ -38,7 +90,6 @@ def depth(
             length; ``depth``, metres; or ``inverse_depth``, 1 / depth up to scale and shift.
         letterbox: How the image lies in the network's input.
         camera: The camera at the image's size; None takes a typical one.
-        max_depth_m: Metric depth beyond this is unknown.
 
     Raises:
         TaskError: The shape is another one, or no number is finite.
@@ -51,24 +102,20 @@ def depth(
         raise TaskError('the network gave no finite depth')
     used = _camera(letterbox.image_size, camera)
     found = values[0].astype(np.float32)
-    if kind == 'inverse_depth':
-        full = _relative(letterbox.map_to_image(found, cv2.INTER_LINEAR))
-        return DepthMap(full, used, assumed_intrinsics=camera is None, relative=True)
     if kind == 'depth_per_focal':
         found *= np.float32(used.fx * letterbox.scale_x)
-    found[~((found > 0) & (found <= max_depth_m))] = np.nan
-    full = letterbox.map_to_image(found, cv2.INTER_LINEAR)
-    return DepthMap(full, used, assumed_intrinsics=camera is None)
+    return NetworkDepth(found, kind == 'inverse_depth', letterbox, used, camera is None)
 
 
-def _relative(inverse: NDArray[Any]) -> NDArray[np.float32]:
-    """Depth with a median of 1, of inverse depth."""
+def _relative(inverse: NDArray[Any]) -> tuple[NDArray[np.float32], float]:
+    """Depth with a median of 1, of inverse depth; and the depth that was divided by."""
     finite = np.where(np.isfinite(inverse), inverse, 0)
     top = float(finite.max())
     if top <= 0:
         raise TaskError('the network gave no positive inverse depth')
     found = 1 / np.maximum(finite, _FARTHEST * top)
-    return np.asarray(found / np.median(found), np.float32)
+    unit = float(np.median(found))
+    return np.asarray(found / unit, np.float32), unit
 
 
 def _camera(image_size: tuple[int, int], camera: Intrinsics | None) -> Intrinsics:

@@ -4,20 +4,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from mt_perception.execution.frame_run import FrameRun
 from mt_perception.execution.options import Options
-from mt_perception.execution.postprocess.depth import depth
+from mt_perception.execution.postprocess.depth import NetworkDepth, network_depth
 from mt_perception.execution.postprocess.detection import detections
 from mt_perception.execution.postprocess.segmentation import segmentation
 from mt_perception.image.letterbox import Letterbox
 from mt_perception.model.manifest import TaskSpec
-from mt_perception.types import DETECTION, SEGMENTATION, TaskResult
+from mt_perception.types import DETECTION, SEGMENTATION, DepthMap, TaskResult
 
 
 def task_result(
-    spec: TaskSpec, run: FrameRun, letterbox: Letterbox, options: Options
+    spec: TaskSpec,
+    run: FrameRun,
+    letterbox: Letterbox,
+    options: Options,
+    scaled: Callable[[NetworkDepth], DepthMap] | None = None,
 ) -> TaskResult:
     """Post-process the tensors of one task.
+
+    Args:
+        spec: The task.
+        run: The frame with its tensors.
+        letterbox: How the image lies in the network's input.
+        options: Settings.
+        scaled: Makes the depth map from the depth of the network; None takes it as it is.
 
     Raises:
         TaskError: A tensor is missing or malformed.
@@ -28,4 +41,5 @@ def task_result(
         return detections(outputs, letterbox, spec.labels, options)
     if spec.kind == SEGMENTATION:
         return segmentation(outputs['class_ids'], letterbox, spec.labels)
-    return depth(outputs, letterbox, run.frame.intrinsics, options.max_depth_m)
+    found = network_depth(outputs, letterbox, run.frame.intrinsics)
+    return found.depth_map(options.max_depth_m) if scaled is None else scaled(found)

@@ -1,0 +1,154 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Robust fits of a network's depth to known distances: a scale, or scale and shift."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mt_perception.errors import CalibrationError
+
+INLIER = 0.25
+"""Largest relative error of an inlier."""
+
+FEWEST = 20
+"""Samples that a fit of scale and shift needs."""
+
+LEAST_RATIO = 1.5
+"""Smallest ratio of far to near distances that determines scale and shift."""
+
+_TRIALS = 200
+_ROUNDS = 10
+_MOST_SAMPLES = 1000
+"""Limit on the samples that choose the start of a fit."""
+
+
+@dataclass(frozen=True)
+class DepthFit:
+    """Corrects depth: 1 / corrected = 1 / (factor · depth) + shift.
+
+    Attributes:
+        factor: Scale of depth.
+        shift: Added to inverse depth, in 1/m.
+        spread: Robust relative standard deviation of the corrected samples.
+        inliers: Share of the samples within 25 % of their distance.
+    """
+
+    factor: float
+    shift: float = 0.0
+    spread: float = 0.0
+    inliers: float = 1.0
+
+    def apply(self, inverse: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return metres of a network's inverse depth, (...); NaN beyond the horizon."""
+        corrected = inverse * np.float32(1 / self.factor) + np.float32(self.shift)
+        with np.errstate(divide='ignore', invalid='ignore'):
+            depth = np.where(corrected > 0, 1 / corrected, np.nan)
+        return np.asarray(depth, np.float32)
+
+
+def fit_scale(inverse: NDArray[np.floating], distances: NDArray[np.floating]) -> DepthFit:
+    """Fit the scale of depth: the median ratio, which half of the samples cannot mislead.
+
+    Args:
+        inverse: (N,), inverse depth of the network, positive.
+        distances: (N,), the known depth in metres.
+
+    Raises:
+        CalibrationError: There is no sample.
+    """
+    ratios = _usable(inverse, distances, 1)
+    factor = float(np.median(ratios[0] * ratios[1]))
+    return _judged(factor, 0.0, *ratios)
+
+
+def fit_scale_and_shift(
+    inverse: NDArray[np.floating], distances: NDArray[np.floating]
+) -> DepthFit:
+    """Fit scale and shift of inverse depth.
+
+    Minimises a robust mean of the relative error t (x / factor + shift) - 1, with the network's
+    inverse depth x and the distance t: the best of many lines through two samples (Fischler and
+    Bolles, 1981), then iteratively reweighted least squares with Tukey's weights.
+
+    Args:
+        inverse: (N,), inverse depth of the network; its unit is unknown.
+        distances: (N,), the known depth in metres.
+
+    Raises:
+        CalibrationError: There are too few samples, they are all at one distance, or no line with
+            a positive scale fits.
+    """
+    x, t = _usable(inverse, distances, FEWEST)
+    near, far = np.quantile(t, (0.05, 0.95))
+    if far < LEAST_RATIO * near:
+        raise CalibrationError(
+            f'the distances are {near:.2f} to {far:.2f} m; scale and shift need distances that '
+            f'differ by a factor of {LEAST_RATIO:g}'
+        )
+    a, b = _best_line(x, t)
+    for _ in range(_ROUNDS):
+        residual = t * (a * x + b) - 1
+        width = max(4.685 * 1.4826 * float(np.median(np.abs(residual))), 1e-6)
+        weight = np.square(np.clip(1 - np.square(residual / width), 0, None))
+        u, v = t * x, t
+        matrix = np.array(
+            [
+                [np.sum(weight * u * u), np.sum(weight * u * v)],
+                [np.sum(weight * u * v), np.sum(weight * v * v)],
+            ]
+        )
+        if np.linalg.cond(matrix / matrix.max()) > 1e12:
+            break
+        a, b = np.linalg.solve(matrix, [np.sum(weight * u), np.sum(weight * v)]).tolist()
+    if not a > 0:
+        raise CalibrationError(
+            'no positive scale fits the distances to the depth of the network; check that both '
+            'show the same scene'
+        )
+    return _judged(1 / a, b, x, t)
+
+
+def _usable(
+    inverse: NDArray[np.floating], distances: NDArray[np.floating], fewest: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The samples that are finite and in front of the camera, as float64."""
+    there = np.isfinite(inverse) & np.isfinite(distances) & (distances > 0) & (inverse > 0)
+    if np.count_nonzero(there) < fewest:
+        raise CalibrationError(
+            f'{np.count_nonzero(there)} pixels have both a known distance and depth of the '
+            f'network; expected at least {fewest}'
+        )
+    return inverse[there].astype(np.float64), distances[there].astype(np.float64)
+
+
+def _best_line(x: NDArray[np.float64], t: NDArray[np.float64]) -> tuple[float, float]:
+    """Slope a and offset b of the line 1 / t = a x + b with the least median error."""
+    random = np.random.default_rng(0)
+    if len(x) > _MOST_SAMPLES:
+        some = random.choice(len(x), _MOST_SAMPLES, replace=False)
+        x, t = x[some], t[some]
+    first, second = random.integers(0, len(x), (2, _TRIALS))
+    apart = x[first] != x[second]
+    first, second = first[apart], second[apart]
+    a = (1 / t[first] - 1 / t[second]) / (x[first] - x[second])
+    a, first = a[a > 0], first[a > 0]
+    if not len(a):
+        return float(np.median(1 / (x * t))), 0.0
+    b = 1 / t[first] - a * x[first]
+    errors = np.median(np.abs(t * (a[:, None] * x + b[:, None]) - 1), axis=1)
+    best = int(np.argmin(errors))
+    return float(a[best]), float(b[best])
+
+
+def _judged(
+    factor: float, shift: float, x: NDArray[np.float64], t: NDArray[np.float64]
+) -> DepthFit:
+    """The fit with the spread and the inliers of its samples."""
+    error = np.abs(t * (x / factor + shift) - 1)
+    return DepthFit(
+        factor, shift, 1.4826 * float(np.median(error)), float(np.mean(error < INLIER))
+    )

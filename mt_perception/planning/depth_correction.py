@@ -1,0 +1,327 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Scale of depth over time, from the ground or a calibration; the memory of one camera."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mt_perception.errors import CalibrationError, OptionError
+from mt_perception.execution.frame_run import FrameRun
+from mt_perception.execution.options import NONE, Options
+from mt_perception.execution.postprocess.depth import NetworkDepth
+from mt_perception.geometry.depth_calibration import DepthCalibration
+from mt_perception.geometry.depth_fit import DepthFit
+from mt_perception.geometry.ground import GROUND_LABELS, ground_depth, measure_ground
+from mt_perception.geometry.plane import GroundPlane
+from mt_perception.reports import CALIBRATION, GROUND, ScaleReport
+from mt_perception.types import (
+    DEPTH,
+    PINHOLE,
+    SEGMENTATION,
+    DepthMap,
+    Frame,
+    Intrinsics,
+    Segmentation,
+)
+
+WINDOW_S = 5.0
+"""Measurements of the ground younger than this make the scale."""
+
+MEASURE_PERIOD_S = 0.2
+"""Least time between two measurements of the ground."""
+
+HALF_TRUST = 0.1
+"""Share of the image with ground at which its scale is trusted half, in log scale.
+
+The ground is the near and low part of the image; a network whose shape is wrong has another scale
+there than elsewhere. On rooms, corridors and offices the best correction was this fraction of the
+measured one: 0.2 of the log scale at 2 % ground, 0.6 at 10 %, 0.9 at 50 %.
+"""
+
+_MOST_TURN_DEG = 15.0
+_MOST_RISE = 1.25
+_JUMP_S = 1.0
+"""A plane that jumps by more than this angle or height is ignored until it is this old."""
+
+_GRID = 2
+"""Stride over the cells of the depth output."""
+
+
+_SETTINGS = (
+    *('depth_scale', 'camera_height_m', 'camera_pitch_deg', 'camera_roll_deg'),
+    'depth_calibration',
+)
+"""The options whose change starts again."""
+
+
+@dataclass(frozen=True)
+class _Measurement:
+    """The scale of one frame: ``log_factor`` and ``shift`` by ``share`` of the image."""
+
+    stamp_ns: int
+    log_factor: float
+    shift: float
+    share: float
+    spread: float
+
+
+class DepthCorrection:
+    """Gives the depth of a network its scale, frame by frame.
+
+    Ground: the median of the measurements of the last seconds, weighted by the share of ground;
+    the last one is held while no ground is in view. A measurement that is refused changes nothing.
+
+    Frames without a stamp, of another camera, or older than the last one share nothing with
+    earlier frames.
+    """
+
+    def __init__(self) -> None:
+        self._settings: tuple[object, ...] = ()
+        self._options = Options()
+        self._model = ''
+        self._calibration: DepthCalibration | None = None
+        self._fault = ''
+        self._reset()
+
+    def _reset(self) -> None:
+        self._window: deque[_Measurement] = deque()
+        self._planes = PlaneGate()
+        self._camera: Intrinsics | None = None
+        self._last_ns = 0
+        self._tried_ns = 0
+        self._expected: tuple[object, NDArray[np.float32]] | None = None
+
+    def configure(self, options: Options, model: str, reload: bool = False) -> None:
+        """Take over the settings of depth; a change starts again.
+
+        Args:
+            options: Settings.
+            model: Name and version of the model.
+            reload: Whether to read the calibration again.
+        """
+        settings = model, *(getattr(options, name) for name in _SETTINGS)
+        self._options, self._model = options, model
+        if settings != self._settings or reload:
+            self._reset()
+            self._settings = settings
+            self._calibration, self._fault = None, ''
+            try:
+                self._calibration = options.calibration()
+            except CalibrationError as error:
+                # It was readable when the options were set; depth goes on without it.
+                self._fault = str(error)
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether the depth of the network is corrected."""
+        return self._options.depth_scale != NONE
+
+    def with_ground(
+        self, wanted: frozenset[str], served: Collection[str], frame: Frame
+    ) -> frozenset[str]:
+        """Return the wanted tasks, and segmentation if the ground is due to be measured."""
+        if self._options.depth_scale != GROUND or DEPTH not in wanted:
+            return wanted
+        age_s = (frame.stamp_ns - self._tried_ns) * 1e-9
+        is_due = not (frame.stamp_ns and self._tried_ns and 0 <= age_s < MEASURE_PERIOD_S)
+        return wanted | {SEGMENTATION} if is_due and SEGMENTATION in served else wanted
+
+    def depth_map(self, run: FrameRun, network: NetworkDepth) -> DepthMap:
+        """Return the depth map of a frame with its scale.
+
+        Args:
+            run: The frame, with its segmentation if there is one.
+            network: The depth of the network.
+
+        Raises:
+            TaskError: The depth of the network is no depth.
+        """
+        frame, options = run.frame, self._options
+        if options.depth_scale == CALIBRATION:
+            calibration, why = self._calibration, self._fault
+            if calibration is not None:
+                why = calibration.refusal(network.camera, frame.frame_id, self._model)
+            if calibration is None or why:
+                return self._refused(network, why)
+            fit = calibration.fit
+            report = ScaleReport(CALIBRATION, fit.factor, fit.shift, fit.spread)
+            return network.depth_map(options.max_depth_m, fit, report)
+        found = run.results.get(SEGMENTATION)
+        segmentation = found if isinstance(found, Segmentation) else None
+        self._follow(frame, network.camera)
+        why = self._measure(network, frame, segmentation)
+        if not self._window:
+            return self._refused(network, why)
+        fit, report = self._filtered(frame, network.relative, why)
+        return network.depth_map(options.max_depth_m, fit, report)
+
+    def _refused(self, network: NetworkDepth, why: str) -> DepthMap:
+        """Return the depth of the network as it is, with the reason."""
+        plain = network.depth_map(self._options.max_depth_m)
+        return replace(plain, scale=replace(plain.scale, refused=why))
+
+    def _follow(self, frame: Frame, camera: Intrinsics) -> None:
+        """Forget what does not belong to this frame."""
+        if not frame.stamp_ns or frame.stamp_ns < self._last_ns or camera != self._camera:
+            self._window.clear()
+            self._planes = PlaneGate()
+            self._tried_ns = 0
+        self._camera, self._last_ns = camera, frame.stamp_ns
+
+    def _measure(
+        self,
+        network: NetworkDepth,
+        frame: Frame,
+        segmentation: Segmentation | None,
+    ) -> str:
+        """Measure the ground of a frame; return why it was not measured."""
+        try:
+            plane = frame.ground or _plane(self._options)
+        except OptionError as error:
+            return str(error)
+        why = self._planes.refusal(plane, frame.stamp_ns)
+        if why:
+            return why
+        if network.assumed:
+            return 'the camera is unknown: the ground needs its focal length (camera_info)'
+        if network.camera.projection != PINHOLE:
+            return 'the image is of a fisheye and not rectified; use the rectified topic'
+        if segmentation is None:
+            return '' if self._window else 'there is no segmentation of the ground'
+        self._tried_ns = frame.stamp_ns
+        labels = [i for i, name in enumerate(segmentation.labels) if name in GROUND_LABELS]
+        if not labels:
+            return f'the segmentation has no class {" or ".join(sorted(GROUND_LABELS))}'
+        rows, columns = _cells(network)
+        v = np.clip(rows.astype(np.intp), 0, network.camera.height - 1)
+        u = np.clip(columns.astype(np.intp), 0, network.camera.width - 1)
+        classes = segmentation.class_ids[v[:, None], u]
+        try:
+            found = measure_ground(
+                network.inverse[::_GRID, ::_GRID][: len(rows), : len(columns)],
+                self._ground(plane, network.camera, rows, columns),
+                np.isin(classes, labels),
+                network.relative,
+            )
+        except CalibrationError as error:
+            return str(error)
+        fit = found.fit
+        self._window.append(
+            _Measurement(frame.stamp_ns, math.log(fit.factor), fit.shift, found.share, fit.spread)
+        )
+        while frame.stamp_ns - self._window[0].stamp_ns > WINDOW_S * 1e9:
+            self._window.popleft()
+        return ''
+
+    def _ground(
+        self,
+        plane: GroundPlane,
+        camera: Intrinsics,
+        rows: NDArray[np.float32],
+        columns: NDArray[np.float32],
+    ) -> NDArray[np.float32]:
+        """The expected depth, kept while plane and camera stay the same."""
+        key = plane, camera, len(rows), len(columns)
+        if self._expected is None or self._expected[0] != key:
+            self._expected = key, ground_depth(plane, camera, rows[:, None], columns)
+        return self._expected[1]
+
+    def _filtered(self, frame: Frame, relative: bool, why: str) -> tuple[DepthFit, ScaleReport]:
+        """The correction by the measurements of the window, and its report."""
+        logs = np.array([one.log_factor for one in self._window])
+        weights = np.array([one.share for one in self._window])
+        share = float(np.average(weights, weights=weights))
+        log_factor = _weighted_median(logs, weights)
+        shift = 0.0
+        if relative:
+            shift = _weighted_median(np.array([one.shift for one in self._window]), weights)
+            trust = 1.0
+        else:
+            trust = share / (share + HALF_TRUST)
+        frames = 1.4826 * float(np.median(np.abs(logs - log_factor)))
+        pixels = float(np.median([one.spread for one in self._window]))
+        fit = DepthFit(math.exp(trust * log_factor), shift)
+        age_ms = (frame.stamp_ns - self._window[-1].stamp_ns) * 1e-6
+        # What is left uncorrected is uncertain, too.
+        spread = math.sqrt(frames**2 + pixels**2 + ((1 - trust) * log_factor) ** 2)
+        report = ScaleReport(GROUND, fit.factor, shift, spread, share, age_ms, refused=why or None)
+        return fit, report
+
+
+class PlaneGate:
+    """Ignores a ground plane that jumps, until it has stayed at its new place for a second."""
+
+    def __init__(self) -> None:
+        self._accepted: GroundPlane | None = None
+        self._candidate: tuple[GroundPlane, int] | None = None
+
+    def refusal(self, plane: GroundPlane, stamp_ns: int) -> str:
+        """Take up a plane; return why it is ignored, empty if it is used."""
+        if not stamp_ns or self._accepted is None or _near(plane, self._accepted):
+            self._accepted, self._candidate = plane, None
+            return ''
+        if self._candidate is None or not _near(plane, self._candidate[0]):
+            self._candidate = plane, stamp_ns
+        elif stamp_ns - self._candidate[1] >= _JUMP_S * 1e9:
+            self._accepted, self._candidate = plane, None
+            return ''
+        return (
+            f'the ground plane jumped from {_words(self._accepted)} to {_words(plane)}; it is '
+            f'used after {_JUMP_S:g} s'
+        )
+
+
+def _near(a: GroundPlane, b: GroundPlane) -> bool:
+    cosine = float(np.dot(a.normal, b.normal))
+    ratio = max(a.height_m, b.height_m) / min(a.height_m, b.height_m)
+    return cosine >= math.cos(math.radians(_MOST_TURN_DEG)) and ratio <= _MOST_RISE
+
+
+def _words(plane: GroundPlane) -> str:
+    pitch = math.degrees(math.asin(max(-1.0, min(1.0, plane.normal[2]))))
+    return f'{plane.height_m:.2f} m at pitch {pitch:.0f} degrees'
+
+
+def _plane(options: Options) -> GroundPlane:
+    """The plane of the options.
+
+    Raises:
+        OptionError: The height is unknown.
+    """
+    if not options.camera_height_m:
+        raise OptionError('the height of the camera is unknown: set depth.camera_height_m')
+    return GroundPlane.from_angles(
+        options.camera_height_m, options.camera_pitch_deg, options.camera_roll_deg
+    )
+
+
+def _cells(network: NetworkDepth) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Rows and columns of the image at the centres of every second cell of the depth output."""
+    box = network.letterbox
+    centres = []
+    for cells, side, content, scale, image in zip(
+        network.values.shape,
+        box.network_size,
+        box.content_size,
+        (box.scale_y, box.scale_x),
+        box.image_size,
+        strict=True,
+    ):
+        stride = side / cells
+        inside = np.arange(0, math.ceil(content / stride), _GRID, dtype=np.float32)
+        pixels = (inside + np.float32(0.5)) * np.float32(stride / scale) - np.float32(0.5)
+        centres.append(pixels[pixels <= image - 1])
+    return centres[0], centres[1]
+
+
+def _weighted_median(values: NDArray[np.float64], weights: NDArray[np.float64]) -> float:
+    order = np.argsort(values, kind='stable')
+    sums = np.cumsum(weights[order])
+    return float(values[order][np.searchsorted(sums, sums[-1] / 2)])

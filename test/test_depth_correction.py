@@ -1,0 +1,235 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""The scale of depth over time: a floor with known depth, and everything that can be wrong."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mt_perception.execution.frame_run import FrameRun
+from mt_perception.execution.options import Options
+from mt_perception.execution.plan import Plan
+from mt_perception.execution.postprocess.depth import NetworkDepth, network_depth
+from mt_perception.geometry.depth_calibration import DepthCalibration
+from mt_perception.geometry.depth_fit import DepthFit
+from mt_perception.geometry.ground import ground_depth
+from mt_perception.geometry.plane import GroundPlane
+from mt_perception.image.letterbox import fit
+from mt_perception.planning.depth_correction import WINDOW_S, DepthCorrection
+from mt_perception.types import FISHEYE, DepthMap, Frame, Intrinsics, Segmentation
+
+CAMERA = Intrinsics(fx=300, fy=300, cx=159.5, cy=119.5, width=320, height=240)
+PLANE = GroundPlane.from_angles(0.5, pitch_deg=25, roll_deg=3)
+BOX = fit((240, 320), 320, 32)
+LABELS = ('wall', 'ground')
+ROWS = (np.arange(64)[:, None] + 0.5) * 4 - 0.5
+COLUMNS = (np.arange(80) + 0.5) * 4 - 0.5
+FLOOR = ground_depth(PLANE, CAMERA, ROWS, COLUMNS)
+WALL_M = 3.0
+TRUE = np.where(np.isfinite(FLOOR) & (FLOOR < WALL_M), FLOOR, WALL_M).astype(np.float32)
+IMAGE = np.zeros((240, 320, 3), np.uint8)
+
+
+def segmentation(label: str = 'ground') -> Segmentation:
+    rows, columns = np.arange(240.0)[:, None], np.arange(320.0)
+    floor = ground_depth(PLANE, CAMERA, rows, columns)
+    ids = np.where(np.isfinite(floor) & (floor < WALL_M), 1, 0).astype(np.uint8)
+    return Segmentation(ids, ('wall', label))
+
+
+def run_of(
+    stamp_s: float,
+    plane: GroundPlane | None = PLANE,
+    seen: Segmentation | None = None,
+    camera: Intrinsics = CAMERA,
+) -> FrameRun:
+    frame = Frame(IMAGE, round(stamp_s * 1e9), 'camera', camera, ground=plane)
+    run = FrameRun(Plan(), frame)
+    run.results['segmentation'] = segmentation() if seen is None else seen
+    return run
+
+
+def network(wrong: float = 0.5, camera: Intrinsics | None = CAMERA) -> NetworkDepth:
+    """The depth of a network that is wrong by a factor."""
+    return network_depth({'depth': (wrong * TRUE)[None]}, BOX, camera)
+
+
+def by_ground(**options: float) -> DepthCorrection:
+    correction = DepthCorrection()
+    correction.configure(Options(depth_scale='ground', **options), 'net 1.0')
+    return correction
+
+
+def error_of(made: DepthMap) -> float:
+    """Mean relative error in log scale."""
+    truth = network(1.0).depth_map(80).depth
+    return float(np.nanmedian(np.log(made.depth / truth)))
+
+
+@given(st.floats(0.3, 3.5))
+def test_the_ground_corrects_most_of_a_wrong_scale(wrong: float) -> None:
+    made = by_ground().depth_map(run_of(1), network(wrong))
+    assert made.scale.source == 'ground'
+    # The measured factor is exact, and trusted by the share of the image that it covers.
+    share = made.scale.ground_share
+    assert share is not None
+    trust = share / (share + 0.1)
+    assert np.log(made.scale.factor) == pytest.approx(-trust * np.log(wrong), abs=0.01)
+    assert abs(error_of(made)) < 0.3 * abs(np.log(wrong)) + 0.01
+    assert made.scale.spread is not None
+    assert made.scale.refused is None
+
+
+def test_angles_of_the_options_serve_frames_without_a_plane() -> None:
+    correction = by_ground(camera_height_m=0.5, camera_pitch_deg=25, camera_roll_deg=3)
+    made = correction.depth_map(run_of(1, plane=None), network())
+    assert made.scale.factor == pytest.approx(
+        by_ground().depth_map(run_of(1), network()).scale.factor, rel=1e-5
+    )
+
+
+def test_a_median_over_seconds_ignores_a_wrong_frame_and_is_held() -> None:
+    correction = by_ground()
+    for step in range(5):
+        made = correction.depth_map(run_of(1 + step), network(2.5 if step == 2 else 0.5))
+    alone = by_ground().depth_map(run_of(1), network()).scale.factor
+    assert made.scale.factor == pytest.approx(alone, rel=1e-3)
+    nothing = Segmentation(np.zeros((240, 320), np.uint8), LABELS)
+    held = correction.depth_map(run_of(60, seen=nothing), network())
+    assert held.scale.factor == pytest.approx(alone, rel=1e-3)
+    assert held.scale.age_ms == pytest.approx(55_000)
+    assert 'ground covers 0.0%' in str(held.scale.refused)
+    for step in range(4):
+        made = correction.depth_map(run_of(61 + step * WINDOW_S), network(0.8))
+    assert made.scale.factor < 1.25, 'old measurements leave the window'
+
+
+@pytest.mark.parametrize(
+    ('run', 'depth', 'reason'),
+    [
+        (run_of(1, plane=None), network(), 'camera_height_m'),
+        (run_of(1, plane=GroundPlane((0, 0.1, -1), 0.5)), network(), 'behind the camera'),
+        (run_of(1, plane=replace(PLANE, height_m=50.0)), network(), 'check the height'),
+        (run_of(1, plane=GroundPlane.from_angles(0.5, 80, 3)), network(), 'fits the plane'),
+        (run_of(1, seen=segmentation('table')), network(), 'has no class'),
+        (run_of(1), network(camera=None), 'camera_info'),
+        (run_of(1), network(camera=replace(CAMERA, projection=FISHEYE)), 'fisheye'),
+    ],
+)
+def test_a_wrong_ground_changes_nothing(run: FrameRun, depth: NetworkDepth, reason: str) -> None:
+    made = by_ground().depth_map(run, depth)
+    np.testing.assert_array_equal(made.depth, depth.depth_map(80).depth)
+    assert made.scale.source in ('network', 'camera unknown')
+    assert reason in str(made.scale.refused)
+
+
+def test_ground_without_segmentation_is_refused() -> None:
+    run = run_of(1)
+    del run.results['segmentation']
+    assert 'no segmentation' in str(by_ground().depth_map(run, network()).scale.refused)
+
+
+def test_a_wall_that_is_segmented_as_ground_is_refused() -> None:
+    wall = network_depth({'depth': np.full((1, 64, 80), 2.0, np.float32)}, BOX, CAMERA)
+    whole = Segmentation(np.ones((240, 320), np.uint8), LABELS)
+    made = by_ground().depth_map(run_of(1, seen=whole), wall)
+    assert 'fits the plane' in str(made.scale.refused)
+
+
+def test_a_plane_that_jumps_is_ignored_until_it_stays() -> None:
+    correction = by_ground()
+    before = correction.depth_map(run_of(1), network()).scale.factor
+    tall = replace(PLANE, height_m=0.9)
+    for step in range(5):
+        made = correction.depth_map(run_of(1.1 + step * 0.2, plane=tall), network())
+        assert made.scale.factor == before
+        assert '0.50 m at pitch 25 degrees to 0.90 m' in str(made.scale.refused)
+    for step in range(20):
+        made = correction.depth_map(run_of(2.2 + step, plane=tall), network())
+    assert made.scale.refused is None
+    assert made.scale.factor > 1.3 * before
+
+
+def test_unknown_depth_stays_unknown() -> None:
+    values = 0.5 * TRUE
+    values[40:, 40:] = np.nan
+    values[:4] = np.inf
+    made = by_ground().depth_map(run_of(1), network_depth({'depth': values[None]}, BOX, CAMERA))
+    assert made.scale.source == 'ground'
+    assert np.isnan(made.depth[180:, 180:]).all()
+    assert np.isnan(made.depth[:8]).all()
+    assert np.isfinite(made.depth[30:150]).all()
+
+
+def test_nothing_is_shared_with_another_camera_or_an_older_frame() -> None:
+    correction = by_ground()
+    correction.depth_map(run_of(10), network())
+    nothing = Segmentation(np.zeros((240, 320), np.uint8), LABELS)
+    assert correction.depth_map(run_of(9, seen=nothing), network()).scale.source == 'network'
+    correction.depth_map(run_of(10), network())
+    other = replace(CAMERA, fx=200)
+    made = correction.depth_map(run_of(11, seen=nothing, camera=other), network(camera=other))
+    assert made.scale.source == 'network'
+
+
+def test_relative_depth_becomes_metric() -> None:
+    inverse = (1 / TRUE - 0.05) * 7
+    relative = network_depth({'inverse_depth': inverse[None]}, BOX, CAMERA)
+    assert relative.depth_map(80).relative
+    made = by_ground().depth_map(run_of(1), relative)
+    assert not made.relative
+    assert made.scale.source == 'ground'
+    assert made.scale.shift == pytest.approx(0.05, abs=1e-3)
+    assert abs(error_of(made)) < 0.01
+
+
+def test_a_relative_map_says_how_to_get_the_network_back() -> None:
+    inverse = 7 / TRUE
+    made = network_depth({'inverse_depth': inverse[None]}, BOX, CAMERA).depth_map(80)
+    assert made.scale.source == 'relative'
+    full = BOX.map_to_image(inverse, 1)
+    np.testing.assert_allclose(1 / made.depth * made.scale.factor, full, rtol=1e-4)
+
+
+def test_a_calibration_is_used_for_its_camera(tmp_path: Path) -> None:
+    file = tmp_path / 'depth.yaml'
+    calibration = DepthCalibration(DepthFit(2.0, 0.0, 0.1), CAMERA, 'camera', 'net 1.0')
+    file.write_text(calibration.text())
+    correction = DepthCorrection()
+    options = Options(depth_scale='calibration', depth_calibration=str(file))
+    correction.configure(options, 'net 1.0')
+    made = correction.depth_map(run_of(1), network(0.5))
+    assert made.scale.source == 'calibration'
+    assert abs(error_of(made)) < 1e-5
+    other = replace(CAMERA, fx=400)
+    refused = correction.depth_map(run_of(1, camera=other), network(camera=other))
+    assert 'another camera' in str(refused.scale.refused)
+    np.testing.assert_array_equal(refused.depth, network(camera=other).depth_map(80).depth)
+    file.write_text('broken')
+    correction.configure(options, 'net 1.0')
+    assert correction.depth_map(run_of(1), network()).scale.source == 'calibration'
+    correction.configure(options, 'net 1.0', reload=True)
+    assert 'no depth calibration' in str(correction.depth_map(run_of(1), network()).scale.refused)
+
+
+def test_segmentation_is_added_only_when_the_ground_is_due() -> None:
+    correction = by_ground()
+    served = ('depth', 'segmentation')
+
+    def added(run: FrameRun, wanted: str = 'depth') -> bool:
+        return 'segmentation' in correction.with_ground(frozenset({wanted}), served, run.frame)
+
+    assert added(run_of(1))
+    assert not added(run_of(1), 'detection')
+    correction.depth_map(run_of(1), network())
+    assert not added(run_of(1.1))
+    assert added(run_of(1.3))
+    correction.configure(Options(), 'net 1.0')
+    assert not added(run_of(2))
+    assert not correction.is_needed
