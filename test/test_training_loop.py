@@ -245,3 +245,23 @@ def test_the_longest_name_decides_and_zero_freezes() -> None:
     biases = [g for g in groups if g['params'][0].ndim == 1]
     assert biases
     assert all(group['weight_decay'] == 0 for group in biases)
+
+
+def test_the_end_of_a_phase_is_mixed_with_the_start(
+    sets: tuple[SampleSet, ...], tmp_path: Path
+) -> None:
+    start = build('cspnano', len(LABELS[0]), len(LABELS[1])).eval()
+
+    def end(name: str, share: float) -> dict[str, torch.Tensor]:
+        phase = replace(JOINT, start_share=share)
+        recipe = replace(RECIPE, phases=(phase,))
+        for _ in train(recipe, sets, LABELS, None, tmp_path / name, network=start):
+            pass
+        return load_checkpoint(tmp_path / name)['average']
+
+    plain, mixed = end('plain', 0.0), end('mixed', 0.25)
+    moved = 0
+    for name, value in start.state_dict().items():
+        torch.testing.assert_close(mixed[name], 0.75 * plain[name] + 0.25 * value)
+        moved += not torch.equal(plain[name], value)
+    assert moved > 50

@@ -123,10 +123,25 @@ class RunState:
 
     def end_phase(self, step: int) -> None:
         """Continue with the next phase, which begins at a step of the run."""
+        self._mix_with_start(self.recipe.phases[self.phase].start_share)
         self.phase += 1
         self.begun = step
         self.switched = False
         self.history = []
+
+    @torch.no_grad()
+    def _mix_with_start(self, share: float) -> None:
+        """Set all weights to the mean of averaged and original weights, the latter by `share`."""
+        if not share:
+            return
+        for ours, averaged, original in zip(
+            self.network.parameters(),
+            self.average.parameters(),
+            self.teachers.original.parameters(),
+            strict=True,
+        ):
+            averaged.lerp_(original, share)
+            ours.copy_(averaged)
 
     def switch_if_due(self, phase: Phase, step: int) -> None:
         """Apply the phase's MT2ST switch before a step of the phase, if it is due."""

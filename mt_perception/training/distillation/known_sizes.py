@@ -53,10 +53,10 @@ class KnownSize:
 # children among them; a box at least twice as high as wide shows one who stands or walks.
 # Stop signs and signals: MUTCD 2009, sections 2B.05 and 4D.07. Doors: leaves of 1.98 to 2.04 m
 # (80 inches in the USA, 1981 and 2040 mm in the UK). Kitchen: work tops at 0.9 m, what stands
-# below them is 0.82 to 0.88 m (EN 1116), built-in ovens 0.6 m. Animals: withers of adults, with the
-# head raised; tableware and electronics: makers' usual sizes. Against the other objects of the same
-# 2,670 images, the median error of every class of 20 objects or more is below 25 %, except for
-# traffic lights (28 % too near); spreads of few objects are guesses.
+# below them is 0.82 to 0.88 m (EN 1116), built-in ovens 0.6 m. Animals: withers of adults, with
+# the head raised; tableware and electronics: makers' usual sizes. Against the other objects of
+# the same 2,669 images, the median error of every class of 20 objects or more is below 25 %,
+# except for traffic lights (28 % too near); spreads of few objects are guesses.
 SIZES = {
     'person': KnownSize('height', 1.65, 0.12, (2.0, 4.5)),
     'bicycle': KnownSize('height', 1.05, 0.15, (0.45, 1.2)),

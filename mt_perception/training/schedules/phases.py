@@ -78,6 +78,8 @@ class Phase:
         warmup: steps of linear rise of the rates.
         mt2st: schedule of the tasks' weights.
         stop: plateau at which the phase ends early.
+        start_share: share of the start's weights in those at the end of the phase (WiSE-FT, arXiv
+            2109.01903, eq. 1, with α = 1 - share).
     """
 
     name: str
@@ -89,6 +91,7 @@ class Phase:
     warmup: int = 100
     mt2st: TaskSchedule = field(default_factory=TaskSchedule)
     stop: Plateau | None = None
+    start_share: float = 0.0
 
 
 def read_phase(data: Any) -> Phase:
@@ -115,4 +118,6 @@ def read_phase(data: Any) -> Phase:
                 )
     number(phase.steps, f'{where}: steps', 1)
     number(phase.batch_size, f'{where}: batch_size', 1)
+    if not number(phase.start_share, f'{where}: start_share') < 1:
+        raise ModelError(f'{where}: start_share is in [0, 1), not {phase.start_share:g}')
     return phase
