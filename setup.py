@@ -24,6 +24,7 @@ ROS = [
 TEST = [
     'cryptography',  # tests make certificates of their own
     'hypothesis',
+    'jsonschema',  # checks the published schema of manifests
     'onnx',  # tests write small models of their own
     'pillow',  # the reference that our reader of image files is tested against
     'pycocotools',  # the reference that our AP is tested against

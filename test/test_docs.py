@@ -7,19 +7,23 @@ from __future__ import annotations
 import importlib.util
 import re
 import runpy
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import cv2
 import pytest
 
-from mt_perception.model.manifest import parse_manifest
+from mt_perception.data_files import parse_json, parse_yaml
+from mt_perception.errors import ModelError
+from mt_perception.model.manifest import build_manifest, parse_manifest
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / 'README.md').read_text(encoding='utf-8')
 PAGES = [
     *sorted(ROOT.glob('*.md')),
-    *sorted((ROOT / 'docs').glob('*.md')),
+    *sorted((ROOT / 'docs').rglob('*.md')),
     *sorted((ROOT / 'examples').glob('*.md')),
 ]
 TEXTS = {str(page.relative_to(ROOT)): page.read_text(encoding='utf-8') for page in PAGES}
@@ -80,12 +84,21 @@ def test_python_blocks_run(
 
 def test_the_readme_has_python_and_is_short() -> None:
     assert any(name.startswith('README.md') for name in BLOCKS)
-    assert len(README.splitlines()) <= 200
+    assert len(README.splitlines()) <= 150
+
+
+def test_the_moving_picture_is_small_and_moves() -> None:
+    image = pytest.importorskip('PIL.Image', reason='pip install "mt_perception[test]"')
+    file = ROOT / 'docs' / 'perception.webp'
+    assert f'](docs/{file.name})' in README
+    assert file.stat().st_size < 3e6
+    assert image.open(file).n_frames > 20
 
 
 def test_every_page_is_in_the_navigation_of_the_site() -> None:
-    listed = set(re.findall(r'([\w-]+\.md)$', (ROOT / 'mkdocs.yml').read_text(), re.MULTILINE))
-    assert {page.name for page in (ROOT / 'docs').glob('*.md')} <= listed
+    listed = set(re.findall(r'([\w/-]+\.md)$', (ROOT / 'mkdocs.yml').read_text(), re.MULTILINE))
+    pages = {str(page.relative_to(ROOT / 'docs')) for page in (ROOT / 'docs').rglob('*.md')}
+    assert pages <= listed
 
 
 def test_every_output_is_documented() -> None:
@@ -94,7 +107,8 @@ def test_every_output_is_documented() -> None:
     from mt_perception.nodes import publishers
 
     topics = {value for name, value in vars(publishers).items() if name.endswith('_TOPIC')}
-    assert topics == set(re.findall(r'^\| `(~/[^`]+)`', README, re.MULTILINE))
+    rows = re.findall(r'^\| `(~/[^`]+)`', TEXTS['docs/topics.md'], re.MULTILINE)
+    assert topics == set(rows)
 
 
 def test_launch_files_that_are_named_exist() -> None:
@@ -110,9 +124,56 @@ def test_make_targets_that_are_named_exist() -> None:
             assert re.search(f'^{target}:', makefile, re.MULTILINE), target
 
 
-def test_the_example_manifest_is_read() -> None:
+def example_manifest() -> str:
     example = TEXTS['docs/models.md'].split('```yaml\n')[1].split('```')[0]
-    example = re.sub(r'sha256: \w+…', f'sha256: {"a" * 64}', example)
-    manifest = parse_manifest(example)
+    return re.sub(r'sha256: \w+…', f'sha256: {"a" * 64}', example)
+
+
+def test_the_example_manifest_is_read() -> None:
+    manifest = parse_manifest(example_manifest())
     assert list(manifest.tasks) == ['detection']
     assert list(manifest.graph.blocks) == ['trunk', 'detection']
+
+
+def schema() -> dict[str, Any]:
+    text = (ROOT / 'docs' / 'manifest.schema.json').read_text(encoding='utf-8')
+    return parse_json(text, 'the schema')
+
+
+def test_the_json_schema_accepts_manifests() -> None:
+    jsonschema = pytest.importorskip('jsonschema', reason='pip install "mt_perception[test]"')
+    check = jsonschema.Draft202012Validator(schema())
+    check.check_schema(schema())
+    shipped = (ROOT / 'models').glob('*/manifest.yaml')
+    for text in (example_manifest(), *(file.read_text(encoding='utf-8') for file in shipped)):
+        manifest = parse_yaml(text, 'manifest')
+        assert [error.message for error in check.iter_errors(manifest)] == []
+
+
+def damaged(value: Any) -> Iterator[Any]:
+    """Every copy of plain data with one value removed, added, or of another type."""
+    if isinstance(value, dict):
+        yield {**value, 'unknown field': 1}
+        for key in value:
+            yield {k: v for k, v in value.items() if k != key}
+            yield from ({**value, key: other} for other in damaged(value[key]))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from ([*value[:index], o, *value[index + 1 :]] for o in damaged(item))
+    else:
+        yield {'another': 'type'}
+
+
+def test_the_json_schema_refuses_no_manifest_that_the_package_reads() -> None:
+    jsonschema = pytest.importorskip('jsonschema', reason='pip install "mt_perception[test]"')
+    check = jsonschema.Draft202012Validator(schema())
+    both = 0
+    for data in damaged(parse_yaml(example_manifest(), 'manifest')):
+        try:
+            build_manifest(data)
+        except ModelError:
+            both += not check.is_valid(data)
+        else:
+            assert check.is_valid(data), [error.message for error in check.iter_errors(data)]
+    # References between fields are all that a schema cannot check.
+    assert both > 60

@@ -21,12 +21,13 @@ from tiny_model import write_tiny_model
 
 ROOT = Path(__file__).resolve().parent.parent
 UNIT = ROOT / 'deploy' / 'systemd' / 'mt_perception.service'
+HOST = UNIT.with_name('mt_perception_host.service')
 
 
-def service() -> configparser.SectionProxy:
-    parser = configparser.ConfigParser(interpolation=None, strict=True)
+def service(unit: Path = UNIT) -> configparser.SectionProxy:
+    parser = configparser.ConfigParser(interpolation=None, strict=False)
     parser.optionxform = str  # type: ignore[assignment,method-assign]
-    parser.read(UNIT)
+    parser.read(unit)
     return parser['Service']
 
 
@@ -44,6 +45,18 @@ def test_the_unit_launches_what_exists() -> None:
         assert separator
         assert value
         assert f"'{name}'" in text + source
+
+
+def test_the_unit_of_the_host_has_valid_options() -> None:
+    from mt_perception.cli.serve import serve
+
+    program, command, *words = shlex.split(service(HOST)['ExecStart'])
+    assert (Path(program).name, command) == ('mt_perception', 'serve')
+    # The files are credentials, which exist while the unit runs.
+    given = [str(HOST) if 'CREDENTIALS' in word else word for word in words]
+    context = serve.make_context('serve', given)
+    assert context.params['host'] == '0.0.0.0'
+    assert float(service(HOST)['TimeoutStopSec']) > context.params['drain_s']
 
 
 def test_its_stop_signal_ends_every_process_of_the_group_in_time(tmp_path: Path) -> None:

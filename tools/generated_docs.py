@@ -7,33 +7,55 @@
 
 from __future__ import annotations
 
+import inspect
 import re
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from mt_perception.model.folder import read_manifest
-from mt_perception.model.manifest import Manifest
+import mt_perception
 from mt_perception.nodes.parameter_schema import markdown_table
 from mt_perception.nodes.parameters import NODES, parameter_files
+from mt_perception.offload import payload
+
+# The tools beside this one, also where a test loads it by its path.
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from command_reference import command_reference
+from release_tables import card_table, release_table
 
 ROOT = Path(__file__).resolve().parent.parent
-MODEL = ROOT / 'models' / 'cspnano'
-
-
-def accuracy_table(manifest: Manifest) -> str:
-    """Return the accuracy figures of a manifest as a Markdown table."""
-    rows = ['| task | figure | value | measured on |', '|---|---|---|---|']
-    rows += [f'| {a.task} | {a.metric} | {a.value:.3f} | {a.data} |' for a in manifest.accuracy]
-    return '\n'.join(rows) + '\n'
+DOCS = ROOT / 'docs'
+MODELS = sorted(card.parent for card in (ROOT / 'models').glob('*/MODEL_CARD.md'))
 
 
 def tables() -> dict[Path, Mapping[str, str]]:
     """Document → name of each generated table in it → the table."""
     parameters = {f'parameters of {name}': markdown_table(node) for name, node in NODES.items()}
+    layout = re.search(r'::\n\n(.*?)\n\n(?=\S)', payload.__doc__ or '', re.DOTALL)
+    assert layout is not None
     return {
-        ROOT / 'README.md': {'accuracy': accuracy_table(read_manifest(MODEL))},
-        ROOT / 'docs' / 'parameters.md': parameters,
+        ROOT / 'README.md': {'release figures': release_table(MODELS)},
+        DOCS / 'performance.md': {
+            f'{first} of {model.name}': card_table(model, first)
+            for model in MODELS
+            for first in ('detector', 'segmenter', 'scene', 'mean over scenes')
+        },
+        DOCS / 'parameters.md': parameters,
+        DOCS / 'api.md': {'public names': api_table()},
+        DOCS / 'commands.md': {'commands': command_reference()},
+        DOCS / 'payload.md': {'payload': f'```text\n{layout[1]}\n```\n'},
     }
+
+
+def api_table() -> str:
+    """Return every public name with the first line of its docstring, errors last."""
+    names = sorted(mt_perception.__all__, key=lambda name: (name.endswith('Error'), name))
+    rows = [f'| `{name}` | {_first_line(getattr(mt_perception, name))} |' for name in names]
+    return '\n'.join(['| name | what it is |', '|---|---|', *rows]) + '\n'
+
+
+def _first_line(value: object) -> str:
+    return (inspect.getdoc(value) or '').split('\n\n')[0].replace('\n', ' ').replace('|', '\\|')
 
 
 def with_tables(file: Path) -> str:

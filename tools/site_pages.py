@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""MkDocs hook: pages of the site that are files elsewhere in the repository, and the API page.
+"""MkDocs hook: pages of the site that are files elsewhere in the repository, and the API's texts.
 
 Links that lead out of ``docs/`` become links to these pages, or plain text for other files.
 """
@@ -15,9 +15,9 @@ from typing import Any
 import griffe
 from mkdocs.structure.files import File, Files
 
-import mt_perception
-
 ROOT = Path(__file__).resolve().parent.parent
+DOCS = ROOT / 'docs'
+CARDS = sorted((ROOT / 'models').glob('*/MODEL_CARD.md'))
 PAGES = {
     'index.md': 'README.md',
     'architecture.md': 'ARCHITECTURE.md',
@@ -26,11 +26,11 @@ PAGES = {
     'security.md': 'SECURITY.md',
     'code-of-conduct.md': 'CODE_OF_CONDUCT.md',
     'examples.md': 'examples/README.md',
-    'model-card.md': 'models/cspnano/MODEL_CARD.md',
+    **{f'model-{c.parent.name}.md': f'models/{c.parent.name}/{c.name}' for c in CARDS},
 }
 """Page of the site → file of the repository."""
 
-_LINK = re.compile(r'(?<!!)\[([^\]]*)\]\(([^)#\s]+)(#[^)\s]*)?\)')
+_LINK = re.compile(r'\[([^\]]*)\]\(([^)#\s]+)(#[^)\s]*)?\)')
 
 
 class Examples(griffe.Extension):
@@ -47,40 +47,46 @@ def on_files(files: Files, config: Any) -> Files:
     """Add the pages."""
     for page, source in PAGES.items():
         text = (ROOT / source).read_text(encoding='utf-8')
-        files.append(File.generated(config, page, content=_with_links(text, source)))
-    files.append(File.generated(config, 'api.md', content=_api_page()))
+        files.append(File.generated(config, page, content=_with_links(text, page, source)))
     for file in list(files):
-        if file.src_uri not in PAGES and file.src_uri != 'api.md' and file.is_documentation_page():
+        if file.src_uri not in PAGES and file.is_documentation_page():
             files.remove(file)
-            text = _with_links(file.content_string, f'docs/{file.src_uri}')
+            text = _with_links(file.content_string, file.src_uri, f'docs/{file.src_uri}')
+            text += _references(text) if file.src_uri == 'api.md' else ''
             files.append(File.generated(config, file.src_uri, content=text))
     return files
 
 
-def _api_page() -> str:
-    """Every public name with its docstring."""
-    names = sorted(mt_perception.__all__, key=lambda name: (name.endswith('Error'), name))
-    return '# Python API\n\n' + '\n'.join(f'::: mt_perception.{name}\n' for name in names)
+def _references(text: str) -> str:
+    """The docstring of every name in the first column of a page's tables."""
+    names = re.findall(r'^\| `([\w.]+)`', text, re.MULTILINE)
+    return ''.join(
+        f'\n::: mt_perception.{name}\n'
+        for name in sorted(names, key=lambda n: n.endswith('Error'))
+    )
 
 
-def _with_links(text: str, source: str) -> str:
+def _with_links(text: str, page: str, source: str) -> str:
     """Return a page with links that are valid in the site.
 
     Args:
         text: The text of the file.
-        source: Its path in the repository.
+        page: The page's path in the site.
+        source: The file's path in the repository.
     """
-    text = text.replace('](docs/', '](').replace('src="docs/', 'src="')
-    site = {f'docs/{path.name}': path.name for path in (ROOT / 'docs').iterdir()}
-    site |= {file: page for page, file in PAGES.items()}
+    site = {f'docs/{path.relative_to(DOCS)}': str(path.relative_to(DOCS))
+            for path in DOCS.rglob('*') if path.is_file()}  # fmt: skip
+    site |= {file: name for name, file in PAGES.items()}
 
     def replaced(link: re.Match[str]) -> str:
         label, target, anchor = link[1], link[2], link[3] or ''
         if '://' in target:
             return link[0]
-        folder = os.path.dirname(source)
-        file = os.path.normpath(os.path.join(folder, target))
-        page = site.get(file) or site.get(f'docs/{target}')
-        return f'[{label}]({page}{anchor})' if page else label
+        file = os.path.normpath(os.path.join(os.path.dirname(source), target))
+        if file in site:
+            there = os.path.relpath(site[file], os.path.dirname(page) or '.')
+            return f'[{label}]({there}{anchor})'
+        # A file outside of the site: its name is all that the site has of it.
+        return label
 
     return _LINK.sub(replaced, text)
