@@ -13,6 +13,7 @@ import subprocess
 import sys
 import sysconfig
 import xml.etree.ElementTree as ET
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -47,14 +48,13 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return prefix
 
 
-def run(command: list[str], **settings: object) -> str:
+# A PYTHONPATH would find the checkout before the wheel.
+CLEAN = {k: v for k, v in os.environ.items() if k not in ('PYTHONPATH', 'VIRTUAL_ENV')}
+
+
+def run(command: list[str], cwd: Path | None = None, env: Mapping[str, str] = CLEAN) -> str:
     done = subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-        **settings,  # type: ignore[call-overload]
+        command, capture_output=True, text=True, check=False, timeout=300, cwd=cwd, env=env
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return str(done.stdout)
@@ -62,9 +62,8 @@ def run(command: list[str], **settings: object) -> str:
 
 def environment(prefix: Path) -> dict[str, str]:
     """As after activating it and sourcing ROS."""
-    keep = {k: v for k, v in os.environ.items() if k not in ('PYTHONPATH', 'VIRTUAL_ENV')}
     return {
-        **keep,
+        **CLEAN,
         'PATH': f'{prefix}/bin:{os.environ["PATH"]}',
         'AMENT_PREFIX_PATH': f'{prefix}:{sys.prefix}',
         'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST',
