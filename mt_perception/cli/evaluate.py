@@ -30,6 +30,7 @@ from mt_perception.cli.shared_options import (
     offloaded,
 )
 from mt_perception.errors import OutputError
+from mt_perception.evaluation.datasets.mot import find_tracks
 from mt_perception.evaluation.datasets.open_samples import SourceOptions
 from mt_perception.evaluation.datasets.taxonomy import DEFAULT_TAXONOMY
 from mt_perception.evaluation.datasets.truth_topics import TruthTopics
@@ -213,8 +214,14 @@ def write_page(
 
 
 def _jobs(sources: Sequence[str], given: dict[str, Any]) -> list[Job]:
+    folders = sources if given['truth'] is None else [given['truth']]
     settings = RunSettings(
-        Options(size=given['size'], score_threshold=given['score']),
+        Options(
+            size=given['size'],
+            score_threshold=given['score'],
+            tracking=any(find_tracks(Path(folder)) for folder in folders),
+            track_min_score=Options().score_threshold,
+        ),
         given['providers'] or RunSettings().providers,
         given['threads'],
         given['tasks'] or None,

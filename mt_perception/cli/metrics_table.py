@@ -16,10 +16,13 @@ from mt_perception.evaluation.records import Json, Summary
 MAX_NAME = 18
 MAX_VALUE = 8
 
+_ABS_REL = ('AbsRel', ('depth', 'metric', 'abs_rel'))
 _METRICS = (
     ('AP', ('detection', 'ap')),
+    ('HOTA', ('tracking', 'hota')),
+    ('IDF1', ('tracking', 'idf1')),
     ('mIoU', ('segmentation', 'miou')),
-    ('AbsRel', ('depth', 'metric', 'abs_rel')),
+    _ABS_REL,
     ('δ1', ('depth', 'metric', 'delta1')),
 )
 _RELATIVE = ('AbsRel*', ('depth', 'affine', 'abs_rel'))
@@ -29,8 +32,7 @@ _RELATIVE = ('AbsRel*', ('depth', 'affine', 'abs_rel'))
 def metrics_table(summaries: Sequence[Summary]) -> Table:
     """One row for each evaluation; empty columns are left out."""
     metric_depth = all(
-        _metric(s, _RELATIVE[1]) is None or _metric(s, _METRICS[2][1]) is not None
-        for s in summaries
+        _metric(s, _RELATIVE[1]) is None or _metric(s, _ABS_REL[1]) is not None for s in summaries
     )
     wanted = _METRICS if metric_depth else (*_METRICS, _RELATIVE)
     columns = [(name, [_metric(s, path) for s in summaries]) for name, path in wanted]

@@ -67,7 +67,7 @@ def _detection_record(result: Result) -> DetectionRecord | None:
     if found is None:
         return None
     names = tuple(found.labels[i] for i in found.class_ids)
-    return DetectionRecord(found.boxes, found.scores, names)
+    return DetectionRecord(found.boxes, found.scores, names, _track_ids(found.track_ids))
 
 
 def _truth_record(truth: GroundTruth | None) -> TruthRecord | None:
@@ -85,7 +85,12 @@ def _truth_record(truth: GroundTruth | None) -> TruthRecord | None:
         segmentation=truth.segmentation is not None,
         depth=truth.depth is not None,
         pseudo=truth.pseudo,
+        track_ids=None if objects is None else _track_ids(objects.track_ids),
     )
+
+
+def _track_ids(found: NDArray[np.int64] | None) -> tuple[int, ...] | None:
+    return None if found is None else tuple(found.tolist())
 
 
 def digests(sample: Sample, result: Result) -> dict[str, str]:
@@ -96,6 +101,7 @@ def digests(sample: Sample, result: Result) -> dict[str, str]:
         known: list[NDArray[Any] | None] = [sample.truth.segmentation, sample.truth.depth]
         if objects is not None:
             known += [objects.boxes, objects.class_ids, objects.crowd, objects.areas]
+            known.append(objects.track_ids)
         found['truth'] = digest(*(array for array in known if array is not None))
     if result.depth is not None:
         found['depth'] = digest(result.depth.depth)

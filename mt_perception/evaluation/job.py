@@ -21,6 +21,7 @@ from mt_perception.evaluation.metrics.depth import DepthMetric
 from mt_perception.evaluation.metrics.detection import DetectionMetric
 from mt_perception.evaluation.metrics.segmentation import SegmentationMetric
 from mt_perception.evaluation.metrics.stability import StabilityMetric
+from mt_perception.evaluation.metrics.tracking import TrackingMetric
 from mt_perception.evaluation.predictor import Predictor, RunSettings, model_sha256, open_predictor
 from mt_perception.evaluation.record_writer import RecordWriter
 from mt_perception.evaluation.records import (
@@ -112,6 +113,7 @@ def all_metrics() -> list[Metric]:
         DetectionMetric(),
         SegmentationMetric(),
         DepthMetric(),
+        TrackingMetric(),
         StabilityMetric(),
         CostMetric(),
     ]

@@ -65,11 +65,19 @@ class Metric(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class DetectionRecord:
-    """Detections of one frame: boxes float32 (N, 4) x0 y0 x1 y1, scores float32 (N,), names."""
+    """Detections of one frame.
+
+    Attributes:
+        boxes: float32 (N, 4) x0 y0 x1 y1.
+        scores: float32 (N,).
+        labels: Class name of each box.
+        track_ids: Identity of each box; None without tracking.
+    """
 
     boxes: NDArray[np.float32]
     scores: NDArray[np.float32]
     labels: tuple[str, ...]
+    track_ids: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +93,7 @@ class TruthRecord:
         segmentation: Whether there is a label image.
         depth: Whether there is a depth map.
         pseudo: Name of the reference model of pseudo ground truth, or empty.
+        track_ids: Identity of each box; None where unknown.
     """
 
     boxes: NDArray[np.float32] | None
@@ -95,6 +104,7 @@ class TruthRecord:
     segmentation: bool
     depth: bool
     pseudo: str
+    track_ids: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -299,6 +309,7 @@ def _detections(fields: Mapping[str, Json] | None) -> DetectionRecord | None:
         boxes=np.asarray(fields['boxes'], np.float32).reshape(-1, 4),
         scores=np.asarray(fields['scores'], np.float32),
         labels=tuple(fields['labels']),
+        track_ids=_track_ids(fields),
     )
 
 
@@ -315,4 +326,11 @@ def _truth(fields: Mapping[str, Json] | None) -> TruthRecord | None:
         segmentation=fields['segmentation'],
         depth=fields['depth'],
         pseudo=fields['pseudo'],
+        track_ids=_track_ids(fields),
     )
+
+
+def _track_ids(fields: Mapping[str, Json]) -> tuple[int, ...] | None:
+    """Identities; records of earlier versions have none."""
+    found = fields.get('track_ids')
+    return None if found is None else tuple(map(int, found))

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from mt_perception.errors import OptionError
 from mt_perception.evaluation.records import Json, Summary
 
-GROUPS = ('detection', 'segmentation', 'depth', 'stability', 'cost', 'counts', 'latency_ms')
+GROUPS = (
+    'detection', 'tracking', 'segmentation', 'depth', 'stability', 'cost', 'counts', 'latency_ms',
+)  # fmt: skip
 
 _FORM = re.compile(r'\s*([a-z][a-z0-9_.]*)\s*(>=|<=|>|<)\s*(\S+)\s*')
 _SUITES = 'mt_perception evaluate'

@@ -40,6 +40,9 @@ class Options:
         depth_calibration: File of ``mt_perception calibrate``.
         tracking: Give detections an identity over time (``Detections.track_ids``). It needs
             stamped frames.
+        track_min_score: Detections below this score get no identity, in [0, 1]; 0 takes
+            ``score_threshold``. An evaluation keeps all detections for average precision and
+            tracks those that a robot would use.
         track_min_iou: Smallest IoU of a detection with the predicted box of its track.
         track_max_age_ms: A track that is not detected for longer than this ends, in ms.
         conditions: Tasks that run only if another task detects a class, for example
@@ -65,6 +68,7 @@ class Options:
     camera_roll_deg: float = 0.0
     depth_calibration: str = ''
     tracking: bool = False
+    track_min_score: float = 0.0
     track_min_iou: float = 0.2
     track_max_age_ms: float = 1000.0
     conditions: tuple[str, ...] = ()
@@ -93,7 +97,7 @@ class Options:
                 f'size must be a multiple of {spec.multiple} from {spec.min_size} to '
                 f'{spec.max_size}, or 0 for {spec.size}; found {self.size}'
             )
-        for name in ('score_threshold', 'nms_iou', 'track_min_iou'):
+        for name in ('score_threshold', 'nms_iou', 'track_min_score', 'track_min_iou'):
             if not 0 <= getattr(self, name) <= 1:
                 raise OptionError(f'{name} must be from 0 to 1, found {getattr(self, name)}')
         if self.max_detections < 1:

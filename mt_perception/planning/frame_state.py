@@ -25,7 +25,7 @@ from mt_perception.planning.depth_correction import DepthCorrection
 from mt_perception.planning.latency_controller import LatencyController
 from mt_perception.planning.task_rates import TaskRates
 from mt_perception.reports import Execution
-from mt_perception.tracking.tracker import Tracker, TrackerOptions
+from mt_perception.tracking.tracker import NO_TRACK, Tracker, TrackerOptions
 from mt_perception.types import Detections, Frame, Intrinsics, TaskResult
 
 _RECENT = 32
@@ -111,7 +111,7 @@ class FrameState:
         self.rates = TaskRates()
         self.tracker = Tracker(
             TrackerOptions(
-                self._options.score_threshold,
+                self._options.track_min_score or self._options.score_threshold,
                 self._options.track_min_iou,
                 max_age_ms=self._options.track_max_age_ms,
             )
@@ -229,7 +229,11 @@ class FrameState:
         low = min(options.score_threshold, _UNCERTAIN_SCORE)
         found = make(replace(options, score_threshold=low, max_detections=_MOST_CANDIDATES))
         assert isinstance(found, Detections)
-        ids = self.tracker.update(found, frame.stamp_ns)
+        sure = options.track_min_score or options.score_threshold
+        candidates = found.scores >= min(sure, _UNCERTAIN_SCORE)
+        ids = np.full(len(found), NO_TRACK, np.int64)
+        ids[candidates] = self.tracker.update(found[candidates], frame.stamp_ns)
+        ids[found.scores < sure] = NO_TRACK
         tracked = replace(found, track_ids=ids).filter(min_score=options.score_threshold)
         return tracked[: options.max_detections]
 

@@ -30,6 +30,7 @@ class Annotation:
         area: Area of the mask where the file has one, else of the box.
         crowd: Whether one region marks a group of objects (COCO's ``iscrowd``).
         polygons: float32 (n, 2) outlines; empty where the file has none.
+        track: Identity in the recording; None where the file has none.
     """
 
     label: str
@@ -37,6 +38,7 @@ class Annotation:
     area: float
     crowd: bool = False
     polygons: tuple[NDArray[np.float32], ...] = ()
+    track: int | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -53,10 +53,11 @@ class BagSamples(SampleSource):
     def __iter__(self) -> Iterator[Sample]:
         used: Counter[str] = Counter()
         stamps: list[int] = []
-        for frame in self._frames:
+        for number, frame in enumerate(self._frames, 1):
             stamps = [min([*stamps[:1], frame.stamp_ns]), max([*stamps[1:], frame.stamp_ns])]
             key = unique(str(frame.stamp_ns), used)
-            yield Sample(with_camera(frame, self._camera), self._truth(frame, key), key, self.name)
+            truth = self._truth(frame, key, number)
+            yield Sample(with_camera(frame, self._camera), truth, key, self.name)
         if stamps and self._files is None:
             self._topics.check_overlap(*stamps)
         self.notes += () if self._files is None else self._files.unmatched(list(used))
@@ -66,10 +67,10 @@ class BagSamples(SampleSource):
         self._frames.close()
         self._topics.close()
 
-    def _truth(self, frame: Frame, key: str) -> GroundTruth | None:
+    def _truth(self, frame: Frame, key: str, number: int) -> GroundTruth | None:
         size = frame.image.shape[0], frame.image.shape[1]
         try:
-            found = None if self._files is None else self._files.find(key, size)
+            found = None if self._files is None else self._files.find(key, size, number)
             return found or self._topics.find(frame.stamp_ns, size)
         except SourceError as error:
             if isinstance(error, BagError):

@@ -70,6 +70,7 @@ class DatasetFolder(SampleSource):
         if layout.has_split:
             split = None
         self._names = [n for i, n in enumerate(names) if _of_split(n, i, split, splits)]
+        self._numbers = {name: number for number, name in enumerate(names, 1)}
         if keys is not None:
             self._names = [n for n in self._names if key_of(n) in keys]
         if not self._names:
@@ -91,7 +92,8 @@ class DatasetFolder(SampleSource):
             try:
                 annotated = self._files.size_of(key_of(name))
                 image = read_image(inside(self._images, name), annotated)
-                truth = self._files.find(key_of(name), (image.shape[0], image.shape[1]))
+                size = image.shape[0], image.shape[1]
+                truth = self._files.find(key_of(name), size, self._numbers[name])
             except ImageError as error:
                 self.reject(error.reason, name, error)
             except SourceError as error:
@@ -121,7 +123,7 @@ class DatasetFolder(SampleSource):
 def _list_splits(layout: Layout, files: TruthFiles) -> dict[str, str]:
     """Image file → its split, which is empty where there is none."""
     annotations = files.annotations
-    if annotations is None:
+    if annotations is None or files.layout.tracks is not None:
         return dict.fromkeys(layout.list_images(), '')
     if files.layout.images == layout.images:
         return {image.file_name: image.split for image in annotations.images}

@@ -3,7 +3,7 @@
 """Finds where a data set keeps its images and its ground truth.
 
 Read are COCO (as downloaded, with ``instances.json``, Roboflow, FiftyOne, Label Studio), YOLO
-(Ultralytics, Roboflow), TUM RGB-D, and folders of label and depth images.
+(Ultralytics, Roboflow), TUM RGB-D, MOTChallenge, and folders of label and depth images.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from pathlib import Path
 from mt_perception.errors import SourceError
 from mt_perception.evaluation.datasets.coco import is_coco_file
 from mt_perception.evaluation.datasets.maps import MILLIMETRES
+from mt_perception.evaluation.datasets.mot import find_tracks
 from mt_perception.evaluation.datasets.tum import UNITS_PER_METRE, is_tum
 from mt_perception.image.read import IMAGE_SUFFIXES
 
-IMAGE_FOLDERS = ('images', 'rgb', 'JPEGImages')
+IMAGE_FOLDERS = ('images', 'rgb', 'JPEGImages', 'img1')
 LABEL_FOLDERS = ('semantic', 'labels', 'label', 'masks')
 DEPTH_FOLDER = 'depth_mm'
 INSTANCES_FILE = 'instances.json'
@@ -44,6 +45,7 @@ class Layout:
         depth: The folder of depth images.
         units_per_metre: Units of the depth images.
         tum: Whether images and depth images are associated by time (TUM RGB-D).
+        tracks: The text file of true tracks (MOTChallenge).
         has_split: Whether ``split`` chose a sub-folder, so that it need not choose images.
         notes: What was found and is not read, one sentence each.
     """
@@ -57,6 +59,7 @@ class Layout:
     depth: Path | None = None
     units_per_metre: float = MILLIMETRES
     tum: bool = False
+    tracks: Path | None = None
     has_split: bool = False
     notes: tuple[str, ...] = ()
 
@@ -138,6 +141,7 @@ def _plain(folder: Path) -> Layout:
         yolo_names=_yolo_names(folder),
         labels=labels,
         depth=depth if depth.is_dir() else None,
+        tracks=find_tracks(folder),
     )
     if layout.depth is None and is_tum(folder):
         note = (

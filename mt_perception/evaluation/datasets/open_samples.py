@@ -85,7 +85,7 @@ def open_samples(
             found = (
                 f'{options.truth} has no ground truth for this model: expected {INSTANCES_FILE},'
             )
-            found += f' {LABEL_FOLDERS[0]}/ or {DEPTH_FOLDER}/'
+            found += f' gt/gt.txt, {LABEL_FOLDERS[0]}/ or {DEPTH_FOLDER}/'
             raise SourceError('; '.join([found, *beside.notes]))
     if is_bag(path):
         return _open_bag(path, name, options, classes, beside)

@@ -102,17 +102,18 @@ class FrameSamples(SampleSource):
 
     def __iter__(self) -> Iterator[Sample]:
         used: Counter[str] = Counter()
-        for frame in self._frames:
+        for number, frame in enumerate(self._frames, 1):
             key = unique(str(frame.stamp_ns), used)
-            truth = self._truth(frame, key)
+            truth = self._truth(frame, key, number)
             yield Sample(with_camera(frame, self._camera), truth, key, self.name)
         self.notes += () if self._files is None else self._files.unmatched(list(used))
 
-    def _truth(self, frame: Frame, key: str) -> GroundTruth | None:
+    def _truth(self, frame: Frame, key: str, number: int) -> GroundTruth | None:
         if self._files is None:
             return None
+        size = frame.image.shape[0], frame.image.shape[1]
         try:
-            return self._files.find(key, (frame.image.shape[0], frame.image.shape[1]))
+            return self._files.find(key, size, number)
         except SourceError as error:
             self.reject('bad_truth', key, error)
             return None

@@ -27,6 +27,7 @@ class TrueObjects:
         exhaustive: Class ids of which *every* instance in this image is annotated. Detections of
             other classes are ignored, because it is unknown whether they are wrong.
         labels: Class names of the model.
+        track_ids: int64 (N,), identity of each object in the recording; None where unknown.
     """
 
     boxes: NDArray[np.float32]
@@ -35,6 +36,7 @@ class TrueObjects:
     areas: NDArray[np.float64]
     exhaustive: frozenset[int]
     labels: tuple[str, ...]
+    track_ids: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.class_ids)

@@ -22,6 +22,7 @@ from mt_perception.evaluation.datasets.annotations import (
 from mt_perception.evaluation.datasets.coco import read_coco_file
 from mt_perception.evaluation.datasets.layout import Layout, find_layout
 from mt_perception.evaluation.datasets.maps import at_size, read_depth_map, read_label_map
+from mt_perception.evaluation.datasets.mot import frame_key, read_tracks
 from mt_perception.evaluation.datasets.taxonomy import ClassMap, read_class_names
 from mt_perception.evaluation.datasets.truth import GroundTruth, TrueObjects
 from mt_perception.evaluation.datasets.tum import associations
@@ -31,7 +32,7 @@ BOXES, LABELS, DEPTH = 'boxes', 'labels', 'depth'
 
 
 class TruthFiles:
-    """A folder with any of object annotations, label images and depth images.
+    """A folder with any of object annotations or tracks, label images and depth images.
 
     Maps are found by the image's key: ``depth_mm/<key>.png`` (16 bits, millimetres, 0 where
     unknown), ``semantic/<key>.png`` (or labels, label, masks; the value or palette index is a
@@ -94,16 +95,22 @@ class TruthFiles:
 
     def size_of(self, key: str) -> tuple[int, int] | None:
         """The (height, width) that the annotation gives for an image; None where it does not."""
-        image = self._images.get(key)
+        image = None if self.layout.tracks else self._images.get(key)
         return None if image is None or image.size == (1, 1) else image.size
 
-    def find(self, key: str, size: tuple[int, int]) -> GroundTruth | None:
-        """The ground truth of the image of this key, of (height, width); None if there is none.
+    def find(self, key: str, size: tuple[int, int], number: int = 0) -> GroundTruth | None:
+        """The ground truth of one image; None if there is none.
+
+        Args:
+            key: Key of the image.
+            size: Its (height, width).
+            number: Its number in the recording, from 1, by which tracks are found; 0 for none.
 
         Raises:
             SourceError: A map of this image is damaged or of another shape.
         """
-        image = self._images.get(key)
+        has_tracks = self.layout.tracks is not None
+        image = self._images.get(frame_key(number) if has_tracks else key)
         label_path, depth_path = self._label_path(key), self._depth_path(key)
         there = {BOXES: image, LABELS: label_path, DEPTH: depth_path}
         self.matched.update(kind for kind, found in there.items() if found is not None)
@@ -139,6 +146,9 @@ class TruthFiles:
             areas=np.array([annotation.area for annotation in annotations], np.float64),
             exhaustive=self._exhaustive,
             labels=self._classes.detection,
+            track_ids=None
+            if self.layout.tracks is None
+            else np.array([annotation.track for annotation in annotations], np.int64),
         )
 
     def _label_path(self, key: str) -> Path | None:
@@ -163,12 +173,15 @@ def read_annotations(layout: Layout, class_names: Path | None = None) -> Annotat
     Raises:
         SourceError: They cannot be read.
     """
+    if layout.tracks is not None:
+        names = None if class_names is None else read_class_names(class_names)
+        return read_tracks(layout.tracks, names)
     if layout.coco is not None:
         return read_coco_file(layout.coco)
-    names = class_names or layout.yolo_names
-    if layout.yolo is None or names is None:
+    names_file = class_names or layout.yolo_names
+    if layout.yolo is None or names_file is None:
         return None
-    return read_yolo_labels(layout.yolo, layout.list_images(), read_class_names(names))
+    return read_yolo_labels(layout.yolo, layout.list_images(), read_class_names(names_file))
 
 
 def label_names(layout: Layout, class_names: Path | None = None) -> Mapping[int, str]:

@@ -195,7 +195,7 @@ def cards(run: Run) -> list[Card]:
     shown = []
     for column in ACCURACY:
         value = column.of(summary)
-        if value is not None and column.title in ('AP', 'mIoU', 'AbsRel', 'δ1'):
+        if value is not None and column.title in ('AP', 'HOTA', 'mIoU', 'AbsRel', 'δ1'):
             shown.append(Card(column.title, column.text(value), column.explanation))
     total = summary.timing['latency_ms'].get('total')
     if total:
