@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,14 +90,14 @@ def class_ap(
             # Mostly nothing is ignored, and one sum serves all overlaps.
             if counted_before is None or (counts != counted_before).any():
                 ranked, counted_before = np.cumsum(counted * counts, axis=1), counts
-            result[size, overlap] = _average_precision(
+            result[size, overlap] = average_precision(
                 np.cumsum(counted[:, found], axis=1), ranked[:, found], total
             )
     return result
 
 
-def _average_precision(
-    right: NDArray[np.float64], ranked: NDArray[np.float64], total: NDArray[np.floating]
+def average_precision(
+    right: NDArray[Any], ranked: NDArray[Any], total: NDArray[Any]
 ) -> NDArray[np.float64]:
     """AP of B resamples, from the counts at each true positive (B, K) and of objects (B,).
 

@@ -18,6 +18,7 @@ from mt_perception.evaluation.metrics.average_precision import (
     operating_points,
     reliability,
 )
+from mt_perception.evaluation.metrics.error_kinds import FrameErrors, error_costs, frame_errors
 from mt_perception.evaluation.metrics.matching import (
     AREA_RANGES,
     IOU_THRESHOLDS,
@@ -48,7 +49,8 @@ class DetectionMetric:
 
     ``operating_points`` are precision and recall over all classes at an IoU of 0.5, by score
     threshold; ``reliability`` is the precision by score, and ``ece`` the expected calibration
-    error, both of detections with a score of 0.3 or more.
+    error, both of detections with a score of 0.3 or more. ``errors`` are the kinds of errors
+    and what each costs (``error_kinds.py``).
 
     Detections of a class that is not annotated exhaustively in a frame are ignored, because it
     is unknown whether they are wrong.
@@ -67,6 +69,7 @@ class DetectionMetric:
         self._measured = 0
         self._detections = 0
         self._matches: dict[str, list[tuple[int, Matches]]] = {}
+        self._errors: list[FrameErrors] = []
 
     def process(self, sample: Sample, result: Result) -> Mapping[str, Json]:
         """Add one frame; a failed detection task has no detections.
@@ -127,6 +130,17 @@ class DetectionMetric:
             )
             self._matches.setdefault(name, []).append((self._frames, frame[name]))
             self._detections += len(frame[name].scores)
+        one, other = np.isin(names, exhaustive), np.isin(true_names, exhaustive)
+        self._errors.append(
+            frame_errors(
+                boxes[one],
+                scores[one],
+                names[one],
+                true_boxes[other],
+                true_names[other],
+                crowd[other],
+            )
+        )
         self._frames += 1
         self._measured += 1
         return frame
@@ -153,6 +167,7 @@ class DetectionMetric:
             'detections': self._detections,
             'ece': calibration_error(bins),
             'reliability': bins,
+            'errors': error_costs(self._errors),
             'operating_points': operating_points(list(classes.values())),
             'classes': {
                 name: {
