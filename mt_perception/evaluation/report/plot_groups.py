@@ -4,9 +4,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from mt_perception.evaluation.metrics.error_kinds import KINDS
 from mt_perception.evaluation.records import FrameRecord, Json
 from mt_perception.evaluation.report import plots, time_plots
 from mt_perception.evaluation.report.metric_columns import (
@@ -152,7 +153,35 @@ def detection(runs: Sequence[Run], anchor: str) -> list[Plot]:
             ),
             'At an overlap of 0.5, over all classes; the dot is a score threshold of 0.35.',
         ),
+        *_score_reliability(found, anchor),
+        *_error_kinds(found, anchor),
     ]
+
+
+def _score_reliability(
+    found: Sequence[tuple[Ink, Mapping[str, Json]]], anchor: str
+) -> Iterator[Plot]:
+    """Precision by score; records of earlier versions have none."""
+    bins = [(ink, figures['reliability']) for ink, figures in found if figures.get('reliability')]
+    if bins:
+        yield Plot(
+            'Are scores probabilities',
+            plots.reliability(bins, f'{anchor}-reliability'),
+            'At an overlap of 0.5, scores of 0.3 and more; on the dashed line they are.',
+        )
+
+
+def _error_kinds(found: Sequence[tuple[Ink, Mapping[str, Json]]], anchor: str) -> Iterator[Plot]:
+    """AP50 that each kind of error costs; records of earlier versions have none."""
+    runs = [(ink, figures['errors']) for ink, figures in found if figures.get('errors')]
+    if runs:
+        costs = [(ink, {kind: e['d_ap50'] for kind, e in kinds.items()}) for ink, kinds in runs]
+        order = {kind: -place for place, kind in enumerate(KINDS)}
+        yield Plot(
+            'What errors cost',
+            plots.class_bars(costs, order, f'{anchor}-errors', counted=False, top=None),
+            'AP50 that correcting every error of a kind would add (TIDE); both: class and place.',
+        )
 
 
 def segmentation(runs: Sequence[Run], anchor: str) -> list[Plot]:

@@ -80,6 +80,7 @@ def class_bars(
     counts: Mapping[str, int],
     name: str,
     counted: bool = True,
+    top: float | None = 1.0,
 ) -> str:
     """One group of bars for each class, that of the highest count first.
 
@@ -88,6 +89,7 @@ def class_bars(
         counts: Class → how often it occurs.
         name: Unique on the page.
         counted: Whether to write the counts.
+        top: Upper end of the axis; None fits it to the bars.
     """
     classes = sorted(counts, key=lambda label: (-counts[label], label))[:MOST_CLASSES]
     narrow = len(classes) <= _NARROW
@@ -107,7 +109,7 @@ def class_bars(
         fontsize=7.5, **(slanted if len(classes) > 4 else {}),
     )  # fmt: skip
     axes.set_xlim(-0.6, len(classes) - 0.4)
-    axes.set_ylim(0, 1)
+    axes.set_ylim(0, top)
     axes.grid(visible=False, axis='x')
     legend(figure, axes, 2 if narrow else 4)
     return to_svg(figure, name, 'figures by class')
@@ -136,6 +138,29 @@ def operating_points(
     axes.set_ylabel('precision')
     legend(figure, axes, 2)
     return to_svg(figure, name, 'precision and recall')
+
+
+@plot
+def reliability(runs: Sequence[tuple[Ink, Sequence[Mapping[str, float]]]], name: str) -> str:
+    """Precision of detections by their score; on the diagonal a score is a probability.
+
+    Args:
+        runs: The run, and its reliability as the detection metric gives it.
+        name: Unique on the page.
+    """
+    figure, axes = canvas(HALF_IN, 3.3)
+    axes.plot([0, 1], [0, 1], '--', color=FAINT, linewidth=1)
+    for ink, bins in runs:
+        axes.plot(
+            [each['score'] for each in bins], [each['precision'] for each in bins], 'o-',
+            color=ink.colour, alpha=ink.alpha, markersize=5, label=printable(ink.name),
+        )  # fmt: skip
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1)
+    axes.set_xlabel('mean score')
+    axes.set_ylabel('precision')
+    legend(figure, axes, 2)
+    return to_svg(figure, name, 'precision by score')
 
 
 @plot
