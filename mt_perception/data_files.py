@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import secrets
 import stat
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -159,6 +161,29 @@ def read_text(
     except (OSError, ValueError) as found:
         reason = found.strerror if isinstance(found, OSError) else found
         raise error(f'{path} cannot be read: {reason}') from found
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all.
+
+    The text goes into a new file beside it first; no file but ``path`` is replaced.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    partial = path.with_name(f'.{secrets.token_hex(8)}.partial')
+    # Not tempfile.mkstemp, whose files only their owner can read.
+    file = partial.open('x', encoding='utf-8', newline='\n')
+    try:
+        with file:
+            file.write(text)
+            # Some file systems report a full disk only here.
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def _check_size(size: int, limits: Limits) -> None:

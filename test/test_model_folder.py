@@ -22,7 +22,12 @@ from tiny_model import tiny_blocks, write_tiny_model
 
 from mt_perception.errors import ModelError
 from mt_perception.model.external_data import has_external_data
-from mt_perception.model.folder import open_model, read_manifest
+from mt_perception.model.folder import (
+    open_model,
+    read_manifest,
+    read_manifest_data,
+    write_manifest_data,
+)
 from mt_perception.model.sessions import load_sessions
 
 
@@ -52,6 +57,17 @@ def test_a_folder_made_of_links_as_colcon_installs_it(folder: Path, tmp_path: Pa
     whole = tmp_path / 'latest'
     whole.symlink_to(folder)
     assert open_model(whole).manifest.name == 'tiny'
+
+
+def test_a_new_manifest_replaces_no_other_file(folder: Path) -> None:
+    (folder / 'manifest.yaml.part').write_text('mine')
+    names = sorted(path.name for path in folder.iterdir())
+    data = read_manifest_data(folder)
+    data['version'] = '9.9.9'
+    write_manifest_data(folder, data)
+    assert (folder / 'manifest.yaml.part').read_text() == 'mine'
+    assert sorted(path.name for path in folder.iterdir()) == names
+    assert read_manifest(folder).version == '9.9.9'
 
 
 def test_a_changed_file(folder: Path) -> None:

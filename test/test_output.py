@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from tiny_model import write_tiny_model
 
+from mt_perception.cli import video_writer
 from mt_perception.cli.main import main
 from mt_perception.cli.picture_writer import PictureWriter
 from mt_perception.errors import OutputError
@@ -105,6 +106,19 @@ def test_a_changed_file_is_not_replaced(tmp_path: Path) -> None:
     assert contents(tmp_path / 'out').keys() == {MARKER}
 
 
+def test_a_file_in_the_way_keeps_the_earlier_ones(
+    tmp_path: Path, images: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny = str(write_tiny_model(tmp_path / 'tiny'))
+    arguments = ['run', str(images), '--model', tiny, '--out', str(tmp_path / 'out')]
+    assert main(arguments) == 0
+    (tmp_path / 'out' / 'video.mp4').write_bytes(b'my film')
+    before = contents(tmp_path / 'out')
+    assert main([*arguments, '--save-video']) == 1
+    assert 'did not write it' in capsys.readouterr().err
+    assert contents(tmp_path / 'out') == before
+
+
 def test_a_marker_cannot_name_files_elsewhere(tmp_path: Path) -> None:
     (tmp_path / 'precious').write_text('mine')
     output = OutputFolder(tmp_path / 'out')
@@ -160,16 +174,24 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
     assert contents(tmp_path) == {'a.txt': b'old'}
 
 
-def test_a_picture_and_a_video_on_a_full_disk(tmp_path: Path) -> None:
+def add_to_video(folder: OutputFolder, image: np.ndarray) -> None:
+    with PictureWriter(folder, 0, 10.0) as writer:
+        for _ in range(20):
+            writer.add(image)
+
+
+@pytest.mark.parametrize('has_h264', [False, True])
+def test_a_picture_and_a_video_on_a_full_disk(
+    tmp_path: Path, has_h264: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if has_h264:
+        pytest.importorskip('av')
+    monkeypatch.setattr(video_writer, 'has_h264', lambda: has_h264)
     noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
     with full_disk(5000), pytest.raises(OutputError, match=r'cannot write to .*frame_000000'):
         PictureWriter(OutputFolder(tmp_path / 'a'), 1, None).add(noise)
-    writer = PictureWriter(OutputFolder(tmp_path / 'b'), 0, 10.0)
-    with full_disk(5000):
-        for _ in range(20):
-            writer.add(noise)
-        with pytest.raises(OutputError, match='is incomplete'):
-            writer.close()
+    with full_disk(5000), pytest.raises(OutputError, match='free some space'):
+        add_to_video(OutputFolder(tmp_path / 'b'), noise)
 
 
 @pytest.mark.parametrize(('command', 'extra'), [('evaluate', []), ('run', ['--jsonl'])])

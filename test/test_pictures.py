@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from mt_perception.cli import video_writer
 from mt_perception.cli.picture_writer import PictureWriter
 from mt_perception.cli.run_summary import (
     RunSummary,
@@ -21,6 +22,7 @@ from mt_perception.cli.run_summary import (
     spending,
     summary_table,
 )
+from mt_perception.cli.video_writer import video_format
 from mt_perception.errors import OutputError
 from mt_perception.evaluation.output import OutputFolder
 from mt_perception.reports import BudgetReport, Execution, ReuseReport
@@ -57,6 +59,23 @@ def test_a_video_survives_odd_and_changing_sizes(tmp_path: Path) -> None:
     while (read := capture.read())[0]:
         shapes.append(read[1].shape)
     assert shapes == [(48, 64, 3)] * 3
+
+
+def test_videos_are_h264_with_pyav(tmp_path: Path) -> None:
+    pytest.importorskip('av')
+    with PictureWriter(OutputFolder(tmp_path / 'out'), every=0, rate_hz=29.97) as pictures:
+        for _ in range(5):
+            pictures.add(picture())
+    capture = cv2.VideoCapture(str(tmp_path / 'out' / 'video.mp4'))
+    code = int(capture.get(cv2.CAP_PROP_FOURCC)).to_bytes(4, 'little')
+    assert (code, round(capture.get(cv2.CAP_PROP_FPS), 2)) == (b'h264', 29.97)
+    assert video_format() == 'H.264'
+
+
+def test_videos_without_pyav_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(video_writer, 'find_spec', lambda name: None)
+    test_a_video_survives_odd_and_changing_sizes(tmp_path)
+    assert 'pip install av' in video_format()
 
 
 def test_a_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:

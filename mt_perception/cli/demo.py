@@ -16,7 +16,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from mt_perception.cli.picture_writer import PictureWriter
+from mt_perception.cli.picture_writer import FILES, PictureWriter
 from mt_perception.cli.processes import (
     NodeProcess,
     configured_node,
@@ -26,6 +26,7 @@ from mt_perception.cli.processes import (
     ros_environment,
 )
 from mt_perception.cli.run_summary import RunSummary, summary_table
+from mt_perception.cli.video_writer import video_format
 from mt_perception.errors import NodeError, SourceError
 from mt_perception.evaluation.output import OutputFolder
 from mt_perception.image import overlay
@@ -84,13 +85,14 @@ def demo(source: str | None, model: str, topic: str, out: Path) -> None:
     parameters = {'source': str(path), 'topic': topic, 'model': model}
     # First, so that a folder that cannot be written costs no time.
     output = OutputFolder(out, [path])
-    output.remove_earlier()
+    output.remove_earlier((*FILES, *LOGS))
     for name in LOGS:
         output.file(name)
     recording, provider = _record(parameters, labels, length, out, console)
     saved = _draw(recording.frames, output, console)
     output.finish()
     facts = [('provider', provider), ('results', f'{saved} pictures and video.mp4 in {out}')]
+    facts.append(('video', video_format()))
     title = f'{manifest.name} {manifest.version} on {path.name}, two nodes over DDS'
     console.print(summary_table(title, recording.summary, facts, 'camera to all results'))
     if not recording.summary.frames_out:

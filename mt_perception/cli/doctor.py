@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from mt_perception import __version__
-from mt_perception.cli.picture_writer import CODEC
+from mt_perception.cli.video_writer import MPEG4, video_format
 from mt_perception.errors import PerceptionError
 from mt_perception.pipeline import Pipeline
 from mt_perception.resources import find_model, install_command, share_folder
@@ -112,7 +112,7 @@ def _python() -> Iterator[Finding]:
 def _opencv() -> Iterator[Finding]:
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder, 'probe.mp4'))
-        writer = cv2.VideoWriter(path, cv2.VideoWriter.fourcc(*CODEC), 10.0, (64, 64))
+        writer = cv2.VideoWriter(path, cv2.VideoWriter.fourcc(*MPEG4), 10.0, (64, 64))
         writes = writer.isOpened()
         for _ in range(5):
             writer.write(np.zeros((64, 64, 3), np.uint8))
@@ -121,7 +121,8 @@ def _opencv() -> Iterator[Finding]:
     yield Finding(
         'OpenCV',
         reads,
-        f'{cv2.__version__}, {"reads and writes" if reads else "cannot read or write"} MP4',
+        f'{cv2.__version__}, {"reads and writes" if reads else "cannot read or write"} MP4; '
+        f'videos of run are {video_format()}',
         'videos need an OpenCV with FFmpeg: pip install opencv-python-headless',
         needed=False,
     )

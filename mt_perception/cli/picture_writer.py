@@ -4,18 +4,21 @@
 
 from __future__ import annotations
 
+import re
+from contextlib import suppress
 from types import TracebackType
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mt_perception.cli.video_writer import VideoWriter, open_video
 from mt_perception.errors import OutputError
 from mt_perception.evaluation.output import OutputFolder, writing
 
 VIDEO = 'video.mp4'
-# MPEG-4 is what every build of OpenCV can write; H.264 is in none of pip's.
-CODEC = 'mp4v'
+FILES = (r'frame_\d{6}\.png', re.escape(VIDEO))
+"""Patterns of the names of the written files."""
 
 
 class PictureWriter:
@@ -34,7 +37,7 @@ class PictureWriter:
         self._output = output
         self._every = every
         self._rate_hz = rate_hz
-        self._writer: cv2.VideoWriter | None = None
+        self._writer: VideoWriter | None = None
         self._size = (0, 0)
         self._frames = 0
         self.saved = 0
@@ -73,14 +76,9 @@ class PictureWriter:
 
     def _add_to_video(self, picture: NDArray[np.uint8], rate_hz: float) -> None:
         if self._writer is None:
-            # The codec halves the colour planes, so it needs even sizes.
+            # The codecs halve the colour planes, so they need even sizes.
             self._size = (picture.shape[1] // 2 * 2, picture.shape[0] // 2 * 2)
-            path = self._output.file(VIDEO)
-            codec = cv2.VideoWriter.fourcc(*CODEC)
-            # Absolute: FFmpeg takes a relative `12:30/video.mp4` for a protocol.
-            self._writer = cv2.VideoWriter(str(path.absolute()), codec, rate_hz, self._size)
-            if not self._writer.isOpened():
-                raise OutputError(f'cannot write {path}; this OpenCV has no encoder for {CODEC}')
+            self._writer = open_video(self._output.file(VIDEO), rate_hz, self._size)
         if (picture.shape[1], picture.shape[0]) != self._size:
             # A video has one size, but a camera may change its size.
             picture = np.asarray(cv2.resize(picture, self._size), np.uint8)
@@ -94,12 +92,8 @@ class PictureWriter:
         """
         if self._writer is None:
             return
-        self._writer.release()
-        self._writer = None
-        path = self._output.path / VIDEO
-        # The writer reports no error; the index of an MP4 is written last.
-        if not cv2.VideoCapture(str(path)).isOpened():
-            raise OutputError(f'{path} is incomplete; free some space and run again')
+        writer, self._writer = self._writer, None
+        writer.close()
 
     def __enter__(self) -> PictureWriter:
         return self
@@ -113,4 +107,6 @@ class PictureWriter:
         if kind is None:
             self.close()
         elif self._writer is not None:
-            self._writer.release()
+            # The error that ends the run says more than that of an incomplete video.
+            with suppress(OutputError):
+                self._writer.close()

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from mt_perception.cli.picture_writer import PictureWriter
+from mt_perception.cli.picture_writer import FILES, PictureWriter
 from mt_perception.cli.run_summary import RunSummary, latency_warning, summary_table
 from mt_perception.cli.shared_options import (
     COUNT,
@@ -27,12 +27,14 @@ from mt_perception.cli.shared_options import (
     with_budget_options,
     with_offload_options,
 )
+from mt_perception.cli.video_writer import video_format
 from mt_perception.data_files import read_yaml
 from mt_perception.errors import ImageError, SourceError
 from mt_perception.evaluation.datasets.sample_source import with_camera
 from mt_perception.evaluation.frame_record import frame_record
 from mt_perception.evaluation.output import OutputFolder
 from mt_perception.evaluation.record_writer import RecordWriter
+from mt_perception.evaluation.records import FRAMES_FILE, SUMMARY_FILE
 from mt_perception.execution.options import Options
 from mt_perception.geometry.camera import Calibration
 from mt_perception.image import overlay
@@ -165,6 +167,7 @@ def run(
     facts = [
         ('provider', ', '.join(pipeline.providers)),
         ('results', str(out)),
+        *([('video', video_format())] if save_video else []),
     ]
     manifest = pipeline.manifest
     title = f'{manifest.name} {manifest.version} on {frames.name}'
@@ -205,7 +208,7 @@ def run_pipeline(
     if every is None:
         every = max(1, length // PICTURES) if length else LIVE_SHOW_EVERY
     rate_hz = (source.rate_hz or PICTURES) if outputs.video else None
-    outputs.folder.remove_earlier()
+    outputs.folder.remove_earlier((*FILES, FRAMES_FILE, SUMMARY_FILE))
     with ExitStack() as stack:
         pictures = stack.enter_context(PictureWriter(outputs.folder, every, rate_hz))
         lines = stack.enter_context(RecordWriter(outputs.folder.path)) if outputs.lines else None

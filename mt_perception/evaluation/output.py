@@ -10,18 +10,17 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mt_perception.data_files import parse_json
+from mt_perception.data_files import parse_json, replace_text
 from mt_perception.errors import OutputError
 
 MARKER = '.mt_perception_output'
 
 _HEADER = '# Files of this folder that mt_perception wrote and may replace.\n'
-_PARTIAL = '.partial'
 _DEPTH = 4
 
 
@@ -63,10 +62,7 @@ class OutputFolder:
         with writing(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             if os.path.lexists(path) and not self._is_own(name):
-                raise OutputError(
-                    f'{path} exists and mt_perception did not write it; move it, or choose '
-                    'another output folder'
-                )
+                raise OutputError(_foreign(path))
             self._append(name, None)
         return path
 
@@ -109,15 +105,23 @@ class OutputFolder:
                 if found is not None and found != state:
                     self._append(name, found)
 
-    def remove_earlier(self) -> None:
+    def remove_earlier(self, names: Iterable[str] = ()) -> None:
         """Remove what an earlier command wrote.
 
+        Args:
+            names: Patterns of the names that will be written.
+
         Raises:
-            OutputError: A file was changed since, and nothing is removed; or a file cannot be
-                removed.
+            OutputError: A file was changed since, or somebody else's file has a name that will
+                be written, and nothing is removed; or a file cannot be removed.
         """
         with writing(self.path):
             entries = self._entries()
+            there = sorted(self.path.iterdir()) if self.path.is_dir() else []
+            wanted = re.compile('|'.join(names) or '$^')
+            for entry in there:
+                if entry.name not in entries and wanted.fullmatch(entry.name):
+                    raise OutputError(_foreign(entry))
             for name in entries:
                 if os.path.lexists(self.path / name) and not self._is_own(name):
                     raise OutputError(
@@ -164,25 +168,11 @@ class OutputFolder:
 def write_text(path: Path, text: str) -> None:
     """Write a file whole or not at all.
 
-    The text goes into a new file beside it first; no file but ``path`` is replaced.
-
     Raises:
         OutputError: It cannot be written.
     """
     with writing(path):
-        partial = path.with_name(f'.{secrets.token_hex(8)}{_PARTIAL}')
-        # Not tempfile.mkstemp, whose files only their owner can read.
-        file = partial.open('x', encoding='utf-8', newline='\n')
-        try:
-            with file:
-                file.write(text)
-                # Some file systems report a full disk only here.
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(partial, path)
-        except BaseException:
-            partial.unlink(missing_ok=True)
-            raise
+        replace_text(path, text)
 
 
 def write_new_text(path: Path, text: str, is_own: Callable[[str], bool]) -> None:
@@ -243,6 +233,13 @@ def check_sources(path: Path, sources: Iterable[str | Path]) -> None:
                 f'the output folder {path} is or holds the source {source}; '
                 'choose another output folder'
             )
+
+
+def _foreign(path: Path) -> str:
+    return (
+        f'{path} exists and mt_perception did not write it; move it, or choose another output '
+        'folder'
+    )
 
 
 def _foreign_entry(folder: Path, depth: int) -> str | None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mt_perception.data_files import read_yaml
+from mt_perception.data_files import read_yaml, replace_text
 from mt_perception.errors import ModelError
 from mt_perception.model.blocks import BlockFile
 from mt_perception.model.external_data import has_external_data
@@ -145,9 +145,7 @@ def write_manifest_data(path: Path, data: Mapping[str, Any]) -> None:
     """
     text = manifest_text(data)
     parse_manifest(text)
-    unfinished = path / f'{MANIFEST}.part'
-    unfinished.write_text(text, encoding='utf-8')
-    unfinished.replace(path / MANIFEST)
+    replace_text(path / MANIFEST, text)
 
 
 def _read(file: Path, limit: int) -> bytes:
