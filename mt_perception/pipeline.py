@@ -24,7 +24,8 @@ from mt_perception.image.letterbox import Letterbox
 from mt_perception.image.pyramid import ImagePyramid
 from mt_perception.model.folder import open_model
 from mt_perception.model.manifest import Manifest
-from mt_perception.model.sessions import CPU, load_sessions
+from mt_perception.model.providers import CPU
+from mt_perception.model.sessions import load_sessions
 from mt_perception.model.task_graph import IMAGE
 from mt_perception.planning.budget import Budget
 from mt_perception.planning.conditions import (

@@ -5,12 +5,14 @@
 from __future__ import annotations
 
 import importlib
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tiny_model import write_tiny_model
 
+from mt_perception.cli.benchmark import Case, _recommendation
 from mt_perception.cli.main import main
 
 
@@ -119,6 +121,31 @@ def test_the_benchmark_ends_with_ratios(tiny: str, capsys: pytest.CaptureFixture
     shown = capsys.readouterr().out
     assert 'ratio to all' in shown
     assert '1.00' in shown
+
+
+def test_the_benchmark_of_all_providers(tiny: str, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ['--model', tiny, '--frames', '3', '--image-size', '96x64', '--provider', 'all']
+    assert main(['benchmark', *arguments]) == 0
+    shown = ' '.join(capsys.readouterr().out.split())
+    assert 'ratio to CPU' in shown
+    assert 'recommended: ' in shown
+
+
+def test_the_benchmark_as_json(tiny: str, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ['--model', tiny, '--frames', '2', '--provider', 'CPU', '--provider', 'CoreML']
+    assert main(['benchmark', *arguments, '--image-size', '96x64', '--json']) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [case['name'] for case in found['cases']] == ['CPU']
+    assert found['cases'][0]['median_ms']['total'] > 0
+    assert 'CoreML' in found['warnings'][0]
+
+
+def test_the_benchmark_recommends_what_is_faster() -> None:
+    cases = [Case(name, None, ()) for name in ('CPU', 'OpenVINO')]  # type: ignore[arg-type]
+    assert 'the CPU' in _recommendation([{'total': [10.0]}, {'total': [9.9]}], cases)
+    assert '--provider OpenVINO (0.50' in _recommendation(
+        [{'total': [10.0]}, {'total': [5.0]}], cases
+    )
 
 
 def test_the_benchmark_refuses_a_size_that_is_none(

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import onnx
 import onnxruntime as ort
@@ -13,9 +14,10 @@ import pytest
 from onnx import TensorProto
 from tiny_model import tiny_blocks, write_tiny_model
 
-from mt_perception.errors import ModelError
+from mt_perception.errors import ModelError, OptionError
 from mt_perception.model.folder import ModelFolder, open_model
-from mt_perception.model.sessions import CPU, load_sessions
+from mt_perception.model.providers import CPU, Provider, parse_providers
+from mt_perception.model.sessions import load_sessions
 
 
 @pytest.fixture
@@ -49,6 +51,43 @@ def test_a_provider_that_is_absent_falls_back_with_a_warning(model: ModelFolder)
     (warning,) = sessions.warnings
     assert absent in warning
     assert 'CPU' in warning
+
+
+def test_options_of_a_provider() -> None:
+    cuda, cpu = parse_providers(['cuda: {device_id: 1, use_tf32: false, gpu_mem_limit: 2000}'])
+    assert cuda == Provider(
+        'CUDAExecutionProvider', {'device_id': '1', 'use_tf32': 'False', 'gpu_mem_limit': '2000'}
+    )
+    assert cpu == Provider(CPU)
+
+
+def test_the_first_mention_of_a_provider_counts() -> None:
+    found = parse_providers(['CPU', 'OpenVINO: {device_type: CPU}', 'openvino'])
+    assert [provider.name for provider in found] == [CPU, 'OpenVINOExecutionProvider']
+    assert found[1].options == {'device_type': 'CPU'}
+
+
+@pytest.mark.parametrize(
+    'text',
+    ['', '[CUDA]', '7', 'CUDA: 1', 'CUDA: {a: [1]}', '{CUDA: {}, CPU: {}}', 'CUDA: {a: {}}'],
+)
+def test_what_is_no_provider(text: str) -> None:
+    with pytest.raises(OptionError, match='neither a name nor a name with options'):
+        parse_providers([text])
+
+
+def test_options_reach_onnx_runtime(model: ModelFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    session = ort.InferenceSession
+
+    def record(content: bytes, options: object, **given: Any) -> ort.InferenceSession:
+        seen.append((given['providers'], given['provider_options']))
+        return session(content, options)
+
+    monkeypatch.setattr(ort, 'InferenceSession', record)
+    monkeypatch.setattr(ort, 'get_available_providers', lambda: ['CoreMLExecutionProvider', CPU])
+    load_sessions(model, ['CoreML: {ModelFormat: MLProgram}', 'CUDA: {device_id: 1}'])
+    assert seen[0] == (['CoreMLExecutionProvider', CPU], [{'ModelFormat': 'MLProgram'}, {}])
 
 
 def test_a_provider_that_nobody_knows_is_refused(model: ModelFolder) -> None:

@@ -22,6 +22,7 @@ from mt_perception.cli.shared_options import (
     COUNT,
     LINK_OPTIONS,
     OFFLOAD_OPTIONS,
+    PROVIDER,
     THREADS,
     budget_of,
     link_settings,
@@ -93,7 +94,7 @@ _OPTIONS: Sequence[Callable[[Any], Any]] = (
     click.option('--size', default=0, help="Long side of the network's input; 0: the model's."),
     click.option('--score', default=0.0, help='Score threshold of detections; AP needs 0.'),
     click.option('--threads', type=THREADS, default=1, help='Threads inside one operator.'),
-    click.option('--provider', 'providers', multiple=True, help='ONNX Runtime provider.'),
+    PROVIDER,
     click.option(
         '--task',
         'tasks',

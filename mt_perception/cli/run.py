@@ -20,6 +20,7 @@ from mt_perception.cli.picture_writer import FILES, PictureWriter
 from mt_perception.cli.run_summary import RunSummary, latency_warning, summary_table
 from mt_perception.cli.shared_options import (
     COUNT,
+    PROVIDER,
     THREADS,
     budget_of,
     offload_summary,
@@ -84,9 +85,7 @@ class OutputOptions:
 @click.option('--model', default='cspnano', help='Installed model or model folder.')
 @click.option('--size', default=0, help="Long side of the network's input; 0: the model's own.")
 @click.option('--threads', type=THREADS, default=0, help='Threads; 0: one for each core.')
-@click.option(
-    '--provider', 'providers', multiple=True, help='ONNX Runtime provider, such as CUDA.'
-)
+@PROVIDER
 @click.option(
     '--task',
     'tasks',

@@ -14,6 +14,7 @@ from typing import Any
 import click
 from rich.console import Console
 
+from mt_perception.cli.shared_options import PROVIDER
 from mt_perception.errors import OptionError
 from mt_perception.resources import find_model
 from mt_perception.server.authentication import ServerTls
@@ -48,7 +49,7 @@ For robots in a network:
 @click.option(
     '--threads', type=click.IntRange(0, 256), default=0, help='Threads per run; 0: automatic.'
 )
-@click.option('--provider', 'providers', multiple=True, help='ONNX Runtime provider; repeatable.')
+@PROVIDER
 @click.option('--batch', type=int, default=_DEFAULT.batch, show_default=True, help='Frames a run.')
 @click.option(
     '--batch-wait-ms',

@@ -38,6 +38,13 @@ COUNT = click.IntRange(0)
 THREADS = click.IntRange(0, 256)
 """A number of threads."""
 
+PROVIDER: Callable[[Any], Any] = click.option(
+    '--provider',
+    'providers',
+    multiple=True,
+    help='ONNX Runtime provider, such as CUDA or "OpenVINO: {device_type: CPU}"; repeatable.',
+)
+
 BUDGET_OPTIONS: Sequence[Callable[[Any], Any]] = (
     click.option('--budget', default=1.0, help='Fraction of the full compute; 1: all.'),
     click.option('--latency-ms', default=0.0, help='Target p95 latency in ms; 0: none.'),

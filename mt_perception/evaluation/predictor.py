@@ -16,7 +16,7 @@ from mt_perception.evaluation.rate_distortion import parse_codec, through
 from mt_perception.evaluation.records import Json
 from mt_perception.execution.options import Options
 from mt_perception.model.folder import MANIFEST
-from mt_perception.model.sessions import CPU
+from mt_perception.model.providers import CPU
 from mt_perception.pipeline import Pipeline
 from mt_perception.planning.budget import Budget
 from mt_perception.types import DETECTION, SEGMENTATION, Frame, Result

@@ -12,10 +12,9 @@ import onnxruntime as ort
 from mt_perception.errors import ModelError, OptionError
 from mt_perception.model.folder import ModelFolder, read_block
 from mt_perception.model.paths import POLICY
+from mt_perception.model.providers import CPU, parse_providers
 from mt_perception.model.task_graph import IMAGE, Block
 from mt_perception.model.weight_residency import SessionStore
-
-CPU = 'CPUExecutionProvider'
 
 MAX_THREADS = 256
 """More threads in one operator are a mistake: ONNX Runtime creates them all at once."""
@@ -49,28 +48,28 @@ def load_sessions(
 
     Args:
         model: The model.
-        providers: Execution providers in order of preference, by ONNX Runtime's names with or
-            without ``ExecutionProvider`` (``CUDA``, ``tensorrt``). The CPU is the fallback.
+        providers: Execution providers in order of preference, as ``parse_providers`` reads them
+            (``CUDA``, ``TensorRT: {trt_fp16_enable: true}``). The CPU is the fallback.
         threads: Threads of one operator; 0 uses one per core.
         memory_mb: Upper limit on block files in memory, in MB (10^6 bytes); None sets no limit.
 
     Raises:
         ModelError: A provider is unknown, or a block is not a usable graph.
-        OptionError: One block alone exceeds the memory limit.
+        OptionError: A provider is malformed, or one block alone exceeds the memory limit.
     """
     if not 0 <= threads <= MAX_THREADS:
         raise OptionError(f'threads must be from 0 to {MAX_THREADS}, found {threads}')
-    wanted = _known(providers)
-    available = ort.get_available_providers()
-    usable = [name for name in wanted if name in available]
+    wanted = parse_providers(providers)
+    available = ', '.join(ort.get_available_providers())
+    usable = [provider.name for provider in wanted if provider.is_available]
     warnings = [
-        f'execution provider {name} is not in this ONNX Runtime (it has {", ".join(available)}); '
+        f'execution provider {provider.name} is not in this ONNX Runtime (it has {available}); '
         'running on the CPU instead'
-        for name in wanted
-        if name not in available
+        for provider in wanted
+        if not provider.is_available
     ]
     by_block = SessionStore(
-        _opener(model, usable, threads, arena=memory_mb is None),
+        _opener(model, providers, threads, arena=memory_mb is None),
         {name: len(content) for name, content in model.contents.items() if name != POLICY},
         None if memory_mb is None else int(memory_mb * 1e6),
     )
@@ -102,21 +101,6 @@ def _opener(
     return open_block
 
 
-def _known(providers: Sequence[str]) -> list[str]:
-    """ONNX Runtime's names of the providers, without repeats, the CPU last."""
-    known = {name.lower(): name for name in ort.get_all_providers()}
-    names = []
-    for provider in (*providers, CPU):
-        key = provider.lower().removesuffix('executionprovider') + 'executionprovider'
-        if key not in known:
-            raise ModelError(
-                f'execution provider {provider!r} is unknown; '
-                f'known are {", ".join(known.values())}'
-            )
-        names.append(known[key])
-    return list(dict.fromkeys(names))
-
-
 def open_session(
     name: str,
     content: bytes,
@@ -129,7 +113,8 @@ def open_session(
     Args:
         name: Name of the graph, for messages.
         content: The ONNX file.
-        providers: Execution providers by ONNX Runtime's names, in order of preference.
+        providers: Execution providers in order of preference, as ``parse_providers`` reads them;
+            those that are not installed are left out.
         threads: Threads inside one operator; 0 lets ONNX Runtime take one per core.
         arena: Keep freed memory for the next run. Sessions that are opened and closed need less
             without: 68 MB instead of 91 MB with half the weights of a small model in memory.
@@ -145,8 +130,14 @@ def open_session(
     # Spinning trunk and head sessions burn six times the CPU at two threads.
     options.add_session_config_entry('session.intra_op.allow_spinning', '0')
     options.add_session_config_entry('session.inter_op.allow_spinning', '0')
+    usable = [provider for provider in parse_providers(providers) if provider.is_available]
     try:
-        return ort.InferenceSession(content, options, providers=list(providers))
+        return ort.InferenceSession(
+            content,
+            options,
+            providers=[provider.name for provider in usable],
+            provider_options=[dict(provider.options) for provider in usable],
+        )
     except Exception as error:
         # ONNX Runtime's exceptions have no common base class.
         raise ModelError(f'block {name!r} is refused by ONNX Runtime: {error}') from error

@@ -75,7 +75,8 @@ class RemoteHostSettings(Settings):
     runtime_providers: tuple[str, ...] = parameter(
         'runtime.providers',
         ('CPUExecutionProvider',),
-        'ONNX Runtime execution providers in order of preference; the CPU is the fallback.',
+        'ONNX Runtime execution providers in order of preference, by name or with options as in '
+        '"OpenVINO: {device_type: CPU}"; the CPU is the fallback.',
         change=Change.START,
     )
     batch_size: int = parameter(

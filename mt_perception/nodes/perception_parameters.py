@@ -50,7 +50,8 @@ class PipelineParameters(Settings):
     runtime_providers: tuple[str, ...] = parameter(
         'runtime.providers',
         ('CPUExecutionProvider',),
-        'ONNX Runtime execution providers in order of preference; the CPU is always the last.',
+        'ONNX Runtime execution providers in order of preference, by name or with options as in '
+        '"OpenVINO: {device_type: CPU}"; the CPU is always the last.',
         change=Change.UNCONFIGURED,
     )
     input_transport: str = parameter(

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from mt_perception.errors import OffloadError
-from mt_perception.model.sessions import CPU
+from mt_perception.model.providers import CPU
 from mt_perception.offload.circuit_breaker import CircuitBreakerSettings
 from mt_perception.offload.decision import DecisionSettings
 from mt_perception.offload.endpoint import Endpoint

@@ -20,7 +20,8 @@ from mt_perception.execution.parallel_executor import SideBySide
 from mt_perception.execution.plan import Stage
 from mt_perception.model.folder import read_file, read_manifest
 from mt_perception.model.manifest import Manifest
-from mt_perception.model.sessions import CPU, open_session
+from mt_perception.model.providers import CPU
+from mt_perception.model.sessions import open_session
 from mt_perception.model.split import LATENT, Cut
 from mt_perception.offload.codec import LatentCodec
 from mt_perception.offload.codec_tables import read_tables

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from mt_perception.model.manifest import Manifest
-from mt_perception.model.sessions import CPU
+from mt_perception.model.providers import CPU
 from mt_perception.server.served_model import AdmittedRequest, InferenceResult, ServedModel
 from mt_perception.server.worker_thread import WorkerThreads
 

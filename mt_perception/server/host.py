@@ -16,7 +16,7 @@ import grpc
 
 from mt_perception.errors import OffloadError
 from mt_perception.model.manifest import Manifest
-from mt_perception.model.sessions import CPU
+from mt_perception.model.providers import CPU
 from mt_perception.offload.credentials import secret_warning
 from mt_perception.offload.protocol import KEEPALIVE_S
 from mt_perception.server.authentication import ServerTls, Tokens, read_tokens

@@ -19,7 +19,7 @@ from typing import Any
 from mt_perception.errors import OffloadError, OptionError, PayloadError, PerceptionError
 from mt_perception.model.folder import read_manifest
 from mt_perception.model.manifest import Manifest
-from mt_perception.model.sessions import CPU
+from mt_perception.model.providers import CPU
 from mt_perception.resources import install_command
 from mt_perception.server.served_model import (
     AdmittedRequest,

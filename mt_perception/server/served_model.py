@@ -25,7 +25,8 @@ from mt_perception.image.compressed import decode
 from mt_perception.image.headers import read_header
 from mt_perception.model.folder import open_model
 from mt_perception.model.manifest import Manifest, TaskSpec
-from mt_perception.model.sessions import CPU, load_sessions
+from mt_perception.model.providers import CPU
+from mt_perception.model.sessions import load_sessions
 from mt_perception.offload.payload import JPEG, Payload, PayloadLimits, unpack
 from mt_perception.offload.protocol import InferenceRequest
 from mt_perception.offload.split_model import RemoteModel, model_digest
@@ -176,7 +177,7 @@ class ServedModel:
         self._executor = Executor(sessions.by_block)
         self._remote = None
         if self.manifest.cut is not None:
-            self._remote = RemoteModel(folder, sessions.providers, threads)
+            self._remote = RemoteModel(folder, providers, threads)
         self._run_once()
 
     def run(self, requests: Sequence[AdmittedRequest]) -> list[InferenceResult]:
