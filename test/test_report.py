@@ -212,12 +212,18 @@ def test_the_page_has_it_all(page_text: str, expected: str) -> None:
 def test_the_page_is_well_formed(page_text: str) -> None:
     page = Page(page_text)
     assert not page.open
-    assert page.tags.count('svg') == 12
+    assert page.tags.count('svg') == 14
     ids = [value for name, value in page.attributes if name == 'id']
     assert len(ids) == len(set(ids))
     for name, value in page.attributes:
         if name in ('href', 'xlink:href') and value and value.startswith('#'):
             assert value[1:] in ids
+
+
+def test_errors_and_reliability_of_detection_are_drawn(page_text: str) -> None:
+    text = Page(page_text).text
+    for title in ('What errors cost', 'Are scores probabilities'):
+        assert title in text
 
 
 def test_nothing_is_fetched_and_nothing_runs(page_text: str) -> None:
