@@ -34,6 +34,7 @@ from mt_perception.planning.conditions import (
     with_deciding_tasks,
 )
 from mt_perception.planning.frame_state import FrameState
+from mt_perception.planning.gated_plan import GATED_PATH
 from mt_perception.planning.path_policy import PolicyNet
 from mt_perception.planning.planner import Planner
 from mt_perception.reports import BudgetReport, Execution, ReuseReport
@@ -152,13 +153,15 @@ class Pipeline:
         """
         size = self.network_long_side
         noise = np.random.default_rng(0).integers(0, 255, (size * 3 // 4, size, 3), np.uint8)
-        for path in self.manifest.paths.choices:
-            self.budget = Budget(path=path.name)
-            failures = self.run(Frame(noise), state=FrameState()).failures
-            if failures:
+        budgets = [Budget(path=path.name) for path in self.manifest.paths.choices]
+        budgets += [Budget(compute=1 - 1e-6)] if self.manifest.early_exit.gates else []
+        for self.budget in budgets:
+            result = self.run(Frame(noise), state=FrameState())
+            if result.failures:
                 raise ModelError(
-                    f'the model does not do what its manifest says (path {path.name}): '
-                    + '; '.join(f'{task}: {reason}' for task, reason in failures.items())
+                    'the model does not do what its manifest says (path '
+                    f'{result.execution.path}): '
+                    + '; '.join(f'{task}: {reason}' for task, reason in result.failures.items())
                 )
 
     @property
@@ -304,15 +307,17 @@ class Pipeline:
             run.tensors[IMAGE] = letterbox.network_image(image, pad_value)
         ms['preprocess'] = clock.lap_ms()
         for stage in run.plan.stages:
-            if stage.gate is not None and not stage.gate.opens(run):
+            opens = stage.gate is None or stage.gate.opens(run)
+            if not opens and not stage.early_exit:
                 run.skipped += stage.tasks
                 continue
-            if not run.has_results_of(stage):
+            if opens and not run.has_results_of(stage):
                 self.runner.run(stage, run)
             ms['inference'] += clock.lap_ms()
+            run.second_stage += stage.tasks if opens and stage.early_exit else ()
+            specs = self.manifest.tasks if opens and not stage.early else self.manifest.early_tasks
             for task in stage.tasks:
-                spec = self.manifest.tasks[task]
-                make = partial(task_result, spec, run, letterbox)
+                make = partial(task_result, specs[task], run, letterbox)
                 if task == DEPTH and state.depth.is_needed:
                     # After the segmentation, which may be of a later stage.
                     scaled = partial(state.depth.depth_map, run)
@@ -351,6 +356,7 @@ class Pipeline:
             loaded_bytes=run.loaded_bytes,
             skipped=tuple(run.skipped),
             not_due=plan.not_due,
+            second_stage=tuple(run.second_stage) if plan.path == GATED_PATH else None,
             budget=BudgetReport(state.spending.budget, state.spending.realised),
             reuse=reuse,
             depth_scale=run.depth_scale,

@@ -119,7 +119,8 @@ _REPORTS: Mapping[str, type[_Report]] = {
     'depth_scale': ScaleReport,
     'offload': OffloadReport,
 }
-_NOT_DUE, _SKIPPED, _SERVER_MS = 'policy.not_due', 'conditions.skipped', 'offload.server_ms.'
+_NOT_DUE, _SECOND_STAGE = 'policy.not_due', 'policy.second_stage'
+_SKIPPED, _SERVER_MS = 'conditions.skipped', 'offload.server_ms.'
 _DIGITS = 3
 
 
@@ -140,6 +141,7 @@ class Execution:
         loaded_bytes: Bytes of weights that were loaded, under a memory budget.
         skipped: Tasks whose condition was false.
         not_due: Tasks that wait for their rate.
+        second_stage: Tasks whose gate opened after the first stage; None without gates.
         budget: The compute budget; None if nothing plans by one.
         reuse: Reuse of earlier results; None where reuse was not considered.
         depth_scale: Source of the scale of depth; None without a depth map.
@@ -157,6 +159,7 @@ class Execution:
     loaded_bytes: int = 0
     skipped: tuple[str, ...] = ()
     not_due: tuple[str, ...] = ()
+    second_stage: tuple[str, ...] | None = None
     budget: BudgetReport | None = None
     reuse: ReuseReport | None = None
     depth_scale: ScaleReport | None = None
@@ -178,6 +181,8 @@ class Execution:
                     found[f'{name}.{one.name}'] = rounded
         if self.not_due:
             found[_NOT_DUE] = ' '.join(self.not_due)
+        if self.second_stage is not None:
+            found[_SECOND_STAGE] = ' '.join(self.second_stage)
         if self.skipped:
             found[_SKIPPED] = ', '.join(self.skipped)
         return found
@@ -201,6 +206,9 @@ class Execution:
         return replace(
             self,
             not_due=tuple(str(values.get(_NOT_DUE, '')).split()),
+            second_stage=tuple(str(values[_SECOND_STAGE]).split())
+            if _SECOND_STAGE in values
+            else None,
             skipped=tuple(filter(None, str(values.get(_SKIPPED, '')).split(', '))),
             **reports,  # type: ignore[arg-type]
         )

@@ -132,7 +132,8 @@ def _blocks(folder: ModelFolder) -> Table:
         '',
     )
     paths = manifest.paths
-    others = [*paths.variants, *([paths.policy.block] if paths.policy else [])]
+    others = [*paths.variants, *manifest.early_exit.gates.values()]
+    others += [paths.policy.block] if paths.policy else []
     if others:
         table.add_section()
     for block in others:

@@ -37,7 +37,8 @@ class FrameRun:
         offload: What a remote host did, if there is one.
         results: Task → its result, for the stages that have been post-processed.
         task_failures: Task → why it has no result.
-        skipped: Tasks whose gate stayed closed.
+        skipped: Tasks whose condition was false.
+        second_stage: Tasks whose blocks after the first stage ran.
     """
 
     plan: Plan
@@ -54,6 +55,7 @@ class FrameRun:
     results: dict[str, TaskResult] = field(default_factory=dict)
     task_failures: dict[str, str] = field(default_factory=dict)
     skipped: list[str] = field(default_factory=list)
+    second_stage: list[str] = field(default_factory=list)
 
     @property
     def image(self) -> NDArray[np.uint8]:

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
@@ -34,6 +34,9 @@ class Stage:
         results: The tensors that the post-processing of these tasks reads.
         gate: Decides whether the stage runs; None runs it always.
         releases: For each block, the tensors that no later block or task reads.
+        early: Whether the tasks end with their early outputs.
+        early_exit: Whether the tasks end with their early outputs if the gate stays closed,
+            instead of being skipped.
     """
 
     blocks: tuple[Block, ...]
@@ -41,6 +44,8 @@ class Stage:
     results: frozenset[str] = frozenset()
     gate: Gate | None = None
     releases: tuple[tuple[str, ...], ...] = ()
+    early: bool = False
+    early_exit: bool = False
 
     @cached_property
     def block_names(self) -> tuple[str, ...]:
@@ -66,7 +71,11 @@ class Plan:
             measured.
         age_ms: Age of the oldest reused result; None if nothing is reused.
         full_macs: Multiply-accumulates of the full path with all wanted tasks, for the budget.
-        latency_share: Share of the full path's time that this plan is expected to take.
+        latency_share: Share of the full path's time that this plan is expected to take, with all
+            gates open.
+        first_share: The same with all gates closed; 0 without gates.
+        threshold: Least gain for each fraction of the full path's multiply-accumulates that opens
+            a gate after the first stage.
     """
 
     stages: tuple[Stage, ...] = ()
@@ -80,6 +89,8 @@ class Plan:
     age_ms: float | None = None
     full_macs: int = 0
     latency_share: float = 0.0
+    first_share: float = 0.0
+    threshold: float = 0.0
 
     @cached_property
     def tasks(self) -> tuple[str, ...]:
@@ -107,6 +118,20 @@ class Plan:
         return sum(block.macs for block in self.blocks)
 
 
+def expected_share(plan: Plan, ran: Collection[str]) -> float:
+    """Return the share of the full path's time that the blocks that ran are expected to take.
+
+    Between closed and open gates it is linear in the multiply-accumulates.
+    """
+    first = plan.stages[0].blocks if plan.stages else ()
+    least = sum(block.macs for block in first)
+    if not plan.first_share or plan.macs <= least:
+        return plan.latency_share
+    macs = sum(block.macs for block in plan.blocks if block.name in ran)
+    share = (macs - least) / (plan.macs - least)
+    return plan.first_share + share * (plan.latency_share - plan.first_share)
+
+
 def with_releases(stages: Sequence[Stage]) -> tuple[Stage, ...]:
     """Return the stages with the tensors that each of their blocks may release (liveness).
 
@@ -117,7 +142,7 @@ def with_releases(stages: Sequence[Stage]) -> tuple[Stage, ...]:
     done: list[Stage] = []
     for stage in reversed(stages):
         found = releases(stage.blocks, keep)
-        done.append(Stage(stage.blocks, stage.tasks, stage.results, stage.gate, found))
+        done.append(replace(stage, releases=found))
         keep |= {tensor for block in stage.blocks for tensor in block.inputs.values()}
     return tuple(reversed(done))
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import yaml
@@ -18,11 +19,17 @@ import yaml
 from mt_perception.data_files import parse_yaml
 from mt_perception.errors import ModelError
 from mt_perception.model.blocks import BlockFile, read_blocks
+from mt_perception.model.early_exit import (
+    NO_EXITS,
+    EarlyExit,
+    check_early_outputs,
+    parse_early_exit,
+)
 from mt_perception.model.fields import Fields, is_name, names, strings
 from mt_perception.model.input_spec import InputSpec, read_input
 from mt_perception.model.paths import ONLY_FULL, Paths, parse_paths
 from mt_perception.model.split import Cut, parse_cut
-from mt_perception.model.task_graph import TaskGraph
+from mt_perception.model.task_graph import Block, TaskGraph
 from mt_perception.types import DEPTH, DETECTION, SEGMENTATION, UNLABELLED
 
 FORMAT = 1
@@ -56,12 +63,14 @@ class TaskSpec:
         kind: ``detection``, ``segmentation`` or ``depth``; selects the post-processing.
         outputs: Output name (see TASK_OUTPUTS) → tensor of the graph.
         labels: Class names by class id; empty for depth.
+        early: The same as ``outputs``, computed by the first stage alone; empty without one.
     """
 
     name: str
     kind: str
     outputs: Mapping[str, str]
     labels: tuple[str, ...]
+    early: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def relative_depth(self) -> bool:
@@ -90,12 +99,14 @@ class Manifest:
         description: One sentence.
         input: The network's input.
         reference_size: (height, width) at which the blocks' MACs are counted.
-        files: Block name → file; includes variants and the policy.
+        files: Block name → file; includes variants, gates and the policy.
         graph: The blocks and the tasks they serve.
+        early_graph: The same where every task ends with its early outputs, if it has any.
         tasks: Task name → task.
         accuracy: Measured figures.
         paths: The ways through the graph, and the policy that chooses among them.
         cut: The split for offloading; None if the model has none.
+        early_exit: The gates of tasks with early outputs.
     """
 
     name: str
@@ -106,10 +117,26 @@ class Manifest:
     reference_size: tuple[int, int]
     files: Mapping[str, BlockFile]
     graph: TaskGraph
+    early_graph: TaskGraph
     tasks: Mapping[str, TaskSpec]
     accuracy: tuple[Accuracy, ...]
     paths: Paths = ONLY_FULL
     cut: Cut | None = None
+    early_exit: EarlyExit = NO_EXITS
+
+    @cached_property
+    def early_tasks(self) -> Mapping[str, TaskSpec]:
+        """Task name → task, with its early outputs in place of its outputs where it has any."""
+        return {
+            name: replace(task, outputs=task.early or task.outputs)
+            for name, task in self.tasks.items()
+        }
+
+    @property
+    def session_blocks(self) -> tuple[Block, ...]:
+        """All blocks that stages run: those of the graph, variants and gates."""
+        gates = self.early_exit.gates.values()
+        return (*self.graph.blocks.values(), *self.paths.variants, *gates)
 
     def macs_at(self, macs: int, size: tuple[int, int]) -> int:
         """Scale MACs from the reference size to a network input of (height, width) pixels.
@@ -154,7 +181,15 @@ def build_manifest(data: object) -> Manifest:
     blocks, files = read_blocks(root.take('blocks', dict))
     tasks = _tasks(root.take('tasks', dict))
     graph = TaskGraph(blocks, {task.name: task.outputs.values() for task in tasks})
-    paths = parse_paths(root, graph)
+    early = TaskGraph(blocks, {t.name: (t.early or t.outputs).values() for t in tasks})
+    check_early_outputs(graph, early)
+    early_exit = parse_early_exit(root, graph, early)
+    paths = parse_paths(root, graph, early=any(task.early for task in tasks))
+    if early_exit.gates and paths.first_stage is None:
+        raise ModelError(
+            'manifest.early_exit: manifest.paths lacks the path of closed gates: early true, no '
+            'variants, scale 1'
+        )
     manifest = Manifest(
         name=root.take('name', str, is_name),
         version=root.take('version', str, bool),
@@ -162,12 +197,14 @@ def build_manifest(data: object) -> Manifest:
         description=root.take('description', str),
         input=read_input(root.take('input', dict)),
         reference_size=root.take_size('reference_size', 1, 1 << 16),
-        files={**files, **paths.files},
+        files={**files, **paths.files, **early_exit.files},
         graph=graph,
+        early_graph=early,
         tasks={task.name: task for task in tasks},
         accuracy=tuple(_accuracy(row, i) for i, row in enumerate(root.take('accuracy', list))),
         paths=paths,
         cut=parse_cut(root.take_or('cut', {}), {task.name: task.outputs for task in tasks}),
+        early_exit=early_exit,
     )
     root.finish()
     if manifest.input.fixed and any(path.scale != 1 for path in paths.choices):
@@ -187,18 +224,31 @@ def _tasks(data: Mapping[object, object]) -> list[TaskSpec]:
         if kind not in TASK_OUTPUTS or (name in TASK_OUTPUTS and name != kind):
             kinds = ', '.join(sorted(TASK_OUTPUTS))
             raise ModelError(f'{where}.kind is {kind!r:.60}; kinds are {kinds}')
-        outputs = strings(fields.take('outputs', dict), f'{where}.outputs')
-        if set(outputs) not in TASK_OUTPUTS[kind]:
-            expected = ', or '.join(', '.join(sorted(names)) for names in TASK_OUTPUTS[kind])
-            raise ModelError(f'{where}.outputs must name exactly: {expected}')
+        outputs, early = _outputs(fields, where, TASK_OUTPUTS[kind])
         labels = names(fields.take('labels', list), f'{where}.labels')
         if bool(labels) == (kind == DEPTH) or len(labels) > UNLABELLED:
             raise ModelError(f'{where}.labels: depth has none, other tasks 1 to {UNLABELLED}')
         fields.finish()
-        tasks.append(TaskSpec(name, kind, outputs, labels))
+        tasks.append(TaskSpec(name, kind, outputs, labels, early))
     if not tasks:
         raise ModelError('manifest.tasks is empty; a model serves at least one task')
     return tasks
+
+
+def _outputs(
+    fields: Fields, where: str, possible: tuple[frozenset[str], ...]
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Read a task's outputs and its early outputs, which have the same names."""
+    outputs = strings(fields.take('outputs', dict), f'{where}.outputs')
+    if set(outputs) not in possible:
+        expected = ', or '.join(', '.join(sorted(names)) for names in possible)
+        raise ModelError(f'{where}.outputs must name exactly: {expected}')
+    if 'early' not in fields:
+        return outputs, {}
+    early = strings(fields.take('early', dict), f'{where}.early')
+    if set(early) != set(outputs):
+        raise ModelError(f'{where}.early must name exactly: {", ".join(sorted(outputs))}')
+    return outputs, early
 
 
 def _accuracy(data: object, index: int) -> Accuracy:

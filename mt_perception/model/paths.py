@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from mt_perception.errors import ModelError
 from mt_perception.model.blocks import BlockFile, take_costs, take_file
@@ -22,6 +22,7 @@ class NetPath:
     Attributes:
         name: Unique in the model.
         variants: Blocks that replace others (see ``Block.stands_for``).
+        early: Whether tasks end with their early outputs.
         scale: Factor on the long side of the network's input.
         relative_macs: Multiply-accumulates of all tasks, relative to the full path.
         relative_latency: Measured time of all tasks, relative to the full path.
@@ -31,6 +32,7 @@ class NetPath:
 
     name: str
     variants: tuple[Block, ...] = ()
+    early: bool = False
     scale: float = 1.0
     relative_macs: float = 1.0
     relative_latency: float = 1.0
@@ -89,12 +91,25 @@ class Paths:
         """All variants that a path uses, without repeats."""
         return tuple({b.name: b for path in self.choices for b in path.variants}.values())
 
+    @property
+    def first_stage(self) -> int | None:
+        """Index of the path that is the first stage of the full path; None if there is none."""
+        for index, path in enumerate(self.choices):
+            if path.early and not path.variants and path.scale == 1:
+                return index
+        return None
+
 
 ONLY_FULL = Paths((FULL,))
 
 
-def parse_paths(root: Fields, graph: TaskGraph) -> Paths:
+def parse_paths(root: Fields, graph: TaskGraph, early: bool) -> Paths:
     """Read the three sections; a manifest without them has one path, ``full``.
+
+    Args:
+        root: The manifest.
+        graph: The task graph.
+        early: Whether a task has early outputs.
 
     Raises:
         ModelError: A field is missing, unknown or out of range, or refers to an unknown name.
@@ -104,7 +119,7 @@ def parse_paths(root: Fields, graph: TaskGraph) -> Paths:
     variants = _variants(listed, graph, files)
     rows: list[object] = root.take_or('paths', [])
     choices = tuple(_path(row, i, variants) for i, row in enumerate(rows)) or ONLY_FULL.choices
-    _check_paths(choices, variants)
+    _check_paths(choices, variants, early)
     data: dict[object, object] = root.take_or(POLICY, {})
     policy = _policy(data, graph, files) if data else None
     return Paths(choices, policy, files)
@@ -157,6 +172,7 @@ def _path(data: object, index: int, variants: Mapping[str, Block]) -> NetPath:
     path = NetPath(
         name=fields.take('name', str, is_name),
         variants=blocks,
+        early=fields.take_or('early', False),
         scale=fields.take('scale', float, lambda v: 0 < v <= 1),
         relative_macs=fields.take('relative_macs', float, lambda v: 0 < v <= 1),
         relative_latency=fields.take('relative_latency', float, lambda v: 0 < v <= 2),
@@ -166,13 +182,15 @@ def _path(data: object, index: int, variants: Mapping[str, Block]) -> NetPath:
     return path
 
 
-def _check_paths(choices: tuple[NetPath, ...], variants: Mapping[str, Block]) -> None:
+def _check_paths(choices: tuple[NetPath, ...], variants: Mapping[str, Block], early: bool) -> None:
     first = choices[0]
-    if first.name != FULL_PATH or first.variants or first.scale != 1 or first.relative_macs != 1:
+    if replace(first, accuracy={}, relative_latency=1.0) != FULL:
         raise ModelError(
             f'the first of manifest.paths must be {FULL_PATH!r} with no variants, scale 1 and '
             f'relative_macs 1; found {first.name!r}'
         )
+    if not early and any(path.early for path in choices):
+        raise ModelError('manifest.paths: a path is early, but no task has early outputs')
     if len(choices) > MAX_PATHS or len({path.name for path in choices}) < len(choices):
         raise ModelError(f'manifest.paths must be at most {MAX_PATHS} paths with different names')
     costs = [path.relative_macs for path in choices]

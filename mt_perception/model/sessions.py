@@ -75,7 +75,7 @@ def load_sessions(
     )
     # A provider of this build may still fail to start without its driver or library.
     started: set[str] = set()
-    for block in (*model.manifest.graph.blocks.values(), *model.manifest.paths.variants):
+    for block in model.manifest.session_blocks:
         session = by_block[block.name]
         _check_signature(block, session, model.manifest.input.fixed)
         started.update(session.get_providers())
@@ -146,7 +146,7 @@ def open_session(
 def session_problems(model: ModelFolder) -> list[str]:
     """Reasons for which ONNX Runtime or the manifest refuse blocks of a model, all of them."""
     problems = []
-    for block in (*model.manifest.graph.blocks.values(), *model.manifest.paths.variants):
+    for block in model.manifest.session_blocks:
         try:
             session = open_session(block.name, model.contents[block.name])
             _check_signature(block, session, model.manifest.input.fixed)

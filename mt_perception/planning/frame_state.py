@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from mt_perception.errors import TaskError
 from mt_perception.execution.frame_run import FrameRun
 from mt_perception.execution.options import Options
+from mt_perception.execution.plan import expected_share
 from mt_perception.execution.postprocess.warp import warped
 from mt_perception.image.change import change, is_scene_cut, to_change_image
 from mt_perception.image.optical_flow import OpticalFlow, to_flow_image
@@ -257,7 +258,8 @@ class FrameState:
         # Blocks that ran on another machine say nothing about this one.
         if self.controller is not None and blocks_ms:
             rest_ms = execution.stage_ms['total'] - blocks_ms + self.outside_ms
-            self.controller.observe(time.perf_counter(), blocks_ms, rest_ms, plan.latency_share)
+            share = expected_share(plan, run.block_ms)
+            self.controller.observe(time.perf_counter(), blocks_ms, rest_ms, share)
 
     def record_published(self, now_s: float) -> None:
         """Record that the last output of the last frame is out."""

@@ -34,7 +34,7 @@ def path_plan(
     of a task run together, so that their tensors are released early.
 
     Args:
-        graph: The task graph.
+        graph: The task graph; of a path with early outputs, the early one.
         tasks: The tasks to serve.
         path: The path.
         conditions: Conditions of some of the tasks. The task that decides is among ``tasks``, or
@@ -65,6 +65,7 @@ def path_plan(
                 tuple(members),
                 frozenset(tensor for task in members for tensor in graph.tasks[task]),
                 None if condition is None else ConditionGate(condition),
+                early=path.early,
             )
         )
         if condition is None:

@@ -18,10 +18,10 @@ from mt_perception.model.sessions import open_session
 Scores = Callable[[ImagePyramid, Sequence[float], float], NDArray[np.float32]]
 """(image, weight of each task of the model, budget) → (P,) scores; the highest wins."""
 
-_PULL = 0.05
+PULL = 0.05
 """Change of the policy's budget input for each frame of credit or debt."""
 
-_FAR = 3.0
+FAR = 3.0
 """Credit or debt, in frames, from which on the policy's choice is restricted."""
 
 
@@ -130,12 +130,12 @@ class PathPolicy:
             budget: Wanted mean cost.
             credit: Unspent budget of earlier frames; negative if overspent.
         """
-        wanted = min(1.0, max(1e-3, budget + _PULL * credit))
+        wanted = min(1.0, max(1e-3, budget + PULL * credit))
         scores = self._scores(image, weights, self._fed(wanted))
-        if credit < -_FAR:
+        if credit < -FAR:
             within = [i for i in allowed if costs[i] <= budget]
             allowed = within or [min(allowed, key=lambda i: costs[i])]
-        elif credit > _FAR:
+        elif credit > FAR:
             beyond = [i for i in allowed if costs[i] >= budget]
             allowed = beyond or [max(allowed, key=lambda i: costs[i])]
         # Of equal scores the cheaper path wins; paths are listed with the most expensive first.

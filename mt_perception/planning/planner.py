@@ -11,6 +11,7 @@ clock.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -25,8 +26,16 @@ from mt_perception.model.task_graph import Block
 from mt_perception.planning.budget import AUTO, Budget
 from mt_perception.planning.conditions import TaskCondition
 from mt_perception.planning.frame_state import FrameState
+from mt_perception.planning.gated_plan import gated_plan, gated_tasks
 from mt_perception.planning.path_plan import path_plan
-from mt_perception.planning.path_policy import PathPolicy, Scores, mixed_choice, path_values
+from mt_perception.planning.path_policy import (
+    FAR,
+    PULL,
+    PathPolicy,
+    Scores,
+    mixed_choice,
+    path_values,
+)
 from mt_perception.types import DEPTH, Frame
 
 REUSE_PATH = 'reuse'
@@ -81,11 +90,13 @@ class _Choice:
         path: Index of the path.
         reason: Why it is not the full path, in words.
         policy: The policy block, if it chose.
+        threshold: Threshold of the gates after the first stage; None runs the whole path.
     """
 
     path: int
     reason: str = ''
     policy: Block | None = None
+    threshold: float | None = None
 
 
 class Planner:
@@ -105,6 +116,7 @@ class Planner:
             self._policy = PathPolicy(scores, spec.calibration)
         self._lower_is_better = {t.name for t in manifest.tasks.values() if t.kind == DEPTH}
         self._plans = lru_cache(_PLANS)(self._path_plan)
+        self._gated_plans = lru_cache(_PLANS)(self._new_gated_plan)
         self._costs = lru_cache(_PLANS)(self._path_costs)
 
     def plan(
@@ -139,10 +151,10 @@ class Planner:
         if tasks:
             active = tuple(one for one in conditions if one.on in due and one.task in tasks)
             costs = self._costs(wanted, tasks, size, long_side)
-            chosen = self._choose(image, tasks, costs, reuse.allowance, budget, state)
-            plan = self._plans(tasks, chosen.path, active)
+            gated = bool(gated_tasks(self._manifest, tasks, active))
+            chosen = self._choose(image, tasks, costs, reuse.allowance, budget, state, gated)
+            plan = self._chosen_plan(chosen, tasks, active, costs)
             why = [reuse.reason, chosen.reason or plan.reason]
-            plan = replace(plan, policy=chosen.policy, latency_share=costs.shares[chosen.path])
         else:
             costs = self._costs(wanted, wanted, size, long_side)
             plan = Plan(path=REUSE_PATH)
@@ -155,6 +167,25 @@ class Planner:
             change=reuse.change,
             age_ms=reuse.age_ms,
             full_macs=costs.full_macs,
+        )
+
+    def _chosen_plan(
+        self,
+        chosen: _Choice,
+        tasks: frozenset[str],
+        conditions: tuple[TaskCondition, ...],
+        costs: _Costs,
+    ) -> Plan:
+        share = costs.shares[chosen.path]
+        first = self._manifest.paths.first_stage
+        if chosen.threshold is None or first is None:
+            plan = self._plans(tasks, chosen.path, conditions)
+            return replace(plan, policy=chosen.policy, latency_share=share)
+        return replace(
+            self._gated_plans(tasks, conditions),
+            latency_share=share,
+            first_share=costs.shares[first],
+            threshold=chosen.threshold,
         )
 
     def _reuse(
@@ -216,8 +247,9 @@ class Planner:
         allowance: float,
         budget: Budget,
         state: FrameState,
+        gated: bool,
     ) -> _Choice:
-        """Choose the path for the tasks that run."""
+        """Choose the path for the tasks that run; gates are used if one of them has a gate."""
         allowed, reason = list(range(len(self._paths))), ''
         if budget.path != AUTO:
             allowed = [i for i in allowed if self._paths[i].name == budget.path]
@@ -232,7 +264,17 @@ class Planner:
         best = max(allowed, key=lambda i: (costs.paths[i], -i))
         if len(allowed) == 1 or allowance >= costs.paths[best]:
             return _Choice(best, reason)
+        first = self._manifest.paths.first_stage
+        if gated and best == 0 and first in allowed and costs.paths[first] <= allowance:
+            return self._gate(allowance, budget, state)
         return self._within(image, tasks, costs, allowed, allowance, budget, state)
+
+    def _gate(self, allowance: float, budget: Budget, state: FrameState) -> _Choice:
+        """Set the gates after the first stage, so that frames cost the allowance on average."""
+        threshold = self._manifest.early_exit.threshold(allowance + PULL * state.spending.credit)
+        if abs(state.spending.credit) > FAR:
+            threshold = math.copysign(math.inf, -state.spending.credit)
+        return _Choice(0, f'gates within budget {budget.compute:g}', threshold=threshold)
 
     def _within(
         self,
@@ -276,7 +318,14 @@ class Planner:
     def _path_plan(
         self, tasks: frozenset[str], path: int, conditions: tuple[TaskCondition, ...]
     ) -> Plan:
-        return path_plan(self._manifest.graph, tasks, self._paths[path], conditions)
+        chosen = self._paths[path]
+        graph = self._manifest.early_graph if chosen.early else self._manifest.graph
+        return path_plan(graph, tasks, chosen, conditions)
+
+    def _new_gated_plan(
+        self, tasks: frozenset[str], conditions: tuple[TaskCondition, ...]
+    ) -> Plan:
+        return gated_plan(self._manifest, tasks, conditions)
 
     def _path_costs(
         self, wanted: frozenset[str], run: frozenset[str], size: tuple[int, int], long_side: int
