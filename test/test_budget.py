@@ -28,6 +28,8 @@ PATHS = ('full', 'light', 'small')
         ({'max_change': float('nan')}, 'budget.max_change'),
         ({'path': 'lite'}, 'this model has auto, full, light, small'),
         ({'weights': {'depth': -1.0}}, 'weight of task depth'),
+        ({'weights': {'detecton': 0.5}}, "weight of 'detecton': .* did you mean detection?"),
+        ({'max_rate_hz': {'edges': 5.0}}, "max_rate_hz of 'edges': .* it has depth, detection"),
         ({'weights': {'depth': 0.0, 'detection': 0.0}}, 'at least one task'),
         ({'max_rate_hz': {'depth': float('nan')}}, 'max_rate_hz of task depth'),
     ],
@@ -39,6 +41,8 @@ def test_a_budget_that_cannot_be_kept_is_refused(change: dict[str, object], word
 
 def test_defaults_are_everything() -> None:
     budget = Budget().checked(['full'], ['depth'])
+    # One budget serves models with different tasks.
+    Budget(weights={'segmentation': 0.5}).checked(['full'], ['depth'])
     assert (budget.compute, budget.latency_ms, budget.max_stale_ms) == (1, 0, 0)
     assert budget.weight('depth') == 1
     assert budget.period_ns('depth') == 0

@@ -25,7 +25,7 @@ class Gate:
         self.superseded = 0
         self._passes = threading.Semaphore(0)
         self._entered = threading.Semaphore(0)
-        self.worker: FrameWorker[int] = FrameWorker(self._process, self._on_superseded)
+        self.slot = FrameWorker().slot(self._process, self._on_superseded)
 
     def _process(self, item: int) -> None:
         self._entered.release()
@@ -45,14 +45,14 @@ class Gate:
 
 def test_the_newest_item_is_processed_next() -> None:
     gate = Gate()
-    gate.worker.submit(1)
+    gate.slot.submit(1)
     gate.entered()
     for item in (2, 3, 4):
-        gate.worker.submit(item)
+        gate.slot.submit(item)
     gate.let_through()
     gate.entered()
     gate.let_through()
-    gate.worker.stop()
+    gate.slot.close()
     assert gate.processed == [1, 4]
     assert gate.superseded == 2
     assert threading.current_thread().name not in gate.threads
@@ -66,7 +66,7 @@ def test_every_item_is_processed_or_superseded(actions: list[str]) -> None:
     for action in actions:
         if action == 'submit':
             submitted += 1
-            gate.worker.submit(submitted)
+            gate.slot.submit(submitted)
         else:
             gate.let_through()
     gate.let_through(submitted + 1)
@@ -82,17 +82,17 @@ def test_every_item_is_processed_or_superseded(actions: list[str]) -> None:
         waiter.start()
         waiter.join(PATIENCE_S)
         assert not waiter.is_alive()
-    gate.worker.stop()
+    gate.slot.close()
     assert len(gate.processed) + gate.superseded == submitted
     assert gate.processed == sorted(gate.processed)
 
 
 def test_stop_waits_for_the_current_item_and_discards_the_waiting_one() -> None:
     gate = Gate()
-    gate.worker.submit(1)
+    gate.slot.submit(1)
     gate.entered()
-    gate.worker.submit(2)
-    stopping = threading.Thread(target=gate.worker.stop)
+    gate.slot.submit(2)
+    stopping = threading.Thread(target=gate.slot.close)
     stopping.start()
     gate.let_through(2)
     stopping.join(PATIENCE_S)
@@ -102,15 +102,15 @@ def test_stop_waits_for_the_current_item_and_discards_the_waiting_one() -> None:
 
 def test_a_cleared_item_is_not_processed() -> None:
     gate = Gate()
-    gate.worker.submit(1)
+    gate.slot.submit(1)
     gate.entered()
-    gate.worker.submit(2)
-    gate.worker.clear()
+    gate.slot.submit(2)
+    gate.slot.clear()
     gate.let_through()
-    gate.worker.submit(3)
+    gate.slot.submit(3)
     gate.let_through()
     gate.entered()
-    gate.worker.stop()
+    gate.slot.close()
     assert gate.processed == [1, 3]
 
 
@@ -125,8 +125,7 @@ def process(item):
     np.linalg.svd(np.ones((400, 400)))
     time.sleep(0.2)
     print('processed', flush=True)
-worker = FrameWorker(process, lambda: None)
-worker.submit(1)
+FrameWorker().slot(process, lambda: None).submit(1)
 while not started:
     time.sleep(0.001)
 """
@@ -138,8 +137,8 @@ while not started:
 
 def test_stop_leaves_an_item_behind_that_does_not_end() -> None:
     gate = Gate()
-    gate.worker.submit(1)
+    gate.slot.submit(1)
     gate.entered()
-    gate.worker.stop(0.01)
+    gate.slot.close(0.01)
     assert not gate.processed
     gate.let_through()

@@ -172,15 +172,31 @@ def test_a_signal_does_not_wait_for_a_frame_that_never_ends(number: signal.Signa
         for timer in self.timers:
             timer.cancel()
         running = []
-        self.worker = FrameWorker(process, lambda: None)
-        self.worker.submit(1)
+        self.slot = FrameWorker().slot(process, lambda: None)
+        self.slot.submit(1)
         while not running:
             time.sleep(0.001)
         print('runs', flush=True)
 
     def destroy_node(self):
-        self.worker.stop()
+        self.slot.close()
         super().destroy_node()
+    """
+    with process(body) as node:
+        spins(node)
+        assert node.stdout.readline() == 'runs\n'
+        node.send_signal(number)
+        assert ended(node) == (0, '')
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_does_not_wait_for_a_callback_that_never_returns(number: signal.Signals) -> None:
+    """Without offloading a frame is run by the executor's thread."""
+    body = """
+    def work(self):
+        import hashlib
+        print('runs', flush=True)
+        hashlib.pbkdf2_hmac('sha256', b'p', b's', (1 << 31) - 1)
     """
     with process(body) as node:
         spins(node)

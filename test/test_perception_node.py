@@ -34,6 +34,7 @@ from ros_graph import (
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from std_msgs.msg import Header
+from tiny_cut import write_tiny_cut
 from tiny_model import broken_head, depth_head, write_tiny_model
 from vision_msgs.msg import Detection2DArray, Detection3DArray, LabelInfo
 
@@ -46,6 +47,7 @@ from mt_perception.nodes import conversions
 from mt_perception.nodes.lifecycle import ACTIVE
 from mt_perception.nodes.perception import PerceptionNode
 from mt_perception.nodes.publishers import LATCHED
+from mt_perception.nodes.subscriptions import queued_s
 
 RED = (0, 0, 255)
 SECOND = 10**9
@@ -82,6 +84,15 @@ def graph() -> Iterator[RosGraph]:
 @pytest.fixture(scope='session')
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tiny_model(tmp_path_factory.mktemp('tiny'))
+
+
+OFFLOADING = {'offload.enabled': True, 'offload.mode': 'never', 'offload.endpoint': '127.0.0.1:9'}
+"""Settings with which a thread of its own runs the frames."""
+
+
+@pytest.fixture(scope='session')
+def split(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_cut(tmp_path_factory.mktemp('split') / 'tiny')
 
 
 class Bench:
@@ -559,8 +570,15 @@ def test_a_clock_that_leaps_an_hour_ahead_alarms_nobody(graph: RosGraph, tiny: P
 def test_deadlines_do_not_follow_the_system_clock() -> None:
     """A step of the wall clock must move no timeout: only the monotonic clock is asked."""
     nodes = Path(conversions.__file__).parent
-    for name in ('perception', 'subscriptions', 'health', 'diagnostics', 'lifecycle'):
+    for name in ('perception', 'health', 'diagnostics', 'lifecycle'):
         assert 'time.time' not in (nodes / f'{name}.py').read_text()
+
+
+def test_the_time_of_a_message_in_the_queue_counts_unless_the_clock_was_set() -> None:
+    now_ns = 1_700_000_000 * SECOND
+    assert queued_s(now_ns - SECOND // 50, now_ns) == pytest.approx(0.02)
+    for received_ns in (None, 0, now_ns + SECOND, now_ns - 5 * SECOND):
+        assert queued_s(received_ns, now_ns) == 0
 
 
 def test_an_image_that_is_too_old_is_skipped(graph: RosGraph, tiny: Path) -> None:
@@ -710,9 +728,9 @@ class Blocked:
 
 
 def test_a_frame_that_waits_stops_neither_services_nor_diagnostics(
-    graph: RosGraph, tiny: Path
+    graph: RosGraph, split: Path
 ) -> None:
-    bench = Bench(graph, tiny, DETECTIONS, STATS, **{'input.timeout_ms': 500.0})
+    bench = Bench(graph, split, DETECTIONS, STATS, **OFFLOADING, **{'input.timeout_ms': 500.0})
     reports = bench.peer.listen('/diagnostics', DiagnosticArray)
     client = bench.peer.create_client(SetParameters, '/perception/set_parameters')
     states = bench.peer.create_client(GetState, '/perception/get_state')
@@ -752,8 +770,8 @@ def test_a_frame_that_waits_stops_neither_services_nor_diagnostics(
     assert [len(m.detections) > 1 for m in bench.got(DETECTIONS)] == [True, False]
 
 
-def test_a_camera_that_dies_while_a_frame_waits_is_noticed(graph: RosGraph, tiny: Path) -> None:
-    bench = Bench(graph, tiny, DETECTIONS, STATS, **{'input.timeout_ms': 300.0})
+def test_a_camera_that_dies_while_a_frame_waits_is_noticed(graph: RosGraph, split: Path) -> None:
+    bench = Bench(graph, split, DETECTIONS, STATS, **OFFLOADING, **{'input.timeout_ms': 300.0})
     blocked = Blocked(bench.node.pipeline.runner)
     bench.node.pipeline.runner = blocked
     try:
@@ -767,8 +785,8 @@ def test_a_camera_that_dies_while_a_frame_waits_is_noticed(graph: RosGraph, tiny
     assert 'no image for' in told.message
 
 
-def test_a_node_that_is_deactivated_publishes_nothing_more(graph: RosGraph, tiny: Path) -> None:
-    bench = Bench(graph, tiny, DETECTIONS, STATS)
+def test_a_node_that_is_deactivated_publishes_nothing_more(graph: RosGraph, split: Path) -> None:
+    bench = Bench(graph, split, DETECTIONS, STATS, **OFFLOADING)
     blocked = Blocked(bench.node.pipeline.runner)
     bench.node.pipeline.runner = blocked
     try:
@@ -922,8 +940,8 @@ def test_a_change_in_the_middle_of_a_frame_waits_for_the_next(graph: RosGraph, t
     assert [m.width for m in bench.got(points)] == [64, 32]
 
 
-def test_listeners_may_come_and_go_in_the_middle_of_a_frame(graph: RosGraph, tiny: Path) -> None:
-    bench = Bench(graph, tiny, DETECTIONS, STATS)
+def test_listeners_may_come_and_go_in_the_middle_of_a_frame(graph: RosGraph, split: Path) -> None:
+    bench = Bench(graph, split, DETECTIONS, STATS, **OFFLOADING)
     runner = bench.node.pipeline.runner
     publishers = bench.node.processor.publishers
     late: list[Any] = []

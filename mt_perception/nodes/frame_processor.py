@@ -8,7 +8,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo
@@ -19,12 +19,13 @@ from mt_perception.geometry.camera import Calibration, is_rectified
 from mt_perception.nodes import conversions
 from mt_perception.nodes.budget_check import BudgetCheck
 from mt_perception.nodes.diagnostics import ERROR, OK, WARN, LogThrottle
-from mt_perception.nodes.frame_worker import FrameWorker
+from mt_perception.nodes.frame_worker import FrameSlot, FrameWorker
 from mt_perception.nodes.health import Health, Stamp
 from mt_perception.nodes.image_decoder import ImageDecoder
 from mt_perception.nodes.offloading import change_offload, open_offload
 from mt_perception.nodes.parameters import PerceptionSettings
 from mt_perception.nodes.publishers import STATS_TOPIC, Publishers, Request
+from mt_perception.nodes.qos_events import QosEvents
 from mt_perception.nodes.stats import stats
 from mt_perception.nodes.subscriptions import ImageType
 from mt_perception.pipeline import Pipeline
@@ -57,14 +58,14 @@ class ReceivedImage:
 
 
 class FrameProcessor:
-    """A loaded model, its publishers and the thread that runs it.
+    """A loaded model and its publishers; with offloading a thread of its own runs the frames.
 
     Settings are applied at the start of a frame, so that a frame is processed with one set.
 
     Args:
         node: The node.
         settings: Returns the current settings.
-        on_incompatible_qos: Called with (topic, policy kind) by a publisher.
+        qos_events: Receives the QoS events of the publishers.
 
     Attributes:
         pipeline: The pipeline.
@@ -81,7 +82,7 @@ class FrameProcessor:
         node: Node,
         settings: Callable[[], PerceptionSettings],
         health: Health,
-        on_incompatible_qos: Callable[[str, Any], None],
+        qos_events: QosEvents,
     ) -> None:
         self._node = node
         self._settings = settings
@@ -101,14 +102,18 @@ class FrameProcessor:
         )
         self.offload: OffloadClient | None = open_offload(self.pipeline, current)
         try:
-            self.publishers = Publishers(node, self.pipeline.manifest, on_incompatible_qos)
+            self.publishers = Publishers(node, self.pipeline.manifest, qos_events)
         except Exception:
             if self.offload is not None:
                 self.offload.close()
             raise
         self._budget_check = self._new_budget_check()
         self._decoder = ImageDecoder()
-        self._worker = FrameWorker(self.process, lambda: self.health.dropped('superseded'))
+        self._slot: FrameSlot[ReceivedImage] | None = None
+        if self.offload is not None:
+            self._slot = FrameWorker().slot(
+                self.process, lambda: self.health.dropped('superseded')
+            )
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -144,21 +149,30 @@ class FrameProcessor:
     def deactivate(self) -> None:
         """Publish no more results; a frame in progress is discarded."""
         self._active = False
-        self._worker.clear()
+        if self._slot is not None:
+            self._slot.clear()
 
     def close(self) -> None:
-        """Stop the thread and remove the publishers; a run that does not end is left behind."""
+        """Finish or leave behind the current frame, and remove the publishers."""
         self.deactivate()
         if self.offload is not None:
             # Cancels a pending request, so that the thread stops soon.
             self.offload.close()
         self._decoder.close()
-        self._worker.stop()
+        if self._slot is not None:
+            self._slot.close()
         self.publishers.destroy()
 
     def submit(self, image: ReceivedImage) -> None:
-        """Process an image next, in the worker's thread; it replaces a waiting image."""
-        self._worker.submit(image)
+        """Process an image: now, or next in the worker's thread instead of a waiting image.
+
+        Handing a frame to another thread costs up to 2 ms on a busy computer, so it is done only
+        if a frame may wait for something other than the processor.
+        """
+        if self._slot is None:
+            self.process(image)
+        else:
+            self._slot.submit(image)
 
     def process(self, image: ReceivedImage) -> None:
         """Process an image and publish the results that have subscribers."""

@@ -4,7 +4,7 @@
 
 Warnings and errors are those since the last report, so levels recover by themselves; counts are
 totals since activation. Durations are monotonic: a step of the clock changes none. Images arrive
-in the executor's thread and are processed in another, hence the lock.
+in the executor's thread and may be processed in another, hence the lock.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The perception node: the newest image in; detections, depth and segmentation out.
 
-The executor's thread receives images, serves parameters and services and publishes diagnostics;
-another thread processes the frames. Hence nothing that a frame waits for, such as a remote host,
-delays the others.
+The executor's thread receives and processes images, serves parameters and services and publishes
+diagnostics. With offloading another thread processes the frames, so that nothing that a frame
+waits for, such as a remote host, delays the others.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
-from rclpy.qos import qos_policy_name_from_kind
 from sensor_msgs.msg import CameraInfo
 
 from mt_perception.errors import OptionError, PerceptionError
@@ -33,6 +32,7 @@ from mt_perception.nodes.node_parameters import NodeParameters
 from mt_perception.nodes.offloading import offload_status
 from mt_perception.nodes.parameter_schema import Change
 from mt_perception.nodes.parameters import PerceptionSettings
+from mt_perception.nodes.qos_events import QosEvents
 from mt_perception.nodes.run_node import run_node
 from mt_perception.nodes.subscriptions import ImageSubscription, ImageType
 from mt_perception.pipeline import Pipeline
@@ -73,6 +73,9 @@ class PerceptionNode(SelfStartingNode):
         self.processor: FrameProcessor | None = None
         self._stamps = StampCheck()
         self._active = False
+        self._qos_events = QosEvents(
+            self, lambda topic, policy: self.health.incompatible_qos(topic, policy)
+        )
         try:
             self.live = NodeParameters(
                 self, PerceptionSettings(), self._validate, self._follow_demand
@@ -108,7 +111,7 @@ class PerceptionNode(SelfStartingNode):
         """Load the model and create the publishers."""
         try:
             self.processor = FrameProcessor(
-                self, lambda: self.live.settings, self.health, self._on_incompatible_qos
+                self, lambda: self.live.settings, self.health, self._qos_events
             )
         except Exception as error:
             # rclpy discards an exception of any kind and finalizes the node.
@@ -169,7 +172,7 @@ class PerceptionNode(SelfStartingNode):
             on_arrival=self.health.image_arrived,
             on_image=self._on_image,
             on_superseded=lambda: self.health.dropped('superseded'),
-            on_incompatible_qos=self._on_incompatible_qos,
+            qos_events=self._qos_events,
         )
 
     def _follow_demand(self) -> None:
@@ -219,10 +222,6 @@ class PerceptionNode(SelfStartingNode):
         self.pipeline.checked_options(settings.options())
         self.pipeline.checked_budget(settings.budget())
 
-    def _on_incompatible_qos(self, topic: str, policy: Any) -> None:
-        name = qos_policy_name_from_kind(policy)
-        self.health.incompatible_qos(self.resolve_topic_name(topic), name)
-
     def _on_image(
         self, message: ImageType, camera_info: CameraInfo | None, received_s: float
     ) -> None:
@@ -256,6 +255,7 @@ class PerceptionNode(SelfStartingNode):
 
     def _snapshot(self, now_s: float) -> NodeSnapshot:
         """The node's state, for diagnostics."""
+        self._qos_events.due = True
         if self.get_parameter('use_sim_time').value and not self.get_clock().now().nanoseconds:
             self.health.noticed(
                 'no_clock', 'use_sim_time is set, but /clock has no publisher; start the simulator'

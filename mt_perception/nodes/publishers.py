@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
+from numpy.typing import NDArray
 from rclpy.event_handler import PublisherEventCallbacks
 from rclpy.node import Node
 from rclpy.publisher import Publisher
@@ -26,6 +27,7 @@ from mt_perception.model.manifest import Manifest
 from mt_perception.nodes import conversions
 from mt_perception.nodes.diagnostics import status
 from mt_perception.nodes.parameters import PerceptionSettings
+from mt_perception.nodes.qos_events import QosEvents
 from mt_perception.types import DEPTH, DETECTION, PINHOLE, SEGMENTATION, Frame, Result
 
 DETECTIONS_TOPIC = '~/detections'
@@ -120,19 +122,18 @@ class Publishers:
     Args:
         node: The node.
         manifest: The model; tasks that it lacks have no topics.
-        on_incompatible_qos: Called with (topic, policy kind) when the QoS of a subscriber is
-            incompatible.
+        qos_events: Receives the QoS events.
     """
 
     def __init__(
         self,
         node: Node,
         manifest: Manifest,
-        on_incompatible_qos: Callable[[str, Any], None],
+        qos_events: QosEvents,
     ) -> None:
         self._node = node
         self._manifest = manifest
-        self._on_incompatible_qos = on_incompatible_qos
+        self._qos_events = qos_events
         served = set(manifest.tasks)
         relative = DEPTH in served and manifest.tasks[DEPTH].relative_depth
         absent = set(_METRIC_TOPICS) if relative else {RELATIVE_DEPTH_TOPIC}
@@ -162,9 +163,6 @@ class Publishers:
         ]
 
     def _publisher(self, topic: str, kind: type, qos: QoSProfile) -> Publisher:
-        def on_event(event: Any) -> None:
-            self._on_incompatible_qos(topic, event.last_policy_kind)
-
         # A copy, because parameters override it in place.
         own = QoSProfile(depth=qos.depth, reliability=qos.reliability, durability=qos.durability)
         return self._node.create_publisher(
@@ -172,8 +170,9 @@ class Publishers:
             topic,
             own,
             event_callbacks=PublisherEventCallbacks(
-                incompatible_qos=on_event, use_default_callbacks=False
+                incompatible_qos=self._qos_events.handler(topic), use_default_callbacks=False
             ),
+            callback_group=self._qos_events.group,
             qos_overriding_options=OVERRIDABLE,
         )
 
@@ -252,6 +251,7 @@ class _Messages:
         self._classes = conversions.ImageMessage('mono8', np.uint8)
         self._overlay = conversions.ImageMessage('bgr8', np.uint8)
         self._points = conversions.PointsMessage()
+        self._drawn: tuple[_Content, NDArray[np.uint8]] | None = None
 
     def fills(self) -> dict[str, _Fill]:
         """Topic → its fill function, in the order of publication: cheap messages first."""
@@ -308,11 +308,16 @@ class _Messages:
         return self._points.fill(content.header, points)
 
     def _fill_overlay(self, content: _Content) -> Image:
-        return self._overlay.fill(content.header, draw(content.frame.image, content.result))
+        return self._overlay.fill(content.header, self._picture(content))
 
     def _fill_overlay_jpeg(self, content: _Content) -> CompressedImage:
-        picture = draw(content.frame.image, content.result)
-        return conversions.jpeg_message(content.header, picture)
+        return conversions.jpeg_message(content.header, self._picture(content))
+
+    def _picture(self, content: _Content) -> NDArray[np.uint8]:
+        """The overlay of a frame; drawn once for both topics."""
+        if self._drawn is None or self._drawn[0] is not content:
+            self._drawn = content, draw(content.frame.image, content.result)
+        return self._drawn[1]
 
 
 def _extra_fill(task: str, kind: str) -> _Fill:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The main function of every node: middleware settings, spin loop, signals and exit status."""
+"""The main function of every program of nodes: middleware, spin loop, signals and exit status."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
 from mt_perception.errors import PerceptionError
-from mt_perception.nodes.frame_worker import THREAD
+from mt_perception.nodes.frame_worker import STOP_S, THREAD
 from mt_perception.nodes.shared_memory import remove_stale_segments, use_shared_memory
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -42,6 +42,15 @@ def run_node(
     Returns:
         The exit status: 0 after a signal or the end of the work, 1 after any error.
     """
+    return run_nodes(lambda: [make_node()], args, lambda nodes: done(nodes[0]))
+
+
+def run_nodes(
+    make_nodes: Callable[[], Sequence[Node]],
+    args: Sequence[str] | None = None,
+    done: Callable[[Sequence[Node]], bool] = lambda nodes: False,
+) -> int:
+    """Create nodes and spin them in one executor; otherwise as ``run_node``."""
     stop = StopRequest()
     use_shared_memory(os.environ)
     remove_stale_segments()
@@ -54,14 +63,15 @@ def run_node(
         # The exceptions of rclpy.init have no common base class.
         sys.stderr.write(f'mt_perception: the command line is not valid: {error}\n')
         return 1
-    node: Node | None = None
+    nodes: Sequence[Node] = ()
     status = 0
     try:
-        node = make_node()
-        stop.wakes(node)
+        nodes = make_nodes()
+        stop.wakes(nodes[0])
         executor = SingleThreadedExecutor()
-        executor.add_node(node)
-        while not stop.requested and rclpy.ok() and not done(node):
+        for node in nodes:
+            executor.add_node(node)
+        while not stop.requested and rclpy.ok() and not done(nodes):
             executor.spin_once()
     except ExternalShutdownException:
         pass
@@ -70,19 +80,20 @@ def run_node(
         status = 1
     except Exception:
         status = _report_unless_shut_down()
-    status = max(status, _shut_down(node))
+    stop.served.set()
+    status = max(status, _shut_down(nodes))
     _exit_if_overrunning(status)
     return status
 
 
-def _shut_down(node: Node | None) -> int:
-    """Destroy the node and end ROS; the status is 1 if the node cannot be destroyed."""
+def _shut_down(nodes: Sequence[Node]) -> int:
+    """Destroy the nodes and end ROS; the status is 1 if a node cannot be destroyed."""
     status = 0
-    try:
-        if node is not None:
+    for node in nodes:
+        try:
             node.destroy_node()
-    except Exception:
-        status = _report_unless_shut_down()
+        except Exception:
+            status = _report_unless_shut_down()
     # Python restores the default handlers when it exits, and a late signal would end the process
     # with a status other than ours.
     for number in _SIGNALS:
@@ -97,9 +108,13 @@ def _exit_if_overrunning(status: int) -> None:
     At the regular end it would find no interpreter, which aborts the process.
     """
     if any(thread.name.startswith(THREAD) for thread in threading.enumerate()):
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
+        _exit_at_once(status)
+
+
+def _exit_at_once(status: int) -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def _report_unless_shut_down() -> int:
@@ -116,13 +131,16 @@ class StopRequest:
     No exception is raised from a signal handler: in rclpy's C++ code it would be lost or end the
     process with a traceback. The interpreter writes each signal to a socket, and a thread that
     reads it sets the flag, because a handler in Python has to wait until ``rcl_wait`` returns.
+    That thread also ends the process if a callback does not return in time.
 
     Attributes:
         requested: Whether a signal has arrived.
+        served: Set by the executor's thread when it has left the spin loop.
     """
 
     def __init__(self) -> None:
         self.requested = False
+        self.served = threading.Event()
         self._wake: Callable[[], None] = lambda: None
         self._reader, self._writer = socket.socketpair()
         self._writer.setblocking(False)
@@ -144,3 +162,6 @@ class StopRequest:
         # The node may have finished its work and been destroyed.
         with contextlib.suppress(InvalidHandle):
             self._wake()
+        if not self.served.wait(STOP_S):
+            # A run of a network or a decoder that does not end: nothing stops compiled code.
+            _exit_at_once(0)

@@ -13,6 +13,7 @@ from sensor_msgs.msg import CameraInfo
 from mt_perception.errors import CameraError, ImageError, SourceError
 from mt_perception.geometry.camera import Calibration, is_rectified
 from mt_perception.nodes import conversions
+from mt_perception.nodes.qos_events import QosEvents
 from mt_perception.nodes.standalone_node import StandaloneNode
 from mt_perception.nodes.subscriptions import ImageSubscription, ImageType
 from mt_perception.sources.frame_source import Source, calibrated
@@ -55,7 +56,7 @@ class TopicSource(Source):
             on_arrival=lambda arrived_s, number: None,
             on_image=self._on_image,
             on_superseded=lambda: None,
-            on_incompatible_qos=lambda name, policy: None,
+            qos_events=QosEvents(self._ros.node, lambda topic, policy: None),
         )
 
     def __iter__(self) -> Iterator[Frame]:

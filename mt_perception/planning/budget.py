@@ -4,12 +4,13 @@
 
 from __future__ import annotations
 
+import difflib
 from collections import deque
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from mt_perception.errors import OptionError
-from mt_perception.types import check_field_types
+from mt_perception.types import DEPTH, DETECTION, SEGMENTATION, check_field_types
 
 AUTO = 'auto'
 
@@ -63,7 +64,8 @@ class Budget:
             tasks: Names of its tasks.
 
         Raises:
-            OptionError: A value is out of range, or names a path that the model lacks.
+            OptionError: A value is out of range, or names a path or task that the model lacks.
+                Detection, depth and segmentation are valid names for every model.
         """
         if not 0 < self.compute <= 1:
             raise OptionError(f'budget.compute must be above 0 and at most 1: {self.compute}')
@@ -75,6 +77,10 @@ class Budget:
             raise OptionError(f'budget.path is {self.path!r}; this model has {", ".join(choices)}')
         for what, values in (('weight', self.weights), ('max_rate_hz', self.max_rate_hz)):
             for task, value in values.items():
+                if tasks and task not in (*tasks, DETECTION, DEPTH, SEGMENTATION):
+                    close = difflib.get_close_matches(task, tasks, n=1)
+                    hint = f'did you mean {close[0]}?' if close else f'it has {", ".join(tasks)}'
+                    raise OptionError(f'{what} of {task!r}: this model has no such task; {hint}')
                 if not 0 <= value < float('inf'):
                     raise OptionError(f'{what} of task {task} must be 0 or more: {value}')
         if tasks and not any(self.weight(task) for task in tasks):
