@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,7 +21,7 @@ from mt_perception.cli.main import main
 from mt_perception.errors import ModelError
 from mt_perception.execution.options import Options
 from mt_perception.execution.plan import expected_share
-from mt_perception.model.folder import read_manifest
+from mt_perception.model.folder import read_manifest, read_manifest_data
 from mt_perception.pipeline import Pipeline
 from mt_perception.planning.budget import Budget
 from mt_perception.planning.frame_state import FrameState
@@ -255,3 +256,10 @@ def test_an_early_path_needs_early_outputs(tmp_path: Path) -> None:
     write_tiny_early(tmp_path, edit)
     with pytest.raises(ModelError, match='no task has early outputs'):
         read_manifest(tmp_path)
+
+
+def test_the_json_schema_accepts_early_exits(folder: Path) -> None:
+    jsonschema = pytest.importorskip('jsonschema', reason='pip install "mt_perception[test]"')
+    schema = Path(__file__).parent.parent / 'docs' / 'manifest.schema.json'
+    check = jsonschema.Draft202012Validator(json.loads(schema.read_text()))
+    assert [error.message for error in check.iter_errors(read_manifest_data(folder))] == []

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from mt_perception.execution.options import Options
 from mt_perception.image.optical_flow import OpticalFlow
 from mt_perception.pipeline import Pipeline
 from mt_perception.planning.budget import Budget
+from mt_perception.planning.frame_state import FrameState
 from mt_perception.planning.planner import Planner
 from mt_perception.types import Frame, Intrinsics, Result
 
@@ -386,3 +388,27 @@ def test_a_path_that_fails_is_found_when_the_model_is_loaded(tmp_path: Path) -> 
     model.write_bytes((folder / 'trunk.onnx').read_bytes())
     with pytest.raises(ModelError, match='trunk_light'):
         load(folder)
+
+
+@pytest.mark.parametrize('budget', [0.3, 0.45, 0.6, 0.8, 0.9])
+def test_a_video_changes_its_path_seldom_and_keeps_the_budget(
+    tmp_path: Path, budget: float
+) -> None:
+    pipeline = Pipeline.load(write_tiny_paths(tmp_path, policy=False), budget=Budget(budget))
+    image = np.zeros((64, 64, 3), np.uint8)
+
+    def paths(period_ns: int) -> tuple[list[str], float]:
+        state = FrameState()
+        ran = [
+            pipeline.run(Frame(image, stamp_ns=(i + 1) * period_ns), state=state).execution
+            for i in range(150)
+        ]
+        assert ran[-1].budget is not None
+        return [one.path for one in ran], ran[-1].budget.realised
+
+    def changes(names: list[str]) -> int:
+        return sum(a != b for a, b in itertools.pairwise(names))
+
+    (video, realised), (images, _) = paths(10**8), paths(0)
+    assert realised == pytest.approx(budget, abs=0.05)
+    assert changes(video) < changes(images) / 4

@@ -75,6 +75,7 @@ class FrameState:
         rates: Which tasks are deferred when the budget is small.
         tracker: Identities of detected objects.
         depth: Scale of depth over time.
+        path: Path of the last stamped frame that ran; empty before the first.
         last: Execution of the last frame; None before the first.
         outside_ms: Time that a frame spends outside of the pipeline, from its arrival to its
             last output; 0 until ``record_published`` was called.
@@ -85,6 +86,7 @@ class FrameState:
         self._options = Options()
         self._budget = Budget()
         self.last: Execution | None = None
+        self.path = ''
         self.outside_ms = 0.0
         self._publishing_s: deque[float] = deque(maxlen=_RECENT)
         self._ended_s = 0.0
@@ -247,6 +249,8 @@ class FrameState:
             now_s: ``time.monotonic()`` at the end of the run.
         """
         plan = run.plan
+        if plan.stages:
+            self.path = plan.path if run.frame.stamp_ns else ''
         self.last, self._last_frame, self._ended_s = execution, run.frame, now_s
         new = {task: result for task, result in run.results.items() if task not in plan.reuse}
         self._results.update(new)

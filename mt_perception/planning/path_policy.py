@@ -15,6 +15,9 @@ from mt_perception.model.folder import ModelFolder
 from mt_perception.model.paths import POLICY, POLICY_INPUTS, POLICY_OUTPUT, NetPath
 from mt_perception.model.sessions import open_session
 
+_HOLD = 1.0
+"""Credit or debt, in frames of the full path, up to which a video stays on its path."""
+
 Scores = Callable[[ImagePyramid, Sequence[float], float], NDArray[np.float32]]
 """(image, weight of each task of the model, budget) → (P,) scores; the highest wins."""
 
@@ -75,24 +78,32 @@ def _slope(costs: Sequence[float], values: Sequence[float], i: int, j: int) -> f
 
 
 def mixed_choice(
-    costs: Sequence[float], values: Sequence[float], budget: float, credit: float
+    costs: Sequence[float],
+    values: Sequence[float],
+    budget: float,
+    credit: float,
+    current: int | None = None,
 ) -> int:
     """Return the choice for one frame, so that frames cost the budget on average.
 
     One of the two choices around the budget is taken, so that the sum spent stays closest to the
-    sum allowed (error diffusion).
+    sum allowed (error diffusion). On video the current choice is kept until the difference of
+    both sums reaches a frame: results of two paths differ, and a change is seen as flicker.
 
     Args:
         costs: Cost of each choice.
         values: Value of each choice.
         budget: Wanted mean cost.
         credit: Unspent budget of earlier frames; negative if overspent.
+        current: Choice of the last frame of a video; None between unrelated images.
     """
     hull = worthwhile(costs, values)
     # Credit of still scenes may buy more than the budget; a debt is paid off.
     spare = credit - max(-1.0, min(1.0, credit))
     upper = next((n for n, i in enumerate(hull) if costs[i] >= budget + spare), len(hull) - 1)
     low, high = hull[max(0, upper - 1)], hull[upper]
+    if current in (low, high) and -_HOLD < credit < _HOLD:
+        return current
     return high if budget + credit >= (costs[low] + costs[high]) / 2 else low
 
 

@@ -302,8 +302,13 @@ class Planner:
             values = path_values(
                 self._paths, {t: weights[t] for t in tasks}, self._lower_is_better
             )
+            names = [self._paths[i].name for i in allowed]
             mix = mixed_choice(
-                [costs.paths[i] for i in allowed], [values[i] for i in allowed], allowance, credit
+                [costs.paths[i] for i in allowed],
+                [values[i] for i in allowed],
+                allowance,
+                credit,
+                names.index(state.path) if state.path in names else None,
             )
             path = allowed[mix]
         name, cheapest = self._paths[path].name, min(costs.paths[i] for i in allowed)
