@@ -240,7 +240,8 @@ class BudgetParameters(Settings):
     budget_max_stale_ms: float = parameter(
         'budget.max_stale_ms',
         0.0,
-        'Maximum age of reused results, in ms; 0 disables reuse.',
+        'Maximum age of reused results, in ms; 0 disables reuse. Recommended with a budget: about '
+        'three frame periods.',
         minimum=0.0,
         maximum=60_000.0,
     )
