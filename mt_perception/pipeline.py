@@ -17,7 +17,7 @@ from mt_perception.errors import ImageError, ModelError
 from mt_perception.execution.executor import Executor
 from mt_perception.execution.frame_run import FrameRun, Runner
 from mt_perception.execution.options import Options
-from mt_perception.execution.plan import Plan
+from mt_perception.execution.plan import Plan, with_tensors
 from mt_perception.execution.postprocess.task_result import task_result
 from mt_perception.image.encodings import check_image
 from mt_perception.image.letterbox import Letterbox
@@ -156,7 +156,7 @@ class Pipeline:
         budgets = [Budget(path=path.name) for path in self.manifest.paths.choices]
         budgets += [Budget(compute=1 - 1e-6)] if self.manifest.early_exit.gates else []
         for self.budget in budgets:
-            result = self.run(Frame(noise), state=FrameState())
+            result = self.run(Frame(noise), state=FrameState(), confidence=True)
             if result.failures:
                 raise ModelError(
                     'the model does not do what its manifest says (path '
@@ -211,6 +211,7 @@ class Pipeline:
         tasks: Iterable[str] | None = None,
         deadline_s: float | None = None,
         state: FrameState | None = None,
+        confidence: bool = False,
     ) -> Result:
         """Run one frame.
 
@@ -220,6 +221,7 @@ class Pipeline:
             deadline_s: ``time.monotonic()`` by which the last output has to be published; only
                 an offload client uses it. None sets no deadline here.
             state: Memory of the frame's camera, if there are several; None takes ``self.state``.
+            confidence: Compute the confidence of tasks whose model has one, too.
 
         Returns:
             The results of the wanted tasks. A task that failed is in ``failures``, and costs no
@@ -239,6 +241,8 @@ class Pipeline:
         image = ImagePyramid(frame.image)
         state.observe(frame, image)
         plan = self._plan(frame, image, tasks, options, budget, state)
+        if confidence:
+            plan = with_tensors(plan, self.manifest.logits)
         letterbox = self.manifest.input.letterbox(
             frame.image.shape[:2], self._long_side(options), plan.scale
         )
@@ -280,15 +284,8 @@ class Pipeline:
         conditions = parse_conditions(options.conditions)
         wanted = with_deciding_tasks(self.manifest.tasks if tasks is None else tasks, conditions)
         wanted = state.depth.with_ground(wanted, self.manifest.tasks, frame)
-        return self._planner.plan(
-            frame,
-            image,
-            wanted,
-            self._long_side(options),
-            budget,
-            state,
-            tuple(conditions.values()),
-        )
+        long_side, active = self._long_side(options), tuple(conditions.values())
+        return self._planner.plan(frame, image, wanted, long_side, budget, state, active)
 
     def _run_stages(
         self,

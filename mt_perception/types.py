@@ -224,6 +224,8 @@ class Segmentation:
     Attributes:
         class_ids: uint8 (H, W), indices into ``labels``; 255 is unlabelled.
         labels: Class names of the model.
+        confidence: uint8 (H, W): 255 times the probability that the pixel's class is right; None
+            if it was not requested, or the model has none.
 
     Example:
         >>> import numpy as np
@@ -235,6 +237,7 @@ class Segmentation:
 
     class_ids: NDArray[np.uint8]
     labels: tuple[str, ...]
+    confidence: NDArray[np.uint8] | None = None
 
     def mask(self, label: str) -> NDArray[np.bool_]:
         """Return the pixels of one class, bool (H, W).

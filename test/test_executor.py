@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from tiny_model import fragile_head, write_tiny_model
+from tiny_model import fragile_head, with_confidence, write_tiny_model
 
 from mt_perception.errors import TaskError
 from mt_perception.execution.executor import Executor
 from mt_perception.execution.frame_run import run_plan
-from mt_perception.execution.plan import Plan
+from mt_perception.execution.plan import Plan, with_tensors
 from mt_perception.model.folder import open_model
 from mt_perception.model.manifest import Manifest
 from mt_perception.model.sessions import load_sessions
@@ -99,3 +99,15 @@ def test_shared_once_or_each_task_alone_is_the_same_to_the_bit(tmp_path: Path) -
         alone = run_plan(executor, full_plan(manifest.graph, [task]), image)
         for tensor in tensors:
             assert shared.tensor(tensor).tobytes() == alone.tensor(tensor).tobytes()
+
+
+def test_an_output_that_nothing_reads_is_not_fetched(tmp_path: Path) -> None:
+    model = open_model(with_confidence(tmp_path))
+    graph, executor = model.manifest.graph, Executor(load_sessions(model).by_block)
+    plan = full_plan(graph, ['segmentation', 'depth'])
+    logits = 'segmentation/logits'
+    assert logits not in run_plan(executor, keeping_everything(plan), WHITE).tensors
+    wanted = run_plan(executor, with_tensors(plan, frozenset({logits, 'other/logits'})), WHITE)
+    np.testing.assert_allclose(wanted.tensor(logits)[0, :, 0, 0], [0, 0, 0, 0.15], atol=1e-6)
+    without = with_tensors(full_plan(graph, ['depth']), frozenset({logits}))
+    assert list(run_plan(executor, without, WHITE).block_ms) == ['trunk', 'depth']

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import re
 from pathlib import Path
 from typing import Any
 
@@ -231,3 +232,24 @@ def test_task_names_and_kinds(good: dict[str, Any], name: str, kind: str, said: 
     data = copy.deepcopy(good)
     data['tasks'][name] = {**data['tasks']['detection'], 'kind': kind}
     assert said in refused(data)
+
+
+@pytest.mark.parametrize(
+    ('confidence', 'said'),
+    [
+        ({'logits': 'segmentation/nothing'}, 'expected one of .*segmentation/class_ids'),
+        ({'slope': 1.0}, 'logits is missing'),
+        ({'logits': 'segmentation/class_ids', 'slope': -1}, 'slope is out of range'),
+        ({'logits': 'segmentation/class_ids', 'bias': 1}, 'unknown fields: bias'),
+    ],
+)
+def test_wrong_confidences(good: dict[str, Any], confidence: dict[str, Any], said: str) -> None:
+    data = copy.deepcopy(good)
+    data['tasks']['segmentation']['confidence'] = confidence
+    assert re.search(said, refused(data))
+
+
+def test_depth_has_no_confidence(good: dict[str, Any]) -> None:
+    data = copy.deepcopy(good)
+    data['tasks']['depth']['confidence'] = {'logits': 'depth/depth_per_focal'}
+    assert 'unknown fields: confidence' in refused(data)

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from mt_perception.evaluation.datasets.truth import GroundTruth, Sample
+from mt_perception.evaluation.metrics.confidence import platt_scaling
 from mt_perception.evaluation.metrics.segmentation import (
     NO_CLASS,
     SegmentationMetric,
@@ -20,8 +23,14 @@ from mt_perception.evaluation.metrics.segmentation import (
     summarise,
 )
 from mt_perception.evaluation.records import FrameRecord, frame_line, parse_frame
+from mt_perception.reports import Execution
+from mt_perception.types import Frame, Result, Segmentation
 
 LABELS = ('floor', 'wall', 'cup')
+FRAME = Frame(np.zeros((1, 9, 3), np.uint8))
+NO_RESULT = Result(
+    0, '', None, None, None, Execution(('segmentation',), (), 'full', '', 0, (0, 0), {})
+)
 
 
 def image(*rows: list[int]) -> np.ndarray:
@@ -103,3 +112,46 @@ def test_read_back_and_resampled_frames_give_the_same_figures(
     for key in now.headline:
         assert again[key][0] == pytest.approx(tripled.evaluate()[key], abs=1e-12)
         assert again[key][0] == pytest.approx(now.evaluate()[key], abs=1e-12)
+
+
+def with_confidence(given: np.ndarray, confidence: np.ndarray) -> Result:
+    return replace(NO_RESULT, segmentation=Segmentation(given, LABELS, confidence))
+
+
+def test_reliability_by_hand_and_from_records() -> None:
+    """Of four sure pixels one is wrong; of four unsure ones two are right; one has no truth."""
+    truth = image([0, 0, 0, 0, 1, 1, 1, 1, 255])
+    given = image([0, 0, 0, 1, 1, 1, 0, 0, 0])
+    codes = image([242] * 4 + [128] * 4 + [255])
+    metric = SegmentationMetric()
+    sample = Sample(FRAME, GroundTruth(segmentation=truth, segmentation_labels=LABELS), 'k', 's')
+    frame = metric.process(sample, with_confidence(given, codes))
+    figures = metric.evaluate()
+    assert [row['pixels'] for row in figures['reliability']] == [4, 4]
+    assert [row['accuracy'] for row in figures['reliability']] == [0.5, 0.75]
+    assert figures['ece'] == pytest.approx((4 * (128 / 255 - 0.5) + 4 * (242 / 255 - 0.75)) / 8)
+    again = SegmentationMetric()
+    again.add(record(dict(frame)))
+    assert again.evaluate() == figures
+
+
+def test_platt_scaling_finds_the_odds_that_made_the_data() -> None:
+    codes = np.arange(1, 255)
+    odds = 0.7 * np.log(codes / (255 - codes)) - 0.4
+    counts = np.zeros((256, 2), np.int64)
+    counts[1:255, 0] = 1_000_000
+    counts[1:255, 1] = np.rint(1e6 / (1 + np.exp(-odds)))
+    assert platt_scaling(counts) == pytest.approx((0.7, -0.4), abs=1e-4)
+
+
+def test_nothing_to_fit_leaves_the_confidence_as_it_is() -> None:
+    counts = np.zeros((256, 2), np.int64)
+    assert platt_scaling(counts) == (1.0, 0.0)
+    counts[200] = 10, 10
+    assert platt_scaling(counts) == (1.0, 0.0)
+
+
+def test_a_confidence_without_information_becomes_the_accuracy() -> None:
+    counts = np.zeros((256, 2), np.int64)
+    counts[50], counts[200] = (10, 5), (10, 1)
+    assert platt_scaling(counts) == (0.0, pytest.approx(np.log(6 / 14)))

@@ -8,6 +8,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import yaml
@@ -21,6 +22,7 @@ from tiny_model import (
     depth_head,
     fragile_head,
     nan_on_black_head,
+    with_confidence,
     write_tiny_model,
 )
 
@@ -378,3 +380,47 @@ def test_a_fourth_task_needs_no_other_runtime(tmp_path: Path) -> None:
     assert result.detections is not None
     assert len(result.detections) == 0
     assert set(result.extra) == {'doors'}
+
+
+def test_confidence_where_it_is_requested_and_the_model_has_one(
+    pipeline: Pipeline, tmp_path: Path
+) -> None:
+    without = pipeline.run(scene(), confidence=True).segmentation
+    assert without is not None
+    assert without.confidence is None
+    able = Pipeline.load(with_confidence(tmp_path))
+    plain = able.run(scene(), ['segmentation'])
+    assert plain.execution.blocks == ('trunk', 'segmentation')
+    assert plain.segmentation is not None
+    assert plain.segmentation.confidence is None
+    result = able.run(scene(), ['segmentation', 'depth'], confidence=True)
+    assert set(result.execution.blocks) == {'trunk', 'segmentation', 'depth'}
+    assert result.segmentation is not None
+    found = result.segmentation.confidence
+    assert found is not None
+    assert (found.shape, found.dtype) == ((480, 640), np.uint8)
+    # Logits: red 2/3 against -1/3, -1/3 and 0.15; black 0.15 against three times 0.
+    red = np.exp(2 / 3) / (np.exp(2 / 3) + 2 * np.exp(-1 / 3) + np.exp(0.15))
+    grey = np.exp(0.15) / (np.exp(0.15) + 3)
+    assert found[240, 320] == pytest.approx(255 * red, abs=1)
+    assert found[10, 10] == pytest.approx(255 * grey, abs=1)
+
+
+def test_a_reused_confidence_moves_with_its_classes(tmp_path: Path) -> None:
+    budget = Budget(compute=0.3, max_stale_ms=1000)
+    able = Pipeline.load(with_confidence(tmp_path, slope=20.0, offset=17.5), budget=budget)
+    ms = 1_000_000
+    rng = np.random.default_rng(0)
+    ground = cv2.resize(rng.integers(0, 90, (60, 80, 3), np.uint8), (800, 480))
+    ground[200:280, 300:420] = RED
+    first = able.run(Frame(ground[:, :640].copy(), 100 * ms), confidence=True)
+    later = able.run(Frame(ground[:, 24:664].copy(), 150 * ms), confidence=True)
+    assert later.execution.reuse is not None
+    assert 'segmentation' in str(later.execution.reuse.tasks)
+    assert first.segmentation is not None
+    assert later.segmentation is not None
+    # A sure pixel stays sure where the classes moved to.
+    for one in (first.segmentation, later.segmentation):
+        assert one.confidence is not None
+        red = one.mask('red')
+        assert np.median(one.confidence[red]) > np.median(one.confidence[~red]) + 20

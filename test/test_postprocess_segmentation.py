@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mt_perception.errors import TaskError
-from mt_perception.execution.postprocess.segmentation import segmentation
+from mt_perception.execution.postprocess.segmentation import confidence, segmentation
 from mt_perception.image.letterbox import fit
+from mt_perception.model.manifest import ConfidenceSpec
 from mt_perception.types import UNLABELLED
 
 LABELS = ('floor', 'wall', 'door')
@@ -74,3 +75,31 @@ def test_unlabelled_pixels_of_wide_ids_are_kept() -> None:
 def test_shapes_that_do_not_fit(shape: tuple[int, ...]) -> None:
     with pytest.raises(TaskError, match='expected class_ids'):
         segmentation(np.zeros(shape, np.uint8), fit((160, 160), 160, 32), LABELS)
+
+
+def test_confidence_is_calibrated_and_lies_where_the_classes_lie() -> None:
+    box = fit((480, 640), 320, 32)  # 320×240, padded to 256 rows.
+    logits = np.full((1, 2, 64, 80), 99.0, np.float32)  # Beyond what exp takes in float32.
+    logits[:, 1, :, 40:] -= np.log(9)  # 0.9 against 0.1.
+    plain = confidence(logits, box, ConfidenceSpec('t'))
+    assert (plain.shape, plain.dtype) == ((480, 640), np.uint8)
+    assert (plain[:, :312] == 128).all()
+    assert (plain[:, 328:] == 230).all()
+    # By hand: logit(0.9) = ln 9 = 2.197; 1 / (1 + exp(-(0.5 · 2.197 - 1))) = 0.5246.
+    made = confidence(logits, box, ConfidenceSpec('t', slope=0.5, offset=-1.0))
+    assert made[0, 0] == pytest.approx(255 / (1 + np.e), abs=1)
+    assert made[0, -1] == pytest.approx(0.5246 * 255, abs=1)
+
+
+@pytest.mark.parametrize('value', [np.inf, np.nan])
+def test_logits_are_finite(value: float) -> None:
+    logits = np.zeros((1, 3, 40, 40), np.float32)
+    logits[0, 0, 5, 5] = value
+    with pytest.raises(TaskError, match='not finite'), np.errstate(invalid='ignore'):
+        confidence(logits, fit((160, 160), 160, 32), ConfidenceSpec('t'))
+
+
+def test_logits_of_three_axes() -> None:
+    logits = np.zeros((1, 40, 40), np.float32)
+    with pytest.raises(TaskError, match=r'logits \(1, C'):
+        confidence(logits, fit((160, 160), 160, 32), ConfidenceSpec('t'))

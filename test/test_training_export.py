@@ -98,3 +98,16 @@ def test_a_run_becomes_a_model_folder(tmp_path: Path) -> None:
     manifest = open_model(tmp_path / 'mine').manifest
     assert (manifest.name, manifest.licence) == ('mine', 'MIT')
     check_parity(network.eval(), tmp_path / 'mine', (160, 224))
+
+
+def test_confidence_is_the_probability_of_the_class(exported: tuple[Multitask, Path]) -> None:
+    network, folder = exported
+    image = np.random.default_rng(0).integers(0, 255, (320, 416, 3), np.uint8)
+    found = Pipeline.load(folder).run(image, ['segmentation'], confidence=True).segmentation
+    assert found is not None
+    assert found.confidence is not None
+    levels = network.trunk(torch.from_numpy(image)[None].permute(0, 3, 1, 2).float())
+    with torch.no_grad():
+        best = network.segmentation(levels).softmax(1).amax(1)[:, None]
+        fine = torch.nn.functional.interpolate(best, size=(320, 416), mode='bilinear')[0, 0]
+    np.testing.assert_allclose(found.confidence, 255 * fine.numpy(), atol=2)

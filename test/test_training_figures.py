@@ -14,15 +14,20 @@ import tiny_data
 from test_training_loop import RECIPE
 
 from mt_perception.evaluation.datasets.parts import Parts, read_parts
+from mt_perception.evaluation.metrics.segmentation import SegmentationMetric
 from mt_perception.execution.options import Options
+from mt_perception.model.folder import open_model
 from mt_perception.network.multitask import build
+from mt_perception.pipeline import Pipeline
+from mt_perception.training.export.confidence import calibrate_confidence
 from mt_perception.training.export.model_metrics import (
+    measure,
     measure_metrics,
     scene_sets,
     validation_sets,
 )
 from mt_perception.training.export.torch_runner import torch_pipeline
-from mt_perception.training.export.write_model import ModelCard
+from mt_perception.training.export.write_model import ModelCard, export_folder
 from mt_perception.training.recipe import SetSpec
 from mt_perception.training.run_record import record_run
 
@@ -96,3 +101,29 @@ def test_a_run_keeps_the_parts_that_its_recipe_names(tmp_path: Path) -> None:
     (tmp_path / 'recipe.yaml').write_text('seed: 1')
     record_run(tmp_path / 'run', tmp_path / 'recipe.yaml', recipe, ())
     assert read_parts(tmp_path / 'run' / 'splits' / 'mine.yaml').images == recipe.parts.images
+
+
+def test_the_confidence_is_calibrated_on_the_validation_images(
+    folder: Path, tmp_path: Path
+) -> None:
+    """A logistic fit with an offset makes the mean confidence equal to the accuracy."""
+    torch.manual_seed(0)
+    recipe = replace(RECIPE, detection_labels='coco/instances.json', sets=())
+    network = build('cspnano', 3, 15).eval()
+    with torch.no_grad():
+        network.segmentation.predict.bias[CLASSES.segmentation.index('ground')] += 1
+    export_folder(network, CARD, tmp_path / 'model')
+    slope, offset = calibrate_confidence(tmp_path / 'model', folder, recipe)
+    spec = open_model(tmp_path / 'model').manifest.tasks['segmentation'].confidence
+    assert spec is not None
+    assert (spec.slope, spec.offset) == pytest.approx((slope, offset), abs=1e-3)
+    metric = SegmentationMetric()
+    (source,) = validation_sets(recipe, folder)
+    pipeline = Pipeline.load(tmp_path / 'model')
+    measure(pipeline, folder / 'coco', source.split, None, {'segmentation': metric})
+    found = metric.evaluate()
+    rows = found['reliability']
+    mean = sum(row['confidence'] * row['pixels'] for row in rows)
+    assert mean / sum(row['pixels'] for row in rows) == pytest.approx(
+        found['pixel_accuracy'], abs=0.01
+    )

@@ -118,6 +118,23 @@ def nan_on_black_head() -> onnx.ModelProto:
     )
 
 
+def with_confidence(folder: Path, slope: float = 1.0, offset: float = 0.0) -> Path:
+    """Write the model folder with a confidence of the segmentation."""
+    segmentation = _segmentation()
+    logits = helper.make_tensor_value_info('logits', TensorProto.FLOAT, (1, 4, 'h', 'w'))
+    segmentation.graph.output.append(logits)
+
+    def add(manifest: dict[str, Any]) -> None:
+        manifest['blocks']['segmentation']['outputs'] = ['class_ids', 'logits']
+        manifest['tasks']['segmentation']['confidence'] = {
+            'logits': 'segmentation/logits',
+            'slope': slope,
+            'offset': offset,
+        }
+
+    return write_tiny_model(folder, replace={'segmentation': segmentation}, edit=add)
+
+
 def broken_head(output: str = 'depth_per_focal') -> onnx.ModelProto:
     """A head that loads and then raises whenever it runs: it reshapes to 7 numbers."""
     return _graph(

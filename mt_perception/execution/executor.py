@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from typing import Any
 
 from numpy.typing import NDArray
@@ -46,7 +45,7 @@ class Executor:
         if reason is None:
             start = time.perf_counter()
             try:
-                run.tensors.update(self._outputs(block, run.tensors))
+                run.tensors.update(self._outputs(block, run))
             except Exception as error:
                 # ONNX Runtime's exceptions have no base class of their own.
                 reason = f'block {block.name!r} failed: {error}'
@@ -55,9 +54,9 @@ class Executor:
         if reason is not None:
             run.failures.update(dict.fromkeys(map(block.tensor, block.outputs), reason))
 
-    def _outputs(
-        self, block: Block, tensors: Mapping[str, NDArray[Any]]
-    ) -> dict[str, NDArray[Any]]:
-        feeds = {name: tensors[tensor] for name, tensor in block.inputs.items()}
-        values = self._sessions[block.name].run(list(block.outputs), feeds)
-        return dict(zip(map(block.tensor, block.outputs), values, strict=True))
+    def _outputs(self, block: Block, run: FrameRun) -> dict[str, NDArray[Any]]:
+        feeds = {name: run.tensors[tensor] for name, tensor in block.inputs.items()}
+        # Each output is copied out of ONNX Runtime's memory.
+        read = [name for name in block.outputs if block.tensor(name) in run.plan.read]
+        values = self._sessions[block.name].run(read, feeds)
+        return dict(zip(map(block.tensor, read), values, strict=True))

@@ -34,6 +34,8 @@ class Stage:
         results: The tensors that the post-processing of these tasks reads.
         gate: Decides whether the stage runs; None runs it always.
         releases: For each block, the tensors that no later block or task reads.
+        optional: Tensors that are kept if a block of the stage computes them; a remote host does
+            not return them.
         early: Whether the tasks end with their early outputs.
         early_exit: Whether the tasks end with their early outputs if the gate stays closed,
             instead of being skipped.
@@ -44,6 +46,7 @@ class Stage:
     results: frozenset[str] = frozenset()
     gate: Gate | None = None
     releases: tuple[tuple[str, ...], ...] = ()
+    optional: frozenset[str] = frozenset()
     early: bool = False
     early_exit: bool = False
 
@@ -112,6 +115,12 @@ class Plan:
         """The tensors that the post-processing of all stages reads."""
         return frozenset(tensor for stage in self.stages for tensor in stage.results)
 
+    @cached_property
+    def read(self) -> frozenset[str]:
+        """The tensors that a block or the post-processing reads."""
+        inputs = (tensor for block in self.blocks for tensor in block.inputs.values())
+        return self.results.union(inputs, *(stage.optional for stage in self.stages))
+
     @property
     def macs(self) -> int:
         """Multiply-accumulates of all blocks, each at the model's reference size."""
@@ -132,13 +141,22 @@ def expected_share(plan: Plan, ran: Collection[str]) -> float:
     return plan.first_share + share * (plan.latency_share - plan.first_share)
 
 
+def with_tensors(plan: Plan, tensors: frozenset[str]) -> Plan:
+    """Return a plan that keeps these tensors, too, where its blocks compute them."""
+    stages = []
+    for stage in plan.stages:
+        made = {block.tensor(output) for block in stage.blocks for output in block.outputs}
+        stages.append(replace(stage, optional=tensors & made))
+    return replace(plan, stages=with_releases(stages))
+
+
 def with_releases(stages: Sequence[Stage]) -> tuple[Stage, ...]:
     """Return the stages with the tensors that each of their blocks may release (liveness).
 
     A result lives to the end of the frame; any other tensor lives until its last reader, which
     may be in a later stage.
     """
-    keep = {tensor for stage in stages for tensor in stage.results}
+    keep = {tensor for stage in stages for tensor in stage.results | stage.optional}
     done: list[Stage] = []
     for stage in reversed(stages):
         found = releases(stage.blocks, keep)

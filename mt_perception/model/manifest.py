@@ -55,6 +55,22 @@ shift: relative depth). The maps cover the whole network input at any stride.
 
 
 @dataclass(frozen=True)
+class ConfidenceSpec:
+    """The confidence of a segmentation, and its calibration.
+
+    Attributes:
+        logits: The tensor, float32 (1, C, h, w), of C classes at any stride. The confidence is the
+            softmax probability of the likeliest class.
+        slope: Of the calibrated log-odds, ``slope · log-odds + offset`` (Platt scaling).
+        offset: See ``slope``.
+    """
+
+    logits: str
+    slope: float = 1.0
+    offset: float = 0.0
+
+
+@dataclass(frozen=True)
 class TaskSpec:
     """One task of the model.
 
@@ -64,6 +80,7 @@ class TaskSpec:
         outputs: Output name (see TASK_OUTPUTS) → tensor of the graph.
         labels: Class names by class id; empty for depth.
         early: The same as ``outputs``, computed by the first stage alone; empty without one.
+        confidence: Its confidence, computed on request only; None if the model has none.
     """
 
     name: str
@@ -71,6 +88,7 @@ class TaskSpec:
     outputs: Mapping[str, str]
     labels: tuple[str, ...]
     early: Mapping[str, str] = field(default_factory=dict)
+    confidence: ConfidenceSpec | None = None
 
     @property
     def relative_depth(self) -> bool:
@@ -138,6 +156,12 @@ class Manifest:
         gates = self.early_exit.gates.values()
         return (*self.graph.blocks.values(), *self.paths.variants, *gates)
 
+    @property
+    def logits(self) -> frozenset[str]:
+        """The tensors that the confidences of tasks read."""
+        specs = (task.confidence for task in self.tasks.values())
+        return frozenset(spec.logits for spec in specs if spec is not None)
+
     def macs_at(self, macs: int, size: tuple[int, int]) -> int:
         """Scale MACs from the reference size to a network input of (height, width) pixels.
 
@@ -184,6 +208,7 @@ def build_manifest(data: object) -> Manifest:
     early = TaskGraph(blocks, {t.name: (t.early or t.outputs).values() for t in tasks})
     check_early_outputs(graph, early)
     early_exit = parse_early_exit(root, graph, early)
+    _check_confidence(tasks, graph)
     paths = parse_paths(root, graph, early=any(task.early for task in tasks))
     if early_exit.gates and paths.first_stage is None:
         raise ModelError(
@@ -228,8 +253,11 @@ def _tasks(data: Mapping[object, object]) -> list[TaskSpec]:
         labels = names(fields.take('labels', list), f'{where}.labels')
         if bool(labels) == (kind == DEPTH) or len(labels) > UNLABELLED:
             raise ModelError(f'{where}.labels: depth has none, other tasks 1 to {UNLABELLED}')
+        confidence = None
+        if kind == SEGMENTATION and 'confidence' in fields:
+            confidence = _confidence(fields.take('confidence', dict), f'{where}.confidence')
         fields.finish()
-        tasks.append(TaskSpec(name, kind, outputs, labels, early))
+        tasks.append(TaskSpec(name, kind, outputs, labels, early, confidence))
     if not tasks:
         raise ModelError('manifest.tasks is empty; a model serves at least one task')
     return tasks
@@ -249,6 +277,29 @@ def _outputs(
     if set(early) != set(outputs):
         raise ModelError(f'{where}.early must name exactly: {", ".join(sorted(outputs))}')
     return outputs, early
+
+
+def _confidence(data: object, where: str) -> ConfidenceSpec:
+    fields = Fields(data, where)
+    found = ConfidenceSpec(
+        fields.take('logits', str),
+        fields.take_or('slope', 1.0, lambda v: 0 <= v < 100),
+        fields.take_or('offset', 0.0, lambda v: abs(v) < 100),
+    )
+    fields.finish()
+    return found
+
+
+def _check_confidence(tasks: list[TaskSpec], graph: TaskGraph) -> None:
+    """Check that the blocks of each task compute its logits, so that they cost no block."""
+    for task in tasks:
+        blocks = graph.blocks_for([task.name])
+        made = {block.tensor(output) for block in blocks for output in block.outputs}
+        if task.confidence is not None and task.confidence.logits not in made:
+            raise ModelError(
+                f'manifest.tasks.{task.name}.confidence.logits is {task.confidence.logits!r:.60}; '
+                f'expected one of {", ".join(sorted(made))}'
+            )
 
 
 def _accuracy(data: object, index: int) -> Accuracy:

@@ -53,20 +53,22 @@ class DetectionGraph(nn.Module):
 
 
 class SegmentationGraph(nn.Module):
-    """s4 … s32 → class_ids, uint8 (1, H/2, W/2); of a reduced head (1, H/4, W/4)."""
+    """s4 … s32 → class_ids, uint8 (1, H/2, W/2), and logits, float32 (1, C, H/4, W/4).
+
+    The class ids of a reduced head are (1, H/4, W/4). The logits serve confidences; an output that
+    is not fetched costs nothing.
+    """
 
     def __init__(self, head: DenseHead | LightHead) -> None:
         super().__init__()
         self.head = head
 
-    def forward(self, *levels: Tensor) -> Tensor:
+    def forward(self, *levels: Tensor) -> tuple[Tensor, Tensor]:
         logits: Tensor = self.head(levels)
         if isinstance(self.head, DenseHead):
             # Finer contours for a third of the head's latency; reduced heads do without.
-            logits = functional.interpolate(
-                logits, scale_factor=2.0, mode='bilinear', align_corners=False
-            )
-        return logits.argmax(dim=1).to(torch.uint8)
+            return best_classes(logits), logits
+        return logits.argmax(dim=1).to(torch.uint8), logits
 
 
 def best_classes(logits: Tensor) -> Tensor:
@@ -125,7 +127,7 @@ def head_graphs(network: Multitask, taps: Mapping[str, tuple[str, ...]]) -> tupl
     """
     heads: Mapping[str, tuple[nn.Module, tuple[str, ...]]] = {
         'detection': (DetectionGraph(network.detection), ('boxes', 'scores', 'class_ids')),
-        'segmentation': (SegmentationGraph(network.segmentation), ('class_ids',)),
+        'segmentation': (SegmentationGraph(network.segmentation), ('class_ids', 'logits')),
         'depth': (DepthGraph(network.depth), ('depth_per_focal',)),
     }
     graphs = []

@@ -10,6 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mt_perception.evaluation.datasets.truth import Sample
+from mt_perception.evaluation.metrics.confidence import (
+    Counts,
+    calibration_error,
+    confidence_counts,
+    counts_from_json,
+    counts_to_json,
+    reliability,
+)
 from mt_perception.evaluation.records import FrameRecord, Json
 from mt_perception.types import SEGMENTATION, UNLABELLED, Result
 
@@ -30,6 +38,9 @@ class SegmentationMetric:
 
     Pixels without a true class (255) are ignored. A class that is neither in the ground truth
     nor predicted has no IoU and is not in the mean.
+
+    Attributes:
+        confidence: Pixels by their confidence, of results that have one.
     """
 
     name = SEGMENTATION
@@ -42,6 +53,7 @@ class SegmentationMetric:
     def reset(self) -> None:
         """Forget all frames."""
         self._frames: list[Confusion] = []
+        self.confidence: Counts = np.zeros((256, 2), np.int64)
 
     def process(self, sample: Sample, result: Result) -> Mapping[str, Json]:
         """Add one frame; a failed segmentation has only unlabelled pixels.
@@ -55,11 +67,16 @@ class SegmentationMetric:
             self._frames.append({})
             return {}
         given = result.segmentation
-        return self.observe(
-            np.full_like(truth, UNLABELLED) if given is None else given.class_ids,
-            truth,
-            sample.truth.segmentation_labels,
-        )
+        labels = sample.truth.segmentation_labels
+        if given is None:
+            return self.observe(np.full_like(truth, UNLABELLED), truth, labels)
+        figures = self.observe(given.class_ids, truth, labels)
+        if given.confidence is None or not figures:
+            return figures
+        right, known = given.class_ids == truth, truth < len(labels)
+        counts = confidence_counts(given.confidence, right, known)
+        self.confidence += counts
+        return {**figures, 'confidence': counts_to_json(counts)}
 
     def observe(
         self, given: NDArray[np.uint8], truth: NDArray[np.uint8], labels: Sequence[str]
@@ -78,7 +95,9 @@ class SegmentationMetric:
 
     def add(self, record: FrameRecord) -> None:
         """Add a frame from its record."""
-        self._frames.append(record.metrics.get(self.name, {}).get('confusion', {}))
+        metrics = record.metrics.get(self.name, {})
+        self._frames.append(metrics.get('confusion', {}))
+        self.confidence += counts_from_json(metrics.get('confidence', {}))
 
     def evaluate(self) -> Mapping[str, Json]:
         """The metrics over all frames, and the confusion."""
@@ -86,7 +105,10 @@ class SegmentationMetric:
         if not measured:
             return {}
         whole = _total(measured)
-        return {**summarise(whole), 'frames': len(measured), 'confusion': whole}
+        found = {**summarise(whole), 'frames': len(measured), 'confusion': whole}
+        if bins := reliability(self.confidence):
+            found |= {'ece': calibration_error(bins), 'reliability': bins}
+        return found
 
     def resample(self, weights: NDArray[np.floating]) -> Mapping[str, NDArray[np.float64]]:
         """The headline metrics of B resamples of the F frames.

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import cv2
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from mt_perception.errors import TaskError
 from mt_perception.image.letterbox import Letterbox
+from mt_perception.model.manifest import ConfidenceSpec
 from mt_perception.types import UNLABELLED, Segmentation
 
 
@@ -41,3 +43,39 @@ def segmentation(
         )
     ids = class_ids[0].astype(np.uint8, copy=False)
     return Segmentation(letterbox.map_to_image(ids, cv2.INTER_NEAREST), labels)
+
+
+def confidence(
+    logits: NDArray[Any], letterbox: Letterbox, spec: ConfidenceSpec
+) -> NDArray[np.uint8]:
+    """Make the confidence image of one frame.
+
+    Args:
+        logits: float32 (1, C, h, w) over the whole network input, at any stride.
+        letterbox: How the image lies in the network's input.
+        spec: The calibration.
+
+    Returns:
+        uint8 (H, W): 255 times the calibrated probability of the likeliest class.
+
+    Raises:
+        TaskError: The shape is another one, or a value is not finite.
+    """
+    if logits.ndim != 4 or logits.shape[0] != 1 or not logits.size:
+        raise TaskError(f'expected logits (1, C, h, w), found {logits.shape}')
+    # ONNX Runtime's softmax along the second axis takes six times as long.
+    probabilities = 1 / np.exp(logits[0] - logits[0].max(axis=0)).sum(axis=0)
+    if not np.isfinite(probabilities).all():
+        raise TaskError('the network gave logits that are not finite')
+    codes = np.rint(probabilities * 255).astype(np.uint8)
+    calibrated = cv2.LUT(codes, _calibration(spec.slope, spec.offset))
+    return np.asarray(letterbox.map_to_image(calibrated, cv2.INTER_LINEAR), np.uint8)
+
+
+@lru_cache(maxsize=8)
+def _calibration(slope: float, offset: float) -> NDArray[np.uint8]:
+    """The calibrated confidence of each of the 256 codes, uint8 (256,)."""
+    # 0 and 255 have no log-odds; each stands for half a step.
+    share = np.arange(256).clip(0.5, 254.5) / 255
+    odds = slope * np.log(share / (1 - share)) + offset
+    return np.asarray(np.rint(255 / (1 + np.exp(-odds))), np.uint8)

@@ -5,12 +5,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from mt_perception.execution.frame_run import FrameRun
 from mt_perception.execution.options import Options
 from mt_perception.execution.postprocess.depth import NetworkDepth, network_depth
 from mt_perception.execution.postprocess.detection import detections
-from mt_perception.execution.postprocess.segmentation import segmentation
+from mt_perception.execution.postprocess.segmentation import confidence, segmentation
 from mt_perception.image.letterbox import Letterbox
 from mt_perception.model.manifest import TaskSpec
 from mt_perception.types import DETECTION, SEGMENTATION, DepthMap, TaskResult
@@ -40,6 +41,10 @@ def task_result(
     if spec.kind == DETECTION:
         return detections(outputs, letterbox, spec.labels, options)
     if spec.kind == SEGMENTATION:
-        return segmentation(outputs['class_ids'], letterbox, spec.labels)
-    found = network_depth(outputs, letterbox, run.frame.intrinsics)
-    return found.depth_map(options.max_depth_m) if scaled is None else scaled(found)
+        found = segmentation(outputs['class_ids'], letterbox, spec.labels)
+        if spec.confidence is not None and spec.confidence.logits in run.tensors:
+            logits = run.tensors[spec.confidence.logits]
+            return replace(found, confidence=confidence(logits, letterbox, spec.confidence))
+        return found
+    distances = network_depth(outputs, letterbox, run.frame.intrinsics)
+    return distances.depth_map(options.max_depth_m) if scaled is None else scaled(distances)

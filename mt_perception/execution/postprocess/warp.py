@@ -37,7 +37,8 @@ def warped(
         return replace(result, boxes=boxes)[inside]
     if isinstance(result, DepthMap):
         return replace(result, depth=motion.warp_map(result.depth))
-    return replace(result, class_ids=motion.warp_map(result.class_ids))
+    confidence = None if result.confidence is None else motion.warp_map(result.confidence)
+    return replace(result, class_ids=motion.warp_map(result.class_ids), confidence=confidence)
 
 
 def _shifted(

@@ -350,7 +350,7 @@ def _run(
         open_samples(str(folder), options, classes) as samples,
     ):
         for sample in samples:
-            result = pipeline.run(sample.frame, tuple(metrics))
+            result = pipeline.run(sample.frame, tuple(metrics), confidence=True)
             for metric in metrics.values():
                 metric.process(sample, result)
 

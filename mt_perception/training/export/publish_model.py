@@ -13,6 +13,7 @@ from mt_perception.network.branched import restore
 from mt_perception.network.multitask import TASKS, Multitask, build
 from mt_perception.pipeline import Pipeline
 from mt_perception.training.checkpoint import load_checkpoint
+from mt_perception.training.export.confidence import calibrate_confidence
 from mt_perception.training.export.model_metrics import accuracy_rows, combined, measure_sets
 from mt_perception.training.export.write_model import ModelCard, export_folder, write_manifest
 from mt_perception.training.recipe import read_recipe
@@ -47,8 +48,10 @@ def publish_model(
     export_folder(network, card, folder)
     if data is None:
         return {}
-    sets = measure_sets(Pipeline.load(folder), data, read_recipe(run / 'recipe.yaml'))
+    recipe = read_recipe(run / 'recipe.yaml')
+    sets = measure_sets(Pipeline.load(folder), data, recipe)
     write_manifest(network, replace(card, accuracy=accuracy_rows(sets)), folder)
+    calibrate_confidence(folder, data, recipe)
     return combined(sets)
 
 

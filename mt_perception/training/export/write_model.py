@@ -268,8 +268,11 @@ def _task(card: ModelCard, task: str) -> dict[str, Any]:
         'segmentation': ('class_ids',),
         'depth': ('depth_per_focal',),
     }
-    return {
+    entry: dict[str, Any] = {
         'kind': task,
         'outputs': {name: f'{task}/{name}' for name in outputs[task]},
         'labels': list(labels.get(task, ())),
     }
+    if task == 'segmentation':
+        entry['confidence'] = {'logits': f'{task}/logits'}
+    return entry
