@@ -39,6 +39,7 @@ from mt_perception.offload.decision import (
 from mt_perception.offload.endpoint import Endpoint
 from mt_perception.offload.host_pool import HostPool
 from mt_perception.offload.inference_client import InferenceClient
+from mt_perception.offload.key_frames import KeyFrames
 from mt_perception.offload.link_estimate import link_values
 from mt_perception.offload.payload import pack
 from mt_perception.offload.protocol import InferenceRequest, InferenceResponse
@@ -89,6 +90,8 @@ class OffloadClient:
         self._options = options
         self._on_close = on_close
         self._encoder = SplitEncoder(folder, settings.providers, settings.threads)
+        # With several hosts a late frame is repeated at one that has no reference.
+        self._key_frames = KeyFrames(self._encoder) if len(settings.endpoints) == 1 else None
         self._rates = Rates(manifest, self._encoder.cut)
         remote = self._encoder.cut.graph.tasks.values()
         self._remote_tensors = frozenset(tensor for names in remote for tensor in names)
@@ -256,8 +259,12 @@ class OffloadClient:
         )
         if response is None or pending.winner is None:
             self._policy.record_failure(time.monotonic())
+            if self._key_frames is not None:
+                self._key_frames.forget()
             return replace(report, failure=pending.cancel().reason)
         self._policy.record_success()
+        if self._key_frames is not None:
+            self._key_frames.confirm(response.kept)
         run.tensors |= response.tensors
         return replace(
             report,
@@ -269,7 +276,8 @@ class OffloadClient:
 
     def _request(self, frame: OffloadFrame, host: InferenceClient, rate: int) -> InferenceRequest:
         source = frame.run.frame
-        payload = self._encoder.payload(frame.run.image, rate, source.stamp_ns, source.frame_id)
+        coder = self._key_frames or self._encoder
+        payload = coder.payload(frame.run.image, rate, source.stamp_ns, source.frame_id)
         return InferenceRequest(
             model=self._manifest.name,
             # The payload's digest identifies the weights; hosts count versions on their own.

@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mt_perception.errors import ModelError, PayloadError
+from mt_perception.offload.cell_mask import pack_mask, unpack_mask
 
 PRECISION = 24
 TOTAL = 1 << PRECISION
@@ -33,6 +34,9 @@ SYMBOL_MIN, SYMBOL_MAX = -(1 << 15), (1 << 15) - 1
 
 _LARGEST_COUNTED = 15
 """Magnitudes are clipped to this when the context of a cell is computed."""
+
+SAME = 2.0
+"""Squared error of a cell that repeats its reference, relative to that of rounding."""
 
 _CODE_CRC32 = 0x5366F86F
 """Of the rANS code of a known sequence; a test computes it from the definition."""
@@ -127,21 +131,60 @@ class LatentCodec:
         symbols: NDArray[np.int16] = scaled.astype(np.int16)
         return symbols
 
+    def quantise_near(
+        self, latent: NDArray[np.float32], rate: int, reference: NDArray[np.int16]
+    ) -> NDArray[np.int16]:
+        """Latents (C, h, w) to symbols that repeat those of a reference where that costs little.
+
+        A cell repeats all of its symbols where its squared error, in steps of the quantiser, is at
+        most ``SAME`` times that of rounding.
+        """
+        symbols = self.quantise(latent, rate)
+        scaled = latent * self._rates[rate].gain[:, None, None]
+        rounding, repeating = (
+            np.square(scaled - values).sum(axis=0) for values in (symbols, reference)
+        )
+        same = repeating <= SAME * rounding
+        symbols[:, same] = reference[:, same]
+        return symbols
+
     def dequantise(self, symbols: NDArray[np.int16], rate: int) -> NDArray[np.float32]:
         """Symbols (C, h, w) to latents, the input of the remote model."""
         return symbols.astype(np.float32) * self._rates[rate].inverse[:, None, None]
 
-    def encode(self, symbols: NDArray[np.int16], rate: int) -> bytes:
-        """Code symbols (C, h, w)."""
-        symbols = differences(symbols, self._differenced)
+    def encode(
+        self, symbols: NDArray[np.int16], rate: int, reference: NDArray[np.int16] | None = None
+    ) -> bytes:
+        """Code symbols (C, h, w).
+
+        Args:
+            symbols: The symbols.
+            rate: Index of the rate.
+            reference: Symbols of the same shape that the decoder has. The code then begins with a
+                mask of the cells that differ, and has the symbols of these alone.
+        """
+        cells, mask = None, b''
+        values = differences(symbols, self._differenced)
+        if reference is not None:
+            cells = (symbols != reference).any(axis=0)
+            mask = pack_mask(cells)
+            values = np.where(cells, values, differences(reference, self._differenced))
+        return mask + self._code(values, rate, cells)
+
+    def _code(
+        self, symbols: NDArray[np.int16], rate: int, cells: NDArray[np.bool_] | None
+    ) -> bytes:
+        """Code of differenced symbols (C, h, w), of some cells (h, w) or of all."""
         chunks: list[Chunk] = []
         before = None
         for group, channels in enumerate(self._groups):
             values = symbols[channels].astype(np.int32)
             ids = self._table_ids(before, rate, group, values.shape)
+            before = values
+            if cells is not None:
+                values, ids = values[:, cells], ids.reshape(values.shape)[:, cells].reshape(-1)
             order = np.argsort(ids, kind='stable')
             chunks += self._chunks(values.reshape(-1)[order], ids[order])
-            before = values
         coder = constriction.stream.stack.AnsCoder()
         # rANS is a stack: the last symbol is coded first.
         for table, entries in reversed(chunks):
@@ -151,13 +194,20 @@ class LatentCodec:
         # empty body is invalid.
         return words.astype('<u4').tobytes() or bytes(4)
 
-    def decode(self, data: bytes, rate: int, shape: tuple[int, int, int]) -> NDArray[np.int16]:
+    def decode(
+        self,
+        data: bytes,
+        rate: int,
+        shape: tuple[int, int, int],
+        reference: NDArray[np.int16] | None = None,
+    ) -> NDArray[np.int16]:
         """Symbols from their code.
 
         Args:
             data: The code.
             rate: Index of the rate.
             shape: (C, h, w); the caller limits its size.
+            reference: The reference that the symbols were coded with; of the same shape.
 
         Raises:
             PayloadError: The code is not of this rate and shape.
@@ -169,6 +219,9 @@ class LatentCodec:
                 f'{len(data)} bytes for symbols {shape} at rate {rate}; expected words of 4 '
                 f'bytes for {self.channels} channels at one of {self.rates} rates',
             )
+        cells = None
+        if reference is not None:
+            cells, data = unpack_mask(data, shape[1:])
         words = np.frombuffer(data, '<u4').astype(np.uint32)
         if not words.size:
             raise PayloadError('corrupted', 'the code is empty; expected at least one word')
@@ -176,18 +229,30 @@ class LatentCodec:
             raise PayloadError('corrupted', 'the last word of the code is zero')
         coder = constriction.stream.stack.AnsCoder(words if words[-1] else words[:0])
         symbols = np.empty(shape, np.int16)
+        if reference is not None:
+            symbols[:] = differences(reference, self._differenced)
         before = None
         for group, channels in enumerate(self._groups):
             size = (len(channels), *shape[1:])
             ids = self._table_ids(before, rate, group, size)
+            if cells is not None:
+                ids = ids.reshape(size)[:, cells].reshape(-1)
             values = np.empty(ids.shape, np.int32)
             order = np.argsort(ids, kind='stable')
             values[order] = self._decoded(coder, ids[order])
-            before = values.reshape(size)
-            symbols[channels] = before
+            if cells is None:
+                symbols[channels] = values.reshape(size)
+            else:
+                part = symbols[channels]
+                part[:, cells] = values.reshape(len(channels), -1)
+                symbols[channels] = part
+            before = symbols[channels].astype(np.int32)
         if not coder.is_empty():
             raise PayloadError('corrupted', 'the code has more bytes than its symbols')
-        _sum_up(symbols, self._differenced)
+        if cells is None or reference is None:
+            _sum_up(symbols, self._differenced)
+        else:
+            _sum_up_changed(symbols, self._differenced, cells, reference)
         return symbols
 
     def _table_ids(
@@ -225,6 +290,8 @@ class LatentCodec:
         self, coder: constriction.stream.stack.AnsCoder, ids: NDArray[np.uint8]
     ) -> NDArray[np.int32]:
         """The next symbols in the order of their tables, with escaped symbols filled in."""
+        if not ids.size:
+            return np.empty(0, np.int32)
         parts, flags = [], []
         used, _, counts = _runs(ids)
         for table, count in zip(used.tolist(), counts.tolist(), strict=True):
@@ -266,6 +333,23 @@ def _sum_up(symbols: NDArray[np.int16], channels: Sequence[int]) -> None:
         plane = symbols[channel]
         plane[:, 0] = np.cumsum(plane[:, 0], dtype=np.int16)
         plane[:] = np.cumsum(plane, axis=1, dtype=np.int16)
+
+
+def _sum_up_changed(
+    symbols: NDArray[np.int16],
+    channels: Sequence[int],
+    cells: NDArray[np.bool_],
+    reference: NDArray[np.int16],
+) -> None:
+    """Undo `differences` in the changed cells (h, w), in place; the others take the reference."""
+    for channel in channels:
+        plane, known = symbols[channel], reference[channel]
+        for row in range(1, len(plane)):
+            summed = plane[row, :1] + plane[row - 1, :1]
+            plane[row, :1] = summed if cells[row, 0] else known[row, :1]
+        for column in range(1, plane.shape[1]):
+            summed = plane[:, column] + plane[:, column - 1]
+            plane[:, column] = np.where(cells[:, column], summed, known[:, column])
 
 
 def context_sums(values: NDArray[np.int32]) -> NDArray[np.int32]:

@@ -7,7 +7,7 @@ All numbers are little-endian::
     offset  size  field
          0     4  magic, "MTPL"
          4     1  version of this format
-         5     1  kind of the body: 0 symbols, 1 JPEG
+         5     1  kind of the body: 0 symbols, 1 JPEG, 2 difference
          6     1  rate: index into the model's rates; 0 for JPEG
          7     1  n, bytes of the frame id
          8    16  digest of the model's cut
@@ -17,6 +17,10 @@ All numbers are little-endian::
         42     4  crc32 of everything else
         46     n  frame id, UTF-8
       46+n     b  body
+
+The body of a difference begins with the crc32 of the body of an earlier payload with symbols of
+the same rate and shape, which the host has confirmed to keep. The mask of changed cells and the
+code of their symbols follow. Hosts without references refuse it as an unknown kind.
 
 Results are in pixels of the network's image and in depth per focal length. Hosts need neither the
 camera's intrinsics nor the size of the original image.
@@ -34,7 +38,9 @@ MAGIC = b'MTPL'
 VERSION = 1
 SYMBOLS = 0
 JPEG = 1
+DIFFERENCE = 2
 DIGEST_BYTES = 16
+REFERENCE_BYTES = 4
 
 _HEADER = struct.Struct('<4s4B16s3HqI')
 _CRC = struct.Struct('<I')
@@ -63,13 +69,13 @@ class Payload:
     """The features of one frame, or its image.
 
     Attributes:
-        kind: SYMBOLS or JPEG.
+        kind: SYMBOLS, JPEG or DIFFERENCE.
         rate: Index of the rate.
         digest: Digest of the split (``Cut.digest``), equal on robot and host.
         shape: (channels, height, width) of the symbols, or of the image in network pixels.
         stamp_ns: Stamp of the frame in nanoseconds.
         frame_id: Optical frame of the camera.
-        body: The coded symbols, or the image file.
+        body: The coded symbols, the image file, or a difference.
     """
 
     kind: int
@@ -79,6 +85,40 @@ class Payload:
     stamp_ns: int
     frame_id: str
     body: bytes
+
+    @property
+    def checksum(self) -> int:
+        """The crc32 of the body."""
+        return zlib.crc32(self.body)
+
+    @property
+    def reference(self) -> int:
+        """Checksum of the payload that a difference refers to."""
+        return int.from_bytes(self.body[:REFERENCE_BYTES], 'little')
+
+    def referenced(self, found: Payload | None) -> Payload:
+        """The payload that a difference refers to, checked.
+
+        Args:
+            found: The payload that was found by ``reference``.
+
+        Raises:
+            PayloadError: It was not found, or is of another rate, shape or model.
+        """
+        if found is None or found.kind != SYMBOLS or found.checksum != self.reference:
+            raise PayloadError(
+                'reference', 'the frame that a difference refers to is not kept; send a key frame'
+            )
+        if (found.rate, found.shape, found.digest) != (self.rate, self.shape, self.digest):
+            raise PayloadError(
+                'reference', 'a difference refers to a frame of another rate or size'
+            )
+        return found
+
+
+def difference_body(reference: int, code: bytes) -> bytes:
+    """The body of a difference to the payload with a checksum."""
+    return reference.to_bytes(REFERENCE_BYTES, 'little') + code
 
 
 def pack(payload: Payload) -> bytes:
@@ -150,8 +190,12 @@ def unpack(data: bytes, limits: PayloadLimits = DEFAULT_LIMITS) -> Payload:
     (crc,) = _CRC.unpack_from(data, _HEADER.size)
     if crc != _checksum(view[: _HEADER.size], frame_id, body):
         raise PayloadError('corrupted', 'payload is corrupted: its checksum is wrong')
-    if kind not in (SYMBOLS, JPEG):
-        raise PayloadError('kind', f'payload is of kind {kind}; known are 0 symbols and 1 JPEG')
+    if kind not in (SYMBOLS, JPEG, DIFFERENCE):
+        raise PayloadError(
+            'kind', f'payload is of kind {kind}; known are 0 symbols, 1 JPEG and 2 difference'
+        )
+    if kind == DIFFERENCE and len(body) <= REFERENCE_BYTES:
+        raise PayloadError('truncated', f'a difference has {len(body)} bytes; it needs a code')
     channels, height, width = shape
     if not 0 < channels * height * width <= limits.max_elements:
         raise PayloadError(

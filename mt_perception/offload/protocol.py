@@ -37,6 +37,9 @@ MAX_REPLY_BYTES = 64 << 20
 KEEPALIVE_S = 10.0
 """Interval of keep-alive pings; hosts close connections with a much shorter one."""
 
+KEPT = 'kept'
+"""Parameter of a response: the host keeps the features of the request."""
+
 _RAW_INPUTS, _RAW_OUTPUTS = 7, 6
 """Field numbers of ``raw_input_contents`` and ``raw_output_contents``."""
 
@@ -93,10 +96,12 @@ class InferenceResponse:
     Attributes:
         tensors: Tensor of the graph → value.
         server_ms: Stage → milliseconds at the host; empty if the host does not report them.
+        kept: Whether the host keeps the features, so that later frames may refer to them.
     """
 
     tensors: Mapping[str, NDArray[Any]]
     server_ms: Mapping[str, float] = field(default_factory=dict)
+    kept: bool = False
 
 
 def serialize_request(request: InferenceRequest) -> bytes:
@@ -188,6 +193,8 @@ def serialize_response(
         message.raw_output_contents.append(np.ascontiguousarray(value).tobytes())
     for stage, value_ms in reply.server_ms.items():
         message.parameters[stage].double_param = value_ms
+    if reply.kept:
+        message.parameters[KEPT].bool_param = True
     serialised: bytes = message.SerializeToString()
     return serialised
 
@@ -248,7 +255,8 @@ def _response(parsed: Any, request: InferenceRequest) -> InferenceResponse:
     }
     # Other parameters of other hosts are ignored.
     stages = {name: parsed.parameters[name] for name in SERVER_MS if name in parsed.parameters}
-    return InferenceResponse(tensors, _numbers(stages))
+    kept = KEPT in parsed.parameters and parsed.parameters[KEPT].bool_param
+    return InferenceResponse(tensors, _numbers(stages), kept)
 
 
 def _tensor(output: Any, raw: bytes) -> NDArray[Any]:

@@ -25,7 +25,15 @@ from mt_perception.model.sessions import open_session
 from mt_perception.model.split import LATENT, Cut
 from mt_perception.offload.codec import LatentCodec
 from mt_perception.offload.codec_tables import read_tables
-from mt_perception.offload.payload import DIGEST_BYTES, SYMBOLS, Payload, pack, unpack
+from mt_perception.offload.payload import (
+    DIGEST_BYTES,
+    JPEG,
+    REFERENCE_BYTES,
+    SYMBOLS,
+    Payload,
+    pack,
+    unpack,
+)
 from mt_perception.reports import OffloadReport
 
 
@@ -85,10 +93,20 @@ class SplitEncoder:
         self._session = open_session(self.cut.encoder.name, content, providers, threads)
         (self._input,) = self.cut.encoder.inputs
 
+    def latent(self, image: NDArray[np.uint8], rate: int) -> NDArray[np.float32]:
+        """Latents (C, h, w) of the network's input, uint8 (1, H, W, 3).
+
+        Raises:
+            PayloadError: The rate does not exist.
+        """
+        if not 0 <= rate < self.codec.rates:
+            raise PayloadError('rate', f'rate {rate}: the model has {self.codec.rates}')
+        (latent,) = self._session.run([LATENT], {self._input: image})
+        return np.asarray(latent[0], np.float32)
+
     def symbols(self, image: NDArray[np.uint8], rate: int) -> NDArray[np.int16]:
         """Symbols (C, h, w) of the network's input, uint8 (1, H, W, 3)."""
-        (latent,) = self._session.run([LATENT], {self._input: image})
-        return self.codec.quantise(latent[0], rate)
+        return self.codec.quantise(self.latent(image, rate), rate)
 
     def payload(
         self, image: NDArray[np.uint8], rate: int, stamp_ns: int = 0, frame_id: str = ''
@@ -98,12 +116,21 @@ class SplitEncoder:
         Raises:
             PayloadError: The rate does not exist.
         """
-        if not 0 <= rate < self.codec.rates:
-            raise PayloadError('rate', f'rate {rate}: the model has {self.codec.rates}')
-        symbols = self.symbols(image, rate)
+        body = self.codec.encode(self.symbols(image, rate), rate)
+        return self.wrap(body, image, rate, stamp_ns, frame_id)
+
+    def wrap(
+        self,
+        body: bytes,
+        image: NDArray[np.uint8],
+        rate: int,
+        stamp_ns: int,
+        frame_id: str,
+        kind: int = SYMBOLS,
+    ) -> Payload:
+        """The payload with the code of the network's input, uint8 (1, H, W, 3)."""
         shape = self.cut.latent_shape((image.shape[1], image.shape[2]))
-        body = self.codec.encode(symbols, rate)
-        return Payload(SYMBOLS, rate, self.cut.digest, shape, stamp_ns, frame_id, body)
+        return Payload(kind, rate, self.cut.digest, shape, stamp_ns, frame_id, body)
 
 
 class RemoteModel:
@@ -130,13 +157,17 @@ class RemoteModel:
         blocks = tuple(self.cut.graph.blocks.values())
         self._blocks = SideBySide(blocks, opened, threads)
 
-    def latent(self, payload: Payload) -> NDArray[np.float32]:
+    def latent(self, payload: Payload, reference: Payload | None = None) -> NDArray[np.float32]:
         """Latents (C, h, w) of a payload.
+
+        Args:
+            payload: The payload.
+            reference: The payload that a difference refers to.
 
         Raises:
             PayloadError: Model, kind, rate or shape of the payload does not fit.
         """
-        if payload.kind != SYMBOLS or payload.digest != self.cut.digest:
+        if payload.kind == JPEG or payload.digest != self.cut.digest:
             raise PayloadError(
                 'model',
                 f'payload is of another model than {self.manifest.name!r}; install the same '
@@ -153,8 +184,14 @@ class RemoteModel:
                 f'payload is of an image of {sides}; expected multiples of {spec.multiple} '
                 f'up to {spec.max_size}',
             )
-        symbols = self.codec.decode(payload.body, payload.rate, payload.shape)
-        return self.codec.dequantise(symbols, payload.rate)
+        return self.codec.dequantise(self._symbols(payload, reference), payload.rate)
+
+    def _symbols(self, payload: Payload, reference: Payload | None) -> NDArray[np.int16]:
+        if payload.kind == SYMBOLS:
+            return self.codec.decode(payload.body, payload.rate, payload.shape)
+        known = self._symbols(payload.referenced(reference), None)
+        code = payload.body[REFERENCE_BYTES:]
+        return self.codec.decode(code, payload.rate, payload.shape, known)
 
     def run(self, latents: NDArray[np.float32], tasks: Iterable[str]) -> dict[str, NDArray[Any]]:
         """Run tasks on latents (B, C, h, w).

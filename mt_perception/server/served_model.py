@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from mt_perception.model.folder import open_model
 from mt_perception.model.manifest import Manifest, TaskSpec
 from mt_perception.model.providers import CPU
 from mt_perception.model.sessions import load_sessions
-from mt_perception.offload.payload import JPEG, Payload, PayloadLimits, unpack
+from mt_perception.offload.payload import DIFFERENCE, JPEG, Payload, PayloadLimits, unpack
 from mt_perception.offload.protocol import InferenceRequest
 from mt_perception.offload.split_model import RemoteModel, model_digest
 from mt_perception.planning.path_plan import full_plan
@@ -49,11 +49,13 @@ class AdmittedRequest:
         payload: The unpacked features or image.
         tensors: The requested tensors, at least one.
         request: The request.
+        reference: The payload that a difference refers to.
     """
 
     payload: Payload
     tensors: tuple[str, ...]
     request: InferenceRequest
+    reference: Payload | None = None
 
     @property
     def key(self) -> tuple[object, ...]:
@@ -64,8 +66,19 @@ class AdmittedRequest:
         return self.payload.kind, self.payload.shape, self.tensors
 
 
-def admit(request: InferenceRequest, manifest: Manifest, limits: PayloadLimits) -> AdmittedRequest:
+def admit(
+    request: InferenceRequest,
+    manifest: Manifest,
+    limits: PayloadLimits,
+    find: Callable[[int], Payload | None] = lambda checksum: None,
+) -> AdmittedRequest:
     """Validate a request before it is queued.
+
+    Args:
+        request: The request.
+        manifest: The served model.
+        limits: Limits on the payload.
+        find: Returns the client's earlier payload with a checksum.
 
     Raises:
         UnknownModelError: The request is for another model.
@@ -90,7 +103,11 @@ def admit(request: InferenceRequest, manifest: Manifest, limits: PayloadLimits) 
             'model folder to both machines',
         )
     _check_size(payload, manifest)
-    return AdmittedRequest(payload, request.tensors or tuple(dict.fromkeys(served)), request)
+    reference = None
+    if payload.kind == DIFFERENCE:
+        reference = payload.referenced(find(payload.reference))
+    tensors = request.tensors or tuple(dict.fromkeys(served))
+    return AdmittedRequest(payload, tensors, request, reference)
 
 
 def _check_size(payload: Payload, manifest: Manifest) -> None:
@@ -193,7 +210,7 @@ class ServedModel:
                 if admitted.payload.kind == JPEG:
                     results[i] = self._run_image(admitted)
                 elif self._remote is not None:
-                    latents[i] = self._remote.latent(admitted.payload)
+                    latents[i] = self._remote.latent(admitted.payload, admitted.reference)
                 else:
                     results[i] = PayloadError('kind', f'model {self.manifest.name} has no split')
             except PerceptionError as error:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import grpc
@@ -16,7 +17,7 @@ from tritonclient.grpc import service_pb2 as pb
 from mt_perception import __version__
 from mt_perception.errors import OffloadError, PerceptionError, ProtocolError
 from mt_perception.model.manifest import Manifest
-from mt_perception.offload.payload import PayloadLimits
+from mt_perception.offload.payload import SYMBOLS, PayloadLimits
 from mt_perception.offload.protocol import (
     PAYLOAD,
     SERVICE,
@@ -31,6 +32,7 @@ from mt_perception.server.dispatcher import DeadlineExceededError, Dispatcher
 from mt_perception.server.fair_queue import QueueFullError
 from mt_perception.server.limits import HostLimits
 from mt_perception.server.metrics import HostMetrics
+from mt_perception.server.references import References
 from mt_perception.server.served_model import UnknownModelError, admit
 from mt_perception.types import DEPTH, DETECTION, SEGMENTATION
 
@@ -102,6 +104,7 @@ class InferenceService:
         self._metrics = metrics
         self._tokens = tokens
         self._admission = Admission(limits)
+        self._references = References()
         self._payload_limits = PayloadLimits(max_bytes=limits.request_bytes)
         metrics.watch('open_calls', 'Open calls.', lambda: self._admission.open_calls)
 
@@ -150,10 +153,11 @@ class InferenceService:
         message = await read_message(context, self._limits.request_s)
         self._metrics.received.inc(len(message))
         request = parse_request(message, self._limits.request_bytes)
-        admitted = admit(request, manifest, self._payload_limits)
+        client = self._caller(context).client
+        find = partial(self._references.find, client)
+        admitted = admit(request, manifest, self._payload_limits, find)
         remaining_s: float | None = context.time_remaining()
         wait_s = self._limits.answer_s if remaining_s is None else max(0.0, remaining_s)
-        client = self._caller(context).client
         completing = self._dispatcher.complete(client, admitted, time.monotonic() + wait_s)
         try:
             done = await asyncio.wait_for(completing, wait_s)
@@ -168,7 +172,10 @@ class InferenceService:
             if task.kind == DEPTH
             for tensor in task.outputs.values()
         ]
-        return serialize_response(request, InferenceResponse(done.tensors, stages), maps)
+        kept = admitted.payload.kind == SYMBOLS
+        if kept:
+            self._references.keep(client, admitted.payload)
+        return serialize_response(request, InferenceResponse(done.tensors, stages, kept), maps)
 
     def _caller(self, context: Context) -> Caller:
         """The client of a call: by certificate, by token, or else by connection.
