@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from mt_perception.errors import PayloadError, ProtocolError
 from mt_perception.offload.payload import (
     DEFAULT_LIMITS,
+    DIFFERENCE,
     JPEG,
     SYMBOLS,
     Payload,
