@@ -98,8 +98,8 @@ def test_any_sealed_bytes_are_a_payload_or_refused(data: bytes) -> None:
     ('at', 'value', 'expected'),
     [
         (0, b'GIF8', 'foreign'),
-        (4, b'\x02', 'version'),
-        (5, b'\x02', 'kind'),
+        (4, b'\x03', 'version'),
+        (5, b'\x03', 'kind'),
         (24, b'\0\0', 'shape'),
         (24, b'\xff\xff\xff\xff\xff\xff', 'shape'),
         (38, b'\xff\xff\xff\xff', 'truncated'),
