@@ -41,7 +41,20 @@ class CalibrationError(PerceptionError):
 
 
 class ModelError(PerceptionError):
-    """A model folder is refused: manifest, checksum, path, graph or tensor does not fit."""
+    """A model folder is refused: manifest, checksum, path, graph or tensor does not fit.
+
+    Args:
+        problems: One sentence for each problem.
+    """
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__(*problems)
+        self.problems = problems
+
+    def __str__(self) -> str:
+        if len(self.problems) == 1:
+            return self.problems[0]
+        return '\n- '.join([f'{len(self.problems)} problems:', *self.problems])
 
 
 class OptionError(PerceptionError):

@@ -42,6 +42,27 @@ def test_a_good_manifest(good: dict[str, Any]) -> None:
     assert manifest.files['depth'].path.name == 'depth.onnx'
 
 
+def test_all_complaints_come_at_once(good: dict[str, Any]) -> None:
+    bad = copy.deepcopy(good)
+    del bad['licence']
+    bad['reference_size'] = [0, 5]
+    bad['blocks']['depth']['macs'] = -1
+    bad['blocks']['trunk']['file'] = '../trunk.onnx'
+    bad['tasks']['depth']['kind'] = 'height'
+    bad['taks'] = {}
+    text = refused(bad)
+    assert text.startswith('6 problems:\n- ')
+    for place in (
+        'manifest.licence is missing',
+        'manifest.reference_size must be',
+        'manifest.blocks.depth.macs is out of range',
+        'manifest.blocks.trunk.file',
+        'manifest.tasks.depth.kind',
+        'manifest has unknown fields: taks',
+    ):
+        assert place in text
+
+
 def test_macs_scale_with_the_area(good: dict[str, Any]) -> None:
     manifest = parse_manifest(yaml.safe_dump(good))
     assert manifest.macs_at(1000, (SIZE, SIZE)) == 1000

@@ -97,10 +97,8 @@ def _checked(path: Path, image: Path | None) -> tuple[ModelFolder, FirstRun]:
     if not problems:
         run = first_run(path, image)
         problems += run.problems
-    if len(problems) > 1:
-        raise ModelError('\n- '.join([f'{path} has {len(problems)} problems:', *problems]))
     if problems:
-        raise ModelError(problems[0])
+        raise ModelError(*problems)
     return open_model(path), run
 
 

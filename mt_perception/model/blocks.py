@@ -7,11 +7,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import PurePosixPath
 from typing import TypedDict
 
 from mt_perception.errors import ModelError
-from mt_perception.model.fields import Fields, is_name, names, strings
+from mt_perception.model.fields import Fields, all_of, is_name, names, strings
 from mt_perception.model.task_graph import Block
 
 
@@ -63,22 +64,22 @@ def read_blocks(
     Raises:
         ModelError: A field is missing, unknown or out of range.
     """
-    blocks: list[Block] = []
-    files: dict[str, BlockFile] = {}
-    for name, value in data.items():
-        place = f'{where}.{name}'
-        if not isinstance(name, str) or not is_name(name):
-            raise ModelError(f'{place}: a block name has letters, digits, "_", "." and "-"')
-        fields = Fields(value, place)
-        files[name] = take_file(fields, place)
-        blocks.append(
-            Block(
-                name=name,
-                inputs=strings(fields.take('inputs', dict), f'{place}.inputs'),
-                outputs=names(fields.take('outputs', list, bool), f'{place}.outputs'),
-                **take_costs(fields),
-                skippable=fields.take('skippable', bool),
-            )
-        )
-        fields.finish()
-    return blocks, files
+    found = all_of(partial(_read_block, *item, where) for item in data.items())
+    return [block for block, _ in found], {block.name: file for block, file in found}
+
+
+def _read_block(name: object, value: object, where: str) -> tuple[Block, BlockFile]:
+    place = f'{where}.{name}'
+    if not isinstance(name, str) or not is_name(name):
+        raise ModelError(f'{place}: a block name has letters, digits, "_", "." and "-"')
+    fields = Fields(value, place)
+    file = take_file(fields, place)
+    block = Block(
+        name=name,
+        inputs=strings(fields.take('inputs', dict), f'{place}.inputs'),
+        outputs=names(fields.take('outputs', list, bool), f'{place}.outputs'),
+        **take_costs(fields),
+        skippable=fields.take('skippable', bool),
+    )
+    fields.finish()
+    return block, file

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, TypeVar
 
 from mt_perception.errors import ModelError
@@ -96,15 +96,36 @@ class Fields:
         fields = Fields(data, f'{self._where}.accuracy')
         return {str(t): fields.take(str(t), float, lambda v: 0 <= v < 1e6) for t in data}
 
-    def finish(self) -> None:
+    def finish(self, later: Collection[str] = ()) -> None:
         """Check that every field was read, which finds misspelt names.
+
+        Args:
+            later: Fields that will be read yet.
 
         Raises:
             ModelError: A field was not read.
         """
-        if self._data:
-            names = ', '.join(sorted(map(str, self._data)))
-            raise ModelError(f'{self._where} has unknown fields: {names}')
+        unknown = sorted(str(key) for key in self._data if key not in later)
+        if unknown:
+            raise ModelError(f'{self._where} has unknown fields: {", ".join(unknown)}')
+
+
+def all_of(readers: Iterable[Callable[[], T]]) -> list[T]:
+    """Call readers of independent parts of a document.
+
+    Raises:
+        ModelError: Some parts are refused; the error holds the problems of all of them.
+    """
+    found: list[T] = []
+    problems: list[str] = []
+    for read in readers:
+        try:
+            found.append(read())
+        except ModelError as error:
+            problems += error.problems
+    if problems:
+        raise ModelError(*problems)
+    return found
 
 
 def is_name(value: str) -> bool:

@@ -9,9 +9,9 @@ checked here, so that code that uses a ``Manifest`` needs no checks of its own.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import yaml
@@ -21,13 +21,14 @@ from mt_perception.errors import ModelError
 from mt_perception.model.blocks import BlockFile, read_blocks
 from mt_perception.model.early_exit import (
     NO_EXITS,
+    SECTION,
     EarlyExit,
     check_early_outputs,
     parse_early_exit,
 )
-from mt_perception.model.fields import Fields, is_name, names, strings
+from mt_perception.model.fields import Fields, all_of, is_name, names, strings
 from mt_perception.model.input_spec import InputSpec, read_input
-from mt_perception.model.paths import ONLY_FULL, Paths, parse_paths
+from mt_perception.model.paths import ONLY_FULL, POLICY, Paths, parse_paths
 from mt_perception.model.split import Cut, parse_cut
 from mt_perception.model.task_graph import Block, TaskGraph
 from mt_perception.types import DEPTH, DETECTION, SEGMENTATION, UNLABELLED
@@ -178,8 +179,8 @@ def parse_manifest(text: str) -> Manifest:
     """Parse the text of a manifest.
 
     Raises:
-        ModelError: The text is not valid YAML, has another format version, or a field is
-            missing, unknown or out of range; the message names the line or the field.
+        ModelError: The text is not valid YAML, has another format version, or fields are
+            missing, unknown or out of range; the message names the line or all such fields.
     """
     return build_manifest(parse_yaml(text, 'manifest'))
 
@@ -202,8 +203,11 @@ def build_manifest(data: object) -> Manifest:
             f'manifest format is {version}, this mt_perception reads {FORMAT}; '
             'export the model again or install the matching version'
         )
-    blocks, files = read_blocks(root.take('blocks', dict))
-    tasks = _tasks(root.take('tasks', dict))
+    parts = all_of(partial(read, root) for read in _PARTS.values())
+    found: dict[str, Any] = dict(zip(_PARTS, parts, strict=True))
+    del found[_UNKNOWN]
+    blocks, files = found.pop('blocks')
+    tasks: list[TaskSpec] = found.pop('tasks')
     graph = TaskGraph(blocks, {task.name: task.outputs.values() for task in tasks})
     early = TaskGraph(blocks, {t.name: (t.early or t.outputs).values() for t in tasks})
     check_early_outputs(graph, early)
@@ -216,48 +220,22 @@ def build_manifest(data: object) -> Manifest:
             'variants, scale 1'
         )
     manifest = Manifest(
-        name=root.take('name', str, is_name),
-        version=root.take('version', str, bool),
-        licence=root.take('licence', str, bool),
-        description=root.take('description', str),
-        input=read_input(root.take('input', dict)),
-        reference_size=root.take_size('reference_size', 1, 1 << 16),
         files={**files, **paths.files, **early_exit.files},
         graph=graph,
         early_graph=early,
         tasks={task.name: task for task in tasks},
-        accuracy=tuple(_accuracy(row, i) for i, row in enumerate(root.take('accuracy', list))),
         paths=paths,
         cut=parse_cut(root.take_or('cut', {}), {task.name: task.outputs for task in tasks}),
         early_exit=early_exit,
+        **found,
     )
-    root.finish()
     if manifest.input.fixed and any(path.scale != 1 for path in paths.choices):
         raise ModelError('manifest.paths: a model of a fixed input size has no path with a scale')
     return manifest
 
 
 def _tasks(data: Mapping[object, object]) -> list[TaskSpec]:
-    tasks = []
-    for name, value in data.items():
-        where = f'manifest.tasks.{name}'
-        # Task names are parts of topic names.
-        if not isinstance(name, str) or not re.fullmatch('[a-z][a-z0-9_]{0,31}', name):
-            raise ModelError(f'{where}: a task name has lower-case letters, digits and "_"')
-        fields = Fields(value, where)
-        kind: str = fields.take('kind', str)
-        if kind not in TASK_OUTPUTS or (name in TASK_OUTPUTS and name != kind):
-            kinds = ', '.join(sorted(TASK_OUTPUTS))
-            raise ModelError(f'{where}.kind is {kind!r:.60}; kinds are {kinds}')
-        outputs, early = _outputs(fields, where, TASK_OUTPUTS[kind])
-        labels = names(fields.take('labels', list), f'{where}.labels')
-        if bool(labels) == (kind == DEPTH) or len(labels) > UNLABELLED:
-            raise ModelError(f'{where}.labels: depth has none, other tasks 1 to {UNLABELLED}')
-        confidence = None
-        if kind == SEGMENTATION and 'confidence' in fields:
-            confidence = _confidence(fields.take('confidence', dict), f'{where}.confidence')
-        fields.finish()
-        tasks.append(TaskSpec(name, kind, outputs, labels, early, confidence))
+    tasks = all_of(partial(_task, *item) for item in data.items())
     if not tasks:
         raise ModelError('manifest.tasks is empty; a model serves at least one task')
     return tasks
@@ -302,6 +280,31 @@ def _check_confidence(tasks: list[TaskSpec], graph: TaskGraph) -> None:
             )
 
 
+def _task(name: object, value: object) -> TaskSpec:
+    where = f'manifest.tasks.{name}'
+    # Task names are parts of topic names.
+    if not isinstance(name, str) or not re.fullmatch('[a-z][a-z0-9_]{0,31}', name):
+        raise ModelError(f'{where}: a task name has lower-case letters, digits and "_"')
+    fields = Fields(value, where)
+    kind: str = fields.take('kind', str)
+    if kind not in TASK_OUTPUTS or (name in TASK_OUTPUTS and name != kind):
+        kinds = ', '.join(sorted(TASK_OUTPUTS))
+        raise ModelError(f'{where}.kind is {kind!r:.60}; kinds are {kinds}')
+    outputs, early = _outputs(fields, where, TASK_OUTPUTS[kind])
+    labels = names(fields.take('labels', list), f'{where}.labels')
+    if bool(labels) == (kind == DEPTH) or len(labels) > UNLABELLED:
+        raise ModelError(f'{where}.labels: depth has none, other tasks 1 to {UNLABELLED}')
+    confidence = None
+    if kind == SEGMENTATION and 'confidence' in fields:
+        confidence = _confidence(fields.take('confidence', dict), f'{where}.confidence')
+    fields.finish()
+    return TaskSpec(name, kind, outputs, labels, early, confidence)
+
+
+def _accuracies(rows: list[object]) -> tuple[Accuracy, ...]:
+    return tuple(all_of(partial(_accuracy, row, index) for index, row in enumerate(rows)))
+
+
 def _accuracy(data: object, index: int) -> Accuracy:
     fields = Fields(data, f'manifest.accuracy[{index}]')
     row = Accuracy(
@@ -312,3 +315,21 @@ def _accuracy(data: object, index: int) -> Accuracy:
     )
     fields.finish()
     return row
+
+
+_UNKNOWN = 'unknown fields'
+
+# In this order, so that fields that nothing reads are known in the end.
+_PARTS: Mapping[str, Callable[[Fields], Any]] = {
+    'name': lambda root: root.take('name', str, is_name),
+    'version': lambda root: root.take('version', str, bool),
+    'licence': lambda root: root.take('licence', str, bool),
+    'description': lambda root: root.take('description', str),
+    'input': lambda root: read_input(root.take('input', dict)),
+    'reference_size': lambda root: root.take_size('reference_size', 1, 1 << 16),
+    'blocks': lambda root: read_blocks(root.take('blocks', dict)),
+    'tasks': lambda root: _tasks(root.take('tasks', dict)),
+    'accuracy': lambda root: _accuracies(root.take('accuracy', list)),
+    _UNKNOWN: lambda root: root.finish(later=('variants', 'paths', POLICY, SECTION, 'cut')),
+}
+"""The parts of a manifest that need no other part, and how to read each."""
