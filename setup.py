@@ -106,6 +106,7 @@ setup(
             'matplotlib>=3.7',  # its plots
         ],
         'import': ['onnx'],  # reads networks of other projects and writes graphs around them
+        'rerun': ['rerun-sdk'],  # evaluate --rerun; a large package, so an extra of its own
         'video': ['av'],  # writes H.264, which browsers play; OpenCV's wheels do not
         'offload': [
             'constriction',  # the entropy coder (rANS)

@@ -37,6 +37,7 @@ class Contents:
         labels: Whether there are label images with a LabelInfo.
         truth_delay_ns: How much later than its image the truth is stamped.
         frame_id: Of every header.
+        speed: Speed of the robot in metres a frame; it has odometry unless this is None.
     """
 
     frames: int = 4
@@ -47,6 +48,7 @@ class Contents:
     labels: bool = False
     truth_delay_ns: int = 0
     frame_id: str = 'camera_optical'
+    speed: float | None = None
 
 
 def picture(index: int) -> np.ndarray:
@@ -193,12 +195,29 @@ def messages(contents: Contents) -> list[tuple[str, int, Any]]:
             message = depth_message(later, true_depth(index), contents.depth)
             suffix = '/compressedDepth' if 'compressedDepth' in contents.depth else ''
             rows.append((f'/camera/depth/image_raw{suffix}', stamp, message))
+        if contents.speed is not None:
+            rows.append(('/odom', stamp, odometry(head, contents.speed * index)))
         if contents.boxes:
             rows.append(('/truth/detections', stamp, boxes_message(later, index)))
         if contents.labels:
             ids = (picture(index)[..., 2] > 100).astype(np.uint8)
             rows.append(('/truth/image', stamp, image_message(later, ids, 'mono8')))
     return rows
+
+
+def odometry(head: Any, x: float) -> Any:
+    quaternion = make('geometry_msgs/msg/Quaternion', x=0.0, y=0.0, z=0.0, w=1.0)
+    place = make('geometry_msgs/msg/Point', x=x, y=0.0, z=0.0)
+    zero = make('geometry_msgs/msg/Vector3', x=0.0, y=0.0, z=0.0)
+    pose = make('geometry_msgs/msg/Pose', position=place, orientation=quaternion)
+    twist = make('geometry_msgs/msg/Twist', linear=zero, angular=zero)
+    return make(
+        'nav_msgs/msg/Odometry',
+        header=head,
+        child_frame_id='base_link',
+        pose=make('geometry_msgs/msg/PoseWithCovariance', pose=pose, covariance=np.zeros(36)),
+        twist=make('geometry_msgs/msg/TwistWithCovariance', twist=twist, covariance=np.zeros(36)),
+    )
 
 
 def _label_info(head: Any, names: Mapping[int, str]) -> Any:

@@ -19,6 +19,7 @@ from mt_perception.cli.dataset import dataset
 from mt_perception.errors import SourceError
 from mt_perception.evaluation.datasets.open_samples import SourceOptions, open_samples
 from mt_perception.evaluation.datasets.taxonomy import ClassMap, read_taxonomy
+from mt_perception.sources.positions import read_positions
 
 CLASSES = ClassMap(COLOURS, SEGMENTS, read_taxonomy())
 
@@ -53,6 +54,34 @@ def test_a_bag_becomes_a_data_set(tmp_path: Path, bag: Path) -> None:
     assert found[0].frame.intrinsics is not None
     assert first.frame.intrinsics is not None
     assert found[0].frame.intrinsics.fx == pytest.approx(first.frame.intrinsics.fx)
+
+
+def test_a_frame_every_so_many_metres(tmp_path: Path) -> None:
+    contents = small_bags.Contents(frames=6, speed=0.5)
+    bag = small_bags.write_bag(tmp_path / 'drive', contents)
+    result = make(bag, '--out', tmp_path / 'set', '--every-m', 1.2, '--min-change', 0)
+    assert result.exit_code == 0, result.output
+    stamps = [small_bags.START_NS + n * small_bags.PERIOD_NS for n in (0, 3)]
+    found = sorted(path.name for path in (tmp_path / 'set' / 'images').iterdir())
+    assert found == [f'drive_{stamp:019d}.jpg' for stamp in stamps]
+    assert '4 frames left out: too near' in result.output
+
+
+def test_metres_need_positions(tmp_path: Path, bag: Path) -> None:
+    with pytest.raises(SourceError, match='has no single topic with positions'):
+        make(bag, '--out', tmp_path / 'a', '--every-m', 1)
+    frames = write_frames(tmp_path / 'frames', [(0, 0, 250)])
+    with pytest.raises(SourceError, match='is no bag'):
+        make(frames, '--out', tmp_path / 'b', '--every-m', 1)
+
+
+def test_positions_are_interpolated_and_end(tmp_path: Path) -> None:
+    contents = small_bags.Contents(frames=3, speed=2.0)
+    positions = read_positions(small_bags.write_bag(tmp_path / 'drive', contents), '/odom')
+    half = positions.at(small_bags.START_NS + small_bags.PERIOD_NS // 2)
+    assert half is not None
+    np.testing.assert_allclose(half, [1.0, 0, 0])
+    assert positions.at(small_bags.START_NS + 2_000_000_000) is None
 
 
 def write_frames(folder: Path, colours: list[tuple[int, int, int]]) -> Path:

@@ -19,8 +19,18 @@ from mt_perception.cli.training_options import NEW_FOLDER
 )
 @click.option('--out', type=NEW_FOLDER, required=True, help='New folder of the data set.')
 @click.option(
-    '--every', 'every_s', default=1.0, show_default=True, help='Seconds between two images.'
+    '--every',
+    'every_s',
+    type=click.FloatRange(0),
+    help='Seconds between two images.  [default: 1, with --every-m 0]',
 )
+@click.option(
+    '--every-m',
+    type=click.FloatRange(0),
+    default=0.0,
+    help='Metres between two images, by the poses or odometry in a bag; 0: any.',
+)
+@click.option('--pose-topic', help='Topic of poses or odometry of a bag with several.')
 @click.option(
     '--min-change',
     default=4.0,
@@ -40,7 +50,9 @@ from mt_perception.cli.training_options import NEW_FOLDER
 def dataset(
     recordings: tuple[Path, ...],
     out: Path,
-    every_s: float,
+    every_s: float | None,
+    every_m: float,
+    pose_topic: str | None,
     min_change: float,
     max_images: int,
     topic: str | None,
@@ -61,7 +73,9 @@ def dataset(
     console = Console()
     pipeline = None if model is None else Pipeline.load(model, Options(score_threshold=score))
     options = DatasetOptions(
-        every_s,
+        every_s if every_s is not None else float(every_m == 0),
+        every_m,
+        pose_topic,
         min_change,
         max_images=max_images,
         source=SourceOptions(topic=topic, camera=focal_px),

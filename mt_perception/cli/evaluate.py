@@ -35,6 +35,7 @@ from mt_perception.evaluation.datasets.mot import find_tracks
 from mt_perception.evaluation.datasets.open_samples import SourceOptions
 from mt_perception.evaluation.datasets.taxonomy import DEFAULT_TAXONOMY
 from mt_perception.evaluation.datasets.truth_topics import TruthTopics
+from mt_perception.evaluation.exports.rerun_file import check_rerun_file
 from mt_perception.evaluation.job import Job
 from mt_perception.evaluation.link.study import LinkStudy
 from mt_perception.evaluation.output import OutputFolder, write_new_text
@@ -57,6 +58,7 @@ from mt_perception.types import DEPTH, DETECTION, SEGMENTATION
 OFFLOAD_DEADLINE_MS = 10_000.0
 """Accuracy is evaluated, not time: no frame may miss its deadline."""
 
+_NEW_FILE = click.Path(dir_okay=False, path_type=Path)
 _FOLDER = click.Path(exists=True, file_okay=False)
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _OPTIONS: Sequence[Callable[[Any], Any]] = (
@@ -86,11 +88,23 @@ _OPTIONS: Sequence[Callable[[Any], Any]] = (
     ),
     click.option(
         '--junit',
-        type=click.Path(dir_okay=False, path_type=Path),
+        type=_NEW_FILE,
         metavar='FILE.xml',
         help='Write the outcome of --require as JUnit XML.',
     ),
     click.option('--save-bag', is_flag=True, help='Write the results as a rosbag2 (mcap) too.'),
+    click.option(
+        '--rerun',
+        type=_NEW_FILE,
+        metavar='FILE.rrd',
+        help='Write a recording for the Rerun viewer; for one evaluation.',
+    ),
+    click.option(
+        '--coco',
+        type=click.Path(path_type=Path),
+        metavar='FOLDER',
+        help='Write images, truth and detections for FiftyOne; for one evaluation.',
+    ),
     click.option('--size', default=0, help="Long side of the network's input; 0: the model's."),
     click.option('--score', default=0.0, help='Score threshold of detections; AP needs 0.'),
     click.option('--threads', type=THREADS, default=1, help='Threads inside one operator.'),
@@ -144,7 +158,8 @@ def evaluate(context: click.Context, /, sources: tuple[str, ...], **given: Any) 
     output = OutputFolder(given['out'], [*sources, *truth])
     jobs = _jobs(sources, given)
     links = link_settings(given)
-    results = [] if given['fresh'] else _kept(jobs)
+    _check_exports(jobs, given)
+    results = [] if given['fresh'] or given['rerun'] or given['coco'] else _kept(jobs)
     if results:
         console.print(f'{len(results)} of {len(jobs)} are complete (--fresh repeats them)')
     done = {result.job.folder for result in results}
@@ -182,6 +197,19 @@ def evaluate(context: click.Context, /, sources: tuple[str, ...], **given: Any) 
         console.print(f'[bold red]{missing} of {len(jobs)} failed[/]', highlight=False)
     if failed or not all(check.passed for check in checks):
         context.exit(1)
+
+
+def _check_exports(jobs: Sequence[Job], given: Mapping[str, Any]) -> None:
+    """Raise if an export has several evaluations, or cannot be written."""
+    if len(jobs) > 1 and (given['rerun'] or given['coco']):
+        raise click.UsageError(
+            f'--rerun and --coco are for one evaluation; found {len(jobs)}: name one source and '
+            'one --model, without --sweep'
+        )
+    if given['rerun'] is not None:
+        check_rerun_file(given['rerun'])
+    if given['coco'] is not None:
+        OutputFolder(given['coco'], [jobs[0].source])
 
 
 def _print_notes(summaries: Sequence[Summary], console: Console) -> None:
@@ -239,6 +267,8 @@ def _jobs(sources: Sequence[str], given: dict[str, Any]) -> list[Job]:
         reference=given['reference'] and str(find_model(given['reference'])),
         limit=given['limit'] or None,
         save_bag=given['save_bag'],
+        rerun=given['rerun'],
+        coco=given['coco'],
         at_once=_workers(sources, given),
     )
     models = [str(find_model(name)) for name in given['models'] or ['cspnano']]

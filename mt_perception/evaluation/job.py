@@ -16,6 +16,9 @@ from mt_perception.evaluation.datasets.sample_source import SampleSource
 from mt_perception.evaluation.datasets.taxonomy import DEFAULT_TAXONOMY, read_taxonomy
 from mt_perception.evaluation.datasets.truth import Sample
 from mt_perception.evaluation.datasets.truth_topics import OFF, TruthTopics
+from mt_perception.evaluation.exports.coco_folder import CocoFolder
+from mt_perception.evaluation.exports.rerun_file import RerunFile
+from mt_perception.evaluation.exports.result_bag import ResultBag
 from mt_perception.evaluation.metrics.cost import CostMetric
 from mt_perception.evaluation.metrics.depth import DepthMetric
 from mt_perception.evaluation.metrics.detection import DetectionMetric
@@ -32,7 +35,6 @@ from mt_perception.evaluation.records import (
     read_summary,
     to_json,
 )
-from mt_perception.evaluation.result_bag import ResultBag
 from mt_perception.evaluation.runner import Progress, evaluate, run_all
 from mt_perception.planning.budget import Budget
 from mt_perception.types import Result
@@ -55,6 +57,8 @@ class Job:
         reference: A model folder for pseudo ground truth, or None.
         limit: Largest number of samples; None for all.
         save_bag: Whether to write the results as a bag too.
+        rerun: File for a recording of the Rerun viewer, or None.
+        coco: Folder for images, ground truth and detections in COCO's formats, or None.
         swept: The parameters that differ between the jobs of a sweep, by name.
         at_once: Number of jobs that share the machine; more than one makes times longer.
     """
@@ -69,6 +73,8 @@ class Job:
     reference: str | None = None
     limit: int | None = None
     save_bag: bool = False
+    rerun: Path | None = None
+    coco: Path | None = None
     swept: tuple[tuple[str, Json], ...] = ()
     at_once: int = 1
 
@@ -135,9 +141,14 @@ def run_job(
     with open_job(job, predictor) as (samples, predictor), ExitStack() as stack:
         # Only now: a source or model that cannot be opened must not leave a folder behind.
         writer = stack.enter_context(RecordWriter(job.folder))
-        keep = _nothing
-        if job.save_bag:
-            keep = stack.enter_context(ResultBag(job.folder / BAG_FOLDER)).add
+        exports = list(_exports(job))
+        for export in exports:
+            stack.enter_context(export)
+
+        def keep(sample: Sample, result: Result) -> None:
+            for export in exports:
+                export.add(sample, result)
+
         return evaluate(
             samples,
             predictor,
@@ -199,5 +210,11 @@ def open_job(
         yield samples, predictor
 
 
-def _nothing(sample: Sample, result: Result) -> None:
-    """Keep neither."""
+def _exports(job: Job) -> Iterator[ResultBag | RerunFile | CocoFolder]:
+    """The other formats that a job writes."""
+    if job.save_bag:
+        yield ResultBag(job.folder / BAG_FOLDER)
+    if job.rerun is not None:
+        yield RerunFile(job.rerun)
+    if job.coco is not None:
+        yield CocoFolder(job.coco)

@@ -31,6 +31,8 @@ from mt_perception.evaluation.datasets.taxonomy import ClassMap, read_taxonomy
 from mt_perception.evaluation.datasets.truth import Sample
 from mt_perception.evaluation.output import write_text, writing
 from mt_perception.pipeline import Pipeline
+from mt_perception.sources import is_bag
+from mt_perception.sources.positions import Positions, read_positions
 from mt_perception.types import DETECTION, SEGMENTATION, Intrinsics, Result
 
 IMAGES, SEMANTIC, CLASSES_FILE = 'images', 'semantic', 'classes.yaml'
@@ -44,6 +46,8 @@ class DatasetOptions:
 
     Args:
         every_s: shortest time between two images of a recording, in seconds.
+        every_m: shortest distance between two images of a bag, in metres; 0 for none.
+        pose_topic: topic of poses or odometry; None for the only one.
         min_change: smallest mean difference to all kept images, in grey levels of a thumbnail;
             more similar images are near-duplicates. 0 keeps all.
         quality: JPEG quality.
@@ -52,6 +56,8 @@ class DatasetOptions:
     """
 
     every_s: float = 1.0
+    every_m: float = 0.0
+    pose_topic: str | None = None
     min_change: float = 4.0
     quality: int = 92
     max_images: int = 0
@@ -98,6 +104,7 @@ class DatasetWriter:
             raise SourceError(f'{self.folder} is inside the recording {recording}; name another')
         classes = ClassMap((), (), read_taxonomy())
         last_ns: int | None = None
+        distance = _Distance(recording, self.options)
         with open_samples(str(recording), self.options.source, classes) as samples:
             with_depth = _DEPTH in samples.truth_kinds
             for number, sample in enumerate(samples, 1):
@@ -105,18 +112,19 @@ class DatasetWriter:
                     break
                 stamp_ns = sample.frame.stamp_ns
                 due = last_ns is None or abs(stamp_ns - last_ns) >= self.options.every_s * 1e9
-                reason = self._reason_to_skip(sample, due, with_depth)
+                reason = '' if due else 'too soon after the last image'
+                reason = reason or distance.reason_to_skip(stamp_ns)
+                reason = reason or self._reason_to_skip(sample, with_depth)
                 if reason:
                     self.skipped[reason] += 1
                 else:
                     self._write(sample, f'{samples.name}_{stamp_ns:019d}')
                     last_ns = stamp_ns
+                    distance.take(stamp_ns)
                 yield number
             self.notes += samples.all_notes()
 
-    def _reason_to_skip(self, sample: Sample, due: bool, with_depth: bool) -> str:
-        if not due:
-            return 'too soon after the last image'
+    def _reason_to_skip(self, sample: Sample, with_depth: bool) -> str:
         if with_depth and (sample.truth is None or sample.truth.depth is None):
             return 'without a depth image'
         thumbnail = _thumbnail(sample.frame.image)
@@ -209,6 +217,34 @@ class DatasetWriter:
             named = {0: 'unlabeled', **dict(enumerate(tasks[SEGMENTATION].labels, 1))}
             text = f'# {mark}\n' + yaml.safe_dump({'classes': named}, sort_keys=False)
             write_text(self.folder / CLASSES_FILE, text)
+
+
+class _Distance:
+    """Whether the camera moved far enough since the last image; always, without a distance."""
+
+    def __init__(self, recording: Path, options: DatasetOptions) -> None:
+        self._every_m = options.every_m
+        self._last: NDArray[np.float64] | None = None
+        self._positions: Positions | None = None
+        if options.every_m > 0:
+            if not is_bag(recording):
+                raise SourceError(
+                    f'{recording} is no bag: --every-m needs a topic with poses or odometry'
+                )
+            self._positions = read_positions(recording, options.pose_topic)
+
+    def reason_to_skip(self, stamp_ns: int) -> str:
+        if self._positions is None:
+            return ''
+        here = self._positions.at(stamp_ns)
+        if here is None:
+            return 'without a position within a second'
+        near = self._last is not None and float(np.linalg.norm(here - self._last)) < self._every_m
+        return 'too near to the last image' if near else ''
+
+    def take(self, stamp_ns: int) -> None:
+        if self._positions is not None:
+            self._last = self._positions.at(stamp_ns)
 
 
 def _thumbnail(image: NDArray[np.uint8]) -> NDArray[np.float32]:
