@@ -1,8 +1,9 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Starts the perception node on a robot.
+"""Starts the perception node on a robot, for one camera or for several in one process.
 
 ros2 launch mt_perception perception.launch.py image:=/camera/image_raw
+ros2 launch mt_perception perception.launch.py cameras:=front,left,right,rear image:=image_raw
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from launch import LaunchDescription
 from launch.launch_description_entity import LaunchDescriptionEntity
 from launch_ros.actions import Node
 
+from mt_perception.errors import OptionError
 from mt_perception.nodes import launch_arguments as arguments
 from mt_perception.nodes.launch_arguments import Argument, Values
 
@@ -28,7 +30,13 @@ ARGUMENTS = (
     arguments.LOG_LEVEL,
     arguments.USE_RESPAWN,
     arguments.USE_RVIZ,
-    Argument('image', 'image', 'Topic of the camera image.'),
+    Argument('image', 'image', 'Topic of the camera image; with cameras relative to each.'),
+    Argument(
+        'cameras',
+        '',
+        'Names of several cameras, separated by commas; empty uses the value in params_file.',
+        kind=tuple,
+    ),
     Argument('camera_info', '', 'Topic of the camera info; empty uses the one beside the image.'),
     arguments.MODEL,
 )
@@ -40,7 +48,17 @@ def generate_launch_description() -> LaunchDescription:
 
 
 def _actions(values: Values) -> list[LaunchDescriptionEntity]:
-    """The node, and RViz if requested."""
+    """The node, and RViz if requested.
+
+    Raises:
+        OptionError: All cameras would have the same topic.
+    """
+    for name in ('image', 'camera_info'):
+        if values['cameras'] and (values[name] or '').startswith('/'):
+            raise OptionError(
+                f'{name}:={values[name]} is one topic for all cameras; with cameras it must be '
+                'relative to the namespace of each, for example image_raw'
+            )
     remappings = [('image', values['image'])]
     if values['camera_info']:
         remappings.append(('camera_info', values['camera_info']))
@@ -52,7 +70,11 @@ def _actions(values: Values) -> list[LaunchDescriptionEntity]:
         parameters=[
             values['params_file'],
             arguments.given(
-                values, use_sim_time='use_sim_time', model='model', autostart='autostart'
+                values,
+                use_sim_time='use_sim_time',
+                model='model',
+                autostart='autostart',
+                cameras='cameras',
             ),
         ],
         remappings=remappings,
@@ -64,4 +86,6 @@ def _actions(values: Values) -> list[LaunchDescriptionEntity]:
     if not values['use_rviz']:
         return [node]
     shown = {name: values[name] for name in ('namespace', 'name', 'use_sim_time')}
+    if values['cameras']:
+        shown['namespace'] = '/'.join(filter(None, (values['namespace'], values['cameras'][0])))
     return [node, arguments.include('view.launch.py', shown)]

@@ -114,6 +114,56 @@ def test_a_cleared_item_is_not_processed() -> None:
     assert gate.processed == [1, 3]
 
 
+def test_the_camera_that_has_waited_longest_is_next_with_its_newest_item() -> None:
+    """A fast camera gets no more turns, and one whose items arrive late gets no fewer."""
+    worker = FrameWorker()
+    passes, entered = threading.Semaphore(0), threading.Semaphore(0)
+    processed: list[str] = []
+
+    def process(item: str) -> None:
+        entered.release()
+        assert passes.acquire(timeout=PATIENCE_S)
+        processed.append(item)
+
+    fast, late, third = (worker.slot(process, lambda: None) for _ in range(3))
+    fast.submit('fast 0')
+    assert entered.acquire(timeout=PATIENCE_S)
+    for n in range(1, 7):
+        # All three wait in this order; newer items replace them, those of the late camera last.
+        late.submit(f'late {n}')
+        fast.submit(f'fast {n}')
+        third.submit(f'third {n}')
+        late.submit(f'late {n}+')
+        passes.release()
+        assert entered.acquire(timeout=PATIENCE_S)
+    passes.release(10)
+    for slot in (fast, late, third):
+        slot.close(PATIENCE_S)
+    assert processed[:7] == [
+        *('fast 0', 'late 1+', 'fast 2', 'third 3', 'late 4+', 'fast 5', 'third 6')
+    ]
+
+
+def test_a_closed_camera_stops_no_other() -> None:
+    worker = FrameWorker()
+    done = threading.Event()
+    first, second = (
+        worker.slot(lambda item: None, lambda: None),
+        worker.slot(lambda item: done.set(), lambda: None),
+    )
+    first.close()
+    second.submit(1)
+    assert done.wait(PATIENCE_S)
+    second.close()
+    # The thread ends with the last camera, and runs again for a new one.
+    assert all(thread.name != 'frames' for thread in threading.enumerate())
+    done.clear()
+    third = worker.slot(lambda item: done.set(), lambda: None)
+    third.submit(1)
+    assert done.wait(PATIENCE_S)
+    third.close()
+
+
 def test_a_process_that_forgets_to_stop_the_worker_ends_cleanly() -> None:
     """Compiled code that runs in the thread when the interpreter ends would abort the process."""
     code = """

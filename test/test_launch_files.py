@@ -126,7 +126,7 @@ def needed(file: Path) -> dict[str, str]:
 def test_perception_takes_the_arguments_of_the_field(launched: Any) -> None:
     assert arguments(launched('perception')) == {
         *('namespace', 'params_file', 'use_sim_time', 'autostart', 'log_level', 'use_respawn'),
-        *('use_rviz', 'image', 'camera_info', 'model', 'name'),
+        *('use_rviz', 'image', 'camera_info', 'model', 'name', 'cameras'),
     }
 
 
@@ -165,6 +165,23 @@ def test_perception_passes_on_what_is_given(launched: Any) -> None:
     assert overrides.keys() - {'use_sim_time'} <= names
     assert node.respawn is True
     assert node.ros_arguments == ['--log-level', 'debug']
+
+
+@pytest.mark.usefixtures('viewers_installed')
+def test_several_cameras_are_one_process_and_rviz_shows_the_first(launched: Any) -> None:
+    actions = launched(
+        'perception', cameras='front, left', image='image_raw', namespace='robot', use_rviz='yes'
+    )
+    node = only_node(actions)
+    assert node.parameters[1] == {'cameras': ['front', 'left']}
+    assert node.remappings == [('image', 'image_raw')]
+    (view,) = [action for action in actions if action.kind == 'IncludeLaunchDescription']
+    assert dict(view.launch_arguments)['namespace'] == 'robot/front'
+
+
+def test_one_topic_for_several_cameras_is_refused(launched: Any) -> None:
+    with pytest.raises(OptionError, match='relative to the namespace of each'):
+        launched('perception', cameras='front,left', image='/camera/image_raw')
 
 
 def test_replay_plays_the_bag_and_ends_with_it(launched: Any) -> None:

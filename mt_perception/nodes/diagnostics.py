@@ -73,6 +73,7 @@ class NodeSnapshot:
     """The state of the perception node at one moment.
 
     Attributes:
+        camera: Name of the camera, if the process has several.
         state: Lifecycle state.
         fault: Why the last transition failed; empty if it succeeded.
         warnings: Sentences about parameters and the node's surroundings.
@@ -82,6 +83,7 @@ class NodeSnapshot:
         offload: None unless offloading is enabled.
     """
 
+    camera: str
     state: str
     fault: str
     warnings: tuple[str, ...]
@@ -141,7 +143,8 @@ class DiagnosticsPublisher:
         statuses = {'input': input_status(snapshot), 'perception': perception_status(snapshot)}
         if snapshot.offload is not None:
             statuses['offload'] = snapshot.offload
-        hardware_id = '' if snapshot.model is None else snapshot.model.name
+        model_name = '' if snapshot.model is None else snapshot.model.name
+        hardware_id = snapshot.camera or model_name
         prefix = self._node.get_fully_qualified_name()
         header = Header(stamp=self._node.get_clock().now().to_msg())
         messages = [

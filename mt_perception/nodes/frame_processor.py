@@ -14,22 +14,20 @@ from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo
 
 from mt_perception.errors import CameraError, ImageError
-from mt_perception.first_run import ensure_runs
 from mt_perception.geometry.camera import Calibration, is_rectified
 from mt_perception.nodes import conversions
 from mt_perception.nodes.budget_check import BudgetCheck
 from mt_perception.nodes.diagnostics import ERROR, OK, WARN, LogThrottle
-from mt_perception.nodes.frame_worker import FrameSlot, FrameWorker
+from mt_perception.nodes.frame_worker import FrameSlot
 from mt_perception.nodes.health import Health, Stamp
 from mt_perception.nodes.image_decoder import ImageDecoder
+from mt_perception.nodes.model_pool import ModelPool
 from mt_perception.nodes.offloading import change_offload, open_offload
 from mt_perception.nodes.parameters import PerceptionSettings
 from mt_perception.nodes.publishers import STATS_TOPIC, Publishers, Request
 from mt_perception.nodes.qos_events import QosEvents
 from mt_perception.nodes.stats import stats
 from mt_perception.nodes.subscriptions import ImageType
-from mt_perception.pipeline import Pipeline
-from mt_perception.resources import find_model
 from mt_perception.types import DEPTH, Frame, Intrinsics
 
 if TYPE_CHECKING:
@@ -58,12 +56,15 @@ class ReceivedImage:
 
 
 class FrameProcessor:
-    """A loaded model and its publishers; with offloading a thread of its own runs the frames.
+    """A loaded model and its publishers.
+
+    A thread of its own runs the frames if they may wait for a remote host or for other cameras.
 
     Settings are applied at the start of a frame, so that a frame is processed with one set.
 
     Args:
         node: The node.
+        pool: The loaded models of the process.
         settings: Returns the current settings.
         qos_events: Receives the QoS events of the publishers.
 
@@ -80,6 +81,7 @@ class FrameProcessor:
     def __init__(
         self,
         node: Node,
+        pool: ModelPool,
         settings: Callable[[], PerceptionSettings],
         health: Health,
         qos_events: QosEvents,
@@ -90,16 +92,9 @@ class FrameProcessor:
         self.health = health
         self._throttle = LogThrottle()
         self._active = False
-        folder = find_model(current.model)
-        ensure_runs(folder)
-        self.pipeline = Pipeline.load(
-            folder,
-            current.options(),
-            current.runtime_providers,
-            current.runtime_threads,
-            current.runtime_memory_mb or None,
-            current.budget(),
-        )
+        # Keeps the shared weights loaded.
+        self._model = pool.model(current)
+        self.pipeline = self._model.for_camera(current)
         self.offload: OffloadClient | None = open_offload(self.pipeline, current)
         try:
             self.publishers = Publishers(node, self.pipeline.manifest, qos_events)
@@ -110,10 +105,8 @@ class FrameProcessor:
         self._budget_check = self._new_budget_check()
         self._decoder = ImageDecoder()
         self._slot: FrameSlot[ReceivedImage] | None = None
-        if self.offload is not None:
-            self._slot = FrameWorker().slot(
-                self.process, lambda: self.health.dropped('superseded')
-            )
+        if self.offload is not None or pool.has_several:
+            self._slot = pool.worker.slot(self.process, lambda: self.health.dropped('superseded'))
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -167,7 +160,7 @@ class FrameProcessor:
         """Process an image: now, or next in the worker's thread instead of a waiting image.
 
         Handing a frame to another thread costs up to 2 ms on a busy computer, so it is done only
-        if a frame may wait for something other than the processor.
+        if a frame may wait for a remote host or for the frames of other cameras.
         """
         if self._slot is None:
             self.process(image)

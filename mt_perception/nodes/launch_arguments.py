@@ -44,7 +44,7 @@ class Argument:
         default: Its default; None if it is required. An empty default stands for the value in
             the parameter file, and the argument's value is then None.
         description: One sentence for ``--show-args``.
-        kind: bool, float, Path (of a file that exists) or str.
+        kind: bool, float, Path (of a file that exists), tuple (names with commas) or str.
         choices: The valid values of a string; empty if every string is valid.
         package: The ROS package that is necessary if a boolean is true.
     """
@@ -72,6 +72,8 @@ class Argument:
                 return float(text)
             except ValueError:
                 raise OptionError(f'{self.name} must be a number, found {text!r}') from None
+        if self.kind is tuple:
+            return [name.strip() for name in text.split(',')]
         if self.kind is Path and not Path(text).expanduser().is_file():
             raise OptionError(f'{self.name} must be the path of a file, found {text!r}')
         if self.choices and text not in self.choices:

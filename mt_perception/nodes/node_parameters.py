@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic
 
 from rcl_interfaces.msg import (
@@ -40,14 +40,17 @@ class ParameterNode(Node):
 
     Args:
         name: Name of the node.
+        siblings: Full names of the nodes that share its parameter files, itself included.
         kwargs: Arguments of rclpy's Node.
 
     Attributes:
         command_line: The arguments of the node and of the process.
+        siblings: As given.
     """
 
-    def __init__(self, name: str, **kwargs: Any) -> None:
+    def __init__(self, name: str, siblings: Sequence[str] = (), **kwargs: Any) -> None:
         self.command_line = [*(kwargs.get('cli_args') or ()), *sys.argv]
+        self.siblings = siblings
         self._after_set: Callable[[Mapping[str, object]], None] = lambda values: None
         # NodeParameters declares them again; rclpy has no other way to list the values of a file.
         super().__init__(name, automatically_declare_parameters_from_overrides=True, **kwargs)
@@ -124,7 +127,8 @@ class NodeParameters(Generic[SettingsT]):
         misspelt = [
             unknown_parameter(name, self._declared) for name in given if name not in self._declared
         ]
-        files = unmatched_files(node.command_line, node.get_fully_qualified_name())
+        names = (node.get_fully_qualified_name(), *node.siblings)
+        files = unmatched_files(node.command_line, names)
         self.unknown = (*misspelt, *files)
         for p in self._declared.values():
             value = self.settings.value(p.name)

@@ -20,15 +20,16 @@ from mt_perception.errors import PerceptionError
 _PARAMETERS = 'ros__parameters'
 
 
-def unmatched_files(arguments: Sequence[str], node: str) -> list[str]:
-    """One sentence for each parameter file that was meant for a node and does not apply to it.
+def unmatched_files(arguments: Sequence[str], nodes: Sequence[str]) -> list[str]:
+    """One sentence for each parameter file that was meant for a node and applies to none.
 
     Args:
         arguments: A command line.
-        node: Full name of the node.
+        nodes: Full names of the node and of those that share its files.
     """
     found = []
-    files = [b for a, b in pairwise(arguments) if a == '--params-file']
+    node = nodes[0]
+    files = dict.fromkeys(b for a, b in pairwise(arguments) if a == '--params-file')
     for file in files:
         try:
             content = read_yaml(Path(file))
@@ -38,7 +39,7 @@ def unmatched_files(arguments: Sequence[str], node: str) -> list[str]:
         keys = list(_node_keys(content)) if isinstance(content, Mapping) else []
         own_name = node.rpartition('/')[2]
         meant = [key for key in keys if key.rpartition('/')[2] == own_name]
-        if meant and not any(matches(key, node) for key in keys):
+        if meant and not any(matches(key, name) for key in keys for name in nodes):
             found.append(
                 f'{file} has parameters for {meant[0]}, which do not apply to {node}; replace the '
                 f'key with /**/{own_name}'

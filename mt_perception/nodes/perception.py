@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from rclpy.clock import Clock, ClockType
@@ -28,12 +27,12 @@ from mt_perception.nodes.diagnostics import (
 from mt_perception.nodes.frame_processor import FrameProcessor, ReceivedImage
 from mt_perception.nodes.health import Health, StampCheck
 from mt_perception.nodes.lifecycle import SelfStartingNode
+from mt_perception.nodes.model_pool import ModelPool
 from mt_perception.nodes.node_parameters import NodeParameters
 from mt_perception.nodes.offloading import offload_status
 from mt_perception.nodes.parameter_schema import Change
 from mt_perception.nodes.parameters import PerceptionSettings
 from mt_perception.nodes.qos_events import QosEvents
-from mt_perception.nodes.run_node import run_node
 from mt_perception.nodes.subscriptions import ImageSubscription, ImageType
 from mt_perception.pipeline import Pipeline
 
@@ -49,9 +48,12 @@ SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FA
 
 
 class PerceptionNode(SelfStartingNode):
-    """The perception node.
+    """The perception node of one camera.
 
     Args:
+        pool: The loaded models of the process; by default those of this node alone.
+        camera: Name of the camera; empty if it is the only one.
+        name: Name of the node.
         kwargs: Arguments of rclpy's Node (context, namespace, parameter_overrides …).
 
     Attributes:
@@ -65,8 +67,12 @@ class PerceptionNode(SelfStartingNode):
         OptionError: A parameter given at start is refused.
     """
 
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(NAME, **kwargs)
+    def __init__(
+        self, pool: ModelPool | None = None, camera: str = '', name: str = NAME, **kwargs: Any
+    ) -> None:
+        super().__init__(name, **kwargs)
+        self._pool = pool or ModelPool()
+        self._camera = camera
         self.health = Health(time.monotonic())
         self.fault = ''
         self.inputs: ImageSubscription | None = None
@@ -111,7 +117,7 @@ class PerceptionNode(SelfStartingNode):
         """Load the model and create the publishers."""
         try:
             self.processor = FrameProcessor(
-                self, lambda: self.live.settings, self.health, self._qos_events
+                self, self._pool, lambda: self.live.settings, self.health, self._qos_events
             )
         except Exception as error:
             # rclpy discards an exception of any kind and finalizes the node.
@@ -288,6 +294,7 @@ class PerceptionNode(SelfStartingNode):
                 self.processor.budget_warning(),
             )
         return NodeSnapshot(
+            self._camera,
             self.state,
             self.fault,
             tuple(warnings),
@@ -296,12 +303,3 @@ class PerceptionNode(SelfStartingNode):
             model,
             None if self.offload is None else offload_status(self.offload),
         )
-
-
-def main(args: Sequence[str] | None = None) -> int:
-    """Run the perception node until a signal arrives.
-
-    Returns:
-        The exit status of the process.
-    """
-    return run_node(PerceptionNode, args)

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from mt_perception.errors import OptionError
@@ -13,6 +14,8 @@ from mt_perception.planning.budget import AUTO
 
 ALL_CLASSES = 'all'
 NO_CONDITIONS = 'none'
+NO_CAMERAS = 'none'
+_CAMERA_NAME = re.compile(r'[A-Za-z_]\w*(/[A-Za-z_]\w*)*', re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,13 @@ class PipelineParameters(Settings):
         'autostart',
         True,
         'Configure and activate at start, without a lifecycle manager.',
+        change=Change.START,
+    )
+    cameras: tuple[str, ...] = parameter(
+        'cameras',
+        (NO_CAMERAS,),
+        "Names of several cameras: each has a node in a namespace of this name. 'none' is one "
+        'camera without a namespace.',
         change=Change.START,
     )
     model: str = parameter(
@@ -190,6 +200,19 @@ class PipelineParameters(Settings):
             raise OptionError("detection.classes is either ['all'] or a list of class names")
         if NO_CONDITIONS in self.tasks_conditions and len(self.tasks_conditions) > 1:
             raise OptionError("tasks.conditions is either ['none'] or a list of conditions")
+        names = self.camera_names()
+        if len(set(names)) < len(names):
+            raise OptionError(f'cameras names a camera twice: {", ".join(names)}')
+        for name in names:
+            if name == NO_CAMERAS or not _CAMERA_NAME.fullmatch(name):
+                raise OptionError(
+                    f'cameras must be names of ROS namespaces such as front or arm/left, '
+                    f'found {name!r:.60}'
+                )
+
+    def camera_names(self) -> tuple[str, ...]:
+        """Names of the cameras; empty for one camera without a namespace."""
+        return () if self.cameras == (NO_CAMERAS,) else self.cameras
 
     def options(self) -> Options:
         """The options of the pipeline."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, MutableMapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -69,6 +69,10 @@ class FrameState:
     frame, so that a slow drift adds up. Frames without a stamp, of another size or camera, or
     older than the last one (a bag that starts again) share nothing with earlier frames.
 
+    Args:
+        accounts: Compute budget → what the cameras that share it have spent; None for an account
+            of its own. What a still scene saves is then spent on the others.
+
     Attributes:
         spending: Compute spent against the budget.
         controller: Keeps the latency; None without a wanted latency.
@@ -81,7 +85,8 @@ class FrameState:
             last output; 0 until ``record_published`` was called.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, accounts: MutableMapping[float, Spending] | None = None) -> None:
+        self._accounts = accounts
         self.depth = DepthCorrection()
         self._options = Options()
         self._budget = Budget()
@@ -95,7 +100,10 @@ class FrameState:
         self.forget()
 
     def _reset_spending(self) -> None:
-        self.spending = Spending(self._budget.compute)
+        compute = self._budget.compute
+        self.spending = Spending(compute)
+        if self._accounts is not None:
+            self.spending = self._accounts.setdefault(compute, self.spending)
         latency_ms = self._budget.latency_ms
         self.controller = LatencyController(latency_ms) if latency_ms else None
 

@@ -1,0 +1,151 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""What several cameras in one process cost: memory, the share of each, and latency.
+
+A process for one camera and one for several run one after another; each camera publishes at the
+same rate, evenly shifted. A camera's share is its results over the mean of all. The latency
+of a frame is from its arrival to its last output, as the node measures it. The bar for its 95th
+percentile is the sum of one run of every camera (median time in the pipeline and in publishing).
+
+Usage: python benchmarks/bench_cameras.py [--cameras 4] [--rate 15] [--seconds 20]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import rclpy
+from bench_node_latency import picture
+from rclpy.executors import SingleThreadedExecutor
+
+from mt_perception.geometry.camera import typical
+from mt_perception.nodes.frame_publisher import FramePublisher
+from mt_perception.nodes.result_collector import CollectedFrame, ResultCollector
+from mt_perception.nodes.round_trip_predictor import SynchronousPlayer
+from mt_perception.nodes.shared_memory import use_shared_memory
+from mt_perception.types import Frame
+
+ROOT = Path(__file__).resolve().parent.parent
+START_S = 60.0
+SETTLE_S = 2.0
+MEMORY_BAR, SHARE_BAR, LATENCY_BAR = 1.3, 0.9, 1.0
+
+
+class Camera:
+    """A camera and the results for its frames.
+
+    Args:
+        name: Its namespace.
+        size: (height, width) of its images.
+    """
+
+    def __init__(self, name: str, size: tuple[int, int]) -> None:
+        self.node = rclpy.create_node('camera', namespace=name)
+        self.publisher = FramePublisher(self.node)
+        self.collector = ResultCollector(self.node, perception=f'/{name}/perception')
+        self._frame = Frame(picture(size[1], size[0]), 1, 'camera', typical(*size))
+        self.sent = 0
+        self.results: list[CollectedFrame] = []
+
+    def send(self) -> None:
+        """Publish the next frame."""
+        self.sent += 1
+        self.publisher.publish(self._frame, stamp_ns=self.sent)
+
+    def collect(self) -> None:
+        """Take the complete results."""
+        self.results += [self.collector.take(stamp) for stamp in self.collector.complete]
+
+    def values_ms(self, key: str) -> list[float]:
+        """One time of every result."""
+        return [float(found.stats[f'latency_ms.{key}']) for found in self.results]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--cameras', type=int, default=4)
+    parser.add_argument('--rate', type=float, default=15.0)
+    parser.add_argument('--seconds', type=float, default=20.0)
+    parser.add_argument('--model', default='cspnano')
+    arguments = parser.parse_args()
+    use_shared_memory(os.environ)
+    os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
+    os.environ['ROS_DOMAIN_ID'] = str(1 + os.getpid() % 100)
+    rclpy.init()
+    found = {}
+    for count in (1, arguments.cameras):
+        found[count] = memory_mb, cameras = measure(
+            arguments.model, count, arguments.rate, arguments.seconds
+        )
+        print(f'{count} camera(s) at {arguments.rate:g} Hz: {memory_mb:.0f} MB')
+        for index, camera in enumerate(cameras):
+            latency_ms = np.quantile(camera.values_ms('node'), (0.5, 0.95))
+            print(
+                f'  camera {index}: {len(camera.results)} of {camera.sent} frames, latency p50 '
+                f'{latency_ms[0]:.1f} ms, p95 {latency_ms[1]:.1f} ms'
+            )
+    rclpy.try_shutdown()
+    (one_mb, single), (all_mb, cameras) = found[1], found[arguments.cameras]
+    counts = [len(camera.results) for camera in cameras]
+    publishing_ms = np.median(
+        np.subtract(single[0].values_ms('node'), single[0].values_ms('total'))
+    )
+    runs_ms = sum(np.median(camera.values_ms('total')) + publishing_ms for camera in cameras)
+    p95_ms = max(np.quantile(camera.values_ms('node'), 0.95) for camera in cameras)
+    print(f'memory / one camera    {all_mb / one_mb:.2f}  (bar {MEMORY_BAR})')
+    print(f'smallest share         {min(counts) / np.mean(counts):.2f}  (bar {SHARE_BAR})')
+    print(f'p95 / sum of the runs  {p95_ms / runs_ms:.2f}  (bar {LATENCY_BAR})')
+
+
+def measure(model: str, count: int, rate_hz: float, seconds: float) -> tuple[float, list[Camera]]:
+    """Resident memory of a process for so many cameras in MB, and the cameras."""
+    names = [f'camera{index}' for index in range(count)]
+    process = subprocess.Popen(
+        [
+            *(sys.executable, str(ROOT / 'lib' / 'mt_perception' / 'perception'), '--ros-args'),
+            *('-p', f'model:={model}', '-p', f'cameras:=[{", ".join(names)}]'),
+            *('--log-level', 'error'),
+        ],
+    )
+    executor = SingleThreadedExecutor()
+    cameras = [Camera(name, (480, 640)) for name in names]
+    try:
+        for camera in cameras:
+            executor.add_node(camera.node)
+        for camera in cameras:
+            if not SynchronousPlayer(executor, camera.publisher, camera.collector).connect(
+                START_S
+            ):
+                raise SystemExit('the perception process did not answer')
+        begin_s = time.monotonic()
+        step = 0
+        while (now_s := time.monotonic() - begin_s) < seconds + SETTLE_S:
+            if now_s < seconds and now_s >= step / (rate_hz * count):
+                cameras[step % count].send()
+                step += 1
+            executor.spin_once(timeout_sec=0.002)
+            for camera in cameras:
+                camera.collect()
+        return _resident_mb(process.pid), cameras
+    finally:
+        executor.shutdown()
+        for camera in cameras:
+            camera.node.destroy_node()
+        process.terminate()
+        process.wait()
+
+
+def _resident_mb(pid: int) -> float:
+    lines = Path(f'/proc/{pid}/status').read_text(encoding='utf-8').splitlines()
+    (kilobytes,) = [line.split()[1] for line in lines if line.startswith('VmRSS')]
+    return int(kilobytes) * 1.024e-3
+
+
+if __name__ == '__main__':
+    main()
