@@ -24,6 +24,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -77,11 +78,14 @@ FAULTS = ('encoding', 'short', 'zero', 'step')
 class Soak:
     """A camera, the node's process, and a listener."""
 
-    def __init__(self, folder: Path, host: HostProcess, rate_hz: float) -> None:
+    def __init__(
+        self, folder: Path, host: HostProcess, rate_hz: float, deadline_ms: float
+    ) -> None:
         self.life = Life()
         self._folder = folder
         self._host = host
         self._period_s = 1 / rate_hz
+        self._deadline_ms = deadline_ms
         self._camera = StandaloneNode('soak')
         node = self._camera.node
         qos = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
@@ -103,7 +107,7 @@ class Soak:
             'offload.enabled': 'true',
             'offload.endpoint': self._host.address,
             'offload.mode': 'always',
-            'offload.deadline_ms': 300.0,
+            'offload.deadline_ms': self._deadline_ms,
         }
         options = [
             word for name, value in parameters.items() for word in ('-p', f'{name}:={value}')
@@ -195,17 +199,22 @@ class Soak:
 
 def faults_of_host(host: HostProcess, every_s: float) -> Callable[[], None]:
     """Kills, freezes and stops the host in turn, and brings it back."""
+    restart = partial(host.start, wait=False)
     script = itertools.cycle(
-        (host.freeze, host.thaw, host.kill, lambda: host.start(wait=False), host.terminate,
-         lambda: host.start(wait=False))
-    )  # fmt: skip
+        (
+            *((host.freeze, True), (host.thaw, False), (host.kill, True), (restart, False)),
+            *((host.terminate, True), (restart, False)),
+        )
+    )
     due_s = time.monotonic() + every_s
 
     def events() -> None:
         nonlocal due_s
         if time.monotonic() >= due_s:
-            next(script)()
-            due_s = time.monotonic() + every_s
+            action, host_is_away = next(script)
+            action()
+            # As long in sound health as it takes the circuit breaker to come back.
+            due_s = time.monotonic() + every_s * (1 if host_is_away else 4)
 
     return events
 
@@ -221,7 +230,8 @@ def main() -> None:
     parser.add_argument('--minutes', type=float, default=30.0)
     parser.add_argument('--lives', type=int, default=2, help='Starts of the node.')
     parser.add_argument('--rate-hz', type=float, default=10.0)
-    parser.add_argument('--fault-s', type=float, default=10.0, help='Between faults of the host.')
+    parser.add_argument('--deadline-ms', type=float, default=300.0)
+    parser.add_argument('--fault-s', type=float, default=5.0, help='Length of a fault.')
     given = parser.parse_args()
     sys.path.insert(0, str(ROOT / 'test'))
     from tiny_cut import write_tiny_cut
@@ -231,7 +241,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = write_tiny_cut(Path(name) / 'tiny')
         with HostProcess(folder) as host:
-            soak = Soak(folder, host, given.rate_hz)
+            soak = Soak(folder, host, given.rate_hz, given.deadline_ms)
             events = faults_of_host(host, given.fault_s)
             try:
                 for number in range(given.lives):

@@ -95,6 +95,17 @@ def test_exposure_is_no_change_but_a_lamp_is() -> None:
     assert changed(image, cv2.add(image, (60, 60, 60, 0)))
 
 
+@pytest.mark.parametrize('shift', [-9, 9])
+def test_a_small_thing_is_measured_beyond_a_change_of_exposure(shift: int) -> None:
+    """The shift of the whole image is taken from its local changes, in both directions."""
+    image = np.full((480, 640, 3), 120, np.uint8)
+    grey = int(image[0, 0, 0]) + shift
+    for contrast in (60, -60):
+        after = with_thing(np.full_like(image, grey), 300, 200, 64, grey + contrast)
+        found = change(to_change_image(image), to_change_image(after))
+        assert found == pytest.approx(60, abs=1.5)
+
+
 def test_a_pan_does_not_hide_itself() -> None:
     image = room(480, 700)
     assert changed(image[:, :640], image[:, 60:])

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 from small_bags import Contents, write_bag
+from test_output import full_disk
 from tiny_model import write_tiny_model
 
 from mt_perception.cli.main import main
@@ -60,6 +61,25 @@ def test_one_bad_bag_of_ten(tmp_path: Path, model: str, capfd: pytest.CaptureFix
     printed = ''.join(capfd.readouterr())
     assert 'bag6' in printed
     assert '1 of 10 failed' in printed
+
+
+@pytest.mark.skipif(not find_spec('jinja2'), reason='the report needs the extra "eval"')
+def test_a_report_on_a_full_disk_is_an_error(
+    tmp_path: Path, model: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The records fit and the report does not: nothing says that it was written."""
+    bag = write_bag(tmp_path / 'kitchen', Contents(frames=2))
+    out = tmp_path / 'out'
+    with full_disk(20_000):
+        assert evaluate(bag, '--model', model, '--out', out) == 1
+    printed = ' '.join(''.join(capfd.readouterr()).split())
+    assert 'cannot write to' in printed
+    assert 'written to' not in printed
+    assert not (out / 'report.html').exists()
+    assert list(summaries(out)) == ['kitchen']
+    # With space the run goes on where it stopped.
+    assert evaluate(bag, '--model', model, '--out', out) == 0
+    assert (out / 'report.html').stat().st_size > 20_000
 
 
 def test_a_sweep_goes_on_where_it_stopped(

@@ -6,12 +6,14 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mt_perception.evaluation.datasets.truth import GroundTruth, Sample
 from mt_perception.evaluation.metrics.depth import (
     DepthMetric,
     best_constant,
@@ -19,6 +21,8 @@ from mt_perception.evaluation.metrics.depth import (
     measure,
 )
 from mt_perception.evaluation.records import FrameRecord, frame_line, parse_frame
+from mt_perception.reports import Execution
+from mt_perception.types import Frame, Result
 
 NAN = np.float32(np.nan)
 
@@ -83,6 +87,15 @@ def test_median_scaling_forgives_a_factor(factor: float) -> None:
     assert figures['metric']['abs_rel'] == pytest.approx(abs(factor - 1), abs=1e-5)
 
 
+def test_the_scale_is_that_of_the_medians() -> None:
+    """Not of the means, which a few far pixels move."""
+    truth = row(*[1.0] * 11, *[10.0] * 4)
+    found = row(*[2.0] * 11, *[15.0] * 4)
+    values = measure(found, truth)['median']
+    # The medians are 1 and 2: the near pixels are right then, the far ones 7.5 instead of 10.
+    assert values['abs_rel'] == pytest.approx(0.25 * 4 / 15, abs=1e-6)
+
+
 def test_relative_depth_is_judged_after_factor_and_shift_only() -> None:
     truth = np.random.default_rng(0).uniform(1, 9, (12, 10)).astype(np.float32)
     figures = measure(1 / (7 / truth + 3), truth, relative=True)
@@ -124,6 +137,21 @@ def test_a_frame_without_an_estimate_costs_coverage() -> None:
     assert figures['coverage'] == pytest.approx(0.5)
     assert figures['metric']['abs_rel'] == 0
     assert metric.observe(truth, np.full_like(truth, NAN)) == {}
+
+
+def test_a_failed_task_has_no_errors_and_no_coverage() -> None:
+    """A frame whose depth failed is neither perfect nor left out."""
+    truth = np.full((5, 5), 2, np.float32)
+    ran = Execution(('depth',), (), 'full', '', 0, (0, 0), {})
+    failed = Result(1, '', None, None, None, ran, failures={'depth': 'a defect'})
+    sample = Sample(Frame(np.zeros((5, 5, 3), np.uint8)), GroundTruth(depth=truth), 'k', 's')
+    metric = DepthMetric()
+    values = metric.process(sample, failed)
+    assert values['coverage'] == 0
+    assert 'metric' not in values
+    assert metric.evaluate()['coverage'] == 0
+    not_wanted = replace(failed, execution=replace(ran, tasks=()))
+    assert metric.process(sample, not_wanted) == {}
 
 
 def test_shapes_must_agree() -> None:

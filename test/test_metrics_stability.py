@@ -74,6 +74,21 @@ def test_figures_by_hand() -> None:
     assert metric.evaluate()['mask_flips'] == pytest.approx(0.25)
 
 
+@pytest.mark.parametrize('unknown', [0.0, -1.0, math.nan, math.inf])
+@pytest.mark.parametrize('first', [False, True])
+def test_unknown_depth_does_not_count(unknown: float, first: bool) -> None:
+    """In either frame: depth that is not positive or not finite is no depth."""
+    metric = StabilityMetric()
+    maps = [np.full((6, 8), metres, np.float32) for metres in (2.0, 3.0)]
+    maps[0 if first else 1].ravel()[:30] = unknown
+    step(metric, 0, depth=DepthMap(maps[0], typical(6, 8)))
+    figures = step(metric, STEP_NS, depth=DepthMap(maps[1], typical(6, 8)))
+    assert figures['depth_change'] == pytest.approx(math.log(1.5))
+    assert figures['depth_scale_change'] == pytest.approx(math.log(1.5))
+    nothing = DepthMap(np.full((6, 8), unknown, np.float32), typical(6, 8))
+    assert list(step(metric, 2 * STEP_NS, depth=nothing)) == ['image_change']
+
+
 @pytest.mark.parametrize(
     'second',
     [
