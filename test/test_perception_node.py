@@ -584,6 +584,8 @@ def test_a_clock_that_leaps_an_hour_ahead_alarms_nobody(graph: RosGraph, tiny: P
 STAMPS_OR_FILES = {
     # The stamps of images that are published or received.
     *('nodes/frame_publisher.py', 'nodes/result_collector.py', 'nodes/round_trip_predictor.py'),
+    # How long the middleware held a message, within bounds.
+    'nodes/subscriptions.py',
     # Ages of files, and validity of certificates.
     *('nodes/shared_memory.py', 'offload/credentials.py'),
 }
