@@ -120,6 +120,21 @@ class Peer(Node):
         self.images.publish(image_message(pixels, stamp_ns))
 
 
+def answer_of(node: Any, sent: Any, topic: str, kind: type, answers: str) -> Any:
+    """Publish a message to a node until it answers; return the answer."""
+    answer: list[Any] = []
+    with ros_graph() as graph:
+        graph.add(node)
+        peer = graph.add(lambda **settings: Node('peer_of_answers', **settings))
+        peer.create_subscription(kind, answers, answer.append, 10)
+        publisher = peer.create_publisher(type(sent), topic, 10)
+        end = time.monotonic() + PATIENCE_S
+        while not answer and time.monotonic() < end:
+            publisher.publish(sent)
+            graph.spin_for(0.1)
+    return answer[0]
+
+
 def image_message(pixels: NDArray[np.uint8], stamp_ns: int = 1, encoding: str = 'bgr8') -> Image:
     """An image message of uint8 pixels."""
     message = Image(

@@ -6,10 +6,8 @@ from __future__ import annotations
 
 import importlib.util
 import re
-import time
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import cv2
 import numpy as np
@@ -127,27 +125,10 @@ def test_remote_host(film: Path, model_path: Path, capsys: pytest.CaptureFixture
     assert re.search(rf'[1-9]\d* of {FRAMES} by the host', capsys.readouterr().out)
 
 
-def answer_of(node: Any, sent: Any, topic: str, kind: type, answers: str) -> Any:
-    """Publish to an example's node until it answers; return the answer."""
-    from rclpy.node import Node
-    from ros_graph import ros_graph
-
-    answer: list[Any] = []
-    with ros_graph() as graph:
-        graph.add(node)
-        peer = graph.add(lambda **settings: Node('peer_of_example', **settings))
-        peer.create_subscription(kind, answers, answer.append, 10)
-        publisher = peer.create_publisher(type(sent), topic, 10)
-        end = time.monotonic() + 30
-        while not answer and time.monotonic() < end:
-            publisher.publish(sent)
-            graph.spin_for(0.1)
-    return answer[0]
-
-
 def test_listener_node() -> None:
     pytest.importorskip('rclpy', reason='needs ROS 2')
     pytest.importorskip('vision_msgs', reason='needs vision_msgs')
+    from ros_graph import answer_of
     from std_msgs.msg import Header, String
 
     from mt_perception.nodes.conversions import DetectionsMessage
@@ -167,7 +148,7 @@ def test_listener_node() -> None:
 
 def test_own_node() -> None:
     pytest.importorskip('rclpy', reason='needs ROS 2')
-    from ros_graph import image_message
+    from ros_graph import answer_of, image_message
     from std_msgs.msg import Float32
 
     sent = image_message(street())
