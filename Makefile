@@ -18,7 +18,7 @@ WORKERS ?= auto
 # Mutants of each folder.
 SAMPLE ?= 40
 
-.PHONY: help demo test test-train test-colcon mutants lint format docs bench clean
+.PHONY: help demo test test-train test-colcon mutants lint format docs bench coverage wheel licences clean
 
 help:
 	@echo 'make demo        a video through the perception node, pictures in out/'
@@ -28,7 +28,10 @@ help:
 	@echo 'make mutants     how many changes of the program a test notices, by folder (hours)'
 	@echo 'make lint        ruff and mypy'
 	@echo 'make docs        the documentation site in site/'
-	@echo 'make bench       benchmarks; they print ratios'
+	@echo 'make bench       benchmarks; they print ratios; GROUP=core, graph, node or offload'
+	@echo 'make coverage    the tests, and which lines they run'
+	@echo 'make wheel       a wheel and an sdist in dist/'
+	@echo 'make licences    licences of what is installed'
 	@echo 'make clean       forget environments, caches and outputs'
 
 demo:
@@ -76,9 +79,33 @@ docs:
 	@$(VENV_DOCS)/bin/pip install -q --disable-pip-version-check mkdocs-material 'mkdocstrings[python]'
 	@PYTHONPATH=. NO_MKDOCS_2_WARNING=1 $(VENV_DOCS)/bin/mkdocs build -q -d site
 
+# Groups of benchmarks: make bench GROUP=graph. The default needs neither ROS nor data. Those of offload need
+# ARGUMENTS='models/cspnano IMAGES'; each file of benchmarks/ has its usage in its first lines.
+BENCH_core := start preprocessing postprocessing pipeline gates
+BENCH_graph := order memory sharing
+BENCH_node := node_latency latency_loop
+BENCH_offload := reply offload_link offload_faults offload_hosts
+GROUP ?= core
+
 bench:
+	@test -n '$(BENCH_$(GROUP))' || { echo 'GROUP is core, graph, node or offload'; exit 2; }
 	@$(PYTHON) tools/environment.py $(VENV) --ros --extras dev,eval,offload,serve
-	@for file in benchmarks/bench_*.py; do $(VENV)/bin/python $$file || exit 1; done
+	@for name in $(BENCH_$(GROUP)); do echo "# $$name"; \
+	  $(VENV)/bin/python benchmarks/bench_$$name.py $(ARGUMENTS) || exit 1; done
+
+# Lines that the tests run, without those that need PyTorch.
+coverage:
+	@$(PYTHON) tools/environment.py $(VENV) --ros --extras dev,eval,offload,serve
+	@$(VENV)/bin/python -m pytest -n $(WORKERS) --cov=mt_perception --cov-report=term:skip-covered
+
+# A wheel and an sdist in dist/.
+wheel:
+	@$(PYTHON) tools/environment.py $(VENV) --ros --extras dev,eval,offload,serve
+	@$(VENV)/bin/python tools/distributions.py dist
+
+licences:
+	@$(PYTHON) tools/environment.py $(VENV) --ros --extras dev,eval,offload,serve
+	@$(VENV)/bin/python tools/licences.py
 
 clean:
 	rm -rf $(VENV) $(VENV_TRAIN) $(VENV_COLCON) $(VENV_DOCS) build dist site out *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -33,6 +33,10 @@ TEST = [
 ]
 
 
+# Executes the notebooks of examples/.
+NOTEBOOKS = ['nbclient', 'ipykernel']
+
+
 def version() -> str:
     """The version, which is written in the package and nowhere else in Python."""
     text = (ROOT / NAME / '__init__.py').read_text(encoding='utf-8')
@@ -65,6 +69,11 @@ setup(
     author='mt_perception authors',
     maintainer='mt_perception authors',
     maintainer_email='mt-perception@example.org',
+    url='https://example.org/mt_perception',
+    project_urls={
+        'Source': 'https://example.org/mt_perception.git',
+        'Issues': 'https://example.org/mt_perception/issues',
+    },
     license='Apache-2.0',
     license_files=['LICENSE'],
     keywords=['ROS 2', 'perception', 'multitask', 'detection', 'depth', 'segmentation'],
@@ -118,6 +127,7 @@ setup(
             'prometheus-client',  # metrics of the remote host
             'tritonclient[grpc]',
         ],
+        'notebooks': NOTEBOOKS,
         'ray': ['ray[serve]'],  # evaluation of many bags on a cluster, and the remote host on one
         # colcon runs pytest for a package that has an extra `test` with it; see CONTRIBUTING.md.
         'test': TEST,
@@ -129,6 +139,8 @@ setup(
             'types-PyYAML',
             'types-grpcio',
             'types-protobuf',
+            'pytest-cov',  # make coverage
+            *NOTEBOOKS,
         ],
     },
     entry_points={'console_scripts': ['mt_perception = mt_perception.cli.main:main']},

@@ -1,10 +1,11 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""What several tests need: the real data (where it is there) and the shipped model."""
+"""What several tests need: the real data, the shipped model, and the kinds of tests."""
 
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -16,6 +17,27 @@ settings.register_profile('house', deadline=None)
 settings.load_profile('house')
 
 ROOT = Path(__file__).resolve().parent.parent
+FAULTS = re.compile(r'fault|hang|limits|breaker|tls|credentials|validation|inflate|damage')
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test with its kind; CONTRIBUTING.md has the map.
+
+    property: hypothesis draws its input. system: its file starts nodes, hosts or programs.
+    fault: its file damages files, links or hosts. unit: all others.
+    """
+    texts: dict[Path, str] = {}
+    for item in items:
+        text = texts.setdefault(item.path, item.path.read_text(encoding='utf-8'))
+        kinds = set()
+        if getattr(getattr(item, 'obj', None), 'is_hypothesis_test', False):
+            kinds.add('property')
+        if re.search(r'ros_graph|from hosts|subprocess\.(run|Popen)', text):
+            kinds.add('system')
+        if FAULTS.search(item.path.name):
+            kinds.add('fault')
+        for kind in kinds or {'unit'}:
+            item.add_marker(kind)
 
 
 @pytest.fixture(scope='session')

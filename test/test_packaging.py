@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The package as others get it: a wheel, installed into an empty environment."""
+"""The package as others get it: sdist and wheel, installed into an empty environment."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 import mt_perception
+from mt_perception.model.folder import read_manifest
 
 ROOT = Path(__file__).resolve().parent.parent
 NOT_SHIPPED = shutil.ignore_patterns(
@@ -32,11 +33,9 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Prefix of an environment that holds our wheel, and sees its dependencies from here."""
     pytest.importorskip('setuptools', reason='builds the wheel; pip install "mt_perception[dev]"')
     folder = tmp_path_factory.mktemp('installed')
-    # Setuptools writes into the tree that it builds; other tests read that tree.
-    shutil.copytree(ROOT, folder / 'source', ignore=NOT_SHIPPED)
+    # The wheel is built from the sdist, so that both are complete.
+    run([sys.executable, str(ROOT / 'tools' / 'distributions.py'), str(folder)])
     pip = [sys.executable, '-m', 'pip', '--disable-pip-version-check']
-    build = [*pip, 'wheel', '--no-deps', '--no-build-isolation', '--no-index', '-w', str(folder)]
-    run([*build, str(folder / 'source')])
     prefix = folder / 'environment'
     run([sys.executable, '-m', 'venv', '--without-pip', str(prefix)])
     python = prefix / 'bin' / 'python'
@@ -147,8 +146,19 @@ def package_xml() -> ET.Element:
 
 def test_there_is_one_version() -> None:
     assert package_xml().findtext('version') == mt_perception.__version__
+    citation = (ROOT / 'CITATION.cff').read_text(encoding='utf-8')
+    assert f'\nversion: {mt_perception.__version__}\n' in citation
     changelog = (ROOT / 'CHANGELOG.md').read_text(encoding='utf-8')
     assert f'## {mt_perception.__version__}' in changelog
+
+
+def test_no_model_is_newer_than_the_package() -> None:
+    # A model has the version of the release that changed it last.
+    def numbers(version: str) -> tuple[int, ...]:
+        return tuple(map(int, version.split('.')))
+
+    for folder in (ROOT / 'models').iterdir():
+        assert numbers(read_manifest(folder).version) <= numbers(mt_perception.__version__)
 
 
 def test_package_xml_names_every_ros_package_that_is_imported() -> None:
