@@ -25,9 +25,7 @@ NOTEBOOKS = sorted((ROOT / 'examples').glob('*.ipynb'))
 def test_notebooks_run(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     panels = read_image(ROOT / 'docs' / 'picture.jpg')
     cv2.imwrite(str(tmp_path / 'street.jpg'), panels[: panels.shape[0] // 2])
-    monkeypatch.setenv(
-        'PYTHONPATH', os.pathsep.join([str(ROOT), os.environ.get('PYTHONPATH', '')])
-    )
+    monkeypatch.setenv('PYTHONPATH', f'{ROOT}{os.pathsep}{os.environ.get("PYTHONPATH", "")}')
     # No settings of this user.
     monkeypatch.setenv('IPYTHONDIR', str(tmp_path / 'ipython'))
     book = nbformat.read(file, as_version=4)

@@ -24,6 +24,7 @@ PAGES = {
     'contributing.md': 'CONTRIBUTING.md',
     'changelog.md': 'CHANGELOG.md',
     'security.md': 'SECURITY.md',
+    'quality.md': 'QUALITY_DECLARATION.md',
     'code-of-conduct.md': 'CODE_OF_CONDUCT.md',
     'examples.md': 'examples/README.md',
     **{f'model-{c.parent.name}.md': f'models/{c.parent.name}/{c.name}' for c in CARDS},
