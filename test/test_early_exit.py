@@ -236,6 +236,7 @@ def wrong(path: tuple[str, ...], value: Any) -> Callable[[dict[str, Any]], None]
             "does not compute 'late_depth/depth_per_focal'",
         ),
         (('early_exit', 'unknown'), 1, 'unknown'),
+        (('early_exit', 'gates', 'depth'), None, 'depth must be a mapping'),
         (('paths',), [], 'lacks the path of closed gates'),
     ],
 )
@@ -244,6 +245,12 @@ def test_a_wrong_manifest_is_refused(
 ) -> None:
     write_tiny_early(tmp_path, wrong(path, value))
     with pytest.raises(ModelError, match=message):
+        read_manifest(tmp_path)
+
+
+def test_every_task_with_early_outputs_needs_a_gate(tmp_path: Path) -> None:
+    write_tiny_early(tmp_path, lambda data: data['early_exit']['gates'].pop('depth'))
+    with pytest.raises(ModelError, match="task 'depth' has early outputs and no gate"):
         read_manifest(tmp_path)
 
 

@@ -50,6 +50,7 @@ SUB_COMMANDS = {
     'train': SubCommand('Train a network by a recipe.', 'train'),
     'export': SubCommand('Write a trained network as a model folder.', 'train'),
     'quantize': SubCommand('Write a model folder that computes in 8 bits.', 'train'),
+    'cascade': SubCommand('Add a second network and gates to a model.', 'train'),
     'cut': SubCommand('Cut a trained network in two, for offloading.', 'train'),
 }
 

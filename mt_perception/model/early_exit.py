@@ -95,6 +95,9 @@ def parse_early_exit(root: Fields, full: TaskGraph, early: TaskGraph) -> EarlyEx
         str(task): _gate(task, row, f'{where}.gates.{task}', full, early, files)
         for task, row in rows.items()
     }
+    missing = [t for t in full.tasks if full.tasks[t] != early.tasks[t] and t not in gates]
+    if missing:
+        raise ModelError(f'{where}.gates: task {missing[0]!r} has early outputs and no gate')
     thresholds = _thresholds(fields.take('thresholds', dict, bool), f'{where}.thresholds')
     fields.finish()
     return EarlyExit(gates, thresholds, files)

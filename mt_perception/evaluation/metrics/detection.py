@@ -71,6 +71,16 @@ class DetectionMetric:
         self._matches: dict[str, list[tuple[int, Matches]]] = {}
         self._errors: list[FrameErrors] = []
 
+    @property
+    def frames(self) -> int:
+        """Number of frames so far."""
+        return self._frames
+
+    @property
+    def matches(self) -> Mapping[str, Sequence[tuple[int, Matches]]]:
+        """Class → the index of each frame with its detections or objects, and their matches."""
+        return self._matches
+
     def process(self, sample: Sample, result: Result) -> Mapping[str, Json]:
         """Add one frame; a failed detection task has no detections.
 

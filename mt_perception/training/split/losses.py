@@ -15,6 +15,7 @@ from torch.nn import functional
 from mt_perception.network.bottleneck import Bottleneck, Compressed
 from mt_perception.network.multitask import Multitask
 from mt_perception.network.picodet import PicoDet, RawSides
+from mt_perception.network.remote import Remote
 from mt_perception.network.trunk import Features
 from mt_perception.training.cpu_bfloat16 import prepare_for_bfloat16
 from mt_perception.training.data.batches import Batch, SampleSet, batches
@@ -166,7 +167,7 @@ class DenseLosses:
         sets: labelled images; the first set has a label on every pixel.
     """
 
-    def __init__(self, network: Multitask, sets: Sequence[SampleSet]) -> None:
+    def __init__(self, network: Multitask | Remote, sets: Sequence[SampleSet]) -> None:
         classes = network.segmentation.predict.out_channels
         pixels = count_pixels(sets[0].samples, classes)
         self.class_weights = class_weights(torch.from_numpy(pixels))

@@ -120,7 +120,7 @@ def read_split_recipe(path: Path) -> SplitRecipe:
     root = mapping(read_yaml(path), str(path))
     root = {_RENAMED.get(name, name): value for name, value in root.items()}
     for name in _RENAMED.values():
-        root[name] = _read_stage(root.get(name), f'{path}: {name}')
+        root[name] = read_stage(root.get(name), f'{path}: {name}')
     weights = mapping(root.get('weights'), f'{path}: weights')
     weights['backbone'] = tuple(list_of(weights, 'backbone'))
     root['weights'] = build(ErrorWeights, weights, f'{path}: weights')
@@ -131,7 +131,12 @@ def read_split_recipe(path: Path) -> SplitRecipe:
     return recipe
 
 
-def _read_stage(data: Any, where: str) -> Stage:
+def read_stage(data: Any, where: str) -> Stage:
+    """Read a stage from the data of a recipe.
+
+    Raises:
+        ModelError: a field is missing, unknown or of the wrong kind; the message names it.
+    """
     fields = mapping(data, where)
     sizes = [tuple(size) for size in list_of(fields, 'canvases')]
     if not sizes or any(len(size) != 2 or size[0] % 32 or size[1] % 32 for size in sizes):

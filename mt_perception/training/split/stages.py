@@ -249,8 +249,7 @@ class DenseHeadStage:
 
     def groups(self) -> list[dict[str, Any]]:
         """Unfreeze the trained parameters and return their groups for `RelativeAdamW`."""
-        trained = self.remote.wide.requires_grad_(True).parameters()
-        return [_group(trained, self.spec.learning_rate) | {'weight_decay': _DENSE_HEAD_DECAY}]
+        return [dense_head_group(self.remote, self.spec)]
 
     def batches(self, steps: range) -> Iterator[Batch]:
         """Return the labelled images of some steps."""
@@ -266,11 +265,19 @@ class DenseHeadStage:
                 compressed = self.bottleneck(image, rate)
                 features = self.remote.extract(compressed.image)
                 base_depth = self.remote.depth(features.features)[:, 0]
-            wide = self.remote.wide(_dropout(features.features), _dropout(features.backbone))
+            wide = self.remote.wide(
+                channel_dropout(features.features), channel_dropout(features.backbone)
+            )
         labels = self.teacher.losses
         loss = labels.segmentation(wide[:, :-1], targets.segmentation, batch)
         loss = loss + labels.depth(base_depth + wide[:, -1], targets.depth, batch)
         return _mean_bits(loss, compressed.bits, image)
+
+
+def dense_head_group(remote: Remote, spec: Stage) -> dict[str, Any]:
+    """Unfreeze the wide head and return its parameter group for `RelativeAdamW`."""
+    trained = remote.wide.requires_grad_(True).parameters()
+    return _group(trained, spec.learning_rate) | {'weight_decay': _DENSE_HEAD_DECAY}
 
 
 def _mean_bits(loss: Tensor, bits: Tensor, image: Tensor) -> Losses:
@@ -282,7 +289,8 @@ def _feature_error(found: Sequence[Tensor], wanted: Sequence[Tensor]) -> Tensor:
     return torch.stack([relative_error(f, t).mean() for f, t in pairs]).sum()
 
 
-def _dropout(levels: Sequence[Tensor]) -> list[Tensor]:
+def channel_dropout(levels: Sequence[Tensor]) -> list[Tensor]:
+    """Drop channels of the features that the wide head reads, while it is trained."""
     return [functional.dropout2d(level, _DENSE_HEAD_DROPOUT) for level in levels]
 
 

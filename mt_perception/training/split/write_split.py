@@ -60,7 +60,7 @@ def export_split(split: SplitNetwork, images: Sequence[NDArray[np.uint8]], folde
     (folder / FOLDER).mkdir(exist_ok=True)
     encoder = robot_graph(split.bottleneck)
     path = folder / FOLDER / f'{encoder.name}.onnx'
-    entry = _export(encoder, [torch.from_numpy(_smooth_noise(REFERENCE_SIZE))], path)
+    entry = _export(encoder, [torch.from_numpy(smooth_noise(REFERENCE_SIZE))], path)
     codec = _write_codec(split, path.read_bytes(), images, folder)
     latent = torch.zeros(1, CHANNELS, *(side // STRIDE for side in REFERENCE_SIZE))
     manifest = read_manifest_data(folder)
@@ -84,7 +84,7 @@ def check_halves(split: SplitNetwork, folder: Path, size: tuple[int, int]) -> No
         ModelError: an output's `difference` is above 1e-3.
     """
     robot, remote = SplitEncoder(folder), RemoteModel(folder)
-    image = torch.from_numpy(_smooth_noise(size))
+    image = torch.from_numpy(smooth_noise(size))
     latent = remote.latent(robot.payload(image.numpy(), robot.codec.rates - 1))
     tensors = {'image': image, LATENT: torch.from_numpy(latent[None])}
     for graph in (robot_graph(split.bottleneck), *remote_graphs(split.bottleneck, split.remote)):
@@ -93,7 +93,7 @@ def check_halves(split: SplitNetwork, folder: Path, size: tuple[int, int]) -> No
         content = (folder / FOLDER / f'{graph.name}.onnx').read_bytes()
         feeds = {name: tensors[source].numpy() for name, source in graph.inputs.items()}
         found = open_session(graph.name, content).run(list(graph.outputs), feeds)
-        rows = _comparable_rows(made, graph)
+        rows = comparable_rows(made, graph)
         for (name, ours), theirs in zip(made.items(), found, strict=True):
             worst = difference(ours.numpy()[rows], theirs[rows])
             if not worst <= TOLERANCE:
@@ -101,7 +101,7 @@ def check_halves(split: SplitNetwork, folder: Path, size: tuple[int, int]) -> No
         tensors |= {n: _without_ties(v) if n.endswith('/scores') else v for n, v in made.items()}
 
 
-def _comparable_rows(made: Mapping[str, Tensor], graph: BlockGraph) -> Any:
+def comparable_rows(made: Mapping[str, Tensor], graph: BlockGraph) -> Any:
     """Return an index of the rows that do not depend on rounding.
 
     Blocks that select boxes by score order ties arbitrarily; only distinct scores compare.
@@ -168,7 +168,7 @@ def _axes(name: str, value: Tensor) -> dict[int, str]:
     return {0: 'batch', 1: f'count_{name}'}
 
 
-def _smooth_noise(size: tuple[int, int]) -> NDArray[np.uint8]:
+def smooth_noise(size: tuple[int, int]) -> NDArray[np.uint8]:
     """Return noise in cells of 8×8 pixels, (1, H, W, 3): its latents resemble an image's."""
     small = np.random.default_rng(0).integers(0, 256, (1, size[0] // 8, size[1] // 8, 3), np.uint8)
     return small.repeat(8, axis=1).repeat(8, axis=2)
