@@ -108,7 +108,8 @@ def expose_logits(path: Path) -> None:
     source = last[0].input[0]
     if made[source].op_type == 'Resize' and _doubles_for_contours(model.graph, path):
         source = made[source].input[0]
-    model.graph.node.append(onnx.helper.make_node('Identity', [source], [LOGITS]))
+    if source != LOGITS:
+        model.graph.node.append(onnx.helper.make_node('Identity', [source], [LOGITS]))
     shape = (1, None, f'height_{LOGITS}', f'width_{LOGITS}')
     model.graph.output.append(
         onnx.helper.make_tensor_value_info(LOGITS, onnx.TensorProto.FLOAT, shape)
