@@ -76,13 +76,8 @@ def print_task(seen: Observed, opened: Mapping[str, list[tuple[str, ...]]]) -> d
         if 0 < share < 1:
             shuffled = np.stack([_shuffled(mask, seen.labelled, rng) for _ in range(SHUFFLES)])
             chance = float(seen.value(shuffled).mean())
-            spread = seen.value(mask[None] * np.ones((RESAMPLES, 1)), draws)
-            spread = spread - np.stack(
-                [
-                    seen.value(shuffled[i % SHUFFLES][None], draws[i : i + 1])[0]
-                    for i in range(RESAMPLES)
-                ]
-            )
+            drawn = shuffled[np.arange(RESAMPLES) % SHUFFLES]
+            spread = seen.value(np.tile(mask, (RESAMPLES, 1)), draws) - seen.value(drawn, draws)
             low, high = np.nanquantile(spread, [0.025, 0.975])
             cells += f' | {chance:.4f} | {value - chance:+.4f} | {low:+.4f} to {high:+.4f}'
         else:
