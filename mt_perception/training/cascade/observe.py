@@ -133,7 +133,8 @@ class TwoStages:
         self.manifest = content.manifest
         self._executor = Executor(load_sessions(content).by_block)
         blocks = tuple(self.manifest.graph.blocks.values())
-        self._stage = Stage(blocks, releases=((),) * len(blocks))
+        every = frozenset(block.tensor(name) for block in blocks for name in block.outputs)
+        self._stage = Stage(blocks, results=every, releases=((),) * len(blocks))
 
     def run(self, frame: Frame) -> tuple[FrameRun, dict[str, tuple[TaskResult, TaskResult]]]:
         """Return the tensors of a frame, and task → its results of the first and both stages.

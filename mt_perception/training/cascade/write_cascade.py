@@ -64,7 +64,10 @@ def write_cascade(remote: Remote, base: Path, folder: Path, version: str) -> Non
             if SEGMENTATION in (name, entry.get('of')):
                 expose_logits(folder / entry['file'])
                 entry['sha256'] = sha256(folder / entry['file'])
-    manifest['blocks'][SEGMENTATION]['outputs'].append(LOGITS)
+    outputs = manifest['blocks'][SEGMENTATION]['outputs']
+    outputs += [LOGITS] if LOGITS not in outputs else []
+    # The confidence of the first stage is not that of both.
+    manifest['tasks'][SEGMENTATION].pop('confidence', None)
     graphs = cascade_graphs(remote)
     for graph in graphs:
         manifest['blocks'][graph.name] = _write_block(graph, folder, manifest['blocks'])
@@ -95,12 +98,14 @@ def write_fusion(folder: Path, calibration: tuple[float, float]) -> None:
 
 
 def expose_logits(path: Path) -> None:
-    """Add the logits at stride 4 to the outputs of a segmentation block.
+    """Add the logits at stride 4 to the outputs of a segmentation block that lacks them.
 
     Raises:
         ModelError: the block does not end with an argmax.
     """
     model = onnx.load(str(path))
+    if LOGITS in [tensor.name for tensor in model.graph.output]:
+        return
     made = {name: node for node in model.graph.node for name in node.output}
     last = [node for node in model.graph.node if node.op_type == 'ArgMax']
     if len(last) != 1:
@@ -108,8 +113,7 @@ def expose_logits(path: Path) -> None:
     source = last[0].input[0]
     if made[source].op_type == 'Resize' and _doubles_for_contours(model.graph, path):
         source = made[source].input[0]
-    if source != LOGITS:
-        model.graph.node.append(onnx.helper.make_node('Identity', [source], [LOGITS]))
+    model.graph.node.append(onnx.helper.make_node('Identity', [source], [LOGITS]))
     shape = (1, None, f'height_{LOGITS}', f'width_{LOGITS}')
     model.graph.output.append(
         onnx.helper.make_tensor_value_info(LOGITS, onnx.TensorProto.FLOAT, shape)
