@@ -106,9 +106,9 @@ def test_every_page_is_in_the_navigation_of_the_site() -> None:
 def test_every_output_is_documented() -> None:
     pytest.importorskip('rclpy', reason='needs ROS 2')
     pytest.importorskip('vision_msgs', reason='needs vision_msgs')
-    from mt_perception.nodes import publishers
+    from mt_perception.nodes import topics as topics_of_the_node
 
-    topics = {value for name, value in vars(publishers).items() if name.endswith('_TOPIC')}
+    topics = {value for name, value in vars(topics_of_the_node).items() if name.endswith('_TOPIC')}
     rows = re.findall(r'^\| `(~/[^`]+)`', TEXTS['docs/topics.md'], re.MULTILINE)
     assert topics == set(rows)
 

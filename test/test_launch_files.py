@@ -348,11 +348,11 @@ def foxglove_topics(file: Path) -> set[str]:
 
 
 def test_the_shipped_layouts_show_topics_that_the_node_has() -> None:
-    from mt_perception.nodes import publishers
+    from mt_perception.nodes import topics as topics_of_the_node
 
     has = {
         value.replace('~', '/perception')
-        for name, value in vars(publishers).items()
+        for name, value in vars(topics_of_the_node).items()
         if name.endswith('_TOPIC')
     }
     shown = rviz_topics(ROOT / 'config' / 'mt_perception.rviz') | foxglove_topics(FOXGLOVE)

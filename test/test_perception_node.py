@@ -64,6 +64,7 @@ TOPICS: dict[str, type] = {
     '/perception/overlay/image/compressed': CompressedImage,
     '/perception/depth/image/compressedDepth': CompressedImage,
     '/perception/detections_3d': Detection3DArray,
+    '/perception/instances/image': Image,
     '/perception/stats': DiagnosticArray,
 }
 DETECTIONS, DEPTH, SEGMENTATION = (

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mt_perception.geometry.points import POINT, point_cloud
-from mt_perception.types import DepthMap, Intrinsics
+from mt_perception.types import UNLABELLED, DepthMap, Intrinsics, Segmentation
 
 CAMERA = Intrinsics(fx=60, fy=66, cx=30.5, cy=21.0, width=64, height=48)
 IMAGE = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
@@ -48,7 +48,28 @@ def test_layout_is_what_point_cloud_2_carries() -> None:
     assert POINT.itemsize == 16
     packed = np.frombuffer(points.tobytes(), '<u4').reshape(16, 22, 4)[..., 3]
     blue, green, red = (int(c) for c in IMAGE[3, 6])
-    assert packed[1, 2] == red << 16 | green << 8 | blue
+    assert packed[1, 2] == UNLABELLED << 24 | red << 16 | green << 8 | blue
+
+
+def test_labels_are_those_of_the_pixels() -> None:
+    depth = DepthMap(np.full((48, 64), 2, np.float32), CAMERA)
+    ids = np.random.default_rng(1).integers(0, 9, (48, 64), np.uint8)
+    labels = tuple('abcdefghi')
+    points = point_cloud(depth, IMAGE, 3, Segmentation(ids, labels))
+    np.testing.assert_array_equal(points['label'], ids[::3, ::3])
+
+
+@given(st.integers(1, 9), st.integers(1, 40), st.integers(1, 40), st.integers(0, 99))
+def test_a_coarse_cloud_has_the_edges_of_the_full_one(
+    stride: int, height: int, width: int, seed: int
+) -> None:
+    camera = Intrinsics(60, 60, width / 2, height / 2, width, height)
+    steps = np.random.default_rng(seed).normal(0, 0.03, (height, width))
+    depth = DepthMap((2 + np.cumsum(steps, axis=1)).astype(np.float32), camera)
+    image = np.zeros((height, width, 3), np.uint8)
+    full = point_cloud(depth, image)
+    coarse = point_cloud(depth, image, stride)
+    np.testing.assert_array_equal(coarse['z'], full['z'][::stride, ::stride])
 
 
 def test_unknown_depth_has_no_point() -> None:

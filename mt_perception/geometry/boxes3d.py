@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mt_perception.geometry.box_window import box_window
 from mt_perception.types import PINHOLE, DepthMap, Detections, Segmentation
 
 _SAMPLES = 32
@@ -94,12 +95,12 @@ def _own_depths(
     box: list[float], label: str, depth: DepthMap, segmentation: Segmentation | None
 ) -> NDArray[np.float32] | None:
     """Sorted depths of an object's pixels without outliers; None if too few are known."""
-    window = _window(box, depth.depth.shape, 1.0)
+    window = box_window(box, depth.depth.shape, 1.0, _SAMPLES)
     own = None
     if segmentation is not None and label in segmentation.labels:
         own = segmentation.class_ids[window] == segmentation.labels.index(label)
     if own is None or own.mean() < _SHARE:
-        window = _window(box, depth.depth.shape, _INNER)
+        window = box_window(box, depth.depth.shape, _INNER, _SAMPLES)
         z = depth.depth[window].ravel()
     else:
         z = depth.depth[window][own]
@@ -109,15 +110,3 @@ def _own_depths(
     median = z[len(z) // 2]
     low, high = np.searchsorted(z, (median * (1 - _SPREAD), median * (1 + _SPREAD)))
     return z[low:high] if high - low >= _FEWEST else None
-
-
-def _window(box: list[float], shape: tuple[int, ...], part: float) -> tuple[slice, slice]:
-    """The central part of a box as slices of rows and columns, with at most 32 of each."""
-    x0, y0, x1, y1 = box
-    slices = []
-    for low, high, size in ((y0, y1, shape[0]), (x0, x1, shape[1])):
-        margin = (high - low) * (1 - part) / 2
-        start = min(max(0, round(low + margin)), size - 1)
-        stop = min(max(start + 1, round(high - margin)), size)
-        slices.append(slice(start, stop, max(1, -(-(stop - start) // _SAMPLES))))
-    return slices[0], slices[1]

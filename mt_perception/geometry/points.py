@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mt_perception.types import DepthMap
+from mt_perception.types import UNLABELLED, DepthMap, Segmentation
 
-POINT = np.dtype([('x', '<f4'), ('y', '<f4'), ('z', '<f4'), ('bgr', 'u1', 3), ('unused', 'u1')])
+POINT = np.dtype([('x', '<f4'), ('y', '<f4'), ('z', '<f4'), ('bgr', 'u1', 3), ('label', 'u1')])
 """One point, 16 bytes: metres in the optical frame (x right, y down, z forward) and its colour.
 
-The last four bytes read as one little-endian number are 0x00RRGGBB: PointCloud2's ``rgb``.
+The last four bytes read as one little-endian number are 0xLLRRGGBB: PointCloud2's ``rgb``, whose
+first byte has no meaning there, is the class of the segmentation here, 255 where there is none.
 """
 
 # An upsampled depth map interpolates between an object and its background, which would give points
@@ -22,7 +23,12 @@ The last four bytes read as one little-endian number are 0x00RRGGBB: PointCloud2
 _MAX_SLOPE = 0.03
 
 
-def point_cloud(depth: DepthMap, image: NDArray[np.uint8], stride: int = 1) -> NDArray[Any]:
+def point_cloud(
+    depth: DepthMap,
+    image: NDArray[np.uint8],
+    stride: int = 1,
+    segmentation: Segmentation | None = None,
+) -> NDArray[Any]:
     """Back-project every pixel.
 
     A pixel (u, v) at depth z lies at ((u - cx) z / fx, (v - cy) z / fy, z).
@@ -31,31 +37,37 @@ def point_cloud(depth: DepthMap, image: NDArray[np.uint8], stride: int = 1) -> N
         depth: The depth map and its camera.
         image: uint8 (H, W, 3) BGR of the same size.
         stride: Step in rows and columns.
+        segmentation: The segmentation of the same image; None leaves the points without labels.
 
     Returns:
         POINT (ceil(H / stride), ceil(W / stride)), organised as the image; x, y and z are NaN
         where the depth is unknown or the pixel lies on a depth edge.
     """
     camera = depth.intrinsics
-    z = np.where(_on_edge(depth.depth), np.nan, depth.depth)[::stride, ::stride]
+    z = np.where(_on_edge(depth.depth, stride), np.nan, depth.depth[::stride, ::stride])
     rows, columns = np.arange(camera.height)[::stride], np.arange(camera.width)[::stride]
     points = np.zeros(z.shape, POINT)
     points['x'] = z * ((columns - camera.cx) / camera.fx).astype(np.float32)
     points['y'] = z * ((rows - camera.cy) / camera.fy).astype(np.float32)[:, None]
     points['z'] = z
     points['bgr'] = image[::stride, ::stride]
+    points['label'] = UNLABELLED
+    if segmentation is not None:
+        points['label'] = segmentation.class_ids[::stride, ::stride]
     return points
 
 
-def _on_edge(depth: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Pixels whose depth differs too much from a neighbour's, relative to their own."""
-    edge = np.zeros(depth.shape, np.bool_)
-    limit = depth * np.float32(_MAX_SLOPE)
-    for before, after in (
-        ((slice(None, -1), slice(None)), (slice(1, None), slice(None))),
-        ((slice(None), slice(None, -1)), (slice(None), slice(1, None))),
+def _on_edge(depth: NDArray[np.float32], stride: int) -> NDArray[np.bool_]:
+    """Pixels of a grid whose depth differs too much from a neighbour's, relative to their own."""
+    own = depth[::stride, ::stride]
+    edge = np.zeros(own.shape, np.bool_)
+    limit = own * np.float32(_MAX_SLOPE)
+    # Neighbours in a column, then in a row: those before (from the second on) and after.
+    for grid, marked, most, lines in (
+        (own, edge, limit, depth[:, ::stride]),
+        (own.T, edge.T, limit.T, depth[::stride].T),
     ):
-        jump = np.abs(depth[after] - depth[before])
-        edge[before] |= jump > limit[before]
-        edge[after] |= jump > limit[after]
+        before, after = lines[stride - 1 :: stride], lines[1::stride]
+        marked[1:] |= np.abs(grid[1:] - before[: len(grid) - 1]) > most[1:]
+        marked[: len(after)] |= np.abs(after - grid[: len(after)]) > most[: len(after)]
     return edge

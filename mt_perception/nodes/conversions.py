@@ -173,13 +173,15 @@ def compressed_depth_message(
 
 
 class PointsMessage:
-    """A reused message of a coloured point cloud."""
+    """A reused message of a point cloud with colours and labels."""
 
     def __init__(self) -> None:
         fields = [
             PointField(name=name, offset=4 * i, datatype=PointField.FLOAT32, count=1)
             for i, name in enumerate(('x', 'y', 'z', 'rgb'))
         ]
+        offset = POINT.fields['label'][1]
+        fields.append(PointField(name='label', offset=offset, datatype=PointField.UINT8, count=1))
         self._message = PointCloud2(fields=fields, point_step=POINT.itemsize, is_dense=False)
         self._points: NDArray[Any] = np.empty((0, 0), POINT)
 
@@ -188,15 +190,16 @@ class PointsMessage:
 
         Args:
             header: Its header.
-            points: POINT (H, W), an organised cloud.
+            points: POINT (H, W), an organised cloud, or (N,) without order.
         """
         message = self._message
+        points = np.atleast_2d(points)
         if points.shape != self._points.shape:
             message.height, message.width = points.shape
             message.row_step = message.width * POINT.itemsize
             message.data = array('B', bytes(points.nbytes))
             # As in ImageMessage, the message may hold a copy.
-            self._points = np.frombuffer(message.data, POINT).reshape(points.shape)
+            self._points = np.frombuffer(message.data, POINT, points.size).reshape(points.shape)
         np.copyto(self._points, points)
         message.header = header
         return message

@@ -24,10 +24,11 @@ from mt_perception.nodes.image_decoder import ImageDecoder
 from mt_perception.nodes.model_pool import ModelPool
 from mt_perception.nodes.offloading import change_offload, open_offload
 from mt_perception.nodes.parameters import PerceptionSettings
-from mt_perception.nodes.publishers import STATS_TOPIC, Publishers, Request
+from mt_perception.nodes.publishers import Publishers, Request
 from mt_perception.nodes.qos_events import QosEvents
 from mt_perception.nodes.stats import stats
 from mt_perception.nodes.subscriptions import ImageType
+from mt_perception.nodes.topics import CONFIDENCE_TOPIC, OBSTACLES_TOPIC, STATS_TOPIC
 from mt_perception.types import DEPTH, Frame, Intrinsics
 
 if TYPE_CHECKING:
@@ -205,12 +206,15 @@ class FrameProcessor:
         deadline_s = None
         if self.offload is not None:
             deadline_s = image.received_s + settings.offload_deadline_ms * 1e-3
-        result = self.pipeline.run(frame, request.tasks, deadline_s)
+        confidence = CONFIDENCE_TOPIC in request.topics
+        result = self.pipeline.run(frame, request.tasks, deadline_s, confidence=confidence)
         if not self._active:
             return
         camera_info = image.camera_info if camera is not None else None
         published = self.publishers.publish(request, header, frame, result, camera_info)
         self.pipeline.record_published()
+        if camera is not None and OBSTACLES_TOPIC in request.topics:
+            self._check_ground(OBSTACLES_TOPIC in published)
         latency_ms = (time.monotonic() - image.received_s) * 1e3
         self.health.frame_done(latency_ms, result.failures)
         self._budget_check.add(result.execution, latency_ms)
@@ -223,6 +227,13 @@ class FrameProcessor:
             }
             level = ERROR if result.failures else OK
             self._publish_stats(image, request, level, result.execution.reason, values)
+
+    def _check_ground(self, known: bool) -> None:
+        if not known:
+            self.health.noticed(
+                'ground_unknown',
+                'no obstacles are published: no ground is visible and its plane is unknown',
+            )
 
     def _publish_stats(
         self,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import cast
 
+from mt_perception.nodes.cloud_parameters import CloudParameters
 from mt_perception.nodes.host_parameters import RemoteHostSettings
 from mt_perception.nodes.parameter_schema import (
     Change,
@@ -29,7 +30,7 @@ _TASKS = (DETECTION, DEPTH, SEGMENTATION)
 
 
 @dataclass(frozen=True)
-class PerceptionSettings(OffloadParameters, BudgetParameters, PipelineParameters):
+class PerceptionSettings(OffloadParameters, BudgetParameters, CloudParameters, PipelineParameters):
     """All parameters of the perception node; those of the last base class come first."""
 
     def budget(self) -> Budget:

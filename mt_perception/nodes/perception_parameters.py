@@ -185,13 +185,6 @@ class PipelineParameters(Settings):
         minimum=0.1,
         maximum=1000.0,
     )
-    points_stride: int = parameter(
-        'points.stride',
-        2,
-        'Sampling of the point cloud: every n-th pixel of every n-th row.',
-        minimum=1,
-        maximum=64,
-    )
 
     def check(self) -> None:
         """Check constraints between parameters."""

@@ -21,6 +21,9 @@ from std_msgs.msg import Header
 from vision_msgs.msg import Detection2DArray, Detection3DArray, LabelInfo
 
 from mt_perception.geometry.boxes3d import boxes3d
+from mt_perception.geometry.instances import instance_image
+from mt_perception.geometry.obstacles import fit_ground, obstacle_points
+from mt_perception.geometry.plane import GroundPlane
 from mt_perception.geometry.points import point_cloud
 from mt_perception.image.overlay import draw
 from mt_perception.model.manifest import Manifest
@@ -28,42 +31,24 @@ from mt_perception.nodes import conversions
 from mt_perception.nodes.diagnostics import status
 from mt_perception.nodes.parameters import PerceptionSettings
 from mt_perception.nodes.qos_events import QosEvents
-from mt_perception.types import DEPTH, DETECTION, PINHOLE, SEGMENTATION, Frame, Result
-
-DETECTIONS_TOPIC = '~/detections'
-DETECTIONS_3D_TOPIC = '~/detections_3d'
-DEPTH_TOPIC = '~/depth/image'
-DEPTH_CAMERA_TOPIC = '~/depth/camera_info'
-RELATIVE_DEPTH_TOPIC = '~/depth/relative'
-SEGMENTATION_TOPIC = '~/segmentation/image'
-LABELS_TOPIC = '~/segmentation/label_info'
-POINTS_TOPIC = '~/points'
-OVERLAY_TOPIC = '~/overlay/image'
-# As image_transport names them.
-OVERLAY_JPEG_TOPIC = OVERLAY_TOPIC + '/compressed'
-DEPTH_PNG_TOPIC = DEPTH_TOPIC + '/compressedDepth'
-STATS_TOPIC = '~/stats'
-
-# Topic → its message type and the tasks that it needs. Statistics need none: they report on the
-# tasks that other topics need.
-_TOPICS: Mapping[str, tuple[type, tuple[str, ...]]] = {
-    DETECTIONS_TOPIC: (Detection2DArray, (DETECTION,)),
-    DETECTIONS_3D_TOPIC: (Detection3DArray, (DETECTION, DEPTH, SEGMENTATION)),
-    DEPTH_TOPIC: (Image, (DEPTH,)),
-    DEPTH_PNG_TOPIC: (CompressedImage, (DEPTH,)),
-    DEPTH_CAMERA_TOPIC: (CameraInfo, (DEPTH,)),
-    RELATIVE_DEPTH_TOPIC: (Image, (DEPTH,)),
-    SEGMENTATION_TOPIC: (Image, (SEGMENTATION,)),
-    POINTS_TOPIC: (PointCloud2, (DEPTH,)),
-    OVERLAY_TOPIC: (Image, (DETECTION, SEGMENTATION)),
-    OVERLAY_JPEG_TOPIC: (CompressedImage, (DETECTION, SEGMENTATION)),
-    STATS_TOPIC: (DiagnosticArray, ()),
-}
-
-# A depth image is metric (REP-118): relative depth has a topic of its own, and no points.
-_METRIC_TOPICS = frozenset(
-    {DEPTH_TOPIC, DEPTH_PNG_TOPIC, DEPTH_CAMERA_TOPIC, POINTS_TOPIC, DETECTIONS_3D_TOPIC}
+from mt_perception.nodes.topics import (
+    CONFIDENCE_TOPIC,
+    DEPTH_CAMERA_TOPIC,
+    DEPTH_PNG_TOPIC,
+    DEPTH_TOPIC,
+    DETECTIONS_3D_TOPIC,
+    DETECTIONS_TOPIC,
+    INSTANCES_TOPIC,
+    OBSTACLES_TOPIC,
+    OVERLAY_JPEG_TOPIC,
+    OVERLAY_TOPIC,
+    POINTS_TOPIC,
+    RELATIVE_DEPTH_TOPIC,
+    SEGMENTATION_TOPIC,
+    STATS_TOPIC,
+    model_topics,
 )
+from mt_perception.types import DEPTH, DETECTION, PINHOLE, SEGMENTATION, Frame, Result
 
 # For other tasks of a model: kind of the task → last part of its topic, and its message type.
 _EXTRA: Mapping[str, tuple[str, type]] = {
@@ -134,16 +119,7 @@ class Publishers:
         self._node = node
         self._manifest = manifest
         self._qos_events = qos_events
-        served = set(manifest.tasks)
-        relative = DEPTH in served and manifest.tasks[DEPTH].relative_depth
-        absent = set(_METRIC_TOPICS) if relative else {RELATIVE_DEPTH_TOPIC}
-        if not {DETECTION, DEPTH} <= served:
-            absent.add(DETECTIONS_3D_TOPIC)
-        topics = {
-            topic: (kind, tasks)
-            for topic, (kind, tasks) in _TOPICS.items()
-            if topic not in absent and (not tasks or served.intersection(tasks))
-        }
+        topics = dict(model_topics(manifest))
         self._fills = _Messages().fills()
         for task in manifest.tasks.values():
             if task.name not in _EXTRA:
@@ -198,6 +174,8 @@ class Publishers:
         """The topics that have a subscriber now, and the enabled tasks that they need."""
         topics = self.subscribed()
         needed = {task for topic in topics for task in self._tasks[topic]}
+        if settings.points_labels and POINTS_TOPIC in topics:
+            needed.add(SEGMENTATION)
         tasks = tuple(t for t in self._manifest.tasks if t in needed and settings.enabled(t))
         return Request(topics, tasks, settings)
 
@@ -250,8 +228,13 @@ class _Messages:
         self._depth = conversions.ImageMessage('32FC1', np.float32)
         self._classes = conversions.ImageMessage('mono8', np.uint8)
         self._overlay = conversions.ImageMessage('bgr8', np.uint8)
+        self._confidence = conversions.ImageMessage('mono8', np.uint8)
+        self._instances = conversions.ImageMessage('mono16', np.uint16)
         self._points = conversions.PointsMessage()
         self._drawn: tuple[_Content, NDArray[np.uint8]] | None = None
+        self._obstacles = conversions.PointsMessage()
+        # A camera is fixed to its robot: the last plane holds while no ground is visible.
+        self._ground: GroundPlane | None = None
 
     def fills(self) -> dict[str, _Fill]:
         """Topic → its fill function, in the order of publication: cheap messages first."""
@@ -259,6 +242,9 @@ class _Messages:
             DETECTIONS_TOPIC: self._fill_detections,
             DEPTH_CAMERA_TOPIC: self._fill_camera,
             SEGMENTATION_TOPIC: self._fill_classes,
+            OBSTACLES_TOPIC: self._fill_obstacles,
+            INSTANCES_TOPIC: self._fill_instances,
+            CONFIDENCE_TOPIC: self._fill_confidence,
             DETECTIONS_3D_TOPIC: self._fill_detections_3d,
             DEPTH_TOPIC: self._fill_depth,
             RELATIVE_DEPTH_TOPIC: self._fill_depth,
@@ -280,6 +266,19 @@ class _Messages:
     def _fill_classes(self, content: _Content) -> Image | None:
         found = content.result.segmentation
         return None if found is None else self._classes.fill(content.header, found.class_ids)
+
+    def _fill_confidence(self, content: _Content) -> Image | None:
+        found = content.result.segmentation
+        if found is None or found.confidence is None:
+            return None
+        return self._confidence.fill(content.header, found.confidence)
+
+    def _fill_instances(self, content: _Content) -> Image | None:
+        result = content.result
+        if result.detections is None or result.segmentation is None:
+            return None
+        pixels = instance_image(result.detections, result.segmentation, result.depth)
+        return self._instances.fill(content.header, pixels)
 
     def _fill_detections_3d(self, content: _Content) -> Detection3DArray | None:
         result = content.result
@@ -304,8 +303,23 @@ class _Messages:
         # Without a camera the scale of a cloud is a guess; with a fisheye its shape is wrong.
         if depth is None or content.camera_info is None or depth.intrinsics.projection != PINHOLE:
             return None
-        points = point_cloud(depth, content.frame.image, content.settings.points_stride)
+        labels = content.result.segmentation
+        stride = content.settings.points_stride
+        points = point_cloud(depth, content.frame.image, stride, labels)
         return self._points.fill(content.header, points)
+
+    def _fill_obstacles(self, content: _Content) -> PointCloud2 | None:
+        depth, classes = content.result.depth, content.result.segmentation
+        if depth is None or content.camera_info is None or depth.intrinsics.projection != PINHOLE:
+            return None
+        fitted = None if classes is None else fit_ground(depth, classes)
+        self._ground = fitted or content.frame.ground or self._ground
+        if self._ground is None:
+            return None
+        options = content.settings.obstacle_options()
+        image = content.frame.image
+        points = obstacle_points(depth, image, self._ground, classes, options)
+        return self._obstacles.fill(content.header, points)
 
     def _fill_overlay(self, content: _Content) -> Image:
         return self._overlay.fill(content.header, self._picture(content))

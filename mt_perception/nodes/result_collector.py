@@ -17,7 +17,16 @@ from sensor_msgs.msg import CameraInfo, Image
 from vision_msgs.msg import Detection2DArray, LabelInfo
 
 from mt_perception.geometry.camera import typical
-from mt_perception.nodes import conversions, publishers
+from mt_perception.nodes import conversions
+from mt_perception.nodes.publishers import LATCHED
+from mt_perception.nodes.topics import (
+    DEPTH_CAMERA_TOPIC,
+    DEPTH_TOPIC,
+    DETECTIONS_TOPIC,
+    LABELS_TOPIC,
+    SEGMENTATION_TOPIC,
+    STATS_TOPIC,
+)
 from mt_perception.types import (
     DEPTH,
     DETECTION,
@@ -28,9 +37,9 @@ from mt_perception.types import (
 )
 
 _TOPICS: Mapping[str, tuple[tuple[str, type], ...]] = {
-    DETECTION: ((publishers.DETECTIONS_TOPIC, Detection2DArray),),
-    DEPTH: ((publishers.DEPTH_TOPIC, Image), (publishers.DEPTH_CAMERA_TOPIC, CameraInfo)),
-    SEGMENTATION: ((publishers.SEGMENTATION_TOPIC, Image),),
+    DETECTION: ((DETECTIONS_TOPIC, Detection2DArray),),
+    DEPTH: ((DEPTH_TOPIC, Image), (DEPTH_CAMERA_TOPIC, CameraInfo)),
+    SEGMENTATION: ((SEGMENTATION_TOPIC, Image),),
 }
 
 _QUEUE = 20
@@ -90,7 +99,7 @@ class ResultCollector:
         self._label_info: LabelInfo | None = None
         self._frames: OrderedDict[int, dict[str, Any]] = OrderedDict()
         self._received_ns: dict[int, dict[str, int]] = {}
-        topics = [(publishers.STATS_TOPIC, DiagnosticArray)]
+        topics = [(STATS_TOPIC, DiagnosticArray)]
         topics += [topic for task in self.tasks for topic in _TOPICS[task]]
         self._subscriptions = [
             node.create_subscription(
@@ -101,9 +110,9 @@ class ResultCollector:
         if SEGMENTATION in self.tasks:
             node.create_subscription(
                 LabelInfo,
-                publishers.LABELS_TOPIC.replace('~', perception),
+                LABELS_TOPIC.replace('~', perception),
                 self._on_labels,
-                publishers.LATCHED,
+                LATCHED,
             )
 
     @property
@@ -121,9 +130,9 @@ class ResultCollector:
     def is_complete(self, stamp_ns: int) -> bool:
         """Whether all messages that the node published for a frame have arrived."""
         found = self._frames.get(stamp_ns, {})
-        if publishers.STATS_TOPIC not in found:
+        if STATS_TOPIC not in found:
             return False
-        stats = _values(found[publishers.STATS_TOPIC])
+        stats = _values(found[STATS_TOPIC])
         made = stats.get('made', '').split()
         return all(topic in found for topic in made if topic in self._expected())
 
@@ -134,15 +143,13 @@ class ResultCollector:
             return None
         received_ns = self._received_ns.pop(stamp_ns)
         header = next(iter(found.values())).header
-        stats = found.get(publishers.STATS_TOPIC)
+        stats = found.get(STATS_TOPIC)
         return CollectedFrame(
             stamp_ns=stamp_ns,
             frame_id=header.frame_id,
-            detections=self._detections(found.get(publishers.DETECTIONS_TOPIC)),
-            depth=_depth(
-                found.get(publishers.DEPTH_TOPIC), found.get(publishers.DEPTH_CAMERA_TOPIC)
-            ),
-            segmentation=self._segmentation(found.get(publishers.SEGMENTATION_TOPIC)),
+            detections=self._detections(found.get(DETECTIONS_TOPIC)),
+            depth=_depth(found.get(DEPTH_TOPIC), found.get(DEPTH_CAMERA_TOPIC)),
+            segmentation=self._segmentation(found.get(SEGMENTATION_TOPIC)),
             stats={} if stats is None else _values(stats),
             received_ns=received_ns,
         )

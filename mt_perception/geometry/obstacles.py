@@ -1,0 +1,130 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""Points of what stands above the ground, from a depth map and a segmentation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mt_perception.geometry.plane import GroundPlane
+from mt_perception.geometry.points import point_cloud
+from mt_perception.types import DepthMap, Segmentation
+
+GROUND = 'ground'
+"""The class whose pixels the ground plane is fitted to."""
+
+_GROUND_STEP = 12
+_FEWEST_GROUND = 32
+"""Pixels of ground, of every 12th of every 12th row, that a fit needs."""
+
+_ITERATIONS = 4
+_TOLERANCE = 0.1
+"""A pixel whose depth differs from the plane's by more than this fraction is no ground."""
+
+_LEAST_INLIERS = 0.5
+
+
+@dataclass(frozen=True)
+class ObstacleOptions:
+    """What counts as an obstacle.
+
+    Attributes:
+        min_height_m: Height above the ground from which a point is an obstacle.
+        max_height_m: Points higher than this are passed under.
+        min_range_m: Nearest depth.
+        max_range_m: Farthest depth.
+        voxel_m: Side of the cubes of which each keeps one point; 0 keeps all points.
+        stride: Step in rows and columns.
+        ignored: Classes that are no obstacle at any height.
+    """
+
+    min_height_m: float = 0.1
+    max_height_m: float = 2.0
+    min_range_m: float = 0.1
+    max_range_m: float = 5.0
+    voxel_m: float = 0.05
+    stride: int = 8
+    ignored: tuple[str, ...] = (GROUND, 'ceiling', 'sky')
+
+
+def fit_ground(depth: DepthMap, segmentation: Segmentation) -> GroundPlane | None:
+    """Fit a plane to the pixels of the ground.
+
+    On a plane m · p = 1 the inverse depth is linear in the ray r of a pixel: 1 / z = m · r. The
+    least squares of z (m · r) - 1, the relative error of the depth, give m; pixels beyond a
+    tolerance are left out, and the fit repeats.
+
+    Args:
+        depth: Depth of a pinhole camera, in metres.
+        segmentation: The segmentation of the same image.
+
+    Returns:
+        The plane in the scale of the depth map; None if too few pixels lie on one.
+    """
+    if GROUND not in segmentation.labels:
+        return None
+    camera, step = depth.intrinsics, _GROUND_STEP
+    z = depth.depth[::step, ::step]
+    is_ground = segmentation.class_ids[::step, ::step] == segmentation.labels.index(GROUND)
+    rows, columns = np.nonzero(is_ground & (z > 0))
+    if len(rows) < _FEWEST_GROUND:
+        return None
+    distance = z[rows, columns].astype(np.float64)
+    x = (columns * step - camera.cx) / camera.fx
+    y = (rows * step - camera.cy) / camera.fy
+    scaled = np.stack([x, y, np.ones(len(x))], axis=1) * distance[:, None]
+    near = np.ones(len(x), np.bool_)
+    for _ in range(_ITERATIONS):
+        chosen = scaled[near]
+        m = np.linalg.lstsq(chosen.T @ chosen, chosen.sum(axis=0), rcond=None)[0]
+        near = np.abs(scaled @ m - 1) < _TOLERANCE
+        if near.sum() < max(_FEWEST_GROUND, _LEAST_INLIERS * len(near)):
+            return None
+    length = float(np.linalg.norm(m))
+    nx, ny, nz = (m / length).tolist()
+    # Ground lies below the optical axis, or in front of a camera that looks down.
+    return GroundPlane((nx, ny, nz), 1 / length) if max(ny, nz) > 0.5 else None
+
+
+def obstacle_points(
+    depth: DepthMap,
+    image: NDArray[np.uint8],
+    ground: GroundPlane,
+    segmentation: Segmentation | None = None,
+    options: ObstacleOptions | None = None,
+) -> NDArray[np.void]:
+    """Return the points that stand above the ground.
+
+    Args:
+        depth: Depth of a pinhole camera, in metres.
+        image: uint8 (H, W, 3), BGR, of the same size.
+        ground: The ground.
+        segmentation: The segmentation of the same image; without it height decides alone.
+        options: What counts as an obstacle.
+
+    Returns:
+        POINT (N,), in the optical frame.
+    """
+    options = options or ObstacleOptions()
+    points = point_cloud(depth, image, options.stride, segmentation).ravel()
+    x, y, z = points['x'], points['y'], points['z']
+    nx, ny, nz = ground.normal
+    height = ground.height_m - (nx * x + ny * y + nz * z)
+    kept = (height >= options.min_height_m) & (height <= options.max_height_m)
+    kept &= (z >= options.min_range_m) & (z <= options.max_range_m)
+    if segmentation is not None:
+        ignored = [i for i, name in enumerate(segmentation.labels) if name in options.ignored]
+        kept &= ~np.isin(points['label'], ignored)
+    found = points[kept]
+    return found if options.voxel_m <= 0 else _thinned(found, options.voxel_m)
+
+
+def _thinned(points: NDArray[np.void], side: float) -> NDArray[np.void]:
+    """Return the first point of each cube."""
+    cells = [np.floor(points[axis] / side).astype(np.int64) for axis in ('x', 'y', 'z')]
+    bits = 21
+    key = (cells[0] << 2 * bits) + (cells[1] << bits) + cells[2]
+    return points[np.unique(key, return_index=True)[1]]
