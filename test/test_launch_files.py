@@ -369,3 +369,24 @@ def test_the_foxglove_layout_places_every_panel() -> None:
         return leaves(node['first']) + leaves(node['second'])
 
     assert sorted(leaves(content['layout'])) == sorted(content['configById'])
+
+
+def test_the_costmap_example_starts_the_costmap_and_its_manager(
+    launched: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = '../examples/nav2/costmap'
+    with pytest.raises(OptionError, match='needs nav2_costmap_2d, .*ros-.*nav2-costmap-2d'):
+        launched(name)
+    index = tmp_path / 'share' / 'ament_index' / 'resource_index' / 'packages'
+    index.mkdir(parents=True)
+    for package in ('nav2_costmap_2d', 'nav2_lifecycle_manager'):
+        (index / package).touch()
+    monkeypatch.setenv('AMENT_PREFIX_PATH', str(tmp_path))
+    actions = launched(name, image='/camera/image_raw', use_sim_time='true')
+    costmap, manager = (action for action in actions if action.kind == 'Node')
+    file, time = costmap.parameters
+    assert Path(file) == ROOT / 'examples' / 'nav2' / 'costmap.yaml'
+    assert time == {'use_sim_time': True}
+    # Costmap2DROS("costmap") is the node /costmap/costmap.
+    assert manager.parameters[0]['node_names'] == ['costmap/costmap']
+    assert manager.parameters[0]['use_sim_time'] is True
