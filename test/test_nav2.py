@@ -85,8 +85,8 @@ def test_parameters_are_those_of_nav2(costmap: dict[str, Any]) -> None:
 
 
 def test_sources_are_topics_of_the_node(costmap: dict[str, Any]) -> None:
-    publishers = pytest.importorskip('mt_perception.nodes.publishers')
-    ours = {topic.replace('~', '/perception') for topic in publishers._TOPICS}
+    node = pytest.importorskip('mt_perception.nodes.topics')
+    ours = {topic.replace('~', '/perception') for topic in node.TOPICS}
     for layer in layers(costmap).values():
         for name in layer.get('observation_sources', '').split():
             assert layer[name]['topic'] in ours

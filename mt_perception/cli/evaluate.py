@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from mt_perception.cli.metrics_table import link_times_table, metrics_table
+from mt_perception.cli.metrics_table import link_times_table, metrics_table, reliability_table
 from mt_perception.cli.run import read_calibration
 from mt_perception.cli.shared_options import (
     BUDGET_OPTIONS,
@@ -176,6 +176,8 @@ def evaluate(context: click.Context, /, sources: tuple[str, ...], **given: Any) 
     studies: list[LinkStudy] = []
     if summaries:
         console.print(metrics_table(summaries))
+        for table in filter(None, map(reliability_table, summaries)):
+            console.print(table)
         _print_notes(summaries, console)
         if links is not None:
             studies, stuck = measured_links(jobs, links, given['fresh'], console)

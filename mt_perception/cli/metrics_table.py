@@ -73,6 +73,29 @@ def metrics_table(summaries: Sequence[Summary]) -> Table:
     return table
 
 
+def reliability_table(summary: Summary) -> Table | None:
+    """How often pixels are right, by their confidence; None without a confidence."""
+    rows = _metric(summary, ('segmentation', 'reliability'))
+    if not rows:
+        return None
+    pixels = sum(row['pixels'] for row in rows)
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        caption=(
+            f'{escape(summary.source)}: confidence of the segmentation, expected calibration '
+            f'error {_metric(summary, ("segmentation", "ece")):.3f}'
+        ),
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+    )
+    for name in ('confidence', 'right', 'pixels'):
+        table.add_column(name, justify='right')
+    for row in rows:
+        share = row['pixels'] / pixels
+        table.add_row(f'{row["confidence"]:.2f}', f'{row["accuracy"]:.2f}', f'{share:.1%}')
+    return table
+
+
 def link_times_table(study: LinkStudy) -> Table:
     """Median time of a frame over every link, by method."""
     table = Table(

@@ -109,7 +109,11 @@ def open_predictor(
         'providers': pipeline.providers,
         'warnings': pipeline.warnings,
     }
-    return Predictor(manifest.name, labels, identity, lambda frame: pipeline.run(frame, tasks))
+
+    def run(frame: Frame) -> Result:
+        return pipeline.run(frame, tasks, confidence=True)
+
+    return Predictor(manifest.name, labels, identity, run)
 
 
 def model_sha256(model: str) -> str:

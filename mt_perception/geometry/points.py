@@ -18,6 +18,9 @@ The last four bytes read as one little-endian number are 0xLLRRGGBB: PointCloud2
 first byte has no meaning there, is the class of the segmentation here, 255 where there is none.
 """
 
+LABEL_OFFSET = 15
+"""Byte of a point that is its label."""
+
 # An upsampled depth map interpolates between an object and its background, which would give points
 # in empty space. Neighbours on a surface at a grazing angle differ by less than this.
 _MAX_SLOPE = 0.03

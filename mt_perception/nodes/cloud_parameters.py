@@ -78,10 +78,15 @@ class CloudParameters(Settings):
     def check(self) -> None:
         """Check constraints between parameters: limits are in order."""
         super().check()
-        for kind in ('height', 'range'):
-            low, high = (f'obstacles.{end}_{kind}_m' for end in ('min', 'max'))
-            if self.value(low) >= self.value(high):
-                raise OptionError(f'{low} must be below {high}')
+        for kind, low, high in (
+            ('height', self.obstacles_min_height_m, self.obstacles_max_height_m),
+            ('range', self.obstacles_min_range_m, self.obstacles_max_range_m),
+        ):
+            if low >= high:
+                raise OptionError(
+                    f'obstacles.min_{kind}_m is {low:g}; expected less than '
+                    f'obstacles.max_{kind}_m, {high:g}'
+                )
 
     def obstacle_options(self) -> ObstacleOptions:
         """What counts as an obstacle."""

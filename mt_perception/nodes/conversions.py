@@ -32,7 +32,7 @@ from vision_msgs.msg import (
 
 from mt_perception.geometry.boxes3d import Boxes3D
 from mt_perception.geometry.camera import Calibration
-from mt_perception.geometry.points import POINT
+from mt_perception.geometry.points import LABEL_OFFSET, POINT
 from mt_perception.image import compressed
 from mt_perception.image.encodings import to_bgr
 from mt_perception.types import FISHEYE, Detections, Intrinsics, Segmentation
@@ -180,8 +180,9 @@ class PointsMessage:
             PointField(name=name, offset=4 * i, datatype=PointField.FLOAT32, count=1)
             for i, name in enumerate(('x', 'y', 'z', 'rgb'))
         ]
-        offset = POINT.fields['label'][1]
-        fields.append(PointField(name='label', offset=offset, datatype=PointField.UINT8, count=1))
+        fields.append(
+            PointField(name='label', offset=LABEL_OFFSET, datatype=PointField.UINT8, count=1)
+        )
         self._message = PointCloud2(fields=fields, point_step=POINT.itemsize, is_dense=False)
         self._points: NDArray[Any] = np.empty((0, 0), POINT)
 
