@@ -222,7 +222,7 @@ def test_the_page_is_well_formed(page_text: str) -> None:
 
 def test_errors_and_reliability_of_detection_are_drawn(page_text: str) -> None:
     text = Page(page_text).text
-    for title in ('What errors cost', 'Are scores probabilities'):
+    for title in ('What errors cost', 'Are scores probabilities?'):
         assert title in text
 
 

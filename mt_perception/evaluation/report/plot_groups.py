@@ -165,7 +165,7 @@ def _score_reliability(
     bins = [(ink, figures['reliability']) for ink, figures in found if figures.get('reliability')]
     if bins:
         yield Plot(
-            'Are scores probabilities',
+            'Are scores probabilities?',
             plots.reliability(bins, f'{anchor}-reliability'),
             'At an overlap of 0.5, scores of 0.3 and more; on the dashed line they are.',
         )

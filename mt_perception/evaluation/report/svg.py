@@ -131,7 +131,8 @@ def to_svg(figure: Figure, name: str, description: str) -> str:
     for stand_in, page_colour in _PAGE_COLOURS.items():
         svg = svg.replace(stand_in, page_colour)
     svg = re.sub(r'font: ([\d.]+)px [^;"]*', r'font-size: \1px', svg)
-    opening = f'<svg role="img" aria-label="{html.escape(description)}" class="plot" '
+    kind = 'plot wide' if figure.get_figwidth() > HALF_IN else 'plot'
+    opening = f'<svg role="img" aria-label="{html.escape(description)}" class="{kind}" '
     return svg.replace('<svg ', opening, 1)
 
 
