@@ -22,6 +22,7 @@ ROS = [
 ]
 
 TEST = [
+    'catkin_pkg',  # reads package.xml and the changelog as bloom does
     'cryptography',  # tests make certificates of their own
     'hypothesis',
     'jsonschema',  # checks the published schema of manifests

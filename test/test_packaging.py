@@ -148,8 +148,18 @@ def test_there_is_one_version() -> None:
     assert package_xml().findtext('version') == mt_perception.__version__
     citation = (ROOT / 'CITATION.cff').read_text(encoding='utf-8')
     assert f'\nversion: {mt_perception.__version__}\n' in citation
-    changelog = (ROOT / 'CHANGELOG.md').read_text(encoding='utf-8')
-    assert f'## {mt_perception.__version__}' in changelog
+
+
+def test_bloom_reads_the_changelog_and_package_xml() -> None:
+    pytest.importorskip('catkin_pkg', reason='pip install "mt_perception[test]"')
+    from catkin_pkg.changelog import get_changelog_from_path
+    from catkin_pkg.package import parse_package
+
+    package = parse_package(str(ROOT / 'package.xml'))
+    package.validate()
+    changelog = get_changelog_from_path(str(ROOT / 'CHANGELOG.rst'), package.name)
+    newest = next(version for version, *_ in changelog.foreach_version() if version[0].isdigit())
+    assert newest == package.version
 
 
 def test_no_model_is_newer_than_the_package() -> None:

@@ -181,3 +181,30 @@ def test_subscribe(tmp_path: Path) -> None:
         sent.detections.append(found)
     answer = answer_of(node, sent, 'perception/detections_3d', Float32, 'nearest_person')
     assert answer.data == 5.0
+
+
+def test_cameras(tmp_path: Path) -> None:
+    pytest.importorskip('rclpy', reason='needs ROS 2')
+    pytest.importorskip('vision_msgs', reason='needs vision_msgs')
+    import rclpy
+
+    from mt_perception.nodes.cameras import perception_nodes
+
+    text = next(text for _, title, text in blocks('cameras') if title == 'cameras.yaml')
+    (tmp_path / 'cameras.yaml').write_text(text, encoding='utf-8')
+    arguments = ['--ros-args', '--params-file', str(tmp_path / 'cameras.yaml')]
+    # The tiny model: the tutorial is about the parameters of each node.
+    arguments += ['-p', f'model:={write_tiny_model(tmp_path / "tiny")}']
+    rclpy.init(args=arguments)
+    try:
+        nodes = perception_nodes(arguments)
+        thresholds = {
+            node.get_fully_qualified_name(): node.get_parameter('detection.score_threshold').value
+            for node in nodes
+        }
+        assert thresholds == {'/front/perception': 0.35, '/left/perception': 0.5}
+        assert all(node.get_parameter('budget.compute').value == 0.5 for node in nodes)
+        for node in nodes:
+            node.destroy_node()
+    finally:
+        rclpy.shutdown()

@@ -22,7 +22,7 @@ PAGES = {
     'index.md': 'README.md',
     'architecture.md': 'ARCHITECTURE.md',
     'contributing.md': 'CONTRIBUTING.md',
-    'changelog.md': 'CHANGELOG.md',
+    'changelog.md': 'CHANGELOG.rst',
     'security.md': 'SECURITY.md',
     'quality.md': 'QUALITY_DECLARATION.md',
     'code-of-conduct.md': 'CODE_OF_CONDUCT.md',
@@ -48,6 +48,7 @@ def on_files(files: Files, config: Any) -> Files:
     """Add the pages."""
     for page, source in PAGES.items():
         text = (ROOT / source).read_text(encoding='utf-8')
+        text = _markdown(text) if source.endswith('.rst') else text
         files.append(File.generated(config, page, content=_with_links(text, page, source)))
     for file in list(files):
         if file.src_uri not in PAGES and file.is_documentation_page():
@@ -56,6 +57,13 @@ def on_files(files: Files, config: Any) -> Files:
             text += _references(text) if file.src_uri == 'api.md' else ''
             files.append(File.generated(config, file.src_uri, content=text))
     return files
+
+
+def _markdown(text: str) -> str:
+    """The changelog, whose form is that of catkin_pkg.changelog, as Markdown."""
+    text = re.sub(r'^\^+\n(.*)\n\^+$', r'# \1', text, flags=re.MULTILINE)
+    text = re.sub(r'^(\S.*)\n-{3,}$', r'## \1\n', text, flags=re.MULTILINE)
+    return re.sub(r'``(\\ )?', '`', text).replace('\\_', '_').replace('\\*', '*')
 
 
 def _references(text: str) -> str:
