@@ -6,6 +6,7 @@ PYTHON ?= python3
 VENV := .venv
 VENV_TRAIN := .venv-train
 VENV_COLCON := .venv-colcon
+VENV_RAY := .venv-ray
 VENV_DOCS := .venv-docs
 COLCON := colcon-core colcon-ros colcon-python-setup-py colcon-test-result \
   colcon-package-selection colcon-recursive-crawl colcon-metadata colcon-output
@@ -18,13 +19,14 @@ WORKERS ?= auto
 # Mutants of each folder.
 SAMPLE ?= 40
 
-.PHONY: help demo test test-train test-colcon mutants lint format docs bench coverage wheel licences clean
+.PHONY: help demo test test-train test-colcon test-ray mutants lint format docs bench coverage wheel licences clean
 
 help:
 	@echo 'make demo        a video through the perception node, pictures in out/'
 	@echo 'make test        the test suite, without torch'
 	@echo 'make test-train  the tests that need torch, in an environment of their own'
 	@echo 'make test-colcon checks that colcon test runs the tests, with colcon from PyPI'
+	@echo 'make test-ray    the tests on a local cluster of Ray, in an environment of their own'
 	@echo 'make mutants     how many changes of the program a test notices, by folder (hours)'
 	@echo 'make lint        ruff and mypy'
 	@echo 'make docs        the documentation site in site/'
@@ -56,6 +58,10 @@ test-colcon:
 	@test -x $(VENV_COLCON)/bin/colcon || $(VENV)/bin/python -m venv $(VENV_COLCON)
 	@$(VENV_COLCON)/bin/pip install -q --disable-pip-version-check $(COLCON) 'setuptools<80'
 	@PATH="$(CURDIR)/$(VENV_COLCON)/bin:$$PATH" $(VENV)/bin/python -m pytest test/test_colcon.py
+
+test-ray:
+	@$(PYTHON) tools/environment.py $(VENV_RAY) --extras dev,eval,offload,serve,ray
+	@$(VENV_RAY)/bin/python -m pytest $$(grep -lE "importorskip\('ray" test/test_*.py)
 
 # Goes on where it stopped.
 mutants:
@@ -108,4 +114,4 @@ licences:
 	@$(VENV)/bin/python tools/licences.py
 
 clean:
-	rm -rf $(VENV) $(VENV_TRAIN) $(VENV_COLCON) $(VENV_DOCS) build dist site out *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(VENV_TRAIN) $(VENV_COLCON) $(VENV_RAY) $(VENV_DOCS) build dist site out *.egg-info .mypy_cache .pytest_cache .ruff_cache
