@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a cut costs the robot: the encoder and the codec, as shares of the trunk and the whole.
 
+Energy is measured where the processor's counters can be read, without radio and while waiting.
+
 python benchmarks/bench_encoder.py models/cspnano
 """
 
@@ -12,12 +14,15 @@ from pathlib import Path
 
 import numpy as np
 from interleaved import medians_ms
+from rapl import joules
 
+from mt_perception.execution.frame_run import run_plan
 from mt_perception.model.folder import open_model
 from mt_perception.model.sessions import open_session
 from mt_perception.offload.payload import pack
 from mt_perception.offload.split_model import SplitEncoder
 from mt_perception.pipeline import Pipeline
+from mt_perception.planning.path_plan import full_plan
 
 DEFAULT = Path(__file__).resolve().parent.parent / 'models' / 'cspnano'
 
@@ -47,6 +52,13 @@ def main() -> None:
     )
     for name in ('encoder', 'codec', 'payload'):
         print(f'{name}: {times[name]:.2f} ms, {times[name] / times["trunk"]:.3f} of the trunk')
+    plan = full_plan(pipeline.manifest.graph, pipeline.manifest.tasks)
+    energy = {
+        'local network': joules(lambda: run_plan(pipeline.runner, plan, image), 40),
+        'encoding for a host': joules(lambda: pack(robot.payload(image, middle)), 40),
+    }
+    for name, used in energy.items():
+        print(f'{name}: ' + ('not measured, no RAPL' if used is None else f'{used:.3f} J a frame'))
     whole = sum(block.macs for block in pipeline.manifest.graph.blocks.values())
     print(f'MACs: {robot.cut.encoder.macs / whole:.3f} of the whole network')
     tensor = 4 * int(np.prod(robot.cut.latent_shape((height, width))))
