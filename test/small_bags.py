@@ -269,10 +269,15 @@ def _open(path: Path, storage: StoragePlugin, compression: CompressionMode) -> W
     return writer
 
 
-def write_bag1(path: Path, frames: int = 3, start_ns: int = START_NS) -> Path:
+def write_bag1(
+    path: Path, frames: int = 3, start_ns: int = START_NS, compression: str = ''
+) -> Path:
     """Write a ROS 1 bag with one camera and return its path."""
     types = get_typestore(Stores.ROS1_NOETIC)
-    with Writer1(path) as writer:
+    writer = Writer1(path)
+    if compression:
+        writer.set_compression(Writer1.CompressionFormat[compression])
+    with writer:
         connection = writer.add_connection(
             '/camera/image_raw', 'sensor_msgs/msg/Image', typestore=types
         )

@@ -4,12 +4,14 @@
 
 from __future__ import annotations
 
+import bz2
 import shutil
 import sqlite3
 import struct
 import sys
 from pathlib import Path
 
+import lz4.frame
 import numpy as np
 import pytest
 from rosbags.rosbag2 import CompressionMode, StoragePlugin
@@ -359,6 +361,42 @@ def test_bombs_are_refused_and_the_refusal_can_be_lifted(
         open_source(mcap(tmp_path / 'x.mcap', records=chunk))
     monkeypatch.setenv(LIMIT_VARIABLE, '100')
     assert len(inflate(data, 'zstd')) == 65 << 20
+
+
+@pytest.mark.parametrize('compression', ['zstd', 'lz4', 'bz2'])
+def test_no_compression_inflates_beyond_the_limit(
+    compression: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = bytes(3 << 20)
+    data = {'zstd': zstd.compress, 'lz4': lz4.frame.compress, 'bz2': bz2.compress}[compression](
+        plain
+    )
+    monkeypatch.setenv(LIMIT_VARIABLE, '3')
+    assert inflate(data, compression) == plain
+    monkeypatch.setenv(LIMIT_VARIABLE, '2')
+    with pytest.raises(BagError, match=LIMIT_VARIABLE):
+        inflate(data, compression)
+
+
+@pytest.mark.parametrize(
+    'packed', ['mcap chunk', 'mcap file', 'db3 message', 'db3 file', 'bz2', 'lz4']
+)
+def test_every_reader_inflates_within_the_limit(
+    packed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing may be inflated here: each format and way of compression refuses by the limit."""
+    path = tmp_path / 'bag'
+    if packed in ('bz2', 'lz4'):
+        path = write_bag1(tmp_path / 'x.bag', compression=packed.upper())
+    else:
+        storage = StoragePlugin.MCAP if packed.startswith('mcap') else StoragePlugin.SQLITE3
+        mode = {'file': CompressionMode.FILE, 'message': CompressionMode.MESSAGE}
+        compression = mode.get(packed.split()[1], CompressionMode.STORAGE)
+        write_bag(path, Contents(depth=''), storage, compression=compression)
+    assert frames_of(path) > 0
+    monkeypatch.setenv(LIMIT_VARIABLE, '0')
+    with pytest.raises(BagError, match=LIMIT_VARIABLE):
+        frames_of(path)
 
 
 @pytest.mark.parametrize('compression', ['zstd', 'lz4', 'bz2'])
