@@ -87,7 +87,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class _Content:
+class Content:
     """What the messages of one frame are created from."""
 
     header: Header
@@ -97,7 +97,7 @@ class _Content:
     settings: PerceptionSettings
 
 
-_Fill = Callable[[_Content], Any]
+_Fill = Callable[[Content], Any]
 """Creates a message; None if the frame has no content for it."""
 
 
@@ -120,7 +120,7 @@ class Publishers:
         self._manifest = manifest
         self._qos_events = qos_events
         topics = dict(model_topics(manifest))
-        self._fills = _Messages().fills()
+        self._fills = Messages().fills()
         for task in manifest.tasks.values():
             if task.name not in _EXTRA:
                 name, kind = _EXTRA[task.kind]
@@ -199,7 +199,7 @@ class Publishers:
         Returns:
             The topics that were published.
         """
-        content = _Content(header, frame, result, camera_info, request.settings)
+        content = Content(header, frame, result, camera_info, request.settings)
         published = []
         for topic, fill in self._fills.items():
             if topic in request.topics and (message := fill(content)) is not None:
@@ -220,7 +220,7 @@ class Publishers:
         self._publishers[STATS_TOPIC].publish(DiagnosticArray(header=header, status=[found]))
 
 
-class _Messages:
+class Messages:
     """Reused messages, and their content for each topic."""
 
     def __init__(self) -> None:
@@ -231,7 +231,7 @@ class _Messages:
         self._confidence = conversions.ImageMessage('mono8', np.uint8)
         self._instances = conversions.ImageMessage('mono16', np.uint16)
         self._points = conversions.PointsMessage()
-        self._drawn: tuple[_Content, NDArray[np.uint8]] | None = None
+        self._drawn: tuple[Content, NDArray[np.uint8]] | None = None
         self._obstacles = conversions.PointsMessage()
         # A camera is fixed to its robot: the last plane holds while no ground is visible.
         self._ground: GroundPlane | None = None
@@ -254,51 +254,51 @@ class _Messages:
             OVERLAY_JPEG_TOPIC: self._fill_overlay_jpeg,
         }
 
-    def _fill_detections(self, content: _Content) -> Detection2DArray | None:
+    def _fill_detections(self, content: Content) -> Detection2DArray | None:
         found = content.result.detections
         return None if found is None else self._detections.fill(content.header, found)
 
-    def _fill_camera(self, content: _Content) -> CameraInfo | None:
+    def _fill_camera(self, content: Content) -> CameraInfo | None:
         if content.result.depth is None or content.camera_info is None:
             return None
         return conversions.camera_info_with(content.header, content.camera_info)
 
-    def _fill_classes(self, content: _Content) -> Image | None:
+    def _fill_classes(self, content: Content) -> Image | None:
         found = content.result.segmentation
         return None if found is None else self._classes.fill(content.header, found.class_ids)
 
-    def _fill_confidence(self, content: _Content) -> Image | None:
+    def _fill_confidence(self, content: Content) -> Image | None:
         found = content.result.segmentation
         if found is None or found.confidence is None:
             return None
         return self._confidence.fill(content.header, found.confidence)
 
-    def _fill_instances(self, content: _Content) -> Image | None:
+    def _fill_instances(self, content: Content) -> Image | None:
         result = content.result
         if result.detections is None or result.segmentation is None:
             return None
         pixels = instance_image(result.detections, result.segmentation, result.depth)
         return self._instances.fill(content.header, pixels)
 
-    def _fill_detections_3d(self, content: _Content) -> Detection3DArray | None:
+    def _fill_detections_3d(self, content: Content) -> Detection3DArray | None:
         result = content.result
         if result.detections is None or result.depth is None or content.camera_info is None:
             return None
         boxes = boxes3d(result.detections, result.depth, result.segmentation)
         return conversions.detections_3d_message(content.header, result.detections, boxes)
 
-    def _fill_depth(self, content: _Content) -> Image | None:
+    def _fill_depth(self, content: Content) -> Image | None:
         found = content.result.depth
         return None if found is None else self._depth.fill(content.header, found.depth)
 
-    def _fill_depth_png(self, content: _Content) -> CompressedImage | None:
+    def _fill_depth_png(self, content: Content) -> CompressedImage | None:
         found = content.result.depth
         if found is None:
             return None
         max_depth_m = content.settings.depth_max_range_m
         return conversions.compressed_depth_message(content.header, found.depth, max_depth_m)
 
-    def _fill_points(self, content: _Content) -> PointCloud2 | None:
+    def _fill_points(self, content: Content) -> PointCloud2 | None:
         depth = content.result.depth
         # Without a camera the scale of a cloud is a guess; with a fisheye its shape is wrong.
         if depth is None or content.camera_info is None or depth.intrinsics.projection != PINHOLE:
@@ -308,7 +308,7 @@ class _Messages:
         points = point_cloud(depth, content.frame.image, stride, labels)
         return self._points.fill(content.header, points)
 
-    def _fill_obstacles(self, content: _Content) -> PointCloud2 | None:
+    def _fill_obstacles(self, content: Content) -> PointCloud2 | None:
         depth, classes = content.result.depth, content.result.segmentation
         if depth is None or content.camera_info is None or depth.intrinsics.projection != PINHOLE:
             return None
@@ -321,13 +321,13 @@ class _Messages:
         points = obstacle_points(depth, image, self._ground, classes, options)
         return self._obstacles.fill(content.header, points)
 
-    def _fill_overlay(self, content: _Content) -> Image:
+    def _fill_overlay(self, content: Content) -> Image:
         return self._overlay.fill(content.header, self._picture(content))
 
-    def _fill_overlay_jpeg(self, content: _Content) -> CompressedImage:
+    def _fill_overlay_jpeg(self, content: Content) -> CompressedImage:
         return conversions.jpeg_message(content.header, self._picture(content))
 
-    def _picture(self, content: _Content) -> NDArray[np.uint8]:
+    def _picture(self, content: Content) -> NDArray[np.uint8]:
         """The overlay of a frame; drawn once for both topics."""
         if self._drawn is None or self._drawn[0] is not content:
             self._drawn = content, draw(content.frame.image, content.result)
@@ -347,7 +347,7 @@ def _extra_fill(task: str, kind: str) -> _Fill:
 
 
 def _if_found(task: str, fill: Callable[[Header, Any], Any]) -> _Fill:
-    def fill_if_found(content: _Content) -> Any:
+    def fill_if_found(content: Content) -> Any:
         found = content.result.extra.get(task)
         return None if found is None else fill(content.header, found)
 
