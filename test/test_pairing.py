@@ -24,6 +24,15 @@ def test_image_waits_for_the_first_info() -> None:
     assert not pairing.holding
 
 
+def test_a_held_image_does_not_take_the_info_of_another() -> None:
+    pairing: StampPairing[str, str] = StampPairing()
+    assert pairing.offer_image(5, 'image5', info_expected=True) is None
+    assert pairing.offer_info(4, 'info4') is None
+    assert pairing.offer_info(6, 'info6') is None
+    assert pairing.holding
+    assert pairing.offer_info(5, 'info5') == Pair('image5', 'info5')
+
+
 def test_nobody_sends_infos() -> None:
     pairing: StampPairing[str, str] = StampPairing()
     assert pairing.offer_image(5, 'image5', info_expected=False) == Pair('image5', None)
