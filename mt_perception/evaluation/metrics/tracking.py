@@ -191,18 +191,21 @@ def _hota(
     alignment = _alignment(overlaps, places, lengths, found_lengths)
     steps = len(OVERLAPS)
     right, overlap_sum = np.zeros(steps), np.zeros(steps)
-    together = np.zeros((steps, len(lengths), len(found_lengths)))
+    shape = steps, len(lengths), len(found_lengths)
+    codes = [np.zeros(0, np.intp)]
     for overlap, (rows, columns) in zip(overlaps, places, strict=True):
         i, j = assign(alignment[np.ix_(rows, columns)] * overlap, 0.0)
         reached = overlap[i, j] >= OVERLAPS[:, None] - _TOLERANCE  # (α, pairs)
         right += reached.sum(axis=1)
         overlap_sum += (reached * overlap[i, j]).sum(axis=1)
         step, pair = np.nonzero(reached)
-        np.add.at(together, (step, rows[i[pair]], columns[j[pair]]), 1)
+        codes.append(np.ravel_multi_index((step, rows[i[pair]], columns[j[pair]]), shape))
     detection = right / (lengths.sum() + found_lengths.sum() - right)
-    both = lengths[:, None] + found_lengths[None] - together
-    shares = (together * together / np.maximum(both, 1)).sum(axis=(1, 2))
-    association = shares / np.maximum(right, 1)
+    # A table of all pairs of tracks and thresholds would take gigabytes for a crowd.
+    pairs, together = np.unique(np.concatenate(codes), return_counts=True)
+    step, row, column = np.unravel_index(pairs, shape)
+    shares = together**2 / (lengths[row] + found_lengths[column] - together)
+    association = np.bincount(step, shares, steps) / np.maximum(right, 1)
     located = np.ones(steps)
     np.divide(overlap_sum, right, out=located, where=right > 0)
     return {
