@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 import pytest
 import small_bags
+import yaml
 from tiny_model import write_tiny_model
 
 from mt_perception.image.read import read_image
@@ -104,7 +105,8 @@ def test_every_tutorial_has_a_test() -> None:
     index = (FOLDER / 'index.md').read_text(encoding='utf-8')
     for page in FOLDER.glob('*.md'):
         if page.stem != 'index':
-            assert f"'{page.stem}'" in text, f'no test runs {page.name}'
+            name = page.stem.replace('-', '_')
+            assert f'def test_{name}(' in text, f'no test runs {page.name}'
             assert f']({page.name})' in index
 
 
@@ -208,3 +210,22 @@ def test_cameras(tmp_path: Path) -> None:
             node.destroy_node()
     finally:
         rclpy.shutdown()
+
+
+@pytest.mark.parametrize('page', sorted(FOLDER.glob('*.md')), ids=lambda page: page.stem)
+def test_parameters_of_tutorials_are_accepted(page: Path) -> None:
+    from mt_perception.nodes.parameters import PerceptionSettings
+
+    text = page.read_text(encoding='utf-8')
+    for name, value in re.findall(r'ros2 param set \S*/perception (\S+) (\S+)', text):
+        PerceptionSettings().changed({name: yaml.safe_load(value)})
+
+
+def test_nav2() -> None:
+    # The costmap itself is tested in test_nav2; here: the tutorial names its files and topics.
+    text = (FOLDER / 'nav2.md').read_text(encoding='utf-8')
+    topics = (ROOT / 'docs' / 'topics.md').read_text(encoding='utf-8')
+    for topic in set(re.findall(r'`(~/\w+)`', text)):
+        assert f'| `{topic}` |' in topics
+    for file in set(re.findall(r'examples/nav2/[\w.]+', text)):
+        assert (ROOT / file).is_file()
