@@ -35,7 +35,9 @@ class Intrinsics:
     """A camera (REP-104 K matrix), in pixels of an image of ``width`` × ``height``.
 
     ``projection`` is ``PINHOLE``, or ``FISHEYE`` for an unrectified image of a wide lens, whose
-    focal lengths hold near the centre only.
+    focal lengths hold near the centre only. ``distortion`` has the coefficients of an unrectified
+    image in OpenCV's order: 4, 5, 8, 12 or 14 of a pinhole, 4 of a fisheye (equidistant); empty if
+    there is none or it is unknown.
 
     Example:
         >>> from mt_perception import Intrinsics
@@ -50,6 +52,7 @@ class Intrinsics:
     width: int
     height: int
     projection: str = PINHOLE
+    distortion: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

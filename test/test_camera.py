@@ -95,7 +95,8 @@ LENS = (-0.35, 0.15, 0.0, 0.0, 0.0)
 
 def test_a_rectified_image_has_p_and_a_raw_one_k() -> None:
     camera = Calibration(SIZE, K, P, 'plumb_bob', LENS)
-    assert camera.intrinsics(SIZE) == Intrinsics(600, 610, 320, 240, 640, 480)
+    raw = Intrinsics(600, 610, 320, 240, 640, 480, distortion=LENS)
+    assert camera.intrinsics(SIZE) == raw
     assert camera.intrinsics(SIZE, rectified=True) == Intrinsics(450, 455, 310, 235, 640, 480)
 
 

@@ -88,7 +88,8 @@ def test_points_lie_as_point_cloud_readers_expect() -> None:
     points['bgr'] = (1, 2, 3)
     message = conversions.PointsMessage().fill(HEADER, points)
     assert [(f.name, f.offset, f.datatype, f.count) for f in message.fields] == [
-        (name, 4 * i, 7, 1) for i, name in enumerate(('x', 'y', 'z', 'rgb'))
+        *((name, 4 * i, 7, 1) for i, name in enumerate(('x', 'y', 'z', 'rgb'))),
+        ('label', 15, 2, 1),
     ]
     assert message.row_step == 3 * message.point_step
     assert len(message.data) == message.height * message.row_step

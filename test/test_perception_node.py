@@ -464,15 +464,37 @@ def test_without_camera_info_depth_but_no_points(graph: RosGraph, tiny: Path) ->
     assert graph.spin_until(lambda: bench.got('/perception/points') and bench.got(CAMERA))
 
 
-def test_a_fisheye_is_said_and_has_no_points(graph: RosGraph, tiny: Path) -> None:
+@pytest.mark.parametrize(('model', 'known'), [('equidistant', True), ('mei', False)])
+def test_a_fisheye_is_said_and_its_points_are_undistorted_if_its_lens_is_known(
+    graph: RosGraph, tiny: Path, model: str, known: bool
+) -> None:
     bench = Bench(graph, tiny, DEPTH, '/perception/points', STATS)
     info = camera_info(128, 96, SECOND)
-    info.distortion_model, info.d = 'equidistant', [-0.01, 0.04, -0.03, 0.01]
+    info.distortion_model, info.d = model, [-0.01, 0.04, -0.03, 0.01]
     bench.peer.infos.publish(info)
     bench.pass_frame(info=False)
     assert bench.got(DEPTH)
-    assert not bench.got('/perception/points')
-    assert 'fisheye (equidistant)' in bench.diagnostics()['input'].message
+    if known:
+        assert graph.spin_until(lambda: bench.got('/perception/points'))
+    else:
+        assert not bench.got('/perception/points')
+    assert f'fisheye ({model})' in bench.diagnostics()['input'].message
+
+
+@pytest.mark.parametrize(('choice', 'focal', 'named'), [('yes', 60.0, 'P of'), ('no', 100.0, 'K')])
+def test_whether_images_are_rectified_can_be_set_and_is_said(
+    graph: RosGraph, tiny: Path, choice: str, focal: float, named: str
+) -> None:
+    bench = Bench(graph, tiny, DEPTH, STATS, **{'input.rectified': choice})
+    frames: list[Any] = []
+    run = bench.node.pipeline.run
+    bench.node.pipeline.run = lambda frame, *rest: (frames.append(frame), run(frame, *rest))[1]
+    info = camera_info(128, 96, SECOND)
+    info.p = [60.0, 0.0, 63.5, 0.0, 0.0, 60.0, 47.5, 0.0, 0.0, 0.0, 1.0, 0.0]
+    bench.peer.infos.publish(info)
+    bench.pass_frame(info=False)
+    assert frames[0].intrinsics.fx == focal
+    assert values(bench.diagnostics()['input'])['camera'].startswith(named)
 
 
 def test_a_camera_info_of_another_frame_is_said(graph: RosGraph, tiny: Path) -> None:

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mt_perception.geometry.box_window import box_window
-from mt_perception.types import PINHOLE, DepthMap, Detections, Segmentation
+from mt_perception.geometry.rays import has_rays, rays
+from mt_perception.types import DepthMap, Detections, Intrinsics, Segmentation
 
 _SAMPLES = 32
 """Upper limit on rows and on columns of pixels that are read in one box."""
@@ -52,43 +53,53 @@ def boxes3d(
     """Locate detections in space.
 
     The depth of an object is the median over its own pixels: those of its class inside the box
-    or, where no segmentation has its class, the central part of the box. A box (x0, y0, x1, y1)
-    at depth z is (x1 - x0) z / fx wide and (y1 - y0) z / fy high.
+    or, where no segmentation has its class, the central part of the box. At that depth the box
+    spans the rays of the middles of its sides.
 
     Args:
         detections: The detections.
-        depth: The depth map of the same image, in metres, of a pinhole camera.
+        depth: The depth map of the same image, in metres.
         segmentation: The segmentation of the same image; None if there is none.
 
     Returns:
-        The boxes; none if the camera is not a pinhole, or the depth has no unit.
+        The boxes; none if the rays of the camera are unknown, or the depth has no unit.
     """
     camera = depth.intrinsics
     rows = []
-    if camera.projection == PINHOLE and not depth.relative:
+    if has_rays(camera) and not depth.relative:
+        sides = _side_rays(camera, detections.boxes)
         for index, box in enumerate(detections.boxes.tolist()):
             label = detections.labels[int(detections.class_ids[index])]
             z = _own_depths(box, label, depth, segmentation)
-            if z is None:
+            if z is None or not np.isfinite(sides[index]).all():
                 continue
             last = len(z) - 1
             near, middle, far = z[
                 [round(0.1 * last), round(0.5 * last), round(0.9 * last)]
             ].tolist()
-            x0, y0, x1, y1 = box
+            left, right, top, bottom = sides[index]
             rows.append(
                 (
                     index,
-                    ((x0 + x1) / 2 - camera.cx) * middle / camera.fx,
-                    ((y0 + y1) / 2 - camera.cy) * middle / camera.fy,
+                    (left + right) / 2 * middle,
+                    (top + bottom) / 2 * middle,
                     middle,
-                    (x1 - x0) * middle / camera.fx,
-                    (y1 - y0) * middle / camera.fy,
+                    (right - left) * middle,
+                    (bottom - top) * middle,
                     far - near,
                 )
             )
     table = np.array(rows, np.float64).reshape(-1, 7)
     return Boxes3D(table[:, 0].astype(np.int64), table[:, 1:4], table[:, 4:])
+
+
+def _side_rays(camera: Intrinsics, boxes: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return x of the left and right sides and y of the upper and lower sides of boxes, (N, 4)."""
+    x0, y0, x1, y1 = boxes.astype(np.float64).T
+    x, y = (x0 + x1) / 2, (y0 + y1) / 2
+    middles = np.stack([(x0, y), (x1, y), (x, y0), (x, y1)]).transpose(2, 0, 1)
+    found = rays(camera, middles).reshape(-1, 4, 2)
+    return np.column_stack((found[:, :2, 0], found[:, 2:, 1]))
 
 
 def _own_depths(

@@ -32,6 +32,12 @@ FISHEYE_MODELS = frozenset(
 )
 """Distortion models whose images no pinhole describes away from the centre."""
 
+EQUIDISTANT_MODELS = frozenset({'equidistant', 'fisheye', 'kannala_brandt', 'kannala_brandt4'})
+"""Names of the one fisheye model whose rays are known."""
+
+_COEFFICIENTS = {PINHOLE: (4, 5, 8, 12, 14), FISHEYE: (4,)}
+"""Projection → numbers of distortion coefficients that a model may have."""
+
 # image_proc's names and those of SDKs: image_rect, image_rect_color, rectified, left/rect/image.
 _RECTIFIED = re.compile(r'(?:^|[/_])rect(?:ified)?(?:$|[/_])')
 
@@ -131,9 +137,20 @@ class Calibration:
         """
         if rectified and len(self.p) == 12 and self.p[0] > 0:
             p = self.p
-            return _windowed((*p[:3], *p[4:7], *p[8:11]), self, image_size, PINHOLE)
-        projection = PINHOLE if rectified else self.projection
-        return _windowed(self.k, self, image_size, projection)
+            return _windowed((*p[:3], *p[4:7], *p[8:11]), self, image_size)
+        camera = _windowed(self.k, self, image_size)
+        if rectified:
+            return camera
+        return replace(camera, projection=self.projection, distortion=self._coefficients())
+
+    def _coefficients(self) -> tuple[float, ...]:
+        """The distortion coefficients; empty if there are none or their model is unknown."""
+        model = self.distortion_model.strip().lower()
+        known = model in LENS_MODELS | EQUIDISTANT_MODELS and all(map(math.isfinite, self.d))
+        fits = len(self.d) in _COEFFICIENTS[self.projection]
+        # Of a pinhole zeros are no distortion; of a fisheye they are the plain equidistant model.
+        needed = any(self.d) or self.projection == FISHEYE
+        return self.d if known and fits and needed else ()
 
     def concern(self, rectified: bool = False) -> tuple[str, str] | None:
         """What an operator has to know about images of this camera.
@@ -142,22 +159,34 @@ class Calibration:
             rectified: Whether the images are rectified.
 
         Returns:
-            A short name for counting and a sentence; None if the images fit the pinhole model.
+            A short name for counting and a sentence; None if the rays of all pixels are known.
         """
         model = self.distortion_model
         if rectified or not self.distorted:
             return None
+        known = bool(self._coefficients())
         if self.projection == FISHEYE:
+            rest = (
+                'points are undistorted'
+                if known
+                else 'there are no points, because the lens model is not known'
+            )
             return (
                 'fisheye',
                 f'the camera is a fisheye ({model}) and the image is not rectified: depth is '
-                'right near the centre only, and there are no points; use the rectified topic',
+                f'right near the centre only, and {rest}; use the rectified topic',
             )
-        if model not in LENS_MODELS:
+        if model.strip().lower() not in LENS_MODELS:
             return (
                 'unknown_distortion',
                 f'the distortion model {model[:40]!r} is not known; the image is taken for an '
                 'undistorted one; use the rectified topic',
+            )
+        if not known:
+            return (
+                'bad_distortion',
+                f'{model} has 4, 5, 8, 12 or 14 finite coefficients, found {len(self.d)}; the '
+                'image is taken for an undistorted one; calibrate the camera',
             )
         return None
 
@@ -168,10 +197,7 @@ def is_rectified(topic: str) -> bool:
 
 
 def _windowed(
-    matrix: Sequence[float],
-    calibration: Calibration,
-    image_size: tuple[int, int],
-    projection: str,
+    matrix: Sequence[float], calibration: Calibration, image_size: tuple[int, int]
 ) -> Intrinsics:
     """The camera of the window that an image shows of the calibrated one."""
     window = calibration.window
@@ -193,7 +219,6 @@ def _windowed(
         cy=(cy - window.y_offset) / bin_y,
         width=width,
         height=height,
-        projection=projection,
     )
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from mt_perception.geometry.plane import GroundPlane
 from mt_perception.geometry.points import point_cloud
+from mt_perception.geometry.rays import pixel_rays
 from mt_perception.types import DepthMap, Segmentation
 
 GROUND = 'ground'
@@ -58,7 +59,7 @@ def fit_ground(depth: DepthMap, segmentation: Segmentation) -> GroundPlane | Non
     tolerance are left out, and the fit repeats.
 
     Args:
-        depth: Depth of a pinhole camera, in metres.
+        depth: Depth of a camera with known rays, in metres.
         segmentation: The segmentation of the same image.
 
     Returns:
@@ -69,12 +70,12 @@ def fit_ground(depth: DepthMap, segmentation: Segmentation) -> GroundPlane | Non
     camera, step = depth.intrinsics, _GROUND_STEP
     z = depth.depth[::step, ::step]
     is_ground = segmentation.class_ids[::step, ::step] == segmentation.labels.index(GROUND)
-    rows, columns = np.nonzero(is_ground & (z > 0))
+    ray_x, ray_y = np.broadcast_arrays(*pixel_rays(camera, step))
+    rows, columns = np.nonzero(is_ground & (z > 0) & np.isfinite(ray_x))
     if len(rows) < _FEWEST_GROUND:
         return None
     distance = z[rows, columns].astype(np.float64)
-    x = (columns * step - camera.cx) / camera.fx
-    y = (rows * step - camera.cy) / camera.fy
+    x, y = ray_x[rows, columns].astype(np.float64), ray_y[rows, columns].astype(np.float64)
     scaled = np.stack([x, y, np.ones(len(x))], axis=1) * distance[:, None]
     near = np.ones(len(x), np.bool_)
     for _ in range(_ITERATIONS):
@@ -99,7 +100,7 @@ def obstacle_points(
     """Return the points that stand above the ground.
 
     Args:
-        depth: Depth of a pinhole camera, in metres.
+        depth: Depth of a camera with known rays, in metres.
         image: uint8 (H, W, 3), BGR, of the same size.
         ground: The ground.
         segmentation: The segmentation of the same image; without it height decides alone.

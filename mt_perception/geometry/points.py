@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mt_perception.geometry.rays import pixel_rays
 from mt_perception.types import UNLABELLED, DepthMap, Segmentation
 
 POINT = np.dtype([('x', '<f4'), ('y', '<f4'), ('z', '<f4'), ('bgr', 'u1', 3), ('label', 'u1')])
@@ -34,7 +35,8 @@ def point_cloud(
 ) -> NDArray[Any]:
     """Back-project every pixel.
 
-    A pixel (u, v) at depth z lies at ((u - cx) z / fx, (v - cy) z / fy, z).
+    A pixel (u, v) at depth z lies at ((u - cx) z / fx, (v - cy) z / fy, z), or on its ray through
+    the lens.
 
     Args:
         depth: The depth map and its camera.
@@ -48,11 +50,11 @@ def point_cloud(
     """
     camera = depth.intrinsics
     z = np.where(_on_edge(depth.depth, stride), np.nan, depth.depth[::stride, ::stride])
-    rows, columns = np.arange(camera.height)[::stride], np.arange(camera.width)[::stride]
+    x, y = pixel_rays(camera, stride)
     points = np.zeros(z.shape, POINT)
-    points['x'] = z * ((columns - camera.cx) / camera.fx).astype(np.float32)
-    points['y'] = z * ((rows - camera.cy) / camera.fy).astype(np.float32)[:, None]
-    points['z'] = z
+    points['x'] = z * x
+    points['y'] = z * y
+    points['z'] = np.where(np.isnan(x), np.nan, z) if camera.distortion else z
     points['bgr'] = image[::stride, ::stride]
     points['label'] = UNLABELLED
     if segmentation is not None:

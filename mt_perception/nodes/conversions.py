@@ -93,15 +93,19 @@ def camera_info_with(header: Header, message: CameraInfo) -> CameraInfo:
 
 
 def camera_info_of(header: Header, camera: Intrinsics) -> CameraInfo:
-    """A camera info without distortion; a fisheye is marked by its model."""
+    """The camera info of an image as it is, rectified or not."""
     fisheye = camera.projection == FISHEYE
+    rational = len(camera.distortion) > 5
     k = [camera.fx, 0.0, camera.cx, 0.0, camera.fy, camera.cy, 0.0, 0.0, 1.0]
     return CameraInfo(
         header=header,
         width=camera.width,
         height=camera.height,
-        distortion_model='equidistant' if fisheye else 'plumb_bob',
-        d=[0.0] * (4 if fisheye else 5),
+        distortion_model=(
+            'equidistant' if fisheye else 'rational_polynomial' if rational else 'plumb_bob'
+        ),
+        # A fisheye without coefficients is one of an unknown model.
+        d=list(camera.distortion) or [0.0] * (0 if fisheye else 5),
         k=k,
         r=[1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0],
         p=[*k[:3], 0.0, *k[3:6], 0.0, *k[6:], 0.0],

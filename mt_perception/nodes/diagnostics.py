@@ -31,11 +31,13 @@ class InputSnapshot:
         image_topic: Full name of the image topic.
         camera_info_topic: Full name of the camera info topic.
         silence_reason: Why no image has arrived for too long; empty if images arrive.
+        rectified: Whether the images count as rectified.
     """
 
     image_topic: str
     camera_info_topic: str
     silence_reason: str
+    rectified: bool
 
 
 @dataclass(frozen=True)
@@ -177,6 +179,7 @@ def input_status(snapshot: NodeSnapshot) -> StatusSnapshot:
     values = {
         'topic': source.image_topic,
         'camera_info_topic': source.camera_info_topic,
+        'camera': 'P of a rectified image' if source.rectified else 'K of a raw image',
         'rate_hz': report.rate_in_hz,
         'received': report.received,
         **counts('dropped', report.drops),

@@ -14,7 +14,7 @@ from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo
 
 from mt_perception.errors import CameraError, ImageError
-from mt_perception.geometry.camera import Calibration, is_rectified
+from mt_perception.geometry.camera import Calibration
 from mt_perception.nodes import conversions
 from mt_perception.nodes.budget_check import BudgetCheck
 from mt_perception.nodes.diagnostics import ERROR, OK, WARN, LogThrottle
@@ -273,7 +273,7 @@ class FrameProcessor:
                 f'{image.camera_info_topic} is of frame {other!r} and the image of {own!r}: is it '
                 'the same camera? Else remap `camera_info`',
             )
-        rectified = is_rectified(image.image_topic)
+        rectified = self._applied.rectified(image.image_topic)
         if (concern := Calibration.from_message(message).concern(rectified)) is not None:
             self.health.noticed(f'camera_info_{concern[0]}', concern[1])
         try:

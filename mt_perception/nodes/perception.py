@@ -281,6 +281,7 @@ class PerceptionNode(SelfStartingNode):
                 self.inputs.image_topic,
                 self.inputs.camera_info_topic,
                 self.inputs.silence_reason() if silent else '',
+                self.live.settings.rectified(self.inputs.image_topic),
             )
         model = None
         if self.processor is not None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from mt_perception.errors import OptionError
 from mt_perception.execution.options import Options
+from mt_perception.geometry.camera import is_rectified
 from mt_perception.nodes.parameter_schema import Change, Settings, parameter
 from mt_perception.planning.budget import AUTO
 
@@ -75,6 +76,13 @@ class PipelineParameters(Settings):
         'input.lazy',
         False,
         'Unsubscribe from the image while no result has a subscriber.',
+    )
+    input_rectified: str = parameter(
+        'input.rectified',
+        'auto',
+        'Whether images are rectified: their camera is then P of camera_info, without distortion; '
+        'auto decides by the name of the topic (rect, rectified).',
+        choices=('auto', 'yes', 'no'),
     )
     input_size: int = parameter(
         'input.size',
@@ -206,6 +214,14 @@ class PipelineParameters(Settings):
     def camera_names(self) -> tuple[str, ...]:
         """Names of the cameras; empty for one camera without a namespace."""
         return () if self.cameras == (NO_CAMERAS,) else self.cameras
+
+    def rectified(self, topic: str) -> bool:
+        """Whether images on a topic are rectified."""
+        return (
+            is_rectified(topic)
+            if self.input_rectified == 'auto'
+            else (self.input_rectified == 'yes')
+        )
 
     def options(self) -> Options:
         """The options of the pipeline."""

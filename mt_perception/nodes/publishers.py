@@ -25,6 +25,7 @@ from mt_perception.geometry.instances import instance_image
 from mt_perception.geometry.obstacles import fit_ground, obstacle_points
 from mt_perception.geometry.plane import GroundPlane
 from mt_perception.geometry.points import point_cloud
+from mt_perception.geometry.rays import has_rays
 from mt_perception.image.overlay import draw
 from mt_perception.model.manifest import Manifest
 from mt_perception.nodes import conversions
@@ -48,7 +49,7 @@ from mt_perception.nodes.topics import (
     STATS_TOPIC,
     model_topics,
 )
-from mt_perception.types import DEPTH, DETECTION, PINHOLE, SEGMENTATION, Frame, Result
+from mt_perception.types import DEPTH, DETECTION, SEGMENTATION, Frame, Result
 
 # For other tasks of a model: kind of the task → last part of its topic, and its message type.
 _EXTRA: Mapping[str, tuple[str, type]] = {
@@ -300,8 +301,8 @@ class Messages:
 
     def _fill_points(self, content: Content) -> PointCloud2 | None:
         depth = content.result.depth
-        # Without a camera the scale of a cloud is a guess; with a fisheye its shape is wrong.
-        if depth is None or content.camera_info is None or depth.intrinsics.projection != PINHOLE:
+        # Without a camera the scale of a cloud is a guess; without its lens the shape is wrong.
+        if depth is None or content.camera_info is None or not has_rays(depth.intrinsics):
             return None
         labels = content.result.segmentation
         stride = content.settings.points_stride
@@ -310,7 +311,7 @@ class Messages:
 
     def _fill_obstacles(self, content: Content) -> PointCloud2 | None:
         depth, classes = content.result.depth, content.result.segmentation
-        if depth is None or content.camera_info is None or depth.intrinsics.projection != PINHOLE:
+        if depth is None or content.camera_info is None or not has_rays(depth.intrinsics):
             return None
         fitted = None if classes is None else fit_ground(depth, classes)
         self._ground = fitted or content.frame.ground or self._ground

@@ -160,14 +160,17 @@ class ResultBag:
 
     def _camera_info(self, header: Any, camera: Intrinsics) -> Any:
         fisheye = camera.projection == FISHEYE
+        rational = len(camera.distortion) > 5
         k = np.array([camera.fx, 0, camera.cx, 0, camera.fy, camera.cy, 0, 0, 1], np.float64)
         return self._make(
             'sensor_msgs/msg/CameraInfo',
             header=header,
             height=camera.height,
             width=camera.width,
-            distortion_model='equidistant' if fisheye else 'plumb_bob',
-            d=np.zeros(4 if fisheye else 5),
+            distortion_model=(
+                'equidistant' if fisheye else 'rational_polynomial' if rational else 'plumb_bob'
+            ),
+            d=np.array(camera.distortion or [0.0] * (0 if fisheye else 5)),
             k=k,
             r=np.eye(3).reshape(-1),
             p=np.insert(k, [3, 6, 9], 0.0),

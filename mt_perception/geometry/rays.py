@@ -1,0 +1,92 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""The viewing rays of pixels, through the lens of a camera.
+
+A ray is (x, y) with z = 1 in the optical frame (x right, y down, z forward): a pixel at depth z
+shows the point (x z, y z, z).
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from mt_perception.types import FISHEYE, PINHOLE, Intrinsics
+
+_TOLERANCE_PX = 0.02
+"""Largest distance between a pixel and its ray projected back; beyond, a lens model is invalid."""
+
+_MAX_SLOPE = 11.4
+"""Rays farther from the optical axis, 85 degrees, have no useful depth along z."""
+
+_LIMIT = 1e3
+_STEPS = 50
+
+
+def has_rays(camera: Intrinsics) -> bool:
+    """Whether the rays of a camera's pixels are known: not for a fisheye without coefficients."""
+    return camera.projection == PINHOLE or bool(camera.distortion)
+
+
+def rays(camera: Intrinsics, pixels: NDArray[Any]) -> NDArray[np.float64]:
+    """The rays of pixels.
+
+    Args:
+        camera: The camera. Lens models are those of OpenCV: plumb_bob and rational_polynomial
+            around a pinhole, and equidistant (Kannala and Brandt, "A generic camera model and
+            calibration method", PAMI 2006, equation 6) for a fisheye.
+        pixels: (N, 2), u and v; pixel centres are integers.
+
+    Returns:
+        float64 (N, 2); NaN beyond the range of the lens model.
+    """
+    pixels = np.asarray(pixels, np.float64).reshape(-1, 2)
+    focal, centre = np.array([camera.fx, camera.fy]), np.array([camera.cx, camera.cy])
+    if not camera.distortion or not len(pixels):
+        return np.asarray((pixels - centre) / focal)
+    matrix = np.array([[camera.fx, 0, camera.cx], [0, camera.fy, camera.cy], [0, 0, 1]])
+    lens = (matrix, np.array(camera.distortion))
+    model = cv2.fisheye if camera.projection == FISHEYE else cv2
+    found = model.undistortPoints(pixels.reshape(-1, 1, 2), *lens).reshape(-1, 2)
+    # OpenCV stops after five steps of a pinhole's iteration; points beyond a fisheye's range are
+    # not numbers or enormous.
+    found = np.clip(np.nan_to_num(found), -_LIMIT, _LIMIT)
+    for _ in range(_STEPS):
+        ahead = np.column_stack((found, np.ones(len(found))))[:, None]
+        back, _ = model.projectPoints(ahead, np.zeros(3), np.zeros(3), *lens)
+        error = pixels - back.reshape(-1, 2)
+        wrong = np.abs(error).max(axis=1) > _TOLERANCE_PX
+        if not wrong.any():
+            break
+        found = np.clip(found + np.nan_to_num(error) / focal, -_LIMIT, _LIMIT)
+    found[wrong | (np.hypot(*found.T) > _MAX_SLOPE)] = np.nan
+    return np.asarray(found)
+
+
+@lru_cache(maxsize=8)
+def pixel_rays(
+    camera: Intrinsics, stride: int = 1
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The rays of an image's pixels, every n-th of every n-th row.
+
+    Args:
+        camera: The camera of the image, with known rays.
+        stride: Step in rows and columns.
+
+    Returns:
+        x and y, float32, read-only; they broadcast to (ceil(H / stride), ceil(W / stride)).
+    """
+    rows, columns = np.arange(camera.height)[::stride], np.arange(camera.width)[::stride]
+    if camera.distortion:
+        grid = np.stack(np.meshgrid(columns, rows), axis=-1)
+        x, y = np.moveaxis(rays(camera, grid).reshape(grid.shape).astype(np.float32), -1, 0)
+    else:
+        x = ((columns - camera.cx) / camera.fx).astype(np.float32)[None]
+        y = ((rows - camera.cy) / camera.fy).astype(np.float32)[:, None]
+    for values in (x, y):
+        values.flags.writeable = False
+    return x, y
