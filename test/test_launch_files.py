@@ -375,13 +375,13 @@ def test_the_costmap_example_starts_the_costmap_and_its_manager(
     launched: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = '../examples/nav2/costmap'
+    monkeypatch.setenv('AMENT_PREFIX_PATH', str(tmp_path))
     with pytest.raises(OptionError, match=r'needs nav2_costmap_2d, .*nav2-costmap-2d'):
         launched(name)
     index = tmp_path / 'share' / 'ament_index' / 'resource_index' / 'packages'
     index.mkdir(parents=True)
     for package in ('nav2_costmap_2d', 'nav2_lifecycle_manager'):
         (index / package).touch()
-    monkeypatch.setenv('AMENT_PREFIX_PATH', str(tmp_path))
     actions = launched(name, image='/camera/image_raw', use_sim_time='true')
     costmap, manager = (action for action in actions if action.kind == 'Node')
     file, time = costmap.parameters
