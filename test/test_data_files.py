@@ -85,7 +85,7 @@ def test_what_yaml_is_refused(text: str, says: str) -> None:
         ('[' + '9' * 5000 + ']', 'beyond 64 bits'),
         ('{"a": "\\u0000"}', 'file: a: text contains a NUL'),
         ('{"\\ud800": 1}', 'surrogate'),
-        ('{\n"a": 1,\n}', 'file:3: not valid JSON'),
+        ('{\n"a": 1\n"b": 2}', 'file:3: not valid JSON'),
         ('', 'not valid JSON'),
     ],
 )
