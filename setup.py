@@ -19,6 +19,7 @@ ROS = [
     'ros-jazzy-rmw-fastrtps-cpp==8.4.3',
     'ros-jazzy-sensor-msgs==5.3.6',
     'ros-jazzy-diagnostic-msgs==5.3.6',
+    'ros-jazzy-std-srvs==5.3.6',  # the service ~/calibrate
 ]
 
 TEST = [
@@ -83,7 +84,7 @@ setup(
     package_data={
         '': ['py.typed', '*.yaml'],
         f'{NAME}.evaluation.report': ['templates/*'],
-        f'{NAME}.interfaces': ['vision_msgs/package.xml', 'vision_msgs/msg/*.msg'],
+        f'{NAME}.interfaces': ['*_msgs/package.xml', '*_msgs/msg/*.msg'],
     },
     data_files=share_files(),
     zip_safe=False,

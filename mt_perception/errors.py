@@ -36,10 +36,6 @@ class CameraError(PerceptionError):
         self.reason = reason
 
 
-class CalibrationError(PerceptionError):
-    """Depth cannot be calibrated: a calibration of another camera, or no distances to fit to."""
-
-
 class ModelError(PerceptionError):
     """A model folder is refused: manifest, checksum, path, graph or tensor does not fit.
 
@@ -59,6 +55,10 @@ class ModelError(PerceptionError):
 
 class OptionError(PerceptionError):
     """An option is out of range, or names what the model does not have."""
+
+
+class CalibrationError(OptionError):
+    """Depth cannot be calibrated: a calibration of another camera, or no distances to fit to."""
 
 
 class TaskError(PerceptionError):

@@ -214,7 +214,8 @@ def test_a_calibration_is_used_for_its_camera(tmp_path: Path) -> None:
     file.write_text('broken')
     correction.configure(options, 'net 1.0')
     assert correction.depth_map(run_of(1), network()).scale.source == 'calibration'
-    correction.configure(options, 'net 1.0', reload=True)
+    correction.reload()
+    correction.configure(options, 'net 1.0')
     assert 'no depth calibration' in str(correction.depth_map(run_of(1), network()).scale.refused)
 
 

@@ -121,8 +121,9 @@ def test_the_wheel_works_over_dds(tmp_path: Path) -> None:
 
 def test_nothing_is_built_where_vision_msgs_imports(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip('vision_msgs')
+    pytest.importorskip('tf2_msgs')
     monkeypatch.setenv('CC', 'no-such-compiler')
-    assert install.ensure_vision_msgs() is False
+    assert install.ensure_interfaces() == ()
 
 
 def test_a_missing_compiler_says_what_to_install(
@@ -158,14 +159,23 @@ def test_sourced_ros_without_vision_msgs_is_told_about_apt(
 ) -> None:
     monkeypatch.setattr('importlib.util.find_spec', lambda name: None)
     monkeypatch.setenv('ROS_DISTRO', 'humble')
-    with pytest.raises(InterfaceError, match='apt install ros-humble-vision-msgs'):
-        install.ensure_vision_msgs()
+    with pytest.raises(
+        InterfaceError, match='apt install ros-humble-vision-msgs ros-humble-tf2-msgs'
+    ):
+        install.ensure_interfaces()
 
 
 def test_a_folder_without_messages_is_refused(tmp_path: Path) -> None:
     (tmp_path / 'package.xml').write_text('<name>empty</name><version>1.0.0</version>')
     with pytest.raises(InterfaceError, match=r'has no msg/\*\.msg'):
         read_package(tmp_path, tmp_path)
+
+
+def test_the_message_of_tf_is_that_of_ros(tmp_path: Path) -> None:
+    package = read_package(install.PACKAGES[1], ros_prefix())
+    assert type_hashes(generate(package, tmp_path)) == {
+        'TFMessage': 'RIHS01_e369d0f05a23ae52508854b66f6aa0437f3449d652e8cbf22d5abe85d020f087'
+    }
 
 
 @pytest.mark.parametrize(

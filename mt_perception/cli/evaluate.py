@@ -20,11 +20,13 @@ from mt_perception.cli.run import read_calibration
 from mt_perception.cli.shared_options import (
     BUDGET_OPTIONS,
     COUNT,
+    DEPTH_OPTIONS,
     LINK_OPTIONS,
     OFFLOAD_OPTIONS,
     PROVIDER,
     THREADS,
     budget_of,
+    depth_options,
     link_settings,
     measured_links,
     offload_summary,
@@ -135,7 +137,14 @@ SOURCE_OPTIONS: Sequence[Callable[[Any], Any]] = (
 
 def _all_options(command: Callable[..., None]) -> Callable[..., None]:
     for option in reversed(
-        (*_OPTIONS, *BUDGET_OPTIONS, *OFFLOAD_OPTIONS, *LINK_OPTIONS, *SOURCE_OPTIONS)
+        (
+            *_OPTIONS,
+            *DEPTH_OPTIONS,
+            *BUDGET_OPTIONS,
+            *OFFLOAD_OPTIONS,
+            *LINK_OPTIONS,
+            *SOURCE_OPTIONS,
+        )
     ):
         command = option(command)
     return command
@@ -252,6 +261,7 @@ def _jobs(sources: Sequence[str], given: dict[str, Any]) -> list[Job]:
             score_threshold=given['score'],
             tracking=any(find_tracks(Path(folder)) for folder in folders),
             track_min_score=Options().score_threshold,
+            **depth_options(given),
         ),
         given['providers'] or RunSettings().providers,
         given['threads'],

@@ -40,6 +40,7 @@ SUB_COMMANDS = {
     'inspect': SubCommand('Show and check a model folder.'),
     'import': SubCommand('Make a model folder of ONNX networks from other projects.', 'import'),
     'evaluate': SubCommand('Measure models on bags, data sets and videos.'),
+    'calibrate': SubCommand('Fit depth to known distances of one camera.'),
     'compare': SubCommand('Say whether a model is better, or the difference noise.'),
     'replay': SubCommand('Measure the model inside the real node, over DDS.', 'ros'),
     'serve': SubCommand('Finish the work of robots: the remote host.', 'serve'),

@@ -23,9 +23,11 @@ from mt_perception.cli.shared_options import (
     PROVIDER,
     THREADS,
     budget_of,
+    depth_options,
     offload_summary,
     offloaded,
     with_budget_options,
+    with_depth_options,
     with_offload_options,
 )
 from mt_perception.cli.video_writer import video_format
@@ -113,6 +115,7 @@ class OutputOptions:
 @click.option('--show-every', type=COUNT, help='Save a picture of every n-th frame; 0: none.')
 @click.option('--save-video', is_flag=True, help='Write an annotated video.')
 @click.option('--jsonl', is_flag=True, help='Write detections and times as JSON lines.')
+@with_depth_options
 @with_budget_options
 @with_offload_options
 def run(
@@ -147,7 +150,9 @@ def run(
     output = OutputFolder(out, [source])
     console = Console()
     with _open(source, topic, camera) as frames:
-        options = Options(size=size, score_threshold=score, conditions=conditions)
+        options = Options(
+            size=size, score_threshold=score, conditions=conditions, **depth_options(given)
+        )
         with console.status('loading the model'):
             folder = find_model(model)
             pipeline = Pipeline.load(

@@ -26,6 +26,7 @@ from mt_perception.evaluation.link.study import (
     kept_study,
     write_study,
 )
+from mt_perception.execution.options import NONE, SCALES
 from mt_perception.pipeline import Pipeline
 from mt_perception.planning.budget import AUTO, Budget
 
@@ -68,6 +69,31 @@ def budget_of(given: Mapping[str, Any]) -> Budget:
         path=given['path'],
         max_stale_ms=given['stale_ms'],
     )
+
+
+DEPTH_OPTIONS: Sequence[Callable[[Any], Any]] = (
+    click.option('--depth-scale', type=click.Choice(SCALES), default=NONE, show_default=True,
+                 help='Source of the scale of depth.'),
+    click.option('--camera-height-m', default=0.0, help='Height of the camera above the ground.'),
+    click.option('--camera-pitch-deg', default=0.0, help='Its angle below the horizon.'),
+    click.option('--camera-roll-deg', default=0.0, help='Its angle to its right.'),
+    click.option('--depth-calibration', default='', metavar='FILE',
+                 help='File of `mt_perception calibrate`.'),
+)  # fmt: skip
+"""Options of the scale of depth; each is an option of the pipeline by the same name."""
+
+
+def with_depth_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options to a command."""
+    for option in reversed(DEPTH_OPTIONS):
+        command = option(command)
+    return command
+
+
+def depth_options(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of DEPTH_OPTIONS by name."""
+    names = ('depth_scale', 'camera_height_m', 'camera_pitch_deg', 'camera_roll_deg')
+    return {name: given[name] for name in (*names, 'depth_calibration')}
 
 
 LINK_OPTIONS: Sequence[Callable[[Any], Any]] = (

@@ -127,19 +127,20 @@ class Options:
             GroundPlane.from_angles(
                 self.camera_height_m, self.camera_pitch_deg, self.camera_roll_deg
             )
-        if self.depth_scale == CALIBRATION and not self.depth_calibration:
-            raise OptionError(
-                'depth_scale is calibration, but there is no calibration file; write one with '
-                '`mt_perception calibrate`'
-            )
         self.calibration()
 
     def calibration(self) -> DepthCalibration | None:
-        """Read the depth calibration; None if there is none.
+        """Read the depth calibration; None if it is not used.
 
         Raises:
             CalibrationError: It is refused.
+            OptionError: There is no file.
         """
-        if not self.depth_calibration:
+        if self.depth_scale != CALIBRATION:
             return None
+        if not self.depth_calibration:
+            raise OptionError(
+                'the scale of depth is calibration, but there is no calibration file; write one '
+                'with `mt_perception calibrate`'
+            )
         return read_calibration(Path(self.depth_calibration).expanduser())

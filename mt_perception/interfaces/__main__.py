@@ -1,23 +1,23 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""``python -m mt_perception.interfaces``: builds vision_msgs if this Python lacks it."""
+"""``python -m mt_perception.interfaces``: builds vision_msgs and tf2_msgs where they lack."""
 
 from __future__ import annotations
 
 import sys
 
 from mt_perception.errors import InterfaceError
-from mt_perception.interfaces.install import ensure_vision_msgs
+from mt_perception.interfaces.install import ensure_interfaces
 
 
 def main() -> int:
-    """Build vision_msgs if it is missing; the exit status is 1 if that fails."""
+    """Build what is missing; the exit status is 1 if that fails."""
     try:
-        built = ensure_vision_msgs()
+        built = ensure_interfaces()
     except InterfaceError as error:
-        sys.stderr.write(f'vision_msgs: {error}\n')
+        sys.stderr.write(f'interfaces: {error}\n')
         return 1
-    sys.stdout.write(f'vision_msgs: {"built and installed" if built else "already installed"}\n')
+    sys.stdout.write(f'built and installed: {", ".join(built) or "nothing was missing"}\n')
     return 0
 
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Builds and installs vision_msgs if this Python lacks it."""
+"""Builds and installs the interface packages that this Python lacks and PyPI does not have."""
 
 from __future__ import annotations
 
@@ -17,29 +17,33 @@ from mt_perception.interfaces.generation import generate
 from mt_perception.interfaces.package import read_package, ros_prefix
 from mt_perception.interfaces.wheel import write_wheel
 
-VISION_MSGS = Path(__file__).resolve().parent / 'vision_msgs'
+_FOLDER = Path(__file__).resolve().parent
+VISION_MSGS = _FOLDER / 'vision_msgs'
+PACKAGES = (VISION_MSGS, _FOLDER / 'tf2_msgs')
+"""Folders of the interface packages."""
 
 
-def ensure_vision_msgs() -> bool:
-    """Build and install vision_msgs if it cannot be imported.
+def ensure_interfaces() -> tuple[str, ...]:
+    """Build and install the interface packages that cannot be imported.
 
     Returns:
-        Whether it was built.
+        The names of those that were built.
 
     Raises:
-        InterfaceError: It cannot be built or installed; the message contains what is missing.
+        InterfaceError: One cannot be built or installed; the message contains what is missing.
     """
-    if importlib.util.find_spec('vision_msgs') is not None:
-        return False
-    if 'ROS_DISTRO' in os.environ:
+    missing = [one for one in PACKAGES if importlib.util.find_spec(one.name) is None]
+    if missing and 'ROS_DISTRO' in os.environ:
         distribution = os.environ['ROS_DISTRO']
+        names = ' '.join(f'ros-{distribution}-{one.name.replace("_", "-")}' for one in missing)
         raise InterfaceError(
-            f'ROS 2 {distribution} is sourced but has no vision_msgs; '
-            f'apt install ros-{distribution}-vision-msgs'
+            f'ROS 2 {distribution} is sourced but has no '
+            f'{", ".join(one.name for one in missing)}; apt install {names}'
         )
-    with tempfile.TemporaryDirectory(prefix='vision_msgs_') as folder:
-        _pip_install(build_wheel(VISION_MSGS, Path(folder)))
-    return True
+    for source in missing:
+        with tempfile.TemporaryDirectory(prefix=f'{source.name}_') as folder:
+            _pip_install(build_wheel(source, Path(folder)))
+    return tuple(one.name for one in missing)
 
 
 def build_wheel(source: Path, folder: Path) -> Path:

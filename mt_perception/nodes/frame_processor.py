@@ -13,12 +13,15 @@ from typing import TYPE_CHECKING
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo
 
-from mt_perception.errors import CameraError, ImageError
+from mt_perception.errors import CameraError, ImageError, OptionError
 from mt_perception.geometry.camera import Calibration
+from mt_perception.geometry.plane import GroundPlane
 from mt_perception.nodes import conversions
 from mt_perception.nodes.budget_check import BudgetCheck
+from mt_perception.nodes.calibration_service import CalibrationService
 from mt_perception.nodes.diagnostics import ERROR, OK, WARN, LogThrottle
 from mt_perception.nodes.frame_worker import FrameSlot
+from mt_perception.nodes.ground_source import GroundSource
 from mt_perception.nodes.health import Health, Stamp
 from mt_perception.nodes.image_decoder import ImageDecoder
 from mt_perception.nodes.model_pool import ModelPool
@@ -29,7 +32,7 @@ from mt_perception.nodes.qos_events import QosEvents
 from mt_perception.nodes.stats import stats
 from mt_perception.nodes.subscriptions import ImageType
 from mt_perception.nodes.topics import CONFIDENCE_TOPIC, OBSTACLES_TOPIC, STATS_TOPIC
-from mt_perception.types import DEPTH, Frame, Intrinsics
+from mt_perception.types import DEPTH, Frame, Intrinsics, Result
 
 if TYPE_CHECKING:
     from mt_perception.offload.client import OffloadClient
@@ -73,6 +76,8 @@ class FrameProcessor:
         pipeline: The pipeline.
         offload: The offload client; None if offloading is disabled.
         publishers: The publishers of the results.
+        ground: The ground plane below the camera.
+        calibration: The service that calibrates depth.
         health: Counts; the node replaces it at activation.
 
     Raises:
@@ -93,6 +98,7 @@ class FrameProcessor:
         self.health = health
         self._throttle = LogThrottle()
         self._active = False
+        self._stale_calibration = False
         # Keeps the shared weights loaded.
         self._model = pool.model(current)
         self.pipeline = self._model.for_camera(current)
@@ -103,6 +109,11 @@ class FrameProcessor:
             if self.offload is not None:
                 self.offload.close()
             raise
+        self.ground = GroundSource(node)
+        manifest = self.pipeline.manifest
+        self.calibration = CalibrationService(
+            node, settings, f'{manifest.name} {manifest.version}', self._reload_calibration
+        )
         self._budget_check = self._new_budget_check()
         self._decoder = ImageDecoder()
         self._slot: FrameSlot[ReceivedImage] | None = None
@@ -120,7 +131,9 @@ class FrameProcessor:
         last = self.pipeline.state.last
         if last is None or last.budget is None:
             return {}
+        scale = last.depth_scale
         return {
+            **({} if scale is None else {'depth_scale.source': scale.source}),
             'path': last.path,
             'reason': last.reason,
             'budget.compute': self.pipeline.budget.compute,
@@ -155,6 +168,8 @@ class FrameProcessor:
         self._decoder.close()
         if self._slot is not None:
             self._slot.close()
+        self.ground.destroy()
+        self.calibration.destroy()
         self.publishers.destroy()
 
     def submit(self, image: ReceivedImage) -> None:
@@ -168,11 +183,15 @@ class FrameProcessor:
         else:
             self._slot.submit(image)
 
+    def request(self, settings: PerceptionSettings) -> Request:
+        """What subscribers, settings and a running calibration request for one frame."""
+        return self.publishers.request(settings, self.calibration.is_collecting)
+
     def process(self, image: ReceivedImage) -> None:
         """Process an image and publish the results that have subscribers."""
         self.health.taken_up()
         settings = self._applied_settings()
-        request = self.publishers.request(settings)
+        request = self.request(settings)
         if not request.tasks:
             self.health.unwanted()
             return
@@ -196,13 +215,19 @@ class FrameProcessor:
             self.pipeline.options = settings.options()
             change_offload(self.offload, settings)
             self._applied = settings
+        if self._stale_calibration:
+            self._stale_calibration = False
+            self.pipeline.state.depth.reload()
         return settings
 
     def _run(self, image: ReceivedImage, request: Request, settings: PerceptionSettings) -> None:
         pixels = self._decoder.decode(image.message)
         camera = self._camera(image, pixels.shape[:2], DEPTH in request.tasks)
         header = image.message.header
-        frame = Frame(pixels, image.stamp.stamp_ns, header.frame_id, camera, image.received_s)
+        ground = self._ground(header.frame_id, settings)
+        frame = Frame(
+            pixels, image.stamp.stamp_ns, header.frame_id, camera, image.received_s, ground
+        )
         deadline_s = None
         if self.offload is not None:
             deadline_s = image.received_s + settings.offload_deadline_ms * 1e-3
@@ -210,6 +235,8 @@ class FrameProcessor:
         result = self.pipeline.run(frame, request.tasks, deadline_s, confidence=confidence)
         if not self._active:
             return
+        self._note_scale(result, settings)
+        self.calibration.observe(result)
         camera_info = image.camera_info if camera is not None else None
         published = self.publishers.publish(request, header, frame, result, camera_info)
         self.pipeline.record_published()
@@ -233,6 +260,26 @@ class FrameProcessor:
             self.health.noticed(
                 'ground_unknown',
                 'no obstacles are published: no ground is visible and its plane is unknown',
+            )
+
+    def _reload_calibration(self) -> None:
+        """Read the calibration again with the next frame."""
+        self._stale_calibration = True
+
+    def _ground(self, frame_id: str, settings: PerceptionSettings) -> GroundPlane | None:
+        """The ground below the camera; None, with a warning, if it is unknown."""
+        try:
+            return self.ground.plane(frame_id, settings)
+        except (CameraError, OptionError) as error:
+            self.health.noticed('ground_plane', f'no ground plane: {error}')
+            return None
+
+    def _note_scale(self, result: Result, settings: PerceptionSettings) -> None:
+        """Warn if depth has not the scale that the settings want."""
+        scale = result.execution.depth_scale
+        if scale is not None and scale.refused and scale.source != settings.depth_scale:
+            self.health.noticed(
+                'depth_scale', f'depth has no scale by {settings.depth_scale}: {scale.refused}'
             )
 
     def _publish_stats(

@@ -5,11 +5,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import cast
 
+from mt_perception.execution.options import Options
 from mt_perception.nodes.cloud_parameters import CloudParameters
+from mt_perception.nodes.depth_parameters import DepthParameters
 from mt_perception.nodes.host_parameters import RemoteHostSettings
 from mt_perception.nodes.parameter_schema import (
     Change,
@@ -30,8 +32,14 @@ _TASKS = (DETECTION, DEPTH, SEGMENTATION)
 
 
 @dataclass(frozen=True)
-class PerceptionSettings(OffloadParameters, BudgetParameters, CloudParameters, PipelineParameters):
+class PerceptionSettings(
+    OffloadParameters, BudgetParameters, CloudParameters, DepthParameters, PipelineParameters
+):
     """All parameters of the perception node; those of the last base class come first."""
+
+    def options(self) -> Options:
+        """The options of the pipeline."""
+        return replace(super().options(), **self.depth_options())
 
     def budget(self) -> Budget:
         """The budget of the pipeline."""

@@ -187,11 +187,12 @@ class PerceptionNode(SelfStartingNode):
             self._demand_timer.cancel()
             return
         settings = self.live.settings
+        self.processor.ground.follow(settings)
         if not settings.input_lazy:
             self._demand_timer.cancel()
         elif self._demand_timer.is_canceled():
             self._demand_timer.reset()
-        needed = not settings.input_lazy or self.processor.publishers.request(settings).tasks
+        needed = not settings.input_lazy or self.processor.request(settings).tasks
         if needed and self.inputs is None:
             self.inputs = self._subscription()
         elif not needed and self.inputs is not None:

@@ -186,13 +186,6 @@ class PipelineParameters(Settings):
         minimum=1.0,
         maximum=60000.0,
     )
-    depth_max_range_m: float = parameter(
-        'depth.max_range_m',
-        80.0,
-        'Maximum depth in metres; larger values become NaN.',
-        minimum=0.1,
-        maximum=1000.0,
-    )
 
     def check(self) -> None:
         """Check constraints between parameters."""
@@ -232,7 +225,6 @@ class PipelineParameters(Settings):
             nms_iou=self.detection_iou_threshold,
             max_detections=self.detection_max_detections,
             classes=() if every else self.detection_classes,
-            max_depth_m=self.depth_max_range_m,
             tracking=self.tracking_enabled,
             track_min_iou=self.tracking_min_iou,
             track_max_age_ms=self.tracking_max_age_ms,

@@ -49,7 +49,14 @@ from mt_perception.nodes.topics import (
     STATS_TOPIC,
     model_topics,
 )
-from mt_perception.types import DEPTH, DETECTION, SEGMENTATION, Frame, Result
+from mt_perception.types import (
+    DEPTH,
+    DETECTION,
+    SEGMENTATION,
+    DepthMap,
+    Frame,
+    Result,
+)
 
 # For other tasks of a model: kind of the task → last part of its topic, and its message type.
 _EXTRA: Mapping[str, tuple[str, type]] = {
@@ -96,6 +103,12 @@ class Content:
     result: Result
     camera_info: CameraInfo | None
     settings: PerceptionSettings
+
+    @property
+    def metric_depth(self) -> DepthMap | None:
+        """Depth in metres (REP-118); None if there is none or it has no unit."""
+        depth = self.result.depth
+        return None if depth is None or depth.relative else depth
 
 
 _Fill = Callable[[Content], Any]
@@ -171,12 +184,18 @@ class Publishers:
             if publisher.get_subscription_count() > 0
         )
 
-    def request(self, settings: PerceptionSettings) -> Request:
-        """The topics that have a subscriber now, and the enabled tasks that they need."""
+    def request(self, settings: PerceptionSettings, with_depth: bool = False) -> Request:
+        """The topics that have a subscriber now, and the enabled tasks that they need.
+
+        Args:
+            settings: The settings of the frame.
+            with_depth: Whether depth is needed without a subscriber.
+        """
         topics = self.subscribed()
         needed = {task for topic in topics for task in self._tasks[topic]}
         if settings.points_labels and POINTS_TOPIC in topics:
             needed.add(SEGMENTATION)
+        needed |= {DEPTH} if with_depth else set()
         tasks = tuple(t for t in self._manifest.tasks if t in needed and settings.enabled(t))
         return Request(topics, tasks, settings)
 
@@ -248,7 +267,7 @@ class Messages:
             CONFIDENCE_TOPIC: self._fill_confidence,
             DETECTIONS_3D_TOPIC: self._fill_detections_3d,
             DEPTH_TOPIC: self._fill_depth,
-            RELATIVE_DEPTH_TOPIC: self._fill_depth,
+            RELATIVE_DEPTH_TOPIC: self._fill_relative,
             POINTS_TOPIC: self._fill_points,
             DEPTH_PNG_TOPIC: self._fill_depth_png,
             OVERLAY_TOPIC: self._fill_overlay,
@@ -260,7 +279,7 @@ class Messages:
         return None if found is None else self._detections.fill(content.header, found)
 
     def _fill_camera(self, content: Content) -> CameraInfo | None:
-        if content.result.depth is None or content.camera_info is None:
+        if content.metric_depth is None or content.camera_info is None:
             return None
         return conversions.camera_info_with(content.header, content.camera_info)
 
@@ -283,24 +302,31 @@ class Messages:
 
     def _fill_detections_3d(self, content: Content) -> Detection3DArray | None:
         result = content.result
-        if result.detections is None or result.depth is None or content.camera_info is None:
+        depth = content.metric_depth
+        if result.detections is None or depth is None or content.camera_info is None:
             return None
-        boxes = boxes3d(result.detections, result.depth, result.segmentation)
+        boxes = boxes3d(result.detections, depth, result.segmentation)
         return conversions.detections_3d_message(content.header, result.detections, boxes)
 
     def _fill_depth(self, content: Content) -> Image | None:
-        found = content.result.depth
+        found = content.metric_depth
         return None if found is None else self._depth.fill(content.header, found.depth)
 
-    def _fill_depth_png(self, content: Content) -> CompressedImage | None:
+    def _fill_relative(self, content: Content) -> Image | None:
         found = content.result.depth
+        if found is None or not found.relative:
+            return None
+        return self._depth.fill(content.header, found.depth)
+
+    def _fill_depth_png(self, content: Content) -> CompressedImage | None:
+        found = content.metric_depth
         if found is None:
             return None
         max_depth_m = content.settings.depth_max_range_m
         return conversions.compressed_depth_message(content.header, found.depth, max_depth_m)
 
     def _fill_points(self, content: Content) -> PointCloud2 | None:
-        depth = content.result.depth
+        depth = content.metric_depth
         # Without a camera the scale of a cloud is a guess; without its lens the shape is wrong.
         if depth is None or content.camera_info is None or not has_rays(depth.intrinsics):
             return None
@@ -310,7 +336,7 @@ class Messages:
         return self._points.fill(content.header, points)
 
     def _fill_obstacles(self, content: Content) -> PointCloud2 | None:
-        depth, classes = content.result.depth, content.result.segmentation
+        depth, classes = content.metric_depth, content.result.segmentation
         if depth is None or content.camera_info is None or not has_rays(depth.intrinsics):
             return None
         fitted = None if classes is None else fit_ground(depth, classes)

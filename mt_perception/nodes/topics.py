@@ -49,18 +49,6 @@ TOPICS: Mapping[str, tuple[type, tuple[str, ...]]] = {
     STATS_TOPIC: (DiagnosticArray, ()),
 }
 
-# A depth image is metric (REP-118): relative depth has a topic of its own, and no points.
-_METRIC_TOPICS = frozenset(
-    {
-        DEPTH_TOPIC,
-        DEPTH_PNG_TOPIC,
-        DEPTH_CAMERA_TOPIC,
-        POINTS_TOPIC,
-        OBSTACLES_TOPIC,
-        DETECTIONS_3D_TOPIC,
-    }
-)
-
 # Topics that exist only if the model serves all of these tasks.
 _REQUIRED: Mapping[str, frozenset[str]] = {
     DETECTIONS_3D_TOPIC: frozenset({DETECTION, DEPTH}),
@@ -73,7 +61,8 @@ def model_topics(manifest: Manifest) -> Mapping[str, tuple[type, tuple[str, ...]
     """Return the topics of a model: topic → message type and tasks."""
     served = set(manifest.tasks)
     relative = DEPTH in served and manifest.tasks[DEPTH].relative_depth
-    absent = set(_METRIC_TOPICS) if relative else {RELATIVE_DEPTH_TOPIC}
+    # Relative depth has no unit: the metric topics (REP-118) wait until it has a scale.
+    absent = set() if relative else {RELATIVE_DEPTH_TOPIC}
     absent |= {topic for topic, tasks in _REQUIRED.items() if not tasks <= served}
     if SEGMENTATION in served and manifest.tasks[SEGMENTATION].confidence is None:
         absent.add(CONFIDENCE_TOPIC)

@@ -98,23 +98,26 @@ class DepthCorrection:
         self._tried_ns = 0
         self._expected: tuple[object, NDArray[np.float32]] | None = None
 
-    def configure(self, options: Options, model: str, reload: bool = False) -> None:
+    def reload(self) -> None:
+        """Read the calibration again with the next frame."""
+        self._settings = ()
+
+    def configure(self, options: Options, model: str) -> None:
         """Take over the settings of depth; a change starts again.
 
         Args:
             options: Settings.
             model: Name and version of the model.
-            reload: Whether to read the calibration again.
         """
         settings = model, *(getattr(options, name) for name in _SETTINGS)
         self._options, self._model = options, model
-        if settings != self._settings or reload:
+        if settings != self._settings:
             self._reset()
             self._settings = settings
             self._calibration, self._fault = None, ''
             try:
                 self._calibration = options.calibration()
-            except CalibrationError as error:
+            except OptionError as error:
                 # It was readable when the options were set; depth goes on without it.
                 self._fault = str(error)
 

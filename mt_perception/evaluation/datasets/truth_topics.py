@@ -77,7 +77,7 @@ class TopicTruth:
         self._path = path
         self._classes = classes
         self._names = dict(class_names or {})
-        self._streams: dict[str, _Nearest] = {}
+        self._streams: dict[str, Nearest] = {}
         self.matched = 0
         with bag_errors(path), BagReader(path) as reader:
             chosen = _choose(reader.channels, image_topic, topics, path)
@@ -92,7 +92,7 @@ class TopicTruth:
         wanted = {'boxes': classes.detection, 'labels': classes.segmentation, 'depth': True}
         self.topics = {kind: c.topic for kind, c in chosen.items() if wanted[kind]}
         for kind, topic in self.topics.items():
-            self._streams[kind] = _Nearest(_stream(path, topic), tolerance_ns)
+            self._streams[kind] = Nearest(topic_messages(path, topic), tolerance_ns)
 
     def find(self, stamp: int, size: tuple[int, int]) -> GroundTruth | None:
         """Ground truth of the image with this stamp, of (height, width); None if there is none.
@@ -153,7 +153,7 @@ class TopicTruth:
         return labels
 
 
-class _Nearest:
+class Nearest:
     """Finds the message of a topic that is nearest to a time.
 
     Queries mostly rise in time, so a short window over the stream is enough.
@@ -193,6 +193,7 @@ class _Nearest:
         return self._window[min(near)[1]][1] if near else None
 
     def close(self) -> None:
+        """Close the stream."""
         self._window.clear()
         if hasattr(self._messages, 'close'):
             self._messages.close()
@@ -264,7 +265,7 @@ def _messages(reader: BagReader, channel: Channel) -> Iterator[Any]:
         yield message
 
 
-def _stream(path: Path, topic: str) -> Iterator[Any]:
+def topic_messages(path: Path, topic: str) -> Iterator[Any]:
     """Messages of one topic through a reader of its own, which has its own position."""
     with BagReader(path) as reader:
         for _, message in reader.messages([c for c in reader.channels if c.topic == topic]):

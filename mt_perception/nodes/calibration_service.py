@@ -1,0 +1,181 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""The service ``~/calibrate``: fits depth to a depth camera that is there for a while."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.task import Future
+from sensor_msgs.msg import Image
+from std_srvs.srv import Trigger
+
+from mt_perception.errors import CalibrationError, PerceptionError
+from mt_perception.evaluation.datasets.maps import at_size, valid_metres
+from mt_perception.evaluation.datasets.truth_messages import decode_depth
+from mt_perception.evaluation.output import write_new_text
+from mt_perception.geometry.depth_calibration import DepthCalibration, is_calibration
+from mt_perception.geometry.depth_calibrator import DepthCalibrator
+from mt_perception.nodes.conversions import stamp_ns
+from mt_perception.nodes.parameters import PerceptionSettings
+from mt_perception.reports import CALIBRATION
+from mt_perception.types import Result
+
+DURATION_S = 20.0
+"""Time for which depth images are collected."""
+
+_TOLERANCE_NS = 30_000_000
+_KEPT = 5
+"""Depth images and results that wait for each other."""
+
+_QOS = QoSProfile(depth=_KEPT, reliability=ReliabilityPolicy.BEST_EFFORT)
+
+
+class CalibrationService:
+    """Pairs depth images with the depth of the network and writes a calibration.
+
+    Results arrive in the thread of the frames, depth images in the executor's, hence the lock.
+
+    Args:
+        node: The node.
+        settings: Returns the current settings.
+        model: Name and version of the model.
+        calibrated: Called after a calibration was written.
+
+    Attributes:
+        duration_s: Time for which depth images are collected.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        settings: Callable[[], PerceptionSettings],
+        model: str,
+        calibrated: Callable[[], None],
+    ) -> None:
+        self._node = node
+        self._settings = settings
+        self._model = model
+        self._calibrated = calibrated
+        self.duration_s = DURATION_S
+        self._lock = threading.Lock()
+        self._calibrator: DepthCalibrator | None = None
+        # A group of its own: the call waits, while images and parameters go on.
+        self._service = node.create_service(
+            Trigger, '~/calibrate', self._on_call, callback_group=MutuallyExclusiveCallbackGroup()
+        )
+
+    @property
+    def is_collecting(self) -> bool:
+        """Whether depth is needed for a calibration."""
+        return self._calibrator is not None
+
+    def destroy(self) -> None:
+        """Remove the service."""
+        self._node.destroy_service(self._service)
+
+    def observe(self, result: Result) -> None:
+        """Take up the depth of one frame."""
+        if self._calibrator is None or result.depth is None or not result.stamp_ns:
+            return
+        with self._lock:
+            self._results.append(result)
+            self._frame_id = result.frame_id
+            self._pair()
+
+    async def _on_call(self, request: Any, response: Any) -> Any:
+        try:
+            found = await self._calibrate()
+            response.success = True
+            response.message = _words(found)
+        except PerceptionError as error:
+            response.message = str(error)
+        self._node.get_logger().info(f'calibration: {response.message}')
+        return response
+
+    async def _calibrate(self) -> DepthCalibration:
+        settings = self._settings()
+        topic, file = settings.depth_calibration_topic, settings.depth_calibration_file
+        if not topic or not file:
+            raise CalibrationError(
+                'set depth.calibration_topic (depth image, aligned with the image) and '
+                'depth.calibration_file (where to write)'
+            )
+        self._results: deque[Result] = deque(maxlen=_KEPT)
+        self._images: deque[tuple[int, NDArray[np.float32]]] = deque(maxlen=_KEPT)
+        self._fault, self._frame_id = '', ''
+        self._calibrator = DepthCalibrator()
+        subscription = self._node.create_subscription(Image, topic, self._on_depth, _QOS)
+        done: Future = Future()
+        timer = self._node.create_timer(
+            self.duration_s,
+            lambda: done.set_result(None),
+            clock=Clock(clock_type=ClockType.STEADY_TIME),
+        )
+        try:
+            await done
+        finally:
+            self._node.destroy_timer(timer)
+            self._node.destroy_subscription(subscription)
+            with self._lock:
+                calibrator, self._calibrator = self._calibrator, None
+        if self._fault and not len(calibrator):
+            raise CalibrationError(self._fault)
+        if not len(calibrator):
+            raise CalibrationError(
+                f'no depth image on {topic} has the stamp of an image within '
+                f'{_TOLERANCE_NS // 1_000_000} ms; check the topic and both clocks'
+            )
+        found = calibrator.calibrate(self._frame_id, self._model, topic)
+        write_new_text(Path(file).expanduser(), found.text(), is_calibration)
+        self._calibrated()
+        self._node.set_parameters([Parameter('depth.scale', value=CALIBRATION)])
+        return found
+
+    def _on_depth(self, message: Image) -> None:
+        try:
+            metres = decode_depth(message)
+        except PerceptionError as error:
+            self._fault = str(error)
+            return
+        with self._lock:
+            self._images.append((stamp_ns(message.header.stamp), metres))
+            self._pair()
+
+    def _pair(self) -> None:
+        """Add every result that has a depth image of its time."""
+        for result in list(self._results):
+            near = [
+                (abs(stamp - result.stamp_ns), index)
+                for index, (stamp, _) in enumerate(self._images)
+            ]
+            if self._calibrator is None or not near or min(near)[0] > _TOLERANCE_NS:
+                continue
+            metres = self._images[min(near)[1]][1]
+            self._results.remove(result)
+            depth = result.depth
+            assert depth is not None
+            size = (depth.depth.shape[0], depth.depth.shape[1])
+            try:
+                truth = valid_metres(at_size(metres, size, 'the depth image'))
+                self._calibrator.add_map(depth, truth)
+            except PerceptionError as error:
+                self._fault = str(error)
+
+
+def _words(found: DepthCalibration) -> str:
+    text = f'factor {found.fit.factor:.3f}, shift {found.fit.shift:.4f} /m, {found.fitted_to}'
+    if found.abs_rel_before is not None:
+        text += f'; AbsRel on the other half {found.abs_rel_before:.3f} before'
+    return text if found.abs_rel_after is None else f'{text}, {found.abs_rel_after:.3f} after'

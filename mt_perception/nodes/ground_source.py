@@ -1,0 +1,129 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""The ground plane of a camera from ``/tf``, or from the gravity that an IMU measures."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import Imu
+
+from mt_perception.errors import CameraError, OptionError
+from mt_perception.geometry.plane import GroundPlane
+from mt_perception.geometry.transforms import IDENTITY, TransformTree
+from mt_perception.nodes.depth_parameters import IMU, PARAMETERS, TF
+from mt_perception.nodes.parameters import PerceptionSettings
+from mt_perception.reports import GROUND
+
+_TF_QOS = QoSProfile(depth=100)
+_STATIC_QOS = QoSProfile(
+    depth=100, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
+)
+_IMU_QOS = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
+
+_SMOOTHING = 0.02
+"""Weight of a new acceleration: bumps and turns average out over about 50 messages."""
+
+
+class GroundSource:
+    """Subscribes to what the ground plane needs, while it is needed.
+
+    Args:
+        node: The node.
+    """
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._subscriptions: list[Any] = []
+        self._source = PARAMETERS
+        self._forget()
+
+    def _forget(self) -> None:
+        self._tree = TransformTree()
+        self._gravity: tuple[str, NDArray[np.float64]] | None = None
+        self._fault = ''
+
+    def follow(self, settings: PerceptionSettings) -> None:
+        """Subscribe to what the settings need; in the executor's thread."""
+        wanted = settings.depth_ground_source if settings.depth_scale == GROUND else PARAMETERS
+        if wanted == self._source:
+            return
+        self.destroy()
+        self._source = wanted
+        if wanted == PARAMETERS:
+            return
+        try:
+            message = tf_message()
+        except OptionError as error:
+            self._fault = str(error)
+            return
+        for topic, qos in (('/tf', _TF_QOS), ('/tf_static', _STATIC_QOS)):
+            self._subscribe(message, topic, self._tree.update, qos)
+        if wanted == IMU:
+            self._subscribe(Imu, 'imu', self._on_imu, _IMU_QOS)
+
+    def destroy(self) -> None:
+        """Unsubscribe."""
+        for subscription in self._subscriptions:
+            self._node.destroy_subscription(subscription)
+        self._subscriptions.clear()
+        self._source = PARAMETERS
+        self._forget()
+
+    def plane(self, frame_id: str, settings: PerceptionSettings) -> GroundPlane | None:
+        """Return the ground below a camera; None where the parameters describe it.
+
+        Raises:
+            CameraError: No transform connects the camera and the base or the IMU.
+            OptionError: What is measured is no ground plane.
+        """
+        if self._fault:
+            raise OptionError(self._fault)
+        if self._source == TF:
+            pose = self._tree.lookup(settings.depth_base_frame, frame_id)
+            return GroundPlane.from_pose(pose.rotation, float(pose.translation[2]))
+        if self._source == IMU:
+            if self._gravity is None:
+                topic = self._node.resolve_topic_name('imu')
+                raise CameraError('no_imu', f'no message on {topic}; remap `imu` to the IMU')
+            imu, acceleration = self._gravity
+            same = imu.lstrip('/') == frame_id.lstrip('/')
+            pose = IDENTITY if same else self._tree.lookup(frame_id, imu)
+            return GroundPlane.from_gravity(
+                pose.rotation @ acceleration, settings.depth_camera_height_m
+            )
+        return None
+
+    def _subscribe(self, kind: type, topic: str, callback: Any, qos: QoSProfile) -> None:
+        self._subscriptions.append(self._node.create_subscription(kind, topic, callback, qos))
+
+    def _on_imu(self, message: Imu) -> None:
+        now = message.linear_acceleration
+        new = np.array([now.x, now.y, now.z])
+        if not np.isfinite(new).all():
+            return
+        if self._gravity is not None and self._gravity[0] == message.header.frame_id:
+            new = self._gravity[1] + _SMOOTHING * (new - self._gravity[1])
+        self._gravity = message.header.frame_id, new
+
+
+def tf_message() -> type:
+    """Return ``tf2_msgs/TFMessage``.
+
+    Raises:
+        OptionError: It is not installed.
+    """
+    try:
+        from tf2_msgs.msg import TFMessage
+    except ImportError as error:
+        raise OptionError(
+            'the ground plane from tf or imu needs tf2_msgs; install it with apt '
+            '(ros-$ROS_DISTRO-tf2-msgs), or with ROS 2 from pip: '
+            'python -m mt_perception.interfaces'
+        ) from error
+    message: type = TFMessage
+    return message

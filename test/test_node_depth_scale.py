@@ -1,0 +1,204 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""The scale of depth in the node, over DDS: TF, an IMU, a calibration, and what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip('rclpy', reason='needs ROS 2')
+pytest.importorskip('tf2_msgs', reason='needs tf2_msgs')
+
+from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import TransformStamped
+from rclpy.parameter import Parameter
+from ros_graph import Peer, RosGraph, image_message, ros_graph, ros_time
+from sensor_msgs.msg import Image, Imu
+from std_srvs.srv import Trigger
+from tf2_msgs.msg import TFMessage
+from tiny_model import DEPTH_OF_WHITE, write_tiny_model
+
+from mt_perception.geometry.depth_calibration import read_calibration
+from mt_perception.geometry.ground import ground_depth
+from mt_perception.geometry.plane import GroundPlane
+from mt_perception.nodes.perception import PerceptionNode
+from mt_perception.nodes.publishers import LATCHED
+from mt_perception.types import Intrinsics
+
+SIZE = 64
+# Nearly as in ros_graph.camera_info: a focal length of 100 pixels.
+CAMERA = Intrinsics(100.0, 100.0, 31.5, 31.5, SIZE, SIZE)
+HEIGHT_M, PITCH_DEG, WRONG = 0.3, 40.0, 0.5
+FLOOR = ground_depth(
+    GroundPlane.from_angles(HEIGHT_M, PITCH_DEG),
+    CAMERA,
+    np.arange(SIZE, dtype=float)[:, None],
+    np.arange(SIZE, dtype=float),
+)
+
+
+def picture() -> np.ndarray:
+    """A grey floor whose brightness is half of the true depth for the tiny model."""
+    white = DEPTH_OF_WHITE * CAMERA.fx
+    grey = np.clip(WRONG * FLOOR / white * 255, 0, 255).astype(np.uint8)
+    return np.repeat(grey[..., None], 3, axis=2)
+
+
+def all_ground(manifest: dict[str, Any]) -> None:
+    """The tiny model segments grey; here that is the ground."""
+    manifest['tasks']['segmentation']['labels'][-1] = 'ground'
+
+
+@pytest.fixture
+def graph() -> Iterator[RosGraph]:
+    with ros_graph() as made:
+        yield made
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> str:
+    return str(write_tiny_model(tmp_path / 'model', edit=all_ground))
+
+
+class Robot:
+    """A peer that sends a floor and reads ~/stats."""
+
+    def __init__(self, graph: RosGraph, model: str, **parameters: Any) -> None:
+        self.graph = graph
+        self.node = graph.add(PerceptionNode, model=model, **parameters)
+        self.peer: Peer = graph.add(Peer)
+        self.depth = self.peer.listen('/perception/depth/image', Image)
+        self.stats = self.peer.listen('/perception/stats', DiagnosticArray)
+        self.tf = self.peer.create_publisher(TFMessage, '/tf_static', LATCHED)
+        self.stamp_ns = 10**9
+
+    def frame(self) -> dict[str, str]:
+        """Send one image; return its statistics."""
+        self.stamp_ns += 100_000_000
+        before = len(self.stats)
+
+        def arrived() -> bool:
+            if len(self.stats) == before:
+                self.peer.send(picture(), self.stamp_ns)
+            return len(self.stats) > before
+
+        assert self.graph.spin_until(arrived)
+        return {v.key: v.value for v in self.stats[-1].status[0].values}
+
+    def until(self, key: str, value: str) -> dict[str, str]:
+        """Send images until a value of the statistics is as wanted."""
+        for _ in range(40):
+            found = self.frame()
+            if value in found.get(key, ''):
+                return found
+        raise AssertionError(f'{key} is {found.get(key)}, wanted {value}')
+
+    def place_camera(self, height_m: float, parent: str = 'base_footprint') -> None:
+        """Publish the mounting: x forward in the base is z forward, pitched down."""
+        half = np.radians(90 + PITCH_DEG) / 2
+        # Pitched about y of the base, then the optical axes: (x, y, z) = (-y, -z, x).
+        about_y = np.array([0, np.sin(half - np.pi / 4), 0, np.cos(half - np.pi / 4)])
+        optical = np.array([-0.5, 0.5, -0.5, 0.5])
+        x, y, z, w = _product(about_y, optical)
+        one = TransformStamped(child_frame_id='camera_optical')
+        one.header.frame_id = parent
+        one.transform.translation.z = height_m
+        rotation = one.transform.rotation
+        rotation.x, rotation.y, rotation.z, rotation.w = x, y, z, w
+        self.tf.publish(TFMessage(transforms=[one]))
+
+
+def _product(a: np.ndarray, b: np.ndarray) -> list[float]:
+    u, v, p, q = a[:3], b[:3], a[3], b[3]
+    return [*(p * v + q * u + np.cross(u, v)).tolist(), float(p * q - u @ v)]
+
+
+def test_the_scale_comes_from_tf_and_a_jump_is_ignored(graph: RosGraph, model: str) -> None:
+    robot = Robot(graph, model, **{'depth.scale': 'ground', 'depth.ground_source': 'tf'})
+    found = robot.frame()
+    assert found['depth_scale.source'] == 'network', 'there is no transform yet'
+    assert 'height of the camera is unknown' in found['depth_scale.refused']
+    robot.place_camera(HEIGHT_M)
+    found = robot.until('depth_scale.source', 'ground')
+    share = float(found['depth_scale.ground_share'])
+    factor = float(found['depth_scale.factor'])
+    assert factor == pytest.approx((1 / WRONG) ** (share / (share + 0.1)), rel=0.05)
+    depth = np.frombuffer(bytes(robot.depth[-1].data), np.float32).reshape(SIZE, SIZE)
+    middle = slice(16, 48)
+    np.testing.assert_allclose(
+        depth[middle, middle], factor * WRONG * FLOOR[middle, middle], rtol=0.1
+    )
+    robot.place_camera(3.0)
+    found = robot.until('depth_scale.refused', 'jumped from 0.30 m')
+    assert float(found['depth_scale.factor']) == pytest.approx(factor, rel=0.02)
+
+
+def test_the_height_and_the_source_are_live_parameters(graph: RosGraph, model: str) -> None:
+    robot = Robot(graph, model)
+    assert robot.frame()['depth_scale.source'] == 'network'
+    parameters = {
+        'depth.scale': 'ground',
+        'depth.camera_height_m': HEIGHT_M,
+        'depth.camera_pitch_deg': PITCH_DEG,
+    }
+    for name, value in parameters.items():
+        (result,) = robot.node.set_parameters([Parameter(name, value=value)])
+        assert result.successful, result.reason
+    robot.until('depth_scale.source', 'ground')
+    imu = robot.peer.create_publisher(Imu, '/imu', 5)
+    robot.node.set_parameters([Parameter('depth.ground_source', value='imu')])
+    assert 'unknown' in robot.until('depth_scale.source', 'network')['depth_scale.refused']
+
+    up = Imu()
+    up.header.frame_id = 'camera_optical'
+    plane = GroundPlane.from_angles(HEIGHT_M, PITCH_DEG)
+    acceleration = up.linear_acceleration
+    acceleration.x, acceleration.y, acceleration.z = (-9.81 * v for v in plane.normal)
+    imu.publish(up)
+    robot.graph.spin_for(0.1)
+    for _ in range(20):
+        imu.publish(up)
+        if robot.frame()['depth_scale.source'] == 'ground':
+            break
+    else:
+        raise AssertionError('the IMU gives no ground')
+    (result,) = robot.node.set_parameters([Parameter('depth.scale', value='calibration')])
+    assert not result.successful
+    assert 'no calibration file' in result.reason
+    robot.node.set_parameters([Parameter('depth.calibration_file', value='/none.yaml')])
+    (result,) = robot.node.set_parameters([Parameter('depth.scale', value='calibration')])
+    assert not result.successful
+    assert '/none.yaml' in result.reason
+
+
+def test_a_depth_camera_calibrates_the_node(graph: RosGraph, model: str, tmp_path: Path) -> None:
+    file = tmp_path / 'depth.yaml'
+    robot = Robot(
+        graph,
+        model,
+        **{'depth.calibration_file': str(file), 'depth.calibration_topic': '/depth_camera'},
+    )
+    client = robot.peer.create_client(Trigger, '/perception/calibrate')
+    sensor = robot.peer.create_publisher(Image, '/depth_camera', 5)
+    robot.frame()
+    robot.node.processor.calibration.duration_s = 2.0
+    assert graph.spin_until(client.service_is_ready)
+    future = client.call_async(Trigger.Request())
+    assert graph.spin_until(lambda: robot.node.processor.calibration.is_collecting)
+    while not future.done():
+        message = image_message(np.zeros((SIZE, SIZE), np.uint8), robot.stamp_ns + 10**8)
+        message.encoding, message.step = '32FC1', 4 * SIZE
+        message.header.stamp = ros_time(robot.stamp_ns + 100_000_000)
+        message.data = FLOOR.astype(np.float32).tobytes()
+        sensor.publish(message)
+        robot.frame()
+    response = future.result()
+    assert response.success, response.message
+    assert read_calibration(file).fit.factor == pytest.approx(1 / WRONG, rel=0.1)
+    found = robot.until('depth_scale.source', 'calibration')
+    assert float(found['depth_scale.factor']) == pytest.approx(1 / WRONG, rel=0.1)
