@@ -488,7 +488,12 @@ def test_whether_images_are_rectified_can_be_set_and_is_said(
     bench = Bench(graph, tiny, DEPTH, STATS, **{'input.rectified': choice})
     frames: list[Any] = []
     run = bench.node.pipeline.run
-    bench.node.pipeline.run = lambda frame, *rest: (frames.append(frame), run(frame, *rest))[1]
+
+    def recorded(frame: Any, *rest: Any, **more: Any) -> Any:
+        frames.append(frame)
+        return run(frame, *rest, **more)
+
+    bench.node.pipeline.run = recorded
     info = camera_info(128, 96, SECOND)
     info.p = [60.0, 0.0, 63.5, 0.0, 0.0, 60.0, 47.5, 0.0, 0.0, 0.0, 1.0, 0.0]
     bench.peer.infos.publish(info)
@@ -677,7 +682,7 @@ def test_the_newest_image_wins(graph: RosGraph, tiny: Path) -> None:
     sent: list[int] = []
     picked: list[int] = []
 
-    def slow(frame: Any, wanted: Any, deadline_s: Any) -> Any:
+    def slow(frame: Any, wanted: Any, deadline_s: Any, **_: Any) -> Any:
         picked.append(frame.stamp_ns // SECOND)
         # The camera does not wait for us: 12 images come while this one is computed.
         for _ in range(12):
@@ -926,7 +931,7 @@ def test_a_defect_costs_its_frame_only_and_is_reported(
     bench = Bench(graph, tiny, DETECTIONS, STATS)
     run = bench.node.pipeline.run
 
-    def broken(*arguments: Any) -> Any:
+    def broken(*arguments: Any, **more: Any) -> Any:
         raise ZeroDivisionError('a defect')
 
     bench.node.pipeline.run = broken
