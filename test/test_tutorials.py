@@ -229,3 +229,11 @@ def test_nav2() -> None:
         assert f'| `{topic}` |' in topics
     for file in set(re.findall(r'examples/nav2/[\w.]+', text)):
         assert (ROOT / file).is_file()
+
+
+def test_metric_depth(tmp_path: Path) -> None:
+    small_bags.write_bag(tmp_path / 'drive1')
+    shown = run_tutorial('metric-depth', tmp_path)
+    sources = re.findall(r'^(network|ground|camera unknown)', shown, re.MULTILINE)
+    assert len(sources) == 4
+    assert re.search('AbsRel|no better', shown)
