@@ -93,7 +93,7 @@ def test_all_problems_are_reported_at_once(
     assert 'corners4' in problems[0]
     assert main(['inspect', str(folder)]) == 1
     said = ' '.join(capsys.readouterr().err.split())
-    assert 'has 2 problems' in said
+    assert '2 problems' in said
     for name in ('trunk', 'segmentation'):
         (folder / f'{name}.onnx').write_bytes(b'x')
     assert main(['inspect', str(folder)]) == 1
