@@ -169,14 +169,16 @@ def print_segmentation(
     networks = {**ours, **(peers(SEGMENTERS, data, SEGMENTATION) if with_peers else {})}
     keys = parts.images[PIXELS][part]
     found: dict[str, float] = {}
+    full = SegmentationMetric()
     click.echo(
         '| segmenter | images | mIoU | 95 % | of the shared 5 | person | 95 % |\n'
         '|---|---|---|---|---|---|---|'
     )
     for name, network in networks.items():
+        metric = full if name == 'ours, full' else SegmentationMetric()
         tables = [
             frame['confusion']
-            for frame in run(network, data / PIXELS, keys, SegmentationMetric())
+            for frame in run(network, data / PIXELS, keys, metric)
             if 'confusion' in frame
         ]
         whole = name in ours
@@ -190,7 +192,18 @@ def print_segmentation(
         )
         if mean is not None:
             found[name] = mean[0]
+    print_confidence(full.evaluate())
     return found
+
+
+def print_confidence(figures: Mapping[str, Any]) -> None:
+    """Print how often pixels of a confidence are right, and the expected calibration error."""
+    if 'ece' not in figures:
+        return
+    click.echo(f'\nconfidence, ours, full: ECE {figures["ece"]:.3f}')
+    click.echo('| pixels | mean confidence | right |\n|---|---|---|')
+    for row in figures['reliability']:
+        click.echo(f'| {row["pixels"]} | {row["confidence"]:.2f} | {row["accuracy"]:.2f} |')
 
 
 def print_depth(
