@@ -11,7 +11,7 @@ recipes/splits/cspnano.yaml; no network was trained on them by us. Intervals are
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,7 @@ RESAMPLES = 1000
 @click.option(
     '--budget', 'budgets', multiple=True, type=float, help='Measure the model at this budget, too.'
 )
+@click.option('--path', 'only', multiple=True, help='Measure only this path; repeatable.')
 @click.option('--tasks', default='detection,segmentation,depth', show_default=True)
 @click.option('--no-peers', is_flag=True, help='Measure MODEL only.')
 @click.option('--rates', is_flag=True, help='Measure what a remote host makes of each rate, too.')
@@ -66,6 +67,7 @@ def main(
     data: Path | None,
     part: str,
     budgets: tuple[float, ...],
+    only: tuple[str, ...],
     tasks: str,
     no_peers: bool,
     rates: bool,
@@ -81,7 +83,7 @@ def main(
             (DEPTH, print_depth),
         ):
             if task in tasks.split(','):
-                ours = our_predictors(model, budgets, task, rates)
+                ours = our_predictors(model, budgets, task, rates, only)
                 values = print_table(ours, data, parts, part, not no_peers)
                 click.echo()
                 if write:
@@ -91,10 +93,11 @@ def main(
 
 
 def our_predictors(
-    model: Path, budgets: Iterable[float], task: str, rates: bool
+    model: Path, budgets: Iterable[float], task: str, rates: bool, only: Collection[str] = ()
 ) -> dict[str, Predictor]:
     """Open every path of a model, what its planner makes of them at budgets, and its rates."""
     names = [path.name for path in read_manifest(model).paths.choices]
+    names = [name for name in names if not only or name in only]
     paths = {
         f'ours, {name}': RunSettings(EVALUATION_OPTIONS, tasks=(task,), budget=Budget(path=name))
         for name in names
