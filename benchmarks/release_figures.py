@@ -157,7 +157,7 @@ def print_detection(
         for name, network in networks.items():
             metric = DetectionMetric()
             run(network, data / folder, keys, metric)
-            values = {k: interval(metric.resample, len(keys), k) for k in ('ap', 'ap50')}
+            values = intervals(metric.resample, len(keys), ('ap', 'ap50'))
             cells = ' | '.join(f'{mid:.3f} | {low:.3f} to {high:.3f}' for mid, low, high in
                                values.values())  # fmt: skip
             click.echo(f'| {name} | {folder}, {len(keys)} | {cells} |')
@@ -266,10 +266,20 @@ def run(
 
 def interval(resample: Any, count: int, figure: str) -> tuple[float, float, float]:
     """Give a figure and the ends of its interval; `resample` as metrics have it."""
-    value = float(resample(np.ones((1, count)))[figure][0])
-    drawn = np.concatenate([resample(w)[figure] for w in _draws(count)])
-    low, high = np.nanquantile(drawn, [0.025, 0.975])
-    return value, float(low), float(high)
+    return intervals(resample, count, (figure,))[figure]
+
+
+def intervals(
+    resample: Any, count: int, figures: Iterable[str]
+) -> dict[str, tuple[float, float, float]]:
+    """Give several figures and the ends of their intervals, from the same resamples."""
+    whole = resample(np.ones((1, count)))
+    drawn = [resample(w) for w in _draws(count)]
+    found = {}
+    for name in figures:
+        low, high = np.nanquantile(np.concatenate([row[name] for row in drawn]), [0.025, 0.975])
+        found[name] = float(whole[name][0]), float(low), float(high)
+    return found
 
 
 def bootstrap(tables: Sequence[Mapping[str, Any]], figure: Any) -> tuple[float, float, float]:
