@@ -19,6 +19,7 @@ from mt_perception.errors import ModelError
 from mt_perception.evaluation.datasets.truth import GroundTruth, Sample
 from mt_perception.model.folder import open_model, read_manifest
 from mt_perception.network.cascade_graphs import BoxCertainty, MapCertainty
+from mt_perception.network.macs import count_parameters
 from mt_perception.network.multitask import Multitask, build
 from mt_perception.network.picodet import PicoDet
 from mt_perception.network.remote import Remote
@@ -141,6 +142,9 @@ def test_the_first_stage_is_the_base_model(folders: tuple[Path, Path]) -> None:
     assert full.segmentation is not None
     assert not np.array_equal(full.segmentation.class_ids, alone.segmentation.class_ids)
     assert full.execution.macs > 1.5 * alone.execution.macs
+    blocks = manifest.graph.blocks
+    detector = blocks['picodet_backbone'].parameters + blocks['picodet_head'].parameters
+    assert detector == count_parameters(PicoDet(len(classes().detection)))
     shared = {'trunk', 'detection', 'depth'}
     for name in shared:
         assert open_model(both).contents[name] == open_model(base).contents[name]

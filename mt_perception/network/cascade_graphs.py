@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -42,7 +44,10 @@ class HeadGraph(nn.Module):
 
     def __init__(self, detector: PicoDet) -> None:
         super().__init__()
-        self.sides = SidesGraph(detector)
+        head = copy.deepcopy(detector)
+        # The backbone is a block of its own.
+        del head.backbone
+        self.sides = SidesGraph(head)
 
     def forward(self, *levels: Tensor) -> Found:
         found: Found = self.sides(*self.sides.detector.neck(*levels))
