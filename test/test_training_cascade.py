@@ -143,8 +143,7 @@ def test_the_first_stage_is_the_base_model(folders: tuple[Path, Path]) -> None:
     assert not np.array_equal(full.segmentation.class_ids, alone.segmentation.class_ids)
     assert full.execution.macs > 1.5 * alone.execution.macs
     blocks = manifest.graph.blocks
-    detector = blocks['picodet_backbone'].parameters + blocks['picodet_head'].parameters
-    assert detector == count_parameters(PicoDet(len(classes().detection)))
+    assert blocks['picodet'].parameters == count_parameters(PicoDet(len(classes().detection)))
     shared = {'trunk', 'detection', 'depth'}
     for name in shared:
         assert open_model(both).contents[name] == open_model(base).contents[name]
@@ -220,12 +219,11 @@ def test_thresholds_realise_budgets(folders: tuple[Path, Path]) -> None:
     full = sum(block.macs for block in manifest.graph.blocks.values())
     costs = {b.name: b.macs for b in manifest.graph.blocks.values()}
     for budget in (0.6, 0.8):
-        backbone, head, wide = (
-            costs[n] / full for n in ('picodet_backbone', 'picodet_head', 'wide')
-        )
-        boxes = predicted[DETECTION] >= table[budget] * (backbone + head)
-        pixels = predicted[SEGMENTATION] >= table[budget] * (wide + backbone * ~boxes)
-        spent = least + boxes * (backbone + head) + pixels * (wide + backbone * ~boxes)
+        detector = costs['picodet'] / full
+        wide = (costs['picodet_backbone'] + costs['wide']) / full
+        boxes = predicted[DETECTION] >= table[budget] * detector
+        pixels = predicted[SEGMENTATION] >= table[budget] * wide
+        spent = least + boxes * detector + pixels * wide
         assert spent.mean() == pytest.approx(budget, abs=0.02)
 
 

@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-import copy
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -18,7 +16,7 @@ from mt_perception.network.picodet import ESNet, PicoDet
 from mt_perception.network.remote import Remote
 from mt_perception.network.split_graphs import FOUND, BoxFusionGraph, SidesGraph, WideGraph
 
-BACKBONE, DETECTOR, WIDE = 'picodet_backbone', 'picodet_head', 'wide'
+BACKBONE, DETECTOR, WIDE = 'picodet_backbone', 'picodet', 'wide'
 """Names of the second network's blocks."""
 
 LOGITS = 'logits'
@@ -39,19 +37,26 @@ class BackboneGraph(nn.Module):
         return levels[1:]
 
 
-class HeadGraph(nn.Module):
-    """c8, c16, c32 → boxes in network pixels, scores and classes of the best cells."""
+class SquareDetectorGraph(nn.Module):
+    """image, uint8 (1, H, W, 3) BGR → boxes in network pixels, scores and classes of best cells.
+
+    The detector was trained on images stretched to squares, and detects more there.
+    """
 
     def __init__(self, detector: PicoDet) -> None:
         super().__init__()
-        head = copy.deepcopy(detector)
-        # The backbone is a block of its own.
-        del head.backbone
-        self.sides = SidesGraph(head)
+        self.sides = SidesGraph(detector)
 
-    def forward(self, *levels: Tensor) -> Found:
-        found: Found = self.sides(*self.sides.detector.neck(*levels))
-        return found
+    def forward(self, image: Tensor) -> Found:
+        planes = image.permute(0, 3, 1, 2).float()
+        height, width = (torch.as_tensor(side) for side in planes.shape[2:])
+        side = torch.maximum(height, width)
+        square = functional.interpolate(
+            planes, size=(side, side), mode='bilinear', align_corners=False
+        )
+        found: Found = self.sides(*self.sides.detector.pyramid(square))
+        shrink = torch.stack((width, height, width, height)) / side
+        return Found(found.boxes * shrink, found.scores, found.class_ids)
 
 
 class AllBoxesFusionGraph(nn.Module):
@@ -96,7 +101,7 @@ def cascade_graphs(remote: Remote) -> tuple[BlockGraph, ...]:
     second = {level: f'{BACKBONE}/{level}' for level in _LEVELS}
     return (
         BlockGraph(BACKBONE, BackboneGraph(remote.detector.backbone), {IMAGE: IMAGE}, _LEVELS),
-        BlockGraph(DETECTOR, HeadGraph(remote.detector), second, FOUND),
+        BlockGraph(DETECTOR, SquareDetectorGraph(remote.detector), {IMAGE: IMAGE}, FOUND),
         BlockGraph(WIDE, WideGraph(remote.wide), own | second, ('map',)),
         fusion_graph(remote.calibration),
         BlockGraph(
