@@ -58,7 +58,7 @@ class OptionError(PerceptionError):
 
 
 class CalibrationError(OptionError):
-    """Depth cannot be calibrated: a calibration of another camera, or no distances to fit to."""
+    """Depth cannot be calibrated: wrong camera in the calibration, or no known distances."""
 
 
 class TaskError(PerceptionError):

@@ -88,7 +88,7 @@ CALIBRATION = 'calibration'
 
 @dataclass(frozen=True)
 class ScaleReport:
-    """Where the scale of a depth map comes from, and how sure it is.
+    """Source and uncertainty of the scale of a depth map.
 
     1 / depth = 1 / (factor · depth of the network) + shift.
 
@@ -99,7 +99,7 @@ class ScaleReport:
         shift: Added to its inverse, in 1/m.
         spread: Relative standard deviation of the scale; None if it was not measured.
         ground_share: Share of the image in which the ground was measured.
-        age_ms: Time since then.
+        age_ms: Time since that measurement.
         refused: Why the wanted source is not used, or was not measured in this frame.
     """
 
@@ -126,13 +126,13 @@ _DIGITS = 3
 
 @dataclass(frozen=True)
 class Execution:
-    """What was run for one frame, and its cost.
+    """The executed tasks and blocks of one frame, and their cost.
 
     Attributes:
         tasks: The tasks that were served: wanted, due, and not skipped by a condition.
         blocks: The blocks that ran on this machine, in order.
         path: Name of the path through the graph; ``full`` skips nothing.
-        reason: Why this plan was made, in words.
+        reason: Why this plan was made.
         macs: Multiply-accumulates of the blocks that ran, at this frame's network size.
         network_size: (height, width) of the network's input in pixels.
         stage_ms: Wall time of the stages ``plan``, ``preprocess``, ``inference``,
@@ -142,7 +142,7 @@ class Execution:
         skipped: Tasks whose condition was false.
         not_due: Tasks that wait for their rate.
         second_stage: Tasks whose gate opened after the first stage; None without gates.
-        budget: The compute budget; None if nothing plans by one.
+        budget: The compute budget; None without one.
         reuse: Reuse of earlier results; None where reuse was not considered.
         depth_scale: Source of the scale of depth; None without a depth map.
         offload: Offloading; None without a remote host.

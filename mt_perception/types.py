@@ -203,7 +203,7 @@ class DepthMap:
             shape of the scene is right, its scale is a guess.
         relative: True if ``depth`` has no unit: its inverse is right up to an unknown scale and
             shift, and the median of the map is 1.
-        scale: Where the scale comes from, and how sure it is.
+        scale: Source and uncertainty of the scale.
 
     Example:
         >>> import numpy as np

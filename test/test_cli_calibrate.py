@@ -157,12 +157,12 @@ def test_what_gives_no_calibration_is_refused(
         cv2.imwrite(str(file), (metres * 1e3).astype(np.uint16))
     arguments = ['calibrate', str(folder), '--model', model, '--out', str(out)]
     assert main(arguments) == 1
-    assert 'no better on the frames that were not fitted' in _shown(capsys)
+    assert 'does not reduce the error on the frames that were not fitted' in _shown(capsys)
     assert not out.exists()
     for file in (folder / 'depth_mm').iterdir():
         file.unlink()
     assert main([*arguments, '--limit', '2']) == 1
-    assert 'no pixel has a known distance' in _shown(capsys)
+    assert 'no pixel has both a known distance' in _shown(capsys)
     foreign = tmp_path / 'mine.yaml'
     foreign.write_text('a: 1')
     tape = ['--distance-px', '60', '20', '--metres', '2.4']

@@ -68,10 +68,10 @@ def test_a_frame_every_so_many_metres(tmp_path: Path) -> None:
 
 
 def test_metres_need_positions(tmp_path: Path, bag: Path) -> None:
-    with pytest.raises(SourceError, match='has no single topic with positions'):
+    with pytest.raises(SourceError, match='does not have exactly one topic with positions'):
         make(bag, '--out', tmp_path / 'a', '--every-m', 1)
     frames = write_frames(tmp_path / 'frames', [(0, 0, 250)])
-    with pytest.raises(SourceError, match='is no bag'):
+    with pytest.raises(SourceError, match='is not a bag'):
         make(frames, '--out', tmp_path / 'b', '--every-m', 1)
 
 

@@ -83,7 +83,7 @@ def test_a_file_that_is_no_recording_is_kept(
     pytest.importorskip('rerun')
     (tmp_path / 'notes').write_text('mine')
     assert evaluate(data, tmp_path, '--rerun', tmp_path / 'notes') == 1
-    assert 'is no Rerun recording' in capsys.readouterr().err
+    assert 'is not a Rerun recording' in capsys.readouterr().err
     assert (tmp_path / 'notes').read_text() == 'mine'
 
 

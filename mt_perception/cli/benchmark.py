@@ -41,7 +41,7 @@ FASTER = 0.95
 
 @dataclass(frozen=True)
 class Case:
-    """What a column of the table measures.
+    """One column of the table.
 
     Attributes:
         title: Heading.
@@ -128,7 +128,7 @@ def benchmark(
 def _cases(
     providers: Sequence[str], load: Callable[[Sequence[str]], Pipeline]
 ) -> tuple[list[Case], list[str]]:
-    """The columns of the table, the one that others are compared with first, and warnings."""
+    """The columns of the table, the baseline first, and warnings."""
     if len(providers) <= 1 and ALL not in providers:
         pipeline = load(providers or ('CPU',))
         tasks = tuple(pipeline.manifest.tasks)

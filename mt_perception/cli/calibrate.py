@@ -32,10 +32,10 @@ from mt_perception.types import DEPTH, Frame
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _FAR_M = 1000.0
-"""No depth of the network is cut off before it is calibrated."""
+"""Limit on the network's depth before calibration; high enough to drop none."""
 
 _TAPE_RADIUS = 2
-"""A tape measure names one point: the pixels around it are measured, too."""
+"""A tape measure gives one point; the pixels within this radius are used too."""
 
 
 @click.command()
@@ -46,24 +46,24 @@ _TAPE_RADIUS = 2
     default='depth_calibration.yaml',
     type=click.Path(path_type=Path),
     show_default=True,
-    help='File of the calibration.',
+    help='Calibration file to write.',
 )
 @click.option('--topic', help='Image topic of a bag.')
 @click.option('--depth-topic', help='Topic with true depth.')
-@click.option('--scan-topic', help='Topic of a laser scanner whose place is on /tf_static.')
+@click.option('--scan-topic', help='Topic of a laser scanner; its pose is on /tf_static.')
 @click.option(
     '--distance-px',
     type=(float, float),
     metavar='U V',
     help='Pixel (column, row) with a distance measured by hand.',
 )
-@click.option('--metres', type=float, help='That distance along the optical axis.')
+@click.option('--metres', type=float, help='Measured distance along the optical axis.')
 @click.option('--camera-info', type=_FILE, help='Calibration file (YAML).')
 @click.option('--focal-px', type=float, help='Focal length in pixels, without a calibration.')
 @click.option(
     '--truth',
     type=click.Path(exists=True, file_okay=False),
-    help='Folder of true depth, for a source without.',
+    help='Folder of true depth, for a source without depth images.',
 )
 @click.option('--split', help='Part of a data set.')
 @click.option('--tolerance-ms', default=20.0, help='Largest time offset of true depth.')
@@ -74,12 +74,13 @@ def calibrate(source: str, out: Path, **given: Any) -> None:
     """Fit the depth of a model to known distances in SOURCE.
 
     SOURCE is a bag or a folder with depth images, a bag with a laser scanner (--scan-topic), or
-    any image with one distance (--distance-px U V --metres M). Half of the frames is fitted, the
-    other half measures the result. Use the file with --depth-scale calibration, the parameters
+    any image with one distance (--distance-px U V --metres M). Half of the frames are fitted; the
+    error is measured on the other half. Use the file with --depth-scale calibration, the
+    parameters
     depth.scale and depth.calibration_file, or Options(depth_calibration=…).
     """
     if (given['distance_px'] is None) != (given['metres'] is None):
-        raise click.UsageError('--distance-px and --metres belong together')
+        raise click.UsageError('--distance-px and --metres must be given together')
     if given['metres'] is not None and not 0 < given['metres'] < _FAR_M:
         raise click.UsageError(f'--metres must be above 0 and below {_FAR_M:g}')
     console = Console()
@@ -101,7 +102,7 @@ def calibrate(source: str, out: Path, **given: Any) -> None:
         frame_id = frame.frame_id
     manifest = pipeline.manifest
     model = f'{manifest.name} {manifest.version}'
-    # Folders and videos have no frames of their own.
+    # Folders and videos have no frame ids.
     frame_id = '' if frame_id == 'camera' else frame_id
     found = calibrator.calibrate(frame_id, model, Path(source).name)
     write_new_text(out, found.text(), is_calibration)
@@ -162,7 +163,7 @@ def _print(found: DepthCalibration, out: Path, console: Console) -> None:
         highlight=False,
     )
     if found.abs_rel_after is None:
-        console.print('there is only one frame: nothing is left to measure the result')
+        console.print('the error was not measured: there is only one frame')
     else:
         before = (
             'no unit' if found.abs_rel_before is None else f'AbsRel {found.abs_rel_before:.3f}'

@@ -79,7 +79,7 @@ def cascade(
             task = bar.add_task('remote teacher', total=None, shown='')
             for done, total in write_remote_labels(images, sets, data, classes, start):
                 bar.update(task, completed=done, total=total)
-        # Soft labels decide how often an image is drawn.
+        # Soft labels determine how often an image is drawn.
         sets = read_sets(images, data, classes, cache)
     begun = read_start(start)
     labels = (classes.detection, classes.segmentation)

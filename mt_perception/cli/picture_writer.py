@@ -107,6 +107,6 @@ class PictureWriter:
         if kind is None:
             self.close()
         elif self._writer is not None:
-            # The error that ends the run says more than that of an incomplete video.
+            # The error that ends the run is more useful than that of an incomplete video.
             with suppress(OutputError):
                 self._writer.close()

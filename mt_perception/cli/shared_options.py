@@ -75,12 +75,12 @@ DEPTH_OPTIONS: Sequence[Callable[[Any], Any]] = (
     click.option('--depth-scale', type=click.Choice(SCALES), default=NONE, show_default=True,
                  help='Source of the scale of depth.'),
     click.option('--camera-height-m', default=0.0, help='Height of the camera above the ground.'),
-    click.option('--camera-pitch-deg', default=0.0, help='Its angle below the horizon.'),
-    click.option('--camera-roll-deg', default=0.0, help='Its angle to its right.'),
+    click.option('--camera-pitch-deg', default=0.0, help='Pitch of the camera below the horizon.'),
+    click.option('--camera-roll-deg', default=0.0, help='Roll of the camera to its right.'),
     click.option('--depth-calibration', default='', metavar='FILE',
                  help='File of `mt_perception calibrate`.'),
 )  # fmt: skip
-"""Options of the scale of depth; each is an option of the pipeline by the same name."""
+"""Options of the scale of depth; ``Options`` has the same names."""
 
 
 def with_depth_options(command: Callable[..., None]) -> Callable[..., None]:

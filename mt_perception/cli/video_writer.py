@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from mt_perception.errors import OutputError
 
 MPEG4 = 'mp4v'
-"""What every build of OpenCV can write; H.264 is in none of pip's."""
+"""The codec that every build of OpenCV has; the builds of PyPI have no H.264."""
 
 _H264 = 'libx264'
 _SETTINGS = {'preset': 'veryfast', 'crf': '23'}

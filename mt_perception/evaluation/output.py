@@ -112,8 +112,8 @@ class OutputFolder:
             names: Patterns of the names that will be written.
 
         Raises:
-            OutputError: A file was changed since, or somebody else's file has a name that will
-                be written, and nothing is removed; or a file cannot be removed.
+            OutputError: A file was changed since, or a file of another program has a name that
+                will be written; no file is removed. Or a file cannot be removed.
         """
         with writing(self.path):
             entries = self._entries()

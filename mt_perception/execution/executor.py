@@ -56,7 +56,7 @@ class Executor:
 
     def _outputs(self, block: Block, run: FrameRun) -> dict[str, NDArray[Any]]:
         feeds = {name: run.tensors[tensor] for name, tensor in block.inputs.items()}
-        # Each output is copied out of ONNX Runtime's memory.
+        # Each output is copied from ONNX Runtime's memory.
         read = [name for name in block.outputs if block.tensor(name) in run.plan.read]
         values = self._sessions[block.name].run(read, feeds)
         return dict(zip(map(block.tensor, read), values, strict=True))

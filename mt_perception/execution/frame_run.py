@@ -34,7 +34,7 @@ class FrameRun:
         blocks: The blocks that ran on this machine, in order.
         block_ms: Block → wall time, for every block that was started, in order.
         loaded_bytes: Bytes of weights that were loaded, under a memory budget.
-        offload: What a remote host did, if there is one.
+        offload: Report of the remote host, if there is one.
         results: Task → its result, for the stages that have been post-processed.
         task_failures: Task → why it has no result.
         skipped: Tasks whose condition was false.
@@ -80,18 +80,18 @@ class FrameRun:
 
     @property
     def depth_scale(self) -> ScaleReport | None:
-        """Where the scale of depth comes from; None without a depth map."""
+        """Report of the scale of depth; None without a depth map."""
         depth = self.results.get(DEPTH)
         return depth.scale if isinstance(depth, DepthMap) else None
 
     def complete(self, task: str, make: Callable[[], TaskResult]) -> None:
-        """Add a task's result, or the reason why it has none; one task never costs another."""
+        """Add a task's result, or the reason of its failure; other tasks are not affected."""
         try:
             self.results[task] = make()
         except PerceptionError as error:
             self.task_failures[task] = str(error)
         except Exception as error:
-            # A defect, or a tensor that no check foresaw: the other tasks are published.
+            # A defect, or a tensor that passed the checks: the other tasks are published.
             self.task_failures[task] = f'{type(error).__name__}: {error}'
 
     def has_results_of(self, stage: Stage) -> bool:

@@ -36,13 +36,13 @@ class Options:
         camera_height_m: Height of the camera above the ground, for frames without
             ``Frame.ground``; 0 is unknown.
         camera_pitch_deg: Angle by which the camera points below the horizon.
-        camera_roll_deg: Angle by which it leans to its right.
+        camera_roll_deg: Angle by which the camera rolls to its right.
         depth_calibration: File of ``mt_perception calibrate``.
         tracking: Give detections an identity over time (``Detections.track_ids``). It needs
             stamped frames.
         track_min_score: Detections below this score get no identity, in [0, 1]; 0 takes
-            ``score_threshold``. An evaluation keeps all detections for average precision and
-            tracks those that a robot would use.
+            ``score_threshold``. An evaluation keeps all detections for average precision, but
+            tracks only those above this score.
         track_min_iou: Smallest IoU of a detection with the predicted box of its track.
         track_max_age_ms: A track that is not detected for longer than this ends, in ms.
         conditions: Tasks that run only if another task detects a class, for example
@@ -133,14 +133,14 @@ class Options:
         """Read the depth calibration; None if it is not used.
 
         Raises:
-            CalibrationError: It is refused.
+            CalibrationError: The calibration is refused.
             OptionError: There is no file.
         """
         if self.depth_scale != CALIBRATION:
             return None
         if not self.depth_calibration:
             raise OptionError(
-                'the scale of depth is calibration, but there is no calibration file; write one '
+                'depth_scale is calibration, but there is no calibration file; write one '
                 'with `mt_perception calibrate`'
             )
         return read_calibration(Path(self.depth_calibration).expanduser())

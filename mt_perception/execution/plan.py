@@ -58,20 +58,19 @@ class Stage:
 
 @dataclass(frozen=True)
 class Plan:
-    """What to do with one frame; made once, never changed.
+    """The work for one frame; made once, never changed.
 
     Attributes:
         stages: The stages, in order.
         path: Name of the path through the graph.
-        reason: Why this plan was made, in words for an operator.
+        reason: Why this plan was made, for an operator.
         scale: Factor on the long side of the network's input.
         reuse: Task → motion since its last result, for tasks that get their last result instead
             of a new one: warped along the motion, or unchanged if it is None.
         policy: The policy block that chose the path, if one ran. Its cost does not depend on the
             image size.
         not_due: Wanted tasks that wait for their rate.
-        change: Largest change since the last results, in grey levels; None if it was not
-            measured.
+        change: Largest change since the last results, in grey levels; None if not measured.
         age_ms: Age of the oldest reused result; None if nothing is reused.
         full_macs: Multiply-accumulates of the full path with all wanted tasks, for the budget.
         latency_share: Share of the full path's time that this plan is expected to take, with all

@@ -54,7 +54,7 @@ def boxes3d(
 
     The depth of an object is the median over its own pixels: those of its class inside the box
     or, where no segmentation has its class, the central part of the box. At that depth the box
-    spans the rays of the middles of its sides.
+    extends between the rays through the centres of its sides.
 
     Args:
         detections: The detections.

@@ -33,10 +33,10 @@ FISHEYE_MODELS = frozenset(
 """Distortion models whose images no pinhole describes away from the centre."""
 
 EQUIDISTANT_MODELS = frozenset({'equidistant', 'fisheye', 'kannala_brandt', 'kannala_brandt4'})
-"""Names of the one fisheye model whose rays are known."""
+"""Names of the fisheye model whose rays are known."""
 
 _COEFFICIENTS = {PINHOLE: (4, 5, 8, 12, 14), FISHEYE: (4,)}
-"""Projection → numbers of distortion coefficients that a model may have."""
+"""Projection → valid numbers of distortion coefficients."""
 
 # image_proc's names and those of SDKs: image_rect, image_rect_color, rectified, left/rect/image.
 _RECTIFIED = re.compile(r'(?:^|[/_])rect(?:ified)?(?:$|[/_])')
@@ -148,12 +148,12 @@ class Calibration:
         model = self.distortion_model.strip().lower()
         known = model in LENS_MODELS | EQUIDISTANT_MODELS and all(map(math.isfinite, self.d))
         fits = len(self.d) in _COEFFICIENTS[self.projection]
-        # Of a pinhole zeros are no distortion; of a fisheye they are the plain equidistant model.
+        # Zeros mean no distortion for a pinhole, and the plain equidistant model for a fisheye.
         needed = any(self.d) or self.projection == FISHEYE
         return self.d if known and fits and needed else ()
 
     def concern(self, rectified: bool = False) -> tuple[str, str] | None:
-        """What an operator has to know about images of this camera.
+        """Return a warning for the operator about images of this camera.
 
         Args:
             rectified: Whether the images are rectified.

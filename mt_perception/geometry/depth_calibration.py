@@ -35,7 +35,7 @@ class DepthCalibration:
         camera: The camera, in pixels of its images.
         frame_id: Its optical frame; empty if unknown.
         model: Name and version of the model.
-        fitted_to: What it was fitted to, for a person.
+        fitted_to: Description of the data that was fitted.
         abs_rel_before: Mean relative error before, on data that was not fitted; None if unknown.
         abs_rel_after: The same with the calibration.
     """
@@ -49,9 +49,9 @@ class DepthCalibration:
     abs_rel_after: float | None = None
 
     def refusal(self, camera: Intrinsics, frame_id: str, model: str) -> str:
-        """Return why it is not for a camera and a model; empty if it is.
+        """Return why it does not apply to a camera and a model; empty if it applies.
 
-        A camera that publishes another size of the same view is the same camera.
+        The same view at another image size counts as the same camera.
         """
         if model != self.model:
             return f'the calibration is of model {self.model}, not of {model}; calibrate again'
@@ -99,7 +99,8 @@ def read_calibration(path: Path) -> DepthCalibration:
             raise ValueError(f'factor {fit.factor} must be positive, shift {fit.shift} finite')
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CalibrationError(
-            f'{path} is no depth calibration ({error!r}); write one with `mt_perception calibrate`'
+            f'{path} is not a depth calibration ({error!r}); write one with '
+            '`mt_perception calibrate`'
         ) from error
     return DepthCalibration(fit, camera, *texts, *errors)
 
@@ -113,7 +114,7 @@ def _camera(data: Any) -> Intrinsics:
     fx, fy, cx, cy = (float(data[name]) for name in _NUMBERS)
     width, height = int(data['width']), int(data['height'])
     if not all(map(math.isfinite, (fx, fy, cx, cy))) or min(fx, fy, width, height) <= 0:
-        raise ValueError(f'no camera has fx, fy, cx, cy {fx}, {fy}, {cx}, {cy} at that size')
+        raise ValueError(f'fx, fy, cx, cy {fx}, {fy}, {cx}, {cy} are impossible at that size')
     if data['projection'] not in (PINHOLE, FISHEYE):
         raise ValueError(f'projection must be {PINHOLE} or {FISHEYE}')
     return Intrinsics(fx, fy, cx, cy, width, height, data['projection'])

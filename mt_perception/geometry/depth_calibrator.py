@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Collects known distances beside the depth of a network and makes a calibration of them."""
+"""Collects known distances with the depth of a network and fits a calibration."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SAMPLES = 1000
 """Most pixels of one frame."""
 
 _BLOCKS = 8
-"""Parts of a recording, of which every second one is fitted; neighbouring frames are alike."""
+"""Parts of a recording; every second part is fitted, because neighbouring frames are similar."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +33,7 @@ class _Samples:
 class DepthCalibrator:
     """Fits scale and shift of inverse depth to frames with known distances.
 
-    Every second part of the frames is fitted, and the others measure the result.
+    Every second part of the frames is fitted; the error is measured on the others.
     """
 
     def __init__(self) -> None:
@@ -54,7 +54,7 @@ class DepthCalibrator:
         """Add pixels of one frame with known depth.
 
         Args:
-            depth: The depth map of the frame, whatever its scale.
+            depth: The depth map of the frame, at any scale.
             rows: (N,), rows of the pixels.
             columns: (N,), columns of the pixels.
             metres: (N,), their true depth along the optical axis.
@@ -63,7 +63,9 @@ class DepthCalibrator:
             CalibrationError: The frame is of another camera than the first.
         """
         if self._camera is not None and depth.intrinsics != self._camera:
-            raise CalibrationError('the frames are of several cameras; calibrate each by itself')
+            raise CalibrationError(
+                'the frames are of several cameras; calibrate each camera separately'
+            )
         self._camera, scale = depth.intrinsics, depth.scale
         self._relative = self._relative or depth.relative
         inverse = (1 / depth.depth[rows, columns].astype(np.float64) - scale.shift) * scale.factor
@@ -86,19 +88,19 @@ class DepthCalibrator:
     def calibrate(self, frame_id: str, model: str, source: str) -> DepthCalibration:
         """Fit the frames.
 
-        Distances at one range determine a scale alone.
+        Distances at one range determine only a scale.
 
         Args:
             frame_id: Optical frame of the camera; empty if unknown.
             model: Name and version of the model.
-            source: What was measured, for a person.
+            source: Name of the measured data.
 
         Raises:
             CalibrationError: There is no distance, or the calibration makes depth worse on the
                 frames that were not fitted.
         """
         if self._camera is None or not self._frames:
-            raise CalibrationError('no pixel has a known distance and depth of the network')
+            raise CalibrationError('no pixel has both a known distance and a depth of the network')
         block = max(1, len(self._frames) // _BLOCKS)
         fitted = [one for i, one in enumerate(self._frames) if i // block % 2 == 0]
         others = [one for i, one in enumerate(self._frames) if i // block % 2 == 1]
@@ -107,9 +109,9 @@ class DepthCalibrator:
         after = _abs_rel(others, fit) if others else None
         if before is not None and after is not None and after >= before:
             raise CalibrationError(
-                f'the calibration is no better on the frames that were not fitted: AbsRel '
-                f'{before:.3f} before, {after:.3f} after; the depth of this camera needs none, or '
-                'the distances belong to another scene'
+                'the calibration does not reduce the error on the frames that were not fitted: '
+                f'AbsRel {before:.3f} before, {after:.3f} after; the depth needs no calibration, '
+                'or the distances belong to another scene'
             )
         pixels = sum(len(one.metres) for one in fitted)
         text = f'{source}: {len(fitted)} frames, {pixels} pixels'
@@ -126,7 +128,7 @@ def _fit(frames: Sequence[_Samples]) -> DepthFit:
 
 
 def _abs_rel(frames: Sequence[_Samples], fit: DepthFit) -> float:
-    """Mean over frames of the mean relative error; what has no depth counts as wholly wrong."""
+    """Mean over frames of the mean relative error; a pixel without depth has the error 1."""
     errors = []
     for one in frames:
         depth = fit.apply(one.inverse.astype(np.float32))

@@ -23,7 +23,7 @@ LEAST_RATIO = 1.5
 _TRIALS = 200
 _ROUNDS = 10
 _MOST_SAMPLES = 1000
-"""Limit on the samples that choose the start of a fit."""
+"""Limit on the samples used for the initial line of a fit."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class DepthFit:
 
 
 def fit_scale(inverse: NDArray[np.floating], distances: NDArray[np.floating]) -> DepthFit:
-    """Fit the scale of depth: the median ratio, which half of the samples cannot mislead.
+    """Fit the scale of depth: the median ratio, robust to almost half of the samples.
 
     Args:
         inverse: (N,), inverse depth of the network, positive.
@@ -106,7 +106,7 @@ def fit_scale_and_shift(
         a, b = np.linalg.solve(matrix, [np.sum(weight * u), np.sum(weight * v)]).tolist()
     if not a > 0:
         raise CalibrationError(
-            'no positive scale fits the distances to the depth of the network; check that both '
+            'no positive scale maps the depth of the network to the distances; check that both '
             'show the same scene'
         )
     return _judged(1 / a, b, x, t)

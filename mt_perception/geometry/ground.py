@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The depth at which the ground is expected in an image, and the scale of depth by it."""
+"""The expected depth of the ground in an image, and the scale of depth from it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mt_perception.geometry.plane import GroundPlane
 from mt_perception.types import Intrinsics
 
 LEAST_ANGLE_DEG = 3.0
-"""Rays at a smaller angle to the ground have no expected depth: the horizon is too near."""
+"""Rays at a smaller angle to the ground have no expected depth; they are too near the horizon."""
 
 GROUND_LABELS = frozenset(
     {'ground', 'floor', 'flooring', 'road', 'street', 'sidewalk', 'pavement', 'carpet', 'rug'}
@@ -29,12 +29,12 @@ LEAST_INLIERS = 0.6
 """Smallest share of the ground that fits the plane."""
 
 MOST_FACTOR = 5.0
-"""Largest correction of metric depth; a larger one is a wrong height."""
+"""Largest correction of metric depth; a larger one indicates a wrong height."""
 
 
 @dataclass(frozen=True)
 class GroundMeasurement:
-    """The scale of depth by the ground of one frame.
+    """The scale of depth from the ground of one frame.
 
     Attributes:
         fit: The correction.
@@ -113,7 +113,7 @@ def measure_ground(
         )
     if not relative and not 1 / MOST_FACTOR <= fit.factor <= MOST_FACTOR:
         raise CalibrationError(
-            f'the ground gives depth the factor {fit.factor:.2f}, expected {1 / MOST_FACTOR:g} to '
+            f'the ground gives the depth factor {fit.factor:.2f}, expected {1 / MOST_FACTOR:g} to '
             f'{MOST_FACTOR:g}; check the height of the camera'
         )
     return GroundMeasurement(fit, share)

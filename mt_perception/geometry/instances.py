@@ -17,7 +17,7 @@ _INNER = 0.5
 """Size of the central part of a box whose most frequent class is the object's."""
 
 _SAMPLES = 16
-"""Upper limit on rows and on columns of pixels that decide about the class of a box."""
+"""Upper limit on rows and on columns of pixels that determine the class of a box."""
 
 
 def instance_values(detections: Detections) -> NDArray[np.uint16]:
@@ -35,11 +35,11 @@ def instance_values(detections: Detections) -> NDArray[np.uint16]:
 def instance_image(
     detections: Detections, segmentation: Segmentation, depth: DepthMap | None = None
 ) -> NDArray[np.uint16]:
-    """Return which detection each pixel belongs to.
+    """Return the detection of each pixel.
 
     Detector and segmentation have different classes. The class of a box is the one that is most
     frequent in its centre, and its mask the pixels of this class in the box. Where masks overlap,
-    the nearest object has the pixel or, without a depth map, the smallest box.
+    the pixel belongs to the nearest object or, without a depth map, to the smallest box.
 
     Args:
         detections: The detections.

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Points of what stands above the ground, from a depth map and a segmentation."""
+"""Points above the ground, from a depth map and a segmentation."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _FEWEST_GROUND = 32
 
 _ITERATIONS = 4
 _TOLERANCE = 0.1
-"""A pixel whose depth differs from the plane's by more than this fraction is no ground."""
+"""Largest relative difference between the depth of a ground pixel and of the plane."""
 
 _LEAST_INLIERS = 0.5
 
@@ -34,7 +34,7 @@ class ObstacleOptions:
 
     Attributes:
         min_height_m: Height above the ground from which a point is an obstacle.
-        max_height_m: Points higher than this are passed under.
+        max_height_m: Points higher than this are not obstacles; the robot passes below them.
         min_range_m: Nearest depth.
         max_range_m: Farthest depth.
         voxel_m: Side of the cubes of which each keeps one point; 0 keeps all points.
@@ -86,7 +86,7 @@ def fit_ground(depth: DepthMap, segmentation: Segmentation) -> GroundPlane | Non
             return None
     length = float(np.linalg.norm(m))
     nx, ny, nz = (m / length).tolist()
-    # Ground lies below the optical axis, or in front of a camera that looks down.
+    # Ground is below the optical axis, or in front of a camera that points down.
     return GroundPlane((nx, ny, nz), 1 / length) if max(ny, nz) > 0.5 else None
 
 
@@ -97,13 +97,13 @@ def obstacle_points(
     segmentation: Segmentation | None = None,
     options: ObstacleOptions | None = None,
 ) -> NDArray[np.void]:
-    """Return the points that stand above the ground.
+    """Return the points above the ground.
 
     Args:
         depth: Depth of a camera with known rays, in metres.
         image: uint8 (H, W, 3), BGR, of the same size.
         ground: The ground.
-        segmentation: The segmentation of the same image; without it height decides alone.
+        segmentation: The segmentation of the same image; None uses only the height.
         options: What counts as an obstacle.
 
     Returns:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mt_perception.errors import OptionError
 
 _GRAVITY_M_S2 = (7.0, 12.5)
-"""Accelerations outside of this range are no gravity; a driving robot adds up to 3 m/s²."""
+"""Valid range of gravity; the motion of a robot adds up to 3 m/s²."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class GroundPlane:
         Args:
             height_m: Height of the camera above the ground in metres.
             pitch_deg: Angle in degrees by which the camera points below the horizon.
-            roll_deg: Angle in degrees by which it leans to its right (REP-103).
+            roll_deg: Angle in degrees by which the camera rolls to its right (REP-103).
 
         Raises:
             OptionError: A number is out of range.
@@ -82,10 +82,10 @@ class GroundPlane:
             height_m: z of the camera in that frame, with the ground at z = 0.
 
         Raises:
-            OptionError: The height is not positive, or the matrix is no rotation.
+            OptionError: The height is not positive, or the matrix is not a rotation.
         """
         if not np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-3):
-            raise OptionError('the pose of the camera is no rotation; check the transform')
+            raise OptionError('the pose of the camera is not a rotation; check the transform')
         x, y, z = (-rotation[2]).tolist()
         return cls((x, y, z), height_m)
 
@@ -98,7 +98,7 @@ class GroundPlane:
             height_m: Height of the camera above the ground in metres.
 
         Raises:
-            OptionError: The height is not positive, or the acceleration is no gravity.
+            OptionError: The height is not positive, or the acceleration is out of range.
         """
         size = float(np.linalg.norm(acceleration))
         low, high = _GRAVITY_M_S2

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from mt_perception.types import FISHEYE, PINHOLE, Intrinsics
 
 _TOLERANCE_PX = 0.02
-"""Largest distance between a pixel and its ray projected back; beyond, a lens model is invalid."""
+"""Largest reprojection error in pixels; beyond it, the lens model is invalid."""
 
 _MAX_SLOPE = 11.4
 """Rays farther from the optical axis, 85 degrees, have no useful depth along z."""
@@ -52,8 +52,8 @@ def rays(camera: Intrinsics, pixels: NDArray[Any]) -> NDArray[np.float64]:
     lens = (matrix, np.array(camera.distortion))
     model = cv2.fisheye if camera.projection == FISHEYE else cv2
     found = model.undistortPoints(pixels.reshape(-1, 1, 2), *lens).reshape(-1, 2)
-    # OpenCV stops after five steps of a pinhole's iteration; points beyond a fisheye's range are
-    # not numbers or enormous.
+    # OpenCV stops the pinhole iteration after five steps; points beyond the range of a fisheye
+    # are NaN or very large.
     found = np.clip(np.nan_to_num(found), -_LIMIT, _LIMIT)
     for _ in range(_STEPS):
         ahead = np.column_stack((found, np.ones(len(found))))[:, None]

@@ -50,7 +50,7 @@ class TransformTree:
         self._parents: dict[str, tuple[str, Transform]] = {}
 
     def update(self, message: Any) -> None:
-        """Take up a ``tf2_msgs/TFMessage``; transforms that are none are left out."""
+        """Add a ``tf2_msgs/TFMessage``; invalid transforms are skipped."""
         for one in message.transforms:
             q, t = one.transform.rotation, one.transform.translation
             rotation = rotation_of(q.x, q.y, q.z, q.w)
@@ -78,7 +78,7 @@ class TransformTree:
         )
 
     def _ancestors(self, frame: str) -> Iterator[tuple[str, Transform]]:
-        """Yield each frame above, itself first, with the transform to it."""
+        """Yield the frame and each of its ancestors, with the transform to it."""
         transform = IDENTITY
         for _ in range(_DEEPEST):
             yield frame, transform

@@ -139,7 +139,7 @@ def _flow(image: NDArray[np.uint8], other: NDArray[np.uint8]) -> NDArray[np.floa
 
 
 def _positions(flow: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
-    """(h, w, 2): for each cell of a map of (height, width), its position (x, y) before.
+    """(h, w, 2): the earlier position (x, y) of each cell of a map of (height, width).
 
     A cell is 2 × 2 pixels of a map of at least twice the size of the flow: results of a network
     have at most this resolution, and a quarter of the cells takes a third of the time.

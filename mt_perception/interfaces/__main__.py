@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""``python -m mt_perception.interfaces``: builds vision_msgs and tf2_msgs where they lack."""
+"""``python -m mt_perception.interfaces``: builds vision_msgs and tf2_msgs if they are missing."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Builds and installs the interface packages that this Python lacks and PyPI does not have."""
+"""Builds and installs missing interface packages that PyPI does not have."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def ensure_interfaces() -> tuple[str, ...]:
     """Build and install the interface packages that cannot be imported.
 
     Returns:
-        The names of those that were built.
+        The names of the built packages.
 
     Raises:
-        InterfaceError: One cannot be built or installed; the message contains what is missing.
+        InterfaceError: A package cannot be built or installed; the message names the missing part.
     """
     missing = [one for one in PACKAGES if importlib.util.find_spec(one.name) is None]
     if missing and 'ROS_DISTRO' in os.environ:

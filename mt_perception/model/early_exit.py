@@ -3,8 +3,8 @@
 """The manifest section ``early_exit``: gates that decide whether a task's later blocks run.
 
 A task with ``early`` outputs can be served by its first stage alone (early exits: Teerapittayanon
-et al., arXiv 1709.01686). The gate of a task reads tensors of the first stage and estimates what
-the later blocks gain on this frame.
+et al., arXiv 1709.01686). The gate of a task reads tensors of the first stage and estimates the
+gain of the later blocks on this frame.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def check_early_outputs(full: TaskGraph, early: TaskGraph) -> None:
         other = [block.name for block in early.blocks_for([task]) if block.name not in blocks]
         if other:
             raise ModelError(
-                f'manifest.tasks.{task}.early: block {other[0]!r} is no part of the full path; '
+                f'manifest.tasks.{task}.early: block {other[0]!r} is not part of the full path; '
                 f'blocks of the full path are {", ".join(sorted(blocks))}'
             )
 
@@ -112,10 +112,10 @@ def _gate(
     files: dict[str, BlockFile],
 ) -> Block:
     if task not in full.tasks or full.tasks[str(task)] == early.tasks[str(task)]:
-        raise ModelError(f'{where}: {task!r:.60} is no task with early outputs')
+        raise ModelError(f'{where}: {task!r:.60} is not a task with early outputs')
     name = gate_name(str(task))
     if name in full.blocks:
-        raise ModelError(f'{where}: the name {name!r} is taken by a block; rename the block')
+        raise ModelError(f'{where}: a block already has the name {name!r}; rename the block')
     fields = Fields(data, where)
     inputs = strings(fields.take('inputs', dict), f'{where}.inputs')
     made = {

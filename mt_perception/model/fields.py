@@ -97,10 +97,10 @@ class Fields:
         return {str(t): fields.take(str(t), float, lambda v: 0 <= v < 1e6) for t in data}
 
     def finish(self, later: Collection[str] = ()) -> None:
-        """Check that every field was read, which finds misspelt names.
+        """Check that every field was read; this finds misspelt names.
 
         Args:
-            later: Fields that will be read yet.
+            later: Fields that are read later.
 
         Raises:
             ModelError: A field was not read.

@@ -319,7 +319,7 @@ def _accuracy(data: object, index: int) -> Accuracy:
 
 _UNKNOWN = 'unknown fields'
 
-# In this order, so that fields that nothing reads are known in the end.
+# Unknown fields are detected after all other parts were read.
 _PARTS: Mapping[str, Callable[[Fields], Any]] = {
     'name': lambda root: root.take('name', str, is_name),
     'version': lambda root: root.take('version', str, bool),

@@ -61,7 +61,7 @@ def parse_providers(texts: Sequence[str]) -> tuple[Provider, ...]:
 
 
 def short_name(provider: str) -> str:
-    """The name without ``ExecutionProvider``, for people."""
+    """The name without ``ExecutionProvider``, for display."""
     return provider.removesuffix(_SUFFIX)
 
 
@@ -75,7 +75,7 @@ def _parse(text: str) -> Provider:
             f'provider {text!r} is neither a name nor a name with options; expected for example '
             "CUDA or 'OpenVINO: {device_type: CPU}'"
         )
-    # ONNX Runtime takes text only; True and False are how its Python examples write booleans.
+    # ONNX Runtime takes only text; its Python examples write booleans as True and False.
     return Provider(_known(data), {str(key): str(value) for key, value in options.items()})
 
 

@@ -55,8 +55,8 @@ class DetectionGraph(nn.Module):
 class SegmentationGraph(nn.Module):
     """s4 … s32 → class_ids, uint8 (1, H/2, W/2), and logits, float32 (1, C, H/4, W/4).
 
-    The class ids of a reduced head are (1, H/4, W/4). The logits serve confidences; an output that
-    is not fetched costs nothing.
+    The class ids of a reduced head are (1, H/4, W/4). The logits are for the confidence; an output
+    that is not fetched costs nothing.
     """
 
     def __init__(self, head: DenseHead | LightHead) -> None:

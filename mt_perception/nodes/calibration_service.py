@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The service ``~/calibrate``: fits depth to a depth camera that is there for a while."""
+"""The service ``~/calibrate``: fits depth to a temporary depth camera."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ DURATION_S = 20.0
 
 _TOLERANCE_NS = 30_000_000
 _KEPT = 5
-"""Depth images and results that wait for each other."""
+"""Upper limit on depth images and on results that wait for a match."""
 
 _QOS = QoSProfile(depth=_KEPT, reliability=ReliabilityPolicy.BEST_EFFORT)
 
@@ -45,7 +45,7 @@ _QOS = QoSProfile(depth=_KEPT, reliability=ReliabilityPolicy.BEST_EFFORT)
 class CalibrationService:
     """Pairs depth images with the depth of the network and writes a calibration.
 
-    Results arrive in the thread of the frames, depth images in the executor's, hence the lock.
+    Results arrive in the frame thread, depth images in the executor's thread, hence the lock.
 
     Args:
         node: The node.
@@ -71,7 +71,7 @@ class CalibrationService:
         self.duration_s = DURATION_S
         self._lock = threading.Lock()
         self._calibrator: DepthCalibrator | None = None
-        # A group of its own: the call waits, while images and parameters go on.
+        # A separate group: the call waits while images and parameters are served.
         self._service = node.create_service(
             Trigger, '~/calibrate', self._on_call, callback_group=MutuallyExclusiveCallbackGroup()
         )
@@ -86,7 +86,7 @@ class CalibrationService:
         self._node.destroy_service(self._service)
 
     def observe(self, result: Result) -> None:
-        """Take up the depth of one frame."""
+        """Add the depth of one frame."""
         if self._calibrator is None or result.depth is None or not result.stamp_ns:
             return
         with self._lock:

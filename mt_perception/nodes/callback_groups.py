@@ -1,8 +1,8 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""A callback group whose entities are not always waited for.
+"""A callback group whose entities an executor can skip.
 
-rclpy builds a new wait set for each wake-up, in Python: an entity that is left out costs nothing.
+rclpy builds a new wait set in Python for each wake-up; a skipped entity costs nothing.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 
 
 class SelectiveGroup(MutuallyExclusiveCallbackGroup):
-    """Lets an executor wait only for the entities that are wanted now.
+    """Makes an executor wait only for the entities that are needed now.
 
     Args:
-        is_wanted: Returns whether an entity (subscription, event handler …) is waited for. It is
-            asked at each wake-up.
+        is_wanted: Returns whether an executor waits for an entity (subscription, event handler).
+            Called at each wake-up.
     """
 
     def __init__(self, is_wanted: Callable[[Any], bool]) -> None:

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The perception nodes of one process: one, or one for each camera.
 
-Each camera has a node in a namespace of its own, hence its own topics, parameters, diagnostics and
+Each camera has a node in its own namespace, with its own topics, parameters, diagnostics and
 lifecycle. The nodes share the weights of the model and one compute budget.
 """
 
@@ -64,7 +64,7 @@ def perception_nodes(args: Sequence[str] | None = None) -> list[PerceptionNode]:
 
 
 def without_renames(arguments: Sequence[str]) -> list[str]:
-    """Return a command line without the rules that rename nodes and namespaces."""
+    """Return a command line without the rules that remap node names and namespaces."""
     kept: list[str] = []
     for argument in arguments:
         if _RENAMES.match(argument) and kept and kept[-1] in ('-r', '--remap'):

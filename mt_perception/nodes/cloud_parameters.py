@@ -58,7 +58,7 @@ class CloudParameters(Settings):
     obstacles_voxel_m: float = parameter(
         'obstacles.voxel_m',
         0.05,
-        'Side of the cubes of which each has at most one obstacle point, in metres; 0: no limit.',
+        'Side of a voxel in metres; each has at most one obstacle point. 0 keeps all points.',
         minimum=0.0,
         maximum=10.0,
     )
@@ -72,7 +72,7 @@ class CloudParameters(Settings):
     obstacles_ignored_classes: tuple[str, ...] = parameter(
         'obstacles.ignored_classes',
         ObstacleOptions.ignored,
-        'Classes of the segmentation that are no obstacles; other names have no effect.',
+        'Segmentation classes that are not obstacles; unknown names have no effect.',
     )
 
     def check(self) -> None:
@@ -89,7 +89,7 @@ class CloudParameters(Settings):
                 )
 
     def obstacle_options(self) -> ObstacleOptions:
-        """What counts as an obstacle."""
+        """The options of obstacles."""
         return ObstacleOptions(
             self.obstacles_min_height_m,
             self.obstacles_max_height_m,

@@ -80,7 +80,7 @@ class DepthParameters(Settings):
         return {
             'max_depth_m': self.depth_max_range_m,
             'depth_scale': self.depth_scale,
-            # Other sources give the plane with each frame; a wrong height must not replace it.
+            # Other sources give the plane with each frame; the parameter must not replace it.
             'camera_height_m': self.depth_camera_height_m if by_parameters else 0.0,
             'camera_pitch_deg': self.depth_camera_pitch_deg,
             'camera_roll_deg': self.depth_camera_roll_deg,

@@ -62,7 +62,7 @@ class ReceivedImage:
 class FrameProcessor:
     """A loaded model and its publishers.
 
-    A thread of its own runs the frames if they may wait for a remote host or for other cameras.
+    A separate thread runs the frames if they may wait for a remote host or for other cameras.
 
     Settings are applied at the start of a frame, so that a frame is processed with one set.
 
@@ -160,7 +160,7 @@ class FrameProcessor:
             self._slot.clear()
 
     def close(self) -> None:
-        """Finish or leave behind the current frame, and remove the publishers."""
+        """Finish or abandon the current frame, and remove the publishers."""
         self.deactivate()
         if self.offload is not None:
             # Cancels a pending request, so that the thread stops soon.
@@ -173,7 +173,7 @@ class FrameProcessor:
         self.publishers.destroy()
 
     def submit(self, image: ReceivedImage) -> None:
-        """Process an image: now, or next in the worker's thread instead of a waiting image.
+        """Process an image now, or put it into the worker's slot in place of a waiting image.
 
         Handing a frame to another thread costs up to 2 ms on a busy computer, so it is done only
         if a frame may wait for a remote host or for the frames of other cameras.
@@ -184,7 +184,7 @@ class FrameProcessor:
             self._slot.submit(image)
 
     def request(self, settings: PerceptionSettings) -> Request:
-        """What subscribers, settings and a running calibration request for one frame."""
+        """The topics and tasks that subscribers, settings and a running calibration request."""
         return self.publishers.request(settings, self.calibration.is_collecting)
 
     def process(self, image: ReceivedImage) -> None:
@@ -275,11 +275,11 @@ class FrameProcessor:
             return None
 
     def _note_scale(self, result: Result, settings: PerceptionSettings) -> None:
-        """Warn if depth has not the scale that the settings want."""
+        """Warn if the scale of depth is not from the source in the settings."""
         scale = result.execution.depth_scale
         if scale is not None and scale.refused and scale.source != settings.depth_scale:
             self.health.noticed(
-                'depth_scale', f'depth has no scale by {settings.depth_scale}: {scale.refused}'
+                'depth_scale', f'depth is not scaled by {settings.depth_scale}: {scale.refused}'
             )
 
     def _publish_stats(

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""A thread that processes the newest item of each camera, so that the executor never waits."""
+"""A thread that processes the newest item of each camera; the executor does not wait for it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 T = TypeVar('T')
 
 THREAD = 'frames'
-"""Begin of the names of threads that may be left behind in compiled code."""
+"""Prefix of the names of threads that may be abandoned in compiled code."""
 
 STOP_S = 1.0
 """Time that ``close`` waits for the current item; a node ends within 2 s of a signal."""
@@ -80,8 +80,8 @@ class FrameWorker:
         """End the thread after the current item.
 
         Args:
-            limit_s: Time after which the thread is left behind, because nothing can stop it in
-                compiled code; None waits for its end.
+            limit_s: Time after which the thread is abandoned, because compiled code cannot be
+                stopped; None waits for its end.
         """
         with self._changed:
             self._slots = 0
@@ -121,7 +121,7 @@ class FrameSlot(Generic[T]):
         self._superseded = superseded
 
     def submit(self, item: T) -> None:
-        """Let the worker process an item; it replaces the waiting one."""
+        """Submit an item; it replaces the waiting one."""
         if self._worker._submit(self, item):
             self._superseded()
 
@@ -133,6 +133,6 @@ class FrameSlot(Generic[T]):
         """Discard the waiting item and wait until the current one is processed.
 
         Args:
-            limit_s: Time after which the current item is left behind.
+            limit_s: Time after which the current item is abandoned.
         """
         self._worker._close(self, limit_s)

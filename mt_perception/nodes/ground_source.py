@@ -30,7 +30,7 @@ _SMOOTHING = 0.02
 
 
 class GroundSource:
-    """Subscribes to what the ground plane needs, while it is needed.
+    """Subscribes to the topics of the ground plane while they are needed.
 
     Args:
         node: The node.
@@ -48,7 +48,7 @@ class GroundSource:
         self._fault = ''
 
     def follow(self, settings: PerceptionSettings) -> None:
-        """Subscribe to what the settings need; in the executor's thread."""
+        """Subscribe to the topics that the settings need; called in the executor's thread."""
         wanted = settings.depth_ground_source if settings.depth_scale == GROUND else PARAMETERS
         if wanted == self._source:
             return
@@ -79,7 +79,7 @@ class GroundSource:
 
         Raises:
             CameraError: No transform connects the camera and the base or the IMU.
-            OptionError: What is measured is no ground plane.
+            OptionError: The measurement is not a ground plane.
         """
         if self._fault:
             raise OptionError(self._fault)

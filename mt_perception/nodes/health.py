@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Counts the fate of every image, and checks stamps; diagnostics report the counts.
+"""Counts the outcome of every image, and checks stamps; diagnostics report the counts.
 
 Warnings and errors are those since the last report, so levels recover by themselves; counts are
 totals since activation. Durations are monotonic: a step of the clock changes none. Images arrive

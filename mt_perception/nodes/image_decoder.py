@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Decodes image messages within a time limit.
 
-The header walk bounds what a decoder of JPEG has to do, but no bound covers every decoder in every
-OpenCV. A decoder in compiled code cannot be stopped; it is left behind in its thread.
+The check of the headers bounds the work of a JPEG decoder, but not of every decoder in every
+OpenCV. A decoder in compiled code cannot be stopped; it is abandoned with its thread.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class ImageDecoder:
             self._overrunning.append(thread)
             raise ImageError(
                 'too_slow',
-                f'the image was not decoded within {self._limit_s:g} s; save it anew with an '
+                f'the image was not decoded within {self._limit_s:g} s; save it again with an '
                 'ordinary encoder',
             )
         if isinstance(outcome[0], BaseException):
@@ -81,6 +81,6 @@ class ImageDecoder:
         return outcome[0]
 
     def close(self) -> None:
-        """Let a waiting ``decode`` raise at once."""
+        """Make a waiting ``decode`` raise at once."""
         self._closed = True
         self._wake.set()

@@ -24,14 +24,14 @@ class SharedModel:
 
     Attributes:
         pipeline: The pipeline whose weights are shared.
-        accounts: Compute budget → what its cameras have spent together; None for one camera.
+        accounts: Compute budget → compute spent by its cameras; None for one camera.
     """
 
     pipeline: Pipeline
     accounts: WeakValueDictionary[float, Spending] | None
 
     def for_camera(self, settings: PerceptionSettings) -> Pipeline:
-        """Return a pipeline with memory, options and budget of its own.
+        """Return a pipeline with its own state, options and budget.
 
         Raises:
             OptionError: The model cannot serve the settings.

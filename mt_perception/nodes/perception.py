@@ -3,8 +3,8 @@
 """The perception node: the newest image in; detections, depth and segmentation out.
 
 The executor's thread receives and processes images, serves parameters and services and publishes
-diagnostics. With offloading another thread processes the frames, so that nothing that a frame
-waits for, such as a remote host, delays the others.
+diagnostics. With offloading or several cameras another thread processes the frames, so a frame
+that waits for a remote host delays none of these.
 """
 
 from __future__ import annotations

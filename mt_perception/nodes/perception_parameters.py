@@ -32,8 +32,8 @@ class PipelineParameters(Settings):
     cameras: tuple[str, ...] = parameter(
         'cameras',
         (NO_CAMERAS,),
-        "Names of several cameras: each has a node in a namespace of this name. 'none' is one "
-        'camera without a namespace.',
+        "Names of the cameras; each has a node in a namespace of this name. 'none': one camera "
+        'without a namespace.',
         change=Change.START,
     )
     model: str = parameter(
@@ -62,7 +62,7 @@ class PipelineParameters(Settings):
         'runtime.providers',
         ('CPUExecutionProvider',),
         'ONNX Runtime execution providers in order of preference, by name or with options as in '
-        '"OpenVINO: {device_type: CPU}"; the CPU is always the last.',
+        '"OpenVINO: {device_type: CPU}"; the CPU is the fallback.',
         change=Change.UNCONFIGURED,
     )
     input_transport: str = parameter(
@@ -80,8 +80,8 @@ class PipelineParameters(Settings):
     input_rectified: str = parameter(
         'input.rectified',
         'auto',
-        'Whether images are rectified: their camera is then P of camera_info, without distortion; '
-        'auto decides by the name of the topic (rect, rectified).',
+        'Whether images are rectified; then P of camera_info applies, without distortion. '
+        'auto: by the name of the topic (rect, rectified).',
         choices=('auto', 'yes', 'no'),
     )
     input_size: int = parameter(

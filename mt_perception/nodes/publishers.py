@@ -253,7 +253,7 @@ class Messages:
         self._points = conversions.PointsMessage()
         self._drawn: tuple[Content, NDArray[np.uint8]] | None = None
         self._obstacles = conversions.PointsMessage()
-        # A camera is fixed to its robot: the last plane holds while no ground is visible.
+        # A camera is fixed to its robot: the last plane is used while no ground is visible.
         self._ground: GroundPlane | None = None
 
     def fills(self) -> dict[str, _Fill]:
@@ -327,7 +327,8 @@ class Messages:
 
     def _fill_points(self, content: Content) -> PointCloud2 | None:
         depth = content.metric_depth
-        # Without a camera the scale of a cloud is a guess; without its lens the shape is wrong.
+        # Without a camera the scale of a cloud is unknown; without its lens model the shape
+        # is wrong.
         if depth is None or content.camera_info is None or not has_rays(depth.intrinsics):
             return None
         labels = content.result.segmentation

@@ -163,5 +163,5 @@ class StopRequest:
         with contextlib.suppress(InvalidHandle):
             self._wake()
         if not self.served.wait(STOP_S):
-            # A run of a network or a decoder that does not end: nothing stops compiled code.
+            # A network or a decoder does not end, and compiled code cannot be stopped.
             _exit_at_once(0)

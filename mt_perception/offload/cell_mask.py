@@ -13,16 +13,16 @@ _WORD_BYTES = 4
 
 
 def pack_mask(cells: NDArray[np.bool_]) -> bytes:
-    """A mask (h, w) as bits, row by row, filled up to words of 4 bytes."""
+    """A mask (h, w) as bits, row by row, padded to words of 4 bytes."""
     bits = np.packbits(cells).tobytes()
     return bits + bytes(-len(bits) % _WORD_BYTES)
 
 
 def unpack_mask(data: bytes, shape: tuple[int, int]) -> tuple[NDArray[np.bool_], bytes]:
-    """The mask (h, w) at the begin of a code, and the rest of the code.
+    """The mask (h, w) at the start of a code, and the rest of the code.
 
     Raises:
-        PayloadError: The code is too short, or a bit behind the mask is set.
+        PayloadError: The code is too short, or a padding bit is set.
     """
     cells = shape[0] * shape[1]
     end = -(-cells // (8 * _WORD_BYTES)) * _WORD_BYTES

@@ -134,7 +134,7 @@ class LatentCodec:
     def quantise_near(
         self, latent: NDArray[np.float32], rate: int, reference: NDArray[np.int16]
     ) -> NDArray[np.int16]:
-        """Latents (C, h, w) to symbols that repeat those of a reference where that costs little.
+        """Quantise latents (C, h, w); cells repeat a reference if the error is small.
 
         A cell repeats all of its symbols where its squared error, in steps of the quantiser, is at
         most ``SAME`` times that of rounding.

@@ -39,8 +39,8 @@ class KeyFrame:
 class KeyFrames:
     """Codes the frames of one robot for one host.
 
-    The share of changed cells estimates the size of a difference, relative to a key frame. What a
-    frame would have cost relative to the frame before it tells what a newer key frame saves. Once
+    The share of changed cells estimates the size of a difference, relative to a key frame. The
+    size of a difference to the previous frame estimates the savings of a newer key frame. Once
     these savings add up to a key frame, a new one is sent.
 
     Args:

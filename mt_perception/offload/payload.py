@@ -107,7 +107,7 @@ class Payload:
         """
         if found is None or found.kind != SYMBOLS or found.checksum != self.reference:
             raise PayloadError(
-                'reference', 'the frame that a difference refers to is not kept; send a key frame'
+                'reference', 'the key frame of the difference is not stored; send a key frame'
             )
         if (found.rate, found.shape, found.digest) != (self.rate, self.shape, self.digest):
             raise PayloadError(

@@ -32,13 +32,13 @@ from mt_perception.types import (
 )
 
 WINDOW_S = 5.0
-"""Measurements of the ground younger than this make the scale."""
+"""Measurements of the ground younger than this determine the scale."""
 
 MEASURE_PERIOD_S = 0.2
 """Least time between two measurements of the ground."""
 
 HALF_TRUST = 0.1
-"""Share of the image with ground at which its scale is trusted half, in log scale.
+"""Share of the image with ground at which half of the log scale is applied.
 
 The ground is the near and low part of the image; a network whose shape is wrong has another scale
 there than elsewhere. On rooms, corridors and offices the best correction was this fraction of the
@@ -48,7 +48,7 @@ measured one: 0.2 of the log scale at 2 % ground, 0.6 at 10 %, 0.9 at 50 %.
 _MOST_TURN_DEG = 15.0
 _MOST_RISE = 1.25
 _JUMP_S = 1.0
-"""A plane that jumps by more than this angle or height is ignored until it is this old."""
+"""A plane that jumps by more than this angle or height is ignored for this time."""
 
 _GRID = 2
 """Stride over the cells of the depth output."""
@@ -58,12 +58,12 @@ _SETTINGS = (
     *('depth_scale', 'camera_height_m', 'camera_pitch_deg', 'camera_roll_deg'),
     'depth_calibration',
 )
-"""The options whose change starts again."""
+"""The options whose change resets the measurements."""
 
 
 @dataclass(frozen=True)
 class _Measurement:
-    """The scale of one frame: ``log_factor`` and ``shift`` by ``share`` of the image."""
+    """The scale of one frame: ``log_factor`` and ``shift``, weighted by ``share``."""
 
     stamp_ns: int
     log_factor: float
@@ -73,7 +73,7 @@ class _Measurement:
 
 
 class DepthCorrection:
-    """Gives the depth of a network its scale, frame by frame.
+    """Corrects the scale of a network's depth, frame by frame.
 
     Ground: the median of the measurements of the last seconds, weighted by the share of ground;
     the last one is held while no ground is in view. A measurement that is refused changes nothing.
@@ -103,7 +103,7 @@ class DepthCorrection:
         self._settings = ()
 
     def configure(self, options: Options, model: str) -> None:
-        """Take over the settings of depth; a change starts again.
+        """Apply the settings of depth; a change resets the measurements.
 
         Args:
             options: Settings.
@@ -118,7 +118,7 @@ class DepthCorrection:
             try:
                 self._calibration = options.calibration()
             except OptionError as error:
-                # It was readable when the options were set; depth goes on without it.
+                # It was readable when the options were set; depth stays uncorrected.
                 self._fault = str(error)
 
     @property
@@ -144,7 +144,7 @@ class DepthCorrection:
             network: The depth of the network.
 
         Raises:
-            TaskError: The depth of the network is no depth.
+            TaskError: The depth of the network is invalid.
         """
         frame, options = run.frame, self._options
         if options.depth_scale == CALIBRATION:
@@ -171,7 +171,7 @@ class DepthCorrection:
         return replace(plain, scale=replace(plain.scale, refused=why))
 
     def _follow(self, frame: Frame, camera: Intrinsics) -> None:
-        """Forget what does not belong to this frame."""
+        """Discard measurements that do not apply to this frame."""
         if not frame.stamp_ns or frame.stamp_ns < self._last_ns or camera != self._camera:
             self._window.clear()
             self._planes = PlaneGate()
@@ -237,7 +237,7 @@ class DepthCorrection:
         return self._expected[1]
 
     def _filtered(self, frame: Frame, relative: bool, why: str) -> tuple[DepthFit, ScaleReport]:
-        """The correction by the measurements of the window, and its report."""
+        """The correction from the measurements of the window, and its report."""
         logs = np.array([one.log_factor for one in self._window])
         weights = np.array([one.share for one in self._window])
         share = float(np.average(weights, weights=weights))
@@ -252,7 +252,7 @@ class DepthCorrection:
         pixels = float(np.median([one.spread for one in self._window]))
         fit = DepthFit(math.exp(trust * log_factor), shift)
         age_ms = (frame.stamp_ns - self._window[-1].stamp_ns) * 1e-6
-        # What is left uncorrected is uncertain, too.
+        # The uncorrected part adds to the uncertainty.
         spread = math.sqrt(frames**2 + pixels**2 + ((1 - trust) * log_factor) ** 2)
         report = ScaleReport(GROUND, fit.factor, shift, spread, share, age_ms, refused=why or None)
         return fit, report
@@ -266,7 +266,7 @@ class PlaneGate:
         self._candidate: tuple[GroundPlane, int] | None = None
 
     def refusal(self, plane: GroundPlane, stamp_ns: int) -> str:
-        """Take up a plane; return why it is ignored, empty if it is used."""
+        """Check a plane; return why it is ignored, empty if it is used."""
         if not stamp_ns or self._accepted is None or _near(plane, self._accepted):
             self._accepted, self._candidate = plane, None
             return ''

@@ -66,12 +66,12 @@ class FrameState:
     """The memory of one camera's frames.
 
     Changes are measured against the frame that produced a task's last result, not from frame to
-    frame, so that a slow drift adds up. Frames without a stamp, of another size or camera, or
+    frame, so a slow drift accumulates. Frames without a stamp, of another size or camera, or
     older than the last one (a bag that starts again) share nothing with earlier frames.
 
     Args:
-        accounts: Compute budget → what the cameras that share it have spent; None for an account
-            of its own. What a still scene saves is then spent on the others.
+        accounts: Compute budget → compute spent by the cameras that share it, so cameras with a
+            still scene leave compute to the others; None for a separate account.
 
     Attributes:
         spending: Compute spent against the budget.

@@ -24,7 +24,7 @@ GATED_PATH = 'gated'
 
 @dataclass(frozen=True)
 class GainGate:
-    """Opens the later blocks of a task if they gain enough for their cost.
+    """Opens the later blocks of a task if the gain is large enough for their cost.
 
     Blocks that other tasks have run already cost nothing. Without an estimate the gate stays
     closed: the task has its early result.
@@ -49,7 +49,7 @@ class GainGate:
 def gated_tasks(
     manifest: Manifest, tasks: Collection[str], conditions: Sequence[TaskCondition] = ()
 ) -> tuple[str, ...]:
-    """Return the tasks that have a gate; conditional tasks run as their condition says."""
+    """Return the tasks that have a gate; conditional tasks run by their condition instead."""
     conditional = {condition.task for condition in conditions}
     gates = manifest.early_exit.gates
     return tuple(t for t in manifest.tasks if t in gates and t in tasks and t not in conditional)

@@ -88,7 +88,7 @@ def mixed_choice(
 
     One of the two choices around the budget is taken, so that the sum spent stays closest to the
     sum allowed (error diffusion). On video the current choice is kept until the difference of
-    both sums reaches a frame: results of two paths differ, and a change is seen as flicker.
+    both sums reaches a frame: results of two paths differ, and a change appears as flicker.
 
     Args:
         costs: Cost of each choice.

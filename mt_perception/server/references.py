@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The last features of each client, to which later frames may be coded as differences."""
+"""The last features of each client, which later differences refer to."""
 
 from __future__ import annotations
 

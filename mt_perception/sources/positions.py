@@ -21,7 +21,7 @@ POSE_TYPES = (
     'geometry_msgs/msg/PoseStamped',
     'geometry_msgs/msg/PoseWithCovarianceStamped',
 )
-"""Types of messages with a position, the usual one first."""
+"""Message types with a position, in order of preference."""
 
 _MOST_S = 1.0
 """Longest time between a position and an image that it is used for, in seconds."""
@@ -77,8 +77,8 @@ def _channel(channels: list[Channel], topic: str | None, path: Path) -> Channel:
         poses = odometry or poses
     if len({c.topic for c in poses}) != 1:
         raise BagError(
-            f'bag {path} has no single topic with positions; name one with --pose-topic, or leave '
-            f'out --every-m. Topics of {", ".join(POSE_TYPES)}: {there}'
+            f'bag {path} does not have exactly one topic with positions; set --pose-topic, or '
+            f'omit --every-m. Topics of {", ".join(POSE_TYPES)}: {there}'
         )
     return poses[0]
 

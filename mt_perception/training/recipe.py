@@ -171,7 +171,7 @@ class Recipe:
         pixel_teacher: teacher for sets with `soft_labels`; needs a run to start from.
         remote_teacher: the remote networks of the model to start from are the teacher of sets
             with `soft_labels` and `teacher_boxes`.
-        parts: file beside the recipe with the images and scenes that are kept from training, see
+        parts: file beside the recipe with the images and scenes excluded from training, see
             `evaluation.datasets.parts`; those of the part `choose` are validated on.
         classes_from: set whose pixel counts weigh the classes; empty for all sets.
         taxonomy: file of segmentation classes beside the recipe; None for the package's own.

@@ -81,7 +81,7 @@ def read_set(data: Any) -> SetSpec:
     if spec.tilt_deg and spec.kind != 'rgbd':
         raise ModelError(f'set {spec.name}: tilt_deg needs kind: rgbd, whose cameras are known')
     if spec.tilt_deg and (spec.soft_labels or spec.relative_depth):
-        raise ModelError(f'set {spec.name}: a set with tilt_deg has labels of no teacher')
+        raise ModelError(f'set {spec.name}: a set with tilt_deg cannot have labels of a teacher')
     if spec.object_depth and not spec.relative_depth:
         raise ModelError(f'set {spec.name}: object_depth needs relative_depth: true')
     return replace(spec, without=tuple(map(str, spec.without)))

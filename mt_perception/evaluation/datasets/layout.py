@@ -47,7 +47,7 @@ class Layout:
         tum: Whether images and depth images are associated by time (TUM RGB-D).
         tracks: The text file of true tracks (MOTChallenge).
         has_split: Whether ``split`` chose a sub-folder, so that it need not choose images.
-        notes: What was found and is not read, one sentence each.
+        notes: One sentence for each file or folder that was found and is not read.
     """
 
     root: Path

@@ -4,7 +4,7 @@
 
 A line is ``frame,id,x,y,width,height,active[,class[,visibility]]``: the frame counts from 1, ``x``
 and ``y`` are the left and upper edge, counted from 1 too, and an object with ``active`` 0 is
-neither required nor wrong. (Milan et al., arXiv 1603.00831.)
+ignored. (Milan et al., arXiv 1603.00831.)
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ _CLASS_NAMES: Mapping[int, str] = {
     4: 'bicycle',
     5: 'motorcycle',
 }
-"""Names of MOT16's classes that are objects of their own."""
+"""Names of the MOT16 classes that count as objects."""
 
 _LIKE_PEDESTRIANS = (2, 7, 8, 12)
-"""People on vehicles, static people, distractors and reflections: neither required nor wrong."""
+"""Ignored classes: people on vehicles, static people, distractors and reflections."""
 
 _MOST_FRAMES = 10_000_000
 

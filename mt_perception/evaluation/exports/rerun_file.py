@@ -31,7 +31,7 @@ class RerunFile:
         path: The file; an earlier recording is replaced.
 
     Raises:
-        OutputError: The Rerun SDK is not installed, or the file is another one's.
+        OutputError: The Rerun SDK is not installed, or the file is not a Rerun recording.
     """
 
     def __init__(self, path: Path) -> None:
@@ -115,7 +115,7 @@ def check_rerun_file(path: Path) -> None:
     """Check that a recording can be written.
 
     Raises:
-        OutputError: The Rerun SDK is not installed, or a file of the name is no recording.
+        OutputError: The Rerun SDK is not installed, or the file exists and is not a recording.
     """
     if find_spec('rerun') is None:
         raise OutputError('--rerun needs the Rerun SDK: pip install rerun-sdk')
@@ -127,4 +127,4 @@ def check_rerun_file(path: Path) -> None:
     except OSError as error:
         raise OutputError(f'cannot write {path}: {error.strerror}') from error
     if start != _MAGIC:
-        raise OutputError(f'{path} exists and is no Rerun recording; choose another name')
+        raise OutputError(f'{path} exists and is not a Rerun recording; choose another name')

@@ -21,7 +21,7 @@ FOREGROUND = 0.5
 """IoU of a true positive."""
 
 BACKGROUND = 0.1
-"""A detection that overlaps no object by more is on the background."""
+"""A detection is on the background if its IoU with every object is at most this."""
 
 RIGHT, MISSED = 'right', 'missed'
 

@@ -158,7 +158,7 @@ def tracked_frame(record: FrameRecord) -> TrackedFrame | None:
 
 
 def track_metrics(frames: Sequence[TrackedFrame]) -> dict[str, float | int | None]:
-    """HOTA and IDF1 of the frames of one recording; None where there is nothing to measure."""
+    """HOTA and IDF1 of the frames of one recording; None without objects and detections."""
     true_ids = np.unique(np.concatenate([np.zeros(0, np.int64), *(f.true_ids for f in frames)]))
     ids = np.unique(np.concatenate([np.zeros(0, np.int64), *(f.ids for f in frames)]))
     places = [(np.searchsorted(true_ids, f.true_ids), np.searchsorted(ids, f.ids)) for f in frames]
@@ -222,7 +222,7 @@ def _alignment(
     lengths: NDArray[np.float64],
     found_lengths: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """How well every two tracks agree over the recording, which breaks ties of a frame."""
+    """Agreement of each pair of tracks over the recording; it breaks ties within a frame."""
     potential = np.zeros((len(lengths), len(found_lengths)))
     for overlap, (rows, columns) in zip(overlaps, places, strict=True):
         others = overlap.sum(axis=0)[None] + overlap.sum(axis=1)[:, None] - overlap

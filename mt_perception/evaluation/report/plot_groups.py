@@ -167,7 +167,8 @@ def _score_reliability(
         yield Plot(
             'Are scores probabilities?',
             plots.reliability(bins, f'{anchor}-reliability'),
-            'At an overlap of 0.5, scores of 0.3 and more; on the dashed line they are.',
+            'At an IoU of 0.5, scores of 0.3 and more; a score on the dashed line '
+            'is a probability.',
         )
 
 

@@ -58,8 +58,8 @@ class NetworkDepth:
 
         Args:
             max_depth_m: Metric depth beyond this is unknown.
-            fit: Makes metres of the inverse depth; None leaves the depth of the network.
-            report: Where the scale comes from; None if it is that of the network.
+            fit: Converts the inverse depth to metres; None keeps the depth of the network.
+            report: Source of the scale; None if it is that of the network.
 
         Raises:
             TaskError: No inverse depth is positive.
@@ -82,8 +82,8 @@ def network_depth(
     """Check the depth output of one frame and give it its focal length.
 
     The same object at the same distance looks larger through a longer lens. A network that
-    returns depth divided by the focal length in its own pixels needs no knowledge of the camera;
-    metres are made here.
+    returns depth divided by the focal length in its own pixels does not depend on the camera; this
+    function converts it to metres.
 
     Args:
         outputs: One float array (1, h, w): ``depth_per_focal``, metres per network pixel of focal
@@ -108,7 +108,7 @@ def network_depth(
 
 
 def _relative(inverse: NDArray[Any]) -> tuple[NDArray[np.float32], float]:
-    """Depth with a median of 1, of inverse depth; and the depth that was divided by."""
+    """Return depth scaled to a median of 1, and the median, from inverse depth."""
     finite = np.where(np.isfinite(inverse), inverse, 0)
     top = float(finite.max())
     if top <= 0:

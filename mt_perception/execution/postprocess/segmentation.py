@@ -66,7 +66,7 @@ def confidence(
     # ONNX Runtime's softmax along the second axis takes six times as long.
     probabilities = 1 / np.exp(logits[0] - logits[0].max(axis=0)).sum(axis=0)
     if not np.isfinite(probabilities).all():
-        raise TaskError('the network gave logits that are not finite')
+        raise TaskError('the logits of the network are not finite')
     codes = np.rint(probabilities * 255).astype(np.uint8)
     calibrated = cv2.LUT(codes, _calibration(spec.slope, spec.offset))
     return np.asarray(letterbox.map_to_image(calibrated, cv2.INTER_LINEAR), np.uint8)

@@ -31,7 +31,7 @@ def task_result(
         run: The frame with its tensors.
         letterbox: How the image lies in the network's input.
         options: Settings.
-        scaled: Makes the depth map from the depth of the network; None takes it as it is.
+        scaled: Converts the depth of the network to the depth map; None keeps it unchanged.
 
     Raises:
         TaskError: A tensor is missing or malformed.

@@ -60,12 +60,12 @@ def images_recipe(recipe: CascadeRecipe, beside: Path) -> Recipe:
     """Read the recipe of the images, with the sets and labels that teach segmentation.
 
     Raises:
-        ModelError: it keeps no images apart, so that nothing could fit calibration and gates.
+        ModelError: it has no `parts`; calibration and gates need images without training.
     """
     path = beside / recipe.images_of
     read = read_recipe(path)
     if read.parts is None:
-        raise ModelError(f'{path}: a cascade needs `parts`: images that nothing is trained on')
+        raise ModelError(f'{path}: a cascade needs `parts`: images that are not used in training')
     sets = tuple(
         replace(
             one,

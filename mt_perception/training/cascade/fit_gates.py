@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Fits the gates of a cascade: the simplest rule that predicts where the second stage gains.
+"""Fits the gates of a cascade: the simplest rule that predicts the gain of the second stage.
 
 The gain of an image is the change of the task's metric if this image alone gets the second stage,
 relative to the metric of both stages. A gate predicts it by one number or linearly by several
@@ -143,8 +143,8 @@ def _best(ranks: NDArray[np.float64], labelled: NDArray[np.intp]) -> NDArray[np.
 def choose(found: Comparison) -> tuple[int, ...]:
     """Return the columns of the simplest rule that is as good as the best; empty for none.
 
-    A rule that is no better than chance is none: it must exceed the mean of random choices by
-    their spread, because the best of several rules is compared.
+    A rule counts only if it exceeds the mean of random choices by their spread, because the best
+    of several rules is selected.
     """
     tolerance = _AS_GOOD * found.both
     best = max(found.rules.values())

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Runs both stages of a cascade on images that nothing was trained on."""
+"""Runs both stages of a cascade on images that were not used in training."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ NUMBERS: Mapping[str, tuple[type[BoxCertainty | MapCertainty], Mapping[str, str]
     ),
     SEGMENTATION: (MapCertainty, {'logits': f'segmentation/{LOGITS}'}),
 }
-"""Task → what its gate's numbers are made of: the module, and its inputs."""
+"""Task → the module that computes its gate's features, and the inputs of the module."""
 
 # COCO counts 100 detections; AP of many resamples takes time.
 _OPTIONS = Options(score_threshold=0.005, max_detections=100)
 
 _NO_FRAME = Frame(np.zeros((1, 1, 3), np.uint8))
-"""Stands for images, which are not needed any more."""
+"""Placeholder for images, which the metrics do not read."""
 
 _METRICS = {DETECTION: (DetectionMetric, 'ap'), SEGMENTATION: (SegmentationMetric, 'miou')}
 

@@ -76,7 +76,7 @@ def start_cascade(
         cut: see `cut_weights`.
 
     Raises:
-        ModelError: the checkpoint is no PicoDet-S of the network's classes, or the cut is of
+        ModelError: the checkpoint is not a PicoDet-S with the network's classes, or the cut is of
             another network.
     """
     remote = Remote(network)
@@ -85,7 +85,9 @@ def start_cascade(
     for name, theirs in cut.items():
         ours = state.get(name)
         if ours is None or ours.shape != theirs.shape:
-            raise ModelError(f'the weights {name} of the cut fit no second network of this model')
+            raise ModelError(
+                f'the weights {name} of the cut do not fit the second network of this model'
+            )
         share = recipe.detector_share if name.startswith('detector.') else 0.0
         ours.copy_(share * ours + (1 - share) * theirs)
     return remote
@@ -132,7 +134,7 @@ def train_dense_head(
                     features, backbone = remote.trunk(image), remote.detector.backbone(image)
                     own = remote.segmentation(features)
                 wide = remote.wide(channel_dropout(features), channel_dropout(backbone))
-                # Of the channels the last one is depth's, which only a remote host corrects.
+                # The last channel is for depth, which only a remote host corrects.
                 loss = labels.segmentation(wide[:, :-1], own, batch)
             optimizer.zero_grad(set_to_none=True)
             torch.autograd.backward(loss)

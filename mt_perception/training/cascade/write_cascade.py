@@ -66,7 +66,7 @@ def write_cascade(remote: Remote, base: Path, folder: Path, version: str) -> Non
                 entry['sha256'] = sha256(folder / entry['file'])
     outputs = manifest['blocks'][SEGMENTATION]['outputs']
     outputs += [LOGITS] if LOGITS not in outputs else []
-    # The confidence of the first stage is not that of both.
+    # The confidence of the first stage does not apply to both stages.
     manifest['tasks'][SEGMENTATION].pop('confidence', None)
     graphs = cascade_graphs(remote)
     for graph in graphs:
@@ -79,7 +79,7 @@ def write_cascade(remote: Remote, base: Path, folder: Path, version: str) -> Non
     manifest['paths'] = _paths(manifest.get('paths', []), share)
     manifest |= {'name': folder.name, 'version': version, 'accuracy': []}
     manifest['description'] = (
-        f'{read_manifest_data(base)["name"]} and, where it is worth its cost, PicoDet-S and a '
+        f'{read_manifest_data(base)["name"]} and, if the gain is worth the cost, PicoDet-S and a '
         'wide dense head on both.'
     )
     for section in ('cut', 'policy', 'early_exit'):

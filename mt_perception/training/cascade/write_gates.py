@@ -65,7 +65,7 @@ def calibrated(seen: Observed) -> tuple[Observed, tuple[float, float]]:
 def calibrate_and_add_gates(folder: Path, data: Path, parts: Parts) -> Mapping[str, Comparison]:
     """Calibrate fused scores, fit the gates, and write both into the model folder.
 
-    All of it on the part `choose`. Where no rule is better than chance, a task's gate has the mean
+    Both use the part `choose`. If no rule is better than chance, a task's gate returns the mean
     gain: it opens where its blocks are cheap, because another task's gate is open. If that is
     so for all tasks, there are no gates, and the planner mixes the full path and the first stage.
 

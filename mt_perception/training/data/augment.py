@@ -79,7 +79,7 @@ def random_view(
 ) -> View:
     """Draw a view between the whole image with a wide border and a crop that fills the canvas.
 
-    With `zoom`, crops are up to that many times larger.
+    With `zoom`, crops are magnified up to that factor.
     """
     fits = [have / need for have, need in zip(canvas, stored, strict=True)]
     low, high = 0.8 * min(fits), 1.3 * max(*fits, 1.15 * min(fits)) * zoom

@@ -229,7 +229,7 @@ class _Distance:
         if options.every_m > 0:
             if not is_bag(recording):
                 raise SourceError(
-                    f'{recording} is no bag: --every-m needs a topic with poses or odometry'
+                    f'{recording} is not a bag: --every-m needs a topic with poses or odometry'
                 )
             self._positions = read_positions(recording, options.pose_topic)
 

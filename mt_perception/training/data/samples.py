@@ -27,7 +27,7 @@ class Boxes:
         classes: (n,) int64 indices into the network's detection labels.
         complete: every object of every class is labelled. If False, unlabelled regions are
             unknown and must not count as background.
-        scores: (n,) float32, how sure a teacher is of each box; None for labels.
+        scores: (n,) float32, scores of a teacher; None for labels.
     """
 
     corners: NDArray[np.float32]

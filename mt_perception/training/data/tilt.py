@@ -19,7 +19,7 @@ class Tilt:
     """A rotation of the camera; images keep their size, and parts of them leave the view.
 
     Args:
-        rotation: (3, 3) from the camera before to the camera afterwards; None leaves all as is.
+        rotation: (3, 3) from the camera before to the camera afterwards; None changes nothing.
         focal_px: focal length in pixels of the stored image; its centre is the principal point.
         size: (height, width) of the stored image.
     """

@@ -56,7 +56,7 @@ class KnownSize:
 # below them is 0.82 to 0.88 m (EN 1116), built-in ovens 0.6 m. Animals: withers of adults, with
 # the head raised; tableware and electronics: makers' usual sizes. Against the other objects of
 # the same 2,669 images, the median error of every class of 20 objects or more is below 25 %,
-# except for traffic lights (28 % too near); spreads of few objects are guesses.
+# except for traffic lights (28 % too near); spreads of rare classes are guesses.
 SIZES = {
     'person': KnownSize('height', 1.65, 0.12, (2.0, 4.5)),
     'bicycle': KnownSize('height', 1.05, 0.15, (0.45, 1.2)),

@@ -56,7 +56,7 @@ class RemoteTeacher:
         manifest = read_manifest(model)
         if manifest.cut is None:
             raise ModelError(
-                f'{model} has no remote networks (no section cut), which remote_teacher needs'
+                f'{model} has no section cut; remote_teacher needs its remote networks'
             )
         theirs = [list(manifest.tasks[task].labels) for task in (DETECTION, SEGMENTATION)]
         if theirs != [list(names) for names in labels]:
@@ -112,7 +112,7 @@ def write_remote_labels(
 
     Args:
         recipe: whose sets these are.
-        sets: samples with a `soft_label_path` or a `teacher_boxes_path` get what is missing.
+        sets: missing files of `soft_label_path` and `teacher_boxes_path` are written.
         data: the data folder.
         classes: the network's classes.
         model: model folder with a split.

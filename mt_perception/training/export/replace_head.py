@@ -89,7 +89,7 @@ def replace_head(run: Path, model: Path, task: str, version: str) -> Path:
 def replace_full(run: Path, model: Path, version: str) -> tuple[Path, ...]:
     """Replace trunk and full heads of a model folder; light heads and remote networks stay.
 
-    Light heads read the trunk's features, so they must be trained anew on the new trunk.
+    Light heads read the trunk's features, so they must be trained again on the new trunk.
 
     Args:
         run: folder of a run that trained all tasks of the model.
