@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""What several cameras in one process cost: memory, the share of each, and latency.
+"""Cost of several cameras in one process: memory, the share of each, and latency.
 
 A process for one camera and one for several run one after another; each camera publishes at the
 same rate, evenly shifted. A camera's share is its results over the mean of all. The latency
@@ -104,7 +104,7 @@ def main() -> None:
 
 
 def measure(model: str, count: int, rate_hz: float, seconds: float) -> tuple[float, list[Camera]]:
-    """Resident memory of a process for so many cameras in MB, and the cameras."""
+    """Resident memory in MB of a process with ``count`` cameras, and the cameras."""
     names = [f'camera{index}' for index in range(count)]
     process = subprocess.Popen(
         [

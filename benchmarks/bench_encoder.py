@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a cut costs the robot: the encoder and the codec, as shares of the trunk and the whole.
+"""Cost of a cut on the robot: the encoder and the codec, as shares of the trunk and the whole.
 
 Energy is measured where the processor's counters can be read, without radio and while waiting.
 

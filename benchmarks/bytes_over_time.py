@@ -5,10 +5,10 @@
     pip install av
     python benchmarks/bytes_over_time.py models/cspnano VIDEO_OR_BAG --frames 60
 
-The network of the host runs on what each codec leaves of the frames; features pass its decoder
-first. AP, mIoU and AbsRel are measured against its own results on the uncompressed frames, so they
-tell what a codec changes and not what the network knows. Video is coded without delay: no frame
-waits for a later one.
+The network of the host runs on the decoded frames of each codec; features pass its decoder first.
+AP, mIoU and AbsRel are measured against its own results on the uncompressed frames, so they
+measure the effect of the codec and not the accuracy of the network. Video is coded without delay:
+no frame waits for a later one.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@
 python benchmarks/depth_scale.py models/cspnano --data ../shared/data --part choose
 
 The known camera height is that of the ground in the true depth (a plane with nothing below it);
-images without one keep the scale of the network. Each frame is measured by itself, without the
+images without one keep the scale of the network. Each frame is measured separately, without the
 median over seconds. A calibration is made of every second frame of a scene and measured on the
 others, and the other way round; a scene with one image has none.
 """

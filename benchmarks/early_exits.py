@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Prints what the gates of a model with early exits gain over chance, and the time that they save.
+"""Prints the gain of a model's gates over random gates, and the time that they save.
 
 python benchmarks/early_exits.py models/cspnano_picodet --data ../shared/data
 

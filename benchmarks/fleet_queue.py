@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""How many replicas a fleet needs: a simulation of robots that share remote hosts.
+"""Number of replicas for a fleet: a simulation of robots that share remote hosts.
 
     python benchmarks/fleet_queue.py --robots 10000 --hz 5 --service-ms 70 --deadline-ms 400
     python benchmarks/fleet_queue.py --robots 8 --check models/cspnano
@@ -29,7 +29,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Load:
-    """What the fleet asks for.
+    """The load of a fleet.
 
     Attributes:
         robots: Number of robots.
@@ -50,7 +50,7 @@ class Load:
 
 @dataclass
 class Outcome:
-    """What a simulation or a measurement found."""
+    """The result of a simulation or a measurement."""
 
     latencies_s: list[float] = field(default_factory=list)
     offered: float = 0.0

@@ -31,9 +31,9 @@ KINDS = {'file': 6, 'raw': 5, 'format': 2, 'depth': 1, 'bag': 2, 'coco': 2, 'lab
 
 BATCH = 1000
 BATCH_CPU_S = 900
-"""CPU time of a batch, so that a busy machine is no fault."""
+"""Limit on the CPU time of a batch; it does not depend on the load of the machine."""
 BATCH_TIMEOUT_S = 20 * BATCH_CPU_S
-"""Wall time of a batch, for one that waits for ever."""
+"""Limit on the wall time of a batch, in case it waits forever."""
 LONGEST_S = 5.0
 MOST_MEMORY_MB = 1500
 """Of a worker with OpenCV loaded: 64 megapixels are the largest image, with one copy."""

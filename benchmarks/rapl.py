@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Energy of the processor by its own counters (RAPL), where Linux shows them to this user."""
+"""Energy of the processor from its counters (RAPL), if this user may read them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ZONES = Path('/sys/class/powercap')
 def joules(action: Callable[[], object], runs: int, zones: Path = ZONES) -> float | None:
     """Energy of one run of an action on all processor packages; None where it cannot be read.
 
-    The counters measure everything that runs meanwhile, so the machine should be idle.
+    The counters include all other programs, so the machine should be idle.
     """
     before = _counters(zones)
     for _ in range(runs):
@@ -23,7 +23,7 @@ def joules(action: Callable[[], object], runs: int, zones: Path = ZONES) -> floa
         return None
     used = 0
     for zone, start in before.items():
-        # The counter starts again at its range.
+        # The counter wraps at its range.
         span = int((zone / 'max_energy_range_uj').read_text()) + 1
         used += (after[zone] - start) % span
     return used * 1e-6 / runs

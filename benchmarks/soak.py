@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""A node and a remote host for a long time, with faults, and an account of every image.
+"""Runs a node and a remote host for a long time with faults, and accounts for every image.
 
     python benchmarks/soak.py --minutes 30
 
@@ -50,7 +50,7 @@ HEIGHT, WIDTH = 96, 128
 
 @dataclass
 class Life:
-    """What was seen of the node between its start and its end."""
+    """Observations of the node between its start and its end."""
 
     published: Counter[str] = field(default_factory=Counter)
     stats: Counter[str] = field(default_factory=Counter)
@@ -146,7 +146,7 @@ class Soak:
         self.life.published[kind] += 1
 
     def account(self) -> list[str]:
-        """Wait until every image is accounted for; return what does not add up."""
+        """Wait until every image is accounted for; return the inconsistencies."""
         self._await(lambda: not self._faults(), END_S)
         return self._faults()
 
@@ -214,7 +214,7 @@ def faults_of_host(host: HostProcess, every_s: float) -> Callable[[], None]:
         if time.monotonic() >= due_s:
             action, host_is_away = next(script)
             action()
-            # As long in sound health as it takes the circuit breaker to come back.
+            # Long enough without faults for the circuit breaker to close again.
             due_s = time.monotonic() + every_s * (1 if host_is_away else 4)
 
     return events

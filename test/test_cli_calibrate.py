@@ -146,7 +146,7 @@ def test_a_laser_scanner(tmp_path: Path, model: str, capsys: pytest.CaptureFixtu
     assert 'no /tf_static' in _shown(capsys)
 
 
-def test_what_gives_no_calibration_is_refused(
+def test_data_without_a_calibration_is_refused(
     tmp_path: Path, model: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder, out = write_scenes(tmp_path / 'data'), tmp_path / 'depth.yaml'

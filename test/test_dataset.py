@@ -56,7 +56,7 @@ def test_a_bag_becomes_a_data_set(tmp_path: Path, bag: Path) -> None:
     assert found[0].frame.intrinsics.fx == pytest.approx(first.frame.intrinsics.fx)
 
 
-def test_a_frame_every_so_many_metres(tmp_path: Path) -> None:
+def test_images_by_distance(tmp_path: Path) -> None:
     contents = small_bags.Contents(frames=6, speed=0.5)
     bag = small_bags.write_bag(tmp_path / 'drive', contents)
     result = make(bag, '--out', tmp_path / 'set', '--every-m', 1.2, '--min-change', 0)
@@ -67,7 +67,7 @@ def test_a_frame_every_so_many_metres(tmp_path: Path) -> None:
     assert '4 frames left out: too near' in result.output
 
 
-def test_metres_need_positions(tmp_path: Path, bag: Path) -> None:
+def test_distance_needs_positions(tmp_path: Path, bag: Path) -> None:
     with pytest.raises(SourceError, match='does not have exactly one topic with positions'):
         make(bag, '--out', tmp_path / 'a', '--every-m', 1)
     frames = write_frames(tmp_path / 'frames', [(0, 0, 250)])

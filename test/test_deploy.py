@@ -31,7 +31,7 @@ NOT_RUN = [
 
 
 @pytest.mark.parametrize('file', NOT_RUN, ids=lambda file: file.name)
-def test_what_was_not_run_says_so_first(file: Path) -> None:
+def test_files_that_were_not_run_state_it_in_the_first_lines(file: Path) -> None:
     assert re.match(r'(#|//) Not (run|built) yet', file.read_text(encoding='utf-8'))
 
 

@@ -189,7 +189,7 @@ def test_relative_depth_becomes_metric() -> None:
     assert abs(error_of(made)) < 0.01
 
 
-def test_a_relative_map_says_how_to_get_the_network_back() -> None:
+def test_a_relative_map_reports_the_scale_of_the_network() -> None:
     inverse = 7 / TRUE
     made = network_depth({'inverse_depth': inverse[None]}, BOX, CAMERA).depth_map(80)
     assert made.scale.source == 'relative'

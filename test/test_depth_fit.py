@@ -60,7 +60,7 @@ def test_unknown_samples_are_left_out() -> None:
         fit_scale(inverse[:20], seen[:20])
 
 
-def test_what_determines_no_line_is_refused() -> None:
+def test_samples_that_determine_no_line_are_refused() -> None:
     with pytest.raises(CalibrationError, match='differ by a factor'):
         fit_scale_and_shift(np.linspace(0.3, 0.4, 100), np.linspace(2, 2.2, 100))
     with pytest.raises(CalibrationError, match='expected at least'):

@@ -84,7 +84,7 @@ def test_impossible_heights_are_refused(height: float) -> None:
         GroundPlane.from_angles(height)
 
 
-def test_what_is_no_direction_is_refused() -> None:
+def test_invalid_directions_are_refused() -> None:
     with pytest.raises(OptionError, match='normal'):
         GroundPlane((0.0, 0.0, 0.0), 1.0)
     with pytest.raises(OptionError, match='normal'):

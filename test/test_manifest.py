@@ -42,7 +42,7 @@ def test_a_good_manifest(good: dict[str, Any]) -> None:
     assert manifest.files['depth'].path.name == 'depth.onnx'
 
 
-def test_all_complaints_come_at_once(good: dict[str, Any]) -> None:
+def test_all_errors_are_reported_at_once(good: dict[str, Any]) -> None:
     bad = copy.deepcopy(good)
     del bad['licence']
     bad['reference_size'] = [0, 5]

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Obstacles: what stands on the ground is found, the ground is not, in known scenes."""
+"""Obstacles in known scenes: objects on the ground are found, the ground is not."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_a_board_is_an_obstacle_and_the_ground_is_not() -> None:
     ],
     ids=['lower', 'higher', 'nearer', 'farther', 'ignored'],
 )
-def test_what_is_out_of_limits_is_no_obstacle(options: ObstacleOptions) -> None:
+def test_points_out_of_limits_are_no_obstacles(options: ObstacleOptions) -> None:
     plane = GroundPlane.from_angles(0.5, 5)
     depth, segmentation = with_wall(*scene(plane), plane, 2.0, 0.4)
     assert len(obstacle_points(depth, IMAGE, plane, segmentation)) > 5

@@ -155,7 +155,7 @@ def test_without_a_confirmed_key_frame_frames_are_coded_alone(folder: Path, even
 # The host
 
 
-def test_the_host_makes_of_a_difference_what_it_makes_of_the_whole(folder: Path) -> None:
+def test_the_host_returns_equal_results_for_a_difference_and_a_whole_frame(folder: Path) -> None:
     coder, remote = KeyFrames(SplitEncoder(folder)), RemoteModel(folder)
     near = noise(0)
     near[:16] = noise(1)[:16]
@@ -181,7 +181,7 @@ def client(running: Running, folder: Path) -> Iterator[Robot]:
         yield made
 
 
-def test_only_features_that_were_answered_may_be_referred_to(
+def test_differences_refer_only_to_answered_features(
     folder: Path, running: Running, client: Robot
 ) -> None:
     assert client.half is not None

@@ -72,7 +72,7 @@ def test_videos_are_h264_with_pyav(tmp_path: Path) -> None:
     assert video_format() == 'H.264'
 
 
-def test_videos_without_pyav_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_videos_without_pyav(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(video_writer, 'find_spec', lambda name: None)
     test_a_video_survives_odd_and_changing_sizes(tmp_path)
     assert 'pip install av' in video_format()

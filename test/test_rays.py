@@ -104,7 +104,7 @@ def test_beyond_the_range_of_a_lens_there_is_no_point() -> None:
     assert np.isnan(points[240, 0]['z'])
 
 
-def test_unknown_lenses_have_no_rays_and_say_so() -> None:
+def test_unknown_lenses_have_no_rays_and_a_warning() -> None:
     omni = Calibration(SIZE, K, (), 'omnidirectional', (0.1, 0.2, 0.0, 0.0))
     assert not has_rays(omni.intrinsics(SIZE))
     assert 'there are no points' in (omni.concern() or ('', ''))[1]

@@ -191,7 +191,7 @@ def observed(useful: bool) -> Observed:
     return Observed(SEGMENTATION, samples, first, both, numbers)
 
 
-def test_the_number_that_tells_where_the_second_stage_gains_is_chosen() -> None:
+def test_the_feature_that_predicts_the_gain_is_selected() -> None:
     seen = observed(useful=True)
     wanted = gains(seen)
     assert wanted.sum() == pytest.approx(1 - compare(seen, wanted).first, abs=0.1)
@@ -201,7 +201,7 @@ def test_the_number_that_tells_where_the_second_stage_gains_is_chosen() -> None:
     assert rule.gains(seen.numbers)[needs].min() > rule.gains(seen.numbers)[~needs].max()
 
 
-def test_without_a_number_that_tells_the_mean_gain_is_predicted() -> None:
+def test_without_a_useful_feature_the_mean_gain_is_predicted() -> None:
     seen = observed(useful=False)
     wanted = gains(seen)
     assert choose(compare(seen, wanted)) == ()

@@ -97,7 +97,7 @@ def test_other_classes_have_no_remote_teacher() -> None:
         RemoteTeacher(MODEL, (own.detection, own.segmentation))
 
 
-def test_an_unsure_box_asks_for_less() -> None:
+def test_a_box_with_a_low_score_has_a_low_target() -> None:
     """Objectness of assigned cells is trained towards the teacher's score."""
     cells = cells_of(tuple(torch.zeros(1, 1, n, n) for n in (8, 4, 2)))
     count = len(cells[0])

@@ -73,7 +73,7 @@ def test_frames_that_are_not_connected_are_named() -> None:
         tree.lookup('other', 'a')
 
 
-def test_transforms_that_are_none_are_left_out() -> None:
+def test_invalid_transforms_are_skipped() -> None:
     tree = TransformTree()
     tree.update(transforms(('a', 'b', (1, 0, 0), (0, 0, 0, 1))))
     tree.update(

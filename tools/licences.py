@@ -14,7 +14,7 @@ from pathlib import Path
 
 
 def licence(package: Distribution) -> str:
-    """Return what a package declares: an SPDX expression, else classifiers, else a short text."""
+    """Return the declared licence: an SPDX expression, else classifiers, else a short text."""
     data = package.metadata
     declared = data.get('License-Expression')
     classes = [c.split(' :: ')[-1] for c in data.get_all('Classifier') or () if 'License ::' in c]

@@ -7,7 +7,7 @@
 
 A seeded sample of the mutants of each folder runs in a copy of the repository, each with the tests
 that import its module, nearest first. Results are appended to a file, and a later run skips them.
-A survivor is either not tested or equivalent to the program; whoever reads the list decides.
+A survivor is either not tested or equivalent to the program; a person must decide.
 """
 
 from __future__ import annotations
@@ -247,7 +247,7 @@ class Copy:
         }
 
     def killed_by(self, mutant: Mutant) -> str:
-        """How a mutant was noticed; empty if it survived."""
+        """How a mutant was detected; empty if it survived."""
         file = self._folder / mutant.path
         tests = self._tests_of(mutant.path)
         original = file.read_bytes()
@@ -369,7 +369,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         place = Copy(Path(folder), given.budget_s, given.out.resolve())
         rows = {row['mutant']: row for row in read_rows(given.out) if 'mutant' in row}
-        # Folders in turn, so that a run that ends early has something of each.
+        # Folders in turn, so that a run that ends early has mutants of each.
         turns = range(given.sample)
         for mutant in (m for i in turns for found in samples.values() for m in found[i : i + 1]):
             if time.monotonic() > end_s:

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tables of released figures for the README and the site, read from the model cards.
 
-A card holds the tables that ``benchmarks/release_figures.py`` prints. Nothing is typed twice.
+A card holds the tables that ``benchmarks/release_figures.py`` prints.
 """
 
 from __future__ import annotations
