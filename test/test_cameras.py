@@ -228,11 +228,20 @@ def test_a_camera_with_another_model_loads_its_own(tiny: Path) -> None:
         (['none', 'front'], "found 'none'"),
         (['front camera'], "such as front or arm/left, found 'front camera'"),
         (['/front'], "found '/front'"),
+        (['..'], "found '..'"),
+        (['a' * 101], 'of at most 100 characters'),
     ],
 )
 def test_names_that_are_no_namespaces_are_refused(names: list[str], words: str) -> None:
     with pytest.raises(OptionError, match=words):
         PerceptionSettings().changed({'cameras': names})
+
+
+@pytest.mark.parametrize('name', ['cameras', 'detection.classes', 'no.such.name'])
+def test_an_empty_list_is_refused_by_its_name(graph: RosGraph, name: str) -> None:
+    arguments = ['--ros-args', '-p', f'{name}:=[]']
+    with pytest.raises(OptionError, match=rf'^{name} has no value or an empty list'):
+        graph.add(lambda **kwargs: PerceptionNode(cli_args=arguments, **kwargs))
 
 
 def test_renames_of_the_process_do_not_reach_the_nodes_of_the_cameras() -> None:

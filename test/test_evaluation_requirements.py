@@ -103,3 +103,14 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert main([*arguments, '--require', 'counts.frames>=1,counts.frames>=2']) == 1
     assert len(list(ET.parse(junit).iter('failure'))) == 1
     assert 'counts.frames is 1, required counts.frames>=2' in capsys.readouterr().out
+    # Places that cannot be written are found before the evaluation; folders are made.
+    notes = tmp_path / 'notes.xml'
+    notes.write_text('mine')
+    arguments[-1] = str(notes)
+    assert main([*arguments, '--fresh', '--out', str(tmp_path / 'later')]) == 1
+    assert 'did not write it' in capsys.readouterr().err
+    assert notes.read_text() == 'mine'
+    assert not (tmp_path / 'later').exists()
+    arguments[-1] = str(tmp_path / 'new' / 'folder' / 'junit.xml')
+    assert main(arguments) == 0
+    assert Path(arguments[-1]).is_file()

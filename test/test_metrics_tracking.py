@@ -197,6 +197,18 @@ def test_mot_without_classes_and_with_names(tmp_path: Path) -> None:
     assert read_tracks(path, {2: 'forklift'}).labels == ('forklift',)
 
 
+@pytest.mark.parametrize(
+    'line',
+    ['1,1e300,1,1,9,9,1', '1,1,1e300,1,9,9,1', '1,1,1,1,nan,9,1', '2000000,1,1,1,9,9,1'],
+)
+def test_a_line_with_a_value_out_of_range_is_skipped(tmp_path: Path, line: str) -> None:
+    path = tmp_path / 'gt.txt'
+    path.write_text(f'{line}\n2,1,1,1,9,9,1\n')
+    tracks = read_tracks(path)
+    assert len(tracks.images) == 2
+    assert sum(tracks.skipped.counts.values()) == 1
+
+
 def write_sequence(folder: Path, frames: int) -> Path:
     (folder / 'img1').mkdir(parents=True)
     (folder / 'gt').mkdir()

@@ -40,7 +40,7 @@ from mt_perception.evaluation.datasets.truth_topics import TruthTopics
 from mt_perception.evaluation.exports.rerun_file import check_rerun_file
 from mt_perception.evaluation.job import Job
 from mt_perception.evaluation.link.study import LinkStudy
-from mt_perception.evaluation.output import OutputFolder, write_new_text
+from mt_perception.evaluation.output import OutputFolder, check_new_text, write_new_text
 from mt_perception.evaluation.pool import JobResult, run_here, run_in_pool, run_on_ray
 from mt_perception.evaluation.predictor import Predictor, RunSettings, open_predictor
 from mt_perception.evaluation.records import Summary
@@ -221,6 +221,8 @@ def _check_exports(jobs: Sequence[Job], given: Mapping[str, Any]) -> None:
         check_rerun_file(given['rerun'])
     if given['coco'] is not None:
         OutputFolder(given['coco'], [jobs[0].source])
+    if given['junit'] is not None:
+        check_new_text(given['junit'], is_junit_xml)
 
 
 def _print_notes(summaries: Sequence[Summary], console: Console) -> None:

@@ -175,16 +175,15 @@ def write_text(path: Path, text: str) -> None:
         replace_text(path, text)
 
 
-def write_new_text(path: Path, text: str, is_own: Callable[[str], bool]) -> None:
-    """Write a file that the user named; an existing file is replaced only if it is our own.
+def check_new_text(path: Path, is_own: Callable[[str], bool]) -> None:
+    """Check that a file that the user named is new or our own, and make its folder.
 
     Args:
         path: The file.
-        text: Its text.
         is_own: Whether the text of an existing file was written by this command.
 
     Raises:
-        OutputError: The file exists and is not our own, or cannot be written.
+        OutputError: The file exists and is not our own, or its folder cannot be made.
     """
     with writing(path):
         if path.exists():
@@ -196,6 +195,21 @@ def write_new_text(path: Path, text: str, is_own: Callable[[str], bool]) -> None
                 raise OutputError(
                     f'{path} exists and mt_perception did not write it; choose another name'
                 )
+        path.parent.mkdir(parents=True, exist_ok=True)
+
+
+def write_new_text(path: Path, text: str, is_own: Callable[[str], bool]) -> None:
+    """Write a file that the user named; an existing file is replaced only if it is our own.
+
+    Args:
+        path: The file.
+        text: Its text.
+        is_own: As for ``check_new_text``.
+
+    Raises:
+        OutputError: The file exists and is not our own, or cannot be written.
+    """
+    check_new_text(path, is_own)
     write_text(path, text)
 
 

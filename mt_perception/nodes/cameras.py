@@ -12,9 +12,8 @@ import re
 import sys
 from collections.abc import Sequence
 
-from rclpy.node import Node
-
 from mt_perception.nodes.model_pool import ModelPool
+from mt_perception.nodes.node_parameters import ParameterNode
 from mt_perception.nodes.parameters import PerceptionSettings
 from mt_perception.nodes.perception import NAME, PerceptionNode
 from mt_perception.nodes.run_node import run_nodes
@@ -31,12 +30,7 @@ def perception_nodes(args: Sequence[str] | None = None) -> list[PerceptionNode]:
     Raises:
         OptionError: A parameter given at start is refused.
     """
-    probe = Node(
-        NAME,
-        automatically_declare_parameters_from_overrides=True,
-        start_parameter_services=False,
-        enable_rosout=False,
-    )
+    probe = ParameterNode(NAME, start_parameter_services=False, enable_rosout=False)
     settings = PerceptionSettings()
     if probe.has_parameter('cameras'):
         settings = settings.changed({'cameras': probe.get_parameter('cameras').value})

@@ -55,6 +55,20 @@ class ParameterNode(Node):
         # NodeParameters declares them again; rclpy has no other way to list the values of a file.
         super().__init__(name, automatically_declare_parameters_from_overrides=True, **kwargs)
 
+    def declare_parameters(self, *args: Any, **kwargs: Any) -> Any:
+        """Declare as rclpy does, which calls this for the values given at start as well.
+
+        Raises:
+            OptionError: A parameter has no value; ROS reads an empty list as none.
+        """
+        parameters = kwargs['parameters'] if 'parameters' in kwargs else args[1]
+        for name, *value in parameters:
+            if value and value[0] is None:
+                raise OptionError(
+                    f'{name} has no value or an empty list; leave it out for its default'
+                )
+        return super().declare_parameters(*args, **kwargs)
+
     def call_after_set(self, callback: Callable[[Mapping[str, object]], None]) -> None:
         """Call this with name → value after parameters have been set."""
         self._after_set = callback

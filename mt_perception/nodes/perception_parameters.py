@@ -17,6 +17,8 @@ ALL_CLASSES = 'all'
 NO_CONDITIONS = 'none'
 NO_CAMERAS = 'none'
 _CAMERA_NAME = re.compile(r'[A-Za-z_]\w*(/[A-Za-z_]\w*)*', re.ASCII)
+_LONGEST_NAME = 100
+"""ROS limits a namespace, of which a name is a part, to some 240 characters."""
 
 
 @dataclass(frozen=True)
@@ -198,10 +200,11 @@ class PipelineParameters(Settings):
         if len(set(names)) < len(names):
             raise OptionError(f'cameras names a camera twice: {", ".join(names)}')
         for name in names:
-            if name == NO_CAMERAS or not _CAMERA_NAME.fullmatch(name):
+            fits = len(name) <= _LONGEST_NAME and _CAMERA_NAME.fullmatch(name)
+            if name == NO_CAMERAS or not fits:
                 raise OptionError(
-                    f'cameras must be names of ROS namespaces such as front or arm/left, '
-                    f'found {name!r:.60}'
+                    f'cameras must be names of ROS namespaces of at most {_LONGEST_NAME} '
+                    f'characters, such as front or arm/left, found {name!r:.60}'
                 )
 
     def camera_names(self) -> tuple[str, ...]:

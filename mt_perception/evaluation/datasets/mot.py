@@ -9,7 +9,6 @@ ignored. (Milan et al., arXiv 1603.00831.)
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -37,7 +36,10 @@ _CLASS_NAMES: Mapping[int, str] = {
 _LIKE_PEDESTRIANS = (2, 7, 8, 12)
 """Ignored classes: people on vehicles, static people, distractors and reflections."""
 
-_MOST_FRAMES = 10_000_000
+_MOST_FRAMES = 1_000_000
+
+_MOST = 1e9
+"""Largest value: a coordinate fits float32 and an identity int64."""
 
 
 def find_tracks(folder: Path) -> Path | None:
@@ -90,12 +92,13 @@ def _annotation(
         values = [float(word) for word in line.split(',')]
     except ValueError:
         values = []
-    if len(values) < 6 or not all(map(math.isfinite, values)):
-        skipped.add('line is not six or more numbers', entry)
+    # A NaN is not within the limit either.
+    if len(values) < 6 or not all(abs(value) <= _MOST for value in values):
+        skipped.add('line is not six or more numbers within ±1e9', entry)
         return 0, None
     frame, track, x, y, width, height = values[:6]
     if not 1 <= frame <= _MOST_FRAMES or frame != int(frame) or track != int(track):
-        skipped.add('frame or identity is not a whole number from 1', entry)
+        skipped.add('frame or identity is not a whole number, or frame not in 1 to 1e6', entry)
         return 0, None
     if width <= 0 or height <= 0:
         skipped.add('box is empty', entry)
