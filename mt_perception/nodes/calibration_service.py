@@ -83,6 +83,8 @@ class CalibrationService:
 
     def destroy(self) -> None:
         """Remove the service."""
+        # The executor keeps a removed service until it waits next, but the model is unloaded now.
+        self._calibrated = lambda: None
         self._node.destroy_service(self._service)
 
     def observe(self, result: Result) -> None:
