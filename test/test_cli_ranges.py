@@ -36,6 +36,8 @@ def images(tmp_path: Path) -> Path:
         (['run', 'IMAGES', '--show-every', '-1'], '--show-every'),
         (['run', 'IMAGES', '--threads', '-1'], '--threads'),
         (['evaluate', 'IMAGES', '--threads', '257'], '--threads'),
+        (['evaluate', 'IMAGES', '--focal-px', 'nan'], '--focal-px must be between 0 and'),
+        (['dataset', 'IMAGES', '--out', 'new', '--focal-px', '-1'], '--focal-px must be between'),
         (['benchmark', '--threads', '9999'], '--threads'),
         (['benchmark', '--frames', '0'], '--frames'),
         (['benchmark', '--image-size', '99999x99999'], 'at most 16384 pixels'),

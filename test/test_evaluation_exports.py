@@ -70,7 +70,8 @@ def test_a_folder_in_cocos_formats(tmp_path: Path, data: Path) -> None:
 def test_a_rerun_recording(tmp_path: Path, data: Path) -> None:
     pytest.importorskip('rerun')
     path = tmp_path / 'out.rrd'
-    assert evaluate(data, tmp_path, '--rerun', path) == 0
+    for _ in range(2):  # An earlier one is replaced.
+        assert evaluate(data, tmp_path, '--rerun', path) == 0
     content = path.read_bytes()
     assert content.startswith(b'RRF')
     for entity in ('image', 'image/detections', 'image/depth', 'image/truth/detections'):
@@ -80,8 +81,14 @@ def test_a_rerun_recording(tmp_path: Path, data: Path) -> None:
 def test_a_file_that_is_no_recording_is_kept(
     tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pytest.importorskip('rerun')
+    rerun = pytest.importorskip('rerun')
     (tmp_path / 'notes').write_text('mine')
+    other = rerun.RecordingStream('robot')
+    other.save(tmp_path / 'other.rrd')
+    other.disconnect()
+    before = (tmp_path / 'other.rrd').read_bytes()
+    assert evaluate(data, tmp_path, '--rerun', tmp_path / 'other.rrd') == 1
+    assert (tmp_path / 'other.rrd').read_bytes() == before
     assert evaluate(data, tmp_path, '--rerun', tmp_path / 'notes') == 1
     assert 'is not a Rerun recording' in capsys.readouterr().err
     assert (tmp_path / 'notes').read_text() == 'mine'

@@ -10,6 +10,7 @@ import click
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn
 
+from mt_perception.cli.run import check_focal_px
 from mt_perception.cli.training_options import NEW_FOLDER
 
 
@@ -70,6 +71,7 @@ def dataset(
     from mt_perception.pipeline import Pipeline
     from mt_perception.training.data.make_dataset import DatasetOptions, DatasetWriter
 
+    check_focal_px(focal_px)
     console = Console()
     pipeline = None if model is None else Pipeline.load(model, Options(score_threshold=score))
     options = DatasetOptions(

@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from mt_perception.cli.metrics_table import link_times_table, metrics_table, reliability_table
-from mt_perception.cli.run import read_calibration
+from mt_perception.cli.run import check_focal_px, read_calibration
 from mt_perception.cli.shared_options import (
     BUDGET_OPTIONS,
     COUNT,
@@ -294,6 +294,7 @@ def source_options(given: Mapping[str, Any]) -> SourceOptions:
     """How to read a source, from the values of SOURCE_OPTIONS."""
     if given['camera_info'] and given['focal_px']:
         raise click.UsageError('give --camera-info or --focal-px, not both')
+    check_focal_px(given['focal_px'])
     names = given['class_names']
     return SourceOptions(
         topic=given['topic'],

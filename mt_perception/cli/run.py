@@ -144,8 +144,7 @@ def run(
     """
     if camera_info and focal_px:
         raise click.UsageError('give --camera-info or --focal-px, not both')
-    if focal_px is not None and not 0 < focal_px < MAX_FOCAL_PX:
-        raise click.UsageError(f'--focal-px must be between 0 and {MAX_FOCAL_PX:g}')
+    check_focal_px(focal_px)
     camera = read_calibration(camera_info) if camera_info else None
     output = OutputFolder(out, [source])
     console = Console()
@@ -231,6 +230,14 @@ def run_pipeline(
             lines.finish()
     outputs.folder.finish()
     return summary
+
+
+def check_focal_px(value: float | None) -> None:
+    """Raise if ``--focal-px`` is no focal length; NaN is none."""
+    if value is not None and not 0 < value < MAX_FOCAL_PX:
+        raise click.UsageError(
+            f'--focal-px must be between 0 and {MAX_FOCAL_PX:g}, found {value:g}'
+        )
 
 
 def read_calibration(path: Path) -> Intrinsics:

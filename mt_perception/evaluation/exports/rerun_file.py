@@ -18,6 +18,9 @@ from mt_perception.image.palette import colour
 from mt_perception.types import DepthMap, Detections, Result, Segmentation
 
 _MAGIC = b'RRF'
+_APPLICATION = 'mt_perception'
+_HEAD_BYTES = 1024
+"""The start of a recording, which holds the name of its application."""
 _QUALITY = 85
 
 
@@ -38,7 +41,7 @@ class RerunFile:
         check_rerun_file(path)
         self._path = path
         self._rerun: Any = import_module('rerun')
-        self._recording = self._rerun.RecordingStream('mt_perception')
+        self._recording = self._rerun.RecordingStream(_APPLICATION)
         self._frames = 0
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -121,10 +124,12 @@ def check_rerun_file(path: Path) -> None:
         raise OutputError('--rerun needs the Rerun SDK: pip install rerun-sdk')
     try:
         with path.open('rb') as file:
-            start = file.read(len(_MAGIC))
+            start = file.read(_HEAD_BYTES)
     except FileNotFoundError:
         return
     except OSError as error:
         raise OutputError(f'cannot write {path}: {error.strerror}') from error
-    if start != _MAGIC:
-        raise OutputError(f'{path} exists and is not a Rerun recording; choose another name')
+    if not start.startswith(_MAGIC) or _APPLICATION.encode() not in start:
+        raise OutputError(
+            f'{path} exists and is not a Rerun recording of mt_perception; choose another name'
+        )
