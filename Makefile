@@ -88,7 +88,7 @@ docs:
 # Groups of benchmarks: make bench GROUP=graph. The default needs neither ROS nor data. Those of offload need
 # ARGUMENTS='models/cspnano IMAGES'; each file of benchmarks/ has its usage in its first lines.
 BENCH_core := start preprocessing postprocessing pipeline gates
-BENCH_graph := order memory sharing
+BENCH_graph := order memory sharing parallel
 BENCH_node := node_latency latency_loop
 BENCH_offload := reply offload_link offload_faults offload_hosts
 GROUP ?= core

@@ -112,6 +112,7 @@ class Pipeline:
         threads: int = 1,
         memory_mb: float | None = None,
         budget: Budget | None = None,
+        parallel: bool = False,
     ) -> Pipeline:
         """Load a model and run each of its paths once, so that the first frame is not slower.
 
@@ -123,6 +124,8 @@ class Pipeline:
             memory_mb: Upper limit on weights kept in memory, in MB (10^6 bytes); blocks are then
                 loaded when they run, which takes time. None keeps all weights.
             budget: Compute and latency budget; may be replaced between two frames.
+            parallel: Run blocks that do not read one another side by side, each on a core; without
+                effect under a memory limit.
 
         Raises:
             ModelError: There is no such model, it is refused, or a task fails on a first image.
@@ -134,7 +137,7 @@ class Pipeline:
         policy = None if content.manifest.paths.policy is None else PolicyNet(content)
         pipeline = cls(
             content.manifest,
-            Executor(sessions.by_block),
+            Executor(sessions.by_block, parallel and memory_mb is None),
             Planner(content.manifest, policy),
             options=options,
             providers=sessions.providers,

@@ -4,12 +4,16 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
+from numpy.typing import NDArray
 from tiny_model import fragile_head, with_confidence, write_tiny_model
 
 from mt_perception.errors import TaskError
@@ -111,3 +115,47 @@ def test_an_output_that_nothing_reads_is_not_fetched(tmp_path: Path) -> None:
     np.testing.assert_allclose(wanted.tensor(logits)[0, :, 0, 0], [0, 0, 0, 0.15], atol=1e-6)
     without = with_tensors(full_plan(graph, ['depth']), frozenset({logits}))
     assert list(run_plan(executor, without, WHITE).block_ms) == ['trunk', 'depth']
+
+
+def test_heads_side_by_side_give_the_same_and_fail_alone(tmp_path: Path) -> None:
+    model = open_model(write_tiny_model(tmp_path, replace={'depth': fragile_head()}))
+    sessions = load_sessions(model).by_block
+    plan = full_plan(model.manifest.graph, model.manifest.tasks)
+    alone = run_plan(Executor(sessions), plan, BLACK)
+    beside = run_plan(Executor(sessions, parallel=True), plan, BLACK)
+    assert beside.failures == alone.failures
+    assert set(beside.block_ms) == set(alone.block_ms)
+    assert set(beside.tensors) == set(alone.tensors)
+    for name, values in alone.tensors.items():
+        np.testing.assert_array_equal(beside.tensors[name], values)
+
+
+class Meeting:
+    """Sessions of which two have to be in their run at the same time."""
+
+    loaded_bytes = 0
+
+    def __init__(self, names: Collection[str]) -> None:
+        self._met = threading.Barrier(len(names))
+        self._names = names
+
+    def follow(self, blocks: Sequence[str]) -> None:
+        pass
+
+    def __getitem__(self, name: str) -> Meeting:
+        self._name = name
+        if name in self._names:
+            self._met.wait(10)
+        return self
+
+    def run(self, outputs: list[str], feeds: Mapping[str, Any]) -> list[NDArray[Any]]:
+        return [np.zeros(1) for _ in outputs]
+
+
+def test_heads_run_at_the_same_time(tmp_path: Path) -> None:
+    manifest = open_model(write_tiny_model(tmp_path)).manifest
+    plan = full_plan(manifest.graph, ['detection', 'depth'])
+    sessions = Meeting(('detection', 'depth'))
+    outcome = run_plan(Executor(sessions, parallel=True), plan, BLACK)  # type: ignore[arg-type]
+    assert not outcome.failures
+    assert list(outcome.block_ms) == ['trunk', *(b.name for b in outcome.blocks[1:])]

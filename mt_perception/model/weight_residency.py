@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import onnxruntime as ort
@@ -123,6 +124,7 @@ class SessionStore(Mapping[str, ort.InferenceSession]):
         self._sizes = sizes
         self._residency = Residency(sizes, budget)
         self._sessions: dict[str, ort.InferenceSession] = {}
+        self._lock = threading.Lock()
 
     @property
     def loaded_bytes(self) -> int:
@@ -141,15 +143,16 @@ class SessionStore(Mapping[str, ort.InferenceSession]):
     def __getitem__(self, name: str) -> ort.InferenceSession:
         if name not in self._sizes:
             raise KeyError(name)
-        for evicted in self._residency.admit(name):
-            del self._sessions[evicted]
-        if name not in self._sessions:
-            try:
-                self._sessions[name] = self._open_block(name)
-            except BaseException:
-                self._residency.forget(name)
-                raise
-        return self._sessions[name]
+        with self._lock:
+            for evicted in self._residency.admit(name):
+                del self._sessions[evicted]
+            if name not in self._sessions:
+                try:
+                    self._sessions[name] = self._open_block(name)
+                except BaseException:
+                    self._residency.forget(name)
+                    raise
+            return self._sessions[name]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._sizes)

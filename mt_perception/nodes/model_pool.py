@@ -70,6 +70,7 @@ class ModelPool:
             folder,
             settings.runtime_providers,
             settings.runtime_threads,
+            settings.runtime_parallel,
             settings.runtime_memory_mb,
         )
         model = self._models.get(key)
@@ -82,6 +83,7 @@ class ModelPool:
                 settings.runtime_threads,
                 settings.runtime_memory_mb or None,
                 settings.budget(),
+                settings.runtime_parallel,
             )
             model = self._models[key] = SharedModel(
                 pipeline, WeakValueDictionary() if self.has_several else None

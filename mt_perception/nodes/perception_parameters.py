@@ -52,6 +52,12 @@ class PipelineParameters(Settings):
         maximum=256,
         change=Change.UNCONFIGURED,
     )
+    runtime_parallel: bool = parameter(
+        'runtime.parallel',
+        False,
+        'Run heads side by side, each on a core; without effect under a memory limit.',
+        change=Change.UNCONFIGURED,
+    )
     runtime_memory_mb: float = parameter(
         'runtime.memory_mb',
         0.0,
