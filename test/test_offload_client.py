@@ -480,7 +480,7 @@ def test_a_broken_encoder_costs_no_frame(folder: Path, odd: OddHost) -> None:
         def broken(*arguments: Any) -> Any:
             raise RuntimeError('it does not fit into memory')
 
-        client._encoder.payload = broken  # type: ignore[method-assign]
+        client._key_frames.payload = broken  # type: ignore[method-assign, union-attr]
         result = pipeline.run(Frame(patch('red')))
         assert not result.failures
         assert 'memory' in facts(result)['offload.failure']
