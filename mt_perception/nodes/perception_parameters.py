@@ -34,8 +34,7 @@ class PipelineParameters(Settings):
     cameras: tuple[str, ...] = parameter(
         'cameras',
         (NO_CAMERAS,),
-        "Names of the cameras; each has a node in a namespace of this name. 'none': one camera "
-        'without a namespace.',
+        "Names of cameras, each a node and a namespace; 'none': one camera without a namespace.",
         change=Change.START,
     )
     model: str = parameter(
