@@ -231,7 +231,7 @@ class Pipeline:
             other task its result. A task that its condition skipped is in ``execution.skipped``.
 
         Raises:
-            ImageError: The image is no uint8 BGR image, or has a size that no camera has.
+            ImageError: The image is not a uint8 BGR image, or its size is out of range.
             ModelError: A wanted task is not in this model.
         """
         start = time.perf_counter()

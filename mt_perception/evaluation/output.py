@@ -106,7 +106,7 @@ class OutputFolder:
                     self._append(name, found)
 
     def remove_earlier(self, names: Iterable[str] = ()) -> None:
-        """Remove what an earlier command wrote.
+        """Remove the files that an earlier command wrote.
 
         Args:
             names: Patterns of the names that will be written.

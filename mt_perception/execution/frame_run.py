@@ -21,7 +21,7 @@ from mt_perception.types import DEPTH, DepthMap, Frame, TaskResult
 
 @dataclass(eq=False)
 class FrameRun:
-    """What the stages of one frame have produced so far; runners and gates read and extend it.
+    """Intermediate results of one frame; runners and gates read and extend them.
 
     Attributes:
         plan: The plan.

@@ -30,7 +30,7 @@ _LEAST_INLIERS = 0.5
 
 @dataclass(frozen=True)
 class ObstacleOptions:
-    """What counts as an obstacle.
+    """Limits and sampling of obstacles.
 
     Attributes:
         min_height_m: Height above the ground from which a point is an obstacle.
@@ -104,7 +104,7 @@ def obstacle_points(
         image: uint8 (H, W, 3), BGR, of the same size.
         ground: The ground.
         segmentation: The segmentation of the same image; None uses only the height.
-        options: What counts as an obstacle.
+        options: Limits and sampling.
 
     Returns:
         POINT (N,), in the optical frame.

@@ -11,7 +11,7 @@ from mt_perception.interfaces.install import ensure_interfaces
 
 
 def main() -> int:
-    """Build what is missing; the exit status is 1 if that fails."""
+    """Build the missing packages; the exit status is 1 if that fails."""
     try:
         built = ensure_interfaces()
     except InterfaceError as error:

@@ -61,7 +61,7 @@ def gated_plan(
     """Build the plan of a first stage, gates, and all later blocks.
 
     The first stage computes the early outputs of all tasks with a gate. Each of them then has a
-    stage of its own, which serves it by its outputs or, if the gate stays closed, by its early
+    separate stage. It returns the outputs of the task or, if the gate stays closed, its early
     outputs. Tasks without a gate follow on the full path.
 
     Args:

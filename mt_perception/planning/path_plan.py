@@ -29,8 +29,8 @@ def path_plan(
 ) -> Plan:
     """Build the plan that serves all tasks on one path.
 
-    Tasks are ordered so that each reuses most of what the earlier ones computed. Unconditional
-    neighbours form one stage; a conditional task is a stage of its own with a gate. The blocks
+    Tasks are ordered so that each reuses most of the blocks of earlier tasks. Unconditional
+    neighbours form one stage; a conditional task is a separate stage with a gate. The blocks
     of a task run together, so that their tensors are released early.
 
     Args:

@@ -88,8 +88,8 @@ class _Choice:
 
     Attributes:
         path: Index of the path.
-        reason: Why it is not the full path, in words.
-        policy: The policy block, if it chose.
+        reason: Why it is not the full path.
+        policy: The policy block, if it selected the path.
         threshold: Threshold of the gates after the first stage; None runs the whole path.
     """
 

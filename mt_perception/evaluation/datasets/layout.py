@@ -33,7 +33,7 @@ _SPLITS = ('train', 'valid', 'val', 'test')
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the parts of a data set are; None for parts that it does not have.
+    """Paths of the parts of a data set; None for missing parts.
 
     Attributes:
         root: The data set's folder.
