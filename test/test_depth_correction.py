@@ -216,7 +216,8 @@ def test_a_calibration_is_used_for_its_camera(tmp_path: Path) -> None:
     assert correction.depth_map(run_of(1), network()).scale.source == 'calibration'
     correction.reload()
     correction.configure(options, 'net 1.0')
-    assert 'not a depth calibration' in str(correction.depth_map(run_of(1), network()).scale.refused)
+    refused = correction.depth_map(run_of(1), network())
+    assert 'not a depth calibration' in str(refused.scale.refused)
 
 
 def test_segmentation_is_added_only_when_the_ground_is_due() -> None:
