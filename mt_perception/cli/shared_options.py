@@ -79,8 +79,9 @@ DEPTH_OPTIONS: Sequence[Callable[[Any], Any]] = (
     click.option('--camera-roll-deg', default=0.0, help='Roll of the camera to its right.'),
     click.option('--depth-calibration', default='', metavar='FILE',
                  help='File of `mt_perception calibrate`.'),
+    click.option('--depth-filter', is_flag=True, help='Filter depth over time against flicker.'),
 )  # fmt: skip
-"""Options of the scale of depth; ``Options`` has the same names."""
+"""Options of depth; ``Options`` has the same names."""
 
 
 def with_depth_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -93,7 +94,7 @@ def with_depth_options(command: Callable[..., None]) -> Callable[..., None]:
 def depth_options(given: Mapping[str, Any]) -> dict[str, Any]:
     """The values of DEPTH_OPTIONS by name."""
     names = ('depth_scale', 'camera_height_m', 'camera_pitch_deg', 'camera_roll_deg')
-    return {name: given[name] for name in (*names, 'depth_calibration')}
+    return {name: given[name] for name in (*names, 'depth_calibration', 'depth_filter')}
 
 
 LINK_OPTIONS: Sequence[Callable[[Any], Any]] = (

@@ -38,6 +38,8 @@ class Options:
         camera_pitch_deg: Angle by which the camera points below the horizon.
         camera_roll_deg: Angle by which the camera rolls to its right.
         depth_calibration: File of ``mt_perception calibrate``.
+        depth_filter: Filter depth over time along the optical flow, against flicker. It needs
+            stamped frames.
         tracking: Give detections an identity over time (``Detections.track_ids``). It needs
             stamped frames.
         track_min_score: Detections below this score get no identity, in [0, 1]; 0 takes
@@ -67,6 +69,7 @@ class Options:
     camera_pitch_deg: float = 0.0
     camera_roll_deg: float = 0.0
     depth_calibration: str = ''
+    depth_filter: bool = False
     tracking: bool = False
     track_min_score: float = 0.0
     track_min_iou: float = 0.2

@@ -21,22 +21,23 @@ _LEAST_SIDE = 16
 """Shorter side of the smallest image for which flow is computed; below it the flow is zero."""
 
 
-def to_flow_image(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def to_flow_image(image: NDArray[np.uint8], side: int = FLOW_SIDE) -> NDArray[np.uint8]:
     """The reduced image for optical flow; free of aliasing, which would look like motion.
 
     Args:
         image: uint8 (H, W, 3), BGR.
+        side: Long side of the reduced image in pixels.
 
     Returns:
         uint8 (h, w), grey.
     """
     height, width = image.shape[:2]
-    scale = min(1.0, FLOW_SIDE / max(height, width))
+    scale = min(1.0, side / max(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))
     # Grey first: what follows then has a third of the work.
     grey = np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), np.uint8)
     # The mean over areas alone takes ten times as long where the scale is no integer.
-    if max(height, width) > 2 * FLOW_SIDE:
+    if max(height, width) > 2 * side:
         double = (2 * size[0], 2 * size[1])
         grey = np.asarray(cv2.resize(grey, double, interpolation=cv2.INTER_LINEAR), np.uint8)
     return np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_AREA), np.uint8)
@@ -60,7 +61,7 @@ class OpticalFlow:
 
     def __init__(self, before: NDArray[np.uint8], after: NDArray[np.uint8]) -> None:
         self._before, self._after = before, after
-        self._positions: dict[tuple[int, int], NDArray[np.float32]] = {}
+        self._cached: dict[tuple[tuple[int, int], int], NDArray[np.float32]] = {}
 
     # Maps need one direction, boxes the other; each costs as much as a small head.
     @cached_property
@@ -83,18 +84,32 @@ class OpticalFlow:
             (H, W), of the same type; areas that came into view take the nearest value.
         """
         size = (values.shape[0], values.shape[1])
-        if size not in self._positions:
-            self._positions[size] = _positions(self.backward, size)
         nothing: Any = None
         warped = cv2.remap(
             values,
-            self._positions[size],
+            self._positions(size, 2),
             nothing,
             cv2.INTER_NEAREST,
             borderMode=cv2.BORDER_REPLICATE,
         )
         if warped.shape[:2] != size:
             warped = cv2.resize(warped, size[::-1], interpolation=cv2.INTER_NEAREST)
+        return np.asarray(warped)
+
+    def interpolate_map(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Warp a map from the earlier image to the later one with bilinear interpolation.
+
+        Args:
+            values: (H, W) of any size, uint8 or float32.
+
+        Returns:
+            (H, W), of the same type; areas that came into view take the nearest value.
+        """
+        positions = self._positions((values.shape[0], values.shape[1]), 1)
+        nothing: Any = None
+        warped = cv2.remap(
+            values, positions, nothing, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        )
         return np.asarray(warped)
 
     def warp_boxes(
@@ -127,6 +142,12 @@ class OpticalFlow:
         limit = np.array([width, height] * 2, np.float32)
         return np.asarray(np.clip(boxes + np.tile(way, 2), 0, limit), np.float32)
 
+    def _positions(self, size: tuple[int, int], coarsest: int) -> NDArray[np.float32]:
+        key = size, coarsest
+        if key not in self._cached:
+            self._cached[key] = _positions(self.backward, size, coarsest)
+        return self._cached[key]
+
 
 def _flow(image: NDArray[np.uint8], other: NDArray[np.uint8]) -> NDArray[np.float32]:
     """(h, w, 2): displacement from each pixel of an image to its position in the other one."""
@@ -138,14 +159,18 @@ def _flow(image: NDArray[np.uint8], other: NDArray[np.uint8]) -> NDArray[np.floa
     return np.asarray(search.calc(image, other, None), np.float32)
 
 
-def _positions(flow: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+def _positions(
+    flow: NDArray[np.float32], size: tuple[int, int], coarsest: int
+) -> NDArray[np.float32]:
     """(h, w, 2): the earlier position (x, y) of each cell of a map of (height, width).
 
-    A cell is 2 × 2 pixels of a map of at least twice the size of the flow: results of a network
-    have at most this resolution, and a quarter of the cells takes a third of the time.
+    A cell is one pixel, or with ``coarsest`` 2, 2 × 2 pixels of a map of at least twice the size
+    of the flow: results of a network have at most this resolution, and a quarter of the cells
+    takes a third of the time.
     """
     height, width = size
-    step = 2 if min(height / flow.shape[0], width / flow.shape[1]) >= 2 else 1
+    ratio = min(height / flow.shape[0], width / flow.shape[1])
+    step = coarsest if ratio >= coarsest else 1
     # Scaled before it is large: a product along an axis of two is slow.
     scaled = flow * np.array([width / flow.shape[1], height / flow.shape[0]], np.float32)
     cells = (-(-width // step), -(-height // step))

@@ -74,6 +74,12 @@ class DepthParameters(Settings):
         'Depth image, aligned with the image, to which the service ~/calibrate fits.',
     )
 
+    depth_filter: bool = parameter(
+        'depth.filter',
+        False,
+        'Filter depth over time along the optical flow, against flicker; see docs/depth.md.',
+    )
+
     def depth_options(self) -> dict[str, Any]:
         """The options of the pipeline by name."""
         by_parameters = self.depth_ground_source == PARAMETERS
@@ -85,4 +91,5 @@ class DepthParameters(Settings):
             'camera_pitch_deg': self.depth_camera_pitch_deg,
             'camera_roll_deg': self.depth_camera_roll_deg,
             'depth_calibration': self.depth_calibration_file,
+            'depth_filter': self.depth_filter,
         }

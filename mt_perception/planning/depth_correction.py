@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Scale of depth over time, from the ground or a calibration; the memory of one camera."""
+"""Depth over time: filtered, and scaled by ground or calibration; the memory of one camera."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from mt_perception.geometry.depth_calibration import DepthCalibration
 from mt_perception.geometry.depth_fit import DepthFit
 from mt_perception.geometry.ground import GROUND_LABELS, ground_depth, measure_ground
 from mt_perception.geometry.plane import GroundPlane
+from mt_perception.planning.depth_filter import DepthFilter
 from mt_perception.reports import CALIBRATION, GROUND, ScaleReport
 from mt_perception.types import (
     DEPTH,
@@ -56,7 +57,7 @@ _GRID = 2
 
 _SETTINGS = (
     *('depth_scale', 'camera_height_m', 'camera_pitch_deg', 'camera_roll_deg'),
-    'depth_calibration',
+    *('depth_calibration', 'depth_filter'),
 )
 """The options whose change resets the measurements."""
 
@@ -73,7 +74,7 @@ class _Measurement:
 
 
 class DepthCorrection:
-    """Corrects the scale of a network's depth, frame by frame.
+    """Filters a network's depth over time and corrects its scale, frame by frame.
 
     Ground: the median of the measurements of the last seconds, weighted by the share of ground;
     the last one is held while no ground is in view. A measurement that is refused changes nothing.
@@ -91,6 +92,7 @@ class DepthCorrection:
         self._reset()
 
     def _reset(self) -> None:
+        self._filter = DepthFilter()
         self._window: deque[_Measurement] = deque()
         self._planes = PlaneGate()
         self._camera: Intrinsics | None = None
@@ -123,8 +125,8 @@ class DepthCorrection:
 
     @property
     def is_needed(self) -> bool:
-        """Whether the depth of the network is corrected."""
-        return self._options.depth_scale != NONE
+        """Whether the depth of the network is filtered or scaled."""
+        return self._options.depth_filter or self._options.depth_scale != NONE
 
     def with_ground(
         self, wanted: frozenset[str], served: Collection[str], frame: Frame
@@ -137,7 +139,7 @@ class DepthCorrection:
         return wanted | {SEGMENTATION} if is_due and SEGMENTATION in served else wanted
 
     def depth_map(self, run: FrameRun, network: NetworkDepth) -> DepthMap:
-        """Return the depth map of a frame with its scale.
+        """Return the depth map of a frame, filtered and with its scale.
 
         Args:
             run: The frame, with its segmentation if there is one.
@@ -147,6 +149,10 @@ class DepthCorrection:
             TaskError: The depth of the network is invalid.
         """
         frame, options = run.frame, self._options
+        if options.depth_filter:
+            network = self._filter.filtered(frame, network)
+        if options.depth_scale == NONE:
+            return network.depth_map(options.max_depth_m)
         if options.depth_scale == CALIBRATION:
             calibration, why = self._calibration, self._fault
             if calibration is not None:

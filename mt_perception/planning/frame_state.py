@@ -78,7 +78,7 @@ class FrameState:
         controller: Keeps the latency; None without a wanted latency.
         rates: Which tasks are deferred when the budget is small.
         tracker: Identities of detected objects.
-        depth: Scale of depth over time.
+        depth: Filter and scale of depth over time.
         path: Path of the last stamped frame that ran; empty before the first.
         last: Execution of the last frame; None before the first.
         outside_ms: Time that a frame spends outside of the pipeline, from its arrival to its

@@ -1,0 +1,208 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""The temporal filter of depth: less flicker, no blur, and nothing of another scene."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from mt_perception import Options, Pipeline
+from mt_perception.execution.frame_run import FrameRun
+from mt_perception.execution.options import NONE
+from mt_perception.execution.plan import Plan
+from mt_perception.execution.postprocess.depth import NetworkDepth, network_depth
+from mt_perception.image.letterbox import fit
+from mt_perception.planning.depth_correction import DepthCorrection
+from mt_perception.planning.depth_filter import MAX_GAP_S, DepthFilter
+from mt_perception.types import Frame, Intrinsics
+
+HEIGHT, WIDTH, CELL = 240, 320, 4
+BOX = fit((HEIGHT, WIDTH), 320, 32)
+"""240 rows lie in 256 rows of the network, so the map has padding."""
+CAMERA = Intrinsics(fx=300, fy=300, cx=159.5, cy=119.5, width=WIDTH, height=HEIGHT)
+PERIOD_S = 0.1
+NOISE = 0.05
+
+
+def smooth(
+    seed: int, sigma: float, size: tuple[int, int] = (HEIGHT, 2 * WIDTH)
+) -> NDArray[np.float32]:
+    """Smooth noise with mean 0 and deviation 1."""
+    rng = np.random.default_rng(seed)
+    field = cv2.GaussianBlur(rng.normal(size=size).astype(np.float32), (0, 0), sigma)
+    return np.asarray((field - field.mean()) / field.std(), np.float32)
+
+
+def texture(seed: int = 0) -> NDArray[np.uint8]:
+    grey = np.clip(128 + 40 * smooth(seed, 6), 0, 255).astype(np.uint8)
+    return np.repeat(grey[..., None], 3, axis=2)
+
+
+def depth_of(metres: NDArray[np.float32]) -> NetworkDepth:
+    """A network's depth of an image's metres; the padding repeats the last row."""
+    cells = metres[CELL // 2 :: CELL, CELL // 2 :: CELL]
+    rows = BOX.network_size[0] // CELL - len(cells)
+    padded = np.pad(cells, ((0, rows), (0, 0)), 'edge')
+    return network_depth({'depth': padded[None]}, BOX, CAMERA)
+
+
+def noisy(depth: NetworkDepth, seed: int) -> NetworkDepth:
+    """With noise of the pixels and of the whole frame."""
+    rng = np.random.default_rng(seed)
+    noise = rng.normal(0, NOISE, depth.values.shape) + rng.normal(0, NOISE)
+    return replace(depth, values=(depth.values * np.exp(noise)).astype(np.float32))
+
+
+def frame(image: NDArray[np.uint8], step: float) -> Frame:
+    return Frame(np.ascontiguousarray(image), round((1 + step * PERIOD_S) * 1e9), 'c', CAMERA)
+
+
+def change(maps: Sequence[NetworkDepth]) -> float:
+    logs = [np.log(made.values[: HEIGHT // CELL]) for made in maps]
+    return float(np.mean([np.median(abs(b - a)) for a, b in pairwise(logs)]))
+
+
+def error(made: NetworkDepth, truth: NetworkDepth) -> float:
+    rows = slice(0, HEIGHT // CELL)
+    return float(np.mean(abs(np.log(made.values[rows] / truth.values[rows]))))
+
+
+STILL = texture()[:, :WIDTH]
+METRES = np.exp(1 + 0.5 * smooth(1, 12)).astype(np.float32)
+SCENE = depth_of(METRES[:, :WIDTH])
+
+
+def test_a_still_scene_flickers_at_most_half_and_is_closer_to_the_truth() -> None:
+    frames = [noisy(SCENE, seed) for seed in range(20)]
+    filter_ = DepthFilter()
+    made = [filter_.filtered(frame(STILL, step), seen) for step, seen in enumerate(frames)]
+    assert change(made[3:]) < 0.5 * change(frames[3:])
+    assert error(made[-1], SCENE) < 0.75 * error(frames[-1], SCENE)
+    assert np.array_equal(made[0].values, frames[0].values), 'the first has no predecessor'
+    padding = slice(HEIGHT // CELL, None)
+    assert np.array_equal(made[-1].values[padding], frames[-1].values[padding])
+
+
+@pytest.mark.parametrize('speed', [1, 5, 12], ids='{} pixels a frame'.format)
+def test_a_moved_scene_does_not_blur(speed: int) -> None:
+    image, filter_ = texture(), DepthFilter()
+    errors = []
+    for step in range(20):
+        columns = slice(step * speed, step * speed + WIDTH)
+        truth = depth_of(METRES[:, columns])
+        seen = noisy(truth, step)
+        made = filter_.filtered(frame(image[:, columns], step), seen)
+        errors.append((error(made, truth), error(seen, truth)))
+    filtered, unfiltered = np.mean(errors[1:], axis=0)
+    assert filtered < 0.75 * unfiltered, 'it filters'
+    assert filtered < 0.04
+
+
+@pytest.mark.parametrize('near_m', [1.5, 4.5])
+def test_an_object_that_moves_has_no_lag_where_it_was_and_is(near_m: float) -> None:
+    filter_, last = DepthFilter(), None
+    object_ = 255 - texture(7)[60:180, :60]
+    for step in range(6):
+        image, metres = STILL.copy(), np.full((HEIGHT, WIDTH), 6, np.float32)
+        left = 20 + 40 * step
+        image[60:180, left : left + 60], metres[60:180, left : left + 60] = object_, near_m
+        truth = depth_of(metres)
+        made = filter_.filtered(frame(image, step), truth)
+        wrong = abs(np.log(made.values / truth.values))
+        if last is not None:
+            changed = truth.values != last.values
+            assert wrong[changed].mean() < 0.2 * np.log(6 / near_m), 'unfiltered it is 0'
+            assert wrong[~changed].mean() < 0.02 * np.log(6 / near_m)
+        last = truth
+
+
+OTHER_CAMERA = replace(CAMERA, fx=310.0)
+
+
+@pytest.mark.parametrize(
+    'later',
+    [
+        (frame(255 - STILL, 1), SCENE),
+        (frame(STILL, -1), SCENE),
+        (frame(STILL, 0), SCENE),
+        (frame(STILL, (MAX_GAP_S + 0.01) / PERIOD_S), SCENE),
+        (replace(frame(STILL, 1), stamp_ns=0), SCENE),
+        (replace(frame(STILL, 1), frame_id='other'), SCENE),
+        (frame(STILL, 1), replace(SCENE, camera=OTHER_CAMERA)),
+        (frame(STILL, 1), replace(SCENE, values=SCENE.values[::2, ::2])),
+        (frame(STILL, 1), replace(SCENE, relative=True)),
+    ],
+    ids=['cut', 'back', 'same time', 'gap', 'no stamp', 'frame id', 'camera', 'size', 'unit'],
+)
+def test_another_scene_shares_nothing(later: tuple[Frame, NetworkDepth]) -> None:
+    filter_ = DepthFilter()
+    filter_.filtered(frame(STILL, 0), noisy(SCENE, 1))
+    assert filter_.filtered(*later) is later[1]
+
+
+def test_a_frame_without_a_stamp_is_no_predecessor() -> None:
+    filter_ = DepthFilter()
+    filter_.filtered(replace(frame(STILL, 0), stamp_ns=0), noisy(SCENE, 1))
+    assert filter_.filtered(replace(frame(STILL, 0), stamp_ns=10**8), SCENE) is SCENE
+
+
+def test_the_next_frame_does_share() -> None:
+    filter_ = DepthFilter()
+    filter_.filtered(frame(STILL, 0), noisy(SCENE, 1))
+    assert filter_.filtered(frame(STILL, 1), SCENE) is not SCENE
+
+
+@pytest.mark.parametrize('value', [np.nan, np.inf, -1.0, 0.0])
+def test_unknown_depth_stays_and_does_not_spread(value: float) -> None:
+    filter_ = DepthFilter()
+    values = SCENE.values.copy()
+    values[20:24, 30:34] = value
+    for step in range(6):
+        made = filter_.filtered(frame(STILL, step), noisy(replace(SCENE, values=values), step))
+    unknown = ~(np.isfinite(made.values) & (made.values > 0))
+    assert unknown.sum() == 16
+    assert unknown[20:24, 30:34].all()
+    inside, scene = (slice(20, 24), slice(30, 34)), SCENE.values
+    known = filter_.filtered(frame(STILL, 6), SCENE).values
+    np.testing.assert_array_equal(known[inside], scene[inside], 'it was unknown')
+    farther = replace(SCENE, values=1.1 * scene)
+    again = filter_.filtered(frame(STILL, 7), farther).values
+    assert (again[inside] < 1.05 * scene[inside]).all(), 'it is filtered again'
+
+
+def test_the_option_filters_before_the_scale_and_is_off_by_default() -> None:
+    def maps(**options: bool) -> list[NDArray[np.float32]]:
+        correction = DepthCorrection()
+        correction.configure(Options(**options), 'net 1.0')
+        assert correction.is_needed == options.get('depth_filter', False)
+        return [
+            correction.depth_map(FrameRun(Plan(), frame(STILL, k)), noisy(SCENE, k)).depth
+            for k in range(2)
+        ]
+
+    assert Options().depth_scale == NONE
+    plain = [noisy(SCENE, k).depth_map(80).depth for k in range(2)]
+    np.testing.assert_array_equal(maps(), plain)
+    first, second = maps(depth_filter=True)
+    np.testing.assert_array_equal(first, plain[0])
+    assert np.median(abs(np.log(second / first))) < 0.5 * np.median(abs(np.log(plain[1] / first)))
+
+
+def test_a_pipeline_filters_its_own_depth() -> None:
+    pipeline = Pipeline.load('cspnano', Options(depth_filter=True))
+    plain = Pipeline.load('cspnano')
+    for step in range(3):
+        image = np.clip(STILL.astype(np.int16) + 6 * (step % 2), 0, 255).astype(np.uint8)
+        made = pipeline.run(frame(image, step), ['depth']).depth
+        seen = plain.run(frame(image, step), ['depth']).depth
+        assert made is not None
+        assert seen is not None
+        assert np.array_equal(made.depth, seen.depth) == (step == 0)
+        assert made.scale.source == 'network'
