@@ -39,6 +39,7 @@ def test_it_is_read_as_it_was_written(tmp_path: Path) -> None:
         ('factor: 0.71', 'factor: 0'),
         ('factor: 0.71', 'factor: -1'),
         ('factor: 0.71', 'factor: .nan'),
+        ('factor: 0.71', 'factor: 1.0e-320'),
         ('factor: 0.71', 'scale: 1'),
         ('fx: 600', 'fx: 0'),
         ('width: 640', 'width: 0'),

@@ -81,6 +81,19 @@ def test_there_is_no_plane_where_there_is_no_ground() -> None:
     # A ceiling with the wrong class lies above.
     above = DepthMap(depth.depth[::-1].copy(), CAMERA)
     assert fit_ground(above, Segmentation(segmentation.class_ids[::-1].copy(), LABELS)) is None
+    # A wall with the wrong class faces the camera.
+    wall = DepthMap(np.ones_like(depth.depth), CAMERA)
+    everywhere = np.full_like(segmentation.class_ids, LABELS.index('ground'))
+    assert fit_ground(wall, Segmentation(everywhere, LABELS)) is None
+
+
+def test_infinite_depth_is_no_ground() -> None:
+    depth, segmentation = scene(GroundPlane.from_angles(0.5, 10))
+    values = depth.depth.copy()
+    values[::7] = np.inf
+    found = fit_ground(replace(depth, depth=values), segmentation)
+    assert found is not None
+    assert found.height_m == pytest.approx(0.5, rel=0.01)
 
 
 def test_a_board_is_an_obstacle_and_the_ground_is_not() -> None:

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn
 
 from mt_perception.cli.run import check_focal_px
+from mt_perception.cli.shared_options import FiniteRange
 from mt_perception.cli.training_options import NEW_FOLDER
 
 
@@ -22,18 +23,19 @@ from mt_perception.cli.training_options import NEW_FOLDER
 @click.option(
     '--every',
     'every_s',
-    type=click.FloatRange(0),
+    type=FiniteRange(0),
     help='Seconds between two images.  [default: 1, with --every-m 0]',
 )
 @click.option(
     '--every-m',
-    type=click.FloatRange(0),
+    type=FiniteRange(0),
     default=0.0,
     help='Metres between two images, by the poses or odometry in a bag; 0: any.',
 )
 @click.option('--pose-topic', help='Topic of poses or odometry of a bag with several.')
 @click.option(
     '--min-change',
+    type=FiniteRange(0),
     default=4.0,
     show_default=True,
     help='Smallest difference of an image to all others, in grey levels of a thumbnail; 0 keeps '

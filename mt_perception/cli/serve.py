@@ -14,7 +14,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from mt_perception.cli.shared_options import PROVIDER
+from mt_perception.cli.shared_options import PROVIDER, FiniteRange
 from mt_perception.errors import OptionError
 from mt_perception.resources import find_model
 from mt_perception.server.authentication import ServerTls
@@ -65,7 +65,7 @@ For robots in a network:
 @click.option('--metrics-port', type=_PORT, default=0, show_default=True, help='0: no metrics.')
 @click.option(
     '--drain-s',
-    type=click.FloatRange(0, 3600),
+    type=FiniteRange(0, 3600),
     default=5.0,
     show_default=True,
     help='Time to finish after SIGTERM.',

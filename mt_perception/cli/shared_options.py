@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -32,6 +33,20 @@ from mt_perception.planning.budget import AUTO, Budget
 
 if TYPE_CHECKING:
     from mt_perception.offload.client import OffloadClient
+
+
+class FiniteRange(click.FloatRange):
+    """A range of numbers; NaN, which every range of click takes, is refused."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, context: click.Context | None
+    ) -> float:
+        """Convert and check a value."""
+        number = float(super().convert(value, param, context))
+        if not math.isfinite(number):
+            self.fail(f'{number:g} is not a finite number', param, context)
+        return number
+
 
 COUNT = click.IntRange(0)
 """A number of frames."""

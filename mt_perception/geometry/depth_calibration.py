@@ -95,8 +95,8 @@ def read_calibration(path: Path) -> DepthCalibration:
         texts = [data[name] for name in ('frame_id', 'model', 'fitted_to')]
         if not all(isinstance(text, str) for text in texts):
             raise TypeError('frame_id, model and fitted_to must be text')
-        if not (math.isfinite(fit.factor) and fit.factor > 0 and math.isfinite(fit.shift)):
-            raise ValueError(f'factor {fit.factor} must be positive, shift {fit.shift} finite')
+        if not (1e-6 <= fit.factor <= 1e6 and math.isfinite(fit.shift)):
+            raise ValueError(f'factor {fit.factor} must be 1e-6 to 1e6, shift {fit.shift} finite')
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CalibrationError(
             f'{path} is not a depth calibration ({error!r}); write one with '

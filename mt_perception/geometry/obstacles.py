@@ -21,6 +21,9 @@ _GROUND_STEP = 12
 _FEWEST_GROUND = 32
 """Pixels of ground, of every 12th of every 12th row, that a fit needs."""
 
+_LEAST_DOWN = 0.34
+"""Smallest component of the normal of the ground along the image's vertical axis."""
+
 _ITERATIONS = 4
 _TOLERANCE = 0.1
 """Largest relative difference between the depth of a ground pixel and of the plane."""
@@ -63,7 +66,8 @@ def fit_ground(depth: DepthMap, segmentation: Segmentation) -> GroundPlane | Non
         segmentation: The segmentation of the same image.
 
     Returns:
-        The plane in the scale of the depth map; None if too few pixels lie on one.
+        The plane in the scale of the depth map; None if too few pixels lie on one, or if it faces
+        the camera: a wall, or the ground below a camera that points more than 70 degrees down.
     """
     if GROUND not in segmentation.labels:
         return None
@@ -71,7 +75,7 @@ def fit_ground(depth: DepthMap, segmentation: Segmentation) -> GroundPlane | Non
     z = depth.depth[::step, ::step]
     is_ground = segmentation.class_ids[::step, ::step] == segmentation.labels.index(GROUND)
     ray_x, ray_y = np.broadcast_arrays(*pixel_rays(camera, step))
-    rows, columns = np.nonzero(is_ground & (z > 0) & np.isfinite(ray_x))
+    rows, columns = np.nonzero(is_ground & (z > 0) & np.isfinite(z) & np.isfinite(ray_x))
     if len(rows) < _FEWEST_GROUND:
         return None
     distance = z[rows, columns].astype(np.float64)
@@ -86,8 +90,8 @@ def fit_ground(depth: DepthMap, segmentation: Segmentation) -> GroundPlane | Non
             return None
     length = float(np.linalg.norm(m))
     nx, ny, nz = (m / length).tolist()
-    # Ground is below the optical axis, or in front of a camera that points down.
-    return GroundPlane((nx, ny, nz), 1 / length) if max(ny, nz) > 0.5 else None
+    # A plane that faces the camera may be a wall.
+    return GroundPlane((nx, ny, nz), 1 / length) if ny > _LEAST_DOWN else None
 
 
 def obstacle_points(
