@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -40,7 +40,7 @@ class Executor:
 
     def __init__(self, sessions: SessionStore, parallel: bool = False) -> None:
         self._sessions = sessions
-        workers = max(2, os.cpu_count() or 1)
+        workers = max(1, (os.cpu_count() or 1) - 1)
         self._pool = ThreadPoolExecutor(workers, 'block') if parallel else None
 
     def run(self, stage: Stage, run: FrameRun) -> None:
@@ -66,8 +66,7 @@ class Executor:
         """Run those of some blocks that have not run; none of them reads another."""
         blocks = [block for block in blocks if block.name not in run.block_ms]
         start = partial(self._run_block, run=run)
-        pool = self._pool if len(blocks) > 1 else None
-        outcomes = map(start, blocks) if pool is None else pool.map(start, blocks)
+        outcomes = map(start, blocks) if self._pool is None else _shared(self._pool, start, blocks)
         for block, outcome in zip(blocks, outcomes, strict=True):
             run.tensors.update(outcome.tensors)
             if outcome.ms is not None:
@@ -96,6 +95,20 @@ class Executor:
         read = [name for name in block.outputs if block.tensor(name) in run.plan.read]
         values = self._sessions[block.name].run(read, feeds)
         return dict(zip(map(block.tensor, read), values, strict=True))
+
+
+def _shared(
+    pool: ThreadPoolExecutor, start: Callable[[Block], _Outcome], blocks: Sequence[Block]
+) -> Iterator[_Outcome]:
+    """Run blocks in this thread and those of a pool.
+
+    This thread takes the first block, and later each one that no other thread has started: woken
+    threads often share a core for some milliseconds while the core of a waiting one is idle.
+    """
+    futures = [pool.submit(start, block) for block in blocks[1:]]
+    yield from map(start, blocks[:1])
+    for block, future in zip(blocks[1:], futures, strict=True):
+        yield start(block) if future.cancel() else future.result()
 
 
 def _release(tensors: Sequence[str], run: FrameRun) -> None:
