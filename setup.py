@@ -19,7 +19,8 @@ ROS = [
     'ros-jazzy-rmw-fastrtps-cpp==8.4.3',
     'ros-jazzy-sensor-msgs==5.3.6',
     'ros-jazzy-diagnostic-msgs==5.3.6',
-    'ros-jazzy-std-srvs==5.3.6',  # the service ~/calibrate
+    # The service ~/calibrate.
+    'ros-jazzy-std-srvs==5.3.6',
 ]
 
 TEST = [

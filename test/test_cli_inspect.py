@@ -67,7 +67,7 @@ def test_the_graph_is_written(
     assert main(['inspect', str(tiny), '--graph', str(file)]) == 0
     assert 'shared by detection, segmentation, depth' in capsys.readouterr().out
     assert file.read_text(encoding='utf-8').startswith(start)
-    assert main(['inspect', str(tiny), '--graph', str(tiny / 'absent' / file.name)]) == 1
+    assert main(['inspect', str(tiny), '--graph', str(file / 'below' / file.name)]) == 1
     assert 'cannot write to' in ' '.join(capsys.readouterr().err.split())
 
 

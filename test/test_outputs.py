@@ -73,7 +73,7 @@ def test_every_task_of_a_model_has_its_topics(graph: RosGraph, six_tasks: Path) 
     assert all((h.stamp.sec, h.frame_id) == (1, 'camera_optical') for h in headers)
 
 
-def test_relative_depth_has_a_topic_of_its_own_and_no_points(
+def test_relative_depth_has_a_topic_of_its_own_and_no_metres(
     graph: RosGraph, tmp_path: Path
 ) -> None:
     def relative(manifest: dict[str, Any]) -> None:
@@ -83,21 +83,23 @@ def test_relative_depth_has_a_topic_of_its_own_and_no_points(
     node: PerceptionNode = graph.add(PerceptionNode, model=str(model))
     peer: Peer = graph.add(Peer)
     found = peer.listen('/perception/depth/relative', Image)
+    metric = peer.listen('/perception/depth/image', Image)
     assert graph.spin_until(
         lambda: (
             node.state == ACTIVE
             and peer.images.get_subscription_count()
             and node.processor is not None
-            and len(node.processor.publishers.subscribed()) == 1
+            and len(node.processor.publishers.subscribed()) == 2
         )
     )
     peer.send(patch(RED), SECOND, True)
     assert graph.spin_until(lambda: found)
     depth = np.frombuffer(bytes(found[0].data), np.float32)
     assert np.median(depth) == pytest.approx(1)
-    topics = {name for name, _ in node.get_topic_names_and_types()}
-    assert '/perception/depth/relative' in topics
-    assert not topics & {'/perception/depth/image', '/perception/points'}
+    # Messages of the first frame have arrived when those of the second arrive.
+    peer.send(patch(RED), 2 * SECOND, True)
+    assert graph.spin_until(lambda: len(found) == 2)
+    assert not metric
 
 
 BLUE = (255, 0, 0)
