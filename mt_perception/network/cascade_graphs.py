@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -51,9 +53,9 @@ class SquareDetectorGraph(nn.Module):
         planes = image.permute(0, 3, 1, 2).float()
         height, width = (torch.as_tensor(side) for side in planes.shape[2:])
         side = torch.maximum(height, width)
-        square = functional.interpolate(
-            planes, size=(side, side), mode='bilinear', align_corners=False
-        )
+        # Tensors, so that the exported graph takes any size.
+        size: Any = (side, side)
+        square = functional.interpolate(planes, size=size, mode='bilinear', align_corners=False)
         found: Found = self.sides(*self.sides.detector.pyramid(square))
         shrink = torch.stack((width, height, width, height)) / side
         return Found(found.boxes * shrink, found.scores, found.class_ids)
@@ -131,7 +133,8 @@ class GateGraph(nn.Module):
         self.bias = nn.Parameter(bias.reshape(1, 1), requires_grad=False)
 
     def forward(self, *tensors: Tensor) -> Tensor:
-        return self.numbers(*tensors) @ self.weights + self.bias
+        gain: Tensor = self.numbers(*tensors) @ self.weights + self.bias
+        return gain
 
 
 _UNCERTAIN = (0.05, 0.5)

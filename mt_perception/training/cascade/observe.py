@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -54,7 +54,11 @@ _OPTIONS = Options(score_threshold=0.005, max_detections=100)
 _NO_FRAME = Frame(np.zeros((1, 1, 3), np.uint8))
 """Placeholder for images, which the metrics do not read."""
 
-_METRICS = {DETECTION: (DetectionMetric, 'ap'), SEGMENTATION: (SegmentationMetric, 'miou')}
+_Metric = DetectionMetric | SegmentationMetric
+_METRICS: Mapping[str, tuple[Callable[[], _Metric], str]] = {
+    DETECTION: (DetectionMetric, 'ap'),
+    SEGMENTATION: (SegmentationMetric, 'miou'),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +85,7 @@ class Observed:
         return np.array([self._truth(sample) is not None for sample in self.samples])
 
     @cached_property
-    def _metric(self) -> DetectionMetric | SegmentationMetric:
+    def _metric(self) -> _Metric:
         """The metric of the labelled frames: results of the first stage, then of both stages."""
         metric = _METRICS[self.task][0]()
         for results in (self.first, self.both):
