@@ -126,7 +126,8 @@ def test_every_auxiliary_term_has_a_gradient(loss: str, sets: tuple[SampleSet, .
         batch = make_batch(sets, ((64, 96),), 4, 3, 0)
         # No picture of these sets was shown to a teacher of pixels; its opinion is made up.
         said = torch.randint(0, 256, (4, len(CLASSES.segmentation), 16, 24), dtype=torch.uint8)
-        state.step(replace(batch, soft_labels=said), phase, 3)
+        boxes = tuple(batch.boxes[i] for i in range(4))
+        state.step(replace(batch, soft_labels=said, teacher_boxes=boxes), phase, 3)
         gradients.append(
             {n: p.grad.clone() for n, p in state.network.named_parameters() if p.grad is not None}
         )

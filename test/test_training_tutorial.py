@@ -61,7 +61,7 @@ def write_streets(folder: Path, images: int = 20) -> None:
 
 def tutorial_recipe(path: Path) -> Path:
     """The recipe of the tutorial, with fewer steps on smaller images."""
-    found = re.search(r'```[a-z]*\n(network: .*?)```', TUTORIAL.read_text(), re.DOTALL)
+    found = re.search(r'```yaml[^\n]*\n(network: .*?)```', TUTORIAL.read_text(), re.DOTALL)
     assert found is not None
     recipe = yaml.safe_load(found.group(1))
     recipe |= {'canvases': [[128, 160]], 'validate_every': 30, 'precision': 'float32'}
