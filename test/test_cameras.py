@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import os
 import signal
 import subprocess
@@ -142,8 +143,15 @@ def test_one_process_serves_all_cameras(graph: RosGraph, tiny: Path, tmp_path: P
     )
     try:
         cameras = Cameras(graph, '/robot', 'front', 'left', image='image_raw')
-        assert graph.spin_until(lambda: cameras.connected)
-        for stamp_s in (1, 2, 3):
+        stamps = itertools.count(1)
+
+        def has_result(name: str) -> bool:
+            cameras.send(name, next(stamps))
+            return bool(cameras.found[name])
+
+        # The other process may discover these topics later than this one discovers its topics.
+        assert graph.spin_until(lambda: has_result('front') and has_result('left'))
+        for stamp_s in (100_001, 100_002, 100_003):
             for name in ('front', 'left'):
                 cameras.send(name, stamp_s)
                 cameras.wait_for(name, stamp_s)
