@@ -48,7 +48,7 @@ test-train:
 	@$(PYTHON) tools/environment.py $(VENV_TRAIN) --extras dev,eval,offload,train
 	@$(VENV_TRAIN)/bin/mypy $$(find mt_perception/network mt_perception/training -name '*.py') \
 	  mt_perception/cli/train.py mt_perception/cli/export.py mt_perception/cli/cut.py \
-	  mt_perception/cli/quantize.py
+	  mt_perception/cli/quantize.py mt_perception/cli/cascade.py
 	@$(VENV_TRAIN)/bin/python -m pytest -n $(WORKERS) \
 	  $$(grep -lE "importorskip\('torch'" test/test_*.py)
 

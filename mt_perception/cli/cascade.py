@@ -23,6 +23,7 @@ from mt_perception.cli.training_options import (
     out_option,
     recipe_argument,
     run_output,
+    show_progress,
     training_bar,
     training_console,
 )
@@ -75,10 +76,8 @@ def cascade(
     cache = cache or out.parent / 'cache'
     sets = read_sets(images, data, classes, cache)
     if images.remote_teacher:
-        with training_bar(console) as bar:
-            task = bar.add_task('remote teacher', total=None, shown='')
-            for done, total in write_remote_labels(images, sets, data, classes, start):
-                bar.update(task, completed=done, total=total)
+        soft_labels = write_remote_labels(images, sets, data, classes, start)
+        show_progress(console, 'remote teacher', soft_labels)
         # Soft labels determine how often an image is drawn.
         sets = read_sets(images, data, classes, cache)
     begun = read_start(start)

@@ -17,6 +17,7 @@ from mt_perception.cli.training_options import (
     out_option,
     recipe_argument,
     run_output,
+    show_progress,
     training_bar,
     training_console,
 )
@@ -76,15 +77,12 @@ def cut(
     classes = network_classes(images_of, data)
     cache = cache or out.parent / 'cache'
     sets = read_sets(images_of, data, classes, cache)
+    soft_labels = write_soft_labels(images_of, sets, data, classes, whole)
+    if show_progress(console, 'soft labels', soft_labels):
+        # Soft labels decide how often an image is drawn.
+        sets = read_sets(images_of, data, classes, cache)
     with training_bar(console) as bar:
-        task = bar.add_task('soft labels', total=None, shown='')
-        written = 0
-        for written, total in write_soft_labels(images_of, sets, data, classes, whole):
-            bar.update(task, completed=written, total=total)
-        if written:
-            # Soft labels decide how often an image is drawn.
-            sets = read_sets(images_of, data, classes, cache)
-        bar.reset(task, description='start', total=plan.steps)
+        task = bar.add_task('start', total=plan.steps, shown='')
         detector = read_detector(plan, data, len(classes.detection))
         with claimed(output):
             for now in train_split(plan, whole, detector, sets, out):

@@ -20,6 +20,7 @@ from mt_perception.cli.training_options import (
     out_option,
     recipe_argument,
     run_output,
+    show_progress,
     training_bar,
     training_console,
 )
@@ -74,10 +75,7 @@ def train(
     network = None if source is None else _started(plan, source, labels, console)
     kept = () if source is None else source.tasks
     cache = cache or out.parent / 'cache'
-    with training_bar(console) as bar:
-        task = bar.add_task('teachers', total=None, shown='')
-        for done, total in recipe_sets.write_pseudo_labels(plan, data, classes, cache):
-            bar.update(task, completed=done, total=total)
+    show_progress(console, 'teachers', recipe_sets.write_pseudo_labels(plan, data, classes, cache))
     sets = recipe_sets.read_sets(plan, data, classes, cache)
     _check(plan, data, classes, sets, console)
     if plan.remote_teacher:
@@ -132,10 +130,7 @@ def _check(
 
     for row in class_report(plan, data, classes):
         console.print(row, highlight=False, markup=False)
-    with training_bar(console) as bar:
-        task = bar.add_task('checking files', total=None, shown='')
-        for done, total in check_files(sets):
-            bar.update(task, completed=done, total=total)
+    show_progress(console, 'checking files', check_files(sets))
 
 
 def _shown(now: Step, last: Mapping[str, float]) -> str:
@@ -166,10 +161,7 @@ def _with_remote_labels(
 
     if start is None:
         raise click.UsageError('the recipe has a remote_teacher: give a model with --start')
-    with training_bar(console) as bar:
-        task = bar.add_task('remote teacher', total=None, shown='')
-        for done, total in write_remote_labels(plan, sets, data, classes, start):
-            bar.update(task, completed=done, total=total)
+    show_progress(console, 'remote teacher', write_remote_labels(plan, sets, data, classes, start))
     return read_sets(plan, data, classes, cache)
 
 
@@ -190,9 +182,6 @@ def _with_soft_labels(
         return sets
     if network is None:
         raise click.UsageError('the recipe has a pixel_teacher: give a finished run with --start')
-    with training_bar(console) as bar:
-        task = bar.add_task('soft labels', total=None, shown='')
-        for done, total in write_soft_labels(plan, sets, data, classes, network):
-            bar.update(task, completed=done, total=total)
+    show_progress(console, 'soft labels', write_soft_labels(plan, sets, data, classes, network))
     # Soft labels decide how often an image is drawn.
     return read_sets(plan, data, classes, cache)

@@ -88,3 +88,13 @@ def training_bar(console: Console) -> Progress:
         TextColumn('{task.fields[shown]}'),
         console=console,
     )
+
+
+def show_progress(console: Console, title: str, steps: Iterable[tuple[int, int]]) -> int:
+    """Run steps that yield (done, total) behind a bar; return how many are done."""
+    done = 0
+    with training_bar(console) as bar:
+        task = bar.add_task(title, total=None, shown='')
+        for done, total in steps:
+            bar.update(task, completed=done, total=total)
+    return done
