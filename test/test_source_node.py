@@ -108,6 +108,16 @@ def test_it_waits_for_a_listener(graph: RosGraph) -> None:
     assert len(listener.images) == 3
 
 
+def test_it_waits_for_several_listeners(graph: RosGraph) -> None:
+    node = graph.add(lambda **kwargs: SourceNode(Bursts, **kwargs), min_subscribers=2)
+    first = graph.add(Listener)
+    graph.spin_for(0.5)
+    assert node.published == 0
+    second = graph.add(Listener)
+    assert graph.spin_until(lambda: node.finished)
+    assert len(first.images) == len(second.images) == 3
+
+
 def test_it_need_not_wait(graph: RosGraph) -> None:
     settings = {'wait_for_subscribers': False, 'rate_hz': 200.0}
     node = graph.add(lambda **kwargs: SourceNode(Bursts, **kwargs), **settings)

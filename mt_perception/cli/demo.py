@@ -138,9 +138,10 @@ def _record(
         )
         with console.status('starting the perception node'):
             _wait_until_ready(subscriber, perception)
-        names = ('source', 'topic')
+        # A short video would be over before both the node and the subscriber are discovered.
+        given = {'source': parameters['source'], 'topic': parameters['topic']}
         source = stack.enter_context(
-            configured_node('source', {name: parameters[name] for name in names}, environment, out)
+            configured_node('source', {**given, 'min_subscribers': 2}, environment, out)
         )
         bar = stack.enter_context(_bar(console, 'frames'))
         task = bar.add_task('', total=length)

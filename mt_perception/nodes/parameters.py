@@ -96,7 +96,15 @@ class SourceSettings(Settings):
     wait_for_subscribers: bool = parameter(
         'wait_for_subscribers',
         True,
-        'Start when the image topic has a subscriber.',
+        'Start when the image topic has its subscribers.',
+        change=Change.START,
+    )
+    min_subscribers: int = parameter(
+        'min_subscribers',
+        1,
+        'Number of subscribers to wait for.',
+        minimum=1,
+        maximum=100,
         change=Change.START,
     )
 

@@ -92,7 +92,8 @@ class SourceNode(ParameterNode):
         if self._ends_s is not None:
             self.finished = now_s >= self._ends_s
             return
-        if self._settings.wait_for_subscribers and not self._publisher.listeners:
+        wanted = self._settings.min_subscribers if self._settings.wait_for_subscribers else 0
+        if self._publisher.listeners < wanted:
             return
         if self._next is None:
             self._advance(now_s)
