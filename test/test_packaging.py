@@ -158,7 +158,8 @@ def test_bloom_reads_the_changelog_and_package_xml() -> None:
     package = parse_package(str(ROOT / 'package.xml'))
     package.validate()
     changelog = get_changelog_from_path(str(ROOT / 'CHANGELOG.rst'), package.name)
-    newest = next(version for version, *_ in changelog.foreach_version() if version[0].isdigit())
+    # Oldest first.
+    *_, newest = (version for version, *_ in changelog.foreach_version() if version[0].isdigit())
     assert newest == package.version
 
 
