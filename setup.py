@@ -46,6 +46,12 @@ def version() -> str:
     return re.search(r"^__version__ = '([^']+)'$", text, re.MULTILINE).group(1)
 
 
+def address(start: str) -> str:
+    """An address in package.xml, which is the only place for them, by what precedes it."""
+    text = (ROOT / 'package.xml').read_text(encoding='utf-8')
+    return re.search(f'<{start}([^"<]+)', text).group(1)
+
+
 def share_files() -> list[tuple[str, list[str]]]:
     """What ament expects below the prefix: (folder, files relative to this one)."""
     files = [
@@ -71,11 +77,11 @@ setup(
     long_description_content_type='text/markdown',
     author='mt_perception authors',
     maintainer='mt_perception authors',
-    maintainer_email='mt-perception@example.org',
-    url='https://example.org/mt_perception',
+    maintainer_email=address('maintainer email="'),
+    url=address('url type="website">'),
     project_urls={
-        'Source': 'https://example.org/mt_perception.git',
-        'Issues': 'https://example.org/mt_perception/issues',
+        'Source': address('url type="repository">'),
+        'Issues': address('url type="bugtracker">'),
     },
     license='Apache-2.0',
     license_files=['LICENSE'],

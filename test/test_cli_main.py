@@ -31,6 +31,22 @@ def test_every_sub_command_has_help(name: str, capsys: pytest.CaptureFixture[str
     assert f'Usage: mt_perception {name}' in capsys.readouterr().out
 
 
+def test_import_needs_onnx_only_for_networks(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in [name for name in sys.modules if '.importers' in name or '.import_' in name]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, 'onnx', None)
+    assert main(['import', '--help']) == 0
+    network = tmp_path / 'network.onnx'
+    network.touch()
+    command = ['import', str(tmp_path / 'model'), '--detection', str(network)]
+    assert main([*command, '--size', 'large']) == 2
+    assert '--size must be WIDTHxHEIGHT' in capsys.readouterr().err
+    assert main(command) == 1
+    assert 'onnx is not installed' in capsys.readouterr().err
+
+
 @pytest.mark.parametrize('name', SUB_COMMANDS)
 def test_every_sub_command_is_documented(name: str) -> None:
     root = Path(__file__).resolve().parent.parent

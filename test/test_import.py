@@ -19,8 +19,9 @@ from onnx import TensorProto, helper, numpy_helper
 from mt_perception.cli.main import main
 from mt_perception.errors import ModelError
 from mt_perception.image.letterbox import fit_inside
-from mt_perception.model.importers.folder_writer import Card, write_model_folder
-from mt_perception.model.importers.import_plan import Choice, plan_import
+from mt_perception.model.importers.choice import Card, Choice
+from mt_perception.model.importers.folder_writer import write_model_folder
+from mt_perception.model.importers.import_plan import plan_import
 from mt_perception.model.importers.label_files import read_labels
 from mt_perception.model.importers.preprocess import Preprocess, prepare_graph
 from mt_perception.model.sessions import open_session

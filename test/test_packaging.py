@@ -150,6 +150,29 @@ def test_there_is_one_version() -> None:
     assert f'\nversion: {mt_perception.__version__}\n' in citation
 
 
+def test_addresses_are_those_of_package_xml(installed: Path) -> None:
+    code = (
+        'from importlib.metadata import metadata; found = metadata("mt_perception");'
+        'print(found["Home-page"], found["Maintainer-email"], *found.get_all("Project-URL"))'
+    )
+    python = str(installed / 'bin' / 'python')
+    shown = run([python, '-c', code], cwd=installed).split()
+    maintainer = package_xml().find('maintainer')
+    assert maintainer is not None
+    urls = [element.text for element in package_xml().iter('url')]
+    assert {*urls, maintainer.get('email')} <= set(shown)
+    for path in (ROOT / 'mt_perception' / 'interfaces').glob('*/package.xml'):
+        others = ET.parse(path).getroot().iter('maintainer')
+        assert [other.get('email') for other in others] == [maintainer.get('email')], path
+
+
+@pytest.mark.parametrize('pattern', ['*.*', 'docs/**/*.md', 'deploy/**/*', 'tools/*.py'])
+def test_no_other_file_has_an_address_to_replace(pattern: str) -> None:
+    for path in ROOT.glob(pattern):
+        if path.is_file() and path.name not in ('package.xml', 'CONTRIBUTING.md'):
+            assert b'example.org' not in path.read_bytes(), path
+
+
 def test_bloom_reads_the_changelog_and_package_xml() -> None:
     pytest.importorskip('catkin_pkg', reason='pip install "mt_perception[test]"')
     from catkin_pkg.changelog import get_changelog_from_path

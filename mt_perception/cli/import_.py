@@ -10,7 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
@@ -21,19 +21,25 @@ from mt_perception.evaluation.baselines.labels import COCO
 from mt_perception.evaluation.output import MARKER, check_sources
 from mt_perception.first_run import FirstRun, first_run
 from mt_perception.model.folder import MANIFEST, read_manifest
-from mt_perception.model.importers.folder_writer import Card, write_model_folder
-from mt_perception.model.importers.import_plan import Choice, ImportedTask, plan_import
+from mt_perception.model.importers.choice import (
+    AUTO,
+    DEPTH_OUTPUTS,
+    KEEP,
+    Card,
+    Channels,
+    Choice,
+)
 from mt_perception.model.importers.label_files import read_labels
-from mt_perception.model.importers.map_decoders import DEPTH_OUTPUTS
-from mt_perception.model.importers.preprocess import KEEP
-from mt_perception.model.importers.presets import AUTO, PRESETS, Channels
+from mt_perception.model.importers.presets import PRESETS
 from mt_perception.model.input_spec import FITS
 from mt_perception.types import DEPTH, DETECTION, SEGMENTATION
+
+if TYPE_CHECKING:
+    from mt_perception.model.importers.import_plan import ImportedTask
 
 PICTURE = 'import.png'
 _TASKS = (DETECTION, SEGMENTATION, DEPTH)
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-
 
 _Command = Callable[..., None]
 
@@ -78,7 +84,12 @@ def import_(folder: Path, test: Path | None, force: bool, **given: Any) -> None:
     inputs = [given[task] for task in _TASKS] + [*given['labels'], test]
     check_sources(folder, [path for path in inputs if path is not None])
     _check_target(folder, force)
-    tasks = plan_import(_choices(given), COCO)
+    choices = _choices(given)
+    # The package `onnx` is needed only here, so --help and errors in the arguments come first.
+    from mt_perception.model.importers.folder_writer import write_model_folder
+    from mt_perception.model.importers.import_plan import plan_import
+
+    tasks = plan_import(choices, COCO)
     for task in tasks:
         console.print(str(task), highlight=False, markup=False, soft_wrap=True)
     card = Card(folder.resolve().name, given['version'], given['licence'], given['description'])

@@ -44,11 +44,12 @@ def open_baseline(spec: str, options: Options | None = None, threads: int = 1) -
 
 def _open_net(part: str, options: Options, threads: int) -> Net:
     # The package `onnx` is needed for baselines only.
-    from mt_perception.model.importers.folder_writer import Card, write_model_folder
+    from mt_perception.model.importers.choice import AUTO, Card, Choice
+    from mt_perception.model.importers.folder_writer import write_model_folder
     from mt_perception.model.importers.foreign_network import read_network
-    from mt_perception.model.importers.import_plan import Choice, plan_task
+    from mt_perception.model.importers.import_plan import plan_task
     from mt_perception.model.importers.label_files import read_labels
-    from mt_perception.model.importers.presets import AUTO, PRESETS
+    from mt_perception.model.importers.presets import PRESETS
 
     name, _, kind = part.rpartition(_SEPARATOR)
     kind = _ALIASES.get(kind, kind)

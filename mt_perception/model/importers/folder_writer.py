@@ -19,6 +19,7 @@ from onnx import TensorProto
 from mt_perception.errors import ModelError
 from mt_perception.model.folder import write_manifest_data
 from mt_perception.model.importers.backbone import Part, split_backbone
+from mt_perception.model.importers.choice import DEPTH_OUTPUTS, Card
 from mt_perception.model.importers.detection_decoders import (
     DECODERS,
     Outputs,
@@ -27,11 +28,7 @@ from mt_perception.model.importers.detection_decoders import (
 from mt_perception.model.importers.foreign_network import Network, Tensor
 from mt_perception.model.importers.graph_builder import FLOAT, GraphBuilder
 from mt_perception.model.importers.import_plan import ImportedTask
-from mt_perception.model.importers.map_decoders import (
-    DEPTH_OUTPUTS,
-    depth_outputs,
-    segmentation_outputs,
-)
+from mt_perception.model.importers.map_decoders import depth_outputs, segmentation_outputs
 from mt_perception.model.importers.onnx_macs import node_macs
 from mt_perception.model.importers.preprocess import (
     CONTENT_OUTPUT,
@@ -50,16 +47,6 @@ MULTIPLE = 32
 """Sides of images for a network of any size are multiples of this."""
 
 _KEEP_SIZES = (320, 1280)
-
-
-@dataclass(frozen=True)
-class Card:
-    """Name and origin of a model; see ``Manifest``."""
-
-    name: str
-    version: str = '1'
-    licence: str = 'LicenseRef-unknown'
-    description: str = ''
 
 
 def write_model_folder(folder: Path, tasks: Sequence[ImportedTask], card: Card) -> list[str]:

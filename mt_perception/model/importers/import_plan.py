@@ -6,48 +6,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from mt_perception.errors import ModelError
+from mt_perception.model.importers.choice import DEPTH_OUTPUTS, KEEP, Choice
+from mt_perception.model.importers.find_preset import find_preset
 from mt_perception.model.importers.foreign_network import Network, read_network
 from mt_perception.model.importers.label_files import metadata_labels
-from mt_perception.model.importers.map_decoders import DEPTH_OUTPUTS
-from mt_perception.model.importers.preprocess import KEEP, Preprocess
-from mt_perception.model.importers.presets import AUTO, PRESETS, Channels, find_preset
+from mt_perception.model.importers.preprocess import Preprocess
+from mt_perception.model.importers.presets import PRESETS
 from mt_perception.types import DEPTH
-
-
-@dataclass(frozen=True)
-class Choice:
-    """What a user chose for one task; None or empty takes the default of the preset.
-
-    Attributes:
-        task: ``detection``, ``segmentation`` or ``depth``.
-        path: The ONNX file.
-        labels: Class names.
-        decode: Name of a preset, or ``auto``.
-        depth_kind: For depth: a key of ``map_decoders.DEPTH_OUTPUTS``.
-        mean: Mean of each channel, in units of 0–255.
-        std: Standard deviation of each channel, in units of 0–255.
-        rgb: Whether the channels are RGB.
-        channels_last: Whether the input is (1, H, W, 3).
-        fit: ``letterbox``, ``stretch`` or ``keep``.
-        size: (H, W) for a network of any size.
-        output: Name of the output to use, for maps.
-    """
-
-    task: str
-    path: Path
-    labels: tuple[str, ...] = ()
-    decode: str = AUTO
-    depth_kind: str = ''
-    mean: Channels | None = None
-    std: Channels | None = None
-    rgb: bool | None = None
-    channels_last: bool | None = None
-    fit: str = ''
-    size: tuple[int, int] | None = None
-    output: str = ''
 
 
 @dataclass(frozen=True, eq=False)

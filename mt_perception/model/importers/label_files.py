@@ -6,13 +6,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-import onnx
+from typing import TYPE_CHECKING, Any
 
 from mt_perception.data_files import parse_yaml, read_json, read_text, read_yaml
 from mt_perception.errors import ModelError
 from mt_perception.types import UNLABELLED
+
+if TYPE_CHECKING:
+    import onnx
 
 _KEYS = ('names', 'classes', 'id2label')
 _MOST = 1 << 16

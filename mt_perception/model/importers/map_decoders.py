@@ -10,16 +10,10 @@ import numpy as np
 from onnx import TensorProto
 
 from mt_perception.errors import ModelError
+from mt_perception.model.importers.choice import DEPTH_OUTPUTS
 from mt_perception.model.importers.foreign_network import Tensor
 from mt_perception.model.importers.graph_builder import FLOAT, INT64, UINT8, GraphBuilder
 from mt_perception.types import UNLABELLED
-
-DEPTH_OUTPUTS = {
-    'metric': 'depth',
-    'metric-over-focal': 'depth_per_focal',
-    'inverse-relative': 'inverse_depth',
-}
-"""Kind of depth → output of the model folder (see ``manifest.TASK_OUTPUTS``)."""
 
 NO_CLASS = frozenset({'background', 'unlabelled', 'unlabeled', 'void', 'ignore'})
 """Names of classes that stand for no class."""

@@ -17,7 +17,6 @@ from mt_perception.model.input_spec import LETTERBOX
 IMAGE_OUTPUT = 'network_image'
 SCALE_OUTPUT = 'scale'
 CONTENT_OUTPUT = 'content'
-KEEP = 'keep'
 
 
 @dataclass(frozen=True)
