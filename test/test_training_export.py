@@ -19,7 +19,8 @@ from mt_perception.training.export.torch_runner import torch_pipeline
 from mt_perception.training.export.write_model import (
     PARITY_SIZES,
     ModelCard,
-    check_parity,
+    block_graphs,
+    check_blocks,
     export_folder,
 )
 from mt_perception.types import Frame, Intrinsics
@@ -41,7 +42,7 @@ def exported(
 def test_every_block_computes_what_torch_computes(exported: tuple[Multitask, Path]) -> None:
     network, folder = exported
     for size in (*PARITY_SIZES, (320, 416)):
-        assert max(check_parity(network, folder, size).values()) < 1e-3
+        assert max(check_blocks(block_graphs(network), folder, size).values()) < 1e-3
 
 
 def test_a_block_that_differs_is_refused(exported: tuple[Multitask, Path], tmp_path: Path) -> None:
@@ -49,7 +50,7 @@ def test_a_block_that_differs_is_refused(exported: tuple[Multitask, Path], tmp_p
     torch.manual_seed(1)
     other = build('cspnano', 2, 3).eval()
     with pytest.raises(ModelError, match='differs from torch'):
-        check_parity(other, folder, (160, 160))
+        check_blocks(block_graphs(other), folder, (160, 160))
 
 
 def test_the_manifest_says_what_is_there(exported: tuple[Multitask, Path]) -> None:
@@ -97,7 +98,7 @@ def test_a_run_becomes_a_model_folder(tmp_path: Path) -> None:
     assert publish_model(run, tmp_path / 'mine', None, '0.0.1', 'MIT') == {}
     manifest = open_model(tmp_path / 'mine').manifest
     assert (manifest.name, manifest.licence) == ('mine', 'MIT')
-    check_parity(network.eval(), tmp_path / 'mine', (160, 224))
+    check_blocks(block_graphs(network.eval()), tmp_path / 'mine', (160, 224))
 
 
 def test_confidence_is_the_probability_of_the_class(exported: tuple[Multitask, Path]) -> None:

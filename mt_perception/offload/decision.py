@@ -77,7 +77,6 @@ _SOON = 5.0
 """A loss within this number of dwell times after going remote counts as soon."""
 
 AUTO, ALWAYS, NEVER = 'auto', 'always', 'never'
-MODES = (AUTO, ALWAYS, NEVER)
 
 TOO_SHORT = 'deadline_too_short'
 """Reason that also excludes a trial."""

@@ -38,11 +38,6 @@ class WorkerThreads:
         self._abandoned = 0
 
     @property
-    def abandoned(self) -> int:
-        """Number of abandoned threads that are still active."""
-        return self._abandoned
-
-    @property
     def exhausted(self) -> bool:
         """Whether no run can start."""
         return self._abandoned >= self._max_abandoned

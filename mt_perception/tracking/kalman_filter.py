@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,12 +77,6 @@ class BoxStates:
             np.concatenate([self.mean, other.mean]),
             np.concatenate([self.covariance, other.covariance]),
         )
-
-    def without_velocity(self) -> BoxStates:
-        """Return the states with every velocity set to zero."""
-        mean = self.mean.copy()
-        mean[..., 1] = 0
-        return replace(self, mean=mean)
 
 
 def new_states(boxes: NDArray[np.float32]) -> BoxStates:

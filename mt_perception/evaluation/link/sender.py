@@ -26,8 +26,6 @@ from mt_perception.pipeline import Pipeline
 from mt_perception.reports import OffloadReport
 
 PATIENCE_S = 120.0
-HOST_MS = 'host'
-"""The stage of a frame that is the time at the host, waiting in its queue included."""
 
 Encode = Callable[[NDArray[np.uint8]], Payload]
 

@@ -143,11 +143,6 @@ def example(graphs: Sequence[BlockGraph], size: tuple[int, int]) -> dict[str, Te
     return tensors
 
 
-def check_parity(network: Multitask, folder: Path, size: tuple[int, int]) -> dict[str, float]:
-    """Compare every exported block with the network at one input size; see `check_blocks`."""
-    return check_blocks(block_graphs(network), folder, size)
-
-
 def check_blocks(
     graphs: Sequence[BlockGraph], folder: Path, size: tuple[int, int]
 ) -> dict[str, float]:
