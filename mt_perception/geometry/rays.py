@@ -26,6 +26,9 @@ _MAX_SLOPE = 11.4
 _LIMIT = 1e3
 _STEPS = 50
 
+_CHUNK = 8192
+"""Pixels at once: OpenCV also returns a Jacobian of thirty numbers for each."""
+
 
 def has_rays(camera: Intrinsics) -> bool:
     """Whether the rays of a camera's pixels are known: not for a fisheye without coefficients."""
@@ -45,9 +48,16 @@ def rays(camera: Intrinsics, pixels: NDArray[Any]) -> NDArray[np.float64]:
         float64 (N, 2); NaN beyond the range of the lens model.
     """
     pixels = np.asarray(pixels, np.float64).reshape(-1, 2)
-    focal, centre = np.array([camera.fx, camera.fy]), np.array([camera.cx, camera.cy])
     if not camera.distortion or not len(pixels):
+        centre, focal = (camera.cx, camera.cy), (camera.fx, camera.fy)
         return np.asarray((pixels - centre) / focal)
+    parts = np.split(pixels, range(_CHUNK, len(pixels), _CHUNK))
+    return np.concatenate([_through_lens(camera, part) for part in parts])
+
+
+def _through_lens(camera: Intrinsics, pixels: NDArray[np.float64]) -> NDArray[np.float64]:
+    """`rays` of a camera with distortion."""
+    focal = np.array([camera.fx, camera.fy])
     matrix = np.array([[camera.fx, 0, camera.cx], [0, camera.fy, camera.cy], [0, 0, 1]])
     lens = (matrix, np.array(camera.distortion))
     model = cv2.fisheye if camera.projection == FISHEYE else cv2
@@ -55,15 +65,20 @@ def rays(camera: Intrinsics, pixels: NDArray[Any]) -> NDArray[np.float64]:
     # OpenCV stops the pinhole iteration after five steps; points beyond the range of a fisheye
     # are NaN or very large.
     found = np.clip(np.nan_to_num(found), -_LIMIT, _LIMIT)
+    wrong = np.arange(len(found))
     for _ in range(_STEPS):
-        ahead = np.column_stack((found, np.ones(len(found))))[:, None]
-        back, _ = model.projectPoints(ahead, np.zeros(3), np.zeros(3), *lens)
-        error = pixels - back.reshape(-1, 2)
-        wrong = np.abs(error).max(axis=1) > _TOLERANCE_PX
-        if not wrong.any():
+        if not len(wrong):
             break
-        found = np.clip(found + np.nan_to_num(error) / focal, -_LIMIT, _LIMIT)
-    found[wrong | (np.hypot(*found.T) > _MAX_SLOPE)] = np.nan
+        ahead = np.column_stack((found[wrong], np.ones(len(wrong))))[:, None]
+        back, _ = model.projectPoints(ahead, np.zeros(3), np.zeros(3), *lens)
+        error = pixels[wrong] - back.reshape(-1, 2)
+        far = np.abs(error).max(axis=1) > _TOLERANCE_PX
+        wrong, error = wrong[far], error[far]
+        found[wrong] = np.clip(found[wrong] + error / focal, -_LIMIT, _LIMIT)
+        # Points at the limit do not return.
+        wrong = wrong[np.abs(found[wrong]).max(axis=1) < _LIMIT]
+    found[wrong] = np.nan
+    found[np.hypot(*found.T) > _MAX_SLOPE] = np.nan
     return np.asarray(found)
 
 
