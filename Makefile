@@ -14,8 +14,9 @@ COLCON := colcon-core colcon-ros colcon-python-setup-py colcon-test-result \
 export OMP_NUM_THREADS ?= 1
 # Threads of torch that wait by spinning make two of them slower than one.
 export OMP_WAIT_POLICY ?= PASSIVE
-# Tests that run at once; auto is one for each core.
-WORKERS ?= auto
+# Tests that run at once: one more than cores, because many wait for nodes and hosts.
+WORKERS ?= $(shell expr $$(nproc) + 1)
+PYTEST := -m pytest -n $(WORKERS) --dist loadgroup
 # Mutants of each folder.
 SAMPLE ?= 40
 
@@ -42,21 +43,21 @@ demo:
 
 test:
 	@$(PYTHON) tools/environment.py $(VENV) --ros --extras dev,eval,offload,serve
-	@$(VENV)/bin/python -m pytest -n $(WORKERS)
+	@$(VENV)/bin/python $(PYTEST)
 
 test-train:
 	@$(PYTHON) tools/environment.py $(VENV_TRAIN) --extras dev,eval,offload,train
 	@$(VENV_TRAIN)/bin/mypy $$(find mt_perception/network mt_perception/training -name '*.py') \
 	  mt_perception/cli/train.py mt_perception/cli/export.py mt_perception/cli/cut.py \
 	  mt_perception/cli/quantize.py mt_perception/cli/cascade.py
-	@$(VENV_TRAIN)/bin/python -m pytest -n $(WORKERS) \
+	@$(VENV_TRAIN)/bin/python $(PYTEST) \
 	  $$(grep -lE "importorskip\('torch'" test/test_*.py)
 
 # An environment of its own: colcon brings plugins of pytest.
 test-colcon:
 	@$(PYTHON) tools/environment.py $(VENV) --ros --extras dev,eval,offload,serve
 	@test -x $(VENV_COLCON)/bin/colcon || $(VENV)/bin/python -m venv $(VENV_COLCON)
-	@$(VENV_COLCON)/bin/pip install -q --disable-pip-version-check $(COLCON) 'setuptools<80'
+	@$(VENV_COLCON)/bin/pip install -q --no-compile --disable-pip-version-check $(COLCON) 'setuptools<80'
 	@PATH="$(CURDIR)/$(VENV_COLCON)/bin:$$PATH" $(VENV)/bin/python -m pytest test/test_colcon.py
 
 test-ray:
@@ -82,7 +83,7 @@ format:
 # Reads the sources of the package and imports nothing of it, so the site needs no ONNX Runtime.
 docs:
 	@test -x $(VENV_DOCS)/bin/python || $(PYTHON) -m venv $(VENV_DOCS)
-	@$(VENV_DOCS)/bin/pip install -q --disable-pip-version-check mkdocs-material 'mkdocstrings[python]'
+	@$(VENV_DOCS)/bin/pip install -q --no-compile --disable-pip-version-check mkdocs-material 'mkdocstrings[python]'
 	@PYTHONPATH=. NO_MKDOCS_2_WARNING=1 $(VENV_DOCS)/bin/mkdocs build -q -d site
 
 # Groups of benchmarks: make bench GROUP=graph. The default needs neither ROS nor data. Those of offload need
@@ -102,7 +103,7 @@ bench:
 # Lines that the tests run, without those that need PyTorch.
 coverage:
 	@$(PYTHON) tools/environment.py $(VENV) --ros --extras dev,eval,offload,serve
-	@$(VENV)/bin/python -m pytest -n $(WORKERS) --cov=mt_perception --cov-report=term:skip-covered
+	@$(VENV)/bin/python $(PYTEST) --cov=mt_perception --cov-report=term:skip-covered
 
 # A wheel and an sdist in dist/.
 wheel:

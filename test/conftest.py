@@ -17,6 +17,8 @@ settings.register_profile('house', deadline=None)
 settings.load_profile('house')
 
 ROOT = Path(__file__).resolve().parent.parent
+ONE_WORKER = re.compile(r'test_(interfaces|packaging|report|report_offload)\.py')
+"""Files with fixtures of many seconds, which one of pytest's workers makes for all their tests."""
 FAULTS = re.compile(r'fault|hang|limits|breaker|tls|credentials|validation|inflate|damage')
 
 
@@ -25,6 +27,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     property: hypothesis draws its input. system: its file starts nodes, hosts or programs.
     fault: its file damages files, links or hosts. unit: all others.
+    xdist_group: its file runs in one worker.
     """
     texts: dict[Path, str] = {}
     for item in items:
@@ -38,6 +41,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             kinds.add('fault')
         for kind in kinds or {'unit'}:
             item.add_marker(kind)
+        if ONE_WORKER.fullmatch(item.path.name):
+            item.add_marker(pytest.mark.xdist_group(item.path.name))
 
 
 @pytest.fixture(scope='session')
