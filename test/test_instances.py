@@ -105,6 +105,18 @@ def test_nothing_and_unlabelled_pixels() -> None:
     assert not instance_image(detections(), unlabelled).any()
 
 
+@pytest.mark.parametrize('value', [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize('with_depth', [False, True])
+def test_a_box_that_is_not_finite_has_no_pixels(value: float, with_depth: bool) -> None:
+    segmentation = Segmentation(np.zeros((60, 80), np.uint8), LABELS)
+    found = detections([0, 0, 80, 60], [10, 10, 20, 20])
+    found.boxes[0, 2] = value
+    depth = DepthMap(np.full((60, 80), 2, np.float32), CAMERA) if with_depth else None
+    image = instance_image(found, segmentation, depth)
+    assert (image[10:20, 10:20] == 2).all()
+    assert (image > 0).sum() == 100
+
+
 @given(
     st.lists(st.floats(-5, 90, width=32), min_size=4, max_size=4),
     st.floats(0.1, 1),

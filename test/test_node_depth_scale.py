@@ -170,10 +170,50 @@ def test_the_height_and_the_source_are_live_parameters(graph: RosGraph, model: s
     (result,) = robot.node.set_parameters([Parameter('depth.scale', value='calibration')])
     assert not result.successful
     assert 'no calibration file' in result.reason
-    robot.node.set_parameters([Parameter('depth.calibration_file', value='/none.yaml')])
-    (result,) = robot.node.set_parameters([Parameter('depth.scale', value='calibration')])
-    assert not result.successful
-    assert '/none.yaml' in result.reason
+
+
+def test_a_live_calibration_file_exists_or_can_be_written(
+    graph: RosGraph, model: str, tmp_path: Path
+) -> None:
+    """With depth.scale none, too."""
+    robot = Robot(graph, model)
+    robot.frame()
+
+    def refusal(**changes: str) -> str:
+        result = robot.node.set_parameters_atomically(
+            [
+                Parameter(f'depth.calibration_{name}', value=value)
+                for name, value in changes.items()
+            ]
+        )
+        assert result.successful == (not result.reason)
+        return str(result.reason)
+
+    missing = str(tmp_path / 'none.yaml')
+    assert f'{missing} does not exist' in refusal(file=missing)
+    other = tmp_path / 'other.yaml'
+    other.write_text('a: 1\n')
+    assert 'not a depth calibration' in refusal(file=str(other), topic='/depth_camera')
+    assert not refusal(file=missing, topic='/depth_camera')
+    assert f'{missing} does not exist' in refusal(topic='')
+
+
+def test_calibrate_checks_its_file_before_it_collects(
+    graph: RosGraph, model: str, tmp_path: Path
+) -> None:
+    file = tmp_path / 'notes.yaml'
+    parameters = {'depth.calibration_file': str(file), 'depth.calibration_topic': '/depth_camera'}
+    robot = Robot(graph, model, **parameters)
+    client = robot.peer.create_client(Trigger, '/perception/calibrate')
+    robot.frame()
+    file.write_text('of somebody else\n')
+    robot.node.processor.calibration.duration_s = 3600.0
+    assert graph.spin_until(client.service_is_ready)
+    future = client.call_async(Trigger.Request())
+    assert graph.spin_until(future.done)
+    assert not future.result().success
+    assert 'did not write it' in future.result().message
+    assert not robot.node.processor.calibration.is_collecting
 
 
 def test_a_depth_camera_calibrates_the_node(graph: RosGraph, model: str, tmp_path: Path) -> None:

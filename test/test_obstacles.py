@@ -87,6 +87,18 @@ def test_there_is_no_plane_where_there_is_no_ground() -> None:
     assert fit_ground(wall, Segmentation(everywhere, LABELS)) is None
 
 
+def test_pixels_of_one_row_determine_no_plane() -> None:
+    camera = Intrinsics(fx=600, fy=600, cx=320, cy=240, width=640, height=480)
+    depth = np.full((480, 640), np.nan, np.float32)
+    ground = Segmentation(np.full((480, 640), GROUND, np.uint8), LABELS)
+    depth[360] = 0.5 / 0.2
+    assert fit_ground(DepthMap(depth, camera), ground) is None
+    depth[420] = 0.5 / 0.3
+    found = fit_ground(DepthMap(depth, camera), ground)
+    assert found is not None
+    assert found.height_m == pytest.approx(0.5, rel=1e-3)
+
+
 def test_infinite_depth_is_no_ground() -> None:
     depth, segmentation = scene(GroundPlane.from_angles(0.5, 10))
     values = depth.depth.copy()
@@ -147,6 +159,17 @@ def test_a_cube_keeps_one_point() -> None:
 
     assert len(set(cells(found))) == len(found) < len(all_points) / 10
     assert set(cells(found)) == set(cells(all_points))
+
+
+@pytest.mark.parametrize('side', [1e-5, 1e-9, 1e-300])
+def test_a_tiny_voxel_merges_no_distant_points(side: float) -> None:
+    plane = GroundPlane.from_angles(0.5, 5)
+    depth, segmentation = with_wall(*scene(plane), plane, 2.02, 0.4)
+    every = ObstacleOptions(stride=1, voxel_m=0)
+    all_points = obstacle_points(depth, IMAGE, plane, segmentation, every)
+    options = replace(every, voxel_m=side)
+    found = obstacle_points(depth, IMAGE, plane, segmentation, options)
+    assert len(found) == len(all_points)
 
 
 def test_a_ground_class_at_a_wrong_depth_is_no_obstacle() -> None:

@@ -69,9 +69,11 @@ def boxes3d(
     if has_rays(camera) and not depth.relative:
         sides = _side_rays(camera, detections.boxes)
         for index, box in enumerate(detections.boxes.tolist()):
+            if not np.isfinite((*sides[index], *box)).all():
+                continue
             label = detections.labels[int(detections.class_ids[index])]
             z = _own_depths(box, label, depth, segmentation)
-            if z is None or not np.isfinite(sides[index]).all():
+            if z is None:
                 continue
             last = len(z) - 1
             near, middle, far = z[

@@ -42,7 +42,7 @@ def instance_image(
     the pixel belongs to the nearest object or, without a depth map, to the smallest box.
 
     Args:
-        detections: The detections.
+        detections: The detections; a box that is not finite has no pixels.
         segmentation: The segmentation of the same image.
         depth: The depth map of the same image; None if there is none.
 
@@ -51,7 +51,8 @@ def instance_image(
     """
     ids = segmentation.class_ids
     image = np.full(ids.shape, NO_INSTANCE, np.uint16)
-    boxes, values = detections.boxes, instance_values(detections)
+    finite = np.isfinite(detections.boxes).all(axis=1)
+    boxes, values = detections.boxes[finite], instance_values(detections)[finite]
     if depth is None:
         order = np.argsort(-(boxes[:, 2:] - boxes[:, :2]).prod(axis=1), kind='stable')
     else:

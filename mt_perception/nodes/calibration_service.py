@@ -21,11 +21,15 @@ from rclpy.task import Future
 from sensor_msgs.msg import Image
 from std_srvs.srv import Trigger
 
-from mt_perception.errors import CalibrationError, PerceptionError
+from mt_perception.errors import CalibrationError, OptionError, PerceptionError
 from mt_perception.evaluation.datasets.maps import at_size, valid_metres
 from mt_perception.evaluation.datasets.truth_messages import decode_depth
-from mt_perception.evaluation.output import write_new_text
-from mt_perception.geometry.depth_calibration import DepthCalibration, is_calibration
+from mt_perception.evaluation.output import check_new_text, write_new_text
+from mt_perception.geometry.depth_calibration import (
+    DepthCalibration,
+    is_calibration,
+    read_calibration,
+)
 from mt_perception.geometry.depth_calibrator import DepthCalibrator
 from mt_perception.nodes.conversions import stamp_ns
 from mt_perception.nodes.parameters import PerceptionSettings
@@ -114,6 +118,8 @@ class CalibrationService:
                 'set depth.calibration_topic (depth image, aligned with the image) and '
                 'depth.calibration_file (where to write)'
             )
+        path = Path(file).expanduser()
+        check_new_text(path, is_calibration)
         self._results: deque[Result] = deque(maxlen=_KEPT)
         self._images: deque[tuple[int, NDArray[np.float32]]] = deque(maxlen=_KEPT)
         self._fault, self._frame_id = '', ''
@@ -140,7 +146,7 @@ class CalibrationService:
                 f'{_TOLERANCE_NS // 1_000_000} ms; check the topic and both clocks'
             )
         found = calibrator.calibrate(self._frame_id, self._model, topic)
-        write_new_text(Path(file).expanduser(), found.text(), is_calibration)
+        write_new_text(path, found.text(), is_calibration)
         self._calibrated()
         self._node.set_parameters([Parameter('depth.scale', value=CALIBRATION)])
         return found
@@ -174,6 +180,25 @@ class CalibrationService:
                 self._calibrator.add_map(depth, truth)
             except PerceptionError as error:
                 self._fault = str(error)
+
+
+def check_calibration_file(settings: PerceptionSettings) -> None:
+    """Check that ``depth.calibration_file`` can be read, or that ``~/calibrate`` may write it.
+
+    Raises:
+        OptionError: The file is no calibration, or does not exist and ``~/calibrate`` cannot
+            write it without ``depth.calibration_topic``.
+    """
+    if not settings.depth_calibration_file:
+        return
+    path = Path(settings.depth_calibration_file).expanduser()
+    if path.exists():
+        read_calibration(path)
+    elif not settings.depth_calibration_topic:
+        raise OptionError(
+            f'depth.calibration_file: {path} does not exist; write it with `mt_perception '
+            'calibrate`, or set depth.calibration_topic before, so that ~/calibrate writes it'
+        )
 
 
 def _words(found: DepthCalibration) -> str:

@@ -18,6 +18,7 @@ from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from sensor_msgs.msg import CameraInfo
 
 from mt_perception.errors import OptionError, PerceptionError
+from mt_perception.nodes.calibration_service import check_calibration_file
 from mt_perception.nodes.diagnostics import (
     DiagnosticsPublisher,
     InputSnapshot,
@@ -226,6 +227,8 @@ class PerceptionNode(SelfStartingNode):
                     f'{p.name} cannot change while a model is loaded; deactivate and clean up '
                     'the node first'
                 )
+        if names & {'depth.calibration_file', 'depth.calibration_topic'}:
+            check_calibration_file(settings)
         self.pipeline.checked_options(settings.options())
         self.pipeline.checked_budget(settings.budget())
 
