@@ -216,6 +216,24 @@ def test_calibrate_checks_its_file_before_it_collects(
     assert not robot.node.processor.calibration.is_collecting
 
 
+def test_calibrate_subscribes_a_lazy_input(graph: RosGraph, model: str, tmp_path: Path) -> None:
+    parameters = {
+        'input.lazy': True,
+        'depth.calibration_file': str(tmp_path / 'depth.yaml'),
+        'depth.calibration_topic': '/depth_camera',
+    }
+    node = graph.add(PerceptionNode, model=model, **parameters)
+    peer = graph.add(Peer)
+    client = peer.create_client(Trigger, '/perception/calibrate')
+    assert graph.spin_until(lambda: client.service_is_ready() and node.processor)
+    assert graph.spin_until(lambda: node.inputs is None)
+    node.processor.calibration.duration_s = 1.0
+    future = client.call_async(Trigger.Request())
+    assert graph.spin_until(lambda: node.inputs is not None)
+    assert graph.spin_until(future.done)
+    assert graph.spin_until(lambda: node.inputs is None)
+
+
 def test_a_depth_camera_calibrates_the_node(graph: RosGraph, model: str, tmp_path: Path) -> None:
     file = tmp_path / 'depth.yaml'
     robot = Robot(

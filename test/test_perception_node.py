@@ -45,7 +45,7 @@ from mt_perception.execution.executor import Executor
 from mt_perception.model.folder import open_model
 from mt_perception.model.sessions import load_sessions
 from mt_perception.model.weight_residency import SessionStore
-from mt_perception.nodes import conversions
+from mt_perception.nodes import conversions, perception, qos_events
 from mt_perception.nodes.lifecycle import ACTIVE
 from mt_perception.nodes.perception import PerceptionNode
 from mt_perception.nodes.publishers import LATCHED
@@ -360,6 +360,32 @@ def test_a_lazy_input_is_subscribed_while_a_result_has_a_subscriber(
     assert node.trigger_deactivate() == TransitionCallbackReturn.SUCCESS
     graph.spin_for(0.3)
     assert node.inputs is None
+
+
+def test_an_event_subscribes_a_lazy_input_for_a_new_subscriber(
+    graph: RosGraph, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(perception, '_DEMAND_S', 3600.0)
+    node = graph.add(PerceptionNode, model=str(tiny), **{'input.lazy': True})
+    peer = graph.add(Peer)
+    assert graph.spin_until(lambda: node.state == ACTIVE and node.inputs is None)
+    graph.spin_for(0.2)
+    got = peer.listen(DETECTIONS, Detection2DArray)
+    assert graph.spin_until(lambda: node.inputs is not None)
+    assert graph.spin_until(lambda: (peer.send(patch(RED), SECOND), graph.spin_for(0.02)) and got)
+
+
+def test_without_events_a_timer_subscribes_a_lazy_input(
+    graph: RosGraph, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on Humble."""
+    monkeypatch.setattr(perception, 'HAS_MATCHED', False)
+    monkeypatch.setattr(qos_events, 'HAS_MATCHED', False)
+    node = graph.add(PerceptionNode, model=str(tiny), **{'input.lazy': True})
+    peer = graph.add(Peer)
+    assert graph.spin_until(lambda: node.state == ACTIVE and node.inputs is None)
+    peer.listen(DETECTIONS, Detection2DArray)
+    assert graph.spin_until(lambda: node.inputs is not None)
 
 
 @pytest.mark.parametrize(

@@ -144,7 +144,8 @@ def obstacle_points(
 
 def _places(points: NDArray[np.void]) -> NDArray[np.float32]:
     """Return x, y and z of POINT (N,), float32 (N, 3), without a copy."""
-    return points.view(np.float32).reshape(-1, POINT.itemsize // 4)[:, :3]
+    places: NDArray[np.float32] = points.view(np.float32).reshape(-1, 4)[:, :3]
+    return places
 
 
 def _thinned(points: NDArray[np.void], side: float) -> NDArray[np.void]:
@@ -155,4 +156,5 @@ def _thinned(points: NDArray[np.void], side: float) -> NDArray[np.void]:
     key = (cells[:, 0] << 42) + (cells[:, 1] << 21) + cells[:, 2]
     order = np.argsort(key, kind='stable')
     key = key[order]
-    return points[order[np.diff(key, prepend=key[:1] - 1) != 0]]
+    first: NDArray[np.void] = points[order[np.diff(key, prepend=key[:1] - 1) != 0]]
+    return first

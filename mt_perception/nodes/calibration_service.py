@@ -55,6 +55,7 @@ class CalibrationService:
         node: The node.
         settings: Returns the current settings.
         model: Name and version of the model.
+        started: Called when depth is needed for a calibration.
         calibrated: Called after a calibration was written.
 
     Attributes:
@@ -66,11 +67,13 @@ class CalibrationService:
         node: Node,
         settings: Callable[[], PerceptionSettings],
         model: str,
+        started: Callable[[], None],
         calibrated: Callable[[], None],
     ) -> None:
         self._node = node
         self._settings = settings
         self._model = model
+        self._started = started
         self._calibrated = calibrated
         self.duration_s = DURATION_S
         self._lock = threading.Lock()
@@ -124,6 +127,7 @@ class CalibrationService:
         self._images: deque[tuple[int, NDArray[np.float32]]] = deque(maxlen=_KEPT)
         self._fault, self._frame_id = '', ''
         self._calibrator = DepthCalibrator()
+        self._started()
         subscription = self._node.create_subscription(Image, topic, self._on_depth, _QOS)
         done: Future = Future()
         timer = self._node.create_timer(

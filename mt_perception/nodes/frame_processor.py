@@ -112,7 +112,11 @@ class FrameProcessor:
         self.ground = GroundSource(node)
         manifest = self.pipeline.manifest
         self.calibration = CalibrationService(
-            node, settings, f'{manifest.name} {manifest.version}', self._reload_calibration
+            node,
+            settings,
+            f'{manifest.name} {manifest.version}',
+            qos_events.demand_changed,
+            self._reload_calibration,
         )
         self._budget_check = self._new_budget_check()
         self._decoder = ImageDecoder()

@@ -33,7 +33,7 @@ from mt_perception.nodes.node_parameters import NodeParameters
 from mt_perception.nodes.offloading import offload_status
 from mt_perception.nodes.parameter_schema import Change
 from mt_perception.nodes.parameters import PerceptionSettings
-from mt_perception.nodes.qos_events import QosEvents
+from mt_perception.nodes.qos_events import HAS_MATCHED, QosEvents
 from mt_perception.nodes.subscriptions import ImageSubscription, ImageType
 from mt_perception.pipeline import Pipeline
 
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 NAME = 'perception'
 
 _DEMAND_S = 0.1
-"""Interval of the check for subscribers while ``input.lazy`` is set."""
+"""Interval of the check for subscribers while ``input.lazy`` is set; events report new ones."""
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
@@ -81,7 +81,9 @@ class PerceptionNode(SelfStartingNode):
         self._stamps = StampCheck()
         self._active = False
         self._qos_events = QosEvents(
-            self, lambda topic, policy: self.health.incompatible_qos(topic, policy)
+            self,
+            lambda topic, policy: self.health.incompatible_qos(topic, policy),
+            self._follow_demand,
         )
         try:
             self.live = NodeParameters(
@@ -189,16 +191,18 @@ class PerceptionNode(SelfStartingNode):
             return
         settings = self.live.settings
         self.processor.ground.follow(settings)
-        if not settings.input_lazy:
-            self._demand_timer.cancel()
-        elif self._demand_timer.is_canceled():
-            self._demand_timer.reset()
         needed = not settings.input_lazy or self.processor.request(settings).tasks
         if needed and self.inputs is None:
             self.inputs = self._subscription()
         elif not needed and self.inputs is not None:
             self.inputs.destroy()
             self.inputs = None
+        # Events cost time at each wake-up: they wait for a subscriber only without images.
+        self._qos_events.due |= self.inputs is None
+        if not settings.input_lazy or (HAS_MATCHED and self.inputs is None):
+            self._demand_timer.cancel()
+        elif self._demand_timer.is_canceled():
+            self._demand_timer.reset()
 
     def _deactivate(self) -> None:
         self._active = False

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
 from numpy.typing import NDArray
-from rclpy.event_handler import PublisherEventCallbacks
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, QoSPolicyKind, QoSProfile, ReliabilityPolicy
@@ -159,9 +158,7 @@ class Publishers:
             kind,
             topic,
             own,
-            event_callbacks=PublisherEventCallbacks(
-                incompatible_qos=self._qos_events.handler(topic), use_default_callbacks=False
-            ),
+            event_callbacks=self._qos_events.of_publisher(topic),
             callback_group=self._qos_events.group,
             qos_overriding_options=OVERRIDABLE,
         )
