@@ -97,6 +97,13 @@ def test_the_moving_picture_is_small_and_moves() -> None:
     assert image.open(file).n_frames > 20
 
 
+def test_a_row_of_a_table_is_one_line() -> None:
+    for page in [*PAGES, *(ROOT / 'models').glob('*/*.md')]:
+        blocks = page.read_text(encoding='utf-8').split('```')
+        rows = [line for text in blocks[::2] for line in text.splitlines() if line[:1] == '|']
+        assert [row for row in rows if not row.endswith('|')] == [], page
+
+
 def test_every_page_is_in_the_navigation_of_the_site() -> None:
     listed = set(re.findall(r'([\w/-]+\.md)$', (ROOT / 'mkdocs.yml').read_text(), re.MULTILINE))
     pages = {str(page.relative_to(ROOT / 'docs')) for page in (ROOT / 'docs').rglob('*.md')}

@@ -185,12 +185,12 @@ def unknown_parameter(name: str, known: Mapping[str, object]) -> str:
 def markdown_table(settings: type[Settings]) -> str:
     """Return the parameters as a Markdown table."""
     rows = [
-        '| parameter | type | default | range | change | meaning |',
+        '| parameter | meaning | type | default | range | change |',
         '|---|---|---|---|---|---|',
     ]
     rows += [
-        f'| `{p.name}` | {p.kind_name} | `{_yaml_value(p.default)}` | {p.range_text} '
-        f'| {p.change.value} | {p.description} |'
+        f'| `{p.name}` | {p.description} | {p.kind_name} | `{_yaml_value(p.default)}` '
+        f'| {p.range_text} | {p.change.value} |'
         for p in settings.parameters()
     ]
     return '\n'.join(rows) + '\n'
