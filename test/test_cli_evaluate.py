@@ -46,7 +46,7 @@ def test_two_runs_are_equal_but_for_timing(tmp_path: Path, model: str) -> None:
     bag = write_bag(tmp_path / 'kitchen')
     lines = []
     for out in (tmp_path / 'a', tmp_path / 'b'):
-        assert evaluate(bag, '--model', model, '--out', out) == 0
+        assert evaluate(bag, '--model', model, '--out', out, '--no-report') == 0
         text = (out / 'kitchen' / 'frames.jsonl').read_text()
         lines.append([without_timing(line) for line in text.splitlines()])
     assert lines[0] == lines[1]
@@ -56,7 +56,7 @@ def test_one_bad_bag_of_ten(tmp_path: Path, model: str, capfd: pytest.CaptureFix
     bags = [write_bag(tmp_path / f'bag{i}', Contents(frames=2)) for i in range(10)]
     next(bags[6].glob('*.mcap')).write_bytes(b'')
     out = tmp_path / 'out'
-    assert evaluate(*bags, '--model', model, '--out', out, '--workers', 2) == 1
+    assert evaluate(*bags, '--model', model, '--out', out, '--workers', 2, '--no-report') == 1
     assert sorted(summaries(out)) == [f'bag{i}' for i in range(10) if i != 6]
     printed = ''.join(capfd.readouterr())
     assert 'bag6' in printed
@@ -87,7 +87,7 @@ def test_a_sweep_goes_on_where_it_stopped(
 ) -> None:
     bag = write_bag(tmp_path / 'kitchen')
     out = tmp_path / 'out'
-    sweep = ('--sweep', 'size=64,96', '--sweep', 'score_threshold=0,0.5')
+    sweep = ('--sweep', 'size=64,96', '--sweep', 'score_threshold=0,0.5', '--no-report')
     assert evaluate(bag, '--model', model, '--out', out, *sweep) == 0
     found = summaries(out)
     assert len(found) == 4

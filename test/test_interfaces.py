@@ -80,9 +80,23 @@ Generated = tuple[InterfacePackage, GeneratedSources]
 
 
 @pytest.fixture(scope='module')
-def generated(tmp_path_factory: pytest.TempPathFactory) -> Generated:
-    package = read_package(install.VISION_MSGS, ros_prefix())
-    return package, generate(package, tmp_path_factory.mktemp('generated'))
+def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, GeneratedSources]:
+    """The wheel, and the sources that it was built from."""
+    kept = []
+
+    def kept_sources(package: InterfacePackage, folder: Path) -> GeneratedSources:
+        kept.append(generate(package, folder))
+        return kept[0]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(install, 'generate', kept_sources)
+        wheel = install.build_wheel(install.VISION_MSGS, tmp_path_factory.mktemp('built'))
+    return wheel, kept[0]
+
+
+@pytest.fixture(scope='module')
+def generated(built: tuple[Path, GeneratedSources]) -> Generated:
+    return read_package(install.VISION_MSGS, ros_prefix()), built[1]
 
 
 def test_type_hashes_are_those_of_vision_msgs(generated: Generated) -> None:
@@ -92,8 +106,8 @@ def test_type_hashes_are_those_of_vision_msgs(generated: Generated) -> None:
     assert package.version == '4.1.1'
 
 
-def test_the_wheel_works_over_dds(tmp_path: Path) -> None:
-    wheel = install.build_wheel(install.VISION_MSGS, tmp_path)
+def test_the_wheel_works_over_dds(built: tuple[Path, GeneratedSources], tmp_path: Path) -> None:
+    wheel = built[0]
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
         assert archive.testzip() is None

@@ -58,14 +58,18 @@ def _first_line(value: object) -> str:
     return (inspect.getdoc(value) or '').split('\n\n')[0].replace('\n', ' ').replace('|', '\\|')
 
 
-def with_tables(file: Path) -> str:
+def with_tables(file: Path, tables: Mapping[str, str]) -> str:
     """Return the text of a document with up-to-date tables.
+
+    Args:
+        file: The document.
+        tables: Name → table.
 
     Raises:
         SystemExit: The document has no markers for one of its tables.
     """
     text = file.read_text(encoding='utf-8')
-    for name, table in tables()[file].items():
+    for name, table in tables.items():
         begin, end = f'<!-- {name}: generated -->\n', '<!-- end -->'
         pattern = re.escape(begin) + '.*?' + re.escape(end)
         if re.search(pattern, text, re.DOTALL) is None:
@@ -78,5 +82,5 @@ def with_tables(file: Path) -> str:
 if __name__ == '__main__':
     for name, content in parameter_files().items():
         (ROOT / 'config' / name).write_text(content, encoding='utf-8')
-    for document in tables():
-        document.write_text(with_tables(document), encoding='utf-8')
+    for document, contents in tables().items():
+        document.write_text(with_tables(document, contents), encoding='utf-8')

@@ -63,6 +63,8 @@ def _markdown(text: str) -> str:
     """The changelog, whose form is that of catkin_pkg.changelog, as Markdown."""
     text = re.sub(r'^\^+\n(.*)\n\^+$', r'# \1', text, flags=re.MULTILINE)
     text = re.sub(r'^(\S.*)\n-{3,}$', r'## \1\n', text, flags=re.MULTILINE)
+    # Markdown nests lists by four spaces.
+    text = re.sub(r'^ +', lambda indent: indent[0] * 2, text, flags=re.MULTILINE)
     return re.sub(r'``(\\ )?', '`', text).replace('\\_', '_').replace('\\*', '*')
 
 
