@@ -28,7 +28,7 @@ from mt_perception.sources import open_source
 from mt_perception.types import DEPTH, DETECTION
 
 Tensors = dict[str, NDArray[Any]]
-CASES = ((0.0, 0.0), (0.35, 0.0), (0.35, 0.002), (0.35, 0.01), (0.35, 0.02))
+CASES = ((0.0, 0.0), (0.35, 0.0), (0.35, 0.002), (0.35, 0.01), (0.35, 0.02), (0.35, 0.03))
 """``min_score`` and ``precision``."""
 
 

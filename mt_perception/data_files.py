@@ -14,7 +14,8 @@ import math
 import os
 import secrets
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -163,27 +164,34 @@ def read_text(
         raise error(f'{path} cannot be read: {reason}') from found
 
 
-def replace_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all.
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Path of a new file beside ``path``; it becomes ``path`` if the block ends without an error.
 
-    The text goes into a new file beside it first; no file but ``path`` is replaced.
-
-    Raises:
-        OSError: It cannot be written.
+    Each call has its own file, so that two programs may write one path. No file but ``path`` is
+    replaced, and after an error nothing stays.
     """
-    partial = path.with_name(f'.{secrets.token_hex(8)}.partial')
     # Not tempfile.mkstemp, whose files only their owner can read.
-    file = partial.open('x', encoding='utf-8', newline='\n')
+    partial = path.with_name(f'.{secrets.token_hex(8)}.partial{path.suffix}')
     try:
-        with file:
-            file.write(text)
-            # Some file systems report a full disk only here.
-            file.flush()
-            os.fsync(file.fileno())
+        yield partial
         os.replace(partial, path)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    with replacing(path) as partial, partial.open('x', encoding='utf-8', newline='\n') as file:
+        file.write(text)
+        # Some file systems report a full disk only here.
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _check_size(size: int, limits: Limits) -> None:

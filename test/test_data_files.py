@@ -24,6 +24,7 @@ from mt_perception.data_files import (
     parse_yaml,
     read_json,
     read_yaml,
+    replacing,
 )
 from mt_perception.errors import ModelError, SourceError
 
@@ -189,3 +190,16 @@ def check_plain(value: Any) -> None:
         assert '\0' not in value
     else:
         assert value is None or abs(value) <= LARGEST_INTEGER
+
+
+def test_two_writers_of_one_file_have_a_new_file_each(tmp_path: Path) -> None:
+    path = tmp_path / 'record.yaml'
+    with replacing(path) as first, replacing(path) as second:
+        first.write_text('first', encoding='utf-8')
+        second.write_text('second', encoding='utf-8')
+    assert path.read_text(encoding='utf-8') == 'first', 'the outer one ends last'
+    with pytest.raises(RuntimeError), replacing(path) as partial:
+        partial.write_text('half', encoding='utf-8')
+        raise RuntimeError
+    assert [file.name for file in tmp_path.iterdir()] == ['record.yaml']
+    assert path.read_text(encoding='utf-8') == 'first'

@@ -207,11 +207,11 @@ def without_an_output(reply: pb.ModelInferResponse) -> pb.ModelInferResponse:
     return reply
 
 
-def log_step(value: float) -> Bent:
+def depth_step(value: float) -> Bent:
     def bend(reply: pb.ModelInferResponse) -> pb.ModelInferResponse:
         for output in reply.outputs:
-            if 'log_step' in output.parameters:
-                output.parameters['log_step'].double_param = value
+            if 'depth_step' in output.parameters:
+                output.parameters['depth_step'].double_param = value
         return reply
 
     return bend
@@ -241,8 +241,8 @@ BENT: dict[str, Bent] = {
         'segmentation/class_ids', lambda a: np.zeros((1, 4000, 4000), np.uint8)
     ),
     'depth of another type': tensor('depth/depth_per_focal', lambda a: a.astype(np.float32)),
-    'depth of an impossible step': log_step(-1.0),
-    'infinite depth': log_step(0.99999),
+    'depth of an impossible step': depth_step(-1.0),
+    'infinite depth': depth_step(0.99999),
 }
 
 
@@ -270,7 +270,7 @@ def test_a_reply_that_is_not_one_is_replaced_by_a_local_result(
 
 
 def _high_steps(reply: pb.ModelInferResponse) -> pb.ModelInferResponse:
-    return log_step(0.999)(
+    return depth_step(0.999)(
         tensor('depth/depth_per_focal', lambda a: np.full(a.shape, 30_000, np.uint16))(reply)
     )
 

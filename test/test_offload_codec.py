@@ -18,19 +18,16 @@ from hypothesis.extra import numpy as hnp
 from tiny_cut import STEPS, tiny_tables
 
 from mt_perception.errors import ModelError, PayloadError
-from mt_perception.offload import codec as codec_module
-from mt_perception.offload.codec import (
+from mt_perception.offload import entropy_coder
+from mt_perception.offload.codec import CodecRate, CodecTables, LatentCodec, differences
+from mt_perception.offload.codec_tables import read_tables, write_tables
+from mt_perception.offload.entropy_coder import (
     PRECISION,
     SYMBOL_MAX,
     SYMBOL_MIN,
     TOTAL,
-    CodecRate,
-    CodecTables,
     FrequencyTable,
-    LatentCodec,
-    differences,
 )
-from mt_perception.offload.codec_tables import read_tables, write_tables
 
 CODEC = LatentCodec(tiny_tables())
 RATES = st.integers(0, len(STEPS) - 1)
@@ -62,7 +59,7 @@ def test_the_checksum_of_the_library_is_that_of_the_definition() -> None:
     counts = (1, TOTAL // 3, 7, TOTAL // 2, TOTAL - TOTAL // 3 - TOTAL // 2 - 8)
     entries = [(i * i + i // 7) % len(counts) for i in range(64)]
     words = np.array(reference_words(entries, counts), '<u4')
-    assert zlib.crc32(words.tobytes()) == codec_module._CODE_CRC32
+    assert zlib.crc32(words.tobytes()) == entropy_coder._CODE_CRC32
 
 
 @given(SYMBOLS, RATES)

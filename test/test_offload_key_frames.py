@@ -21,8 +21,9 @@ from tiny_cut import STEPS, tiny_tables, write_tiny_cut
 
 from mt_perception.errors import PayloadError
 from mt_perception.offload.client import offload
-from mt_perception.offload.codec import SAME, SYMBOL_MAX, SYMBOL_MIN, LatentCodec
+from mt_perception.offload.codec import SAME, LatentCodec
 from mt_perception.offload.endpoint import Endpoint
+from mt_perception.offload.entropy_coder import SYMBOL_MAX, SYMBOL_MIN
 from mt_perception.offload.key_frames import KeyFrames
 from mt_perception.offload.payload import (
     DIFFERENCE,

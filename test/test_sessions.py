@@ -90,6 +90,23 @@ def test_options_reach_onnx_runtime(model: ModelFolder, monkeypatch: pytest.Monk
     assert seen[0] == (['CoreMLExecutionProvider', CPU], [{'ModelFormat': 'MLProgram'}, {}])
 
 
+def test_an_option_that_a_provider_does_not_have_is_refused(
+    model: ModelFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(
+        OptionError, match="CPUExecutionProvider has no option 'device'; it has none"
+    ):
+        load_sessions(model, ['CPU: {device: 1}'])
+    session, cuda = ort.InferenceSession, 'CUDAExecutionProvider'
+    monkeypatch.setattr(ort, 'InferenceSession', lambda content, options, **_: session(content))
+    monkeypatch.setattr(ort, 'get_available_providers', lambda: [cuda, CPU])
+    reported = {cuda: {'device_id': '0', 'use_tf32': '1'}}
+    monkeypatch.setattr(session, 'get_provider_options', lambda _: reported)
+    with pytest.raises(OptionError, match="no option 'use_tf23'; it has device_id, use_tf32"):
+        load_sessions(model, ['CUDA: {use_tf23: 0, device_id: 1}'])
+    assert load_sessions(model, ['CUDA: {device_id: 1}']).providers
+
+
 def test_a_provider_that_nobody_knows_is_refused(model: ModelFolder) -> None:
     with pytest.raises(ModelError, match=r"'kuda' is unknown; known are .*CPU"):
         load_sessions(model, ['kuda'])

@@ -18,8 +18,9 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from tiny_model import CELL, tiny_blocks, write_tiny_model
 
-from mt_perception.offload.codec import TOTAL, CodecRate, CodecTables, FrequencyTable
+from mt_perception.offload.codec import CodecRate, CodecTables
 from mt_perception.offload.codec_tables import write_tables
+from mt_perception.offload.entropy_coder import TOTAL, FrequencyTable
 
 STEPS = (32.0, 8.0, 1.0)
 

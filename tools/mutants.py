@@ -5,9 +5,10 @@
     python tools/mutants.py --sample 40 --out out/mutants.jsonl
     python tools/mutants.py --folder server --sample 40 --out out/mutants.jsonl
 
-A seeded sample of the mutants of each folder runs in a copy of the repository, each with the tests
-that import its module, nearest first. Results are appended to a file, and a later run skips them.
-A survivor is either not tested or equivalent to the program; a person must decide.
+A seeded sample of the mutants of each folder runs in a copy of the repository. Each mutant runs
+with the tests that execute its lines, in the test files nearest to its module by imports. Results
+are appended to a file, and a later run skips them. A survivor is either not tested or equivalent
+to the program; a person decides. ``tools/equivalent_mutants.txt`` lists the equivalent ones.
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ from __future__ import annotations
 import argparse
 import ast
 import contextlib
-import copy
 import importlib
 import json
+import math
 import os
 import random
+import re
 import resource
 import shutil
 import signal
@@ -27,12 +29,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
-import pytest
+from mutations import Mutant, mutants_of
+from recorded_tests import Case, Recorder, cpu_s, run_pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = 'mt_perception'
@@ -40,140 +43,13 @@ FOLDERS = (
     *('model', 'execution', 'image', 'planning', 'nodes', 'offload', 'server'),
     'evaluation/metrics',
 )
-_BUDGET_S = 10.0
+EQUIVALENT = ROOT / 'tools' / 'equivalent_mutants.txt'
+_BUDGET_S = 6.0
 _HELPERS = 2  # Distance that a helper module of the tests adds.
-_MOST_TESTS = 4  # Files of tests of a mutant.
+_MOST_FILES = 4  # Files of tests of a mutant.
 _FARTHER = 2  # Tests farther away than the nearest ones by more than this do not run.
-
-_COMPARISONS: dict[type[ast.cmpop], type[ast.cmpop]] = {
-    ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq,
-    ast.NotEq: ast.Eq, ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.In: ast.NotIn,
-    ast.NotIn: ast.In,
-}  # fmt: skip
-_OPERATORS: dict[type[ast.operator], type[ast.operator]] = {
-    ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult,
-    ast.FloorDiv: ast.Mult, ast.Mod: ast.Mult, ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd,
-}  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Mutant:
-    """One change of one file.
-
-    Attributes:
-        path: The file, relative to the root.
-        index: Number of the change in the file.
-        line: Line of the changed expression.
-        change: The change, for a reader.
-    """
-
-    path: str
-    index: int
-    line: int
-    change: str
-
-    @property
-    def key(self) -> str:
-        """Identity of the mutant; it changes with its line's text."""
-        return f'{self.path}:{self.line}: {self.change}'
-
-    def source(self) -> str:
-        """The changed file."""
-        tree = ast.parse((ROOT / self.path).read_text(encoding='utf-8'))
-        put, _, changed = list(_changes_of(tree))[self.index]
-        put(changed)
-        return ast.unparse(ast.fix_missing_locations(tree))
-
-
-def changes(node: ast.AST) -> Iterator[ast.AST]:
-    """The changed copies of a node; none if its kind is not changed."""
-    changed = copy.deepcopy(node)
-    if isinstance(changed, ast.Compare) and len(changed.ops) == 1:
-        changed.ops = [_COMPARISONS[type(changed.ops[0])]()]
-        yield changed
-    elif isinstance(changed, ast.BoolOp):
-        changed.op = ast.Or() if isinstance(changed.op, ast.And) else ast.And()
-        yield changed
-    elif isinstance(changed, ast.UnaryOp) and isinstance(changed.op, ast.Not):
-        yield changed.operand
-    elif isinstance(changed, ast.BinOp | ast.AugAssign) and type(changed.op) in _OPERATORS:
-        changed.op = _OPERATORS[type(changed.op)]()
-        yield changed
-    elif isinstance(changed, ast.Constant) and isinstance(changed.value, bool):
-        yield ast.Constant(not changed.value)
-    elif isinstance(changed, ast.Constant) and isinstance(changed.value, int | float):
-        yield ast.Constant(changed.value * 2 + 1)
-    elif isinstance(changed, ast.Return) and not isinstance(
-        changed.value, ast.Constant | type(None)
-    ):
-        yield ast.Return(ast.Constant(None))
-    elif isinstance(changed, ast.If):
-        changed.test = ast.Constant(False)
-        yield changed
-    elif isinstance(changed, ast.Raise) or (
-        isinstance(changed, ast.Expr) and isinstance(changed.value, ast.Call)
-    ):
-        yield ast.Pass()
-    elif isinstance(changed, ast.ExceptHandler):
-        changed.body = [ast.Raise()]
-        yield changed
-
-
-def mutable(tree: ast.AST) -> Iterator[tuple[ast.AST, str, int | None]]:
-    """Places of a tree that may change: (parent, field, index in a list).
-
-    Annotations, decorators, texts of messages and blocks for type checkers are left out.
-    """
-    for field, value in ast.iter_fields(tree):
-        if field in ('annotation', 'returns', 'decorator_list', 'type_comment'):
-            continue
-        for index, child in enumerate(value) if isinstance(value, list) else ((None, value),):
-            if not isinstance(child, ast.AST) or isinstance(child, ast.JoinedStr):
-                continue
-            if isinstance(child, ast.If) and 'TYPE_CHECKING' in ast.dump(child.test):
-                continue
-            if isinstance(child, ast.Assign) and 'TypeVar' in ast.dump(child.value):
-                continue
-            if isinstance(child, ast.Call) and _is_log(child):
-                continue
-            yield tree, field, index
-            yield from mutable(child)
-
-
-def _is_log(call: ast.Call) -> bool:
-    return isinstance(call.func, ast.Attribute) and 'get_logger' in ast.dump(call.func.value)
-
-
-def mutants_of(path: Path) -> list[Mutant]:
-    """All mutants of a file."""
-    tree = ast.parse(path.read_text(encoding='utf-8'))
-    name, found = str(path.relative_to(ROOT)), []
-    for _, node, changed in _changes_of(tree):
-        before, after = (ast.unparse(one).split('\n')[0] for one in (node, changed))
-        line = getattr(node, 'lineno', 0)
-        found.append(Mutant(name, len(found), line, f'{before} → {after}'))
-    return found
-
-
-def _changes_of(
-    tree: ast.AST,
-) -> Iterator[tuple[Callable[[ast.AST], None], ast.AST, ast.AST]]:
-    """Each change of a tree: what makes it, the node, and the changed node."""
-    for parent, field, index in mutable(tree):
-        value = getattr(parent, field)
-        node = value if index is None else value[index]
-        for changed in changes(node):
-            yield _putter(parent, field, index), node, changed
-
-
-def _putter(parent: ast.AST, field: str, index: int | None) -> Callable[[ast.AST], None]:
-    def put(node: ast.AST) -> None:
-        if index is None:
-            setattr(parent, field, node)
-        else:
-            getattr(parent, field)[index] = node
-
-    return put
+_SYSTEM = re.compile(r'ros_graph|from hosts|subprocess\.(run|Popen)')
+"""Tests of processes and of time, which a busy machine may fail."""
 
 
 @cache
@@ -218,14 +94,14 @@ class Copy:
 
     Args:
         folder: An empty folder.
-        budget_s: CPU time of the tests that a mutant runs with; one file may exceed it.
-        results: File of the results; durations of tests are kept in it as well.
+        budget_s: CPU time of a mutant's tests in one file; a single test may exceed it.
+        results: File of the results; what the tests run is kept beside it.
     """
 
     def __init__(self, folder: Path, budget_s: float, results: Path) -> None:
         self._folder = folder
         self._budget_s = budget_s
-        self._results = results
+        self._recorded = results.with_suffix('.tests.jsonl')
         names = subprocess.run(
             ['git', 'ls-files', '-z'],  # noqa: S607
             cwd=ROOT,
@@ -237,67 +113,107 @@ class Copy:
             if (ROOT / name).is_file():
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(ROOT / name, folder / name)
-        torch = "importorskip('torch'"
         self._tests = [
             test for test in sorted((ROOT / 'test').glob('test_*.py'))
-            if torch not in test.read_text(encoding='utf-8')
+            if not re.search(r"importorskip\('(torch|ray)", test.read_text(encoding='utf-8'))
         ]  # fmt: skip
-        self._seconds: dict[str, float] = {
-            row['test']: row['seconds'] for row in read_rows(results) if 'test' in row
+        self._cases: dict[tuple[str, int], dict[str, Case]] = {
+            (row['test'], row['changed']): {k: Case(**case) for k, case in row['cases'].items()}
+            for row in read_rows(self._recorded)
         }
 
     def killed_by(self, mutant: Mutant) -> str:
         """How a mutant was detected; empty if it survived."""
-        file = self._folder / mutant.path
-        tests = self._tests_of(mutant.path)
-        original = file.read_bytes()
-        file.write_text(mutant.source(), encoding='utf-8')
-        try:
-            allowed_s = 60 + 10 * sum(self._seconds[test] for test in tests)
-            return self._run(tests, allowed_s) if tests else ''
-        finally:
-            file.write_bytes(original)
+        ran = False
+        for name in self._near(mutant.path):
+            cases = self._chosen([k for k, c in self._of(name).items() if c.hits(mutant)], name)
+            ran = ran or bool(cases)
+            if found := self._failure(mutant, name, cases):
+                return found
+        if ran:
+            return ''
+        # Lines of an import or of another process are not recorded for a test.
+        for name in self._near(mutant.path)[:2]:
+            cases = [k for k, case in self._of(name).items() if mutant.path in case.lines]
+            if found := self._failure(mutant, name, self._chosen(cases or self._of(name), name)):
+                return found
+        return ''
 
-    def _tests_of(self, path: str) -> list[str]:
-        """The nearest tests of a file within the budget; the fast ones first."""
+    def _near(self, path: str) -> list[str]:
+        """The test files that are nearest to a file by imports."""
         near = sorted(
             (distances(test)[path], test.name) for test in self._tests if path in distances(test)
         )
+        return [name for far, name in near[:_MOST_FILES] if far <= near[0][0] + _FARTHER]
+
+    def _chosen(self, cases: Iterable[str], name: str) -> list[str]:
+        """Cases of a test file within the budget, the fast ones first."""
+        seconds = {case: self._of(name)[case].seconds for case in cases}
         chosen: list[str] = []
-        for distance, name in near[:_MOST_TESTS]:
-            if distance > near[0][0] + _FARTHER:
-                break
-            seconds = self._baseline(name)
-            if seconds >= 0 and (not chosen or self._spent(chosen) + seconds <= self._budget_s):
-                chosen.append(name)
-        return sorted(chosen, key=lambda name: self._seconds[name])
+        for case in sorted(seconds, key=lambda one: seconds[one]):
+            if not chosen or seconds[case] + sum(seconds[one] for one in chosen) <= self._budget_s:
+                chosen.append(case)
+        return chosen
 
-    def _spent(self, names: list[str]) -> float:
-        return sum(self._seconds[name] for name in names)
+    def _of(self, name: str) -> dict[str, Case]:
+        """The cases of a test file that pass on the unchanged program."""
+        key = (name, int((ROOT / 'test' / name).stat().st_mtime))
+        if key not in self._cases:
+            output = self._folder / 'cases.json'
+            output.write_text('{}', encoding='utf-8')
+            self._run(lambda: Recorder(self._folder).run(name, output), 600.0, 1200.0)
+            cases = json.loads(output.read_text(encoding='utf-8'))
+            append_row(self._recorded, {'test': name, 'changed': key[1], 'cases': cases})
+            self._cases[key] = {k: Case(**case) for k, case in cases.items()}
+        return self._cases[key]
 
-    def _baseline(self, name: str) -> float:
-        """CPU seconds of a test file on the unchanged program; negative if it does not pass."""
-        if name not in self._seconds:
-            before = resource.getrusage(resource.RUSAGE_CHILDREN)
-            failed = self._run([name], 600.0)
-            after = resource.getrusage(resource.RUSAGE_CHILDREN)
-            seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-            self._seconds[name] = -1.0 if failed else seconds
-            append_row(self._results, {'test': name, 'seconds': self._seconds[name]})
-        return self._seconds[name]
+    def _failure(self, mutant: Mutant, name: str, cases: list[str]) -> str:
+        """How cases of a test file fail with a mutant; empty if they pass."""
+        while cases:
+            file = self._folder / mutant.path
+            original = file.read_bytes()
+            file.write_text(mutant.source(ROOT), encoding='utf-8')
+            try:
+                found = self._run_cases(name, cases)
+            finally:
+                file.write_bytes(original)
+                self._forget(file)
+            system = _SYSTEM.search((ROOT / 'test' / name).read_text(encoding='utf-8'))
+            failed = [case for case in cases if case in found.split()]
+            if not system or not failed or not self._run_cases(name, failed):
+                return found
+            # The test fails without the mutant as well.
+            cases = [case for case in cases if case not in failed]
+        return ''
 
-    def _run(self, names: list[str], allowed_s: float) -> str:
-        """Run test files until the first failure; empty if all pass."""
+    def _forget(self, file: Path) -> None:
+        """Remove the bytecode of a file; its date may be that of the changed one."""
+        for cached in (file.parent / '__pycache__').glob(f'{file.stem}.*.pyc'):
+            cached.unlink()
+
+    def _run_cases(self, name: str, cases: list[str]) -> str:
+        """Run cases up to the first failure; empty if all pass."""
+        spent_s = sum(self._of(name)[case].seconds for case in cases)
+        return self._run(lambda: run_pytest(cases), 10 + 4 * spent_s, 60 + 20 * spent_s)
+
+    def _run(self, test: Callable[[], int | None], most_s: float, wall_s: float) -> str:
+        """Run tests in a child, a session of its own; the first failure, or empty."""
         output = self._folder / 'output.txt'
         child = os.fork()
         if child == 0:
-            os._exit(self._test(names, output))
-        end_s = time.monotonic() + allowed_s
+            os.setsid()
+            resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(most_s), resource.RLIM_INFINITY))
+            status = 70
+            with contextlib.suppress(BaseException):
+                self._enter(output)
+                status = test() or 0
+            os._exit(status)
+        end_s = time.monotonic() + wall_s
         while (ended := os.waitpid(child, os.WNOHANG)) == (0, 0):
             if time.monotonic() > end_s:
                 os.killpg(child, signal.SIGKILL)
                 os.waitpid(child, 0)
-                return f'no end within {allowed_s:.0f} s'
+                return f'no end within {wall_s:.0f} s'
             time.sleep(0.02)
         if ended[1] == 0:
             return ''
@@ -305,17 +221,15 @@ class Copy:
         failures = [line for line in lines if line.startswith(('FAILED', 'ERROR'))]
         return (failures or [f'wait status {ended[1]}'])[0][:200]
 
-    def _test(self, names: list[str], output: Path) -> int:
-        """Run pytest in this process, a child in a session of its own; return its status."""
-        os.setsid()
+    def _enter(self, output: Path) -> None:
+        """Make the copy this process's place, and a file its output."""
         file = os.open(output, os.O_CREAT | os.O_TRUNC | os.O_WRONLY)
         for number in (1, 2):
             os.dup2(file, number)
         os.chdir(self._folder)
         os.environ.setdefault('MT_PERCEPTION_DATA', str(ROOT.parent / 'shared' / 'data'))
+        os.environ['PYTEST_DISABLE_PLUGIN_AUTOLOAD'] = '1'
         os.environ['PYTHONPATH'] = sys.path[0] = str(self._folder)
-        tests = [f'test/{name}' for name in names]
-        return int(pytest.main(['-x', '-q', '-p', 'no:cacheprovider', *tests]))
 
 
 def preload() -> None:
@@ -329,11 +243,21 @@ def preload() -> None:
             importlib.import_module(name)
 
 
-def read_rows(path: Path) -> list[dict[str, object]]:
-    """The rows of a file of results; none if it does not exist."""
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a file of results; none if it does not exist.
+
+    Raises:
+        SystemExit: The file holds something else.
+    """
     if not path.is_file():
         return []
-    return [json.loads(line) for line in path.read_text(encoding='utf-8').splitlines()]
+    try:
+        rows = [json.loads(line) for line in path.read_text(encoding='utf-8').splitlines()]
+    except ValueError:
+        rows = [None]
+    if not all(isinstance(row, dict) and row.keys() & {'mutant', 'test'} for row in rows):
+        raise SystemExit(f'{path} is not a file of results; name another one with --out')
+    return rows
 
 
 def append_row(path: Path, row: dict[str, object]) -> None:
@@ -344,11 +268,32 @@ def append_row(path: Path, row: dict[str, object]) -> None:
 
 
 def sampled(folder: str, number: int, seed: int) -> list[Mutant]:
-    """A seeded sample of the mutants of a folder."""
+    """A seeded sample of the mutants of a folder; a larger one begins with a smaller one."""
     files = sorted((ROOT / PACKAGE / folder).rglob('*.py'))
-    every = [mutant for file in files for mutant in mutants_of(file)]
-    generator = random.Random(f'{seed} {folder}')  # noqa: S311
-    return generator.sample(every, min(number, len(every)))
+    every = [mutant for file in files for mutant in mutants_of(file, ROOT)]
+    random.Random(f'{seed} {folder}').shuffle(every)  # noqa: S311
+    return every[:number]
+
+
+def equivalent() -> set[str]:
+    """Lasting keys of the mutants that a person found equivalent."""
+    lines = EQUIVALENT.read_text(encoding='utf-8').splitlines()
+    return {line for line in lines if line and not line.startswith((' ', '#'))}
+
+
+def print_scores(samples: dict[str, list[Mutant]], rows: dict[str, dict[str, Any]]) -> None:
+    """Print the score of each folder and its survivors; equivalent mutants do not count."""
+    same = equivalent()
+    for name, found in samples.items():
+        done = [mutant for mutant in found if mutant.key in rows]
+        alive = [mutant for mutant in done if not rows[mutant.key]['killed_by']]
+        excused = [mutant for mutant in alive if mutant.lasting_key in same]
+        killed, counted = len(done) - len(alive), len(done) - len(excused)
+        share = f'{killed} of {counted} killed ({killed / max(1, counted):.0%})'
+        print(f'{name}: {share}, {len(excused)} equivalent')
+        for mutant in alive:
+            if mutant not in excused:
+                print(f'  survives {mutant.key}')
 
 
 def main() -> None:
@@ -363,12 +308,11 @@ def main() -> None:
     parser.add_argument('--out', type=Path, default=Path('out/mutants.jsonl'))
     given = parser.parse_args()
     end_s = time.monotonic() + given.minutes * 60
-    sys.dont_write_bytecode = True
-    preload()
+    rows = {row['mutant']: row for row in read_rows(given.out)}
     samples = {f: sampled(f, given.sample, given.seed) for f in given.folder or FOLDERS}
+    preload()
     with tempfile.TemporaryDirectory() as folder:
         place = Copy(Path(folder), given.budget_s, given.out.resolve())
-        rows = {row['mutant']: row for row in read_rows(given.out) if 'mutant' in row}
         # Folders in turn, so that a run that ends early has mutants of each.
         turns = range(given.sample)
         for mutant in (m for i in turns for found in samples.values() for m in found[i : i + 1]):
@@ -377,15 +321,13 @@ def main() -> None:
             known = rows.get(mutant.key)
             if known is not None and (known['killed_by'] or not given.survivors):
                 continue
-            rows[mutant.key] = {'mutant': mutant.key, 'killed_by': place.killed_by(mutant)}
-            append_row(given.out, rows[mutant.key])
-    for name, found in samples.items():
-        done = [rows[mutant.key] for mutant in found if mutant.key in rows]
-        alive = [row['mutant'] for row in done if not row['killed_by']]
-        share = 1 - len(alive) / max(1, len(done))
-        print(f'{name}: {len(done) - len(alive)} of {len(done)} killed ({share:.0%})')
-        for text in alive:
-            print(f'  survives {text}')
+            before_s = cpu_s()
+            killed_by = place.killed_by(mutant)
+            spent_s = round(cpu_s() - before_s, 1)
+            row = {'mutant': mutant.key, 'killed_by': killed_by, 'cpu_s': spent_s}
+            rows[mutant.key] = row
+            append_row(given.out, row)
+    print_scores(samples, rows)
 
 
 if __name__ == '__main__':

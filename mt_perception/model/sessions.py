@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import onnxruntime as ort
@@ -12,7 +12,7 @@ import onnxruntime as ort
 from mt_perception.errors import ModelError, OptionError
 from mt_perception.model.folder import ModelFolder, read_block
 from mt_perception.model.paths import POLICY
-from mt_perception.model.providers import CPU, parse_providers
+from mt_perception.model.providers import CPU, Provider, parse_providers
 from mt_perception.model.task_graph import IMAGE, Block
 from mt_perception.model.weight_residency import SessionStore
 
@@ -55,7 +55,8 @@ def load_sessions(
 
     Raises:
         ModelError: A provider is unknown, or a block is not a usable graph.
-        OptionError: A provider is malformed, or one block alone exceeds the memory limit.
+        OptionError: A provider is malformed or does not have an option, or one block alone exceeds
+            the memory limit.
     """
     if not 0 <= threads <= MAX_THREADS:
         raise OptionError(f'threads must be from 0 to {MAX_THREADS}, found {threads}')
@@ -121,6 +122,7 @@ def open_session(
 
     Raises:
         ModelError: ONNX Runtime refuses the graph.
+        OptionError: A provider does not have an option.
     """
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
@@ -132,7 +134,7 @@ def open_session(
     options.add_session_config_entry('session.inter_op.allow_spinning', '0')
     usable = [provider for provider in parse_providers(providers) if provider.is_available]
     try:
-        return ort.InferenceSession(
+        session = ort.InferenceSession(
             content,
             options,
             providers=[provider.name for provider in usable],
@@ -141,6 +143,30 @@ def open_session(
     except Exception as error:
         # ONNX Runtime's exceptions have no common base class.
         raise ModelError(f'block {name!r} is refused by ONNX Runtime: {error}') from error
+    _check_options(usable, session.get_provider_options())
+    return session
+
+
+def _check_options(
+    providers: Sequence[Provider], known: Mapping[str, Mapping[str, object]]
+) -> None:
+    """Refuse options that ONNX Runtime dropped without a message.
+
+    Args:
+        providers: The requested providers.
+        known: Started provider → its options, with defaults; some providers report none.
+
+    Raises:
+        OptionError: A provider does not have an option.
+    """
+    for provider in providers:
+        names = known.get(provider.name, {})
+        unknown = sorted(provider.options.keys() - names.keys())
+        if unknown and (names or provider.name == CPU):
+            raise OptionError(
+                f'provider {provider.name} has no option {unknown[0]!r}; it has '
+                f'{", ".join(sorted(names)) or "none"}'
+            )
 
 
 def session_problems(model: ModelFolder) -> list[str]:

@@ -19,8 +19,9 @@ from mt_perception.nodes.conversions import image_from
 from mt_perception.nodes.frame_worker import THREAD
 from mt_perception.nodes.subscriptions import ImageType
 
-LIMIT_S = 5.0
-"""Time limit of one image; a JPEG of 33 megapixels takes 0.3 s on one core of a desktop."""
+LIMIT_S = 2.0
+"""Time limit of one image; a JPEG of 33 megapixels takes 0.3 s on one core of a desktop. With one
+camera and without offloading, services wait as long."""
 
 _MAX_OVERRUNNING = 2
 

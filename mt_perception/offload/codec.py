@@ -2,11 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The codec of features: latents to integer symbols to bytes, and back.
 
-The coder is rANS (Duda, arXiv 1311.2540) with a state of 64 bits, words of 32 and probabilities
-of 24, by the library constriction. All numbers of the coder are integers from the model folder, so
-that equal symbols are equal bytes on every machine. The library takes floats and scales them to
-integers of at least 1: for ``count - 1`` there is nothing to scale, and every intermediate number
-is an integer that a float64 holds exactly.
+All numbers of the entropy coder are integers from the model folder, so that equal symbols are
+equal bytes on every machine.
 
 Channels with brightness and colour resemble their neighbours. They are coded as differences modulo
 2^16, which saves 3 to 8 % of the bytes. Channels are coded in groups: the magnitudes of a group's
@@ -16,47 +13,28 @@ compared with one table for each channel.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
-import constriction
 import numpy as np
 from numpy.typing import NDArray
 
-from mt_perception.errors import ModelError, PayloadError
+from mt_perception.errors import PayloadError
 from mt_perception.offload.cell_mask import pack_mask, unpack_mask
-
-PRECISION = 24
-TOTAL = 1 << PRECISION
-SYMBOL_MIN, SYMBOL_MAX = -(1 << 15), (1 << 15) - 1
+from mt_perception.offload.entropy_coder import (
+    SYMBOL_MAX,
+    SYMBOL_MIN,
+    Chunk,
+    EntropyCoder,
+    FrequencyTable,
+    check_end,
+)
 
 _LARGEST_COUNTED = 15
 """Magnitudes are clipped to this when the context of a cell is computed."""
 
 SAME = 2.0
 """Squared error of a cell that repeats its reference, relative to that of rounding."""
-
-_CODE_CRC32 = 0x5366F86F
-"""Of the rANS code of a known sequence; a test computes it from the definition."""
-
-Chunk = tuple[int, NDArray[np.int32]]
-"""Entries of one table; table -1 codes the bytes of escaped symbols."""
-
-
-@dataclass(frozen=True)
-class FrequencyTable:
-    """Frequencies of symbols.
-
-    Attributes:
-        first: The smallest symbol of the table.
-        counts: Frequencies of ``first``, ``first + 1`` …, and last of the escape symbol; their
-            sum is TOTAL.
-    """
-
-    first: int
-    counts: tuple[int, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,16 +83,11 @@ class LatentCodec:
     """
 
     def __init__(self, tables: CodecTables) -> None:
-        _check_library()
+        self._coder = EntropyCoder(tables.tables)
         self._groups = tables.groups
         self._rates = tables.rates
         self._differenced = list(tables.differenced)
         self.channels = sum(map(len, tables.groups))
-        self._first = np.array([table.first for table in tables.tables], np.int32)
-        self._escape = np.array([len(table.counts) - 1 for table in tables.tables], np.int32)
-        # The last table codes bytes with equal frequencies.
-        counts = [*(table.counts for table in tables.tables), (TOTAL // 256,) * 256]
-        self._models = [_model(row) for row in counts]
 
     @property
     def rates(self) -> int:
@@ -183,16 +156,8 @@ class LatentCodec:
             before = values
             if cells is not None:
                 values, ids = values[:, cells], ids.reshape(values.shape)[:, cells].reshape(-1)
-            order = np.argsort(ids, kind='stable')
-            chunks += self._chunks(values.reshape(-1)[order], ids[order])
-        coder = constriction.stream.stack.AnsCoder()
-        # rANS is a stack: the last symbol is coded first.
-        for table, entries in reversed(chunks):
-            coder.encode_reverse(entries, self._models[table])
-        words: NDArray[np.uint32] = coder.get_compressed()
-        # A sequence of first symbols has an empty code. It is written as a zero word, so that an
-        # empty body is invalid.
-        return words.astype('<u4').tobytes() or bytes(4)
+            chunks += self._coder.chunks(values.reshape(-1), ids)
+        return self._coder.stack(chunks)
 
     def decode(
         self,
@@ -213,21 +178,16 @@ class LatentCodec:
             PayloadError: The code is not of this rate and shape.
         """
         known = 0 <= rate < self.rates and shape[0] == self.channels and min(shape) > 0
-        if not known or len(data) % 4:
+        if not known:
             raise PayloadError(
                 'shape',
-                f'{len(data)} bytes for symbols {shape} at rate {rate}; expected words of 4 '
-                f'bytes for {self.channels} channels at one of {self.rates} rates',
+                f'symbols {shape} at rate {rate}; expected {self.channels} channels at one of '
+                f'{self.rates} rates',
             )
         cells = None
         if reference is not None:
             cells, data = unpack_mask(data, shape[1:])
-        words = np.frombuffer(data, '<u4').astype(np.uint32)
-        if not words.size:
-            raise PayloadError('corrupted', 'the code is empty; expected at least one word')
-        if words.size > 1 and not words[-1]:
-            raise PayloadError('corrupted', 'the last word of the code is zero')
-        coder = constriction.stream.stack.AnsCoder(words if words[-1] else words[:0])
+        reader = self._coder.reader(data)
         symbols = np.empty(shape, np.int16)
         if reference is not None:
             symbols[:] = differences(reference, self._differenced)
@@ -237,9 +197,7 @@ class LatentCodec:
             ids = self._table_ids(before, rate, group, size)
             if cells is not None:
                 ids = ids.reshape(size)[:, cells].reshape(-1)
-            values = np.empty(ids.shape, np.int32)
-            order = np.argsort(ids, kind='stable')
-            values[order] = self._decoded(coder, ids[order])
+            values = self._coder.next_symbols(reader, ids)
             if cells is None:
                 symbols[channels] = values.reshape(size)
             else:
@@ -247,8 +205,7 @@ class LatentCodec:
                 part[:, cells] = values.reshape(len(channels), -1)
                 symbols[channels] = part
             before = symbols[channels].astype(np.int32)
-        if not coder.is_empty():
-            raise PayloadError('corrupted', 'the code has more bytes than its symbols')
+        check_end(reader)
         if cells is None or reference is None:
             _sum_up(symbols, self._differenced)
         else:
@@ -269,50 +226,6 @@ class LatentCodec:
         sums = context_sums(before)
         context = np.searchsorted(self._rates[rate].thresholds[group], sums, side='right')
         return tables[:, context.reshape(-1)].reshape(-1)
-
-    def _chunks(self, values: NDArray[np.int32], ids: NDArray[np.uint8]) -> list[Chunk]:
-        """Chunks of symbols in the order of their tables, then of escaped symbols."""
-        used, ends, counts = _runs(ids)
-        entries = values - np.repeat(self._first[used], counts)
-        escape = np.repeat(self._escape[used], counts)
-        # As unsigned numbers, negative entries are the largest.
-        escaped = entries.view(np.uint32) >= escape.view(np.uint32)
-        np.copyto(entries, escape, where=escaped)
-        begins = (ends - counts).tolist()
-        runs = zip(used.tolist(), begins, ends.tolist(), strict=True)
-        chunks: list[Chunk] = [(table, entries[begin:end]) for table, begin, end in runs]
-        if escaped.any():
-            words = (values[escaped] - SYMBOL_MIN).astype('<u2')
-            chunks.append((-1, words.view(np.uint8).astype(np.int32)))
-        return chunks
-
-    def _decoded(
-        self, coder: constriction.stream.stack.AnsCoder, ids: NDArray[np.uint8]
-    ) -> NDArray[np.int32]:
-        """The next symbols in the order of their tables, with escaped symbols filled in."""
-        if not ids.size:
-            return np.empty(0, np.int32)
-        parts, flags = [], []
-        used, _, counts = _runs(ids)
-        for table, count in zip(used.tolist(), counts.tolist(), strict=True):
-            entries = coder.decode(self._models[table], count)
-            flags.append(entries == self._escape[table])
-            parts.append(entries + self._first[table])
-        values: NDArray[np.int32] = np.concatenate(parts)
-        escaped = np.concatenate(flags)
-        if escaped.any():
-            words = coder.decode(self._models[-1], 2 * int(escaped.sum())).astype(np.uint8)
-            values[escaped] = words.view('<u2').astype(np.int32) + SYMBOL_MIN
-        return values
-
-
-def _runs(
-    ids: NDArray[np.uint8],
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Used tables in rising order, end of the entries of each, and their number."""
-    counts = np.bincount(ids, minlength=256)
-    used = np.flatnonzero(counts)
-    return used, np.cumsum(counts)[used], counts[used]
 
 
 def differences(symbols: NDArray[np.int16], channels: Sequence[int]) -> NDArray[np.int16]:
@@ -362,25 +275,3 @@ def context_sums(values: NDArray[np.int32]) -> NDArray[np.int32]:
     total[:, 1:] += around[:, :-1]
     total[:, :-1] += around[:, 1:]
     return total
-
-
-def _model(counts: Sequence[int]) -> constriction.stream.model.Categorical:
-    weights = np.array(counts, np.float64) - 1.0
-    return constriction.stream.model.Categorical(weights, perfect=False)
-
-
-@lru_cache(maxsize=1)
-def _check_library() -> None:
-    """Compare the library's code of a known sequence with a checksum of its definition.
-
-    Raises:
-        ModelError: The installed version codes differently.
-    """
-    counts = (1, TOTAL // 3, 7, TOTAL // 2, TOTAL - TOTAL // 3 - TOTAL // 2 - 8)
-    entries = [(i * i + i // 7) % len(counts) for i in range(64)]
-    coder = constriction.stream.stack.AnsCoder()
-    coder.encode_reverse(np.array(entries, np.int32), _model(counts))
-    if zlib.crc32(coder.get_compressed().astype('<u4').tobytes()) != _CODE_CRC32:
-        raise ModelError(
-            'the installed constriction codes differently than version 0.4; install version 0.4'
-        )

@@ -13,14 +13,8 @@ from numpy.typing import NDArray
 from mt_perception.data_files import Limits, parse_json
 from mt_perception.errors import ModelError
 from mt_perception.model.fields import Fields
-from mt_perception.offload.codec import (
-    SYMBOL_MAX,
-    SYMBOL_MIN,
-    TOTAL,
-    CodecRate,
-    CodecTables,
-    FrequencyTable,
-)
+from mt_perception.offload.codec import CodecRate, CodecTables
+from mt_perception.offload.entropy_coder import SYMBOL_MAX, SYMBOL_MIN, TOTAL, FrequencyTable
 
 FORMAT = 2
 MAX_BYTES = 1 << 23

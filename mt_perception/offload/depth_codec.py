@@ -1,17 +1,22 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Compression of depth maps: logarithmic quantisation, differences and entropy coding.
+"""Compression of depth maps: interpolation, quantised errors and entropy coding.
 
-A depth map of 80×104 has 33 kB as floats and 29 kB deflated; 3.6 kB with a relative error of
-0.2 %, and 1.8 kB with 1 %. On a link of 1 Mbit/s that saves 0.2 s.
+Logarithms of every eighth cell are coded first. Cells halfway between known ones are predicted by
+linear interpolation and the quantised error is coded, until every cell is known: hierarchical
+interpolation with a bound on the error, as in SZ3 (arXiv 2111.02925). Where depth is smooth,
+almost every error is zero.
 
-The payload codec codes the differences with one of several two-sided geometric tables. Every
-machine computes the same tables in integers; the index of the smallest code is sent.
+A depth map of 80×104 has 33 kB as floats and 29 kB deflated; 3.7 kB with a relative error of
+0.2 %, and 0.9 kB with 2 %. On a link of 1 Mbit/s that saves 0.2 s.
+
+The errors of a step are coded with one of several two-sided geometric tables. Every machine
+computes the same tables in integers; the index of the smallest code is sent.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -19,18 +24,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mt_perception.errors import PayloadError, ProtocolError
-from mt_perception.offload.codec import TOTAL, CodecRate, CodecTables, FrequencyTable, LatentCodec
+from mt_perception.offload.entropy_coder import TOTAL, EntropyCoder, FrequencyTable, check_end
 
-PARAMETERS = ('log_step', 'log_base', 'spread', 'height', 'width')
-"""Parameters of a compressed output: logarithmic step, smallest value, index of the table, and
-size of the map."""
+PARAMETERS = ('depth_step', 'depth_base', 'tables', 'height', 'width')
+"""Parameters of a compressed output: logarithmic step, smallest value, indices of the tables as
+digits of one number with the first step's lowest, and size of the map."""
 
 MAX_CELLS = 1 << 20
 """Upper limit on cells: a code of a few bytes could ask for any number."""
 
-_LEVELS = 1 << 16
+_STRIDES = (8, 4, 2, 1)
+"""Distance of the known cells after each step."""
+_LEVELS = 32_000
+"""Largest range of levels: errors have 16 bits."""
+_NOT_POSITIVE = -8
+"""Level of values that are not positive; those of the others are 0 or more."""
 _FARTHEST_COUNTED = 127
-_SPREADS = 16
+_SHARP_TABLES = 5
+_TABLES = 20
+
+Cells = tuple[slice, slice]
 
 
 @dataclass(frozen=True)
@@ -51,19 +64,32 @@ def encode_depth(value: NDArray[np.float32], precision: float) -> EncodedDepth:
 
     Args:
         value: float32 (1, h, w), finite; values that are not positive become 0.
-        precision: Largest relative error; larger if 65535 steps do not cover the range.
+        precision: Largest relative error; larger if 32,000 levels do not cover the range.
     """
-    positive = value > 0
-    base = float(value[positive].min(initial=np.inf)) if positive.any() else 1.0
-    logs = np.log(np.where(positive, value, base) / np.float64(base))
-    step = max(2 * np.log1p(precision), float(logs.max(initial=0.0)) / (_LEVELS - 2))
-    levels = np.where(positive, 1 + np.rint(logs / step), 0).astype(np.uint16)
-    # Differences along both axes.
-    rows = np.diff(levels, axis=2, prepend=np.uint16(0))
-    symbols = np.diff(rows, axis=1, prepend=np.uint16(0)).view(np.int16)
-    spread = _best_spread(symbols)
-    data = np.frombuffer(_codec().encode(symbols, spread), np.uint8)[None]
-    numbers = (step, base, float(spread), *map(float, value.shape[1:]))
+    positive = value[0] > 0
+    base = float(value[0][positive].min(initial=np.inf)) if positive.any() else 1.0
+    logs = np.log(np.where(positive, value[0], base) / np.float64(base))
+    step = max(2 * np.log1p(precision), float(logs.max(initial=0.0)) / _LEVELS)
+    levels = np.where(positive, logs / step, _NOT_POSITIVE)
+    known = np.empty_like(levels)
+    coarse = np.rint(levels[:: _STRIDES[0], :: _STRIDES[0]])
+    known[:: _STRIDES[0], :: _STRIDES[0]] = coarse
+    # Differences along both axes, modulo 2^16.
+    rows = np.diff(coarse.astype(np.int16), axis=1, prepend=np.int16(0))
+    steps = [np.diff(rows, axis=0, prepend=np.int16(0)).ravel()]
+    for far in _STRIDES[:-1]:
+        errors = []
+        for cells, predicted in _halfway(known, far):
+            error = np.rint(levels[cells] - predicted)
+            known[cells] = predicted + error
+            errors.append(error.ravel())
+        steps.append(np.concatenate(errors).astype(np.int16))
+    tables = [_best_table(symbols) for symbols in steps]
+    ids = np.repeat(np.array(tables, np.uint8), [symbols.size for symbols in steps])
+    chunks = _coder().chunks(np.concatenate(steps).astype(np.int32), ids)
+    data = np.frombuffer(_coder().stack(chunks), np.uint8)[None]
+    digits = sum(table * _TABLES**place for place, table in enumerate(tables))
+    numbers = (step, base, float(digits), *map(float, levels.shape))
     return EncodedDepth(data, dict(zip(PARAMETERS, numbers, strict=True)))
 
 
@@ -73,35 +99,80 @@ def decode_depth(found: EncodedDepth) -> NDArray[np.float32]:
     Raises:
         ProtocolError: The code is damaged, or a number is missing or out of range.
     """
+    step, base, tables, height, width = _checked(found)
+    digits = [tables // _TABLES**place % _TABLES for place in range(len(_STRIDES))]
+    totals = [-(-height // far) * -(-width // far) for far in _STRIDES]
+    ids = np.repeat(np.array(digits, np.uint8), np.diff(totals, prepend=0))
+    try:
+        reader = _coder().reader(found.data.tobytes())
+        symbols = _coder().next_symbols(reader, ids)
+        check_end(reader)
+    except PayloadError as error:
+        raise ProtocolError(f'a compressed map is damaged: {error}') from error
+    known = np.empty((height, width))
+    coarse = known[:: _STRIDES[0], :: _STRIDES[0]]
+    rows = symbols[: coarse.size].astype(np.int16).reshape(coarse.shape)
+    coarse[...] = np.cumsum(np.cumsum(rows, axis=0, dtype=np.int16), axis=1, dtype=np.int16)
+    begin = coarse.size
+    for far in _STRIDES[:-1]:
+        for cells, predicted in _halfway(known, far):
+            end = begin + predicted.size
+            known[cells] = predicted + symbols[begin:end].reshape(predicted.shape)
+            begin = end
+    # An overflow gives infinity, which the caller refuses.
+    with np.errstate(over='ignore'):
+        maps = (base * np.exp(known * step)).astype(np.float32)
+    return np.where(known > _NOT_POSITIVE / 2, maps, np.float32(0))[None]
+
+
+def _checked(found: EncodedDepth) -> tuple[float, float, int, int, int]:
+    """The numbers of a compressed map.
+
+    Raises:
+        ProtocolError: Type or shape is wrong, or a number is missing or out of range.
+    """
     data, numbers = found.data, found.numbers
-    step, base, spread, height, width = (numbers.get(name, 0.0) for name in PARAMETERS)
-    whole = all(value == int(value) for value in (spread, height, width))
+    step, base, tables, height, width = (numbers.get(name, 0.0) for name in PARAMETERS)
+    whole = all(value == int(value) for value in (tables, height, width))
     sized = height >= 1 and width >= 1 and height * width <= MAX_CELLS
+    known = 0 <= tables < _TABLES ** len(_STRIDES)
     if (
         data.dtype != np.uint8
         or data.ndim != 2
-        or not (0 < step < 1 and 0 < base < np.inf and 0 <= spread < _SPREADS and sized and whole)
+        or not (0 < step < 1 and 0 < base < np.inf and known and sized and whole)
     ):
         raise ProtocolError(
             'a compressed map must be UINT8 with two sizes, a step in (0, 1), a base above 0, '
-            f'a spread below {_SPREADS} and at most {MAX_CELLS} cells; found {data.dtype} '
-            f'{data.shape} and {dict(numbers)}'
+            f'tables below {_TABLES ** len(_STRIDES)} and at most {MAX_CELLS} cells; found '
+            f'{data.dtype} {data.shape} and {dict(numbers)}'
         )
-    try:
-        symbols = _codec().decode(data.tobytes(), int(spread), (1, int(height), int(width)))
-    except PayloadError as error:
-        raise ProtocolError(f'a compressed map is damaged: {error}') from error
-    rows = np.cumsum(symbols.view(np.uint16), axis=1, dtype=np.uint16)
-    levels = np.cumsum(rows, axis=2, dtype=np.uint16)
-    # An overflow gives infinity, which the caller refuses.
-    with np.errstate(over='ignore'):
-        maps = (base * np.exp((levels.astype(np.float64) - 1) * step)).astype(np.float32)
-    return np.where(levels > 0, maps, np.float32(0))
+    return step, base, int(tables), int(height), int(width)
 
 
-def _best_spread(symbols: NDArray[np.int16]) -> int:
+def _halfway(known: NDArray[np.float64], far: int) -> Iterator[tuple[Cells, NDArray[np.float64]]]:
+    """Cells halfway between known ones of a distance, and their prediction.
+
+    First the cells between rows, then those between columns. The caller fills ``known`` with the
+    former before it asks for the latter.
+    """
+    near = far // 2
+    between_rows = (slice(near, None, far), slice(None, None, far))
+    yield between_rows, _middles(known[::far, ::far], len(known[between_rows]))
+    between_columns = (slice(None, None, near), slice(near, None, far))
+    columns = known[between_columns].shape[1]
+    yield between_columns, _middles(known[::near, ::far].T, columns).T
+
+
+def _middles(known: NDArray[np.float64], count: int) -> NDArray[np.float64]:
+    """Means of successive rows; beyond the last row, that row."""
+    following = np.concatenate([known[1:], known[-1:]])
+    means: NDArray[np.float64] = (known[:count] + following[:count]) / 2
+    return means
+
+
+def _best_table(symbols: NDArray[np.int16]) -> int:
     """Index of the table with the fewest bits for these symbols."""
-    entries = symbols.astype(np.int64).ravel() + _FARTHEST_COUNTED
+    entries = symbols.astype(np.int64) + _FARTHEST_COUNTED
     escape = 2 * _FARTHEST_COUNTED + 1
     entries[(entries < 0) | (entries > escape)] = escape
     occurring = np.bincount(entries, minlength=escape + 1)
@@ -112,14 +183,20 @@ def _best_spread(symbols: NDArray[np.int16]) -> int:
 
 @lru_cache(maxsize=1)
 def _tables() -> tuple[FrequencyTable, ...]:
-    """Two-sided geometric distributions, each about 1.4 times wider than the previous one."""
-    return tuple(_geometric(index) for index in range(_SPREADS))
+    """Two-sided geometric distributions, from narrow to wide.
+
+    Ratios of neighbours are 1/64 to 1/4, then rise towards 1, where each is about 1.4 times wider
+    than the previous one.
+    """
+    sharp = [65536 >> (_SHARP_TABLES + 1 - index) for index in range(_SHARP_TABLES)]
+    # 1 - 2^(-(index + 1) / 2), in 2^16ths and integers; 92682 is sqrt(2).
+    roots = [65536 if index % 2 else 92682 for index in range(_TABLES - _SHARP_TABLES)]
+    wide = [65536 - (root >> ((index + 2) // 2)) for index, root in enumerate(roots)]
+    return tuple(_geometric(ratio) for ratio in (*sharp, *wide))
 
 
-def _geometric(index: int) -> FrequencyTable:
-    # Ratio of neighbours in 2^16ths: 1 - 2^(-(index + 1) / 2), in integers.
-    root = 65536 if index % 2 else 92682  # 1 or sqrt(2), in 2^16ths
-    ratio = 65536 - (root >> ((index + 2) // 2))
+def _geometric(ratio: int) -> FrequencyTable:
+    """A distribution whose neighbours have this ratio, in 2^16ths."""
     sizes = [1 << 44]
     for _ in range(_FARTHEST_COUNTED):
         sizes.append(sizes[-1] * ratio >> 16)
@@ -130,11 +207,5 @@ def _geometric(index: int) -> FrequencyTable:
 
 
 @lru_cache(maxsize=1)
-def _codec() -> LatentCodec:
-    """A codec of one channel with one rate for each table."""
-    one = np.ones(1, np.float32)
-    rates = tuple(
-        CodecRate(one, one, (np.empty(0, np.int64),), np.array([[index]], np.uint8))
-        for index in range(_SPREADS)
-    )
-    return LatentCodec(CodecTables((np.zeros(1, np.int64),), _tables(), rates))
+def _coder() -> EntropyCoder:
+    return EntropyCoder(_tables())

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from mt_perception.data_files import replacing
 from mt_perception.errors import ModelError
 from mt_perception.training.schedules.optimizer import phase_at
 from mt_perception.training.schedules.phases import Phase
@@ -19,9 +20,8 @@ FILE = 'checkpoint.pt'
 
 def save_checkpoint(folder: Path, state: dict[str, Any]) -> None:
     """Write a checkpoint; an interruption leaves either the old or the new one."""
-    unfinished = folder / f'{FILE}.part'
-    torch.save(state, unfinished)
-    unfinished.replace(folder / FILE)
+    with replacing(folder / FILE) as partial:
+        torch.save(state, partial)
 
 
 def load_checkpoint(folder: Path) -> dict[str, Any]:

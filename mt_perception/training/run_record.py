@@ -19,7 +19,7 @@ import torch
 import yaml
 
 from mt_perception import __version__
-from mt_perception.data_files import read_yaml
+from mt_perception.data_files import read_yaml, replace_text
 from mt_perception.errors import ModelError
 from mt_perception.training.data.batches import SampleSet
 from mt_perception.training.recipe import Recipe
@@ -100,9 +100,7 @@ def record_run(run: Path, recipe_file: Path, recipe: Recipe, sets: Sequence[Samp
     path = run / RECORD
     starts = read_yaml(path) if path.exists() else []
     starts.append(_start(text, recipe, sets))
-    unfinished = path.with_suffix('.part')
-    unfinished.write_text(yaml.safe_dump(starts, sort_keys=False), encoding='utf-8')
-    unfinished.replace(path)
+    replace_text(path, yaml.safe_dump(starts, sort_keys=False))
 
 
 def _start(text: str, recipe: Recipe, sets: Sequence[SampleSet]) -> dict[str, Any]:

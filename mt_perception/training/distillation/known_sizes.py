@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mt_perception.data_files import replacing
 from mt_perception.evaluation.datasets.maps import read_label_map
 from mt_perception.training.data.samples import NamedBox, Sample
 
@@ -260,7 +261,6 @@ def write_labels(samples: Iterable[Sample], cache: Path) -> Iterable[str]:
             depth = label(sample, full.astype(np.float64))
             mm = np.zeros(sample.size) if depth is None else depth * NOMINAL_FOCAL_PX * 1e3
             mm[mm > np.iinfo(np.uint16).max] = 0
-            unfinished = path.with_suffix('.part.png')
-            cv2.imwrite(str(unfinished), mm.astype(np.uint16))
-            unfinished.rename(path)
+            with replacing(path) as partial:
+                cv2.imwrite(str(partial), mm.astype(np.uint16))
         yield sample.name

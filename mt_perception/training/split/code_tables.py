@@ -13,14 +13,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from mt_perception.offload.codec import (
-    TOTAL,
-    CodecRate,
-    CodecTables,
-    FrequencyTable,
-    context_sums,
-    differences,
-)
+from mt_perception.offload.codec import CodecRate, CodecTables, context_sums, differences
+from mt_perception.offload.entropy_coder import TOTAL, FrequencyTable
 
 CONTEXTS = 8
 MAX_TABLES = 96

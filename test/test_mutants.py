@@ -1,0 +1,61 @@
+# SPDX-FileCopyrightText: 2026 mt_perception authors
+# SPDX-License-Identifier: Apache-2.0
+"""The mutants of ``make mutants``: what is changed, and what is excused."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.append(str(ROOT / 'tools'))
+
+pytest.importorskip('coverage', reason='needs the extra "dev"')
+import mutants
+from mutations import mutants_of
+
+PROGRAM = """
+def clipped(value: int) -> int:
+    if value > 3 and value:
+        raise ValueError('too large')
+    return value + 1
+"""
+
+
+def test_mutants_of_a_program(tmp_path: Path) -> None:
+    file = tmp_path / 'program.py'
+    file.write_text(PROGRAM, encoding='utf-8')
+    found = {mutant.lasting_key: mutant for mutant in mutants_of(file, tmp_path)}
+    assert set(found) == {
+        'program.py:clipped: if value > 3 and value: → if False:',
+        'program.py:clipped: value > 3 and value → value > 3 or value',
+        'program.py:clipped: value > 3 → value >= 3',
+        'program.py:clipped: 3 → 7',
+        "program.py:clipped: raise ValueError('too large') → pass",
+        'program.py:clipped: return value + 1 → return None',
+        'program.py:clipped: value + 1 → value - 1',
+        'program.py:clipped: 1 → 3',
+    }
+    mutant = found['program.py:clipped: value + 1 → value - 1']
+    assert 'return value - 1' in mutant.source(tmp_path)
+    assert list(mutant.lines) == [5]
+
+
+def test_equivalent_mutants_exist() -> None:
+    existing = {
+        mutant.lasting_key
+        for folder in mutants.FOLDERS
+        for file in (ROOT / mutants.PACKAGE / folder).rglob('*.py')
+        for mutant in mutants_of(file, ROOT)
+    }
+    assert mutants.equivalent() <= existing
+
+
+def test_results_are_not_appended_to_another_file(tmp_path: Path) -> None:
+    for content in ('name: x\n', '{"a": 1}\n', '[1]\n'):
+        file = tmp_path / 'other'
+        file.write_text(content, encoding='utf-8')
+        with pytest.raises(SystemExit, match='is not a file of results; name another'):
+            mutants.read_rows(file)
