@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,10 +36,11 @@ MAX_CELLS = 1 << 20
 
 _STRIDES = (8, 4, 2, 1)
 """Distance of the known cells after each step."""
-_LEVELS = 32_000
-"""Largest range of levels: errors have 16 bits."""
+_LEVELS = 65_000
 _NOT_POSITIVE = -8
-"""Level of values that are not positive; those of the others are 0 or more."""
+"""Level of values that are not positive; those of the others are from 0 to _LEVELS."""
+_LOWEST = -16
+"""Levels are in a range of 2^16 from here, so that errors modulo 2^16 are unique."""
 _FARTHEST_COUNTED = 127
 _SHARP_TABLES = 5
 _TABLES = 20
@@ -64,7 +66,7 @@ def encode_depth(value: NDArray[np.float32], precision: float) -> EncodedDepth:
 
     Args:
         value: float32 (1, h, w), finite; values that are not positive become 0.
-        precision: Largest relative error; larger if 32,000 levels do not cover the range.
+        precision: Largest relative error; larger if 65,000 levels do not cover the range.
     """
     positive = value[0] > 0
     base = float(value[0][positive].min(initial=np.inf)) if positive.any() else 1.0
@@ -75,7 +77,7 @@ def encode_depth(value: NDArray[np.float32], precision: float) -> EncodedDepth:
     coarse = np.rint(levels[:: _STRIDES[0], :: _STRIDES[0]])
     known[:: _STRIDES[0], :: _STRIDES[0]] = coarse
     # Differences along both axes, modulo 2^16.
-    rows = np.diff(coarse.astype(np.int16), axis=1, prepend=np.int16(0))
+    rows = np.diff(_modulo(coarse), axis=1, prepend=np.int16(0))
     steps = [np.diff(rows, axis=0, prepend=np.int16(0)).ravel()]
     for far in _STRIDES[:-1]:
         errors = []
@@ -83,7 +85,7 @@ def encode_depth(value: NDArray[np.float32], precision: float) -> EncodedDepth:
             error = np.rint(levels[cells] - predicted)
             known[cells] = predicted + error
             errors.append(error.ravel())
-        steps.append(np.concatenate(errors).astype(np.int16))
+        steps.append(_modulo(np.concatenate(errors)))
     tables = [_best_table(symbols) for symbols in steps]
     ids = np.repeat(np.array(tables, np.uint8), [symbols.size for symbols in steps])
     chunks = _coder().chunks(np.concatenate(steps).astype(np.int32), ids)
@@ -112,12 +114,13 @@ def decode_depth(found: EncodedDepth) -> NDArray[np.float32]:
     known = np.empty((height, width))
     coarse = known[:: _STRIDES[0], :: _STRIDES[0]]
     rows = symbols[: coarse.size].astype(np.int16).reshape(coarse.shape)
-    coarse[...] = np.cumsum(np.cumsum(rows, axis=0, dtype=np.int16), axis=1, dtype=np.int16)
+    sums = np.cumsum(np.cumsum(rows, axis=0, dtype=np.int16), axis=1, dtype=np.int16)
+    coarse[...] = _in_range(sums)
     begin = coarse.size
     for far in _STRIDES[:-1]:
         for cells, predicted in _halfway(known, far):
             end = begin + predicted.size
-            known[cells] = predicted + symbols[begin:end].reshape(predicted.shape)
+            known[cells] = _in_range(predicted + symbols[begin:end].reshape(predicted.shape))
             begin = end
     # An overflow gives infinity, which the caller refuses.
     with np.errstate(over='ignore'):
@@ -147,6 +150,17 @@ def _checked(found: EncodedDepth) -> tuple[float, float, int, int, int]:
             f'{data.dtype} {data.shape} and {dict(numbers)}'
         )
     return step, base, int(tables), int(height), int(width)
+
+
+def _modulo(values: NDArray[np.float64]) -> NDArray[np.int16]:
+    """Integers modulo 2^16."""
+    return values.astype(np.int32).astype(np.int16)
+
+
+def _in_range(levels: NDArray[Any]) -> NDArray[np.float64]:
+    """Levels that are known modulo 2^16."""
+    found: NDArray[np.float64] = np.mod(levels - np.float64(_LOWEST), 1 << 16) + _LOWEST
+    return found
 
 
 def _halfway(known: NDArray[np.float64], far: int) -> Iterator[tuple[Cells, NDArray[np.float64]]]:
