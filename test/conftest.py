@@ -7,10 +7,15 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from ros_graph import RosGraph
 
 # A busy machine makes no test wrong.
 settings.register_profile('house', deadline=None)
@@ -58,6 +63,23 @@ def data() -> Path:
 def model_path() -> Path:
     """The model folder that we ship."""
     return ROOT / 'models' / 'cspnano'
+
+
+@pytest.fixture(scope='session')
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder with the smallest network of three tasks."""
+    from tiny_model import write_tiny_model
+
+    return write_tiny_model(tmp_path_factory.mktemp('tiny'))
+
+
+@pytest.fixture
+def graph() -> Iterator[RosGraph]:
+    """A ROS graph of its own."""
+    from ros_graph import ros_graph
+
+    with ros_graph() as made:
+        yield made
 
 
 @pytest.fixture(autouse=True)

@@ -6,12 +6,13 @@ from __future__ import annotations
 
 import fcntl
 import os
+import subprocess
 import sys
 import tempfile
 import time
 from array import array
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -26,11 +27,14 @@ from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CameraInfo, Image
 
+import mt_perception
 from mt_perception.nodes.shared_memory import use_shared_memory
+from mt_perception.resources import share_folder
 
 # Tests of one machine must not meet those of another.
 os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
 PATIENCE_S = 30.0
+PACKAGE = str(Path(mt_perception.__file__).resolve().parent.parent)
 _HIGHEST_DOMAIN = 101
 """Higher domains use ports that Linux also hands out to other programs."""
 
@@ -95,6 +99,30 @@ def ros_graph() -> Iterator[RosGraph]:
         yield graph
     finally:
         graph.close()
+
+
+@contextmanager
+def program(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """Python with these arguments in this domain; killed at the end if it still runs."""
+    process = subprocess.Popen(
+        [sys.executable, *arguments],
+        env={**os.environ, 'ROS_DOMAIN_ID': str(DOMAIN_ID), 'PYTHONPATH': PACKAGE},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+
+
+def node_process(name: str, *arguments: str) -> AbstractContextManager[subprocess.Popen[str]]:
+    """A node as `ros2 run` starts it."""
+    file = share_folder() / 'lib' / 'mt_perception' / name
+    return program(str(file), '--ros-args', *arguments)
 
 
 class Peer(Node):

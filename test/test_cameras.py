@@ -6,12 +6,8 @@ from __future__ import annotations
 
 import gc
 import itertools
-import os
 import signal
-import subprocess
-import sys
 import weakref
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,34 +15,19 @@ import pytest
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
-from ros_graph import DOMAIN_ID, RosGraph, camera_info, image_message, patch, ros_graph
+from ros_graph import RosGraph, camera_info, image_message, node_process, patch
 from sensor_msgs.msg import CameraInfo, Image
-from tiny_model import write_tiny_model
 from vision_msgs.msg import Detection2DArray
 
-import mt_perception
 from mt_perception.errors import OptionError
 from mt_perception.nodes.cameras import without_renames
 from mt_perception.nodes.lifecycle import ACTIVE
 from mt_perception.nodes.model_pool import ModelPool
 from mt_perception.nodes.parameters import PerceptionSettings
 from mt_perception.nodes.perception import PerceptionNode
-from mt_perception.resources import share_folder
 
 RED = (0, 0, 255)
 SECOND = 10**9
-PACKAGE = str(Path(mt_perception.__file__).resolve().parent.parent)
-
-
-@pytest.fixture
-def graph() -> Iterator[RosGraph]:
-    with ros_graph() as made:
-        yield made
-
-
-@pytest.fixture(scope='module')
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny_model(tmp_path_factory.mktemp('tiny'))
 
 
 class Cameras:
@@ -130,18 +111,11 @@ def test_one_process_serves_all_cameras(graph: RosGraph, tiny: Path, tmp_path: P
     detection: {{max_detections: 1}}
 """
     )
-    process = subprocess.Popen(
-        [
-            *(sys.executable, str(share_folder() / 'lib' / 'mt_perception' / 'perception')),
-            *('--ros-args', '-r', '__node:=perception', '-r', '__ns:=/robot'),
-            *('-r', 'image:=image_raw', '--params-file', str(file), '--log-level', 'warn'),
-        ],
-        env={**os.environ, 'ROS_DOMAIN_ID': str(DOMAIN_ID), 'PYTHONPATH': PACKAGE},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
+    arguments = (
+        *('-r', '__node:=perception', '-r', '__ns:=/robot', '-r', 'image:=image_raw'),
+        *('--params-file', str(file), '--log-level', 'warn'),
     )
-    try:
+    with node_process('perception', *arguments) as process:
         cameras = Cameras(graph, '/robot', 'front', 'left', image='image_raw')
         stamps = itertools.count(1)
 
@@ -165,10 +139,6 @@ def test_one_process_serves_all_cameras(graph: RosGraph, tiny: Path, tmp_path: P
         assert process.wait(30) == 0
         assert process.stdout is not None
         assert process.stdout.read() == ''
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.wait()
 
 
 def test_faults_of_one_camera_hurt_no_other(graph: RosGraph, tiny: Path) -> None:

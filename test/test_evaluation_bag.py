@@ -207,7 +207,7 @@ def test_foreign_files(tmp_path: Path, name: str) -> None:
 
 
 def test_flipped_bytes_never_raise_anything_else(tmp_path: Path) -> None:
-    bag = write_bag(tmp_path / 'bag', Contents(boxes=True))
+    bag = write_bag(tmp_path / 'bag', Contents(frames=2, boxes=True))
     file = next(bag.glob('*.mcap'))
     content = bytearray(file.read_bytes())
     random = np.random.default_rng(1)

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,7 @@ from lifecycle_msgs.srv import ChangeState, GetState
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.node import Node
 from rclpy.parameter import Parameter
-from ros_graph import Peer, RosGraph, camera_info, image_message, patch, ros_graph
+from ros_graph import Peer, RosGraph, camera_info, image_message, patch
 from sensor_msgs.msg import Image
 from tiny_model import write_tiny_model
 
@@ -23,17 +22,6 @@ from mt_perception.errors import OptionError
 from mt_perception.nodes.perception import PerceptionNode
 
 SUCCESS = TransitionCallbackReturn.SUCCESS
-
-
-@pytest.fixture
-def graph() -> Iterator[RosGraph]:
-    with ros_graph() as made:
-        yield made
-
-
-@pytest.fixture(scope='session')
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny_model(tmp_path_factory.mktemp('tiny'))
 
 
 class Manager:

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ pytest.importorskip('tf2_msgs', reason='needs tf2_msgs')
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import TransformStamped
 from rclpy.parameter import Parameter
-from ros_graph import Peer, RosGraph, image_message, ros_graph, ros_time
+from ros_graph import Peer, RosGraph, image_message, ros_time
 from sensor_msgs.msg import Image, Imu
 from std_srvs.srv import Trigger
 from tf2_msgs.msg import TFMessage
@@ -52,12 +51,6 @@ def picture() -> np.ndarray:
 def all_ground(manifest: dict[str, Any]) -> None:
     """The tiny model segments grey; here that is the ground."""
     manifest['tasks']['segmentation']['labels'][-1] = 'ground'
-
-
-@pytest.fixture
-def graph() -> Iterator[RosGraph]:
-    with ros_graph() as made:
-        yield made
 
 
 @pytest.fixture

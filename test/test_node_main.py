@@ -4,27 +4,19 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
-import sys
 import textwrap
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import AbstractContextManager
 
 import pytest
-from ros_graph import DOMAIN_ID
+from ros_graph import program
 
-import mt_perception
-
-PACKAGE = str(Path(mt_perception.__file__).resolve().parent.parent)
 PATIENCE_S = 30.0
 
 
-@contextmanager
-def process(body: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+def process(body: str, *arguments: str) -> AbstractContextManager[subprocess.Popen[str]]:
     """A process that runs a node class ``N`` with this body; it prints ``spins`` when it spins."""
     code = f"""
 import os, signal, sys, time
@@ -50,19 +42,7 @@ class N(Node):
 
 sys.exit(run_node(N, sys.argv, done=lambda node: getattr(node, 'finished', False)))
 """
-    started = subprocess.Popen(
-        [sys.executable, '-c', code, *arguments],
-        env={**os.environ, 'ROS_DOMAIN_ID': str(DOMAIN_ID), 'PYTHONPATH': PACKAGE},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    try:
-        yield started
-    finally:
-        if started.poll() is None:
-            started.kill()
-        started.wait()
+    return program('-c', code, *arguments)
 
 
 def spins(node: subprocess.Popen[str]) -> None:

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from tiny_model import SEGMENTS, with_confidence, write_tiny_model
 rclpy = pytest.importorskip('rclpy')
 
 from rclpy.parameter import Parameter
-from ros_graph import Peer, RosGraph, patch, ros_graph
+from ros_graph import Peer, RosGraph, patch
 from sensor_msgs.msg import Image, PointCloud2
 from vision_msgs.msg import Detection2DArray, LabelInfo
 
@@ -29,12 +28,6 @@ from mt_perception.types import UNLABELLED
 RED = (0, 0, 255)
 SECOND = 10**9
 EXTRA = {'doors': 'detection', 'free_space': 'segmentation', 'range': 'depth'}
-
-
-@pytest.fixture
-def graph() -> Iterator[RosGraph]:
-    with ros_graph() as made:
-        yield made
 
 
 @pytest.fixture

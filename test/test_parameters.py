@@ -14,7 +14,7 @@ import yaml
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.exceptions import ParameterNotDeclaredException
 from rclpy.parameter import Parameter, parameter_dict_from_yaml_file
-from ros_graph import RosGraph, ros_graph
+from ros_graph import RosGraph
 
 from mt_perception.errors import OptionError
 from mt_perception.execution.options import Options
@@ -29,12 +29,6 @@ from mt_perception.nodes.parameters import (
 )
 
 CONFIG = Path(__file__).resolve().parent.parent / 'config' / 'mt_perception.params.yaml'
-
-
-@pytest.fixture
-def graph() -> Iterator[RosGraph]:
-    with ros_graph() as made:
-        yield made
 
 
 @pytest.mark.parametrize('settings', NODES.values())

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from rcl_interfaces.srv import SetParameters
 from rclpy.node import Node
 from rclpy.parameter import Parameter
-from ros_graph import PATIENCE_S, RosGraph, patch, ros_graph
+from ros_graph import PATIENCE_S, RosGraph, patch
 from test_perception_node import DEPTH, DETECTIONS, STATS, Bench, values
 from tiny_model import COLOURS
 from tiny_paths import write_tiny_paths
@@ -30,12 +29,6 @@ from mt_perception.planning.budget import Budget
 from mt_perception.types import Frame
 
 RELIABLE = {'qos_overrides./image.subscription.reliability': 'reliable'}
-
-
-@pytest.fixture
-def graph() -> Iterator[RosGraph]:
-    with ros_graph() as made:
-        yield made
 
 
 @pytest.fixture(scope='session')

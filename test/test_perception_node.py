@@ -7,7 +7,6 @@ from __future__ import annotations
 import ast
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +36,7 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from std_msgs.msg import Header
 from tiny_cut import write_tiny_cut
-from tiny_model import broken_head, depth_head, write_tiny_model
+from tiny_model import broken_head, depth_head
 from vision_msgs.msg import Detection2DArray, Detection3DArray, LabelInfo
 
 from mt_perception.evaluation.datasets.truth_messages import decode_depth
@@ -76,17 +75,6 @@ STATS = '/perception/stats'
 DETECTIONS_3D = '/perception/detections_3d'
 OVERLAY_JPEG = '/perception/overlay/image/compressed'
 DEPTH_PNG = '/perception/depth/image/compressedDepth'
-
-
-@pytest.fixture
-def graph() -> Iterator[RosGraph]:
-    with ros_graph() as made:
-        yield made
-
-
-@pytest.fixture(scope='session')
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny_model(tmp_path_factory.mktemp('tiny'))
 
 
 OFFLOADING = {'offload.enabled': True, 'offload.mode': 'never', 'offload.endpoint': '127.0.0.1:9'}

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import builtins
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import pytest
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from odd_host import OddHost
 from rclpy.parameter import Parameter
-from ros_graph import Peer, RosGraph, patch, ros_graph
+from ros_graph import Peer, RosGraph, patch
 from sensor_msgs.msg import Image
 from tiny_cut import write_tiny_cut
 from tiny_model import write_tiny_model
@@ -32,12 +31,6 @@ TOPICS = {
     '/perception/stats': DiagnosticArray,
     '/diagnostics': DiagnosticArray,
 }
-
-
-@pytest.fixture
-def graph() -> Iterator[RosGraph]:
-    with ros_graph() as made:
-        yield made
 
 
 @pytest.fixture(scope='module')

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,7 @@ pytest.importorskip('prometheus_client', reason='needs the extra "serve"')
 pytest.importorskip('constriction', reason='needs the extra "serve"')
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from plain_client import image, robot
-from ros_graph import Peer, RosGraph, ros_graph
+from ros_graph import Peer, RosGraph
 from tiny_cut import write_tiny_cut
 
 from mt_perception.errors import ModelError, OffloadError, OptionError
@@ -25,12 +24,6 @@ from mt_perception.nodes.remote_host import RemoteHostNode
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tiny_cut(tmp_path_factory.mktemp('cut'))
-
-
-@pytest.fixture
-def graph() -> Iterator[RosGraph]:
-    with ros_graph() as made:
-        yield made
 
 
 def settings(folder: Path, **others: object) -> dict[str, object]:

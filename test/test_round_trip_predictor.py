@@ -4,15 +4,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 from rclpy.node import Node
-from ros_graph import PATIENCE_S, RosGraph, patch, ros_graph
-from tiny_model import COLOURS, SEGMENTS, write_tiny_model
+from ros_graph import PATIENCE_S, RosGraph, patch
+from tiny_model import COLOURS, SEGMENTS
 
 from mt_perception.nodes.frame_publisher import FramePublisher
 from mt_perception.nodes.perception import PerceptionNode
@@ -23,17 +21,6 @@ from mt_perception.types import DEPTH, DETECTION, Frame, Intrinsics
 
 CAMERA = Intrinsics(fx=100.0, fy=100.0, cx=63.5, cy=47.5, width=128, height=96)
 RELIABLE = {'qos_overrides./image.subscription.reliability': 'reliable'}
-
-
-@pytest.fixture
-def graph() -> Iterator[RosGraph]:
-    with ros_graph() as made:
-        yield made
-
-
-@pytest.fixture(scope='session')
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny_model(tmp_path_factory.mktemp('tiny'))
 
 
 def connected(

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 from rclpy.node import Node
-from ros_graph import RosGraph, patch, ros_graph
+from ros_graph import RosGraph, patch
 from sensor_msgs.msg import CameraInfo, Image
 
 from mt_perception.errors import BagError, OptionError, SourceError
@@ -23,12 +23,6 @@ from mt_perception.sources.frame_source import Source
 from mt_perception.types import Frame, Intrinsics
 
 CAMERA = Intrinsics(fx=100.0, fy=100.0, cx=63.5, cy=47.5, width=128, height=96)
-
-
-@pytest.fixture
-def graph() -> Iterator[RosGraph]:
-    with ros_graph() as made:
-        yield made
 
 
 @pytest.fixture

@@ -5,12 +5,8 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,42 +17,17 @@ from rcl_interfaces.msg import Parameter as ParameterMessage
 from rcl_interfaces.srv import SetParametersAtomically
 from rclpy.node import Node
 from rclpy.parameter import Parameter
-from ros_graph import DOMAIN_ID, RosGraph, patch, ros_graph
-from tiny_model import write_tiny_model
+from ros_graph import RosGraph, node_process, patch
 
-import mt_perception
 from mt_perception.geometry.camera import typical
 from mt_perception.nodes.frame_publisher import FramePublisher
 from mt_perception.nodes.result_collector import CollectedFrame, ResultCollector
 from mt_perception.nodes.round_trip_predictor import SynchronousPlayer
-from mt_perception.resources import share_folder
 from mt_perception.sources import open_source
 from mt_perception.types import Frame
 
 START_S = 30.0
-PACKAGE = str(Path(mt_perception.__file__).resolve().parent.parent)
 RELIABLE = ('-p', 'qos_overrides./image.subscription.reliability:=reliable')
-
-
-@contextmanager
-def node_process(name: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """A node as `ros2 run` starts it; killed at the end if it still lives."""
-    process = subprocess.Popen(
-        [
-            *(sys.executable, str(share_folder() / 'lib' / 'mt_perception' / name)),
-            *('--ros-args', *arguments),
-        ],
-        env={**os.environ, 'ROS_DOMAIN_ID': str(DOMAIN_ID), 'PYTHONPATH': PACKAGE},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.wait()
 
 
 class Robot:
@@ -72,17 +43,6 @@ class Robot:
         record = self.player.step(frame, START_S)
         assert record is not None
         return record
-
-
-@pytest.fixture
-def graph() -> Iterator[RosGraph]:
-    with ros_graph() as made:
-        yield made
-
-
-@pytest.fixture(scope='session')
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny_model(tmp_path_factory.mktemp('tiny'))
 
 
 def test_photographs_through_the_shipped_model(
