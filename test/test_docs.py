@@ -97,6 +97,15 @@ def test_the_moving_picture_is_small_and_moves() -> None:
     assert image.open(file).n_frames > 20
 
 
+@pytest.mark.parametrize('page', TEXTS)
+def test_nothing_is_installed_that_no_registry_has(page: str) -> None:
+    # The package is installed from a checkout, in which an extra is ".[eval]".
+    extras = re.findall(
+        r'mt_perception\[\w+\]', TEXTS[page].replace('src/mt_perception[test]', '')
+    )
+    assert extras == []
+
+
 def test_a_row_of_a_table_is_one_line() -> None:
     for page in [*PAGES, *(ROOT / 'models').glob('*/*.md')]:
         blocks = page.read_text(encoding='utf-8').split('```')

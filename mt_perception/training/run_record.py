@@ -50,9 +50,7 @@ class RunLog:
         self._board: Any = None
         if board:
             if find_spec('tensorboard') is None:
-                raise ModelError(
-                    'TensorBoard is not installed: pip install mt_perception[tensorboard]'
-                )
+                raise ModelError('TensorBoard is not installed: pip install tensorboard')
             from torch.utils.tensorboard import SummaryWriter
 
             self._board = SummaryWriter(str(run / BOARD), purge_step=step + 1)
