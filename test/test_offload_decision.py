@@ -25,6 +25,8 @@ BETTER = (RateOption(0, 3000, -0.2), RateOption(1, 6000, 0.02), RateOption(2, 12
 EQUAL = (RateOption(0, 3000, 0.0), RateOption(1, 6000, 0.0))
 GOOD = LinkState(round_trip_s=0.005, bytes_per_s=2e6, remote_s=0.01, age_s=0.1)
 SLOW = replace(GOOD, bytes_per_s=1e4)
+BARE = replace(GOOD, bytes_per_s=1.85e5)
+"""Rate 1 takes 0.72 of the time until the latest local start: enough to stay, not to go."""
 
 
 def situation(
@@ -61,6 +63,14 @@ def test_going_remote_takes_several_good_frames_in_a_row() -> None:
     assert found[:2] == ['not_steady', 'not_steady']
     assert found[2] == 'too_slow'
     assert found[3:] == ['not_steady', 'not_steady', 'remote', 'remote']
+
+
+def test_a_frame_that_would_barely_arrive_starts_the_count_again() -> None:
+    policy = OffloadPolicy(DecisionSettings(steady_frames=3))
+    links = (GOOD, GOOD, BARE, GOOD, GOOD, GOOD)
+    found = [policy.decide(situation(10.0 * i, link)) for i, link in enumerate(links)]
+    assert [one.reason for one in found] == ['not_steady'] * 5 + ['remote']
+    assert policy.decide(situation(60.0, BARE)).rate == 1
 
 
 def test_a_slower_link_gets_a_lower_rate() -> None:

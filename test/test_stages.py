@@ -99,6 +99,20 @@ def test_a_decider_that_fails_rules_nothing_out(pipeline: Pipeline) -> None:
     assert result.segmentation is not None
 
 
+def test_an_unexpected_error_of_a_decider_costs_its_task_only(pipeline: Pipeline) -> None:
+    class MangledBoxes:
+        def run(self, stage: Stage, run: FrameRun) -> None:
+            pipeline.runner.run(stage, run)
+            if 'detection/boxes' in run.tensors:
+                run.tensors['detection/boxes'] = np.array('boxes')
+
+    broken = Pipeline(pipeline.manifest, MangledBoxes(), options=Options(conditions=(IF_RED,)))
+    result = broken.run(BLUE)
+    assert set(result.failures) == {DETECTION}
+    assert result.segmentation is not None
+    assert result.depth is not None
+
+
 def test_a_reused_decider_decides(pipeline: Pipeline) -> None:
     """Detection waits for its rate or is reused: its last result decides while there is one."""
     fresh = Pipeline(pipeline.manifest, pipeline.runner, options=Options(conditions=(IF_RED,)))
