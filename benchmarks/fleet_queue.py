@@ -9,7 +9,8 @@ A robot sends its newest frame when the answer to the last one has arrived or it
 passed, at most ``--hz`` times a second. Frames that are skipped meanwhile are missed, as late ones
 are. Requests whose deadline has passed leave the queue, as at the host. Replicas serve
 the clients in the order of arrival, one frame each. Service times are log-normal. ``--check`` runs
-a host with one worker and real clients, and simulates it.
+a host with one worker, or with ``--ray`` replicas on a local cluster, and real clients, and
+simulates it.
 """
 
 from __future__ import annotations
@@ -126,15 +127,31 @@ def needed(load: Load, missed: float, seconds: float) -> tuple[int, Outcome]:
     return high, found
 
 
-def measured(folder: Path, load: Load, seconds: float) -> tuple[Outcome, list[float]]:
-    """Real clients at a host with one worker; also the host's times in seconds."""
+def measured(
+    folder: Path, load: Load, seconds: float, replicas: int
+) -> tuple[Outcome, list[float]]:
+    """Real clients at a host; also the host's times in seconds.
+
+    Without replicas the host has one worker; else Ray Serve runs them.
+    """
     from plain_client import image, robot
 
-    from mt_perception.evaluation.link.host_process import HostProcess
+    from mt_perception.evaluation.link import host_process
 
     found, times, lock = Outcome(), [], threading.Lock()
     size = (320, 416)
-    with HostProcess(folder, 0, '--workers', '1', '--threads', '1') as host:
+    options = ['--workers', '1', '--threads', '1']
+    if replicas:
+        host_process.PATIENCE_S = 300.0  # The start of a cluster.
+        options = [
+            '--backend',
+            'ray',
+            '--replicas',
+            f'{replicas}',
+            '--max-replicas',
+            f'{replicas}',
+        ]
+    with host_process.HostProcess(folder, 0, *options) as host:
         end_s = time.monotonic() + seconds
 
         def run(number: int) -> None:
@@ -159,13 +176,13 @@ def measured(folder: Path, load: Load, seconds: float) -> tuple[Outcome, list[fl
     return found, times
 
 
-def check(folder: Path, load: Load, seconds: float) -> None:
+def check(folder: Path, load: Load, seconds: float, replicas: int) -> None:
     """Print a measured run beside its simulation."""
-    real, times = measured(folder, load, seconds)
+    real, times = measured(folder, load, seconds, replicas)
     logs = np.log(times)
     link_s = max(0.0, float(np.quantile(real.latencies_s, 0.05) - np.quantile(times, 0.05)))
     same = Load(load.robots, load.hz, float(np.mean(times)), float(logs.std()), link_s, 1e9)
-    simulated = simulate(same, 1, seconds)
+    simulated = simulate(same, max(1, replicas), seconds)
     print(f'{load.robots} robots at {load.hz:g} Hz, host {same.service_s * 1e3:.0f} ms a frame')
     for name, found in (('measured', real), ('simulated', simulated)):
         p50, p99 = np.quantile(found.latencies_s, (0.5, 0.99)) * 1e3
@@ -186,11 +203,12 @@ def main() -> None:
     parser.add_argument('--missed', type=float, default=0.02, help='Share of frames.')
     parser.add_argument('--seconds', type=float, default=20.0)
     parser.add_argument('--check', type=Path, help='A model folder with a split.')
+    parser.add_argument('--ray', type=int, default=0, help='Replicas on Ray Serve for --check.')
     given = parser.parse_args()
     times_s = (given.service_ms / 1e3, given.spread, given.link_ms / 1e3, given.deadline_ms / 1e3)
     if given.check is not None:
         for robots in given.robots:
-            check(given.check, Load(robots, given.hz, *times_s), given.seconds)
+            check(given.check, Load(robots, given.hz, *times_s), given.seconds, given.ray)
         return
     print(f'{given.hz:g} Hz, {given.service_ms:g} ms a frame, deadline {given.deadline_ms:g} ms, '
           f'at most {given.missed:.1%} missed')  # fmt: skip
