@@ -12,6 +12,7 @@ import pytest
 
 from mt_perception.image.change import CHANGE_SIDE, change, to_change_image
 from mt_perception.image.letterbox import fit
+from mt_perception.image.optical_flow import to_flow_image
 from mt_perception.image.pyramid import ImagePyramid, resized
 
 STILL = 10.0
@@ -65,6 +66,18 @@ def test_who_reads_one_image_gets_the_same_as_alone() -> None:
     np.testing.assert_array_equal(resized(shared, 64, 80), resized(image, 64, 80))
     box = fit((480, 640), 256, 32)
     np.testing.assert_array_equal(box.network_image(shared, 0), box.network_image(image, 0))
+
+
+@pytest.mark.parametrize('size', [(480, 640), (1080, 1920), (37, 53)])
+def test_a_flow_image_before_changes_a_change_image_by_rounding_only(
+    size: tuple[int, int],
+) -> None:
+    image = room(*size)
+    shared = ImagePyramid(image)
+    np.testing.assert_array_equal(to_flow_image(shared), to_flow_image(image))
+    difference = to_change_image(shared) - to_change_image(image)
+    assert np.abs(difference).max() <= 4, 'one grey level in each of four pixels'
+    assert to_change_image(shared).shape == to_change_image(image).shape
 
 
 @pytest.mark.parametrize('deviation', [0, 3, 8, 15])

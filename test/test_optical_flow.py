@@ -90,3 +90,18 @@ def replace_all(found: Detections) -> Detections:
 def test_images_too_small_for_flow_do_not_move() -> None:
     tiny = np.zeros((3, 9), np.uint8)
     assert not OpticalFlow(tiny, tiny).backward.any()
+
+
+@pytest.mark.parametrize('size', [(480, 640), (481, 640), (480, 641), (575, 767), (240, 320)])
+@pytest.mark.parametrize('dtype', [np.uint8, np.float32])
+def test_a_map_without_motion_keeps_a_pixel_of_each_cell(
+    size: tuple[int, int], dtype: type[np.generic]
+) -> None:
+    grey = to_flow_image(np.full((*size, 3), 90, np.uint8))
+    values = np.random.default_rng(0).integers(0, 255, size).astype(dtype)
+    warped = OpticalFlow(grey, grey).warp_map(values)
+    assert (warped.shape, warped.dtype) == (values.shape, values.dtype)
+    assert warped.flags.c_contiguous
+    step = 2 if min(size[0] / grey.shape[0], size[1] / grey.shape[1]) >= 2 else 1
+    rows, columns = (np.arange(side) // step * step for side in size)
+    np.testing.assert_array_equal(warped, values[rows[:, None], columns])

@@ -46,9 +46,8 @@ def to_change_image(image: NDArray[np.uint8] | ImagePyramid) -> NDArray[np.int16
     height, width = pyramid.image.shape[:2]
     scale = min(1.0, CHANGE_SIDE / max(height, width))
     size = max(_CELL, round(width * scale)), max(_CELL, round(height * scale))
-    level = pyramid.level_for(size[1], size[0])
     # Grey before the last step: it then has a third of the work.
-    grey = np.asarray(cv2.cvtColor(level, cv2.COLOR_BGR2GRAY), np.uint8)
+    grey = pyramid.grey_for(size[1], size[0])
     if grey.shape != size[::-1]:
         grey = np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_LINEAR), np.uint8)
     sums = cv2.boxFilter(grey, cv2.CV_16S, (_CELL, _CELL), normalize=False)

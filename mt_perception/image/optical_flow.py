@@ -11,17 +11,24 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mt_perception.image.pyramid import ImagePyramid
+
 FLOW_SIDE = 240
 """Long side of the grey images between which flow is computed, in pixels."""
 
 _SAMPLES = 8
 """Samples of the flow along each side of a box."""
 
+_PASSES = 2
+"""Readings of the flow for a box, each at the position of the last one."""
+
 _LEAST_SIDE = 16
 """Shorter side of the smallest image for which flow is computed; below it the flow is zero."""
 
 
-def to_flow_image(image: NDArray[np.uint8], side: int = FLOW_SIDE) -> NDArray[np.uint8]:
+def to_flow_image(
+    image: NDArray[np.uint8] | ImagePyramid, side: int = FLOW_SIDE
+) -> NDArray[np.uint8]:
     """The reduced image for optical flow; free of aliasing, which would look like motion.
 
     Args:
@@ -31,20 +38,20 @@ def to_flow_image(image: NDArray[np.uint8], side: int = FLOW_SIDE) -> NDArray[np
     Returns:
         uint8 (h, w), grey.
     """
-    height, width = image.shape[:2]
+    pyramid = image if isinstance(image, ImagePyramid) else ImagePyramid(image)
+    height, width = pyramid.image.shape[:2]
     scale = min(1.0, side / max(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    # Grey first: what follows then has a third of the work.
-    grey = np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), np.uint8)
+    double = (2 * size[0], 2 * size[1])
+    grey = pyramid.grey_for(double[1], double[0])
     # The mean over areas alone takes ten times as long where the scale is no integer.
-    if max(height, width) > 2 * side:
-        double = (2 * size[0], 2 * size[1])
+    if max(grey.shape) > max(double):
         grey = np.asarray(cv2.resize(grey, double, interpolation=cv2.INTER_LINEAR), np.uint8)
     return np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 class OpticalFlow:
-    """Dense flow between an earlier and a later image of the same size, in both directions.
+    """Dense flow from a later image to an earlier one of the same size.
 
     Dense inverse search (Kroeger et al., ECCV 2016) of OpenCV on small grey images.
 
@@ -55,24 +62,16 @@ class OpticalFlow:
     Attributes:
         backward: float32 (h, w, 2): displacement (x, y) from each pixel of the later image to its
             position in the earlier one.
-        forward: float32 (h, w, 2): displacement from each pixel of the earlier image, where the
-            boxes are, to its position in the later one.
     """
 
     def __init__(self, before: NDArray[np.uint8], after: NDArray[np.uint8]) -> None:
         self._before, self._after = before, after
         self._cached: dict[tuple[tuple[int, int], int], NDArray[np.float32]] = {}
 
-    # Maps need one direction, boxes the other; each costs as much as a small head.
     @cached_property
     def backward(self) -> NDArray[np.float32]:
         """Displacement from each pixel of the later image to its earlier position."""
         return _flow(self._after, self._before)
-
-    @cached_property
-    def forward(self) -> NDArray[np.float32]:
-        """Displacement from each pixel of the earlier image to its later position."""
-        return _flow(self._before, self._after)
 
     def warp_map(self, values: NDArray[Any]) -> NDArray[Any]:
         """Warp a map from the earlier image to the later one, without interpolation.
@@ -92,9 +91,7 @@ class OpticalFlow:
             cv2.INTER_NEAREST,
             borderMode=cv2.BORDER_REPLICATE,
         )
-        if warped.shape[:2] != size:
-            warped = cv2.resize(warped, size[::-1], interpolation=cv2.INTER_NEAREST)
-        return np.asarray(warped)
+        return np.asarray(warped if warped.shape[:2] == size else _doubled(warped, size))
 
     def interpolate_map(self, values: NDArray[Any]) -> NDArray[Any]:
         """Warp a map from the earlier image to the later one with bilinear interpolation.
@@ -118,7 +115,9 @@ class OpticalFlow:
         """Shift boxes of the earlier image to the position of their contents in the later one.
 
         A box around a person is half background, so the shift is the mean of the faster half of
-        the flow in the box.
+        the flow in the box. The flow starts at the later image, so it is read where the box was
+        and then where that moved it; a second flow in the other direction costs as much as a
+        small head.
 
         Args:
             boxes: (N, 4) x0 y0 x1 y1 in pixels of the image.
@@ -127,20 +126,30 @@ class OpticalFlow:
         Returns:
             (N, 4), clipped to the image; a box outside of it has zero width or height.
         """
+        limit = np.array([image_size[1], image_size[0]] * 2, np.float32)
+        moved = boxes
+        for _ in range(_PASSES):
+            moved = boxes + np.tile(self._shifts(moved, image_size), 2)
+        return np.asarray(np.clip(moved, 0, limit), np.float32)
+
+    def _shifts(
+        self, boxes: NDArray[np.float32], image_size: tuple[int, int]
+    ) -> NDArray[np.float32]:
+        """Return the displacement (x, y) to the contents of boxes of the later image, (N, 2)."""
         height, width = image_size
-        rows, columns = self.forward.shape[:2]
+        rows, columns = self.backward.shape[:2]
         scale = np.array([width / columns, height / rows], np.float32)
         steps = (np.arange(_SAMPLES, dtype=np.float32) + 0.5) / _SAMPLES
         sides = (boxes[:, 2:] - boxes[:, :2])[:, None]
         places = (boxes[:, None, :2] + sides * steps[:, None]) / scale
-        x = np.clip(places[..., 0].astype(np.intp), 0, columns - 1)
-        y = np.clip(places[..., 1].astype(np.intp), 0, rows - 1)
-        motions = self.forward[y[:, :, None], x[:, None, :]].reshape(len(boxes), _SAMPLES**2, 2)
-        speed = np.hypot(motions[..., 0], motions[..., 1])
-        faster = np.argsort(speed, axis=1, kind='stable')[:, _SAMPLES**2 // 2 :, None]
-        way = np.take_along_axis(motions, faster, axis=1).mean(axis=1) * scale
-        limit = np.array([width, height] * 2, np.float32)
-        return np.asarray(np.clip(boxes + np.tile(way, 2), 0, limit), np.float32)
+        x = np.clip(places[..., 0], 0, columns - 1).astype(np.intp)
+        y = np.clip(places[..., 1], 0, rows - 1).astype(np.intp)
+        motions = self.backward[y[:, :, None], x[:, None, :]].reshape(len(boxes), _SAMPLES**2, 2)
+        speed = np.square(motions).sum(axis=2)
+        middle = _SAMPLES**2 // 2
+        faster = speed >= np.partition(speed, middle, axis=1)[:, middle : middle + 1]
+        total = (motions * faster[..., None]).sum(axis=1)
+        return np.asarray(-total / faster.sum(axis=1)[:, None] * scale, np.float32)
 
     def _positions(self, size: tuple[int, int], coarsest: int) -> NDArray[np.float32]:
         key = size, coarsest
@@ -171,11 +180,23 @@ def _positions(
     height, width = size
     ratio = min(height / flow.shape[0], width / flow.shape[1])
     step = coarsest if ratio >= coarsest else 1
-    # Scaled before it is large: a product along an axis of two is slow.
-    scaled = flow * np.array([width / flow.shape[1], height / flow.shape[0]], np.float32)
+    # Scaled before it is large, in whole rows: a product along an axis of two is slow.
+    factors = np.array([width / flow.shape[1], height / flow.shape[0]], np.float32)
+    scaled = (flow.reshape(len(flow), -1) * np.tile(factors, flow.shape[1])).reshape(flow.shape)
     cells = (-(-width // step), -(-height // step))
     places = cv2.resize(scaled, cells, interpolation=cv2.INTER_LINEAR) + _grid(size, step)
     return np.asarray(places, np.float32)
+
+
+def _doubled(cells: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
+    """Repeat cells in rows and columns to a map of (height, width), 2 x 2 pixels for each cell.
+
+    cv2.resize takes six times as long.
+    """
+    rows = cv2.merge([cells, cells]).reshape(len(cells), -1)
+    doubled = np.empty((len(cells), 2, rows.shape[1]), cells.dtype)
+    doubled[:, 0] = doubled[:, 1] = rows
+    return np.ascontiguousarray(doubled.reshape(-1, rows.shape[1])[: size[0], : size[1]])
 
 
 @lru_cache(maxsize=4)

@@ -18,6 +18,7 @@ class ImagePyramid:
 
     def __init__(self, image: NDArray[np.uint8]) -> None:
         self._levels = [image]
+        self._grey: dict[int, NDArray[np.uint8]] = {}
 
     @property
     def image(self) -> NDArray[np.uint8]:
@@ -26,12 +27,29 @@ class ImagePyramid:
 
     def level_for(self, height: int, width: int) -> NDArray[np.uint8]:
         """The smallest level from which bilinear interpolation to a size skips no pixel."""
-        level = 0
-        while _ratio(self._levels[level], height, width) >= 2:
-            level += 1
-            if level == len(self._levels):
-                self._levels.append(_reduced(self._levels[-1]))
+        level = self._level(height, width)
+        while len(self._levels) <= level:
+            self._levels.append(_reduced(self._levels[-1]))
         return self._levels[level]
+
+    def grey_for(self, height: int, width: int) -> NDArray[np.uint8]:
+        """The level of ``level_for`` in grey, uint8 (h, w); reduced from a larger grey level."""
+        level = self._level(height, width)
+        larger = max((known for known in self._grey if known <= level), default=None)
+        if larger is None:
+            bgr = self.level_for(height, width)
+            self._grey[level] = np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2GRAY), np.uint8)
+        else:
+            for each in range(larger, level):
+                self._grey[each + 1] = _reduced(self._grey[each])
+        return self._grey[level]
+
+    def _level(self, height: int, width: int) -> int:
+        rows, columns = self.image.shape[:2]
+        level = 0
+        while min(rows / height, columns / width) >= 2:
+            rows, columns, level = -(-rows // 2), -(-columns // 2), level + 1
+        return level
 
 
 def resized(image: NDArray[np.uint8] | ImagePyramid, height: int, width: int) -> NDArray[np.uint8]:
@@ -44,10 +62,6 @@ def resized(image: NDArray[np.uint8] | ImagePyramid, height: int, width: int) ->
     pyramid = image if isinstance(image, ImagePyramid) else ImagePyramid(image)
     level = pyramid.level_for(height, width)
     return np.asarray(cv2.resize(level, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
-
-
-def _ratio(image: NDArray[np.uint8], height: int, width: int) -> float:
-    return float(min(image.shape[0] / height, image.shape[1] / width))
 
 
 def _reduced(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

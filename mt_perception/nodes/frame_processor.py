@@ -16,7 +16,6 @@ from sensor_msgs.msg import CameraInfo
 from mt_perception.errors import CameraError, ImageError, OptionError
 from mt_perception.geometry.camera import Calibration
 from mt_perception.geometry.plane import GroundPlane
-from mt_perception.nodes import conversions
 from mt_perception.nodes.budget_check import BudgetCheck
 from mt_perception.nodes.calibration_service import CalibrationService
 from mt_perception.nodes.diagnostics import ERROR, OK, WARN, LogThrottle
@@ -325,10 +324,11 @@ class FrameProcessor:
                 'the same camera? Else remap `camera_info`',
             )
         rectified = self._applied.rectified(image.image_topic)
-        if (concern := Calibration.from_message(message).concern(rectified)) is not None:
+        calibration = Calibration.from_message(message)
+        if (concern := calibration.concern(rectified)) is not None:
             self.health.noticed(f'camera_info_{concern[0]}', concern[1])
         try:
-            return conversions.intrinsics_from(message, size, rectified)
+            return calibration.intrinsics(size, rectified)
         except CameraError as error:
             self.health.noticed(f'camera_info_{error.reason}', str(error))
             return None

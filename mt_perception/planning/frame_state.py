@@ -153,7 +153,7 @@ class FrameState:
         if not self._budget.max_stale_ms:
             return
         self._previous_ns = self._current[0].stamp_ns if self._current else 0
-        flow_image = to_flow_image(frame.image) if self._budget.compute < 1 else None
+        flow_image = to_flow_image(image) if self._budget.compute < 1 else None
         view = View(
             frame.stamp_ns, frame.image.shape, frame.intrinsics, to_change_image(image), flow_image
         )
