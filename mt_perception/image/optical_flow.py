@@ -19,9 +19,6 @@ FLOW_SIDE = 240
 _SAMPLES = 8
 """Samples of the flow along each side of a box."""
 
-_PASSES = 2
-"""Readings of the flow for a box, each at the position of the last one."""
-
 _LEAST_SIDE = 16
 """Shorter side of the smallest image for which flow is computed; below it the flow is zero."""
 
@@ -51,7 +48,7 @@ def to_flow_image(
 
 
 class OpticalFlow:
-    """Dense flow from a later image to an earlier one of the same size.
+    """Dense flow between an earlier and a later image of the same size, in both directions.
 
     Dense inverse search (Kroeger et al., ECCV 2016) of OpenCV on small grey images.
 
@@ -62,16 +59,24 @@ class OpticalFlow:
     Attributes:
         backward: float32 (h, w, 2): displacement (x, y) from each pixel of the later image to its
             position in the earlier one.
+        forward: float32 (h, w, 2): displacement from each pixel of the earlier image, where the
+            boxes are, to its position in the later one.
     """
 
     def __init__(self, before: NDArray[np.uint8], after: NDArray[np.uint8]) -> None:
         self._before, self._after = before, after
         self._cached: dict[tuple[tuple[int, int], int], NDArray[np.float32]] = {}
 
+    # Maps need one direction, boxes the other; each costs as much as a small head.
     @cached_property
     def backward(self) -> NDArray[np.float32]:
         """Displacement from each pixel of the later image to its earlier position."""
         return _flow(self._after, self._before)
+
+    @cached_property
+    def forward(self) -> NDArray[np.float32]:
+        """Displacement from each pixel of the earlier image to its later position."""
+        return _flow(self._before, self._after)
 
     def warp_map(self, values: NDArray[Any]) -> NDArray[Any]:
         """Warp a map from the earlier image to the later one, without interpolation.
@@ -115,9 +120,7 @@ class OpticalFlow:
         """Shift boxes of the earlier image to the position of their contents in the later one.
 
         A box around a person is half background, so the shift is the mean of the faster half of
-        the flow in the box. The flow starts at the later image, so it is read where the box was
-        and then where that moved it; a second flow in the other direction costs as much as a
-        small head.
+        the flow in the box.
 
         Args:
             boxes: (N, 4) x0 y0 x1 y1 in pixels of the image.
@@ -126,30 +129,20 @@ class OpticalFlow:
         Returns:
             (N, 4), clipped to the image; a box outside of it has zero width or height.
         """
-        limit = np.array([image_size[1], image_size[0]] * 2, np.float32)
-        moved = boxes
-        for _ in range(_PASSES):
-            moved = boxes + np.tile(self._shifts(moved, image_size), 2)
-        return np.asarray(np.clip(moved, 0, limit), np.float32)
-
-    def _shifts(
-        self, boxes: NDArray[np.float32], image_size: tuple[int, int]
-    ) -> NDArray[np.float32]:
-        """Return the displacement (x, y) to the contents of boxes of the later image, (N, 2)."""
         height, width = image_size
-        rows, columns = self.backward.shape[:2]
+        rows, columns = self.forward.shape[:2]
         scale = np.array([width / columns, height / rows], np.float32)
         steps = (np.arange(_SAMPLES, dtype=np.float32) + 0.5) / _SAMPLES
         sides = (boxes[:, 2:] - boxes[:, :2])[:, None]
         places = (boxes[:, None, :2] + sides * steps[:, None]) / scale
-        x = np.clip(places[..., 0], 0, columns - 1).astype(np.intp)
-        y = np.clip(places[..., 1], 0, rows - 1).astype(np.intp)
-        motions = self.backward[y[:, :, None], x[:, None, :]].reshape(len(boxes), _SAMPLES**2, 2)
-        speed = np.square(motions).sum(axis=2)
-        middle = _SAMPLES**2 // 2
-        faster = speed >= np.partition(speed, middle, axis=1)[:, middle : middle + 1]
-        total = (motions * faster[..., None]).sum(axis=1)
-        return np.asarray(-total / faster.sum(axis=1)[:, None] * scale, np.float32)
+        x = np.clip(places[..., 0].astype(np.intp), 0, columns - 1)
+        y = np.clip(places[..., 1].astype(np.intp), 0, rows - 1)
+        motions = self.forward[y[:, :, None], x[:, None, :]].reshape(len(boxes), _SAMPLES**2, 2)
+        speed = np.hypot(motions[..., 0], motions[..., 1])
+        faster = np.argsort(speed, axis=1, kind='stable')[:, _SAMPLES**2 // 2 :, None]
+        way = np.take_along_axis(motions, faster, axis=1).mean(axis=1) * scale
+        limit = np.array([width, height] * 2, np.float32)
+        return np.asarray(np.clip(boxes + np.tile(way, 2), 0, limit), np.float32)
 
     def _positions(self, size: tuple[int, int], coarsest: int) -> NDArray[np.float32]:
         key = size, coarsest
