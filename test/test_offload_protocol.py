@@ -264,6 +264,7 @@ def test_a_request_is_refused_by_name(fault: str) -> None:
     [
         (b'\x3a' + b'\xff' * 9 + b'\x01', 'truncated'),
         (b'\x3a' + b'\xff' * 20, 'does not end'),
+        (b'\x3a' + b'\xff' * 10 + b'\x01', 'does not end'),
         (b'\x3a\x80\x80\x80\x80\x04', 'truncated'),
         (b'\x2a\x05\x0a\xff\xff\xff\xff', 'Error parsing message'),
         (b'\x2a\x06\x0a\xff\xff\xff\xff\x0f', 'Error parsing message'),
