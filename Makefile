@@ -15,7 +15,7 @@ export OMP_NUM_THREADS ?= 1
 # Threads of torch that wait by spinning make two of them slower than one.
 export OMP_WAIT_POLICY ?= PASSIVE
 # Tests that run at once: one more than cores, because many wait for nodes and hosts.
-WORKERS ?= $(shell expr $$(nproc) + 1)
+WORKERS ?= $(shell expr $$(env -u OMP_NUM_THREADS nproc) + 1)
 PYTEST := -m pytest -n $(WORKERS) --dist loadgroup
 # Mutants of each folder.
 SAMPLE ?= 40
