@@ -42,6 +42,7 @@ from mt_perception.types import Frame
 ROOT = Path(__file__).resolve().parent.parent
 
 WARM_UP = 20
+START_S = 60.0
 LOST_S = 5.0
 BARS = {'320x240': 1.12, '640x480': 1.07}
 
@@ -94,7 +95,7 @@ def measure(
     publisher = FramePublisher(camera)
     bare_ms, node_ms, inside_ms = [], [], []
     try:
-        if not SynchronousPlayer(executor, publisher, collector).connect():
+        if not SynchronousPlayer(executor, publisher, collector).connect(START_S):
             raise SystemExit('the perception node did not answer')
         for i in range(frames + WARM_UP):
             start = time.perf_counter()
