@@ -7,7 +7,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -87,11 +87,23 @@ def imports(tree: ast.AST) -> Iterator[str]:
                 yield f'{node.module}.{alias.name}'
 
 
-def names(file: Path) -> str:
-    return str(file.relative_to(ROOT))
+def for_each(files: list[Path]) -> Callable[[Callable[[Path], None]], Callable[[Path], None]]:
+    """Make a check of one file a test of each folder; a test of each file costs seconds."""
+    folders = sorted({file.parent for file in files})
+
+    def decorate(check: Callable[[Path], None]) -> Callable[[Path], None]:
+        @pytest.mark.parametrize('folder', folders, ids=lambda path: str(path.relative_to(ROOT)))
+        def test(folder: Path) -> None:
+            for file in files:
+                if file.parent == folder:
+                    check(file)
+
+        return test
+
+    return decorate
 
 
-@pytest.mark.parametrize('file', MODULES, ids=names)
+@for_each(MODULES)
 def test_imports_only_go_down(file: Path) -> None:
     here = part_of(file)
     for name in imports(ast.parse(file.read_text())):
@@ -152,7 +164,7 @@ def dangers(tree: ast.AST) -> Iterator[str]:
                 yield f'{called} with {option}=True'
 
 
-@pytest.mark.parametrize('file', [f for f in sources() if f.parent.name != 'test'], ids=names)
+@for_each([f for f in sources() if f.parent.name != 'test'])
 def test_nothing_runs_what_a_file_says(file: Path) -> None:
     assert list(dangers(ast.parse(file.read_text()))) == []
 
@@ -161,7 +173,7 @@ def test_nothing_runs_what_a_file_says(file: Path) -> None:
 OWN_OUTPUT = {'interfaces/generation.py', 'evaluation/link/shaped_link.py'}
 
 
-@pytest.mark.parametrize('file', MODULES, ids=names)
+@for_each(MODULES)
 def test_yaml_and_json_are_read_within_limits(file: Path) -> None:
     if str(file.relative_to(PACKAGE)) in {'data_files.py', *OWN_OUTPUT}:
         return
@@ -194,7 +206,7 @@ def test_the_search_for_dangers_finds_them() -> None:
         assert not list(dangers(ast.parse(code))), code
 
 
-@pytest.mark.parametrize('file', sources(), ids=names)
+@for_each(sources())
 def test_headers(file: Path) -> None:
     text = file.read_text()
     lines = [line for line in text.splitlines() if not line.startswith('#!')]
@@ -207,7 +219,7 @@ def test_headers(file: Path) -> None:
     assert named or ast.get_docstring(ast.parse(text)), 'a module says what it is'
 
 
-@pytest.mark.parametrize('file', MODULES, ids=names)
+@for_each(MODULES)
 def test_files_and_functions_fit_in_view(file: Path) -> None:
     text = file.read_text()
     assert len(text.splitlines()) < 400
@@ -219,7 +231,7 @@ def test_files_and_functions_fit_in_view(file: Path) -> None:
             assert length < 60, f'{node.name} has {length} lines'
 
 
-@pytest.mark.parametrize('file', MODULES, ids=names)
+@for_each(MODULES)
 def test_the_library_does_not_print_or_promise(file: Path) -> None:
     text = file.read_text()
     for word in ('TODO', 'FIXME', 'XXX', 'NotImplementedError'):
