@@ -112,13 +112,22 @@ def test_images_and_scenes_have_parts(tmp_path: Path) -> None:
     assert parts.focal_px == {'office': 570.0}
 
 
+def test_scenes_that_a_model_was_trained_on_later_are_not_reported(tmp_path: Path) -> None:
+    path = tmp_path / 'split.yaml'
+    path.write_text(SPLIT + '\ntrained_later: {net 2.0.0: [office]}\n')
+    parts = read_parts(path)
+    assert parts.unseen_by('net 2.0.0').folders(REPORT) == ('coco', 'kitchen')
+    assert parts.unseen_by('net 1.9.0').folders(REPORT) == parts.folders(REPORT)
+
+
 @pytest.mark.parametrize(
     ('text', 'match'),
     [
         ('images: {coco: {choose: [a], report: [a]}}', 'in both parts: a'),
         ('images: {coco: {train: [a]}}', 'choose and report'),
         ('scenes: [a]', 'map of folders'),
-        ('pictures: {}', '"images"'),
+        ('pictures: {}', 'expected the maps'),
+        ('trained_later: {net 2.0.0: office}', 'trained_later'),
         ('focal_px: {a: -1}', 'focal_px'),
     ],
 )
