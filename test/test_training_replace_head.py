@@ -136,6 +136,21 @@ def test_trunk_and_full_heads_replaced_paths_and_remote_networks_kept(
         assert (model / name).read_bytes() == (MODEL / name).read_bytes()
 
 
+def test_a_share_of_the_models_own_weights_stays(
+    tmp_path: Path, network: Multitask, labels: tuple[tuple[str, ...], tuple[str, ...]]
+) -> None:
+    model = tmp_path / 'model'
+    shutil.copytree(MODEL, model)
+    old = {name: value.clone() for name, value in read_start(model).weights.items()}
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.mul_(1.01)
+    replace_full(save(tmp_path / 'run', network, labels), model, '9', share=0.25)
+    read = read_start(model).weights
+    for name, value in network.state_dict().items():
+        torch.testing.assert_close(read[name], 0.25 * value + 0.75 * old[name])
+
+
 def test_a_network_of_other_classes_replaces_nothing(
     tmp_path: Path, network: Multitask, labels: tuple[tuple[str, ...], tuple[str, ...]]
 ) -> None:

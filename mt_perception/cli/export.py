@@ -37,6 +37,13 @@ FULL = 'full'
     'RUN trained lighter paths; nothing else changes. full: replace trunk and heads; light heads '
     'and remote networks stay.',
 )
+@click.option(
+    '--share',
+    type=click.FloatRange(0, 1, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="With --only full: share of RUN's weights in the new ones; the others are those of MODEL.",
+)
 def export(
     run: Path,
     model: Path,
@@ -45,6 +52,7 @@ def export(
     licence: str,
     as_task: str | None,
     only: str | None,
+    share: float,
 ) -> None:
     """Write the network of RUN, a folder of a training run, as the model folder MODEL.
 
@@ -58,11 +66,13 @@ def export(
     from mt_perception.training.gating.train_path_policy import add_paths
 
     console = Console()
+    if share < 1 and only != FULL:
+        raise click.UsageError('--share goes with --only full')
     if only is not None:
         if data is not None or as_task is not None:
             raise click.UsageError('--only goes with neither --data nor --as-task')
         if only == FULL:
-            paths = replace_full(run, model, version)
+            paths = replace_full(run, model, version, share)
         else:
             paths = (replace_head(run, model, only, version),)
         for path in paths:

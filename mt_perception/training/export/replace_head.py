@@ -4,15 +4,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
+import torch
 from numpy.typing import NDArray
 from onnx import numpy_helper
+from torch import Tensor
 
 from mt_perception.errors import ModelError
 from mt_perception.model.folder import read_manifest_data, write_manifest_data
@@ -32,6 +34,7 @@ from mt_perception.training.export.write_model import (
     sha256,
 )
 from mt_perception.training.gating.add_paths import has_paths, lighter_network
+from mt_perception.training.start import read_start
 
 Change = Callable[[str, NDArray[np.float32]], NDArray[np.float32] | None]
 
@@ -86,7 +89,7 @@ def replace_head(run: Path, model: Path, task: str, version: str) -> Path:
     return path
 
 
-def replace_full(run: Path, model: Path, version: str) -> tuple[Path, ...]:
+def replace_full(run: Path, model: Path, version: str, share: float = 1.0) -> tuple[Path, ...]:
     """Replace trunk and full heads of a model folder; light heads and remote networks stay.
 
     Light heads read the trunk's features, so they must be trained again on the new trunk.
@@ -95,6 +98,8 @@ def replace_full(run: Path, model: Path, version: str) -> tuple[Path, ...]:
         run: folder of a run that trained all tasks of the model.
         model: the model folder.
         version: of the weights, for the manifest.
+        share: share of the run's weights in the new ones, the others are the model's present ones
+            (WiSE-FT, arXiv 2109.01903, eq. 1).
 
     Returns:
         The files that were replaced.
@@ -109,7 +114,10 @@ def replace_full(run: Path, model: Path, version: str) -> tuple[Path, ...]:
     for task in TASKS:
         if list(state.get(f'{task}_labels', [])) != manifest['tasks'].get(task, {}).get('labels'):
             raise ModelError(f'{run}: its classes for {task} are not those of {model}')
-    graphs = block_graphs(averaged(state))
+    network = averaged(state)
+    if share < 1:
+        _mix(network, read_start(model).weights, share)
+    graphs = block_graphs(network)
     if {graph.name for graph in graphs} != set(manifest['blocks']):
         raise ModelError(f'{run}: its blocks are not those of {model}')
     tensors = example(graphs, REFERENCE_SIZE)
@@ -124,6 +132,12 @@ def replace_full(run: Path, model: Path, version: str) -> tuple[Path, ...]:
     manifest['version'] = version
     write_manifest_data(model, manifest)
     return tuple(model / f'{graph.name}.onnx' for graph in graphs)
+
+
+@torch.no_grad()
+def _mix(network: Multitask, others: Mapping[str, Tensor], share: float) -> None:
+    for name, parameter in network.named_parameters():
+        parameter.lerp_(others[name], 1 - share)
 
 
 def _replace_remote_depth(model: Path, manifest: dict[str, Any], head: Path) -> None:
