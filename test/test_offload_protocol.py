@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -82,7 +82,8 @@ def test_replies_come_back_bit_by_bit() -> None:
         np.testing.assert_array_equal(reply.tensors[name], value)
 
 
-@given(st.integers(1, 20), st.integers(1, 20), st.floats(1e-4, 0.1), st.integers(0, 99))
+@given(st.integers(1, 20), st.integers(1, 20), st.floats(1e-4, 1), st.integers(0, 99))
+@example(3, 4, 1.0, 0)
 def test_packed_maps_are_as_precise_as_asked(h: int, w: int, precision: float, seed: int) -> None:
     random = np.random.default_rng(seed)
     value = np.exp(random.uniform(-8, 2, (1, h, w))).astype(np.float32)
@@ -99,6 +100,16 @@ def test_packed_maps_reach_from_the_nearest_to_the_farthest() -> None:
     assert not found[0, 0, 1:3].any()
     nothing = np.zeros((1, 2, 2), np.float32)
     np.testing.assert_array_equal(decode_depth(encode_depth(nothing, 1e-3)), nothing)
+
+
+@pytest.mark.parametrize('shape', [(1, 1025, 1024), (1, 0, 4)])
+def test_maps_of_sizes_that_no_robot_decompresses_are_not_compressed(
+    shape: tuple[int, ...],
+) -> None:
+    request = InferenceRequest('tiny', '1', 'x', b'', ('depth/map',), precision=0.01)
+    reply = InferenceResponse({'depth/map': np.ones(shape, np.float32)})
+    found = parse_response(serialize_response(request, reply, ['depth/map']), request)
+    np.testing.assert_array_equal(found.tensors['depth/map'], reply.tensors['depth/map'])
 
 
 def test_precision_packs_maps_only() -> None:

@@ -142,10 +142,10 @@ def _checked(found: EncodedDepth) -> tuple[float, float, int, int, int]:
     if (
         data.dtype != np.uint8
         or data.ndim != 2
-        or not (0 < step < 1 and 0 < base < np.inf and known and sized and whole)
+        or not (0 < step < 2 and 0 < base < np.inf and known and sized and whole)
     ):
         raise ProtocolError(
-            'a compressed map must be UINT8 with two sizes, a step in (0, 1), a base above 0, '
+            'a compressed map must be UINT8 with two sizes, a step in (0, 2), a base above 0, '
             f'tables below {_TABLES ** len(_STRIDES)} and at most {MAX_CELLS} cells; found '
             f'{data.dtype} {data.shape} and {dict(numbers)}'
         )

@@ -23,7 +23,13 @@ from numpy.typing import NDArray
 from tritonclient.grpc import service_pb2 as pb
 
 from mt_perception.errors import ProtocolError
-from mt_perception.offload.depth_codec import PARAMETERS, EncodedDepth, decode_depth, encode_depth
+from mt_perception.offload.depth_codec import (
+    MAX_CELLS,
+    PARAMETERS,
+    EncodedDepth,
+    decode_depth,
+    encode_depth,
+)
 from mt_perception.offload.message_limits import check_message, protocol_errors
 
 SERVICE = 'inference.GRPCInferenceService'
@@ -166,7 +172,8 @@ def serialize_response(
     Args:
         request: The request.
         reply: The response.
-        maps: Tensors (1, h, w) to compress as depth maps if the request has a precision.
+        maps: Tensors (1, h, w) to compress as depth maps if the request has a precision and
+            they have at most MAX_CELLS cells.
 
     Raises:
         ProtocolError: A tensor has a type that the protocol does not have.
@@ -177,7 +184,7 @@ def serialize_response(
     reduced = request.precision >= _MIN_PRECISION
     for name, value in reply.tensors.items():
         output = message.outputs.add(name=name)
-        if reduced and name in maps and value.ndim == 3:
+        if reduced and name in maps and value.ndim == 3 and 0 < value.size <= MAX_CELLS:
             made = encode_depth(value, request.precision)
             value = made.data
             for parameter, number in made.numbers.items():
