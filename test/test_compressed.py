@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mt_perception.errors import ImageError
+from mt_perception.image import compressed
 from mt_perception.image.compressed import decode
 from mt_perception.image.encodings import to_bgr
 
@@ -46,6 +47,16 @@ KINDS = [
     encoded('.tiff', None, cv2.IMWRITE_TIFF_COMPRESSION, 1),
     encoded('.ppm'),
 ]
+
+
+def test_more_bytes_than_are_decoded_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = KINDS[0]
+    monkeypatch.setattr(compressed, 'MAX_BYTES', len(data))
+    assert decode(data).dtype == np.uint8
+    monkeypatch.setattr(compressed, 'MAX_BYTES', len(data) - 1)
+    with pytest.raises(ImageError, match=f'has {len(data)} bytes') as caught:
+        decode(data)
+    assert caught.value.reason == 'too_large'
 
 
 @pytest.mark.parametrize('data', KINDS)

@@ -175,3 +175,10 @@ def test_read_back_and_resampled_frames_give_the_same_figures() -> None:
     for key, values in now.resample(weights).items():
         kind, figure = key.split('.')
         assert values[0] == pytest.approx(again.evaluate()[kind][figure], abs=1e-12)
+
+
+def test_constant_depth_is_fitted_by_the_mean_of_the_inverse_depth() -> None:
+    truth = np.array([[1.0, 2.0] * 8], np.float32)
+    figures = measure(np.full_like(truth, 5), truth)
+    # 1 / d = (1 + 1/2) / 2, so d = 4/3; its errors are 1/3 and 1/3.
+    assert figures['affine']['abs_rel'] == pytest.approx(1 / 3, abs=1e-6)

@@ -50,6 +50,9 @@ def test_good_options(manifest: Manifest, options: Options) -> None:
         (Options(max_depth_m=0), 'max_depth_m'),
         (Options(max_depth_m=math.nan), 'max_depth_m'),
         (Options(classes=('red', 'unicorn')), 'unicorn'),
+        (Options(camera_height_m=-0.1), 'camera_height_m'),
+        (Options(camera_height_m=math.nan), 'camera_height_m'),
+        (Options(camera_height_m=math.inf), 'camera_height_m'),
     ],
 )
 def test_bad_options(manifest: Manifest, options: Options, says: str) -> None:
