@@ -135,6 +135,28 @@ def test_reliability_by_hand_and_from_records() -> None:
     assert again.evaluate() == figures
 
 
+@pytest.mark.parametrize(
+    ('codes', 'shares'),
+    [
+        ((250, 254), (0.02, 0.5)),
+        ((252, 255), (0.001, 0.02)),
+        ((20, 255), (0.05, 0.1)),
+        ((0, 255), (0.001, 0.999)),
+    ],
+)
+def test_platt_scaling_of_an_overconfident_network_converges(
+    codes: tuple[int, int], shares: tuple[float, float]
+) -> None:
+    """Two confidences determine the two numbers exactly; a whole Newton step diverges here."""
+    counts = np.zeros((256, 2), np.int64)
+    for code, share in zip(codes, shares, strict=True):
+        counts[code] = (10_000, round(10_000 * share))
+    slope, offset = platt_scaling(counts)
+    confidence = np.clip(np.array(codes), 0.5, 254.5) / 255
+    odds = slope * np.log(confidence / (1 - confidence)) + offset
+    np.testing.assert_allclose(1 / (1 + np.exp(-odds)), shares, rtol=1e-6)
+
+
 def test_platt_scaling_finds_the_odds_that_made_the_data() -> None:
     codes = np.arange(1, 255)
     odds = 0.7 * np.log(codes / (255 - codes)) - 0.4

@@ -69,14 +69,26 @@ def platt_scaling(counts: Counts) -> tuple[float, float]:
     x = np.stack([np.log(share / (1 - share)), np.ones(256)], axis=1)
     if not 0 < right.sum() < pixels.sum() or np.count_nonzero(pixels) < 2:
         return 1.0, 0.0
-    fit = np.array([1.0, 0.0])
+    base = float(np.log(right.sum() / (pixels.sum() - right.sum())))
+    fit = np.array([0.0, base])
     for _ in range(_ITERATIONS):
         p = 1 / (1 + np.exp(-x @ fit))
         hessian = x.T @ (x * (pixels * p * (1 - p))[:, None])
-        fit += np.linalg.lstsq(hessian, x.T @ (right - pixels * p), rcond=None)[0]
+        step = np.linalg.lstsq(hessian, x.T @ (right - pixels * p), rcond=None)[0]
+        # A whole step may leave the region where the quadratic fits, and diverge.
+        while _loss(x @ (fit + step), pixels, right) > _loss(x @ fit, pixels, right):
+            step /= 2
+        fit += step
     if fit[0] > 0:
         return float(fit[0]), float(fit[1])
-    return 0.0, float(np.log(right.sum() / (pixels.sum() - right.sum())))
+    return 0.0, base
+
+
+def _loss(
+    odds: NDArray[np.float64], pixels: NDArray[np.float64], right: NDArray[np.float64]
+) -> float:
+    """Return the negative log-likelihood of counts, for log-odds of each code."""
+    return float(pixels @ np.logaddexp(0, odds) - right @ odds)
 
 
 def counts_to_json(counts: Counts) -> Mapping[str, list[int]]:
