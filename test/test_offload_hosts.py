@@ -124,7 +124,8 @@ def test_a_lying_host_costs_no_frame(folder: Path, hosts: tuple[OddHost, OddHost
     with robot(folder, first.address, second.address, failures=3) as (pipeline, client):
         for _ in range(6):
             assert report(pipeline)[:2] == (True, second.address)
-        assert client.hosts.failures['bad_reply'] == len(first.requests) <= 3
+        # A request whose hedge was answered first is cancelled, and its reply counts nowhere.
+        assert 1 <= client.hosts.failures['bad_reply'] <= len(first.requests) <= 3
         assert client.frames_local == 1
 
 
