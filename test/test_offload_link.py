@@ -111,7 +111,7 @@ def test_without_a_ping_no_link_is_taken_for_a_fast_one() -> None:
 def test_depth_is_coarser_where_bytes_cost_time() -> None:
     errors = [LinkState(bytes_per_s=rate * 1.25e5).precision for rate in (0.25, 1, 2, 5, 20, 1000)]
     assert errors == sorted(errors, reverse=True)
-    assert errors[0] == LinkState().precision == 0.03, 'of an unknown link the worst is believed'
+    assert errors[0] == LinkState().precision == 0.03, 'an unknown link counts as the slowest'
     assert errors[-1] == 0.002
 
 
