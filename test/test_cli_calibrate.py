@@ -22,7 +22,11 @@ from small_bags import (
 from tiny_model import DEPTH_OF_WHITE, write_tiny_model
 
 from mt_perception.cli.main import main
+from mt_perception.evaluation.datasets.scan_truth import project
+from mt_perception.geometry.camera import Calibration
 from mt_perception.geometry.depth_calibration import read_calibration
+from mt_perception.geometry.rays import rays
+from mt_perception.geometry.transforms import Transform
 
 FOCAL = 60.0
 FACTOR, SHIFT = 0.5, 0.1
@@ -144,6 +148,22 @@ def test_a_laser_scanner(tmp_path: Path, model: str, capsys: pytest.CaptureFixtu
     lost = scan_bag(tmp_path / 'lost', with_tf=False)
     assert main(['calibrate', str(lost), *arguments, '/scan']) == 1
     assert 'no /tf_static' in _shown(capsys)
+
+
+@pytest.mark.parametrize('lens', ['plumb_bob', 'equidistant'])
+def test_a_scan_is_projected_through_the_lens(lens: str) -> None:
+    values = {'plumb_bob': (-0.2, 0.0, 0.001, -0.0005, 0.0), 'equidistant': (-0.01, 0.04, 0, 0)}
+    matrix = (400.0, 0.0, 318.0, 0.0, 405.0, 242.0, 0.0, 0.0, 1.0)
+    camera = Calibration((480, 640), matrix, (), lens, values[lens]).intrinsics((480, 640))
+    pixels = np.array([[60.0, 60.0], [318.0, 242.0], [600.0, 400.0]])
+    directions, depths = rays(camera, pixels), np.array([1.0, 2.0, 4.0])
+    ahead = np.column_stack([directions, np.ones(3)]) * depths[:, None]
+    # Behind the camera, beside the image, and where the polynomial folds back.
+    others = np.array([[0.0, 0.0, -1.0], [4.0, 0.0, 1.0], [0.0, 2.0, 1.0]])
+    still = Transform(np.eye(3), np.zeros(3))
+    found = project(np.concatenate([ahead, others]), still, camera)
+    np.testing.assert_array_equal(np.stack([found.columns, found.rows], axis=1), pixels)
+    np.testing.assert_array_equal(found.metres, depths)
 
 
 def test_data_without_a_calibration_is_refused(

@@ -7,6 +7,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
@@ -20,6 +21,7 @@ from mt_perception.geometry.depth_calibration import DepthCalibration
 from mt_perception.geometry.depth_fit import DepthFit
 from mt_perception.geometry.ground import ground_depth
 from mt_perception.geometry.plane import GroundPlane
+from mt_perception.geometry.rays import pixel_rays
 from mt_perception.image.letterbox import fit
 from mt_perception.planning.depth_correction import WINDOW_S, DepthCorrection
 from mt_perception.types import FISHEYE, DepthMap, Frame, Intrinsics, Segmentation
@@ -30,15 +32,14 @@ BOX = fit((240, 320), 320, 32)
 LABELS = ('wall', 'ground')
 ROWS = (np.arange(64)[:, None] + 0.5) * 4 - 0.5
 COLUMNS = (np.arange(80) + 0.5) * 4 - 0.5
-FLOOR = ground_depth(PLANE, CAMERA, ROWS, COLUMNS)
+FLOOR = ground_depth(PLANE, (COLUMNS - CAMERA.cx) / CAMERA.fx, (ROWS - CAMERA.cy) / CAMERA.fy)
 WALL_M = 3.0
 TRUE = np.where(np.isfinite(FLOOR) & (FLOOR < WALL_M), FLOOR, WALL_M).astype(np.float32)
 IMAGE = np.zeros((240, 320, 3), np.uint8)
 
 
 def segmentation(label: str = 'ground') -> Segmentation:
-    rows, columns = np.arange(240.0)[:, None], np.arange(320.0)
-    floor = ground_depth(PLANE, CAMERA, rows, columns)
+    floor = ground_depth(PLANE, *pixel_rays(CAMERA))
     ids = np.where(np.isfinite(floor) & (floor < WALL_M), 1, 0).astype(np.uint8)
     return Segmentation(ids, ('wall', label))
 
@@ -70,6 +71,39 @@ def error_of(made: DepthMap) -> float:
     """Mean relative error in log scale."""
     truth = network(1.0).depth_map(80).depth
     return float(np.nanmedian(np.log(made.depth / truth)))
+
+
+@pytest.mark.parametrize('distortion', [(-0.28, 0.07, 0.001, -0.0005, 0.01), ()])
+def test_the_ground_is_seen_through_the_lens(distortion: tuple[float, ...]) -> None:
+    lens = replace(CAMERA, distortion=distortion)
+    x, y = pixel_rays(lens)
+    floor = ground_depth(PLANE, x, y)
+    on_floor = np.isfinite(floor) & (floor < WALL_M)
+    seen = Segmentation(on_floor.astype(np.uint8), LABELS)
+    cells = np.pad(np.where(on_floor, floor, WALL_M)[2::4, 2::4], ((0, 4), (0, 0)), 'edge')
+    half = network_depth({'depth': (0.5 * cells)[None]}, BOX, lens)
+    made = by_ground().depth_map(run_of(1, seen=seen, camera=lens), half)
+    assert made.scale.ground_share is not None
+    measured = made.scale.factor ** (1 + 0.1 / made.scale.ground_share)
+    # Centres of the cells are half a pixel from the pixels taken above.
+    assert measured == pytest.approx(2, rel=0.02)
+
+
+def test_fine_and_coarse_depth_have_the_same_scale() -> None:
+    """Cells of a larger output are skipped."""
+    large, coarse = fit((240, 320), 640, 32), by_ground().depth_map(run_of(1), network())
+    # Without the padding of the smaller output.
+    values = cv2.resize(network().values[:60], (160, 120), interpolation=cv2.INTER_LINEAR)
+    fine = by_ground().depth_map(run_of(1), network_depth({'depth': values[None]}, large, CAMERA))
+    assert fine.scale.factor == pytest.approx(coarse.scale.factor, rel=0.01)
+    assert fine.scale.ground_share == pytest.approx(coarse.scale.ground_share, abs=0.01)
+
+
+def test_a_class_that_the_labels_lack_is_no_ground() -> None:
+    ids = segmentation().class_ids.copy()
+    ids[ids == 0] = 255
+    made = by_ground().depth_map(run_of(1, seen=Segmentation(ids, LABELS)), network())
+    assert made.scale.factor == by_ground().depth_map(run_of(1), network()).scale.factor
 
 
 @given(st.floats(0.3, 3.5))

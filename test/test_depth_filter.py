@@ -19,6 +19,7 @@ from mt_perception.execution.options import NONE
 from mt_perception.execution.plan import Plan
 from mt_perception.execution.postprocess.depth import NetworkDepth, network_depth
 from mt_perception.image.letterbox import fit
+from mt_perception.image.optical_flow import OpticalFlow, to_flow_image
 from mt_perception.planning.depth_correction import DepthCorrection
 from mt_perception.planning.depth_filter import MAX_GAP_S, DepthFilter
 from mt_perception.types import Frame, Intrinsics
@@ -151,6 +152,22 @@ def test_a_frame_without_a_stamp_is_no_predecessor() -> None:
     filter_ = DepthFilter()
     filter_.filtered(replace(frame(STILL, 0), stamp_ns=0), noisy(SCENE, 1))
     assert filter_.filtered(replace(frame(STILL, 0), stamp_ns=10**8), SCENE) is SCENE
+
+
+def test_a_filtered_frame_is_that_of_the_equation() -> None:
+    filter_, image = DepthFilter(), texture()[:, 3 : WIDTH + 3]
+    first, second = noisy(SCENE, 1), noisy(SCENE, 2)
+    filter_.filtered(frame(STILL, 0), first)
+    made = filter_.filtered(frame(image, 1), second).values[: HEIGHT // CELL]
+    before, after = (to_flow_image(one, WIDTH // CELL) for one in (STILL, image))
+    motion = OpticalFlow(before, after)
+    last, new = (
+        np.log(one.values[: HEIGHT // CELL].astype(np.float64)) for one in (first, second)
+    )
+    warped = motion.interpolate_map(last.astype(np.float32))
+    changed = cv2.absdiff(after, np.asarray(motion.interpolate_map(before), np.uint8))
+    trust = 1 / (1 + (cv2.blur(changed, (3, 3)) / 12.0) ** 2) / (1 + ((new - warped) / 0.3) ** 4)
+    np.testing.assert_allclose(made, np.exp(warped + (1 - 0.7 * trust) * (new - warped)), 1e-5)
 
 
 def test_the_next_frame_does_share() -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from mt_perception.errors import OptionError
 from mt_perception.geometry.ground import ground_depth
 from mt_perception.geometry.plane import GroundPlane
+from mt_perception.geometry.rays import pixel_rays
 from mt_perception.types import Intrinsics
 
 CAMERA = Intrinsics(fx=300, fy=310, cx=160, cy=118, width=320, height=240)
@@ -37,16 +38,15 @@ ANGLES = st.tuples(st.floats(-0.6, 1.4), st.floats(-0.6, 0.6), st.floats(-3, 3))
 def test_points_of_a_known_floor_have_their_depth(
     angles: tuple[float, float, float], height: float, ahead: float, left: float
 ) -> None:
-    """Points of the floor are projected into the image and found again by the plane."""
+    """The rays of points of the floor meet the plane at their depth."""
     pitch, roll, yaw = angles
     rotation = body_rotation(pitch, roll, yaw) @ OPTICAL
     plane = GroundPlane.from_pose(rotation, height)
     point = rotation.T @ (np.array([ahead, left, 0.0]) - np.array([0, 0, height]))
     if point[2] < 0.1:
         return
-    column = CAMERA.fx * point[0] / point[2] + CAMERA.cx
-    row = CAMERA.fy * point[1] / point[2] + CAMERA.cy
-    depth = ground_depth(plane, CAMERA, np.array([row]), np.array([column]))[0]
+    x, y = point[:2] / point[2]
+    depth = ground_depth(plane, np.array([x]), np.array([y]))[0]
     steep = height / np.linalg.norm(point) > np.sin(np.radians(3.01))
     if steep:
         assert depth == pytest.approx(point[2], rel=1e-3)
@@ -67,15 +67,14 @@ def test_angles_pose_and_gravity_agree(angles: tuple[float, float, float], heigh
 
 def test_no_depth_at_and_above_the_horizon() -> None:
     plane = GroundPlane.from_angles(1.0)
-    depth = ground_depth(plane, CAMERA, np.arange(240.0)[:, None], np.arange(320.0)[None])
+    depth = ground_depth(plane, *pixel_rays(CAMERA))
     assert np.isnan(depth[:120]).all()
     assert depth[239, 160] == pytest.approx(310 / 121, rel=1e-6)
 
 
 def test_a_plane_behind_the_camera_has_no_depth() -> None:
     plane = GroundPlane((0.0, 0.2, -1.0), 1.0)
-    rows, columns = np.arange(240.0)[:, None], np.arange(320.0)[None]
-    assert np.isnan(ground_depth(plane, CAMERA, rows, columns)).all()
+    assert np.isnan(ground_depth(plane, *pixel_rays(CAMERA))).all()
 
 
 @pytest.mark.parametrize('height', [0.0, -1.0, np.nan, np.inf])

@@ -25,6 +25,7 @@ from tiny_model import DEPTH_OF_WHITE, write_tiny_model
 from mt_perception.geometry.depth_calibration import read_calibration
 from mt_perception.geometry.ground import ground_depth
 from mt_perception.geometry.plane import GroundPlane
+from mt_perception.geometry.rays import pixel_rays
 from mt_perception.nodes.perception import PerceptionNode
 from mt_perception.nodes.publishers import LATCHED
 from mt_perception.types import Intrinsics
@@ -35,9 +36,7 @@ CAMERA = Intrinsics(100.0, 100.0, 31.5, 31.5, SIZE, SIZE)
 HEIGHT_M, PITCH_DEG, WRONG = 0.3, 40.0, 0.5
 FLOOR = ground_depth(
     GroundPlane.from_angles(HEIGHT_M, PITCH_DEG),
-    CAMERA,
-    np.arange(SIZE, dtype=float)[:, None],
-    np.arange(SIZE, dtype=float),
+    *pixel_rays(CAMERA),
 )
 
 

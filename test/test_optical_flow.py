@@ -105,3 +105,21 @@ def test_a_map_without_motion_keeps_a_pixel_of_each_cell(
     step = 2 if min(size[0] / grey.shape[0], size[1] / grey.shape[1]) >= 2 else 1
     rows, columns = (np.arange(side) // step * step for side in size)
     np.testing.assert_array_equal(warped, values[rows[:, None], columns])
+
+
+def test_a_map_of_the_size_of_the_flow_is_taken_from_its_positions(motion: OpticalFlow) -> None:
+    height, width = motion.backward.shape[:2]
+    values = np.random.default_rng(0).random((height, width), np.float32)
+    rows, columns = np.indices((height, width), np.float32)
+    positions = motion.backward + np.stack([columns, rows], axis=-1)
+    found = motion.interpolate_map(values)
+    for row, column in ((40, 60), (20, 100), (70, 30)):
+        x, y = positions[row, column]
+        left, top = int(x), int(y)
+        across, down = x - left, y - top
+        upper, lower = (
+            values[at, left] * (1 - across) + values[at, left + 1] * across
+            for at in (top, top + 1)
+        )
+        # OpenCV rounds positions to 1/32 of a pixel.
+        assert found[row, column] == pytest.approx(upper * (1 - down) + lower * down, abs=0.05)

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from mt_perception.errors import CameraError, TaskError
 from mt_perception.execution.postprocess.depth import network_depth
 from mt_perception.geometry.camera import resized, typical
+from mt_perception.geometry.depth_fit import DepthFit
 from mt_perception.image.letterbox import Letterbox, fit
+from mt_perception.reports import GROUND, ScaleReport
 from mt_perception.types import DepthMap, Intrinsics
 
 CAMERA = Intrinsics(fx=600, fy=600, cx=320, cy=240, width=640, height=480)
@@ -122,3 +124,20 @@ def test_metres_stay_metres() -> None:
     assert np.nanmax(made.depth) == pytest.approx(3)
     assert np.isnan(made.depth[0, 0])
     assert not made.relative
+
+
+@given(st.floats(0.2, 5), st.integers(0, 100))
+def test_a_scale_alone_is_that_of_scale_and_shift(factor: float, seed: int) -> None:
+    values = np.random.default_rng(seed).uniform(-0.5, 30, (1, 64, 80)).astype(np.float32)
+    values[0, ::9, ::7], values[0, 1::9, ::7] = np.nan, np.inf
+    network = network_depth({'depth': values}, fit((480, 640), 320, 32), CAMERA)
+    scaled = network.depth_map(20, DepthFit(factor), ScaleReport(GROUND, factor))
+    shifted = network.depth_map(20, DepthFit(factor, 1e-30), ScaleReport(GROUND, factor))
+    np.testing.assert_allclose(scaled.depth, shifted.depth, rtol=1e-5)
+
+
+def test_inverse_depth_of_every_second_cell_is_that_of_all() -> None:
+    values = np.random.default_rng(0).uniform(0, 30, (1, 64, 80)).astype(np.float32)
+    for name in ('depth', 'inverse_depth'):
+        network = network_depth({name: values}, fit((480, 640), 320, 32), CAMERA)
+        np.testing.assert_array_equal(network.inverse(3), network.inverse()[::3, ::3])

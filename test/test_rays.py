@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mt_perception.geometry.boxes3d import boxes3d
 from mt_perception.geometry.camera import Calibration, Window
 from mt_perception.geometry.points import point_cloud
-from mt_perception.geometry.rays import has_rays, pixel_rays, rays
+from mt_perception.geometry.rays import has_rays, pixel_rays, pixels_of, rays
 from mt_perception.types import FISHEYE, DepthMap, Detections, Intrinsics
 
 SIZE = (480, 640)
@@ -57,6 +57,29 @@ def test_the_ray_of_a_projected_ray_is_the_same(model: str, x: float, y: float) 
     pixel = np.array([project(model, LENSES[model], x, y)])
     # 0.02 pixels of 400 in a focal length.
     np.testing.assert_allclose(rays(camera, pixel), [[x, y]], atol=1.5e-4)
+
+
+@pytest.mark.parametrize('model', LENSES)
+@settings(max_examples=60, deadline=None)
+@given(st.floats(-0.7, 0.7), st.floats(-0.55, 0.55))
+def test_a_ray_has_the_pixel_of_its_lens(model: str, x: float, y: float) -> None:
+    camera = camera_of(model).intrinsics(SIZE)
+    expected = [project(model, LENSES[model], x, y)]
+    np.testing.assert_allclose(pixels_of(camera, np.array([[x, y]])), expected, atol=1e-6)
+
+
+def test_a_ray_beyond_the_fold_of_a_lens_has_no_pixel() -> None:
+    camera = Intrinsics(400, 400, 320, 240, 640, 480, distortion=(-0.3, 0.0, 0.0, 0.0, 0.0))
+    # r (1 - 0.3 r²) decreases from r = 1.05 on.
+    found = pixels_of(camera, np.array([[0.0, 0.0], [1.5, 0.0]]))
+    np.testing.assert_allclose(found[0], [320, 240])
+    assert np.isnan(found[1]).all()
+
+
+def test_without_distortion_pixels_and_rays_are_inverse() -> None:
+    camera = Calibration(SIZE, K, (), 'plumb_bob', (0.0,) * 5).intrinsics(SIZE)
+    pixels = np.array([[0.0, 0.0], [639.0, 479.0], [-50.0, 900.0]])
+    np.testing.assert_allclose(pixels_of(camera, rays(camera, pixels)), pixels)
 
 
 @pytest.mark.parametrize('model', LENSES)

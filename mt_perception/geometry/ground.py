@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,6 @@ from numpy.typing import NDArray
 from mt_perception.errors import CalibrationError
 from mt_perception.geometry.depth_fit import DepthFit, fit_scale, fit_scale_and_shift
 from mt_perception.geometry.plane import GroundPlane
-from mt_perception.types import Intrinsics
 
 LEAST_ANGLE_DEG = 3.0
 """Rays at a smaller angle to the ground have no expected depth; they are too near the horizon."""
@@ -46,30 +46,25 @@ class GroundMeasurement:
 
 
 def ground_depth(
-    plane: GroundPlane,
-    camera: Intrinsics,
-    rows: NDArray[np.floating],
-    columns: NDArray[np.floating],
+    plane: GroundPlane, x: NDArray[np.floating], y: NDArray[np.floating]
 ) -> NDArray[np.float32]:
-    """Return the depth at which the rays of pixels meet the ground.
+    """Return the depth at which rays meet the ground.
 
-    The ray of pixel (u, v) is r = ((u - cx) / fx, (v - cy) / fy, 1), its point at depth z is z r,
-    and normal · z r = height gives z = height / (normal · r).
+    The point of the ray r = (x, y, 1) at depth z is z r, and normal · z r = height gives
+    z = height / (normal · r).
 
     Args:
         plane: The ground.
-        camera: A pinhole camera.
-        rows: v of the pixels, (...).
-        columns: u of the pixels, of a shape that broadcasts with the rows.
+        x: x of the rays through the lens, (...); see ``geometry.rays``.
+        y: y of the rays, of a shape that broadcasts with x.
 
     Returns:
-        float32 (...), metres; NaN where a ray points less than 3 degrees below the horizon.
+        float32 (...), metres; NaN where a ray points less than 3 degrees below the horizon, or is
+        NaN itself.
     """
-    x = (columns - camera.cx) / camera.fx
-    y = (rows - camera.cy) / camera.fy
     nx, ny, nz = plane.normal
     down = nx * x + ny * y + nz
-    least = np.sin(np.radians(LEAST_ANGLE_DEG)) * np.sqrt(x * x + y * y + 1)
+    least = math.sin(math.radians(LEAST_ANGLE_DEG)) * np.sqrt(x * x + y * y + 1)
     with np.errstate(divide='ignore', invalid='ignore'):
         depth = np.where(down > least, plane.height_m / down, np.nan)
     return np.asarray(depth, np.float32)
@@ -95,9 +90,10 @@ def measure_ground(
     Raises:
         CalibrationError: There is too little ground, or it does not fit the plane.
     """
-    if not np.isfinite(expected).any():
+    below = np.isfinite(expected)
+    if not below.any():
         raise CalibrationError('the ground plane is behind the camera or outside of the image')
-    there = is_ground & np.isfinite(expected)
+    there = is_ground & below
     share = float(there.mean())
     if share < LEAST_SHARE:
         raise CalibrationError(

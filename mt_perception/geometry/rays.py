@@ -20,6 +20,8 @@ from mt_perception.types import FISHEYE, PINHOLE, Intrinsics
 _TOLERANCE_PX = 0.02
 """Largest reprojection error in pixels; beyond it, the lens model is invalid."""
 
+_SAME_RAY_PX = 0.1
+
 _MAX_SLOPE = 11.4
 """Rays farther from the optical axis, 85 degrees, have no useful depth along z."""
 
@@ -58,10 +60,8 @@ def rays(camera: Intrinsics, pixels: NDArray[Any]) -> NDArray[np.float64]:
 def _through_lens(camera: Intrinsics, pixels: NDArray[np.float64]) -> NDArray[np.float64]:
     """`rays` of a camera with distortion."""
     focal = np.array([camera.fx, camera.fy])
-    matrix = np.array([[camera.fx, 0, camera.cx], [0, camera.fy, camera.cy], [0, 0, 1]])
-    lens = (matrix, np.array(camera.distortion))
-    model = cv2.fisheye if camera.projection == FISHEYE else cv2
-    found = model.undistortPoints(pixels.reshape(-1, 1, 2), *lens).reshape(-1, 2)
+    matrix, lens, model = _lens(camera)
+    found = model.undistortPoints(pixels.reshape(-1, 1, 2), matrix, lens).reshape(-1, 2)
     # OpenCV stops the pinhole iteration after five steps; points beyond the range of a fisheye
     # are NaN or very large.
     found = np.clip(np.nan_to_num(found), -_LIMIT, _LIMIT)
@@ -70,7 +70,7 @@ def _through_lens(camera: Intrinsics, pixels: NDArray[np.float64]) -> NDArray[np
         if not len(wrong):
             break
         ahead = np.column_stack((found[wrong], np.ones(len(wrong))))[:, None]
-        back, _ = model.projectPoints(ahead, np.zeros(3), np.zeros(3), *lens)
+        back, _ = model.projectPoints(ahead, np.zeros(3), np.zeros(3), matrix, lens)
         error = pixels[wrong] - back.reshape(-1, 2)
         far = np.abs(error).max(axis=1) > _TOLERANCE_PX
         wrong, error = wrong[far], error[far]
@@ -80,6 +80,37 @@ def _through_lens(camera: Intrinsics, pixels: NDArray[np.float64]) -> NDArray[np
     found[wrong] = np.nan
     found[np.hypot(*found.T) > _MAX_SLOPE] = np.nan
     return np.asarray(found)
+
+
+def _lens(camera: Intrinsics) -> tuple[NDArray[np.float64], NDArray[np.float64], Any]:
+    """OpenCV's camera matrix, coefficients and module of a camera with a lens model."""
+    matrix = np.array([[camera.fx, 0, camera.cx], [0, camera.fy, camera.cy], [0, 0, 1]])
+    model = cv2.fisheye if camera.projection == FISHEYE else cv2
+    return matrix, np.array(camera.distortion), model
+
+
+def pixels_of(camera: Intrinsics, directions: NDArray[Any]) -> NDArray[np.float64]:
+    """The pixels of rays; the inverse of ``rays``.
+
+    Args:
+        camera: The camera, with known rays.
+        directions: (N, 2), x and y of rays at z = 1.
+
+    Returns:
+        float64 (N, 2), u and v; NaN where the lens model does not return the same ray.
+    """
+    directions = np.asarray(directions, np.float64).reshape(-1, 2)
+    focal, centre = np.array([camera.fx, camera.fy]), np.array([camera.cx, camera.cy])
+    if not camera.distortion or not len(directions):
+        return np.asarray(directions * focal + centre)
+    matrix, lens, model = _lens(camera)
+    ahead = np.column_stack((directions, np.ones(len(directions))))[:, None]
+    found = np.reshape(
+        model.projectPoints(ahead, np.zeros(3), np.zeros(3), matrix, lens)[0], (-1, 2)
+    )
+    # A polynomial folds back: a ray beyond its range has a pixel that belongs to another ray.
+    error = np.abs(rays(camera, found) - directions) * focal
+    return np.where((error <= _SAME_RAY_PX).all(axis=1)[:, None], found, np.nan)
 
 
 @lru_cache(maxsize=8)

@@ -173,6 +173,8 @@ def _positions(
     height, width = size
     ratio = min(height / flow.shape[0], width / flow.shape[1])
     step = coarsest if ratio >= coarsest else 1
+    if size == flow.shape[:2] and step == 1:
+        return flow + _grid(size, 1)
     # Scaled before it is large, in whole rows: a product along an axis of two is slow.
     factors = np.array([width / flow.shape[1], height / flow.shape[0]], np.float32)
     scaled = (flow.reshape(len(flow), -1) * np.tile(factors, flow.shape[1])).reshape(flow.shape)

@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from statistics import median
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,11 +21,11 @@ from mt_perception.geometry.depth_calibration import DepthCalibration
 from mt_perception.geometry.depth_fit import DepthFit
 from mt_perception.geometry.ground import GROUND_LABELS, ground_depth, measure_ground
 from mt_perception.geometry.plane import GroundPlane
+from mt_perception.geometry.rays import has_rays, rays
 from mt_perception.planning.depth_filter import DepthFilter
 from mt_perception.reports import CALIBRATION, GROUND, ScaleReport
 from mt_perception.types import (
     DEPTH,
-    PINHOLE,
     SEGMENTATION,
     DepthMap,
     Frame,
@@ -51,8 +52,8 @@ _MOST_RISE = 1.25
 _JUMP_S = 1.0
 """A plane that jumps by more than this angle or height is ignored for this time."""
 
-_GRID = 2
-"""Stride over the cells of the depth output."""
+_LONG_SIDE = 26
+"""Least number of measured cells along the long side of the depth output."""
 
 
 _SETTINGS = (
@@ -71,6 +72,25 @@ class _Measurement:
     shift: float
     share: float
     spread: float
+
+
+@dataclass(frozen=True, eq=False)
+class _Cells:
+    """The cells of the depth output at which the ground is measured.
+
+    Attributes:
+        key: What they depend on.
+        step: Stride over the depth output.
+        pixels: intp (h, w), index of their centres in the flat image.
+        x: float64 (h, w), x of their rays.
+        y: float64 (h, w), y of their rays.
+    """
+
+    key: tuple[object, ...]
+    step: int
+    pixels: NDArray[np.intp]
+    x: NDArray[np.float64]
+    y: NDArray[np.float64]
 
 
 class DepthCorrection:
@@ -98,6 +118,7 @@ class DepthCorrection:
         self._camera: Intrinsics | None = None
         self._last_ns = 0
         self._tried_ns = 0
+        self._cells: _Cells | None = None
         self._expected: tuple[object, NDArray[np.float32]] | None = None
 
     def reload(self) -> None:
@@ -200,23 +221,25 @@ class DepthCorrection:
             return why
         if network.assumed:
             return 'the camera is unknown: the ground needs its focal length (camera_info)'
-        if network.camera.projection != PINHOLE:
-            return 'the image is of a fisheye and not rectified; use the rectified topic'
+        if not has_rays(network.camera):
+            return (
+                'the image is of a fisheye with unknown distortion and not rectified; use the '
+                'rectified topic'
+            )
         if segmentation is None:
             return '' if self._window else 'there is no segmentation of the ground'
         self._tried_ns = frame.stamp_ns
-        labels = [i for i, name in enumerate(segmentation.labels) if name in GROUND_LABELS]
-        if not labels:
+        is_ground = np.array([name in GROUND_LABELS for name in segmentation.labels])
+        if not is_ground.any():
             return f'the segmentation has no class {" or ".join(sorted(GROUND_LABELS))}'
-        rows, columns = _cells(network)
-        v = np.clip(rows.astype(np.intp), 0, network.camera.height - 1)
-        u = np.clip(columns.astype(np.intp), 0, network.camera.width - 1)
-        classes = segmentation.class_ids[v[:, None], u]
+        cells = self._cells_of(network)
+        classes = segmentation.class_ids.reshape(-1)[cells.pixels]
+        height, width = classes.shape
         try:
             found = measure_ground(
-                network.inverse[::_GRID, ::_GRID][: len(rows), : len(columns)],
-                self._ground(plane, network.camera, rows, columns),
-                np.isin(classes, labels),
+                network.inverse(cells.step)[:height, :width],
+                self._ground(plane, cells),
+                is_ground.take(classes, mode='clip') & (classes < len(is_ground)),
                 network.relative,
             )
         except CalibrationError as error:
@@ -229,33 +252,34 @@ class DepthCorrection:
             self._window.popleft()
         return ''
 
-    def _ground(
-        self,
-        plane: GroundPlane,
-        camera: Intrinsics,
-        rows: NDArray[np.float32],
-        columns: NDArray[np.float32],
-    ) -> NDArray[np.float32]:
-        """The expected depth, kept while plane and camera stay the same."""
-        key = plane, camera, len(rows), len(columns)
+    def _cells_of(self, network: NetworkDepth) -> _Cells:
+        """The cells of a depth output, kept while camera and sizes stay the same."""
+        key = network.letterbox, network.values.shape, network.camera
+        if self._cells is None or self._cells.key != key:
+            self._cells = _cells(network, key)
+        return self._cells
+
+    def _ground(self, plane: GroundPlane, cells: _Cells) -> NDArray[np.float32]:
+        """The expected depth, kept while plane and cells stay the same."""
+        key = plane, cells.key
         if self._expected is None or self._expected[0] != key:
-            self._expected = key, ground_depth(plane, camera, rows[:, None], columns)
+            self._expected = key, ground_depth(plane, cells.x, cells.y)
         return self._expected[1]
 
     def _filtered(self, frame: Frame, relative: bool, why: str) -> tuple[DepthFit, ScaleReport]:
         """The correction from the measurements of the window, and its report."""
-        logs = np.array([one.log_factor for one in self._window])
-        weights = np.array([one.share for one in self._window])
-        share = float(np.average(weights, weights=weights))
-        log_factor = _weighted_median(logs, weights)
+        # Plain numbers: the window is short, and arrays take longer.
+        weights = [one.share for one in self._window]
+        share = sum(weight * weight for weight in weights) / sum(weights)
+        log_factor = _weighted_median([one.log_factor for one in self._window], weights)
         shift = 0.0
         if relative:
-            shift = _weighted_median(np.array([one.shift for one in self._window]), weights)
+            shift = _weighted_median([one.shift for one in self._window], weights)
             trust = 1.0
         else:
             trust = share / (share + HALF_TRUST)
-        frames = 1.4826 * float(np.median(np.abs(logs - log_factor)))
-        pixels = float(np.median([one.spread for one in self._window]))
+        frames = 1.4826 * median(abs(one.log_factor - log_factor) for one in self._window)
+        pixels = median(one.spread for one in self._window)
         fit = DepthFit(math.exp(trust * log_factor), shift)
         age_ms = (frame.stamp_ns - self._window[-1].stamp_ns) * 1e-6
         # The uncorrected part adds to the uncertainty.
@@ -288,7 +312,7 @@ class PlaneGate:
 
 
 def _near(a: GroundPlane, b: GroundPlane) -> bool:
-    cosine = float(np.dot(a.normal, b.normal))
+    cosine = sum(p * q for p, q in zip(a.normal, b.normal, strict=True))
     ratio = max(a.height_m, b.height_m) / min(a.height_m, b.height_m)
     return cosine >= math.cos(math.radians(_MOST_TURN_DEG)) and ratio <= _MOST_RISE
 
@@ -311,9 +335,10 @@ def _plane(options: Options) -> GroundPlane:
     )
 
 
-def _cells(network: NetworkDepth) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Rows and columns of the image at the centres of every second cell of the depth output."""
-    box = network.letterbox
+def _cells(network: NetworkDepth, key: tuple[object, ...]) -> _Cells:
+    """The cells whose centres lie in the image, and their pixels and rays."""
+    box, camera = network.letterbox, network.camera
+    step = max(1, max(network.values.shape) // _LONG_SIDE)
     centres = []
     for cells, side, content, scale, image in zip(
         network.values.shape,
@@ -324,13 +349,20 @@ def _cells(network: NetworkDepth) -> tuple[NDArray[np.float32], NDArray[np.float
         strict=True,
     ):
         stride = side / cells
-        inside = np.arange(0, math.ceil(content / stride), _GRID, dtype=np.float32)
-        pixels = (inside + np.float32(0.5)) * np.float32(stride / scale) - np.float32(0.5)
+        inside = np.arange(0, math.ceil(content / stride), step)
+        pixels = (inside + 0.5) * (stride / scale) - 0.5
         centres.append(pixels[pixels <= image - 1])
-    return centres[0], centres[1]
+    grid = np.stack(np.meshgrid(centres[1], centres[0]), axis=-1)
+    x, y = np.moveaxis(rays(camera, grid).reshape(grid.shape), -1, 0)
+    columns, rows = np.moveaxis(np.maximum(grid, 0).astype(np.intp), -1, 0)
+    return _Cells(key, step, rows * camera.width + columns, x, y)
 
 
-def _weighted_median(values: NDArray[np.float64], weights: NDArray[np.float64]) -> float:
-    order = np.argsort(values, kind='stable')
-    sums = np.cumsum(weights[order])
-    return float(values[order][np.searchsorted(sums, sums[-1] / 2)])
+def _weighted_median(values: Sequence[float], weights: Sequence[float]) -> float:
+    pairs = sorted(zip(values, weights, strict=True))
+    left = sum(weights) / 2
+    for value, weight in pairs:
+        left -= weight
+        if left <= 0:
+            return value
+    return pairs[-1][0]

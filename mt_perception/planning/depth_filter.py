@@ -75,7 +75,8 @@ class DepthFilter:
         source = frame.frame_id, network.camera, network.relative, box, shape
         # Of the size of the output where possible: both then have the same positions.
         grey = to_flow_image(frame.image, min(_MOST_SIDE, max(log.shape)))
-        last, self._last = self._last, _Memory(frame.stamp_ns, source, grey, log)
+        last = self._last
+        self._last = _Memory(frame.stamp_ns, source, grey, log)
         if last is None or not last.stamp_ns or source != last.source:
             return network
         gap_s = (frame.stamp_ns - last.stamp_ns) * 1e-9
@@ -83,9 +84,10 @@ class DepthFilter:
             return network
         blended = _blend(last, grey, log)
         known = np.isfinite(blended)
-        self._last = replace(self._last, log=np.where(known, blended, log))
+        np.copyto(blended, log, where=~known)
+        self._last = _Memory(frame.stamp_ns, source, grey, blended)
         found = network.values.copy()
-        np.exp(blended, out=found[:rows, :columns], where=known)
+        np.copyto(found[:rows, :columns], cv2.exp(blended), where=known)
         return replace(network, values=found)
 
 
@@ -95,10 +97,19 @@ def _blend(
     """The filtered log depth; not finite where either frame has none."""
     motion = OpticalFlow(last.grey, grey)
     error = cv2.absdiff(grey, np.asarray(motion.interpolate_map(last.grey), np.uint8))
-    agreement = cv2.resize(cv2.LUT(cv2.blur(error, (3, 3)), _AGREEMENT), log.shape[::-1])
+    weight = cv2.LUT(cv2.blur(error, (3, 3)), _AGREEMENT)
+    if weight.shape != log.shape:
+        weight = cv2.resize(weight, log.shape[::-1])
     warped = motion.interpolate_map(last.log)
     with np.errstate(invalid='ignore', over='ignore'):
         step = log - warped
-        square = np.square(step / np.float32(_LOG_DEPTH))
-        confidence = agreement / (1 + square * square)
-        return np.asarray(warped + (1 - np.float32(1 - _GAIN) * confidence) * step, np.float32)
+        # In place: warped + (1 - (1 - gain) weight / (1 + (step / 0.3)⁴)) step.
+        square = np.square(step * np.float32(1 / _LOG_DEPTH))
+        square *= square
+        square += 1
+        np.divide(weight, square, out=square)
+        square *= np.float32(_GAIN - 1)
+        square += 1
+        square *= step
+        square += warped
+    return np.asarray(square, np.float32)

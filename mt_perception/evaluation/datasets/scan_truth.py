@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from mt_perception.errors import BagError
 from mt_perception.evaluation.datasets.truth_topics import Nearest, topic_messages
+from mt_perception.geometry.rays import pixels_of
 from mt_perception.geometry.transforms import Transform, TransformTree
 from mt_perception.sources.bag_reader import BagReader, bag_errors
 from mt_perception.types import Intrinsics
@@ -63,7 +64,7 @@ class ScanTruth:
         Args:
             stamp_ns: Stamp of the image.
             frame_id: Its optical frame.
-            camera: A pinhole camera.
+            camera: A camera with known rays.
 
         Raises:
             CameraError: No transform connects scanner and camera.
@@ -93,7 +94,7 @@ def project(points: NDArray[np.float64], to_camera: Transform, camera: Intrinsic
     x, y, z = (points @ to_camera.rotation.T + to_camera.translation).T
     there = z > _LEAST_DEPTH_M
     x, y, z = x[there], y[there], z[there]
-    columns = np.round(camera.fx * x / z + camera.cx).astype(np.int64)
-    rows = np.round(camera.fy * y / z + camera.cy).astype(np.int64)
+    columns, rows = np.round(pixels_of(camera, np.stack([x / z, y / z], axis=1))).T
+    # Comparisons with NaN are false: rays without a pixel are left out.
     inside = (columns >= 0) & (columns < camera.width) & (rows >= 0) & (rows < camera.height)
-    return PixelDepths(rows[inside], columns[inside], z[inside])
+    return PixelDepths(rows[inside].astype(np.int64), columns[inside].astype(np.int64), z[inside])

@@ -43,13 +43,16 @@ class NetworkDepth:
     camera: Intrinsics
     assumed: bool
 
-    @property
-    def inverse(self) -> NDArray[np.float32]:
-        """Inverse depth, float32 (h, w); not finite or not positive where unknown."""
+    def inverse(self, step: int = 1) -> NDArray[np.float32]:
+        """Inverse depth of every n-th cell of every n-th row, float32.
+
+        It is not finite or not positive where it is unknown.
+        """
+        values = self.values[::step, ::step]
         if self.relative:
-            return self.values
+            return values
         with np.errstate(divide='ignore', invalid='ignore'):
-            return np.asarray(1 / self.values, np.float32)
+            return np.asarray(1 / values, np.float32)
 
     def depth_map(
         self, max_depth_m: float, fit: DepthFit | None = None, report: ScaleReport | None = None
@@ -69,7 +72,13 @@ class NetworkDepth:
             full, unit = _relative(self.letterbox.map_to_image(self.values, cv2.INTER_LINEAR))
             report = replace(report, source=RELATIVE, factor=1 / unit)
             return DepthMap(full, self.camera, self.assumed, relative=True, scale=report)
-        found = self.values if fit is None else fit.apply(self.inverse)
+        if fit is None:
+            found = self.values
+        elif fit.shift == 0 and not self.relative:
+            # The same as below in a fifth of the time.
+            found = self.values * np.float32(fit.factor)
+        else:
+            found = fit.apply(self.inverse())
         there = (found > 0) & (found <= max_depth_m)
         found = np.where(there, found, np.float32(np.nan))
         full = self.letterbox.map_to_image(found, cv2.INTER_LINEAR)
