@@ -16,8 +16,9 @@ import grpc
 from plain_client import PATIENCE_S, image, robot
 
 from mt_perception.offload.protocol import serialize_request
+from mt_perception.server.address import Address
 from mt_perception.server.backends import Backend, LocalBackend
-from mt_perception.server.host import Address, HostSettings, RemoteHost, serve
+from mt_perception.server.host import HostSettings, RemoteHost, serve
 
 
 @dataclass

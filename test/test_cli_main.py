@@ -12,6 +12,19 @@ import pytest
 
 from mt_perception.cli.main import SUB_COMMANDS, command_line, main
 
+OPTIONAL = (
+    'constriction',
+    'grpc',
+    'grpc_health',
+    'jinja2',
+    'matplotlib',
+    'onnx',
+    'ray',
+    'rclpy',
+    'torch',
+    'prometheus_client',
+    'tritonclient',
+)
 HEAVY = ('cv2', 'numpy', 'onnxruntime', 'rclpy', 'torch', 'rosbags')
 
 
@@ -45,6 +58,18 @@ def test_import_needs_onnx_only_for_networks(
     assert '--size must be WIDTHxHEIGHT' in capsys.readouterr().err
     assert main(command) == 1
     assert 'onnx is not installed' in capsys.readouterr().err
+
+
+def test_help_needs_no_extra() -> None:
+    code = (
+        'import sys; from mt_perception.cli.main import SUB_COMMANDS, main\n'
+        f'for name in {OPTIONAL}: sys.modules[name] = None\n'
+        'sys.exit(any([main([name, "--help"]) for name in SUB_COMMANDS]))'
+    )
+    done = subprocess.run(
+        [sys.executable, '-c', code], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, '')
 
 
 @pytest.mark.parametrize('name', SUB_COMMANDS)

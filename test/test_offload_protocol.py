@@ -27,8 +27,8 @@ from mt_perception.offload.depth_codec import (
     decode_depth,
     encode_depth,
 )
+from mt_perception.offload.message_limits import MAX_REQUEST_BYTES
 from mt_perception.offload.protocol import (
-    MAX_REQUEST_BYTES,
     PAYLOAD,
     InferenceRequest,
     InferenceResponse,

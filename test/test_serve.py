@@ -32,7 +32,8 @@ from mt_perception.cli.main import main
 from mt_perception.cli.serve import serve
 from mt_perception.errors import OffloadError
 from mt_perception.offload.protocol import serialize_request
-from mt_perception.server.host import Address, HostSettings
+from mt_perception.server.address import Address
+from mt_perception.server.host import HostSettings
 
 Code = grpc.StatusCode
 ROOT = Path(__file__).resolve().parent.parent

@@ -25,7 +25,8 @@ from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
 from mt_perception.execution.frame_run import run_plan
-from mt_perception.offload.protocol import MAX_REQUEST_BYTES, serialize_request
+from mt_perception.offload.message_limits import MAX_REQUEST_BYTES
+from mt_perception.offload.protocol import serialize_request
 from mt_perception.offload.split_model import RemoteModel
 from mt_perception.pipeline import Pipeline
 from mt_perception.planning.path_plan import full_plan

@@ -28,8 +28,9 @@ from tiny_cut import write_tiny_cut
 from mt_perception.errors import OffloadError, OptionError
 from mt_perception.offload.protocol import MODEL_INFER, serialize_request
 from mt_perception.server import authentication
+from mt_perception.server.address import Address
 from mt_perception.server.authentication import Tokens, read_tokens
-from mt_perception.server.host import Address, HostSettings
+from mt_perception.server.host import HostSettings
 from mt_perception.server.limits import HostLimits
 
 Code = grpc.StatusCode

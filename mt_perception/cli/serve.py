@@ -9,7 +9,7 @@ import math
 import os
 import signal
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
@@ -17,11 +17,13 @@ from rich.console import Console
 from mt_perception.cli.shared_options import PROVIDER, FiniteRange
 from mt_perception.errors import OptionError
 from mt_perception.resources import find_model
-from mt_perception.server.authentication import ServerTls
-from mt_perception.server.backends import Backend
-from mt_perception.server.host import DEFAULT_PORT, LOOPBACK, Address, HostSettings
-from mt_perception.server.host import serve as run_host
+from mt_perception.server.address import DEFAULT_PORT, LOOPBACK, Address
 from mt_perception.server.limits import HostLimits
+
+if TYPE_CHECKING:
+    from mt_perception.server.authentication import ServerTls
+    from mt_perception.server.backends import Backend
+    from mt_perception.server.host import HostSettings
 
 _DEFAULT = HostLimits()
 _FILE = click.Path(dir_okay=False, path_type=Path)
@@ -94,6 +96,9 @@ def serve(**given: Any) -> None:
     the rest of the network and returns the results. By default only this machine can connect;
     with --host 0.0.0.0, use --tls-cert, --tls-key and --token-file.
     """
+    # Help needs no gRPC.
+    from mt_perception.server.host import HostSettings
+
     if math.isnan(given['drain_s']):
         raise click.UsageError('--drain-s must be a number of seconds, found nan')
     settings = HostSettings(
@@ -123,6 +128,8 @@ def _tls(certificate: Path | None, key: Path | None, client_ca: Path | None) -> 
     Raises:
         OptionError: The set of options is incomplete.
     """
+    from mt_perception.server.authentication import ServerTls
+
     if certificate is not None and key is not None:
         return ServerTls(certificate, key, client_ca)
     if certificate is None and key is None and client_ca is None:
@@ -140,6 +147,8 @@ def _ray_backend(settings: HostSettings, replicas: int, most: int | None) -> Bac
 
 
 async def _until_signalled(settings: HostSettings, backend: Backend) -> None:
+    from mt_perception.server.host import serve as run_host
+
     console = Console(highlight=False, soft_wrap=True)
     stop = asyncio.Event()
 

@@ -21,8 +21,9 @@ from mt_perception.nodes.host_parameters import RemoteHostSettings
 from mt_perception.nodes.node_parameters import NodeParameters, ParameterNode
 from mt_perception.nodes.run_node import run_node
 from mt_perception.resources import find_model
+from mt_perception.server.address import Address, address_text
 from mt_perception.server.authentication import ServerTls
-from mt_perception.server.host import Address, HostSettings, RemoteHost, address_text, serve
+from mt_perception.server.host import HostSettings, RemoteHost, serve
 from mt_perception.server.limits import HostLimits
 
 NAME = 'remote_host'

@@ -13,6 +13,8 @@ from contextlib import contextmanager
 
 from mt_perception.errors import ProtocolError
 
+MAX_REQUEST_BYTES = (1 << 20) + (1 << 16)
+
 MAX_DESCRIPTION_BYTES = 16_384
 """Upper limit on names, shapes and parameters of a message; ours have a few hundred bytes."""
 

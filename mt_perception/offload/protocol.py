@@ -30,14 +30,13 @@ from mt_perception.offload.depth_codec import (
     decode_depth,
     encode_depth,
 )
-from mt_perception.offload.message_limits import check_message, protocol_errors
+from mt_perception.offload.message_limits import MAX_REQUEST_BYTES, check_message, protocol_errors
 
 SERVICE = 'inference.GRPCInferenceService'
 MODEL_INFER = f'/{SERVICE}/ModelInfer'
 
 PAYLOAD = 'payload'
 
-MAX_REQUEST_BYTES = (1 << 20) + (1 << 16)
 MAX_REPLY_BYTES = 64 << 20
 
 KEEPALIVE_S = 10.0

@@ -19,6 +19,7 @@ from mt_perception.model.manifest import Manifest
 from mt_perception.model.providers import CPU
 from mt_perception.offload.credentials import secret_warning
 from mt_perception.offload.protocol import KEEPALIVE_S
+from mt_perception.server.address import Address, address_text
 from mt_perception.server.authentication import ServerTls, Tokens, read_tokens
 from mt_perception.server.backends import Backend, LocalBackend
 from mt_perception.server.dispatcher import Dispatcher
@@ -27,34 +28,8 @@ from mt_perception.server.limits import HostLimits
 from mt_perception.server.metrics import HostMetrics
 from mt_perception.server.service import InferenceService
 
-LOOPBACK = '127.0.0.1'
-DEFAULT_PORT = 8001
-"""The gRPC port of Triton and KServe."""
-
 _LAST_S = 1.0
 """Time for sending the last responses when all requests are done."""
-
-
-@dataclass(frozen=True)
-class Address:
-    """The addresses of a host.
-
-    Attributes:
-        host: Address or name to listen at.
-        port: TCP port; 0 selects a free port.
-        metrics_host: Address of the Prometheus metrics.
-        metrics_port: Port of the metrics; 0 disables them.
-    """
-
-    host: str = LOOPBACK
-    port: int = DEFAULT_PORT
-    metrics_host: str = LOOPBACK
-    metrics_port: int = 0
-
-    @property
-    def is_loopback(self) -> bool:
-        """Whether only this machine can connect."""
-        return self.host in ('localhost', '::1') or self.host.startswith('127.')
 
 
 class RemoteHost:
@@ -185,11 +160,6 @@ class RemoteHost:
         await self._backend.close()
         if self._stop_metrics is not None:
             await asyncio.get_running_loop().run_in_executor(None, self._stop_metrics)
-
-
-def address_text(host: str, port: int) -> str:
-    """``HOST:PORT``, with brackets around an IPv6 address."""
-    return f'[{host}]:{port}' if ':' in host else f'{host}:{port}'
 
 
 def _options(limits: HostLimits) -> list[tuple[str, int]]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mt_perception.errors import OptionError
-from mt_perception.offload.protocol import MAX_REQUEST_BYTES
+from mt_perception.offload.message_limits import MAX_REQUEST_BYTES
 
 _MIN_STREAMS = 8
 
