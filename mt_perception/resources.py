@@ -5,9 +5,10 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import sys
-from importlib.metadata import PackageNotFoundError, requires
+from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
 from mt_perception.errors import ModelError
@@ -70,16 +71,34 @@ def install_command(*extras: str) -> str:
 
     It names the packages themselves, because mt_perception is not on PyPI.
     """
-    try:
-        requirements = requires(NAME) or []
-    except PackageNotFoundError:
-        requirements = []
-    found = {
-        requirement.partition(';')[0].strip(): None
-        for extra in extras
-        for requirement in requirements
-        if f'extra == "{extra}"' in requirement.replace("'", '"')
-    }
+    found = dict.fromkeys(package for extra in extras for package in _packages(extra))
     if not found:
         return f'install the packages of {" and ".join(extras)} in setup.py'
     return 'pip install ' + ' '.join(map(shlex.quote, found))
+
+
+def missing_packages(extra: str) -> list[str]:
+    """The names of an extra's packages that are not installed."""
+    names = [re.split(r'[^\w.-]', package)[0] for package in _packages(extra)]
+    return [name for name in names if not _is_installed(name)]
+
+
+def _packages(extra: str) -> list[str]:
+    """The requirements of an extra; none if the package has no metadata."""
+    try:
+        requirements = requires(NAME) or []
+    except PackageNotFoundError:
+        return []
+    return [
+        requirement.partition(';')[0].strip()
+        for requirement in requirements
+        if f'extra == "{extra}"' in requirement.replace("'", '"')
+    ]
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        version(name)
+    except PackageNotFoundError:
+        return False
+    return True

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import importlib
 import json
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,23 @@ def test_a_machine_without_ros_is_healthy_without_ros(
     assert '✗' not in shown
     for part in ('Python', 'OpenCV', 'ONNX Runtime', 'serves detection'):
         assert part in shown
+
+
+def test_extras_are_listed_with_the_command_that_installs_them(
+    tiny: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def version(name: str) -> str:
+        if name in ('jinja2', 'torch'):
+            raise PackageNotFoundError(name)
+        return '1.0'
+
+    monkeypatch.setattr('mt_perception.resources.version', version)
+    assert main(['doctor', '--no-ros', '--model', tiny]) == 0
+    shown = capsys.readouterr().out
+    assert '✓ extra serve: the remote host' in shown
+    assert '- extra eval, for reports of evaluate, and dataset: not installed (jinja2)' in shown
+    assert "'matplotlib>=3.7'" in shown
+    assert '- extra train' in shown
 
 
 def test_a_broken_model_is_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

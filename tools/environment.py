@@ -105,7 +105,7 @@ def make(folder: Path, extras: list[str], ros: bool) -> None:
     elif ros:
         extras = [*extras, 'ros']
     wanted = f'.[{",".join(extras)}]' if extras else '.'
-    print(f'installing {wanted} from PyPI (once; a minute or two) …', flush=True)
+    print(f'installing {wanted} from PyPI (once; some minutes) …', flush=True)
     # Python compiles what it imports; most of what is installed never is.
     pip(python, 'install', '--no-compile', *constraints, '-e', wanted)
     if ros:

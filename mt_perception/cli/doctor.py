@@ -26,7 +26,12 @@ from mt_perception import __version__
 from mt_perception.cli.video_writer import MPEG4, video_format
 from mt_perception.errors import PerceptionError
 from mt_perception.pipeline import Pipeline
-from mt_perception.resources import find_model, install_command, share_folder
+from mt_perception.resources import (
+    find_model,
+    install_command,
+    missing_packages,
+    share_folder,
+)
 from mt_perception.types import Frame
 
 OLDEST_PYTHON = (3, 10)
@@ -36,6 +41,17 @@ INSTALL_ROS = (
     "source your ROS 2 installation (source /opt/ros/jazzy/setup.bash), or install pip's: "
     + install_command('ros')
 )
+EXTRAS = {
+    'eval': 'reports of evaluate, and dataset',
+    'import': 'import',
+    'offload': 'a robot that offloads',
+    'serve': 'the remote host',
+    'video': 'H.264 videos',
+    'rerun': 'evaluate --rerun',
+    'ray': 'serve --backend ray',
+    'train': 'train, export, quantize, cascade and cut',
+}
+"""What each optional extra is for."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +84,7 @@ class Finding:
 def doctor(model: str, topics: tuple[str, ...], no_ros: bool) -> int:
     """Check this computer and advise on what is missing.
 
+    It also lists the optional extras and how to install them.
     The exit status is 1 if a necessary part is missing.
     """
     console = Console()
@@ -83,7 +100,19 @@ def doctor(model: str, topics: tuple[str, ...], no_ros: bool) -> int:
         for topic in topics:
             for finding in _topic(topic):
                 healthy &= _print(console, finding)
+    _print_extras(console)
     return 0 if healthy else 1
+
+
+def _print_extras(console: Console) -> None:
+    """Print which extras are installed; none of them is a fault if it is missing."""
+    for extra, purpose in EXTRAS.items():
+        missing = missing_packages(extra)
+        line = f'[green]✓[/] extra {extra}: {purpose}'
+        if missing:
+            line = f'- extra {extra}, for {purpose}: not installed ({", ".join(missing)})'
+            line += f'\n    [dim]{escape(install_command(extra))}[/]'
+        console.print(line, highlight=False, soft_wrap=True)
 
 
 def _print(console: Console, finding: Finding) -> bool:

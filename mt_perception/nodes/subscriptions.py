@@ -105,7 +105,10 @@ class ImageSubscription:
         topic = self.image_topic
         publishers = self._node.get_publishers_info_by_topic(topic)
         if not publishers:
-            return f'no publisher on {topic}; start the camera, or remap `image` to its topic'
+            return (
+                f'no publisher on {topic}; start the camera, or correct the topic '
+                '(of a node: remap `image`)'
+            )
         expected = f'sensor_msgs/msg/{self.image_type.__name__}'
         found = {publisher.topic_type for publisher in publishers}
         if expected not in found:

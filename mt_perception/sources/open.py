@@ -24,7 +24,7 @@ def open_source(
 
     Args:
         name: A folder of images, an image, a video file, a ROS 1 or ROS 2 bag, a camera device
-            (``/dev/video0``) or its number (``0``), an URL (``rtsp://…``, ``http://…``), or a
+            (``/dev/video0``) or its number (``0``), a URL (``rtsp://…``, ``http://…``), or a
             GStreamer pipeline (``v4l2src ! videoconvert ! appsink``).
         topic: For a bag, the image topic.
         camera: The camera; takes the place of the calibration in the source.
@@ -58,7 +58,7 @@ def open_source(
     if not path.exists():
         raise SourceError(
             f'{text} does not exist; expected a folder of images, a video, a bag, '
-            'a camera such as /dev/video0 or 0, or an URL such as rtsp://host/path'
+            'a camera such as /dev/video0 or 0, or a URL such as rtsp://host/path'
         )
     if path.is_char_device():
         return Camera(text, camera)

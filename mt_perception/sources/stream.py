@@ -124,7 +124,7 @@ class Stream(Source):
 
 
 def is_stream(text: str) -> bool:
-    """Whether this is an URL or a GStreamer pipeline, and no file."""
+    """Whether this is a URL or a GStreamer pipeline, and no file."""
     return _URL.match(text) is not None or ' ! ' in text
 
 
