@@ -32,6 +32,8 @@ PATHS = ('full', 'light', 'small')
         ({'max_rate_hz': {'edges': 5.0}}, "max_rate_hz of 'edges': .* it has depth, detection"),
         ({'weights': {'depth': 0.0, 'detection': 0.0}}, 'at least one task'),
         ({'max_rate_hz': {'depth': float('nan')}}, 'max_rate_hz of task depth'),
+        ({'max_rate_hz': {'depth': float('inf')}}, 'max_rate_hz of task depth'),
+        ({'max_change': float('inf')}, 'budget.max_change'),
     ],
 )
 def test_a_budget_that_cannot_be_kept_is_refused(change: dict[str, object], words: str) -> None:
@@ -64,3 +66,15 @@ def test_a_frame_of_which_nothing_is_wanted_counts_nowhere() -> None:
     spending = Spending(0.5)
     spending.add(0, 0)
     assert (spending.credit, spending.realised) == (0, 0)
+
+
+def test_credit_and_realised_budget_by_hand() -> None:
+    spending = Spending(0.5)
+    for spent in (0, 4, 1):
+        spending.add(spent, 4)
+    assert spending.credit == 0.5 - 0.5 + 0.25
+    assert spending.realised == 5 / 12
+    for _ in range(99):
+        spending.add(4, 4)
+    assert spending.credit == -MOST_CREDIT == -4
+    assert spending.realised == pytest.approx((1 / 4 + 99) / 100), 'of the last 100 frames'

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mt_perception.image.change import CHANGE_SIDE, change, to_change_image
+from mt_perception.image.change import CHANGE_SIDE, change, is_scene_cut, to_change_image
 from mt_perception.image.letterbox import fit
 from mt_perception.image.optical_flow import to_flow_image
 from mt_perception.image.pyramid import ImagePyramid, resized
@@ -130,3 +130,19 @@ def test_a_slow_drift_adds_up() -> None:
     pairs = pairwise(steps)
     assert not any(changed(a, b) for a, b in pairs)
     assert changed(steps[0], steps[-1])
+
+
+def test_changes_by_hand() -> None:
+    """Noise counts up to four grey levels, and a shift of exposure up to twelve."""
+    still = np.zeros((80, 120), np.int16)
+    places = np.indices(still.shape).sum(axis=0)
+    for step, noise in ((4, 1 / 0.6745), (16, 4.0)):
+        after = (still + np.sign(places % 5 - 2) * step).astype(np.int16)
+        after[41, 41] = 4 * 90
+        assert change(still, after) == pytest.approx(90 - 5 * noise)
+    for shift, expected in ((12, 90), (-12, 90), (13, 13 + 90 - 20), (-13, 90 - 13 - 20)):
+        after = still + np.int16(4 * shift)
+        after[41, 41] += 4 * 90
+        assert change(still, after) == expected
+    assert is_scene_cut(still, still + np.int16(161))
+    assert not is_scene_cut(still, still + np.int16(160))

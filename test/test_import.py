@@ -23,6 +23,7 @@ from mt_perception.model.importers.choice import Card, Choice
 from mt_perception.model.importers.folder_writer import write_model_folder
 from mt_perception.model.importers.import_plan import plan_import
 from mt_perception.model.importers.label_files import read_labels
+from mt_perception.model.importers.onnx_macs import node_macs
 from mt_perception.model.importers.preprocess import Preprocess, prepare_graph
 from mt_perception.model.sessions import open_session
 from mt_perception.pipeline import Pipeline
@@ -700,3 +701,31 @@ def test_wrong_usage(
     command = ['import', str(tmp_path / 'a'), '--detection', str(net)]
     assert main([*command, *(given.get(option, option) for option in options)]) == 2
     assert says in ' '.join(capsys.readouterr().err.split())
+
+
+def test_macs_by_hand() -> None:
+    def macs(
+        kind: str, x: Sequence[int], w: Sequence[int], y: Sequence[int], **attributes: Any
+    ) -> int:
+        graph = helper.make_graph(
+            [
+                helper.make_node(kind, ['x', 'w'], ['y'], **attributes),
+                helper.make_node('Relu', ['y'], ['z']),
+            ],
+            'net',
+            [
+                helper.make_tensor_value_info(n, TensorProto.FLOAT, s)
+                for n, s in (('x', x), ('w', w))
+            ],
+            [helper.make_tensor_value_info('z', TensorProto.FLOAT, y)],
+        )
+        (counted, relu) = node_macs(helper.make_model(graph)) or (-1, -1)
+        assert relu == 0
+        return counted
+
+    assert macs('Conv', (1, 6, 8, 8), (4, 3, 3, 3), (1, 4, 6, 6), group=2) == 4 * 36 * 27
+    assert macs('ConvTranspose', (1, 2, 4, 4), (2, 5, 3, 3), (1, 5, 6, 6)) == 2 * 16 * 45
+    assert macs('MatMul', (2, 3, 4), (4, 5), (2, 3, 5)) == 2 * 3 * 4 * 5
+    assert macs('Gemm', (3, 4), (4, 5), (3, 5)) == 60
+    assert macs('Gemm', (4, 3), (4, 5), (3, 5), transA=1) == 60
+    assert macs('Gemm', (3, 4), (5, 4), (3, 5), alpha=0.5, transB=1) == 60

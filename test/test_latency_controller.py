@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import random
+import zlib
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -193,3 +195,23 @@ def test_with_a_pinned_path_nothing_piles_up() -> None:
     for number in range(5000):
         loop.observe(number * 0.03, 5.0, 1.0, 0.5)
     assert loop.usual_ms == pytest.approx(11.0)
+
+
+def test_every_decision_is_the_recorded_one() -> None:
+    """A checksum of all decisions on a machine of changing speed, which shows any change of one.
+
+    Times and loads lie on a coarse grid, so that frames meet the limits exactly.
+    """
+    chance, shares, decisions = random.Random(1), (1.0, 0.75, 0.5, 0.25), []
+    for wrong in (1.0, 1.125, 0.75):
+        loop, now, load = LatencyController(20.0), 0, 16
+        for _ in range(1500):
+            if chance.random() < 0.05:
+                load = chance.choice((8, 14, 15, 17, 18, 24, 32, 48, 160))
+            allowed = loop.allowed(now / 16, shares)
+            decisions.append((allowed, round(loop.usual_ms, 3)))
+            share = shares[min(allowed)] if chance.random() < 0.9 else 0.25
+            busy = load * (2 if chance.random() < 0.05 else 1)
+            loop.observe(now / 16, busy * share * (wrong if share < 1 else 1), 2.0, share)
+            now += chance.choice((1, 1, 1, 2, 4))
+    assert zlib.crc32(repr(decisions).encode()) == 1120564209

@@ -248,6 +248,7 @@ def test_precision_and_recall_by_threshold() -> None:
     metric.observe(found([box], [2], [0.5]), simple([box, other], [2, 2], {0, 2}))
     points = {p['score']: (p['precision'], p['recall']) for p in
               metric.evaluate()['operating_points']}  # fmt: skip
+    assert sorted(points) == pytest.approx(np.arange(1, 20) / 20)
     assert points[0.25] == pytest.approx((2 / 3, 2 / 3))
     assert points[0.5] == pytest.approx((1, 2 / 3))
     assert points[0.75] == pytest.approx((1, 1 / 3))

@@ -256,3 +256,11 @@ def test_video_with_tracks(tmp_path: Path, capfd: pytest.CaptureFixture[str]) ->
     assert 0 < found['tracks'] < 40
     assert 0 < found['hota'] < 1
     assert summary['parameters']['tracking'] is True
+
+
+def test_an_overlap_of_exactly_a_threshold_reaches_it() -> None:
+    """One match at an IoU of 0.5 is found at the 10 thresholds up to 0.5, of 19."""
+    person = np.array(['person'], object)
+    frame = TrackedFrame(np.array([1]), np.array([2]), np.full((1, 1), 0.5), person, person)
+    assert track_metrics([frame])['det_a'] == pytest.approx(10 / 19)
+    assert track_metrics([frame])['idf1'] == 1

@@ -182,7 +182,13 @@ def with_content(folder: Path, content: bytes) -> Path:
 
 
 @pytest.mark.parametrize('pad', [0, 1, 3])
-@pytest.mark.parametrize('place', ['initializer', 'sparse', 'attribute', 'function', 'training'])
+@pytest.mark.parametrize(
+    'place',
+    [
+        *('initializer', 'sparse', 'sparse indices', 'attribute', 'attributes', 'graph', 'graphs'),
+        *('sparse attribute', 'sparse attributes', 'function', 'default', 'training', 'algorithm'),
+    ],
+)
 def test_weights_outside_in_every_place_and_spelling(folder: Path, pad: int, place: str) -> None:
     """Protobuf lets a length be written in more bytes than it needs."""
     tensor = field(13, field(1, b'location', pad) + field(2, b'x', pad), pad)
@@ -190,9 +196,17 @@ def test_weights_outside_in_every_place_and_spelling(folder: Path, pad: int, pla
     content = {
         'initializer': field(7, field(5, tensor, pad), pad),
         'sparse': field(7, field(15, field(2, tensor, pad)), pad),
+        'sparse indices': field(7, field(15, field(1, tensor, pad)), pad),
         'attribute': field(7, field(1, field(5, attribute, pad)), pad),
+        'attributes': field(7, field(1, field(5, field(10, tensor, pad))), pad),
+        'sparse attribute': field(7, field(1, field(5, field(22, field(1, tensor)))), pad),
+        'sparse attributes': field(7, field(1, field(5, field(23, field(2, tensor)))), pad),
+        'graph': field(7, field(1, field(5, field(6, field(5, tensor)))), pad),
+        'graphs': field(7, field(1, field(5, field(11, field(5, tensor)))), pad),
         'function': field(25, field(7, field(5, attribute)), pad),
+        'default': field(25, field(11, attribute), pad),
         'training': field(20, field(1, field(5, tensor)), pad),
+        'algorithm': field(20, field(2, field(5, tensor)), pad),
     }[place]
     whole = (folder / 'depth.onnx').read_bytes() + content
     assert 'another file' in refused(with_content(folder, whole))

@@ -43,6 +43,28 @@ def test_mutants_of_a_program(tmp_path: Path) -> None:
     assert list(mutant.lines) == [5]
 
 
+CONSTANTS = """
+LIMIT = 3
+class Options:
+    size: int = 4
+def clipped(options):
+    return list(zip([options.size], [LIMIT], strict=True))
+"""
+
+
+def test_a_constant_is_tested_where_its_name_is_used(tmp_path: Path) -> None:
+    """Its own line runs when the module is imported, which is not recorded for a test."""
+    file = tmp_path / mutants.PACKAGE / 'program.py'
+    file.parent.mkdir()
+    file.write_text(CONSTANTS, encoding='utf-8')
+    (file.parent / 'user.py').write_text('import program\nx = program.LIMIT\n', encoding='utf-8')
+    lines = {m.change: mutants.lines_of(m, tmp_path) for m in mutants_of(file, tmp_path)}
+    package = mutants.PACKAGE
+    assert lines['3 → 7'] == {f'{package}/program.py': {2, 6}, f'{package}/user.py': {2}}
+    assert lines['4 → 9'] == {f'{package}/program.py': {4, 6}}
+    assert 'True → False' not in lines
+
+
 def test_equivalent_mutants_exist() -> None:
     existing = {
         mutant.lasting_key

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ from mt_perception.geometry.depth_calibration import read_calibration
 from mt_perception.geometry.ground import ground_depth
 from mt_perception.geometry.plane import GroundPlane
 from mt_perception.geometry.rays import pixel_rays
+from mt_perception.nodes.ground_source import GroundSource
+from mt_perception.nodes.parameters import PerceptionSettings
 from mt_perception.nodes.perception import PerceptionNode
 from mt_perception.nodes.publishers import LATCHED
 from mt_perception.types import Intrinsics
@@ -252,3 +255,62 @@ def test_a_depth_camera_calibrates_the_node(graph: RosGraph, model: str, tmp_pat
     assert read_calibration(file).fit.factor == pytest.approx(1 / WRONG, rel=0.1)
     found = robot.until('depth_scale.source', 'calibration')
     assert float(found['depth_scale.factor']) == pytest.approx(1 / WRONG, rel=0.1)
+
+
+class Subscriptions:
+    """Stands for a node that only subscribes."""
+
+    def __init__(self) -> None:
+        self.topics: dict[str, Any] = {}
+
+    def create_subscription(self, kind: type, topic: str, callback: Any, qos: Any) -> str:
+        self.topics[topic] = callback, qos.depth, qos.reliability.name, qos.durability.name
+        return topic
+
+    def destroy_subscription(self, topic: str) -> None:
+        del self.topics[topic]
+
+
+def test_ground_topics_are_subscribed_while_they_are_needed() -> None:
+    node = Subscriptions()
+    source = GroundSource(node)  # type: ignore[arg-type]
+    settings = PerceptionSettings(depth_scale='ground', depth_ground_source='imu')
+    source.follow(settings)
+    assert {topic: qos for topic, (_, *qos) in node.topics.items()} == {
+        '/tf': [100, 'RELIABLE', 'VOLATILE'],
+        '/tf_static': [100, 'RELIABLE', 'TRANSIENT_LOCAL'],
+        'imu': [5, 'BEST_EFFORT', 'VOLATILE'],
+    }
+    source.follow(replace(settings, depth_ground_source='tf'))
+    assert set(node.topics) == {'/tf', '/tf_static'}
+    for other in ({'depth_scale': 'none'}, {'depth_ground_source': 'parameters'}):
+        source.follow(replace(settings, **other))
+        assert not node.topics
+        assert source.plane('camera', settings) is None
+        source.follow(settings)
+
+
+def test_accelerations_are_averaged_over_about_fifty_messages() -> None:
+    node = Subscriptions()
+    source = GroundSource(node)  # type: ignore[arg-type]
+    settings = PerceptionSettings(
+        depth_scale='ground', depth_ground_source='imu', depth_camera_height_m=0.5
+    )
+    source.follow(settings)
+
+    def measure(x: float, y: float, frame_id: str = 'camera') -> tuple[float, ...]:
+        message = Imu()
+        message.header.frame_id = frame_id
+        message.linear_acceleration.x, message.linear_acceleration.y = x, y
+        node.topics['imu'][0](message)
+        plane = source.plane('camera', settings)
+        assert plane is not None
+        assert plane.height_m == 0.5
+        return plane.normal
+
+    # Gravity is felt upwards, and y of a camera points down.
+    assert measure(0, -10) == pytest.approx((0, 1, 0))
+    assert measure(-10, -10) == pytest.approx(np.array([0.2, 10, 0]) / np.hypot(0.2, 10))
+    before = measure(0, -10)
+    assert measure(np.nan, -10) == before
+    assert measure(-10, 0, '/camera') == pytest.approx((1, 0, 0)), 'another IMU begins anew'

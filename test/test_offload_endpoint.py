@@ -278,3 +278,11 @@ def test_addresses(address: str, host: str) -> None:
 def test_what_is_no_address(address: str) -> None:
     with pytest.raises(OffloadError, match='HOST:PORT'):
         split_address(address)
+
+
+def test_a_closed_client_closes_its_connection(plain_host: OddHost) -> None:
+    client = InferenceClient(Endpoint(plain_host.address), 'tiny', CircuitBreaker())
+    assert client.wait_ready(30)
+    client.close()
+    with pytest.raises(ValueError, match='closed'):
+        client._connection.channel.unary_unary('/x')(b'', timeout=1)

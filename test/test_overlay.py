@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import replace
 
 import cv2
@@ -20,6 +21,10 @@ from mt_perception.reports import Execution
 from mt_perception.types import UNLABELLED, DepthMap, Detections, Result, Segmentation
 
 NAMED = [colour(n, 0) for n in ('person', 'ground', 'wall', 'sky', 'water', 'furniture', 'table')]
+NAMED_CLASSES = (
+    *('person', 'ground', 'vegetation', 'wall', 'ceiling', 'door', 'table', 'seat', 'furniture'),
+    *('vehicle', 'animal', 'building', 'sky', 'water', 'object'),
+)
 LABELS = ('person', 'ground', 'spaceship')
 
 
@@ -188,3 +193,11 @@ def test_classes_near_red_are_not_persons() -> None:
     person = np.array(colour('person', 0), int)
     shades = [np.array(colour(f'class {i}', i), int) for i in range(80)]
     assert min(np.abs(shade - person).sum() for shade in shades) > 60
+
+
+def test_a_class_keeps_its_colour_in_every_release() -> None:
+    names = [*NAMED_CLASSES, *(f'class {i}' for i in range(30))]
+    shades = [value for i, name in enumerate(names) for value in colour(name, i)]
+    assert 0 <= min(shades) <= max(shades) <= 255
+    assert zlib.crc32(bytes(shades)) == 320218217
+    assert colour('person', 5) == (60, 60, 235)

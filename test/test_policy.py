@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import random
+import zlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -100,3 +102,35 @@ def test_calibration_is_fed_between_its_points() -> None:
     for budget in (0.4, 0.6, 0.8, 0.1, 1.0):
         policy.choose(IMAGE, [1.0], COSTS, range(4), budget, 0.0)
     assert told == pytest.approx([0.2, 0.4, 0.6, 0.2, 0.6])
+
+
+def test_every_choice_is_the_recorded_one() -> None:
+    """A checksum of choices on a coarse grid, where costs, budgets and credits are often equal."""
+    chance, choices = random.Random(1), []
+    for _ in range(3000):
+        count = chance.randint(1, 5)
+        costs = [1.0, *(chance.randint(1, 8) / 8 for _ in range(count - 1))]
+        values = [chance.randint(1, 8) / 8 for _ in costs]
+        budget, credit = chance.randint(1, 8) / 8, chance.randint(-16, 16) / 4
+        current = chance.choice((None, *range(count)))
+        scores = np.array([chance.randint(0, 2) for _ in costs], np.float32)
+        allowed = sorted(chance.sample(range(count), chance.randint(1, count)))
+        policy = PathPolicy(lambda image, weights, budget, scores=scores: scores)
+        choices += [
+            worthwhile(costs, values),
+            mixed_choice(costs, values, budget, credit, current),
+            policy.choose(IMAGE, [1.0], costs, allowed, budget, credit),
+        ]
+    assert zlib.crc32(repr(choices).encode()) == 2167456078
+
+
+def test_the_budget_input_follows_credit_and_stays_in_range() -> None:
+    told = []
+
+    def scores(image: np.ndarray, weights: Sequence[float], budget: float) -> np.ndarray:
+        told.append(budget)
+        return np.zeros(4)
+
+    for budget, credit in ((0.5, 2.0), (0.5, -2.0), (0.9, 4.0), (0.1, -4.0)):
+        PathPolicy(scores).choose(IMAGE, [1.0], COSTS, range(4), budget, credit)
+    assert told == pytest.approx([0.6, 0.4, 1.0, 1e-3])

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -141,3 +143,11 @@ def test_inverse_depth_of_every_second_cell_is_that_of_all() -> None:
     for name in ('depth', 'inverse_depth'):
         network = network_depth({name: values}, fit((480, 640), 320, 32), CAMERA)
         np.testing.assert_array_equal(network.inverse(3), network.inverse()[::3, ::3])
+
+
+@pytest.mark.parametrize('change', [{'fx': -600}, {'fy': 0}, {'cx': np.nan}, {'fy': np.inf}])
+def test_a_camera_without_a_focal_length_is_refused(change: dict[str, float]) -> None:
+    values = {'depth': np.ones((1, 64, 80), np.float32)}
+    with pytest.raises(CameraError, match='positive focal lengths') as raised:
+        depth(values, fit((480, 640), 320, 32), replace(CAMERA, **change), 20)
+    assert raised.value.reason == 'bad_intrinsics'

@@ -14,6 +14,7 @@ pytest.importorskip('prometheus_client', reason='needs the extra "serve"')
 pytest.importorskip('constriction', reason='needs the extra "serve"')
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from plain_client import image, robot
+from rclpy.node import Node
 from ros_graph import Peer, RosGraph
 from tiny_cut import write_tiny_cut
 
@@ -69,10 +70,18 @@ def test_an_open_host_is_warned_about(graph: RosGraph, folder: Path) -> None:
     ],
 )
 def test_what_it_cannot_be_is_refused_at_once(
-    name: str, value: object, error: type[Exception], graph: RosGraph, folder: Path
+    name: str,
+    value: object,
+    error: type[Exception],
+    graph: RosGraph,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    destroyed = []
+    monkeypatch.setattr(Node, 'destroy_node', lambda node: destroyed.append(node.get_name()))
     with pytest.raises(error):
         graph.add(RemoteHostNode, **settings(folder, **{name: value}))
+    assert destroyed == ['remote_host'], 'its publishers do not stay in the graph'
 
 
 def test_an_address_that_is_none_of_ours_ends_the_node(graph: RosGraph, folder: Path) -> None:

@@ -238,6 +238,13 @@ def test_metadata_name_the_tensors(client: Robot) -> None:
     assert [(t.name, t.datatype, list(t.shape)) for t in found.inputs] == [
         ('payload', 'UINT8', [1, -1])
     ]
+    assert {(t.name, t.datatype, tuple(t.shape)) for t in found.outputs} == {
+        ('detection/boxes', 'FP32', (1, -1, 4)),
+        ('detection/scores', 'FP32', (1, -1)),
+        ('detection/class_ids', 'INT64', (1, -1)),
+        ('segmentation/class_ids', 'UINT8', (1, -1, -1)),
+        ('depth/depth_per_focal', 'FP32', (1, -1, -1)),
+    }
     answer = client.ask(client.request(image()))
     for tensor in found.outputs:
         value = answer.tensors[tensor.name]

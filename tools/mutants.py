@@ -5,10 +5,12 @@
     python tools/mutants.py --sample 40 --out out/mutants.jsonl
     python tools/mutants.py --folder server --sample 40 --out out/mutants.jsonl
 
-A seeded sample of the mutants of each folder runs in a copy of the repository. Each mutant runs
-with the tests that execute its lines, in the test files nearest to its module by imports. Results
-are appended to a file, and a later run skips them. A survivor is either not tested or equivalent
-to the program; a person decides. ``tools/equivalent_mutants.txt`` lists the equivalent ones.
+A seeded sample of the mutants of each folder runs in a copy of the repository. The suite runs once
+to record the lines that each test runs, in its process and in those it starts; then each mutant
+runs with the tests that run its lines. A failing test counts if it passes without the mutant.
+Results are appended to a file, and a later run skips them. A survivor is either not tested or
+equivalent to the program; a person decides. ``tools/equivalent_mutants.txt`` lists the equivalent
+ones.
 """
 
 from __future__ import annotations
@@ -29,8 +31,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable
-from functools import cache
+import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -44,49 +46,8 @@ FOLDERS = (
     'evaluation/metrics',
 )
 EQUIVALENT = ROOT / 'tools' / 'equivalent_mutants.txt'
-_BUDGET_S = 6.0
-_HELPERS = 2  # Distance that a helper module of the tests adds.
-_MOST_FILES = 4  # Files of tests of a mutant.
-_FARTHER = 2  # Tests farther away than the nearest ones by more than this do not run.
-_SYSTEM = re.compile(r'ros_graph|from hosts|subprocess\.(run|Popen)')
-"""Tests of processes and of time, which a busy machine may fail."""
-
-
-@cache
-def imports(path: Path) -> frozenset[Path]:
-    """Files of the repository that a file imports, anywhere in it."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
-        names = []
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names = [node.module, *(f'{node.module}.{alias.name}' for alias in node.names)]
-        for name in names:
-            parts = name.split('.')
-            bases = [ROOT] if parts[0] == PACKAGE else [ROOT / 'test', ROOT / 'benchmarks']
-            for base in bases:
-                file = base.joinpath(*parts).with_suffix('.py')
-                if file.is_file() and file != path:
-                    found.add(file)
-    return frozenset(found)
-
-
-@cache
-def distances(test: Path) -> dict[str, int]:
-    """File of the package → number of imports between a test and it."""
-    found: dict[Path, int] = {}
-    level = {test: 0}
-    while level:
-        following: dict[Path, int] = {}
-        for file, distance in level.items():
-            for target in imports(file):
-                step = 1 if target.is_relative_to(ROOT / PACKAGE) else _HELPERS
-                if distance + step < min(found.get(target, 99), following.get(target, 99)):
-                    following[target] = distance + step
-        found |= following
-        level = following
-    return {str(file.relative_to(ROOT)): distance for file, distance in found.items()}
+_BUDGET_S = 20.0
+_FIXED_S = 0.1  # What a test costs besides its CPU time.
 
 
 class Copy:
@@ -94,7 +55,7 @@ class Copy:
 
     Args:
         folder: An empty folder.
-        budget_s: CPU time of a mutant's tests in one file; a single test may exceed it.
+        budget_s: CPU time of a mutant's tests; a single test may exceed it.
         results: File of the results; what the tests run is kept beside it.
     """
 
@@ -113,87 +74,85 @@ class Copy:
             if (ROOT / name).is_file():
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(ROOT / name, folder / name)
-        self._tests = [
-            test for test in sorted((ROOT / 'test').glob('test_*.py'))
-            if not re.search(r"importorskip\('(torch|ray)", test.read_text(encoding='utf-8'))
-        ]  # fmt: skip
-        self._cases: dict[tuple[str, int], dict[str, Case]] = {
-            (row['test'], row['changed']): {k: Case(**case) for k, case in row['cases'].items()}
-            for row in read_rows(self._recorded)
-        }
+        self._cases: dict[str, Case] = {}
+        self._read_cases()
+
+    def _read_cases(self) -> None:
+        """The cases that pass on the unchanged program; new and changed test files run first."""
+        known = {(row['test'], row['checksum']): row['cases'] for row in read_rows(self._recorded)}
+        output = self._folder / 'cases.json'
+        for test in sorted((self._folder / 'test').glob('test_*.py')):
+            if re.search(r"importorskip\('(torch|ray)", test.read_text(encoding='utf-8')):
+                continue
+            key = (test.name, zlib.crc32(test.read_bytes()))
+            if key not in known:
+                output.write_text('{}', encoding='utf-8')
+                recorder = Recorder(self._folder)
+                self._run(lambda r=recorder, t=test: r.run(t.name, output), 600.0, 1200.0)
+                known[key] = json.loads(output.read_text(encoding='utf-8'))
+                row = dict(zip(('test', 'checksum'), key, strict=True)) | {'cases': known[key]}
+                append_row(self._recorded, row)
+            self._cases |= {name: Case(**case) for name, case in known[key].items()}
 
     def killed_by(self, mutant: Mutant) -> str:
         """How a mutant was detected; empty if it survived."""
-        ran = False
-        for name in self._near(mutant.path):
-            cases = self._chosen([k for k, c in self._of(name).items() if c.hits(mutant)], name)
-            ran = ran or bool(cases)
-            if found := self._failure(mutant, name, cases):
-                return found
-        if ran:
-            return ''
-        # Lines of an import or of another process are not recorded for a test.
-        for name in self._near(mutant.path)[:2]:
-            cases = [k for k, case in self._of(name).items() if mutant.path in case.lines]
-            if found := self._failure(mutant, name, self._chosen(cases or self._of(name), name)):
-                return found
+        cases = self._chosen(mutant)
+        file = self._folder / mutant.path
+        original = file.read_bytes()
+        changed = mutant.source(self._folder)
+        # Without the mutant, but written like it: without comments.
+        unchanged = ast.unparse(ast.parse(original))
+        try:
+            while cases:
+                self._write(file, changed)
+                found = self._run_cases(cases)
+                if not found:
+                    return ''
+                failed = [case for case in cases if case in found.split()] or cases
+                self._write(file, unchanged)
+                if not self._run_cases(failed):
+                    return found
+                cases = [case for case in cases if case not in failed]
+        finally:
+            self._write(file, original.decode())
         return ''
 
-    def _near(self, path: str) -> list[str]:
-        """The test files that are nearest to a file by imports."""
-        near = sorted(
-            (distances(test)[path], test.name) for test in self._tests if path in distances(test)
-        )
-        return [name for far, name in near[:_MOST_FILES] if far <= near[0][0] + _FARTHER]
+    def _chosen(self, mutant: Mutant) -> list[str]:
+        """Cases within the budget: those that run the mutant's lines, then others near them.
 
-    def _chosen(self, cases: Iterable[str], name: str) -> list[str]:
-        """Cases of a test file within the budget, the fast ones first."""
-        seconds = {case: self._of(name)[case].seconds for case in cases}
+        A test that shares a fixture or a cached result with another one runs only the rest of
+        the lines, so those of the same test files follow.
+        """
+        uses = lines_of(mutant, self._folder)
+        hits = {name for name, case in self._cases.items() if case.hits(uses)}
+        files = {name.split('::')[0] for name in hits}
+        near = {
+            name for name, case in self._cases.items()
+            if name.split('::')[0] in files or mutant.path in case.lines
+        }  # fmt: skip
+
+        def rank(name: str) -> tuple[bool, float]:
+            case = self._cases[name]
+            return name not in hits, -case.share(uses) / (_FIXED_S + case.seconds)
+
         chosen: list[str] = []
-        for case in sorted(seconds, key=lambda one: seconds[one]):
-            if not chosen or seconds[case] + sum(seconds[one] for one in chosen) <= self._budget_s:
-                chosen.append(case)
+        spent_s = 0.0
+        for name in sorted(hits | near, key=rank):
+            seconds = self._cases[name].seconds + _FIXED_S
+            if not chosen or spent_s + seconds <= self._budget_s:
+                chosen.append(name)
+                spent_s += seconds
         return chosen
 
-    def _of(self, name: str) -> dict[str, Case]:
-        """The cases of a test file that pass on the unchanged program."""
-        key = (name, int((ROOT / 'test' / name).stat().st_mtime))
-        if key not in self._cases:
-            output = self._folder / 'cases.json'
-            output.write_text('{}', encoding='utf-8')
-            self._run(lambda: Recorder(self._folder).run(name, output), 600.0, 1200.0)
-            cases = json.loads(output.read_text(encoding='utf-8'))
-            append_row(self._recorded, {'test': name, 'changed': key[1], 'cases': cases})
-            self._cases[key] = {k: Case(**case) for k, case in cases.items()}
-        return self._cases[key]
-
-    def _failure(self, mutant: Mutant, name: str, cases: list[str]) -> str:
-        """How cases of a test file fail with a mutant; empty if they pass."""
-        while cases:
-            file = self._folder / mutant.path
-            original = file.read_bytes()
-            file.write_text(mutant.source(ROOT), encoding='utf-8')
-            try:
-                found = self._run_cases(name, cases)
-            finally:
-                file.write_bytes(original)
-                self._forget(file)
-            system = _SYSTEM.search((ROOT / 'test' / name).read_text(encoding='utf-8'))
-            failed = [case for case in cases if case in found.split()]
-            if not system or not failed or not self._run_cases(name, failed):
-                return found
-            # The test fails without the mutant as well.
-            cases = [case for case in cases if case not in failed]
-        return ''
-
-    def _forget(self, file: Path) -> None:
-        """Remove the bytecode of a file; its date may be that of the changed one."""
+    def _write(self, file: Path, text: str) -> None:
+        """Write a file and remove its bytecode, which may have the date of another version."""
+        file.write_text(text, encoding='utf-8')
         for cached in (file.parent / '__pycache__').glob(f'{file.stem}.*.pyc'):
             cached.unlink()
 
-    def _run_cases(self, name: str, cases: list[str]) -> str:
+    def _run_cases(self, cases: list[str]) -> str:
         """Run cases up to the first failure; empty if all pass."""
-        spent_s = sum(self._of(name)[case].seconds for case in cases)
+        spent_s = sum(self._cases[case].seconds for case in cases)
         return self._run(lambda: run_pytest(cases), 10 + 4 * spent_s, 60 + 20 * spent_s)
 
     def _run(self, test: Callable[[], int | None], most_s: float, wall_s: float) -> str:
@@ -232,6 +191,24 @@ class Copy:
         os.environ['PYTHONPATH'] = sys.path[0] = str(self._folder)
 
 
+def lines_of(mutant: Mutant, root: Path) -> dict[str, set[int]]:
+    """Lines of the package that run a mutant: file → lines.
+
+    Those of its statement; for a statement of a module or class, which runs when the module is
+    imported, those that mention the names it defines.
+    """
+    if not mutant.names:
+        return {mutant.path: set(mutant.lines)}
+    found: dict[str, set[int]] = {}
+    for file in (root / PACKAGE).rglob('*.py'):
+        text = file.read_text(encoding='utf-8')
+        pattern = re.compile(rf'\b(?:{"|".join(map(re.escape, mutant.names))})\b')
+        lines = {i for i, line in enumerate(text.splitlines(), 1) if pattern.search(line)}
+        if lines:
+            found[str(file.relative_to(root))] = lines
+    return found
+
+
 def preload() -> None:
     """Import what most tests need; each run of tests then forks from here."""
     names = (
@@ -255,7 +232,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
         rows = [json.loads(line) for line in path.read_text(encoding='utf-8').splitlines()]
     except ValueError:
         rows = [None]
-    if not all(isinstance(row, dict) and row.keys() & {'mutant', 'test'} for row in rows):
+    if not all(isinstance(row, dict) and row.keys() & {'mutant', 'checksum'} for row in rows):
         raise SystemExit(f'{path} is not a file of results; name another one with --out')
     return rows
 

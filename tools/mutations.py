@@ -32,6 +32,7 @@ class Mutant:
         lines: Lines of its statement; of a block, its head and the first line of its body.
         where: Name of the function or class around it.
         change: The change, for a reader.
+        names: Names that its statement defines if it runs when the module is imported.
     """
 
     path: str
@@ -40,6 +41,7 @@ class Mutant:
     lines: range
     where: str
     change: str
+    names: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
@@ -67,6 +69,7 @@ def mutants_of(path: Path, root: Path) -> list[Mutant]:
     statements = [node for node in ast.walk(tree) if isinstance(node, ast.stmt)]
     functions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
     named = [one for one in statements if isinstance(one, functions)]
+    defined = _defined(tree)
     for _, node, changed in _changes_of(tree):
         before, after = (ast.unparse(one).split('\n')[0] for one in (node, changed))
         line = getattr(node, 'lineno', 0)
@@ -75,7 +78,21 @@ def mutants_of(path: Path, root: Path) -> list[Mutant]:
         last = max(body[0].lineno, line + 1) if body else getattr(inner, 'end_lineno', line)
         lines = range(getattr(inner, 'lineno', line), last + 1)
         where = getattr(outer, 'name', '')
-        found.append(Mutant(name, len(found), line, lines, where, f'{before} → {after}'))
+        names = tuple(sorted(defined.get(inner, ()))) if inner else ()
+        change = f'{before} → {after}'
+        found.append(Mutant(name, len(found), line, lines, where, change, names))
+    return found
+
+
+def _defined(tree: ast.Module | ast.ClassDef) -> dict[ast.stmt, set[str]]:
+    """Names that the assignments of a module and of its classes define."""
+    found: dict[ast.stmt, set[str]] = {}
+    for one in tree.body:
+        if isinstance(one, ast.Assign | ast.AnnAssign):
+            stored = [node for node in ast.walk(one) if isinstance(node, ast.Name)]
+            found[one] = {node.id for node in stored if isinstance(node.ctx, ast.Store)}
+        elif isinstance(one, ast.ClassDef):
+            found |= _defined(one)
     return found
 
 
@@ -121,7 +138,8 @@ def changes(node: ast.AST) -> Iterator[ast.AST]:
 def mutable(tree: ast.AST) -> Iterator[tuple[ast.AST, str, int | None]]:
     """Places of a tree that may change: (parent, field, index in a list).
 
-    Annotations, decorators, texts of messages and blocks for type checkers are left out.
+    Annotations, decorators, texts of messages, blocks for type checkers and the argument
+    ``strict`` of zip, whose inputs always have equal lengths, are left out.
     """
     for field, value in ast.iter_fields(tree):
         if field in ('annotation', 'returns', 'decorator_list', 'type_comment'):
@@ -134,6 +152,8 @@ def mutable(tree: ast.AST) -> Iterator[tuple[ast.AST, str, int | None]]:
             if isinstance(child, ast.Assign) and 'TypeVar' in ast.dump(child.value):
                 continue
             if isinstance(child, ast.Call) and _is_log(child):
+                continue
+            if isinstance(child, ast.keyword) and child.arg == 'strict':
                 continue
             yield tree, field, index
             yield from mutable(child)
