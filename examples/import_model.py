@@ -26,8 +26,8 @@ def main(network: str, picture: str, folder: str) -> None:
 
     pipeline = Pipeline.load(folder)
     result = pipeline.run(cv2.imread(picture))
-    for found in result.detections.filter(min_score=0.5):
-        print(found.label, f'{found.score:.2f}', found.box.round())
+    for detection in result.detections.filter(min_score=0.5):
+        print(detection.label, f'{detection.score:.2f}', detection.box.round())
 
 
 if __name__ == '__main__':

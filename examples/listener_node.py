@@ -21,9 +21,9 @@ class Listener(Node):
         super().__init__('listener', **kwargs)
         self._names = self.create_publisher(String, 'names', 10)
         # Only what is subscribed to is computed: here detection, not depth or segmentation.
-        self.create_subscription(Detection2DArray, 'perception/detections', self._on_found, 1)
+        self.create_subscription(Detection2DArray, 'perception/detections', self._on_detections, 1)
 
-    def _on_found(self, message: Detection2DArray) -> None:
+    def _on_detections(self, message: Detection2DArray) -> None:
         # class_id is the class name; detections are sorted, highest score first.
         names = [one.results[0].hypothesis.class_id for one in message.detections]
         self._names.publish(String(data=' '.join(names) or 'nothing'))

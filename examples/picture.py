@@ -23,12 +23,14 @@ def main(picture: str, out: str) -> None:
     pipeline = Pipeline.load('cspnano')
     result = pipeline.run(image)
 
-    for found in result.detections.filter(min_score=0.5):
-        x0, y0, x1, y1 = found.box.round().astype(int)
+    for detection in result.detections.filter(min_score=0.5):
+        x0, y0, x1, y1 = detection.box.round().astype(int)
         # Depth has a metric scale only if the camera is known; NaN is unknown depth.
         depth = result.depth.depth[y0:y1, x0:x1]
         distance = np.nanmedian(depth) if np.isfinite(depth).any() else np.nan
-        print(f'{found.label} {found.score:.2f} at ({x0}, {y0}), about {distance:.1f} m away')
+        print(
+            f'{detection.label} {detection.score:.2f} at ({x0}, {y0}), about {distance:.1f} m away'
+        )
 
     ground = result.segmentation.mask('ground')
     print(f'{ground.mean():.0%} of the picture is ground')

@@ -25,7 +25,7 @@ def main(film: str, out: str) -> None:
     with open_source(film) as source:
         for frame in source:
             result = pipeline.run(frame, tasks=['detection'])
-            tracks |= {found.track_id: found.label for found in result.detections}
+            tracks |= {detection.track_id: detection.label for detection in result.detections}
             picture = result.draw()
             if writer is None:
                 size = (picture.shape[1], picture.shape[0])
