@@ -16,7 +16,8 @@ from test_output import full_disk
 from tiny_model import write_tiny_model
 
 from mt_perception.cli.main import main
-from mt_perception.evaluation.records import without_timing
+from mt_perception.cli.metrics_table import reliability_table
+from mt_perception.evaluation.records import Summary, without_timing
 
 
 @pytest.fixture
@@ -118,6 +119,16 @@ def test_two_cameras_name_both_and_the_option(
     assert '--topic' in printed
     assert '/l/image, /r/image' in printed
     assert evaluate(bag, '--model', model, '--out', out, '--topic', '/l/image') == 0
+
+
+def test_a_table_of_confidence_names_its_run() -> None:
+    rows = [{'confidence': 0.9, 'accuracy': 0.8, 'pixels': 10}]
+    metrics = {'segmentation': {'reliability': rows, 'ece': 0.1}}
+    parameters = {'swept': {'budget': 0.6}}
+    summary = Summary('bag', {'name': 'tiny'}, {}, parameters, metrics, {}, {}, {}, {}, {})
+    table = reliability_table(summary)
+    assert table is not None
+    assert str(table.caption).startswith('bag tiny budget=0.6: confidence')
 
 
 def test_images_with_truth_beside_them(tmp_path: Path, model: str) -> None:

@@ -79,10 +79,12 @@ def reliability_table(summary: Summary) -> Table | None:
     if not rows:
         return None
     pixels = sum(row['pixels'] for row in rows)
+    swept = (f'{name}={value}' for name, value in summary.parameters['swept'].items())
+    run = ' '.join([summary.source, _short(str(summary.model['name'])), *swept])
     table = Table(
         box=box.SIMPLE_HEAD,
         caption=(
-            f'{escape(summary.source)}: confidence of the segmentation, expected calibration '
+            f'{escape(run)}: confidence of the segmentation, expected calibration '
             f'error {_metric(summary, ("segmentation", "ece")):.3f}'
         ),
         padding=(0, 1, 0, 0),
