@@ -4,12 +4,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from mt_perception.evaluation.datasets.truth import Sample
 from mt_perception.evaluation.metrics.cost import CostMetric, latencies
 from mt_perception.evaluation.metrics.delta_mtl import delta_mtl
 from mt_perception.evaluation.records import FrameRecord
+from mt_perception.reports import Execution
+from mt_perception.types import Frame, Result
 
 
 def record(macs: int, path: str, total: float) -> FrameRecord:
@@ -73,3 +78,25 @@ def test_delta_mtl_takes_what_both_have() -> None:
     assert [(t.metric, t.change) for t in found.tasks] == [('affine.abs_rel', 0.5)]
     assert delta_mtl({'detection': {'ap': 0.3}}, {'detection': {'ap': 0.0}}, 'zero') is None
     assert delta_mtl({}, relative, 'relative') is None
+
+
+def test_a_result_costs_what_its_record_says() -> None:
+    run = Execution((), ('trunk',), 'light', '', 5, (0, 0), {'total': 7.0})
+    result = Result(1, '', None, None, None, run, failures={'depth': 'x'})
+    sample = Sample(Frame(np.zeros((2, 2, 3), np.uint8)), None, 'k', 's')
+    metric, later = CostMetric(), CostMetric()
+    assert metric.process(sample, result) == {}
+    later.add(record(5, 'light', 7.0))
+    assert metric.evaluate() == later.evaluate()
+    assert metric.resample(np.ones((1, 1)))['latency_ms'] == 7
+    metric.reset()
+    assert metric.evaluate() == metric.resample(np.ones((1, 0))) == {}
+
+
+def test_payloads_are_those_of_offloaded_frames_and_unknown_times_count_nowhere() -> None:
+    metric = CostMetric()
+    for size in (100, 300, None):
+        given = record(1, 'full', 6.0 if size else np.nan)
+        metric.add(replace(given, extra={} if size is None else {'offload.payload_bytes': size}))
+    assert metric.evaluate()['payload_bytes'] == 200
+    assert metric.resample(np.array([[1, 1, 8]]))['latency_ms'] == 6

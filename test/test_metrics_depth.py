@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from mt_perception.evaluation.datasets.truth import GroundTruth, Sample
 from mt_perception.evaluation.metrics.depth import (
+    RANGE_EDGES_M,
     DepthMetric,
     best_constant,
     errors,
@@ -182,3 +183,27 @@ def test_constant_depth_is_fitted_by_the_mean_of_the_inverse_depth() -> None:
     figures = measure(np.full_like(truth, 5), truth)
     # 1 / d = (1 + 1/2) / 2, so d = 4/3; its errors are 1/3 and 1/3.
     assert figures['affine']['abs_rel'] == pytest.approx(1 / 3, abs=1e-6)
+
+
+def test_limits_of_what_is_measured() -> None:
+    """At least ten pixels; the range ends at its limit; a millimetre is the least prediction."""
+    truth = row(*[20.0] * 10, 20.5)
+    figures = measure(np.full_like(truth, 1e-5), truth, max_range_m=20)
+    assert figures['pixels'] == 10
+    assert figures['metric']['rmse_log'] == pytest.approx(math.log(20 / 1e-3))
+    nine = row(*[2.0] * 9)
+    assert measure(nine, nine) == {}
+    found = row(*[2.0] * 9, NAN)
+    assert set(measure(found, row(*[2.0] * 10))) == {'pixels', 'coverage'}
+    assert 'metric' in measure(row(*[2.0] * 10), row(*[2.0] * 10))
+    # What the fit puts beyond the range, or behind the camera, is at its end.
+    far = measure(row(*[1.0] * 10, *[4.0] * 10), row(*[1.0] * 10, *[40.0] * 10), 40)
+    assert far['affine']['abs_rel'] == pytest.approx(0, abs=1e-5)
+    ranges = DepthMetric(100.0)
+    for edge in RANGE_EDGES_M[1:]:
+        ranges.observe(np.full((2, 5), edge, np.float32), np.full((2, 5), edge, np.float32))
+    rows = ranges.evaluate()['ranges']
+    assert [each['from_m'] for each in rows] == list(RANGE_EDGES_M[1:])
+    assert rows[-1]['to_m'] is None
+    assert rows[0]['rmse'] == 0
+    assert ranges.evaluate()['max_range_m'] == 100

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from mt_perception.evaluation.datasets.truth import TrueObjects
 from mt_perception.evaluation.metrics.detection import DetectionMetric
 from mt_perception.evaluation.metrics.matching import box_overlaps
+from mt_perception.evaluation.records import FrameRecord
 from mt_perception.types import Detections
 
 LABELS = ('cup', 'door', 'person')
@@ -287,3 +288,24 @@ def test_overlap_of_touching_empty_and_crowd_boxes() -> None:
     assert np.isfinite(overlaps).all()
     inside = box_overlaps(boxes[:1], np.array([[0, 0, 100, 100]]), np.array([True]))
     assert inside[0, 0] == 1
+
+
+def test_what_a_summary_counts() -> None:
+    box, other = [10.0, 10, 60, 60], [100.0, 100, 160, 160]
+    metric = DetectionMetric()
+    assert metric.frames == 0
+    metric.add(FrameRecord('k', 's', 0, (1, 1), None, None, {}))
+    frame = metric.observe(found([box, other], [2, 0], [0.8, 0.3]), simple([box], [2], {0, 2}))
+    assert frame == {'objects': 1, 'found': 1, 'ap': pytest.approx(1)}
+    metric.observe(found([box], [1], [0.5]), simple([box, other], [2, 2], {0, 2}))
+    figures = metric.evaluate()
+    assert metric.frames == 3
+    assert (figures['frames'], figures['objects'], figures['detections']) == (2, 3, 2)
+    assert set(figures['classes']) == {'person'}
+    # One of three objects is found: recall 0, 0.01 … 0.33 at a precision of 1.
+    assert figures['classes']['person']['ap50'] == pytest.approx(34 / 101)
+    assert figures['ap75'] == figures['ap_medium'] == figures['classes']['person']['ap']
+    assert figures['ap_small'] is None
+    metric.reset()
+    assert metric.frames == 0
+    assert not metric.matches

@@ -115,6 +115,11 @@ def one(box: list[float], label: str, crowd: bool = False) -> FrameErrors:
         ([50, 0, 60, 9], 'classification', [True, False]),
         ([50, 0, 60, 3], 'both', [True, True]),
         ([20, 20, 30, 30], 'background', [True, True]),
+        # At an overlap of exactly a half and a tenth.
+        ([0, 0, 10, 5], 'right', [False, True]),
+        ([50, 0, 60, 5], 'classification', [True, False]),
+        ([0, 0, 10, 1], 'localisation', [False, True]),
+        ([50, 0, 60, 1], 'background', [True, True]),
     ],
 )
 def test_kinds(box: list[float], kind: str, missed: list[bool]) -> None:
@@ -143,3 +148,22 @@ def test_a_detection_in_a_crowd_does_not_count() -> None:
 
 def test_nothing_to_measure() -> None:
     assert error_costs([]) == {}
+    assert error_costs([one([0, 0, 1, 1], 'a')])['missed'] == {'count': 2, 'd_ap50': 0.0}
+    nothing = np.zeros((0, 4)), np.array([], object), np.array([], bool)
+    box = np.array([[0, 0, 1, 1.0]]), np.array([0.9]), np.array(['a'], object)
+    alone = frame_errors(*box, *nothing)
+    assert alone.kinds.tolist() == ['background']
+    assert error_costs([alone]) == {}
+    half = frame_errors(np.array([[0, 0, 10, 20.0]]), *box[1:], np.array([[0, 0, 10, 10.0]]),
+                        np.array(['a'], object), np.array([True]))  # fmt: skip
+    assert half.kinds.tolist() == ['background'], 'half of it is in a crowd, and not more'
+
+
+def test_only_the_best_hundred_detections_count() -> None:
+    boxes = np.array([[20, 20, 30, 30.0]] * 101 + [[0, 0, 10, 10]])
+    labels, truth = np.array(['a'] * 102, object), np.array([[0, 0, 10, 10.0]])
+    scores = np.linspace(0.9, 0.1, 102)
+    for order in (slice(None), slice(None, None, -1)):
+        errors = frame_errors(boxes[order], scores, labels, truth, labels[:1], np.array([False]))
+        assert len(errors.scores) == 100
+        assert ('right' in errors.kinds) == (order.step == -1)

@@ -114,3 +114,41 @@ def test_tasks_that_were_not_served_have_no_figure() -> None:
     figures = metric.resample(np.array([[1, 1, 5]]))
     assert figures['mask_flips'][0] == 0
     assert 'depth_change' not in figures
+
+
+def test_limits_are_part_of_what_counts() -> None:
+    """A quarter of a second, a score of 0.3, an overlap of a half, and another image size."""
+    metric = StabilityMetric()
+    score = float(np.nextafter(np.float32(0.3), np.float32(1)))
+    step(metric, 0, detections=boxes((0, 0, 4, 4, score, 0), (5, 0, 8, 4, 0.29, 1)))
+    second = boxes((0, 0, 4, 2, score, 0), (5, 0, 8, 4, 0.9, 1))
+    figures = step(metric, 250_000_000, detections=second)
+    assert figures['boxes_kept'] == pytest.approx(2 / 3)
+    assert figures['box_overlap'] == 0.5
+    nothing = boxes((0, 0, 4, 4, 0.1, 0))
+    assert list(step(metric, 300_000_000, detections=boxes())) == ['image_change', 'boxes_kept']
+    assert list(step(metric, 350_000_000, detections=nothing)) == ['image_change']
+    sample = Sample(Frame(np.full((6, 9, 3), 90, np.uint8), 400_000_000), None, 'k', 's')
+    assert metric.process(sample, Result(400_000_000, '', None, None, None, RAN)) == {}
+    metric.reset()
+    assert step(metric, 450_000_000) == metric.evaluate() == {}
+
+
+@pytest.mark.parametrize(('grey', 'compares'), [(120, True), (121, False)])
+def test_another_scene_differs_by_an_eighth(grey: int, compares: bool) -> None:
+    metric = StabilityMetric()
+    step(metric, 0)
+    assert bool(step(metric, STEP_NS, grey=grey)) == compares
+    if compares:
+        assert metric.evaluate()['image_change'] == pytest.approx(30 / 255)
+
+
+def test_pixels_without_a_class_do_not_flip() -> None:
+    metric = StabilityMetric()
+    for stamp_ns, classes in ((0, [0, 0, 255, 1]), (STEP_NS, [0, 1, 0, 255])):
+        ids = np.repeat(np.array(classes, np.uint8), 12).reshape(6, 8)
+        figures = step(metric, stamp_ns, segmentation=Segmentation(ids, LABELS))
+    assert figures['mask_flips'] == 0.5
+    unknown = Segmentation(np.full((6, 8), 255, np.uint8), LABELS)
+    step(metric, 2 * STEP_NS, segmentation=unknown)
+    assert list(step(metric, 3 * STEP_NS, segmentation=mask(0))) == ['image_change']

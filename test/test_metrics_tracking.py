@@ -264,3 +264,18 @@ def test_an_overlap_of_exactly_a_threshold_reaches_it() -> None:
     frame = TrackedFrame(np.array([1]), np.array([2]), np.full((1, 1), 0.5), person, person)
     assert track_metrics([frame])['det_a'] == pytest.approx(10 / 19)
     assert track_metrics([frame])['idf1'] == 1
+
+
+def test_what_a_summary_counts() -> None:
+    metric = TrackingMetric()
+    assert metric.evaluate() == {}
+    metric.add(record())
+    metric.add(FrameRecord('2', 's', 2, (90, 90), None, None, {}))
+    figures = metric.evaluate()
+    assert (figures['frames'], figures['true_tracks'], figures['tracks']) == (1, 1, 1)
+    assert list(figures['classes']) == ['person']
+    nobody = np.array([], object)
+    nothing = TrackedFrame(np.array([], int), np.array([], int), np.zeros((0, 0)), nobody, nobody)
+    assert track_metrics([nothing])['hota'] is None
+    metric.reset()
+    assert metric.evaluate() == {}

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -201,3 +202,58 @@ def test_a_class_keeps_its_colour_in_every_release() -> None:
     assert 0 <= min(shades) <= max(shades) <= 255
     assert zlib.crc32(bytes(shades)) == 320218217
     assert colour('person', 5) == (60, 60, 235)
+
+
+def scene_of_everything() -> tuple[np.ndarray, Result]:
+    """Labels above, in and below boxes and at every edge, classes large and small, all depths."""
+    rows, columns = np.mgrid[:480, :640]
+    image = np.stack([columns // 3, rows // 2, (columns + rows) // 6], axis=2).astype(np.uint8)
+    boxes = [[300, 150, 420, 400], [310, 152, 400, 390], [0, 0, 90, 60], [500, 420, 640, 480],
+             [305, 155, 410, 380], [150, 300, 152, 302]]  # fmt: skip
+    labels = (*LABELS, 'wall', 'door', 'cup', 'cat', 'dog', 'table', 'chair')
+    ids = (columns // 80 + rows // 240 * 8).astype(np.uint8)
+    ids[ids >= len(labels)] = UNLABELLED
+    ids[200:203, :300] = 9
+    depth = np.geomspace(0.4, 60, 640, dtype=np.float32)[None].repeat(480, axis=0)
+    depth[:40] = np.nan
+    found = Detections(
+        np.array(boxes, np.float32), np.linspace(0.95, 0.4, 6, dtype=np.float32),
+        np.array([0, 2, 3, 0, 4, 1]), labels,
+    )  # fmt: skip
+    result = replace(
+        result_for(480, 640),
+        detections=found,
+        depth=DepthMap(depth, typical(480, 640), assumed_intrinsics=True),
+        segmentation=Segmentation(ids, labels),
+        failures={'depth': 'no camera'},
+    )
+    return image, result
+
+
+@pytest.mark.skipif(not cv2.__version__.startswith('5.'), reason='OpenCV 4 has other letters')
+def test_pictures_look_as_recorded(tmp_path: Path) -> None:
+    image, result = scene_of_everything()
+    relative = replace(result.depth, relative=True)
+    failed = replace(result, detections=None, segmentation=None)
+    pictures = [
+        draw(image, result),
+        draw(image[::2, ::2], result_for(240, 320)),
+        sheet(image, result),
+        sheet(np.ascontiguousarray(image[:, :200]), failed),
+        depth_picture(relative),
+        depth_picture(result.depth, (120, 160), scale_end=8.0),
+    ]
+    small = [cv2.resize(each, (160, 120), interpolation=cv2.INTER_AREA) for each in pictures]
+    made = np.vstack([np.hstack(small[i : i + 3]) for i in (0, 3)])
+    cv2.imwrite(str(tmp_path / 'made.png'), made)
+    recorded = cv2.imread(str(Path(__file__).parent / 'overlay.png'))
+    difference = cv2.absdiff(made, recorded)
+    assert difference.max() <= 12, f'look at {tmp_path}/made.png; if it is right, it is the record'
+
+
+@pytest.mark.parametrize(('side', 'visible'), [(4, False), (6, True)])
+def test_a_picture_of_few_pixels_has_a_map_of_two(side: int, visible: bool) -> None:
+    depth = DepthMap(np.full((side, side), 0.1, np.float32), typical(side, side))
+    result = replace(result_for(side, side), detections=None, segmentation=None, depth=depth)
+    picture = draw(np.zeros((side, side, 3), np.uint8), result)
+    assert picture[side - 1, side - 1].any() == visible
