@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-# What a stranger runs: `make demo`, `make test`. What CI runs: .ci/run, which is more of these.
+# A newcomer runs `make demo` and `make test`; CI runs .ci/run, which calls more of these targets.
 
 PYTHON ?= python3
 VENV := .venv
@@ -10,7 +10,7 @@ VENV_RAY := .venv-ray
 VENV_DOCS := .venv-docs
 COLCON := colcon-core colcon-ros colcon-python-setup-py colcon-test-result \
   colcon-package-selection colcon-recursive-crawl colcon-metadata colcon-output
-# One thread for each of pytest's workers: more of them only fight over the cores.
+# One thread for each of pytest's workers: more of them compete for the cores.
 export OMP_NUM_THREADS ?= 1
 # Threads of torch that wait by spinning make two of them slower than one.
 export OMP_WAIT_POLICY ?= PASSIVE
@@ -28,14 +28,14 @@ help:
 	@echo 'make test-train  the tests that need torch, in an environment of their own'
 	@echo 'make test-colcon checks that colcon test runs the tests, with colcon from PyPI'
 	@echo 'make test-ray    the tests on a local cluster of Ray, in an environment of their own'
-	@echo 'make mutants     how many changes of the program a test notices, by folder (hours)'
+	@echo 'make mutants     share of changed expressions that a test detects, by folder (hours)'
 	@echo 'make lint        ruff and mypy'
 	@echo 'make docs        the documentation site in site/'
 	@echo 'make bench       benchmarks; they print ratios; GROUP=core, graph, node or offload'
 	@echo 'make coverage    the tests, and which lines they run'
 	@echo 'make wheel       a wheel and an sdist in dist/'
 	@echo 'make licences    licences of what is installed'
-	@echo 'make clean       forget environments, caches and outputs'
+	@echo 'make clean       remove environments, caches and outputs'
 
 demo:
 	@$(PYTHON) tools/environment.py $(VENV) --ros

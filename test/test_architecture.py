@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""ARCHITECTURE.md agrees with the code: its floors, and the functions that a frame passes."""
+"""ARCHITECTURE.md agrees with the code: its layers, and the functions that a frame passes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 
 import pytest
-from test_house import FLOORS, PACKAGE, ROOT
+from test_house import LAYERS, PACKAGE, ROOT
 
 PAGE = (ROOT / 'ARCHITECTURE.md').read_text(encoding='utf-8')
 
@@ -23,8 +23,8 @@ class Step:
     function: str
 
     @property
-    def floor(self) -> int:
-        return FLOORS[self.file.split('/')[0].removesuffix('.py')]
+    def layer(self) -> int:
+        return LAYERS[self.file.split('/')[0].removesuffix('.py')]
 
     def __str__(self) -> str:
         return f'{self.file}:{self.function}'
@@ -63,19 +63,19 @@ def definition(step: Step) -> ast.AST:
     return node
 
 
-def test_floors_are_those_of_the_code() -> None:
+def test_layers_are_those_of_the_code() -> None:
     rows = re.findall(r'^\| (\d+) \| `(\w+)` \|', PAGE, re.MULTILINE)
-    assert {room: int(floor) for floor, room in rows} == FLOORS
-    assert len(rows) == len(FLOORS)
+    assert {part: int(layer) for layer, part in rows} == LAYERS
+    assert len(rows) == len(LAYERS)
 
 
-def test_every_room_has_a_floor() -> None:
-    rooms = {
+def test_every_part_has_a_layer() -> None:
+    parts = {
         path.stem
         for path in PACKAGE.iterdir()
         if not path.name.startswith('__') and (path.suffix == '.py' or path.is_dir())
     }
-    assert rooms == FLOORS.keys()
+    assert parts == LAYERS.keys()
 
 
 @pytest.mark.parametrize('step', walk(), ids=str)
@@ -85,7 +85,7 @@ def test_a_frame_passes_functions_that_exist(step: Step) -> None:
 
 @pytest.mark.parametrize(('caller', 'called'), calls(), ids=str)
 def test_a_frame_goes_down_by_real_calls(caller: Step, called: Step) -> None:
-    assert called.floor <= caller.floor
+    assert called.layer <= caller.layer
     name = called.function.rpartition('.')[2]
     used = {
         node.attr if isinstance(node, ast.Attribute) else node.id

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The rules of the house, checked on the source: floors, safety, headers, sizes."""
+"""The rules of the house, checked on the source: layers, safety, headers, sizes."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ PACKAGE = ROOT / 'mt_perception'
 MODULES = sorted(PACKAGE.rglob('*.py'))
 SKIPPED = {'build', 'dist', 'install', 'log', 'out', 'runs', '__pycache__'}
 
-# Who may import whom: only what lies on a lower floor; on the ground floor also each other.
-FLOORS = {
+# Who may import whom: only parts of lower layers; in layer 0 also each other.
+LAYERS = {
     'errors': 0,
     'reports': 0,
     'types': 0,
@@ -112,10 +112,10 @@ def test_imports_only_go_down(file: Path) -> None:
             there = rest[0]
             # The package's own names (its version) are everyone's; the package itself offers the
             # public API, lazily (test_api).
-            if there not in FLOORS or there == here or not here:
+            if there not in LAYERS or there == here or not here:
                 continue
-            assert here in FLOORS, f'{here!r} has no floor; add it to ARCHITECTURE and here'
-            below = FLOORS[there] < FLOORS[here] or FLOORS[there] == 0 == FLOORS[here]
+            assert here in LAYERS, f'{here!r} has no layer; add it to ARCHITECTURE and here'
+            below = LAYERS[there] < LAYERS[here] or LAYERS[there] == 0 == LAYERS[here]
             assert below, f'{here} may not import {name}'
         kind = top.split('_')[0] if top.startswith('rosidl_') else top
         allowed = ONLY_IN.get(kind, {'nodes'} if top.endswith('_msgs') else {here})
