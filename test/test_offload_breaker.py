@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import random
+import zlib
 from collections.abc import Sequence
 
 from hypothesis import given
@@ -132,3 +133,20 @@ def test_whatever_happens_waits_are_bounded_and_it_recovers(
     assert breaker.take(now_s)
     breaker.succeeded()
     assert breaker.state is BreakerState.CLOSED
+
+
+def test_every_wait_is_the_recorded_one() -> None:
+    """A checksum of states and waits, where requests meet the ends of waits exactly."""
+    chance, states = random.Random(1), []
+    for settings in (SETTINGS, CircuitBreakerSettings(), CircuitBreakerSettings(jitter=0.0)) * 4:
+        breaker, now_s = CircuitBreaker(settings, random.Random(2)), 0.0
+        for _ in range(100):
+            taken, what = breaker.take(now_s), chance.choice(('ok', 'bad', 'bad', 'silent', 'old'))
+            if what == 'old' or (taken and what == 'ok'):
+                breaker.succeeded()
+            elif taken and what == 'bad':
+                breaker.failed(now_s)
+            wait_s = breaker.wait_s(now_s)
+            states.append((taken, breaker.state.name, breaker.failures, f'{wait_s:.6g}'))
+            now_s += chance.choice((0.0, 0.25, wait_s, settings.trial_s))
+    assert zlib.crc32(repr(states).encode()) == 3026642608

@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import math
+import random
+import zlib
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -223,3 +225,33 @@ def test_whatever_is_sent_can_be_saved(
         decision = decider.decide(frame)
         if decision.rate is not None and local_s <= remaining_s:
             assert encode_s + frame.local_upper_s <= remaining_s
+
+
+def test_every_decision_is_the_recorded_one() -> None:
+    """A checksum of decisions on a coarse grid, where times meet their limits exactly."""
+    chance, decisions = random.Random(1), []
+    quick = DecisionSettings(steady_frames=1, dwell_s=0.5, longest_dwell_s=2.0)
+    for settings in (DecisionSettings(), quick, DecisionSettings('always')) * 4:
+        policy, now_s = OffloadPolicy(settings), 0.0
+        for _ in range(200):
+            link = replace(
+                chance.choice((GOOD, SLOW, GOOD, replace(GOOD, remote_s=0.125))),
+                bytes_per_s=2.0 ** chance.randint(14, 22),
+                age_s=chance.choice((0.0, 0.0, 2.0, 8.0, 60.0, math.inf)),
+            )
+            frame = situation(
+                now_s,
+                link,
+                chance.choice((BETTER, BETTER, EQUAL, BETTER[:1], ())),
+                chance.choice((0.0625, 0.25, 0.25, 0.5)),
+                chance.choice((0.0625, 0.125, 0.25, 1.0)),
+                chance.choice((0.0, 0.0625)),
+            )
+            found = policy.decide(frame)
+            decisions.append((found.rate, found.reason, found.explores, f'{found.expected_s:.6g}'))
+            if found.rate is not None and chance.random() < 0.2:
+                policy.record_failure(now_s)
+            elif found.rate is not None:
+                policy.record_success()
+            now_s += chance.choice((0.125, 0.125, 0.5, 2.0))
+    assert zlib.crc32(repr(decisions).encode()) == 2387473342

@@ -5,13 +5,20 @@
 from __future__ import annotations
 
 import math
+import random
+import zlib
 from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mt_perception.offload.link_estimate import LinkEstimate, LinkState, RobustAverage
+from mt_perception.offload.link_estimate import (
+    LinkEstimate,
+    LinkState,
+    RobustAverage,
+    link_values,
+)
 
 POSITIVE = st.floats(1e-6, 1e6)
 
@@ -202,3 +209,38 @@ def test_whatever_is_measured_the_state_makes_sense(
         assert state.backlog_s >= 0
         assert math.isnan(state.bytes_per_s) or 0 < state.bytes_per_s < math.inf
         assert not state.known or state.age_s >= 0
+
+
+def test_every_estimate_is_the_recorded_one() -> None:
+    """A checksum of states, to five digits, of links on which anything happens."""
+    chance, states = random.Random(1), []
+    for _ in range(20):
+        link, now_s = LinkEstimate(), 0.0
+        for _ in range(40):
+            what = chance.choice(('ping', 'send', 'answer', 'answer', 'refuse', 'late', 'other'))
+            elapsed_s, size = chance.choice((0.01, 0.05, 0.2, 1.0)), 2 ** chance.randint(8, 20)
+            now_s += chance.choice((0.0, 0.1, 1.0))
+            if what == 'ping':
+                link.pinged(elapsed_s / 4)
+            elif what == 'send':
+                link.sent(now_s, size)
+            elif what == 'answer':
+                remote_s = chance.choice((None, 0.0, elapsed_s / 4, elapsed_s))
+                link.answered(now_s, elapsed_s, size, remote_s)
+            elif what == 'other':
+                link.superseded(elapsed_s, size)
+            else:
+                link.failed(now_s, elapsed_s, size, timed_out=what == 'late')
+            state = link.state(now_s + 0.01)
+            numbers = (*vars(state).values(), state.precision, link.deviation)
+            states.append([f'{number:.5g}' for number in numbers])
+            times = state.completion_s(100, 50), link._pinged.high(2)
+            states.append([f'{seconds:.5g}' for seconds in times])
+            states.append(sorted(link_values(state)))
+    assert zlib.crc32(repr(states).encode()) == 3428265830
+
+
+def test_values_of_a_report_are_in_its_units() -> None:
+    state = LinkState(round_trip_s=0.005, bytes_per_s=1e6, failure_rate=0.25)
+    assert link_values(state) == {'failure_rate': 0.25, 'round_trip_ms': 5.0, 'mbit_s': 8.0}
+    assert link_values(LinkState(round_trip_s=0.0)) == {'failure_rate': 0.0}

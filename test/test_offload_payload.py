@@ -20,6 +20,7 @@ from mt_perception.offload.payload import (
     SYMBOLS,
     Payload,
     PayloadLimits,
+    difference_body,
     pack,
     unpack,
 )
@@ -138,3 +139,47 @@ def test_a_frame_id_that_is_no_text_stays_harmless() -> None:
     data[46:52] = b'\xff\xfe\x00abc'
     assert '\ufffd' in unpack(sealed(data)).frame_id
     assert unpack(pack(replace(ONE, frame_id='\ud800'))).frame_id
+
+
+def outcome(data: bytes) -> object:
+    try:
+        return unpack(data)
+    except PayloadError as error:
+        return error.reason
+
+
+def test_the_bytes_of_a_payload_are_those_of_every_release() -> None:
+    """Robots and hosts of different releases speak with each other."""
+    key = replace(ONE, shape=(3, 8, 8))
+    difference = replace(key, kind=DIFFERENCE, body=difference_body(key.checksum, b'code'))
+    for payload in (ONE, difference, replace(key, kind=JPEG, frame_id='', body=b'')):
+        assert unpack(pack(payload)) == payload
+    assert pack(ONE)[:8] == b'MTPL\x01\0\x02\x06'
+    assert zlib.crc32(pack(difference)) == 2104990659
+    assert difference.referenced(key) is key
+    found = []
+    for at in range(len(pack(difference))):
+        for value in (0, 1, 2, 3, 8, 255):
+            data = bytearray(pack(difference))
+            data[at] = value
+            found += [outcome(bytes(data)), outcome(sealed(data)), outcome(bytes(data[:at]))]
+    assert zlib.crc32(repr(found).encode()) == 3081373249
+
+
+@pytest.mark.parametrize(
+    ('change', 'says'),
+    [
+        ({'kind': DIFFERENCE, 'body': b'12345'}, 'is not stored'),
+        ({'kind': JPEG}, 'is not stored'),
+        ({'body': b'other'}, 'is not stored'),
+        ({'rate': 1}, 'another rate or size'),
+        ({'shape': (128, 26, 20)}, 'another rate or size'),
+        ({'digest': bytes(16)}, 'another rate or size'),
+    ],
+)
+def test_a_difference_refers_to_its_key_frame_only(change: dict[str, object], says: str) -> None:
+    difference = replace(ONE, kind=DIFFERENCE, body=difference_body(ONE.checksum, b'code'))
+    for found in (replace(ONE, **change), None):
+        with pytest.raises(PayloadError, match=says if found else 'is not stored') as refused:
+            difference.referenced(found)
+        assert refused.value.reason == 'reference'

@@ -94,6 +94,9 @@ def test_times_are_kept_for_each_kind_of_work_and_not_for_ever() -> None:
     times.of('a').add(1.0)
     assert times.of('a').known
     assert not times.of('b').known
-    for i in range(1000):
+    for i in range(62):
         times.of(i)
+    assert times.of('a').known, 'the one that was used last is kept'
+    for i in range(64):
+        times.of(-1 - i)
     assert not times.of('a').known
