@@ -32,6 +32,7 @@ from mt_perception.offload.client import OffloadClient, offload
 from mt_perception.offload.decision import DecisionSettings
 from mt_perception.offload.endpoint import Endpoint
 from mt_perception.offload.inference_client import InferenceClient
+from mt_perception.offload.link_estimate import LinkState
 from mt_perception.offload.settings import OffloadSettings
 from mt_perception.pipeline import Pipeline
 from mt_perception.types import Frame, Result
@@ -141,6 +142,71 @@ def test_the_host_gets_the_frames_stamp_and_is_asked_for_what_is_wanted(
         assert odd.requests[-1].min_score == 0.7
         ids = [request.request_id for request in odd.requests]
         assert len(set(ids)) == len(ids)
+
+
+@pytest.fixture
+def slow_link(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Robots request what they request on a link of 1 Mbit/s."""
+    monkeypatch.setattr(LinkState, 'precision', property(lambda self: 0.03))
+
+
+@pytest.mark.usefixtures('slow_link')
+def test_a_slow_link_carries_compact_responses(folder: Path) -> None:
+    frame = Frame(patch('red'))
+    with running_host(folder) as host, robot(folder, host.target) as (pipeline, client):
+        here = Pipeline.load(folder).run(frame)
+        for _ in range(3):
+            there = pipeline.run(frame)
+            same(here, there, steps=0.1)
+            assert facts(there)['offload.remote'] is True
+        assert client.hosts.preferred.failures == {}
+        pipeline.run(frame, ['depth'])
+        depth = pipeline.run(frame, ['depth'])
+        assert depth.depth is not None
+        assert depth.execution.offload.remote
+
+
+@pytest.mark.usefixtures('slow_link')
+def test_only_hosts_with_the_compact_form_are_asked_for_it(folder: Path, odd: OddHost) -> None:
+    def without(reply: pb.ModelInferResponse) -> pb.ModelInferResponse:
+        reply.parameters.pop('compact', None)
+        return reply
+
+    with robot(folder, odd.address) as (pipeline, client):
+        odd.bend = without
+        for _ in range(3):
+            assert facts(pipeline.run(Frame(patch('red'))))['offload.remote'] is True
+        assert [request.compact for request in odd.requests] == [False] * 3
+        odd.bend = lambda reply: reply
+        for _ in range(3):
+            assert facts(pipeline.run(Frame(patch('red'))))['offload.remote'] is True
+        assert [request.compact for request in odd.requests[3:]] == [False, True, True]
+        # A host that fails may have been replaced by an older one.
+        odd.code = grpc.StatusCode.INVALID_ARGUMENT
+        pipeline.run(Frame(patch('red')))
+        odd.code = None
+        pipeline.run(Frame(patch('red')))
+        assert [request.compact for request in odd.requests[6:]] == [True, False]
+        assert client.frames_remote == 7
+
+
+def test_a_fast_link_carries_plain_responses(
+    folder: Path, odd: OddHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LinkState, 'precision', property(lambda self: 0.01))
+    with robot(folder, odd.address) as (pipeline, _):
+        for _ in range(3):
+            assert facts(pipeline.run(Frame(patch('red'))))['offload.remote'] is True
+        assert [request.compact for request in odd.requests] == [False] * 3
+
+
+def test_names_are_sent_only_for_a_part_of_the_tensors(folder: Path, odd: OddHost) -> None:
+    with robot(folder, odd.address) as (pipeline, _):
+        pipeline.run(Frame(patch('red')))
+        pipeline.run(Frame(patch('red')), ['depth'])
+        pipeline.run(Frame(patch('red')), ['depth'])
+        assert odd.requests[0].tensors == ()
+        assert odd.requests[-1].tensors == ('depth/depth_per_focal',)
 
 
 def test_what_the_robot_did_is_counted(folder: Path, odd: OddHost) -> None:

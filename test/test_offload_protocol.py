@@ -22,6 +22,7 @@ from tritonclient.grpc import service_pb2 as pb
 from mt_perception.errors import ProtocolError
 from mt_perception.offload.depth_codec import (
     MAX_CELLS,
+    MAX_DEPTH_PER_FOCAL,
     PARAMETERS,
     EncodedDepth,
     decode_depth,
@@ -94,12 +95,32 @@ def test_packed_maps_are_as_precise_as_asked(h: int, w: int, precision: float, s
 
 
 def test_packed_maps_reach_from_the_nearest_to_the_farthest() -> None:
-    value = np.array([[[1e-30, 0, -3, 3e38]]], np.float32)
+    value = np.array([[[1e-30, 0, -3, 9e5]]], np.float32)
     found = decode_depth(encode_depth(value, 1e-6))
     np.testing.assert_allclose(found[0, 0, [0, 3]], value[0, 0, [0, 3]], rtol=2e-3)
     assert not found[0, 0, 1:3].any()
     nothing = np.zeros((1, 2, 2), np.float32)
     np.testing.assert_array_equal(decode_depth(encode_depth(nothing, 1e-3)), nothing)
+
+
+@pytest.mark.parametrize('unusable', [np.inf, -np.inf, np.nan, 3e38, MAX_DEPTH_PER_FOCAL])
+@pytest.mark.parametrize('precision', [0.002, 0.03, 1.0])
+def test_depth_that_robots_refuse_becomes_unknown(unusable: float, precision: float) -> None:
+    value = np.full((1, 4, 4), 0.5, np.float32)
+    value[0, 1, 2] = unusable
+    coded = encode_depth(value, precision)
+    found = decode_depth(coded)
+    assert found[0, 1, 2] == 0
+    assert (found > 0).sum() == 15
+    assert 'np.' not in str(dict(coded.numbers))
+
+
+def test_rounding_keeps_the_largest_numbers_finite() -> None:
+    value = np.array([[3.4028235e38, -3.4028235e38, 1.999]], np.float32)
+    request = InferenceRequest('tiny', '1', 'x', b'', ('boxes',), precision=0.5)
+    message = serialize_response(request, InferenceResponse({'boxes': value}))
+    found = parse_response(message, request).tensors['boxes']
+    np.testing.assert_allclose(found, value, rtol=0.01)
 
 
 @pytest.mark.parametrize('shape', [(1, 1025, 1024), (1, 0, 4)])

@@ -95,6 +95,8 @@ class OffloadClient:
         self._rates = Rates(manifest, self._encoder.cut)
         remote = self._encoder.cut.graph.tasks.values()
         self._remote_tensors = frozenset(tensor for names in remote for tensor in names)
+        tasks = manifest.tasks.values()
+        self._all_tensors = {tensor for task in tasks for tensor in task.outputs.values()}
         self._policy = OffloadPolicy(settings.decision)
         self._local_times = DurationEstimates()
         self._encode_times = DurationEstimates()
@@ -287,6 +289,7 @@ class OffloadClient:
             tensors=tuple(sorted(frame.tensors)),
             min_score=self._options().score_threshold,
             precision=host.link_state(time.monotonic()).precision,
+            complete=frame.tensors == self._all_tensors,
         )
 
 

@@ -16,6 +16,7 @@ computes the same tables in integers; the index of the smallest code is sent.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -33,6 +34,9 @@ digits of one number with the first step's lowest, and size of the map."""
 
 MAX_CELLS = 1 << 20
 """Upper limit on cells: a code of a few bytes could ask for any number."""
+
+MAX_DEPTH_PER_FOCAL = 1e6
+"""Upper limit on metres per pixel of focal length; larger values may overflow as metres."""
 
 _STRIDES = (8, 4, 2, 1)
 """Distance of the known cells after each step."""
@@ -65,13 +69,16 @@ def encode_depth(value: NDArray[np.float32], precision: float) -> EncodedDepth:
     """Compress a map.
 
     Args:
-        value: float32 (1, h, w), finite; values that are not positive become 0.
+        value: float32 (1, h, w); values that are not positive, not finite or near
+            MAX_DEPTH_PER_FOCAL become 0, unknown depth.
         precision: Largest relative error; larger if 65,000 levels do not cover the range.
     """
-    positive = value[0] > 0
+    # Not the limit itself, which the error could exceed.
+    largest = MAX_DEPTH_PER_FOCAL / (1 + max(precision, 0.01))
+    positive = (value[0] > 0) & (value[0] <= largest)
     base = float(value[0][positive].min(initial=np.inf)) if positive.any() else 1.0
     logs = np.log(np.where(positive, value[0], base) / np.float64(base))
-    step = max(2 * np.log1p(precision), float(logs.max(initial=0.0)) / _LEVELS)
+    step = max(2 * math.log1p(precision), float(logs.max(initial=0.0)) / _LEVELS)
     levels = np.where(positive, logs / step, _NOT_POSITIVE)
     known = np.empty_like(levels)
     coarse = np.rint(levels[:: _STRIDES[0], :: _STRIDES[0]])

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The entropy coder of features and depth maps: integer symbols to bytes, and back.
+"""The entropy coder of features and maps: integer symbols to bytes, and back.
 
 The coder is rANS (Duda, arXiv 1311.2540) with a state of 64 bits, words of 32 and probabilities
 of 24, by the library constriction. It takes floats and scales them to integers of at least 1: for
@@ -117,6 +117,11 @@ class EntropyCoder:
         order = np.argsort(ids, kind='stable')
         values[order] = self._sorted_symbols(reader, ids[order])
         return values
+
+    def next_entries(self, reader: Reader, table: int, count: int) -> NDArray[np.int32]:
+        """The next entries (n,) of one table; they can include the one of the escape symbol."""
+        entries: NDArray[np.int32] = reader.decode(self._models[table], count)
+        return entries
 
     def _sorted_symbols(self, reader: Reader, ids: NDArray[np.uint8]) -> NDArray[np.int32]:
         if not ids.size:

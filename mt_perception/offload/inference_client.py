@@ -13,7 +13,7 @@ import time
 import zlib
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import grpc
@@ -25,6 +25,7 @@ from mt_perception.offload.endpoint import Endpoint, connect
 from mt_perception.offload.failures import Failure, bad_reply, late, probe_addresses, rpc_failure
 from mt_perception.offload.link_estimate import LinkEstimate, LinkState, RobustAverage
 from mt_perception.offload.protocol import (
+    COMPACT_PRECISION,
     MODEL_INFER,
     SERVICE,
     InferenceRequest,
@@ -130,6 +131,7 @@ class InferenceClient:
         self._reachable = False
         self._on_trial = False
         self._late = False
+        self._compact = False
         self._reply_bytes = RobustAverage()
         self._replies = 0
         self._response_s: deque[float] = deque(maxlen=_RECENT)
@@ -191,10 +193,13 @@ class InferenceClient:
         """Send a request; client and host cancel it when the timeout passes.
 
         Args:
-            request: The request.
+            request: The request; where it is worth while, the compact form is requested of hosts
+                that have it.
             timeout_s: Time limit.
             on_done: Called in a thread of gRPC when the call is done.
         """
+        compact = self._compact and request.precision >= COMPACT_PRECISION
+        request = replace(request, compact=compact)
         message = serialize_request(request)
         now_s = time.monotonic()
         future = self._infer.future(message, timeout=timeout_s, metadata=self._connection.metadata)
@@ -280,6 +285,8 @@ class InferenceClient:
         self.failures[failure.reason] += 1
         self.last_failure = failure
         self._on_trial = False
+        # Perhaps an older host has taken its place.
+        self._compact = False
         elapsed_s = now_s - call.sent_s
         self.link.failed(now_s, elapsed_s, call.size, timed_out=failure.timed_out)
         self.breaker.failed(now_s)
@@ -288,6 +295,7 @@ class InferenceClient:
         if self._replies % _MEASURED_EVERY == 0:
             self._reply_bytes.add(min(len(message), len(zlib.compress(message, 1))))
         self._replies += 1
+        self._compact = reply.compact
         self._response_s.append(call.done_s - call.sent_s)
         remote_s = sum(reply.server_ms.values()) * 1e-3 if reply.server_ms else None
         self.link.answered(

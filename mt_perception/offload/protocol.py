@@ -8,7 +8,8 @@ this module would not have written, before memory is allocated for them.
 
 Two optional parameters of requests reduce the response: ``min_score`` drops detections below the
 robot's threshold, and ``precision`` sets a relative error for depth, boxes and scores. They reduce
-141 kB for a frame of 320×416 to 1.9 kB after gRPC's deflate.
+141 kB for a frame of 320×416 to 1.9 kB after gRPC's deflate. With the output ``compact`` all
+tensors arrive in one block of bytes (``compact_response``), 1 kB then.
 """
 
 from __future__ import annotations
@@ -23,6 +24,12 @@ from numpy.typing import NDArray
 from tritonclient.grpc import service_pb2 as pb
 
 from mt_perception.errors import ProtocolError
+from mt_perception.offload.compact_response import (
+    VERSION,
+    CompactResponse,
+    pack_response,
+    unpack_response,
+)
 from mt_perception.offload.depth_codec import (
     MAX_CELLS,
     PARAMETERS,
@@ -30,6 +37,7 @@ from mt_perception.offload.depth_codec import (
     decode_depth,
     encode_depth,
 )
+from mt_perception.offload.float_rounding import MANTISSA_BITS, rounded
 from mt_perception.offload.message_limits import MAX_REQUEST_BYTES, check_message, protocol_errors
 
 SERVICE = 'inference.GRPCInferenceService'
@@ -45,15 +53,21 @@ KEEPALIVE_S = 10.0
 KEPT = 'kept'
 """Parameter of a response: the host keeps the features of the request."""
 
+COMPACT = 'compact'
+"""Output of a request for the compact form, and of such a response. As a parameter of other
+responses it is the version of that form, so that robots request it of no older host."""
+
+COMPACT_PRECISION = 0.02
+"""Robots request the compact form with this precision or a coarser one, on links slower than about
+4 Mbit/s: on faster ones its computation takes longer than the bytes."""
+
 _RAW_INPUTS, _RAW_OUTPUTS = 7, 6
 """Field numbers of ``raw_input_contents`` and ``raw_output_contents``."""
 
 _MAX_NAME = 128
-_MANTISSA_BITS = 23
-"""Mantissa bits of a float32."""
 _BOX_PRECISION = 0.01
 """Relative error of boxes and scores, as a share of the precision of depth."""
-_MIN_PRECISION = 2.0**-_MANTISSA_BITS
+_MIN_PRECISION = 2.0**-MANTISSA_BITS
 """A finer precision than a float32 has is treated as exact."""
 _MAX_SIDE = 1 << 24
 _MAX_RANK = 8
@@ -83,6 +97,8 @@ class InferenceRequest:
         min_score: The host may drop detections with a lower score, 0 to 1.
         precision: Largest relative error of depth, 0 to 1, and a hundredth of it for boxes and
             scores; 0 requests exact values.
+        compact: Requests the compact form of a response that is not exact.
+        complete: The requested tensors are all that the model has: their names are not sent.
     """
 
     model: str
@@ -92,6 +108,8 @@ class InferenceRequest:
     tensors: tuple[str, ...] = ()
     min_score: float = 0.0
     precision: float = 0.0
+    compact: bool = False
+    complete: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,11 +120,13 @@ class InferenceResponse:
         tensors: Tensor of the graph → value.
         server_ms: Stage → milliseconds at the host; empty if the host does not report them.
         kept: Whether the host keeps the features, so that later frames may refer to them.
+        compact: Whether the host has the compact form.
     """
 
     tensors: Mapping[str, NDArray[Any]]
     server_ms: Mapping[str, float] = field(default_factory=dict)
     kept: bool = False
+    compact: bool = False
 
 
 def serialize_request(request: InferenceRequest) -> bytes:
@@ -117,7 +137,8 @@ def serialize_request(request: InferenceRequest) -> bytes:
     tensor = message.inputs.add(name=PAYLOAD, datatype='UINT8')
     tensor.shape.extend([1, len(request.payload)])
     message.raw_input_contents.append(request.payload)
-    for name in request.tensors:
+    names = () if request.complete else request.tensors
+    for name in (COMPACT, *names) if request.compact else names:
         message.outputs.add(name=name)
     for name in ('min_score', 'precision'):
         if value := getattr(request, name):
@@ -148,7 +169,7 @@ def _request(parsed: Any) -> InferenceRequest:
     names = tuple(output.name for output in parsed.outputs)
     if len(set(names)) != len(names):
         raise ProtocolError('an output is requested twice; request each output once')
-    numbers = _numbers(parsed.parameters)
+    numbers = {'min_score': 0.0, 'precision': 0.0, **_numbers(parsed.parameters)}
     if unknown := set(numbers) - {'min_score', 'precision'}:
         raise ProtocolError(f'parameter {min(unknown)[:_MAX_NAME]!r} is not supported')
     if any(value > 1 for value in numbers.values()):
@@ -158,8 +179,10 @@ def _request(parsed: Any) -> InferenceRequest:
         version=_name(parsed.model_version, 'model_version'),
         request_id=_name(parsed.id, 'id'),
         payload=_payload(parsed),
-        tensors=names,
-        **numbers,
+        tensors=tuple(name for name in names if name != COMPACT),
+        min_score=numbers['min_score'],
+        precision=numbers['precision'],
+        compact=COMPACT in names,
     )
 
 
@@ -181,6 +204,12 @@ def serialize_response(
         model_name=request.model, model_version=request.version, id=request.request_id
     )
     reduced = request.precision >= _MIN_PRECISION
+    if request.compact and reduced:
+        block = _block(request, reply, maps)
+        if block is not None:
+            message.outputs.add(name=COMPACT, datatype='UINT8').shape.extend([1, len(block)])
+            message.raw_output_contents.append(block)
+            return bytes(message.SerializeToString())
     for name, value in reply.tensors.items():
         output = message.outputs.add(name=name)
         if reduced and name in maps and value.ndim == 3 and 0 < value.size <= MAX_CELLS:
@@ -189,7 +218,7 @@ def serialize_response(
             for parameter, number in made.numbers.items():
                 output.parameters[parameter].double_param = number
         elif reduced and value.dtype == np.float32:
-            value = _rounded(value, _BOX_PRECISION * request.precision)
+            value = rounded(value, _BOX_PRECISION * request.precision)
         if value.dtype not in _DATATYPE_OF:
             raise ProtocolError(
                 f'tensor {name!r} is {value.dtype}; expected one of {", ".join(_DATATYPES)}'
@@ -201,17 +230,18 @@ def serialize_response(
         message.parameters[stage].double_param = value_ms
     if reply.kept:
         message.parameters[KEPT].bool_param = True
+    message.parameters[COMPACT].double_param = VERSION
     serialised: bytes = message.SerializeToString()
     return serialised
 
 
-def _rounded(value: NDArray[np.float32], error: float) -> NDArray[np.float32]:
-    """Round to the mantissa bits that a relative error needs; zero bits deflate well."""
-    kept = math.ceil(-math.log2(min(error, 0.5))) - 1
-    dropped = np.uint64(max(_MANTISSA_BITS - kept, 0))
-    half = np.uint64(1) << dropped >> np.uint64(1)
-    bits = np.ascontiguousarray(value).view(np.uint32).astype(np.uint64)
-    return ((bits + half) >> dropped << dropped).astype(np.uint32).view(np.float32)
+def _block(
+    request: InferenceRequest, reply: InferenceResponse, maps: Collection[str]
+) -> bytes | None:
+    """The compact form of a response; None if a tensor has none."""
+    times_ms = tuple(reply.server_ms.get(stage, 0.0) for stage in SERVER_MS)
+    response = CompactResponse(reply.tensors, times_ms if reply.server_ms else (), reply.kept)
+    return pack_response(response, maps, request.precision, _BOX_PRECISION * request.precision)
 
 
 def parse_response(
@@ -246,6 +276,8 @@ def _response(parsed: Any, request: InferenceRequest) -> InferenceResponse:
             f'expected {request.model!r}'
         )
     names = [output.name for output in parsed.outputs]
+    if request.compact and names == [COMPACT] and len(parsed.raw_output_contents) == 1:
+        return _unpacked(parsed.raw_output_contents[0], request)
     if (
         len(names) != len(parsed.raw_output_contents)
         or len(set(names)) != len(names)
@@ -262,7 +294,21 @@ def _response(parsed: Any, request: InferenceRequest) -> InferenceResponse:
     # Other parameters of other hosts are ignored.
     stages = {name: parsed.parameters[name] for name in SERVER_MS if name in parsed.parameters}
     kept = KEPT in parsed.parameters and parsed.parameters[KEPT].bool_param
-    return InferenceResponse(tensors, _numbers(stages), kept)
+    compact = COMPACT in parsed.parameters and parsed.parameters[COMPACT].double_param == VERSION
+    return InferenceResponse(tensors, _numbers(stages), kept, compact)
+
+
+def _unpacked(block: bytes, request: InferenceRequest) -> InferenceResponse:
+    """The response in a compact form.
+
+    Raises:
+        ProtocolError: It is damaged, or a value is not finite.
+    """
+    found = unpack_response(block, request.tensors)
+    for name, value in found.tensors.items():
+        _check_finite(name, value)
+    stages = dict(zip(SERVER_MS, found.times_ms, strict=False))
+    return InferenceResponse(found.tensors, stages, found.kept, compact=True)
 
 
 def _tensor(output: Any, raw: bytes) -> NDArray[Any]:
@@ -293,9 +339,18 @@ def _tensor(output: Any, raw: bytes) -> NDArray[Any]:
     value: NDArray[Any] = np.frombuffer(raw, dtype).reshape(shape)
     if PARAMETERS[0] in output.parameters:
         value = decode_depth(EncodedDepth(value, _numbers(output.parameters)))
-    if value.dtype.kind == 'f' and not np.isfinite(value).all():
-        raise ProtocolError(f'tensor {output.name[:_MAX_NAME]!r} has values that are not finite')
+    _check_finite(output.name, value)
     return value
+
+
+def _check_finite(name: str, value: NDArray[Any]) -> None:
+    """Check that a tensor has finite values.
+
+    Raises:
+        ProtocolError: It has others.
+    """
+    if value.dtype.kind == 'f' and not np.isfinite(value).all():
+        raise ProtocolError(f'tensor {name[:_MAX_NAME]!r} has values that are not finite')
 
 
 def _payload(parsed: Any) -> bytes:

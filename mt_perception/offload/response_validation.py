@@ -12,11 +12,9 @@ from numpy.typing import NDArray
 
 from mt_perception.errors import ProtocolError
 from mt_perception.model.manifest import TaskSpec
+from mt_perception.offload.depth_codec import MAX_DEPTH_PER_FOCAL
 from mt_perception.offload.message_limits import protocol_errors
 from mt_perception.types import DEPTH, DETECTION, SEGMENTATION, UNLABELLED
-
-_MAX_DEPTH_PER_FOCAL = 1e6
-"""Metres per pixel of focal length; larger values may overflow as metres."""
 
 
 def validate_response(
@@ -80,9 +78,9 @@ def _check_map(task: TaskSpec, name: str, value: NDArray[Any], size: tuple[int, 
             f'{task.name}/{name}: expected {np.dtype(expected)} (1, h, w) up to {size}, found '
             f'{value.dtype} {value.shape}'
         )
-    if task.kind == DEPTH and np.abs(value).max() > _MAX_DEPTH_PER_FOCAL:
+    if task.kind == DEPTH and np.abs(value).max() > MAX_DEPTH_PER_FOCAL:
         raise ProtocolError(
-            f'{task.name}/{name}: expected at most {_MAX_DEPTH_PER_FOCAL:g} m per pixel of focal '
+            f'{task.name}/{name}: expected at most {MAX_DEPTH_PER_FOCAL:g} m per pixel of focal '
             f'length, found {np.abs(value).max():g}'
         )
     if task.kind == SEGMENTATION:

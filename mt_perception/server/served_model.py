@@ -29,6 +29,7 @@ from mt_perception.model.providers import CPU
 from mt_perception.model.sessions import load_sessions
 from mt_perception.offload.payload import DIFFERENCE, JPEG, Payload, PayloadLimits, unpack
 from mt_perception.offload.protocol import InferenceRequest
+from mt_perception.offload.response_validation import validate_response
 from mt_perception.offload.split_model import RemoteModel, model_digest
 from mt_perception.planning.path_plan import full_plan
 from mt_perception.types import DETECTION
@@ -106,7 +107,7 @@ def admit(
     reference = None
     if payload.kind == DIFFERENCE:
         reference = payload.referenced(find(payload.reference))
-    tensors = request.tensors or tuple(dict.fromkeys(served))
+    tensors = request.tensors or tuple(sorted(set(served)))
     return AdmittedRequest(payload, tensors, request, reference)
 
 
@@ -255,16 +256,25 @@ class ServedModel:
             raise OffloadError(reason)
         return outcome.tensors
 
+    def _network_size(self, payload: Payload) -> tuple[int, int]:
+        """(height, width) of the network's input of a payload."""
+        cut = self.manifest.cut
+        stride = 1 if payload.kind == JPEG or cut is None else cut.stride
+        return payload.shape[1] * stride, payload.shape[2] * stride
+
     def _selected(self, admitted: AdmittedRequest, result: InferenceResult) -> InferenceResult:
         """The requested tensors, without detections below the requested score."""
         if isinstance(result, PerceptionError):
             return result
         wanted = {name: result[name] for name in admitted.tensors}
-        for name, value in wanted.items():
-            if value.dtype.kind == 'f' and not np.isfinite(value).all():
-                return OffloadError(f'the network returned values of {name!r} that are not finite')
+        tasks = _tasks_of(admitted.tensors, self.manifest)
+        try:
+            validate_response(result, tasks, self._network_size(admitted.payload))
+        except ProtocolError as error:
+            # The robot would refuse it, and count it against this host.
+            return OffloadError(f'the network returned an unusable result: {error}')
         if admitted.request.min_score > 0:
-            for task in _tasks_of(admitted.tensors, self.manifest):
+            for task in tasks:
                 if task.kind == DETECTION:
                     # In the order of the network.
                     keep = result[task.outputs['scores']][0] >= admitted.request.min_score

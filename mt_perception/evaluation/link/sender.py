@@ -55,6 +55,7 @@ class Sender:
         # Sends and processes pings, as a robot does before each frame.
         self._client.unavailable(time.monotonic())
         content = pack(self._encode(run.image))
+        tensors = {name for task in manifest.tasks.values() for name in task.outputs.values()}
         request = InferenceRequest(
             manifest.name,
             '',
@@ -63,6 +64,7 @@ class Sender:
             tuple(sorted(run.plan.results)),
             self._pipeline.options.score_threshold,
             self._client.link_state(time.monotonic()).precision,
+            complete=set(run.plan.results) == tensors,
         )
         call = self._client.send(request, PATIENCE_S)
         call.wait(PATIENCE_S)
