@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import struct
 import zlib
 
@@ -17,6 +19,7 @@ from mt_perception.errors import ImageError
 from mt_perception.image import compressed
 from mt_perception.image.compressed import decode
 from mt_perception.image.encodings import to_bgr
+from mt_perception.image.headers import read_header
 
 
 def picture(height: int = 60, width: int = 80) -> np.ndarray:
@@ -161,6 +164,29 @@ def test_segments_and_chunks_are_counted_before_decoding() -> None:
     webp = encoded('.webp')
     chunks = webp[12:] + b'JUNK\0\0\0\0' * 10_000
     assert reason(b'RIFF' + struct.pack('<I', len(chunks) + 4) + b'WEBP' + chunks) == 'too_complex'
+
+
+def _too_slow(*_: object) -> None:
+    raise TimeoutError('a header took two seconds of computation')
+
+
+@pytest.mark.parametrize('run', [b' ', b'\n', b'#', b'\xff', b'\0', b'0', b'#\n', b'\xff\0'])
+@pytest.mark.parametrize(
+    'kind', ['.jpg', '.png', '.bmp', '.webp', '.tiff', '.ppm', '.pgm', '.gif', '.avif', '.jp2']
+)
+def test_headers_take_linear_time(kind: str, run: bytes) -> None:
+    """Regular expressions took quadratic or exponential time: a robot was deaf for hours."""
+    whole = encoded(kind, picture()[..., 0].copy() if kind == '.pgm' else None)
+    before = signal.signal(signal.SIGVTALRM, _too_slow)
+    signal.setitimer(signal.ITIMER_VIRTUAL, 2.0)
+    try:
+        for cut in (2, 3, 5, 8, 12, 24, len(whole) // 2, len(whole)):
+            for behind in (b'', b'x', b'\xff\xd9'):
+                with contextlib.suppress(ImageError):
+                    read_header(whole[:cut] + run * 60_000 + behind)
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
 
 
 @pytest.mark.parametrize('kind', ['.jpg', '.png'])

@@ -38,12 +38,15 @@ MAX_SCANNED_PIXELS = 1 << 30
 _DEFLATE_RATIO = 1032
 
 # In a JPEG's entropy-coded data 0xFF is followed by 0 or a restart marker; anything else ends it.
-_JPEG_MARKER = re.compile(rb'\xff+[^\x00\xd0-\xd7\xff]')
+# Only the last byte of a run of 0xFF is matched: matching the run takes quadratic time.
+_JPEG_MARKER = re.compile(rb'\xff[^\x00\xd0-\xd7\xff]')
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _JPEG_HUFFMAN_FRAMES = frozenset({0xC0, 0xC1, 0xC2})
 _JPEG_SCAN, _JPEG_END, _JPEG_EXIF = 0xDA, 0xD9, 0xE1
 
-_PNM = re.compile(rb'P([1-6])((?:\s+|#[^\n]*\n)+)', re.ASCII)
+_PNM = re.compile(rb'P[1-6](?:\s|#[^\n]*\n)')
+# Not "\s+": a run of spaces could be divided in exponentially many ways.
+_PNM_NUMBER = re.compile(rb'(?:\s|#[^\n]*\n)*(\d{1,9})')
 
 
 @dataclass(frozen=True)
@@ -308,9 +311,8 @@ def _pnm(content: bytes) -> ImageHeader:
     numbers, at = [], 2
     kind = content[1] - ord('0')
     fields = 2 if kind in (1, 4) else 3
-    token = re.compile(rb'(?:\s+|#[^\n]*\n)*(\d{1,9})')
     for _ in range(fields):
-        found = token.match(content[at : at + 4096])
+        found = _PNM_NUMBER.match(content[at : at + 4096])
         if found is None:
             raise truncated('PNM')
         numbers.append(int(found[1]))
