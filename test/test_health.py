@@ -5,12 +5,27 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mt_perception.nodes.diagnostics import ERROR, counts, status
+from mt_perception.nodes.diagnostics import (
+    ERROR,
+    OK,
+    WARN,
+    InputSnapshot,
+    LogThrottle,
+    ModelSnapshot,
+    NodeSnapshot,
+    StatusSnapshot,
+    counts,
+    input_status,
+    perception_status,
+    status,
+)
 from mt_perception.nodes.health import Health, StampCheck
 
 NOW_S = 1_700_000_000
@@ -131,3 +146,92 @@ def test_status_message() -> None:
     made = status('node: input', 'tiny', ERROR, 'broken', {'rate_hz': 12.34567, 'topic': '/image'})
     assert made.level == ERROR
     assert {v.key: v.value for v in made.values} == {'rate_hz': '12.346', 'topic': '/image'}
+
+
+def test_each_message_is_logged_once_in_half_a_minute() -> None:
+    throttle = LogThrottle()
+    allowed = [throttle.allows('a', now_s) for now_s in (0.0, 29.9, 30.0, 59.9, 60.0)]
+    assert allowed == [True, False, True, False, True]
+    assert throttle.allows('b', 60.0)
+    assert not throttle.allows('b', 61.0)
+    for number in range(998):
+        assert throttle.allows(str(number), 62.0)
+    assert not throttle.allows('a', 63.0), '1000 messages are remembered'
+    assert throttle.allows('one more', 63.0)
+    assert throttle.allows('a', 63.0)
+
+
+def test_values_of_a_status() -> None:
+    assert counts('dropped', {'late': 2, 'early': 1}) == {
+        'dropped': 3, 'dropped.early': 1, 'dropped.late': 2,
+    }  # fmt: skip
+    found = status('n', 'h', WARN, 'm', {'a': 0.12345, 'b': 7, 'c': 'x'})
+    assert (found.name, found.hardware_id, found.level, found.message) == ('n', 'h', WARN, 'm')
+    assert [(each.key, each.value) for each in found.values] == [
+        ('a', '0.123'), ('b', '7'), ('c', 'x'),
+    ]  # fmt: skip
+
+
+SOURCE = InputSnapshot('/image', '/camera_info', '', rectified=True)
+MODEL = ModelSnapshot('tiny', '1', ('CPU',), (), {'path': 'full'})
+
+
+def snapshot(**changes: Any) -> NodeSnapshot:
+    report = Health(0.0).report(10.0)
+    made = NodeSnapshot('', 'active', '', (), report, SOURCE, MODEL, None)
+    return replace(made, **changes)
+
+
+def test_the_status_of_the_input() -> None:
+    assert input_status(snapshot(input=None)) == StatusSnapshot(OK, 'not subscribed', {})
+    fine = input_status(snapshot())
+    assert (fine.level, fine.message) == (OK, '0.0 Hz')
+    assert fine.values['camera'] == 'P of a rectified image'
+    raw = input_status(snapshot(input=replace(SOURCE, rectified=False)))
+    assert raw.values['camera'] == 'K of a raw image'
+    silent = input_status(snapshot(input=replace(SOURCE, silence_reason='no publisher')))
+    assert silent.level == ERROR
+    assert silent.message.startswith('no image for ')
+    assert silent.message.endswith(' s: no publisher')
+    report = replace(snapshot().report, warnings={'a': 'late', 'b': 'blind'})
+    warned = input_status(snapshot(report=report))
+    assert (warned.level, warned.message) == (WARN, 'late; blind')
+
+
+def test_the_status_of_the_model() -> None:
+    def found(**changes: Any) -> tuple[bytes, str]:
+        made = perception_status(snapshot(**changes))
+        return made.level, made.message
+
+    assert found() == (OK, '0.0 Hz')
+    assert found(model=None, state='unconfigured') == (WARN, 'unconfigured')
+    assert found(model=None, fault='no model') == (ERROR, 'no model')
+    assert found(state='inactive') == (WARN, 'inactive')
+    assert found(state='inactive', fault='refused') == (WARN, 'refused')
+    assert found(warnings=('b',), model=replace(MODEL, warnings=('a',))) == (WARN, 'a; b')
+    assert found(model=replace(MODEL, budget_warning='too slow')) == (WARN, 'too slow')
+    report = replace(snapshot().report, errors={'depth': 'x', 'detection': 'y'})
+    assert found(report=report, state='inactive') == (ERROR, 'depth: x; detection: y')
+    values = perception_status(snapshot()).values
+    assert (values['model'], values['providers'], values['path']) == ('tiny 1', 'CPU', 'full')
+
+
+def test_limits_of_stamps_and_gaps() -> None:
+    """A tenth of a second of future, 10,000 missing numbers, and 256 latencies."""
+    check = StampCheck()
+    assert check.check(NOW_S, 100_000_000, NOW_NS).faults == ()
+    assert check.check(NOW_S, 100_000_001, NOW_NS).faults == ('future',)
+    assert StampCheck().check(NOW_S, 999_999_999, NOW_NS + 10**9).faults == ()
+    assert StampCheck().check(NOW_S - 9, 1_000_000_000, NOW_NS).faults == ('malformed',)
+    for step, missing in ((1, 0), (2, 1), (10_000, 9_999), (10_001, 0)):
+        health = Health(0.0)
+        health.image_arrived(1.0, 7)
+        health.image_arrived(1.0, 7 + step)
+        assert health.drops['superseded'] == missing
+    health = Health(0.0)
+    for latency_ms in [99.0] * 256 + [1.0] * 129:
+        health.frame_done(latency_ms, {})
+    report = health.report(10.0)
+    assert report.latency_p50_ms == 1
+    assert report.latency_p95_ms == 99
+    assert report.rate_out_hz == pytest.approx(38.5)

@@ -4,8 +4,10 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -20,11 +22,13 @@ from mt_perception.cli.main import main
 from mt_perception.errors import ModelError
 from mt_perception.image.letterbox import fit_inside
 from mt_perception.model.importers.choice import Card, Choice
+from mt_perception.model.importers.find_preset import _detection
 from mt_perception.model.importers.folder_writer import write_model_folder
 from mt_perception.model.importers.import_plan import plan_import
 from mt_perception.model.importers.label_files import read_labels
 from mt_perception.model.importers.onnx_macs import node_macs
 from mt_perception.model.importers.preprocess import Preprocess, prepare_graph
+from mt_perception.model.importers.presets import PRESETS
 from mt_perception.model.sessions import open_session
 from mt_perception.pipeline import Pipeline
 from mt_perception.types import Frame, Result
@@ -729,3 +733,41 @@ def test_macs_by_hand() -> None:
     assert macs('Gemm', (3, 4), (4, 5), (3, 5)) == 60
     assert macs('Gemm', (4, 3), (4, 5), (3, 5), transA=1) == 60
     assert macs('Gemm', (3, 4), (5, 4), (3, 5), alpha=0.5, transB=1) == 60
+
+
+def test_presets_are_those_of_every_release() -> None:
+    """A checksum of sizes, means and decoders: with others, a network silently finds less."""
+    assert len(PRESETS) == 21
+    assert PRESETS['nanodet'].mean == (103.53, 116.28, 123.675), 'in the order of BGR'
+    assert zlib.crc32(repr(sorted(PRESETS.items())).encode()) == 1339032179
+
+
+def test_shapes_are_recognised_as_recorded() -> None:
+    """A checksum of the family of outputs of many shapes and names."""
+    found = []
+    sides, classes = (1, 4, 5, 6, 7, 9, 84, 85, 300, 1000, 1001, 8400), (3, 4, 5, 6, 7, 8, 9, 36)
+    single = [(n, c) for n in sides for c in (5, 6, 7, 8)]
+    single += [(1, n, c) for n in sides for c in (*classes, *sides, 23, 24, 39, 100, 116)]
+    single += [(1, c, 8, 8) for c in (4, 5, 6)]
+    pairs = [((1, n, 4), (1, n, c)) for n in sides for c in classes]
+    many = [tuple((1, 9, 4) for _ in range(n)) for n in (3, 4, 5, 6, 7, 8)]
+    named = [
+        ('labels', 'boxes', 'scores'),
+        ('detection_boxes', 'x', 'y'),
+        ('boxes', 'x', 'scores'),
+    ]
+    kinds: list[tuple[Sequence[str], Sequence[tuple[int, ...]]]] = [
+        *((('o',), (shape,)) for shape in single),
+        *((names, shapes) for shapes in pairs for names in (('dets', 'l'), ('boxes', 'logits'))),
+        *(([f'o{i}' for i in range(len(shapes))], shapes) for shapes in many),
+        *((names, ((1, 9, 4), (1, 9), (1, 9))) for names in named),
+    ]
+    for names, shapes in kinds:
+        outputs = [SimpleNamespace(name=n, shape=s) for n, s in zip(names, shapes, strict=True)]
+        for labels, inputs in ((0, 1), (3, 1), (4, 2), (80, 1)):
+            network: Any = SimpleNamespace(
+                detector_outputs=outputs, inputs=[None] * inputs, size=None
+            )
+            found.append(_detection(network, labels))
+    assert {'', 'ssd', 'rf-detr', 'detr', 'rt-detr', 'yolov8', 'nanodet', 'yolo-nms'} < set(found)
+    assert zlib.crc32(repr(found).encode()) == 1775318754

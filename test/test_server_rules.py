@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 from contextlib import ExitStack
 from dataclasses import replace
@@ -282,3 +283,15 @@ def test_abandoned_threads_are_counted_until_they_end() -> None:
         assert await threads.run(lambda: 5, 10.0) == 5
 
     asyncio.run(everything())
+
+
+def test_the_port_of_metrics_is_free_again_after_the_end() -> None:
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        port = probe.getsockname()[1]
+    stop = HostMetrics().serve('127.0.0.1', port)
+    with pytest.raises(OffloadError, match=f'cannot be served at 127.0.0.1:{port}'):
+        HostMetrics().serve('127.0.0.1', port)
+    stop()
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', port))

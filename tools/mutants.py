@@ -46,6 +46,8 @@ FOLDERS = (
     'evaluation/metrics',
 )
 EQUIVALENT = ROOT / 'tools' / 'equivalent_mutants.txt'
+_DECLARATIONS = {'nodes': 'test/test_docs.py::test_generated_tables_are_up_to_date'}
+"""Room → test that reads its declarations, which run when the room is imported."""
 _BUDGET_S = 20.0
 _FIXED_S = 0.1  # What a test costs besides its CPU time.
 
@@ -125,6 +127,8 @@ class Copy:
         """
         uses = lines_of(mutant, self._folder)
         hits = {name for name, case in self._cases.items() if case.hits(uses)}
+        if mutant.names:
+            hits |= {_DECLARATIONS.get(Path(mutant.path).parts[1], '')} & self._cases.keys()
         files = {name.split('::')[0] for name in hits}
         near = {
             name for name, case in self._cases.items()
@@ -188,6 +192,9 @@ class Copy:
         os.chdir(self._folder)
         os.environ.setdefault('MT_PERCEPTION_DATA', str(ROOT.parent / 'shared' / 'data'))
         os.environ['PYTEST_DISABLE_PLUGIN_AUTOLOAD'] = '1'
+        # Else each run would compile the whole package.
+        os.environ.pop('PYTHONDONTWRITEBYTECODE', None)
+        sys.dont_write_bytecode = False
         os.environ['PYTHONPATH'] = sys.path[0] = str(self._folder)
 
 
