@@ -84,23 +84,26 @@ RELATIVE = 'relative'
 NETWORK = 'network'
 GROUND = 'ground'
 CALIBRATION = 'calibration'
+BOTH = 'both'
 
 
 @dataclass(frozen=True)
 class ScaleReport:
     """Source and uncertainty of the scale of a depth map.
 
-    1 / depth = 1 / (factor · depth of the network) + shift.
+    1 / depth = 1 / (factor · (depth of the network)^exponent) + shift.
 
     Attributes:
         source: ``camera unknown`` (a typical lens was assumed), ``relative`` (there is no unit),
-            ``network``, ``ground`` or ``calibration``.
-        factor: Factor on the depth of the network.
+            ``network``, ``ground``, ``calibration``, or ``both``: calibration, then ground.
+        factor: Factor on the depth of the network; of the ground, its geometric mean over the
+            image.
         shift: Added to its inverse, in 1/m.
         spread: Relative standard deviation of the scale; None if it was not measured.
         ground_share: Share of the image in which the ground was measured.
         age_ms: Time since that measurement.
         refused: Why the wanted source is not used, or was not measured in this frame.
+        exponent: Power of the depth of the network.
     """
 
     source: str = NETWORK
@@ -110,6 +113,7 @@ class ScaleReport:
     ground_share: float | None = None
     age_ms: float | None = None
     refused: str | None = None
+    exponent: float = 1.0
 
 
 _Report: TypeAlias = 'BudgetReport | ReuseReport | OffloadReport | ScaleReport'

@@ -29,7 +29,7 @@ from mt_perception.geometry.rays import rays
 from mt_perception.geometry.transforms import Transform
 
 FOCAL = 60.0
-FACTOR, SHIFT = 0.5, 0.1
+FACTOR, EXPONENT = 0.5, 1.2
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def scene(index: int) -> tuple[np.ndarray, np.ndarray]:
     columns = np.linspace(60 + index, 250, 64)
     grey = np.tile(columns, (48, 1)).astype(np.uint8)
     network = DEPTH_OF_WHITE * FOCAL * grey / 255
-    return cv2.merge([grey] * 3), 1 / (1 / (FACTOR * network) + SHIFT)
+    return cv2.merge([grey] * 3), FACTOR * network**EXPONENT
 
 
 def write_scenes(folder: Path, frames: int = 8) -> Path:
@@ -64,7 +64,8 @@ def test_a_folder_with_depth(
     assert main(['calibrate', str(folder), '--model', model, '--out', str(out)]) == 0
     found = read_calibration(out)
     assert found.fit.factor == pytest.approx(FACTOR, rel=0.02)
-    assert found.fit.shift == pytest.approx(SHIFT, rel=0.2)
+    assert found.fit.exponent == pytest.approx(EXPONENT, rel=0.02)
+    assert found.fit.shift == 0
     assert found.camera.fx == FOCAL
     assert found.model.startswith('tiny')
     assert found.abs_rel_before is not None

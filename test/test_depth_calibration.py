@@ -27,7 +27,8 @@ CALIBRATION = DepthCalibration(
 
 def test_it_is_read_as_it_was_written(tmp_path: Path) -> None:
     file = tmp_path / 'depth.yaml'
-    for one in (CALIBRATION, replace(CALIBRATION, abs_rel_before=None, abs_rel_after=None)):
+    power = replace(CALIBRATION, fit=DepthFit(0.71, exponent=1.2))
+    for one in (CALIBRATION, power, replace(CALIBRATION, abs_rel_before=None, abs_rel_after=None)):
         file.write_text(one.text())
         assert is_calibration(one.text())
         assert read_calibration(file) == one
@@ -41,6 +42,8 @@ def test_it_is_read_as_it_was_written(tmp_path: Path) -> None:
         ('factor: 0.71', 'factor: .nan'),
         ('factor: 0.71', 'factor: 1.0e-320'),
         ('factor: 0.71', 'scale: 1'),
+        ('exponent: 1.0', 'exponent: 0.1'),
+        ('exponent: 1.0', 'exponent: .nan'),
         ('fx: 600', 'fx: 0'),
         ('width: 640', 'width: 0'),
         ('projection: pinhole', 'projection: cube'),
@@ -57,6 +60,13 @@ def test_impossible_values_are_refused(tmp_path: Path, old: str, new: str) -> No
         read_calibration(file)
     with pytest.raises(CalibrationError):
         read_calibration(tmp_path / 'none.yaml')
+
+
+def test_a_file_without_an_exponent_is_read(tmp_path: Path) -> None:
+    """Version 0.7.0 wrote none."""
+    file = tmp_path / 'depth.yaml'
+    file.write_text(CALIBRATION.text().replace('exponent: 1.0\n', ''))
+    assert read_calibration(file) == CALIBRATION
 
 
 def test_it_is_for_its_camera_at_any_size() -> None:

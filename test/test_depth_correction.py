@@ -23,7 +23,8 @@ from mt_perception.geometry.ground import ground_depth
 from mt_perception.geometry.plane import GroundPlane
 from mt_perception.geometry.rays import pixel_rays
 from mt_perception.image.letterbox import fit
-from mt_perception.planning.depth_correction import WINDOW_S, DepthCorrection
+from mt_perception.planning.depth_correction import DepthCorrection
+from mt_perception.planning.ground_window import WINDOW_S
 from mt_perception.types import FISHEYE, DepthMap, Frame, Intrinsics, Segmentation
 
 CAMERA = Intrinsics(fx=300, fy=300, cx=159.5, cy=119.5, width=320, height=240)
@@ -83,10 +84,9 @@ def test_the_ground_is_seen_through_the_lens(distortion: tuple[float, ...]) -> N
     cells = np.pad(np.where(on_floor, floor, WALL_M)[2::4, 2::4], ((0, 4), (0, 0)), 'edge')
     half = network_depth({'depth': (0.5 * cells)[None]}, BOX, lens)
     made = by_ground().depth_map(run_of(1, seen=seen, camera=lens), half)
-    assert made.scale.ground_share is not None
-    measured = made.scale.factor ** (1 + 0.1 / made.scale.ground_share)
+    left = np.log(made.depth / np.where(on_floor, floor, WALL_M))
     # Centres of the cells are half a pixel from the pixels taken above.
-    assert measured == pytest.approx(2, rel=0.02)
+    assert abs(np.nanmedian(left[on_floor])) < 0.03
 
 
 def test_fine_and_coarse_depth_have_the_same_scale() -> None:
@@ -107,17 +107,61 @@ def test_a_class_that_the_labels_lack_is_no_ground() -> None:
 
 
 @given(st.floats(0.3, 3.5))
-def test_the_ground_corrects_most_of_a_wrong_scale(wrong: float) -> None:
+def test_the_ground_is_exact_and_what_stands_on_it_follows(wrong: float) -> None:
     made = by_ground().depth_map(run_of(1), network(wrong))
     assert made.scale.source == 'ground'
-    # The measured factor is exact, and trusted by the share of the image that it covers.
+    log = -np.log(wrong)
+    left = np.log(made.depth / network(1.0).depth_map(80).depth)
+    on_ground = segmentation().class_ids == 1
+    assert abs(np.nanmedian(left[on_ground])) < 0.05 * abs(log) + 0.01
+    assert abs(np.nanmedian(left[~on_ground])) < 0.35 * abs(log) + 0.01
+    # The factor of the report is the geometric mean over the image.
+    assert 0.75 * abs(log) < abs(np.log(made.scale.factor)) + 0.01
+    assert np.log(made.scale.factor) * log >= 0
+    assert abs(np.log(made.scale.factor)) < 1.05 * abs(log) + 0.01
     share = made.scale.ground_share
     assert share is not None
-    trust = share / (share + 0.1)
-    assert np.log(made.scale.factor) == pytest.approx(-trust * np.log(wrong), abs=0.01)
-    assert abs(error_of(made)) < 0.3 * abs(np.log(wrong)) + 0.01
+    assert share == pytest.approx(np.mean(on_ground), abs=0.03)
     assert made.scale.spread is not None
     assert made.scale.refused is None
+
+
+def test_what_is_far_from_a_small_ground_keeps_the_scale_of_the_network() -> None:
+    ids = segmentation().class_ids.copy()
+    ids[:, 64:] = 0
+    made = by_ground().depth_map(run_of(1, seen=Segmentation(ids, LABELS)), network(0.5))
+    factors = made.depth / network(0.5).depth_map(80).depth
+    assert np.nanmedian(factors[200:230, :48]) == pytest.approx(2, rel=0.05)
+    assert np.nanmedian(factors[:, 240:]) == pytest.approx(1, abs=0.05)
+
+
+def test_a_slope_of_the_scale_over_the_image_is_followed() -> None:
+    """A network whose shape is wrong has another factor in each part of the ground."""
+    wrong = np.linspace(0.5, 1.2, 80).astype(np.float32)
+    seen = network_depth({'depth': (wrong * TRUE)[None]}, BOX, CAMERA)
+    made, before = by_ground().depth_map(run_of(1), seen), seen.depth_map(80).depth
+    on_ground = segmentation().class_ids == 1
+    truth = network(1.0).depth_map(80).depth
+    after, was = (np.nanmean(abs(one / truth - 1)[on_ground]) for one in (made.depth, before))
+    assert after < 0.06 < 0.15 < was
+
+
+def test_networks_of_several_sizes_share_the_ground() -> None:
+    correction = by_ground()
+    correction.depth_map(run_of(1), network())
+    small = fit((240, 320), 160, 32)
+    values = cv2.resize(network().values[:60], (40, 30), interpolation=cv2.INTER_LINEAR)
+    padded = np.pad(values, ((0, small.network_size[0] // 4 - 30), (0, 0)), 'edge')[None]
+    nothing = Segmentation(np.zeros((240, 320), np.uint8), LABELS)
+    other = correction.depth_map(
+        run_of(1.1, seen=nothing), network_depth({'depth': padded}, small, CAMERA)
+    )
+    assert other.scale.factor == pytest.approx(
+        by_ground().depth_map(run_of(1), network()).scale.factor, rel=0.02
+    )
+    correction.depth_map(run_of(1.3), network_depth({'depth': padded}, small, CAMERA))
+    made = correction.depth_map(run_of(1.6), network())
+    assert abs(error_of(made)) < 0.2
 
 
 def test_angles_of_the_options_serve_frames_without_a_plane() -> None:
@@ -128,15 +172,19 @@ def test_angles_of_the_options_serve_frames_without_a_plane() -> None:
     )
 
 
-def test_a_median_over_seconds_ignores_a_wrong_frame_and_is_held() -> None:
+def test_a_wrong_frame_is_ignored_and_the_last_ground_fades() -> None:
     correction = by_ground()
     for step in range(5):
         made = correction.depth_map(run_of(1 + step), network(2.5 if step == 2 else 0.5))
     alone = by_ground().depth_map(run_of(1), network()).scale.factor
     assert made.scale.factor == pytest.approx(alone, rel=1e-3)
     nothing = Segmentation(np.zeros((240, 320), np.uint8), LABELS)
-    held = correction.depth_map(run_of(60, seen=nothing), network())
+    held = correction.depth_map(run_of(6, seen=nothing), network())
     assert held.scale.factor == pytest.approx(alone, rel=1e-3)
+    faded = correction.depth_map(run_of(11, seen=nothing), network())
+    assert np.log(faded.scale.factor) == pytest.approx(np.log(alone) / np.e, rel=1e-3)
+    held = correction.depth_map(run_of(60, seen=nothing), network())
+    assert held.scale.factor == pytest.approx(1, abs=1e-3)
     assert held.scale.age_ms == pytest.approx(55_000)
     assert 'ground covers 0.0%' in str(held.scale.refused)
     for step in range(4):
@@ -252,6 +300,33 @@ def test_a_calibration_is_used_for_its_camera(tmp_path: Path) -> None:
     correction.configure(options, 'net 1.0')
     refused = correction.depth_map(run_of(1), network())
     assert 'not a depth calibration' in str(refused.scale.refused)
+
+
+def test_both_correct_by_the_calibration_and_then_by_the_ground(tmp_path: Path) -> None:
+    file = tmp_path / 'depth.yaml'
+    # Depth of the network is the power 1 / 1.3 of the true depth, times 1.2.
+    calibration = DepthCalibration(DepthFit(1.2**-1.3, exponent=1.3), CAMERA, 'camera', 'net 1.0')
+    file.write_text(calibration.text())
+    correction = DepthCorrection()
+    correction.configure(Options(depth_scale='both', depth_calibration=str(file)), 'net 1.0')
+    # The ground shows another 20 % that the calibration does not know.
+    seen = network_depth({'depth': (1.2 * (TRUE / 1.2) ** (1 / 1.3))[None]}, BOX, CAMERA)
+    made = correction.depth_map(run_of(1), seen)
+    assert made.scale.source == 'both'
+    assert made.scale.exponent == 1.3
+    assert made.scale.factor == pytest.approx(1.2**-1.3 * 1.2, rel=0.08)
+    assert abs(error_of(made)) < 0.06
+    nothing = Segmentation(np.zeros((240, 320), np.uint8), LABELS)
+    other = DepthCorrection()
+    other.configure(Options(depth_scale='both', depth_calibration=str(file)), 'net 1.0')
+    alone = other.depth_map(run_of(1, seen=nothing), seen)
+    assert alone.scale.source == 'calibration'
+    assert 'ground covers' in str(alone.scale.refused)
+    assert error_of(alone) == pytest.approx(-np.log(1.2), abs=0.01)
+    other.configure(Options(depth_scale='both', depth_calibration=str(file)), 'net 2.0')
+    ground = other.depth_map(run_of(1), seen)
+    assert ground.scale.source == 'ground'
+    assert 'net 2.0' in str(ground.scale.refused)
 
 
 def test_segmentation_is_added_only_when_the_ground_is_due() -> None:

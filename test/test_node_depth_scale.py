@@ -120,14 +120,11 @@ def test_the_scale_comes_from_tf_and_a_jump_is_ignored(graph: RosGraph, model: s
     assert 'height of the camera is unknown' in found['depth_scale.refused']
     robot.place_camera(HEIGHT_M)
     found = robot.until('depth_scale.source', 'ground')
-    share = float(found['depth_scale.ground_share'])
     factor = float(found['depth_scale.factor'])
-    assert factor == pytest.approx((1 / WRONG) ** (share / (share + 0.1)), rel=0.05)
+    assert factor == pytest.approx(1 / WRONG, rel=0.1)
     depth = np.frombuffer(bytes(robot.depth[-1].data), np.float32).reshape(SIZE, SIZE)
     middle = slice(16, 48)
-    np.testing.assert_allclose(
-        depth[middle, middle], factor * WRONG * FLOOR[middle, middle], rtol=0.1
-    )
+    np.testing.assert_allclose(depth[middle, middle], FLOOR[middle, middle], rtol=0.1)
     robot.place_camera(3.0)
     found = robot.until('depth_scale.refused', 'jumped from 0.30 m')
     assert float(found['depth_scale.factor']) == pytest.approx(factor, rel=0.02)
@@ -229,13 +226,20 @@ def test_calibrate_subscribes_a_lazy_input(graph: RosGraph, model: str, tmp_path
     assert graph.spin_until(lambda: node.inputs is None)
 
 
-def test_a_depth_camera_calibrates_the_node(graph: RosGraph, model: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(('scale', 'after'), [('none', 'calibration'), ('ground', 'both')])
+def test_a_depth_camera_calibrates_the_node(
+    graph: RosGraph, model: str, tmp_path: Path, scale: str, after: str
+) -> None:
+    """Also while the ground scales depth: the calibration is of the network."""
     file = tmp_path / 'depth.yaml'
-    robot = Robot(
-        graph,
-        model,
-        **{'depth.calibration_file': str(file), 'depth.calibration_topic': '/depth_camera'},
-    )
+    parameters = {
+        'depth.scale': scale,
+        'depth.camera_height_m': HEIGHT_M,
+        'depth.camera_pitch_deg': PITCH_DEG,
+        'depth.calibration_file': str(file),
+        'depth.calibration_topic': '/depth_camera',
+    }
+    robot = Robot(graph, model, **parameters)
     client = robot.peer.create_client(Trigger, '/perception/calibrate')
     sensor = robot.peer.create_publisher(Image, '/depth_camera', 5)
     robot.frame()
@@ -253,7 +257,7 @@ def test_a_depth_camera_calibrates_the_node(graph: RosGraph, model: str, tmp_pat
     response = future.result()
     assert response.success, response.message
     assert read_calibration(file).fit.factor == pytest.approx(1 / WRONG, rel=0.1)
-    found = robot.until('depth_scale.source', 'calibration')
+    found = robot.until('depth_scale.source', after)
     assert float(found['depth_scale.factor']) == pytest.approx(1 / WRONG, rel=0.1)
 
 

@@ -133,8 +133,10 @@ def test_a_scale_alone_is_that_of_scale_and_shift(factor: float, seed: int) -> N
     values = np.random.default_rng(seed).uniform(-0.5, 30, (1, 64, 80)).astype(np.float32)
     values[0, ::9, ::7], values[0, 1::9, ::7] = np.nan, np.inf
     network = network_depth({'depth': values}, fit((480, 640), 320, 32), CAMERA)
-    scaled = network.depth_map(20, DepthFit(factor), ScaleReport(GROUND, factor))
-    shifted = network.depth_map(20, DepthFit(factor, 1e-30), ScaleReport(GROUND, factor))
+    scaled, shifted = (
+        network.corrected(DepthFit(factor, shift)).depth_map(20, ScaleReport(GROUND, factor))
+        for shift in (0, 1e-30)
+    )
     np.testing.assert_allclose(scaled.depth, shifted.depth, rtol=1e-5)
 
 

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""``mt_perception calibrate``: scale and shift of depth for one camera in its place."""
+"""``mt_perception calibrate``: correction of depth for one camera in its place."""
 
 from __future__ import annotations
 
@@ -74,10 +74,10 @@ def calibrate(source: str, out: Path, **given: Any) -> None:
     """Fit the depth of a model to known distances in SOURCE.
 
     SOURCE is a bag or a folder with depth images, a bag with a laser scanner (--scan-topic), or
-    any image with one distance (--distance-px U V --metres M). Half of the frames are fitted; the
-    error is measured on the other half. Use the file with --depth-scale calibration, the
-    parameters
-    depth.scale and depth.calibration_file, or Options(depth_calibration=…).
+    any image with one distance (--distance-px U V --metres M). The error of each half of the
+    frames is measured with the fit of the other half; then all frames are fitted. Use the file
+    with --depth-scale calibration or both, the parameters depth.scale and
+    depth.calibration_file, or Options(depth_calibration=…).
     """
     if (given['distance_px'] is None) != (given['metres'] is None):
         raise click.UsageError('--distance-px and --metres must be given together')
@@ -158,10 +158,7 @@ def _tape(sample: Sample, pixel: tuple[float, float], metres: float) -> PixelDep
 
 def _print(found: DepthCalibration, out: Path, console: Console) -> None:
     fit = found.fit
-    console.print(
-        f'1 / depth = 1 / ({fit.factor:.3f} x depth of the network) + {fit.shift:.4f} /m',
-        highlight=False,
-    )
+    console.print(fit.text(), highlight=False)
     if found.abs_rel_after is None:
         console.print('the error was not measured: there is only one frame')
     else:

@@ -12,12 +12,15 @@ from mt_perception.errors import OptionError
 from mt_perception.geometry.depth_calibration import DepthCalibration, read_calibration
 from mt_perception.geometry.plane import GroundPlane
 from mt_perception.model.manifest import Manifest
-from mt_perception.reports import CALIBRATION, GROUND
+from mt_perception.reports import BOTH, CALIBRATION, GROUND
 from mt_perception.types import DETECTION, check_field_types
 
 NONE = 'none'
-SCALES = (NONE, GROUND, CALIBRATION)
+SCALES = (NONE, GROUND, CALIBRATION, BOTH)
 """Sources of the scale of depth."""
+
+BY_GROUND, BY_CALIBRATION = (GROUND, BOTH), (CALIBRATION, BOTH)
+"""Those that use the ground, and those that use a calibration."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,8 @@ class Options:
         classes: Labels to detect; empty detects every class.
         max_depth_m: Depth beyond this distance is unknown, in metres.
         depth_scale: ``none`` keeps the depth of the network; ``ground`` scales it by the height
-            of the camera above segmented ground; ``calibration`` by ``depth_calibration``.
+            of the camera above segmented ground; ``calibration`` corrects it by
+            ``depth_calibration``; ``both`` first by the calibration, then by the ground.
         camera_height_m: Height of the camera above the ground, for frames without
             ``Frame.ground``; 0 is unknown.
         camera_pitch_deg: Angle by which the camera points below the horizon.
@@ -139,11 +143,11 @@ class Options:
             CalibrationError: The calibration is refused.
             OptionError: There is no file.
         """
-        if self.depth_scale != CALIBRATION:
+        if self.depth_scale not in BY_CALIBRATION:
             return None
         if not self.depth_calibration:
             raise OptionError(
-                'depth_scale is calibration, but there is no calibration file; write one '
+                f'depth_scale is {self.depth_scale}, but there is no calibration file; write one '
                 'with `mt_perception calibrate`'
             )
         return read_calibration(Path(self.depth_calibration).expanduser())

@@ -14,7 +14,7 @@ import yaml
 from mt_perception.data_files import read_yaml
 from mt_perception.errors import CalibrationError
 from mt_perception.geometry.camera import resized
-from mt_perception.geometry.depth_fit import DepthFit
+from mt_perception.geometry.depth_fit import MOST_EXPONENT, DepthFit
 from mt_perception.types import FISHEYE, PINHOLE, Intrinsics
 
 HEAD = '# Depth calibration of mt_perception.\n'
@@ -28,7 +28,7 @@ _NUMBERS = ('fx', 'fy', 'cx', 'cy')
 
 @dataclass(frozen=True)
 class DepthCalibration:
-    """Scale and shift of inverse depth for one camera in its place.
+    """Correction of depth for one camera in its place.
 
     Attributes:
         fit: The correction.
@@ -86,7 +86,9 @@ def read_calibration(path: Path) -> DepthCalibration:
     """
     data = read_yaml(path, CalibrationError)
     try:
-        fit = DepthFit(**{one.name: float(data[one.name]) for one in fields(DepthFit)})
+        # Calibrations of 0.7.0 and earlier have no exponent.
+        numbers = {'exponent': 1.0, **data}
+        fit = DepthFit(**{one.name: float(numbers[one.name]) for one in fields(DepthFit)})
         camera = _camera(data['camera'])
         errors = [
             None if data.get(name) is None else float(data[name])
@@ -97,6 +99,10 @@ def read_calibration(path: Path) -> DepthCalibration:
             raise TypeError('frame_id, model and fitted_to must be text')
         if not (1e-6 <= fit.factor <= 1e6 and math.isfinite(fit.shift)):
             raise ValueError(f'factor {fit.factor} must be 1e-6 to 1e6, shift {fit.shift} finite')
+        if not 1 / MOST_EXPONENT <= fit.exponent <= MOST_EXPONENT:
+            raise ValueError(
+                f'exponent {fit.exponent} must be {1 / MOST_EXPONENT:g} to {MOST_EXPONENT:g}'
+            )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CalibrationError(
             f'{path} is not a depth calibration ({error!r}); write one with '

@@ -4,7 +4,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,14 +13,23 @@ from numpy.typing import NDArray
 
 from mt_perception.errors import CalibrationError
 from mt_perception.geometry.depth_calibration import DepthCalibration
-from mt_perception.geometry.depth_fit import DepthFit, fit_scale, fit_scale_and_shift
+from mt_perception.geometry.depth_fit import (
+    DepthFit,
+    fit_power,
+    fit_scale,
+    fit_scale_and_shift,
+)
+from mt_perception.reports import BOTH, GROUND
 from mt_perception.types import DepthMap, Intrinsics
 
 _SAMPLES = 1000
 """Most pixels of one frame."""
 
 _BLOCKS = 8
-"""Parts of a recording; every second part is fitted, because neighbouring frames are similar."""
+"""Parts of a recording; every second part is one half, because neighbouring frames are similar."""
+
+_PRIOR = 0.4
+"""Standard deviation of the log scale of depth in a new place, before it is calibrated."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,9 +41,11 @@ class _Samples:
 
 
 class DepthCalibrator:
-    """Fits scale and shift of inverse depth to frames with known distances.
+    """Fits scale and exponent of depth to frames with known distances.
 
-    Every second part of the frames is fitted; the error is measured on the others.
+    Depth without a unit gets scale and shift of inverse depth. The error of each half of the
+    frames is measured with the fit of the other half (two-fold cross-validation); then all frames
+    are fitted.
     """
 
     def __init__(self) -> None:
@@ -60,15 +72,19 @@ class DepthCalibrator:
             metres: (N,), their true depth along the optical axis.
 
         Raises:
-            CalibrationError: The frame is of another camera than the first.
+            CalibrationError: The frame is of another camera than the first, or scaled by ground.
         """
         if self._camera is not None and depth.intrinsics != self._camera:
             raise CalibrationError(
                 'the frames are of several cameras; calibrate each camera separately'
             )
         self._camera, scale = depth.intrinsics, depth.scale
+        if scale.source in (GROUND, BOTH):
+            raise CalibrationError('the depth is scaled by the ground; calibrate it without')
         self._relative = self._relative or depth.relative
-        inverse = (1 / depth.depth[rows, columns].astype(np.float64) - scale.shift) * scale.factor
+        seen = 1 / depth.depth[rows, columns].astype(np.float64)
+        with np.errstate(invalid='ignore'):
+            inverse = ((seen - scale.shift) * scale.factor) ** (1 / scale.exponent)
         there = np.isfinite(inverse) & (inverse > 0) & np.isfinite(metres) & (metres > 0)
         if there.any():
             self._frames.append(_Samples(inverse[there], metres[there].astype(np.float64)))
@@ -88,7 +104,9 @@ class DepthCalibrator:
     def calibrate(self, frame_id: str, model: str, source: str) -> DepthCalibration:
         """Fit the frames.
 
-        Distances at one range determine only a scale.
+        Distances at one range determine only a scale. Where frames disagree, the log of the
+        correction is multiplied by 0.4² / (0.4² + s²), with the variance s² of the log scale over
+        the frames.
 
         Args:
             frame_id: Optical frame of the camera; empty if unknown.
@@ -96,38 +114,66 @@ class DepthCalibrator:
             source: Name of the measured data.
 
         Raises:
-            CalibrationError: There is no distance, or the calibration makes depth worse on the
-                frames that were not fitted.
+            CalibrationError: There is no distance, or the calibration does not reduce the error
+                on the halves that were not fitted.
         """
         if self._camera is None or not self._frames:
             raise CalibrationError('no pixel has both a known distance and a depth of the network')
+        kind = _scale_and_shift if self._relative else _power
+        before = after = None
         block = max(1, len(self._frames) // _BLOCKS)
-        fitted = [one for i, one in enumerate(self._frames) if i // block % 2 == 0]
-        others = [one for i, one in enumerate(self._frames) if i // block % 2 == 1]
-        fit = _fit(fitted)
-        before = None if self._relative or not others else _abs_rel(others, DepthFit(1.0))
-        after = _abs_rel(others, fit) if others else None
+        halves = [
+            [one for i, one in enumerate(self._frames) if i // block % 2 == half]
+            for half in (0, 1)
+        ]
+        if halves[1]:
+            after = _crossed(kind, halves)
+            before = None if self._relative else _mean_error(self._frames, DepthFit(1.0))
         if before is not None and after is not None and after >= before:
             raise CalibrationError(
                 'the calibration does not reduce the error on the frames that were not fitted: '
                 f'AbsRel {before:.3f} before, {after:.3f} after; the depth needs no calibration, '
                 'or the distances belong to another scene'
             )
-        pixels = sum(len(one.metres) for one in fitted)
-        text = f'{source}: {len(fitted)} frames, {pixels} pixels'
+        pixels = sum(len(one.metres) for one in self._frames)
+        text = f'{source}: {len(self._frames)} frames, {pixels} pixels'
+        fit = kind(self._frames)
         return DepthCalibration(fit, self._camera, frame_id, model, text, before, after)
 
 
-def _fit(frames: Sequence[_Samples]) -> DepthFit:
-    inverse = np.concatenate([one.inverse for one in frames])
-    metres = np.concatenate([one.metres for one in frames])
+def _power(frames: Sequence[_Samples]) -> DepthFit:
+    """Scale and exponent, or the scale where the distances determine no exponent."""
+    logs = [math.log(float(np.median(one.inverse * one.metres))) for one in frames]
+    variance = float(np.var(logs, ddof=1)) if len(logs) > 1 else 0.0
     try:
-        return fit_scale_and_shift(inverse, metres)
+        return fit_power(*_joined(frames), trust=_PRIOR**2 / (_PRIOR**2 + variance))
     except CalibrationError:
-        return fit_scale(inverse, metres)
+        return fit_scale(*_joined(frames))
 
 
-def _abs_rel(frames: Sequence[_Samples], fit: DepthFit) -> float:
+def _scale_and_shift(frames: Sequence[_Samples]) -> DepthFit:
+    try:
+        return fit_scale_and_shift(*_joined(frames))
+    except CalibrationError:
+        return fit_scale(*_joined(frames))
+
+
+def _joined(frames: Sequence[_Samples]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    return (
+        np.concatenate([one.inverse for one in frames]),
+        np.concatenate([one.metres for one in frames]),
+    )
+
+
+def _crossed(
+    kind: Callable[[Sequence[_Samples]], DepthFit], halves: Sequence[Sequence[_Samples]]
+) -> float:
+    """Mean error over all frames, each with the fit of the half to which it does not belong."""
+    errors = [_mean_error(own, kind(other)) for own, other in (halves, halves[::-1])]
+    return float(np.average(errors, weights=[len(half) for half in halves]))
+
+
+def _mean_error(frames: Sequence[_Samples], fit: DepthFit) -> float:
     """Mean over frames of the mean relative error; a pixel without depth has the error 1."""
     errors = []
     for one in frames:

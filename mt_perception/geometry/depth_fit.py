@@ -1,10 +1,10 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Robust fits of a network's depth to known distances: a scale, or scale and shift."""
+"""Robust fits of a network's depth to known distances: scale, power, or scale and shift."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,20 @@ FEWEST = 20
 LEAST_RATIO = 1.5
 """Smallest ratio of far to near distances that determines scale and shift."""
 
+MOST_EXPONENT = 2.0
+"""Largest exponent of a power, and the inverse of the smallest.
+
+The exponent of least error is near 0 where the network is wrong about near and far, and depth
+would be one distance everywhere.
+"""
+
+_SMALL = 0.05
+"""Log errors below this count as squares, larger ones by their size."""
+
+_RIDGE = 0.05
+"""Weight of the exponent 1, in samples at a log distance of 1 for each sample."""
+
+_MOST_WEIGHT = 2.0
 _TRIALS = 200
 _ROUNDS = 10
 _MOST_SAMPLES = 1000
@@ -28,30 +42,47 @@ _MOST_SAMPLES = 1000
 
 @dataclass(frozen=True)
 class DepthFit:
-    """Corrects depth: 1 / corrected = 1 / (factor · depth) + shift.
+    """Corrects depth: 1 / corrected = 1 / (factor · depth^exponent) + shift.
 
     Attributes:
         factor: Scale of depth.
         shift: Added to inverse depth, in 1/m.
         spread: Robust relative standard deviation of the corrected samples.
         inliers: Share of the samples within 25 % of their distance.
+        exponent: Power of depth; below 1 it draws near and far together.
     """
 
     factor: float
     shift: float = 0.0
     spread: float = 0.0
     inliers: float = 1.0
+    exponent: float = 1.0
+
+    def text(self) -> str:
+        """Return the equation."""
+        if self.shift:
+            return (
+                f'1 / depth = 1 / ({self.factor:.3f} x depth of the network) + {self.shift:.4f} /m'
+            )
+        power = '' if self.exponent == 1 else f' ^ {self.exponent:.3f}'
+        return f'depth = {self.factor:.3f} x (depth of the network){power}'
 
     def apply(self, inverse: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return metres of a network's inverse depth, (...); NaN beyond the horizon."""
-        corrected = inverse * np.float32(1 / self.factor) + np.float32(self.shift)
+        with np.errstate(divide='ignore', invalid='ignore'):
+            power = inverse if self.exponent == 1 else inverse ** np.float32(self.exponent)
+        corrected = power * np.float32(1 / self.factor) + np.float32(self.shift)
         with np.errstate(divide='ignore', invalid='ignore'):
             depth = np.where(corrected > 0, 1 / corrected, np.nan)
         return np.asarray(depth, np.float32)
 
 
 def fit_scale(inverse: NDArray[np.floating], distances: NDArray[np.floating]) -> DepthFit:
-    """Fit the scale of depth: the median ratio, robust to almost half of the samples.
+    """Fit the scale of depth.
+
+    Minimises the mean of |factor · z - t| / t, with the network's depth z and the distance t: the
+    median of t / z weighted by z / t. The weights are limited to a factor of two, so that a third
+    of the samples may be wrong.
 
     Args:
         inverse: (N,), inverse depth of the network, positive.
@@ -60,9 +91,44 @@ def fit_scale(inverse: NDArray[np.floating], distances: NDArray[np.floating]) ->
     Raises:
         CalibrationError: There is no sample.
     """
-    ratios = _usable(inverse, distances, 1)
-    factor = float(np.median(ratios[0] * ratios[1]))
-    return _judged(factor, 0.0, *ratios)
+    x, t = _usable(inverse, distances, 1)
+    return _judged(DepthFit(_middle_ratio(x * t)), x, t)
+
+
+def fit_power(
+    inverse: NDArray[np.floating], distances: NDArray[np.floating], trust: float = 1.0
+) -> DepthFit:
+    """Fit scale and exponent of depth: log t = log factor + exponent · log z.
+
+    Iteratively reweighted least squares of the absolute log error, with a weak preference for the
+    exponent 1; then the scale of least relative error. The exponent is between 1 / 2 and 2.
+
+    Args:
+        inverse: (N,), inverse depth of the network, positive.
+        distances: (N,), the known depth in metres.
+        trust: Part of the correction of the log depth that is applied, from 0 to 1.
+
+    Raises:
+        CalibrationError: There are too few samples, or they are all at one distance.
+    """
+    x, t = _usable(inverse, distances, FEWEST)
+    _check_range(t)
+    log = -np.log(x)
+    middle = float(np.median(log))
+    matrix = np.stack([np.ones_like(log), log - middle], axis=1)
+    wanted = np.log(t) - log
+    prior = np.diag([0.0, _RIDGE * len(log)])
+    weights, slope = np.ones_like(log), 0.0
+    for _ in range(_ROUNDS):
+        product = matrix.T * weights
+        found = np.linalg.solve(product @ matrix + prior, product @ wanted)
+        slope = float(found[1])
+        weights = 1 / np.maximum(np.abs(wanted - matrix @ found), _SMALL)
+    slope = min(max(slope, 1 / MOST_EXPONENT - 1), MOST_EXPONENT - 1)
+    factor = _middle_ratio(t * x ** (1 + slope))
+    # log corrected = log z + trust (log factor + slope log z).
+    exponent, factor = 1 + trust * slope, factor**trust
+    return _judged(DepthFit(factor, exponent=exponent), x, t)
 
 
 def fit_scale_and_shift(
@@ -83,12 +149,7 @@ def fit_scale_and_shift(
             a positive scale fits.
     """
     x, t = _usable(inverse, distances, FEWEST)
-    near, far = np.quantile(t, (0.05, 0.95))
-    if far < LEAST_RATIO * near:
-        raise CalibrationError(
-            f'the distances are {near:.2f} to {far:.2f} m; scale and shift need distances that '
-            f'differ by a factor of {LEAST_RATIO:g}'
-        )
+    _check_range(t)
     a, b = _best_line(x, t)
     for _ in range(_ROUNDS):
         residual = t * (a * x + b) - 1
@@ -109,7 +170,25 @@ def fit_scale_and_shift(
             'no positive scale maps the depth of the network to the distances; check that both '
             'show the same scene'
         )
-    return _judged(1 / a, b, x, t)
+    return _judged(DepthFit(1 / a, b), x, t)
+
+
+def _middle_ratio(ratios: NDArray[np.float64]) -> float:
+    """The median, weighted by the inverse within a factor of two of the plain median."""
+    ratio = np.sort(ratios)
+    weight = 1 / np.clip(ratio / ratio[len(ratio) // 2], 1 / _MOST_WEIGHT, _MOST_WEIGHT)
+    sums = np.cumsum(weight)
+    return float(ratio[np.searchsorted(sums, sums[-1] / 2)])
+
+
+def _check_range(distances: NDArray[np.float64]) -> None:
+    """Raise unless the distances determine two numbers."""
+    near, far = np.quantile(distances, (0.05, 0.95))
+    if far < LEAST_RATIO * near:
+        raise CalibrationError(
+            f'the distances are {near:.2f} to {far:.2f} m; two numbers need distances that '
+            f'differ by a factor of {LEAST_RATIO:g}'
+        )
 
 
 def _usable(
@@ -144,12 +223,11 @@ def _best_line(x: NDArray[np.float64], t: NDArray[np.float64]) -> tuple[float, f
     return float(a[best]), float(b[best])
 
 
-def _judged(
-    factor: float, shift: float, x: NDArray[np.float64], t: NDArray[np.float64]
-) -> DepthFit:
+def _judged(fit: DepthFit, x: NDArray[np.float64], t: NDArray[np.float64]) -> DepthFit:
     """The fit with the spread and the inliers of its samples."""
-    error = np.abs(t * (x / factor + shift) - 1)
+    power = x if fit.exponent == 1 else x**fit.exponent
+    error = np.abs(t * (power / fit.factor + fit.shift) - 1)
     inliers = float(np.mean(error < INLIER))
     middle = len(error) // 2
     error.partition(middle)
-    return DepthFit(factor, shift, 1.4826 * float(error[middle]), inliers)
+    return replace(fit, spread=1.4826 * float(error[middle]), inliers=inliers)

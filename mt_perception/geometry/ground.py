@@ -22,7 +22,7 @@ GROUND_LABELS = frozenset(
 )
 """Classes of a segmentation that lie on the ground."""
 
-LEAST_SHARE = 0.03
+LEAST_SHARE = 0.01
 """Smallest share of the image with ground."""
 
 LEAST_INLIERS = 0.6
@@ -31,18 +31,26 @@ LEAST_INLIERS = 0.6
 MOST_FACTOR = 5.0
 """Largest correction of metric depth; a larger one indicates a wrong height."""
 
+_MOST_DEVIATION = 0.7
+"""Pixels whose log factor differs from that of the whole ground by more are not used."""
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class GroundMeasurement:
     """The scale of depth from the ground of one frame.
 
     Attributes:
-        fit: The correction.
+        fit: The correction, the same for all pixels.
         share: Share of the image in which the ground was measured.
+        log_factors: float32 (h, w), log of the factor of each pixel: on the depth of the network,
+            or on the fit's if the network's has no unit; 0 where there is no ground.
+        weights: float32 (h, w), 1 where they are known, 0 elsewhere.
     """
 
     fit: DepthFit
     share: float
+    log_factors: NDArray[np.float32]
+    weights: NDArray[np.float32]
 
 
 def ground_depth(
@@ -112,4 +120,12 @@ def measure_ground(
             f'the ground gives the depth factor {fit.factor:.2f}, expected {1 / MOST_FACTOR:g} to '
             f'{MOST_FACTOR:g}; check the height of the camera'
         )
-    return GroundMeasurement(fit, share)
+    seen, known = inverse[there], expected[there]
+    with np.errstate(divide='ignore', invalid='ignore'):
+        ratios = np.log(known / fit.apply(seen) if relative else known * seen)
+        middle = np.float32(0 if relative else math.log(fit.factor))
+        usable = np.abs(ratios - middle) < _MOST_DEVIATION
+    log_factors, weights = np.zeros((2, *inverse.shape), np.float32)
+    log_factors[there] = np.where(usable, ratios, 0)
+    weights[there] = usable
+    return GroundMeasurement(fit, share, log_factors, weights)

@@ -25,6 +25,7 @@ from mt_perception.errors import CalibrationError, OptionError, PerceptionError
 from mt_perception.evaluation.datasets.maps import at_size, valid_metres
 from mt_perception.evaluation.datasets.truth_messages import decode_depth
 from mt_perception.evaluation.output import check_new_text, write_new_text
+from mt_perception.execution.options import BY_GROUND
 from mt_perception.geometry.depth_calibration import (
     DepthCalibration,
     is_calibration,
@@ -33,7 +34,7 @@ from mt_perception.geometry.depth_calibration import (
 from mt_perception.geometry.depth_calibrator import DepthCalibrator
 from mt_perception.nodes.conversions import stamp_ns
 from mt_perception.nodes.parameters import PerceptionSettings
-from mt_perception.reports import CALIBRATION
+from mt_perception.reports import BOTH, CALIBRATION
 from mt_perception.types import Result
 
 DURATION_S = 20.0
@@ -98,6 +99,9 @@ class CalibrationService:
         """Add the depth of one frame."""
         if self._calibrator is None or result.depth is None or not result.stamp_ns:
             return
+        if result.depth.scale.source in BY_GROUND:
+            # It was in progress when the calibration began.
+            return
         with self._lock:
             self._results.append(result)
             self._frame_id = result.frame_id
@@ -152,7 +156,8 @@ class CalibrationService:
         found = calibrator.calibrate(self._frame_id, self._model, topic)
         write_new_text(path, found.text(), is_calibration)
         self._calibrated()
-        self._node.set_parameters([Parameter('depth.scale', value=CALIBRATION)])
+        wanted = BOTH if settings.depth_scale in BY_GROUND else CALIBRATION
+        self._node.set_parameters([Parameter('depth.scale', value=wanted)])
         return found
 
     def _on_depth(self, message: Image) -> None:
@@ -206,7 +211,7 @@ def check_calibration_file(settings: PerceptionSettings) -> None:
 
 
 def _words(found: DepthCalibration) -> str:
-    text = f'factor {found.fit.factor:.3f}, shift {found.fit.shift:.4f} /m, {found.fitted_to}'
+    text = f'{found.fit.text()}, {found.fitted_to}'
     if found.abs_rel_before is not None:
-        text += f'; AbsRel on the other half {found.abs_rel_before:.3f} before'
+        text += f'; AbsRel {found.abs_rel_before:.3f} before'
     return text if found.abs_rel_after is None else f'{text}, {found.abs_rel_after:.3f} after'

@@ -27,7 +27,7 @@ class DepthParameters(Settings):
     depth_scale: str = parameter(
         'depth.scale',
         NONE,
-        'Source of the scale of depth: the network (none), ground, or calibration; see '
+        'Source of the scale of depth: the network (none), ground, calibration, or both; see '
         'docs/depth.md.',
         choices=SCALES,
     )

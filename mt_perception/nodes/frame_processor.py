@@ -7,13 +7,14 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo
 
 from mt_perception.errors import CameraError, ImageError, OptionError
+from mt_perception.execution.options import BY_GROUND, NONE
 from mt_perception.geometry.camera import Calibration
 from mt_perception.geometry.plane import GroundPlane
 from mt_perception.nodes.budget_check import BudgetCheck
@@ -98,6 +99,7 @@ class FrameProcessor:
         self._throttle = LogThrottle()
         self._active = False
         self._stale_calibration = False
+        self._collecting = False
         # Keeps the shared weights loaded.
         self._model = pool.model(current)
         self.pipeline = self._model.for_camera(current)
@@ -210,14 +212,19 @@ class FrameProcessor:
 
     def _applied_settings(self) -> PerceptionSettings:
         settings = self._settings()
-        if settings is not self._applied:
+        collecting = self.calibration.is_collecting
+        if settings is not self._applied or collecting != self._collecting:
             budget_changes = settings.budget() != self.pipeline.budget
             self.pipeline.budget = settings.budget()
             if budget_changes:
                 self._budget_check = self._new_budget_check()
-            self.pipeline.options = settings.options()
+            options = settings.options()
+            if collecting and options.depth_scale in BY_GROUND:
+                # A calibration corrects the depth of the network; factors of the ground vary.
+                options = replace(options, depth_scale=NONE)
+            self.pipeline.options = options
             change_offload(self.offload, settings)
-            self._applied = settings
+            self._applied, self._collecting = settings, collecting
         if self._stale_calibration:
             self._stale_calibration = False
             self.pipeline.state.depth.reload()

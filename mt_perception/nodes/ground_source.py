@@ -13,11 +13,11 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Imu
 
 from mt_perception.errors import CameraError, OptionError
+from mt_perception.execution.options import BY_GROUND
 from mt_perception.geometry.plane import GroundPlane
 from mt_perception.geometry.transforms import IDENTITY, TransformTree
 from mt_perception.nodes.depth_parameters import IMU, PARAMETERS, TF
 from mt_perception.nodes.parameters import PerceptionSettings
-from mt_perception.reports import GROUND
 
 _TF_QOS = QoSProfile(depth=100)
 _STATIC_QOS = QoSProfile(
@@ -49,7 +49,7 @@ class GroundSource:
 
     def follow(self, settings: PerceptionSettings) -> None:
         """Subscribe to the topics that the settings need; called in the executor's thread."""
-        wanted = settings.depth_ground_source if settings.depth_scale == GROUND else PARAMETERS
+        wanted = settings.depth_ground_source if settings.depth_scale in BY_GROUND else PARAMETERS
         if wanted == self._source:
             return
         self.destroy()

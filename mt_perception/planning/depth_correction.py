@@ -5,17 +5,15 @@
 from __future__ import annotations
 
 import math
-from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, replace
-from statistics import median
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mt_perception.errors import CalibrationError, OptionError
 from mt_perception.execution.frame_run import FrameRun
-from mt_perception.execution.options import NONE, Options
+from mt_perception.execution.options import BY_CALIBRATION, BY_GROUND, NONE, Options
 from mt_perception.execution.postprocess.depth import NetworkDepth
 from mt_perception.geometry.depth_calibration import DepthCalibration
 from mt_perception.geometry.depth_fit import DepthFit
@@ -23,7 +21,9 @@ from mt_perception.geometry.ground import GROUND_LABELS, ground_depth, measure_g
 from mt_perception.geometry.plane import GroundPlane
 from mt_perception.geometry.rays import has_rays, rays
 from mt_perception.planning.depth_filter import DepthFilter
-from mt_perception.reports import CALIBRATION, GROUND, ScaleReport
+from mt_perception.planning.ground_factors import enlarge
+from mt_perception.planning.ground_window import GroundWindow
+from mt_perception.reports import BOTH, CALIBRATION, ScaleReport
 from mt_perception.types import (
     DEPTH,
     SEGMENTATION,
@@ -33,19 +33,8 @@ from mt_perception.types import (
     Segmentation,
 )
 
-WINDOW_S = 5.0
-"""Measurements of the ground younger than this determine the scale."""
-
 MEASURE_PERIOD_S = 0.2
 """Least time between two measurements of the ground."""
-
-HALF_TRUST = 0.1
-"""Share of the image with ground at which half of the log scale is applied.
-
-The ground is the near and low part of the image; a network whose shape is wrong has another scale
-there than elsewhere. On rooms, corridors and offices the best correction was this fraction of the
-measured one: 0.2 of the log scale at 2 % ground, 0.6 at 10 %, 0.9 at 50 %.
-"""
 
 _MOST_TURN_DEG = 15.0
 _MOST_RISE = 1.25
@@ -61,17 +50,6 @@ _SETTINGS = (
     *('depth_calibration', 'depth_filter'),
 )
 """The options whose change resets the measurements."""
-
-
-@dataclass(frozen=True)
-class _Measurement:
-    """The scale of one frame: ``log_factor`` and ``shift``, weighted by ``share``."""
-
-    stamp_ns: int
-    log_factor: float
-    shift: float
-    share: float
-    spread: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,8 +74,8 @@ class _Cells:
 class DepthCorrection:
     """Filters a network's depth over time and corrects its scale, frame by frame.
 
-    Ground: the median of the measurements of the last seconds, weighted by the share of ground;
-    the last one is held while no ground is in view. A measurement that is refused changes nothing.
+    Ground: the factor of each part of the image that shows ground, continued to what is near it,
+    from the measurements of the last seconds. A measurement that is refused changes nothing.
 
     Frames without a stamp, of another camera, or older than the last one share nothing with
     earlier frames.
@@ -113,9 +91,9 @@ class DepthCorrection:
 
     def _reset(self) -> None:
         self._filter = DepthFilter()
-        self._window: deque[_Measurement] = deque()
+        self._window = GroundWindow()
         self._planes = PlaneGate()
-        self._camera: Intrinsics | None = None
+        self._source: tuple[Intrinsics, DepthFit | None] | None = None
         self._last_ns = 0
         self._tried_ns = 0
         self._cells: _Cells | None = None
@@ -153,7 +131,7 @@ class DepthCorrection:
         self, wanted: frozenset[str], served: Collection[str], frame: Frame
     ) -> frozenset[str]:
         """Return the wanted tasks, and segmentation if the ground is due to be measured."""
-        if self._options.depth_scale != GROUND or DEPTH not in wanted:
+        if self._options.depth_scale not in BY_GROUND or DEPTH not in wanted:
             return wanted
         age_s = (frame.stamp_ns - self._tried_ns) * 1e-9
         is_due = not (frame.stamp_ns and self._tried_ns and 0 <= age_s < MEASURE_PERIOD_S)
@@ -174,36 +152,61 @@ class DepthCorrection:
             network = self._filter.filtered(frame, network)
         if options.depth_scale == NONE:
             return network.depth_map(options.max_depth_m)
+        fit, why = None, ''
+        if options.depth_scale in BY_CALIBRATION:
+            fit, why = self._calibrated(network, frame)
+            network = network if fit is None else network.corrected(fit)
         if options.depth_scale == CALIBRATION:
-            calibration, why = self._calibration, self._fault
-            if calibration is not None:
-                why = calibration.refusal(network.camera, frame.frame_id, self._model)
-            if calibration is None or why:
-                return self._refused(network, why)
-            fit = calibration.fit
-            report = ScaleReport(CALIBRATION, fit.factor, fit.shift, fit.spread)
-            return network.depth_map(options.max_depth_m, fit, report)
+            return self._without_ground(network, fit, why)
         found = run.results.get(SEGMENTATION)
         segmentation = found if isinstance(found, Segmentation) else None
-        self._follow(frame, network.camera)
-        why = self._measure(network, frame, segmentation)
+        self._follow(frame, network.camera, fit)
+        reasons = why, self._measure(network, frame, segmentation)
+        why = '; '.join(reason for reason in reasons if reason)
         if not self._window:
-            return self._refused(network, why)
-        fit, report = self._filtered(frame, network.relative, why)
-        return network.depth_map(options.max_depth_m, fit, report)
+            return self._without_ground(network, fit, why)
+        cells = self._cells_of(network)
+        metres, report, logs = self._window.correction(
+            frame.stamp_ns, network.relative, cells.x.shape
+        )
+        report = replace(report, refused=why or None)
+        if metres is not None:
+            network = network.corrected(metres)
+        if fit is not None:
+            report = replace(
+                report, source=BOTH, factor=fit.factor * report.factor, shift=fit.shift,
+                exponent=fit.exponent,
+            )  # fmt: skip
+        shape = (network.values.shape[0], network.values.shape[1])
+        factors = enlarge(np.exp(logs), cells.step, shape)
+        scaled = replace(network, values=network.values * factors)
+        return scaled.depth_map(options.max_depth_m, report)
 
-    def _refused(self, network: NetworkDepth, why: str) -> DepthMap:
-        """Return the depth of the network as it is, with the reason."""
-        plain = network.depth_map(self._options.max_depth_m)
-        return replace(plain, scale=replace(plain.scale, refused=why))
+    def _calibrated(self, network: NetworkDepth, frame: Frame) -> tuple[DepthFit | None, str]:
+        """The calibration of this camera, or None and the reason."""
+        if self._calibration is None:
+            return None, self._fault
+        why = self._calibration.refusal(network.camera, frame.frame_id, self._model)
+        return (None, why) if why else (self._calibration.fit, '')
 
-    def _follow(self, frame: Frame, camera: Intrinsics) -> None:
+    def _without_ground(self, network: NetworkDepth, fit: DepthFit | None, why: str) -> DepthMap:
+        """Return the depth of the network, or of the calibration, with the reason."""
+        report = None
+        if fit is not None:
+            report = ScaleReport(
+                CALIBRATION, fit.factor, fit.shift, fit.spread, exponent=fit.exponent
+            )
+        plain = network.depth_map(self._options.max_depth_m, report)
+        return replace(plain, scale=replace(plain.scale, refused=why or None))
+
+    def _follow(self, frame: Frame, camera: Intrinsics, fit: DepthFit | None) -> None:
         """Discard measurements that do not apply to this frame."""
-        if not frame.stamp_ns or frame.stamp_ns < self._last_ns or camera != self._camera:
+        source = camera, fit
+        if not frame.stamp_ns or frame.stamp_ns < self._last_ns or source != self._source:
             self._window.clear()
             self._planes = PlaneGate()
             self._tried_ns = 0
-        self._camera, self._last_ns = camera, frame.stamp_ns
+        self._source, self._last_ns = source, frame.stamp_ns
 
     def _measure(
         self,
@@ -244,12 +247,7 @@ class DepthCorrection:
             )
         except CalibrationError as error:
             return str(error)
-        fit = found.fit
-        self._window.append(
-            _Measurement(frame.stamp_ns, math.log(fit.factor), fit.shift, found.share, fit.spread)
-        )
-        while frame.stamp_ns - self._window[0].stamp_ns > WINDOW_S * 1e9:
-            self._window.popleft()
+        self._window.add(frame.stamp_ns, found)
         return ''
 
     def _cells_of(self, network: NetworkDepth) -> _Cells:
@@ -265,27 +263,6 @@ class DepthCorrection:
         if self._expected is None or self._expected[0] != key:
             self._expected = key, ground_depth(plane, cells.x, cells.y)
         return self._expected[1]
-
-    def _filtered(self, frame: Frame, relative: bool, why: str) -> tuple[DepthFit, ScaleReport]:
-        """The correction from the measurements of the window, and its report."""
-        # Plain numbers: the window is short, and arrays take longer.
-        weights = [one.share for one in self._window]
-        share = sum(weight * weight for weight in weights) / sum(weights)
-        log_factor = _weighted_median([one.log_factor for one in self._window], weights)
-        shift = 0.0
-        if relative:
-            shift = _weighted_median([one.shift for one in self._window], weights)
-            trust = 1.0
-        else:
-            trust = share / (share + HALF_TRUST)
-        frames = 1.4826 * median(abs(one.log_factor - log_factor) for one in self._window)
-        pixels = median(one.spread for one in self._window)
-        fit = DepthFit(math.exp(trust * log_factor), shift)
-        age_ms = (frame.stamp_ns - self._window[-1].stamp_ns) * 1e-6
-        # The uncorrected part adds to the uncertainty.
-        spread = math.sqrt(frames**2 + pixels**2 + ((1 - trust) * log_factor) ** 2)
-        report = ScaleReport(GROUND, fit.factor, shift, spread, share, age_ms, refused=why or None)
-        return fit, report
 
 
 class PlaneGate:
@@ -356,13 +333,3 @@ def _cells(network: NetworkDepth, key: tuple[object, ...]) -> _Cells:
     x, y = np.moveaxis(rays(camera, grid).reshape(grid.shape), -1, 0)
     columns, rows = np.moveaxis(np.maximum(grid, 0).astype(np.intp), -1, 0)
     return _Cells(key, step, rows * camera.width + columns, x, y)
-
-
-def _weighted_median(values: Sequence[float], weights: Sequence[float]) -> float:
-    pairs = sorted(zip(values, weights, strict=True))
-    left = sum(weights) / 2
-    for value, weight in pairs:
-        left -= weight
-        if left <= 0:
-            return value
-    return pairs[-1][0]

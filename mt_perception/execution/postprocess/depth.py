@@ -54,33 +54,32 @@ class NetworkDepth:
         with np.errstate(divide='ignore', invalid='ignore'):
             return np.asarray(1 / values, np.float32)
 
-    def depth_map(
-        self, max_depth_m: float, fit: DepthFit | None = None, report: ScaleReport | None = None
-    ) -> DepthMap:
+    def corrected(self, fit: DepthFit) -> NetworkDepth:
+        """Return metres; not finite or not positive where they are unknown."""
+        if fit.shift == 0 and not self.relative:
+            # The same as below in a fifth of the time.
+            with np.errstate(invalid='ignore'):
+                power = self.values if fit.exponent == 1 else self.values**fit.exponent
+            return replace(self, values=power * np.float32(fit.factor))
+        return replace(self, values=fit.apply(self.inverse()), relative=False)
+
+    def depth_map(self, max_depth_m: float, report: ScaleReport | None = None) -> DepthMap:
         """Return the depth map of the image.
 
         Args:
             max_depth_m: Metric depth beyond this is unknown.
-            fit: Converts the inverse depth to metres; None keeps the depth of the network.
             report: Source of the scale; None if it is that of the network.
 
         Raises:
             TaskError: No inverse depth is positive.
         """
         report = report or ScaleReport(CAMERA_UNKNOWN if self.assumed else NETWORK)
-        if fit is None and self.relative:
+        if self.relative:
             full, unit = _relative(self.letterbox.map_to_image(self.values, cv2.INTER_LINEAR))
             report = replace(report, source=RELATIVE, factor=1 / unit)
             return DepthMap(full, self.camera, self.assumed, relative=True, scale=report)
-        if fit is None:
-            found = self.values
-        elif fit.shift == 0 and not self.relative:
-            # The same as below in a fifth of the time.
-            found = self.values * np.float32(fit.factor)
-        else:
-            found = fit.apply(self.inverse())
-        there = (found > 0) & (found <= max_depth_m)
-        found = np.where(there, found, np.float32(np.nan))
+        there = (self.values > 0) & (self.values <= max_depth_m)
+        found = np.where(there, self.values, np.float32(np.nan))
         full = self.letterbox.map_to_image(found, cv2.INTER_LINEAR)
         return DepthMap(full, self.camera, self.assumed, scale=report)
 
