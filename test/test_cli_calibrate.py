@@ -189,3 +189,6 @@ def test_data_without_a_calibration_is_refused(
     tape = ['--distance-px', '60', '20', '--metres', '2.4']
     assert main([*arguments[:-1], str(foreign), *tape]) == 1
     assert foreign.read_text() == 'a: 1'
+    # Found before the source is read, which may take hours.
+    assert main(['calibrate', 'missing', '--model', model, '--out', str(foreign)]) == 1
+    assert 'mine.yaml exists and mt_perception did not write it' in _shown(capsys)

@@ -24,7 +24,13 @@ from mt_perception.evaluation.comparison import (
     pair_runs,
 )
 from mt_perception.evaluation.record_writer import RecordWriter
-from mt_perception.evaluation.records import DetectionRecord, FrameRecord, Summary, TruthRecord
+from mt_perception.evaluation.records import (
+    FRAMES_FILE,
+    DetectionRecord,
+    FrameRecord,
+    Summary,
+    TruthRecord,
+)
 from mt_perception.evaluation.runs import Run, read_runs
 
 BOX = np.array([[10, 10, 60, 60]], np.float32)
@@ -194,6 +200,20 @@ def test_the_command_prints_a_table_and_writes_json(tmp_path: Path) -> None:
     one, other = (next(read_runs(tmp_path / name)) for name in 'ab')
     again = by_name(compare_runs(one, other, 100))
     assert read_back['detection.ap']['low'] == again['detection.ap'].low
+
+
+def test_records_that_are_missing_are_noticed(tmp_path: Path) -> None:
+    with RecordWriter(tmp_path) as writer:
+        for index in range(3):
+            writer.add(frame(index, True))
+        writer.finish(replace(run('a', []).summary, counts={'frames': 3}))
+    frames = tmp_path / FRAMES_FILE
+    lines = frames.read_text().splitlines(keepends=True)
+    assert len(next(read_runs(tmp_path)).frames) == 3
+    for kept in (2, 0):
+        frames.write_text(''.join(lines[:kept]))
+        with pytest.raises(SourceError, match=f'has {kept} records, but summary.json counts 3'):
+            list(read_runs(tmp_path))
 
 
 def test_a_folder_without_an_evaluation_is_named(tmp_path: Path) -> None:

@@ -16,13 +16,13 @@ from rich.console import Console
 from rich.markup import escape
 
 from mt_perception.cli.evaluate import source_options
-from mt_perception.cli.shared_options import COUNT, THREADS
+from mt_perception.cli.shared_options import COUNT, THREADS, TOLERANCE_MS, FiniteRange
 from mt_perception.errors import CalibrationError, SourceError
 from mt_perception.evaluation.datasets.open_samples import open_samples
 from mt_perception.evaluation.datasets.scan_truth import PixelDepths, ScanTruth
 from mt_perception.evaluation.datasets.taxonomy import DEFAULT_TAXONOMY, ClassMap, read_taxonomy
 from mt_perception.evaluation.datasets.truth import Sample
-from mt_perception.evaluation.output import write_new_text
+from mt_perception.evaluation.output import check_new_text, write_new_text
 from mt_perception.execution.options import Options
 from mt_perception.geometry.depth_calibration import DepthCalibration, is_calibration
 from mt_perception.geometry.depth_calibrator import DepthCalibrator
@@ -53,7 +53,7 @@ _TAPE_RADIUS = 2
 @click.option('--scan-topic', help='Topic of a laser scanner; its pose is on /tf_static.')
 @click.option(
     '--distance-px',
-    type=(float, float),
+    type=(FiniteRange(), FiniteRange()),
     metavar='U V',
     help='Pixel (column, row) with a distance measured by hand.',
 )
@@ -66,7 +66,9 @@ _TAPE_RADIUS = 2
     help='Folder of true depth, for a source without depth images.',
 )
 @click.option('--split', help='Part of a data set.')
-@click.option('--tolerance-ms', default=20.0, help='Largest time offset of true depth.')
+@click.option(
+    '--tolerance-ms', type=TOLERANCE_MS, default=20.0, help='Largest time offset of true depth.'
+)
 @click.option('--limit', type=COUNT, default=0, help='Number of frames; 0: all.')
 @click.option('--size', default=0, help="Long side of the network's input; 0: the model's own.")
 @click.option('--threads', type=THREADS, default=0, help='Threads; 0: one for each core.')
@@ -84,6 +86,7 @@ def calibrate(source: str, out: Path, **given: Any) -> None:
     if given['metres'] is not None and not 0 < given['metres'] < _FAR_M:
         raise click.UsageError(f'--metres must be above 0 and below {_FAR_M:g}')
     console = Console()
+    check_new_text(out, is_calibration)
     folder = find_model(given['model'])
     options = Options(size=given['size'], max_depth_m=_FAR_M)
     pipeline = Pipeline.load(folder, options, threads=given['threads'])

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn
 
 from mt_perception.cli.run import check_focal_px
-from mt_perception.cli.shared_options import FiniteRange
+from mt_perception.cli.shared_options import COUNT, FiniteRange
 from mt_perception.cli.training_options import NEW_FOLDER
 
 
@@ -41,7 +41,9 @@ from mt_perception.cli.training_options import NEW_FOLDER
     help='Smallest difference of an image to all others, in grey levels of a thumbnail; 0 keeps '
     'near-duplicates.',
 )
-@click.option('--max-images', default=0, help='Largest number of images; 0 for no limit.')
+@click.option(
+    '--max-images', type=COUNT, default=0, help='Largest number of images; 0 for no limit.'
+)
 @click.option('--topic', help='Image topic of a bag with several.')
 @click.option('--focal-px', type=float, help='Focal length in pixels, if the recordings lack it.')
 @click.option(

@@ -29,7 +29,7 @@ from mt_perception.cli.processes import (
     prepare_local_ros,
     ros_environment,
 )
-from mt_perception.cli.shared_options import BUDGET_OPTIONS, budget_of
+from mt_perception.cli.shared_options import BUDGET_OPTIONS, COUNT, budget_of
 from mt_perception.errors import NodeError
 from mt_perception.evaluation.datasets.sample_source import source_name
 from mt_perception.evaluation.job import Job, run_job
@@ -57,7 +57,7 @@ def _all_options(command: Any) -> Any:
 @click.argument('source')
 @click.option('--model', default='cspnano', help='Installed model or model folder.')
 @click.option('--out', default='out/replay', type=click.Path(path_type=Path))
-@click.option('--limit', default=0, help='Number of frames; 0: all.')
+@click.option('--limit', type=COUNT, default=0, help='Number of frames; 0: all.')
 @click.option('--size', default=0, help="Long side of the network's input; 0: the model's own.")
 @click.option('--score', default=0.0, help='Score threshold of detections; AP needs 0.')
 @click.option('--save-bag', is_flag=True, help='Write the results as a rosbag2 (mcap) too.')

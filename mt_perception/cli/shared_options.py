@@ -51,6 +51,9 @@ class FiniteRange(click.FloatRange):
 COUNT = click.IntRange(0)
 """A number of frames."""
 
+TOLERANCE_MS = FiniteRange(0, 1e9)
+"""A time offset between an image and its ground truth."""
+
 THREADS = click.IntRange(0, 256)
 """A number of threads."""
 

@@ -28,6 +28,7 @@ from mt_perception.evaluation.metrics.tracking import TrackingMetric
 from mt_perception.evaluation.predictor import Predictor, RunSettings, model_sha256, open_predictor
 from mt_perception.evaluation.record_writer import RecordWriter
 from mt_perception.evaluation.records import (
+    FRAMES_FILE,
     SUMMARY_FILE,
     Json,
     Metric,
@@ -103,7 +104,7 @@ class Job:
     def finished(self) -> Summary | None:
         """The summary of a completed earlier run of this job, or None."""
         path = self.folder / SUMMARY_FILE
-        if not path.is_file():
+        if not (path.is_file() and (self.folder / FRAMES_FILE).is_file()):
             return None
         try:
             summary = read_summary(path)

@@ -73,10 +73,17 @@ def read_run(folder: Path) -> Run:
     """Read one evaluation.
 
     Raises:
-        SourceError: Its summary or a record cannot be read.
+        SourceError: Its summary or a record cannot be read, or records are missing.
     """
     summary = read_summary(folder / SUMMARY_FILE)
-    return Run(folder, summary, tuple(read_frames(folder / FRAMES_FILE)))
+    frames = tuple(read_frames(folder / FRAMES_FILE))
+    counted = summary.counts.get('frames', len(frames))
+    if not frames or counted != len(frames):
+        raise SourceError(
+            f'{folder / FRAMES_FILE} has {len(frames)} records, but {SUMMARY_FILE} counts '
+            f'{counted}; evaluate again with --fresh'
+        )
+    return Run(folder, summary, frames)
 
 
 def read_runs(folder: Path) -> Iterator[Run]:
