@@ -40,4 +40,6 @@ def main(film: str, frames: int = 60) -> None:
 
 
 if __name__ == '__main__':
-    main(*sys.argv[1:3])
+    if len(sys.argv) < 2:
+        sys.exit(__doc__)
+    main(sys.argv[1])

@@ -35,4 +35,6 @@ def main(bag: str, out: str) -> None:
 
 
 if __name__ == '__main__':
+    if len(sys.argv) < 3:
+        sys.exit(__doc__)
     main(*sys.argv[1:3])

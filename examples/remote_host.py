@@ -36,4 +36,6 @@ def main(film: str, address: str = '127.0.0.1:8001', frames: int = 30) -> None:
 
 
 if __name__ == '__main__':
-    main(*sys.argv[1:])
+    if len(sys.argv) < 2:
+        sys.exit(__doc__)
+    main(*sys.argv[1:3])

@@ -54,4 +54,6 @@ def main(images: str, model: str, steps: str = '1000') -> None:
 
 
 if __name__ == '__main__':
+    if len(sys.argv) < 3:
+        sys.exit(__doc__)
     main(*sys.argv[1:4])

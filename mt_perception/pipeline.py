@@ -169,7 +169,11 @@ class Pipeline:
 
     @property
     def options(self) -> Options:
-        """The settings; assigning new ones takes effect with the next frame."""
+        """The settings; assigning new ones takes effect with the next frame.
+
+        Raises:
+            OptionError: The model cannot serve the assigned options.
+        """
         return self._options
 
     @options.setter
@@ -178,7 +182,11 @@ class Pipeline:
 
     @property
     def budget(self) -> Budget:
-        """The compute and latency budget; assigning one takes effect with the next frame."""
+        """The compute and latency budget; assigning one takes effect with the next frame.
+
+        Raises:
+            OptionError: The model cannot keep the assigned budget.
+        """
         return self._budget
 
     @budget.setter

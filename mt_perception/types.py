@@ -34,10 +34,17 @@ FISHEYE = 'fisheye'
 class Intrinsics:
     """A camera (REP-104 K matrix), in pixels of an image of ``width`` × ``height``.
 
-    ``projection`` is ``PINHOLE``, or ``FISHEYE`` for an unrectified image of a wide lens, whose
-    focal lengths hold near the centre only. ``distortion`` has the coefficients of an unrectified
-    image in OpenCV's order: 4, 5, 8, 12 or 14 of a pinhole, 4 of a fisheye (equidistant); empty if
-    there is none or it is unknown.
+    Attributes:
+        fx: Horizontal focal length in pixels.
+        fy: Vertical focal length in pixels.
+        cx: Column of the principal point in pixels.
+        cy: Row of the principal point in pixels.
+        width: Width of the image in pixels.
+        height: Height of the image in pixels.
+        projection: ``pinhole``, or ``fisheye`` for an unrectified image of a wide lens, whose
+            focal lengths hold near the centre only.
+        distortion: Coefficients of an unrectified image in OpenCV's order: 4, 5, 8, 12 or 14 of
+            a pinhole, 4 of a fisheye (equidistant); empty if there is none or it is unknown.
 
     Example:
         >>> from mt_perception import Intrinsics
@@ -303,7 +310,7 @@ def class_indices(labels: tuple[str, ...], names: Iterable[str]) -> list[int]:
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """The results for one frame; a task that was not served is None.
+    """The results for one frame; a task that did not run is None.
 
     Attributes:
         stamp_ns: The frame's stamp, unchanged.

@@ -5,10 +5,12 @@
 from __future__ import annotations
 
 import doctest
+import importlib
 import inspect
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -32,7 +34,15 @@ from mt_perception import (
     open_source,
 )
 
+ROOT = Path(__file__).resolve().parent.parent
 PUBLIC = [getattr(mt_perception, name) for name in mt_perception.__all__]
+STABLE = [
+    'offload.client.offload',
+    'offload.settings.OffloadSettings',
+    'evaluation.job.Job',
+    'evaluation.job.run_job',
+    'evaluation.comparison.compare_runs',
+]
 
 
 def test_the_names_are_those_of_the_documents() -> None:
@@ -65,11 +75,22 @@ def test_every_public_name_has_an_example_that_runs(public: object) -> None:
     if inspect.isclass(public) and issubclass(public, Exception):
         assert public.__doc__
         return
-    found = doctest.DocTestFinder(recurse=False).find(public, public.__name__)
-    (test,) = found
+    run_example(public)
+
+
+@pytest.mark.parametrize('name', STABLE)
+def test_the_other_stable_names_have_examples_that_run(name: str) -> None:
+    assert f'| `{name}` |' in (ROOT / 'docs' / 'api.md').read_text(encoding='utf-8')
+    if name.startswith('offload'):
+        pytest.importorskip('tritonclient')
+    module, _, member = name.rpartition('.')
+    run_example(getattr(importlib.import_module(f'mt_perception.{module}'), member))
+
+
+def run_example(public: Any) -> None:
+    (test,) = doctest.DocTestFinder(recurse=False).find(public, public.__name__)
     assert test.examples, f'{public.__name__} has no example'
-    result = doctest.DocTestRunner().run(test)
-    assert not result.failed
+    assert not doctest.DocTestRunner().run(test).failed
 
 
 def test_importing_it_imports_nothing_else() -> None:
@@ -90,8 +111,8 @@ from mt_perception import Pipeline
 
 pipeline = Pipeline.load('cspnano')
 result = pipeline.run(cv2.imread('street.jpg'))
-for found in result.detections:
-    print(found.label, found.score, found.box)
+for detection in result.detections:
+    print(detection.label, detection.score, detection.box)
 cv2.imwrite('out.jpg', result.draw())
 """
     # From here, where the tests' package is found; files lie in the other folder.

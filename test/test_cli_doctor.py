@@ -44,7 +44,7 @@ def test_extras_are_listed_with_the_command_that_installs_them(
     assert main(['doctor', '--no-ros', '--model', tiny]) == 0
     shown = capsys.readouterr().out
     assert '✓ extra serve: the remote host' in shown
-    assert '- extra eval, for reports of evaluate, and dataset: not installed (jinja2)' in shown
+    assert '- extra eval, for reports and baselines of evaluate: not installed (jinja2)' in shown
     assert "'matplotlib>=3.7'" in shown
     assert '- extra train' in shown
 

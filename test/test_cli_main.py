@@ -112,6 +112,14 @@ def test_a_missing_package_names_the_extra(
     assert 'pip install torch==2.13.0' in capsys.readouterr().err
 
 
+def test_a_missing_package_of_an_option_names_its_extra(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, 'argv', ['mt_perception', 'run'])
+    assert fail_with(ModuleNotFoundError('no grpc', name='grpc'), monkeypatch) == 1
+    assert 'tritonclient[grpc]' in capsys.readouterr().err
+
+
 def test_missing_ros_points_to_the_doctor(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -42,7 +42,7 @@ INSTALL_ROS = (
     + install_command('ros')
 )
 EXTRAS = {
-    'eval': 'reports of evaluate, and dataset',
+    'eval': 'reports and baselines of evaluate',
     'import': 'import',
     'offload': 'a robot that offloads',
     'serve': 'the remote host',

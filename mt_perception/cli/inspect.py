@@ -194,6 +194,7 @@ def _cut(cut: Cut, tasks: Sequence[str]) -> Table:
         table.add_row(str(number), f'{rate.payload_bytes:,}', *found)
     remote = sum(block.macs for block in cut.graph.blocks.values())
     table.caption = (
+        'accuracy: AP, mIoU or AbsRel; '
         f'{cut.encoder.macs / 1e6:.3g} MMAC on the robot, {remote / 1e9:.3g} GMAC on a remote host'
     )
     return table

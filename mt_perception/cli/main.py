@@ -56,6 +56,10 @@ SUB_COMMANDS = {
 }
 
 
+_EXTRA_OF = dict.fromkeys(('constriction', 'grpc', 'tritonclient'), 'offload')
+"""Extras of packages that a command needs for some options only."""
+
+
 class LazyGroup(click.Group):
     """Sub-commands by the name of their module and function in ``mt_perception.cli``."""
 
@@ -126,6 +130,6 @@ def _missing(error: ModuleNotFoundError) -> str:
             'installation, or see: mt_perception doctor'
         )
     names = [name for name in sys.argv[1:] if name in SUB_COMMANDS]
-    extra = SUB_COMMANDS[names[0]].extra if names else ''
+    extra = (SUB_COMMANDS[names[0]].extra if names else '') or _EXTRA_OF.get(package, '')
     command = install_command(extra) if extra else f'pip install {package}'
     return escape(f'{package} is not installed; {command}')

@@ -148,6 +148,21 @@ def compare_runs(a: Run, b: Run, resamples: int = RESAMPLES, seed: int = 0) -> C
 
     Raises:
         SourceError: The runs have different frames or different ground truth.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> import cv2, numpy as np
+        >>> from mt_perception.evaluation.comparison import compare_runs
+        >>> from mt_perception.evaluation.job import Job, run_job
+        >>> from mt_perception.evaluation.runs import read_run
+        >>> from mt_perception.resources import find_model
+        >>> folder, model = Path(tempfile.mkdtemp()), str(find_model('cspnano'))
+        >>> _ = cv2.imwrite(str(folder / 'a.png'), np.zeros((240, 320, 3), np.uint8))
+        >>> _ = run_job(Job(str(folder), model, folder / 'out', reference=model))
+        >>> run = read_run(folder / 'out')
+        >>> {change.verdict for change in compare_runs(run, run, resamples=20).changes}
+        {'noise'}
     """
     _check_same(a, b)
     notes = []

@@ -62,6 +62,12 @@ class Job:
         coco: Folder for images, ground truth and detections in COCO's formats, or None.
         swept: The parameters that differ between the jobs of a sweep, by name.
         at_once: Number of jobs that share the machine; more than one makes times longer.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from mt_perception.evaluation.job import Job
+        >>> Job('my_bag', 'models/cspnano', Path('out'), limit=10).parameters['limit']
+        10
     """
 
     source: str
@@ -138,6 +144,17 @@ def run_job(
 
     Raises:
         PerceptionError: The source or the model cannot be read, or the folder not written.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> import cv2, numpy as np
+        >>> from mt_perception.evaluation.job import Job, run_job
+        >>> from mt_perception.resources import find_model
+        >>> folder, model = Path(tempfile.mkdtemp()), str(find_model('cspnano'))
+        >>> _ = cv2.imwrite(str(folder / 'a.png'), np.zeros((240, 320, 3), np.uint8))
+        >>> run_job(Job(str(folder), model, folder / 'out', reference=model)).counts['frames']
+        1
     """
     with open_job(job, predictor) as (samples, predictor), ExitStack() as stack:
         # Only now: a source or model that cannot be opened must not leave a folder behind.

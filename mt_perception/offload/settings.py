@@ -21,7 +21,7 @@ class OffloadSettings:
 
     Attributes:
         endpoints: The remote hosts in order of preference.
-        deadline_ms: Time from the arrival of a frame to its results; more than 0.
+        deadline_ms: Time from the arrival of a frame to its results, in ms; more than 0.
         decision: When to use a host.
         breaker: When to block requests to a failing host.
         providers: ONNX Runtime execution providers of the encoder.
@@ -30,6 +30,12 @@ class OffloadSettings:
     Raises:
         OffloadError: There is no endpoint, one occurs twice, or the deadline is not a finite time
             above 0.
+
+    Example:
+        >>> from mt_perception.offload.endpoint import Endpoint
+        >>> from mt_perception.offload.settings import OffloadSettings
+        >>> OffloadSettings([Endpoint('127.0.0.1:8001')], deadline_ms=100).deadline_ms
+        100
     """
 
     endpoints: Sequence[Endpoint]
