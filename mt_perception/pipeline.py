@@ -169,11 +169,7 @@ class Pipeline:
 
     @property
     def options(self) -> Options:
-        """The settings; assigning new ones takes effect with the next frame.
-
-        Raises:
-            OptionError: The model cannot serve the assigned options.
-        """
+        """The settings from the next frame on; assigning invalid ones raises OptionError."""
         return self._options
 
     @options.setter
@@ -182,11 +178,7 @@ class Pipeline:
 
     @property
     def budget(self) -> Budget:
-        """The compute and latency budget; assigning one takes effect with the next frame.
-
-        Raises:
-            OptionError: The model cannot keep the assigned budget.
-        """
+        """The budget from the next frame on; assigning an invalid one raises OptionError."""
         return self._budget
 
     @budget.setter
