@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
 import sys
@@ -16,7 +17,6 @@ from pathlib import Path
 import mt_perception
 from mt_perception.nodes.parameter_schema import markdown_table
 from mt_perception.nodes.parameters import NODES, parameter_files
-from mt_perception.offload import payload
 
 # The tools beside this one, also where a test loads it by its path.
 sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -31,8 +31,6 @@ MODELS = sorted(card.parent for card in (ROOT / 'models').glob('*/MODEL_CARD.md'
 def tables() -> dict[Path, Mapping[str, str]]:
     """Document → name of each generated table in it → the table."""
     parameters = {f'parameters of {name}': markdown_table(node) for name, node in NODES.items()}
-    layout = re.search(r'::\n\n(.*?)\n\n(?=\S)', payload.__doc__ or '', re.DOTALL)
-    assert layout is not None
     return {
         ROOT / 'README.md': {'release figures': release_table(MODELS)},
         DOCS / 'performance.md': {
@@ -43,8 +41,20 @@ def tables() -> dict[Path, Mapping[str, str]]:
         DOCS / 'parameters.md': parameters,
         DOCS / 'api.md': {'public names': api_table()},
         DOCS / 'commands.md': {'commands': command_reference()},
-        DOCS / 'payload.md': {'payload': f'```text\n{layout[1]}\n```\n'},
+        DOCS / 'payload.md': {
+            'payload': byte_layout('payload'),
+            'compact': byte_layout('compact_response'),
+        },
     }
+
+
+def byte_layout(module: str) -> str:
+    """Return the table of bytes in the docstring of a module of offload, without importing it."""
+    source = (Path(mt_perception.__file__).parent / 'offload' / f'{module}.py').read_text('utf-8')
+    docstring = ast.get_docstring(ast.parse(source), clean=False) or ''
+    layout = re.search(r'::\n\n(.*?)\n\n(?=\S)', docstring, re.DOTALL)
+    assert layout is not None
+    return f'```text\n{layout[1]}\n```\n'
 
 
 def api_table() -> str:

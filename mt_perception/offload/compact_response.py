@@ -9,11 +9,12 @@ All numbers are little-endian::
        1  flags: 1 the host keeps the features, 2 times follow
        8  if times follow: milliseconds in the queue and of the network run, float32
           for each tensor, in alphabetical order of their names:
-       1    form
+       1    form: 0 floats, 1 integers, 2 depth, 3 labels
        1    n, number of dimensions
       2n    size of each dimension
-            floats: 1 byte, the number k of bytes of a value; the highest k bytes of each float32
-            integers: 1 byte, index of the datatype; 1 byte, k; the lowest k bytes of each value
+            floats: 1 byte k; the highest k bytes of each float32, most significant first
+            integers: 1 byte datatype: uint8, uint16, int32, int64; 1 byte k; the lowest k bytes
+            of each value, least significant first
             depth: float32 step and base, 4 bytes tables, 4 bytes length; a code of depth_codec
             labels: 4 bytes length; a code of label_codec
 
