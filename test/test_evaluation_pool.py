@@ -98,21 +98,13 @@ def test_opencv_takes_one_thread_in_a_worker() -> None:
 
 def test_ray_gives_the_same(ten: list[Job], tmp_path: Path) -> None:
     ray = pytest.importorskip('ray')
-    for attempt in range(4):
-        try:
-            # Workers import the tests' own modules from where we do.
-            ray.init(
-                num_cpus=2,
-                include_dashboard=False,
-                log_to_driver=False,
-                runtime_env={'env_vars': {'PYTHONPATH': os.pathsep.join(sys.path)}},
-            )
-            break
-        except Exception:
-            # A busy machine: Ray's own limit is 15 s.
-            ray.shutdown()
-            if attempt == 3:
-                raise
+    # Workers import the tests' own modules from where we do.
+    ray.init(
+        num_cpus=2,
+        include_dashboard=False,
+        log_to_driver=False,
+        runtime_env={'env_vars': {'PYTHONPATH': os.pathsep.join(sys.path)}},
+    )
     try:
         check_nine_and_a_named_failure(list(run_on_ray(ten)), ten)
     finally:

@@ -34,10 +34,6 @@ APPLICATION = 'mt_perception'
 _ATTEMPTS = 3
 """Attempts for a batch whose replica died; repeating a run has no side effects."""
 
-_STARTS = 3
-"""Attempts to start a cluster. Ray waits 15 s for processes that import its modules, which takes
-longer for the first time or on a busy machine."""
-
 _PACE = {'target_ongoing_requests': 1, 'upscale_delay_s': 3, 'downscale_delay_s': 60}
 """Scale up quickly: robots leave a slow host at once, and return soon."""
 
@@ -151,26 +147,15 @@ class RayBackend:
         """Remove the replicas, and the cluster if this backend started it."""
         await asyncio.to_thread(self._take_down)
 
-    def _connect(self) -> None:
-        """Connect to the cluster of RAY_ADDRESS, or start one.
-
-        Raises:
-            OffloadError: There is no cluster.
-        """
-        for attempt in range(_STARTS):
+    def _deploy(self) -> Any:
+        if not self._ray.is_initialized():
             try:
                 # Ray reads RAY_ADDRESS.
                 self._ray.init(include_dashboard=False, log_to_driver=False)
-                return
             except Exception as error:
-                # Ray's errors here have no common base class.
-                self._ray.shutdown()
-                if attempt + 1 == _STARTS:
-                    raise OffloadError(f'there is no Ray cluster: {error}') from error
-
-    def _deploy(self) -> Any:
-        if not self._ray.is_initialized():
-            self._connect()
+                # Ray's errors here have no common base class. A failed start leaves processes
+                # until this one ends, so it is not repeated here.
+                raise OffloadError(f'there is no Ray cluster: {error}') from error
             self._started_here = True
         self._serve.start(proxy_location='Disabled')
         deployment = self._serve.deployment(
