@@ -115,6 +115,16 @@ class ScaleReport:
     refused: str | None = None
     exponent: float = 1.0
 
+    def words(self) -> str:
+        """Return source and uncertainty for a picture, for example 'scale: ground +-8 %'."""
+        if self.source == CAMERA_UNKNOWN:
+            return 'camera unknown: scale is a guess'
+        if self.source == RELATIVE:
+            return 'relative depth: no unit'
+        name = 'calibration and ground' if self.source == BOTH else self.source
+        sure = '' if self.spread is None else f' +-{100 * self.spread:.0f} %'
+        return f'scale: {name}{sure}'
+
 
 _Report: TypeAlias = 'BudgetReport | ReuseReport | OffloadReport | ScaleReport'
 _REPORTS: Mapping[str, type[_Report]] = {

@@ -21,6 +21,10 @@ from mt_perception.evaluation.datasets.open_samples import SourceOptions, open_s
 from mt_perception.evaluation.datasets.taxonomy import ClassMap, read_taxonomy
 from mt_perception.evaluation.datasets.truth import Sample
 from mt_perception.evaluation.job import Job, run_job
+from mt_perception.evaluation.predictor import RunSettings
+from mt_perception.evaluation.runner import scale_sentence
+from mt_perception.execution.options import Options
+from mt_perception.reports import ScaleReport
 from mt_perception.types import Intrinsics
 
 CLASSES = ClassMap(('person', 'vehicle'), ('person', 'ground', 'object'), read_taxonomy())
@@ -244,3 +248,27 @@ def test_a_guessed_focal_length_is_said(tmp_path: Path) -> None:
     assert 'the focal length was guessed for 2 frames' in note
     known = replace(job, source_options=SourceOptions(camera=60.0), folder=tmp_path / 'known')
     assert run_job(known).data['notes'] == ()
+
+
+def test_the_source_of_the_scale_is_said(tmp_path: Path) -> None:
+    folder = rgbd(tmp_path / 'rec', 3)
+    job = Job(
+        str(folder),
+        str(write_tiny_model(tmp_path / 'tiny')),
+        tmp_path / 'out',
+        source_options=SourceOptions(camera=60.0),
+        settings=RunSettings(Options(depth_scale='ground')),
+    )
+    (note,) = run_job(job).data['notes']
+    assert note.startswith('the scale of depth is from: network in 3 of 3 frames; 3 times: ')
+    assert 'height of the camera is unknown' in note
+
+
+def test_the_certainty_of_the_scale_is_a_median() -> None:
+    scales = [ScaleReport('ground', 1.2, spread=spread) for spread in (0.05, 0.08, 0.3)]
+    refused = ScaleReport(refused='ground covers 0.4% of the image')
+    again = ScaleReport(refused='ground covers 0.0% of the image')
+    assert scale_sentence([*scales, refused, again]) == (
+        'the scale of depth is from: ground in 3 of 5 frames (+-8 %), network in 2 of 5 frames; '
+        '2 times: ground covers …% of the image'
+    )

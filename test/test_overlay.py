@@ -18,7 +18,7 @@ from mt_perception.geometry.camera import typical
 from mt_perception.image.overlay import depth_picture, draw, draw_detections, sheet
 from mt_perception.image.palette import DARK, LIGHT, UNKNOWN, colour, ink_on
 from mt_perception.image.text import Line, draw_lines, text_size
-from mt_perception.reports import Execution
+from mt_perception.reports import Execution, ScaleReport
 from mt_perception.types import UNLABELLED, DepthMap, Detections, Result, Segmentation
 
 NAMED = [colour(n, 0) for n in ('person', 'ground', 'wall', 'sky', 'water', 'furniture', 'table')]
@@ -104,6 +104,27 @@ def test_depth_is_drawn_on_a_logarithmic_scale() -> None:
     steps = -np.diff(shades[:4])
     assert (steps > 30).all(), 'a street and a curb have different colours'
     assert steps.max() - steps.min() <= 2, 'equal ratios, equal steps'
+
+
+@pytest.mark.parametrize(
+    ('scale', 'text'),
+    [
+        (ScaleReport(), 'scale: network'),
+        (ScaleReport('ground', 1.3, spread=0.084), 'scale: ground +-8 %'),
+        (ScaleReport('calibration', 1.3, spread=0.1), 'scale: calibration +-10 %'),
+        (ScaleReport('both', 1.3, spread=0.1), 'scale: calibration and ground +-10 %'),
+        (ScaleReport('camera unknown'), 'camera unknown: scale is a guess'),
+        (ScaleReport('relative'), 'relative depth: no unit'),
+    ],
+)
+def test_a_depth_map_says_where_its_scale_comes_from(scale: ScaleReport, text: str) -> None:
+    assert scale.words() == text
+    depth = DepthMap(np.full((240, 320), 3, np.float32), typical(240, 320))
+    row = slice(0, 20), slice(0, 200)
+    plain, shown = (
+        depth_picture(replace(depth, scale=one))[row] for one in (ScaleReport('?'), scale)
+    )
+    assert (plain != shown).any()
 
 
 def test_a_depth_map_without_any_depth() -> None:

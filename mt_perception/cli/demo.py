@@ -7,8 +7,9 @@ from __future__ import annotations
 import importlib.util
 import time
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,7 +32,7 @@ from mt_perception.errors import NodeError, SourceError
 from mt_perception.evaluation.output import OutputFolder
 from mt_perception.image import overlay
 from mt_perception.model.folder import read_manifest
-from mt_perception.reports import Execution
+from mt_perception.reports import NETWORK, Execution, ScaleReport
 from mt_perception.resources import find_model
 from mt_perception.sources import open_source
 from mt_perception.types import DETECTION, Result
@@ -225,13 +226,26 @@ def _result(answer: AnsweredImage) -> Result:
         network_size=(int(stats.get('network_height', 0)), int(stats.get('network_width', 0))),
         stage_ms={'total': answer.latency_ms},
     )
+    depth = record.depth
+    if depth is not None:
+        depth = replace(depth, scale=_scale(stats))
     return Result(
         record.stamp_ns,
         record.frame_id,
         record.detections,
-        record.depth,
+        depth,
         record.segmentation,
         execution,
+    )
+
+
+def _scale(stats: Mapping[str, str]) -> ScaleReport:
+    """Source and uncertainty of the scale of depth."""
+    spread = stats.get('depth_scale.spread')
+    return ScaleReport(
+        stats.get('depth_scale.source', NETWORK),
+        spread=None if spread is None else float(spread),
+        refused=stats.get('depth_scale.refused'),
     )
 
 

@@ -5,10 +5,12 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
+from statistics import median
 
 from mt_perception.errors import PerceptionError, SourceError
 from mt_perception.evaluation.datasets.sample_source import SampleSource
@@ -19,7 +21,7 @@ from mt_perception.evaluation.metrics.cost import latencies
 from mt_perception.evaluation.predictor import Predictor
 from mt_perception.evaluation.record_writer import RecordWriter
 from mt_perception.evaluation.records import FrameRecord, Json, Metric, Summary
-from mt_perception.reports import Execution
+from mt_perception.reports import BOTH, CALIBRATION, GROUND, Execution, ScaleReport
 from mt_perception.types import Frame, Result
 
 Progress = Callable[[int, 'int | None'], None]
@@ -66,6 +68,8 @@ def evaluate(
     for sample, result in run_all(samples, predictor, limit):
         values = {metric.name: metric.process(sample, result) for metric in metrics}
         tally.guessed += result.depth is not None and result.depth.assumed_intrinsics
+        if result.depth is not None:
+            tally.scales.append(result.depth.scale)
         record = frame_record(
             sample.frame,
             result,
@@ -132,6 +136,7 @@ class _Tally:
         self.macs = 0
         self.pseudo = ''
         self.guessed = 0
+        self.scales: list[ScaleReport] = []
         self.failures: Counter[str] = Counter()
         self.images = hashlib.sha256()
         self.truth = hashlib.sha256()
@@ -152,11 +157,16 @@ class _Tally:
         self._block_ms.append(record.block_ms)
 
     def notes(self) -> list[str]:
+        is_corrected = any(
+            s.source in (GROUND, CALIBRATION, BOTH) or s.refused for s in self.scales
+        )
+        scale = [scale_sentence(self.scales)] if is_corrected else []
         if not self.guessed:
-            return []
+            return scale
         return [
+            *scale,
             f'the focal length was guessed for {self.guessed} frames, so metric depth has an '
-            'unknown scale: give --camera-info or --focal-px'
+            'unknown scale: give --camera-info or --focal-px',
         ]
 
     def timing(self, seconds: float) -> dict[str, Json]:
@@ -166,6 +176,21 @@ class _Tally:
             'seconds': seconds,
             'frames_per_s': self.frames / seconds,
         }
+
+
+def scale_sentence(scales: Sequence[ScaleReport]) -> str:
+    """Where the scale of depth came from, how sure it is, and why a source was not used."""
+    parts = []
+    for source, count in Counter(one.source for one in scales).most_common():
+        spreads = [s.spread for s in scales if s.source == source and s.spread is not None]
+        sure = f' (+-{100 * median(spreads):.0f} %)' if spreads else ''
+        parts.append(f'{source} in {count} of {len(scales)} frames{sure}')
+    # Without the figures of single frames, so that equal reasons are counted together.
+    reasons = Counter(
+        re.sub(r'\d+(\.\d+)?', '…', one.refused) for one in scales if one.refused is not None
+    )
+    why = ''.join(f'; {count} times: {text}' for text, count in reasons.most_common(1))
+    return f'the scale of depth is from: {", ".join(parts)}{why}'
 
 
 def _refused(frame: Frame, tasks: tuple[str, ...], reason: str) -> Result:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from mt_perception.image.encodings import check_image
 from mt_perception.image.palette import DARK, LIGHT, UNKNOWN, WARNING, colour, ink_on
 from mt_perception.image.text import Line, draw_lines, text_height, text_size
+from mt_perception.reports import CAMERA_UNKNOWN, NETWORK, RELATIVE
 from mt_perception.types import DepthMap, Detections, Result, Segmentation
 
 Picture = NDArray[np.uint8]
@@ -196,9 +198,11 @@ def depth_picture(
     table = _colours()
     table[0] = UNKNOWN
     picture = np.asarray(cv2.applyColorMap(shades.astype(np.uint8), table), np.uint8)
-    note = 'camera unknown: scale is a guess' if depth.assumed_intrinsics else ''
-    if depth.relative:
-        note = 'relative depth: no unit'
+    scale = depth.scale
+    if depth.relative or (depth.assumed_intrinsics and scale.source == NETWORK):
+        scale = replace(scale, source=RELATIVE if depth.relative else CAMERA_UNKNOWN)
+    is_guess = scale.source in (RELATIVE, CAMERA_UNKNOWN)
+    note = Line(scale.words(), WARNING if is_guess or scale.refused else LIGHT)
     _draw_scale(picture, far, '' if depth.relative else ' m', note)
     return picture
 
@@ -242,7 +246,7 @@ def _colours() -> Picture:
     return np.asarray(cv2.applyColorMap(shades, cv2.COLORMAP_INFERNO), np.uint8)
 
 
-def _draw_scale(picture: Picture, far: float, unit: str, note: str) -> None:
+def _draw_scale(picture: Picture, far: float, unit: str, note: Line) -> None:
     """A bar of the colours on the right-hand edge with marks, and a note on the upper edge."""
     height, width = picture.shape[:2]
     row, mark = text_height(picture), text_size(picture, f'{far / 10:.2g}{unit}')[0]
@@ -260,5 +264,5 @@ def _draw_scale(picture: Picture, far: float, unit: str, note: str) -> None:
         y = round(bottom - share * (bottom - top)) - row // 2
         left = right - bar_width - text_size(picture, text)[0]
         draw_lines(picture, [Line(text, LIGHT)], (left, y), DARK)
-    if note and text_size(picture, note)[0] + mark + bar_width < width:
-        draw_lines(picture, [Line(note, WARNING)], (0, 0), DARK)
+    if text_size(picture, note.text)[0] + mark + bar_width < width:
+        draw_lines(picture, [note], (0, 0), DARK)
