@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import ast
 import copy
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,7 @@ class Mutant:
         where: Name of the function or class around it.
         change: The change, for a reader.
         names: Names that its statement defines if it runs when the module is imported.
+        number: How many equal changes of the function there are up to this one.
     """
 
     path: str
@@ -42,6 +44,7 @@ class Mutant:
     where: str
     change: str
     names: tuple[str, ...] = ()
+    number: int = 1
 
     @property
     def key(self) -> str:
@@ -51,7 +54,8 @@ class Mutant:
     @property
     def lasting_key(self) -> str:
         """Identity that does not change when lines are added above."""
-        return f'{self.path}:{self.where}: {self.change}'
+        again = f' ({self.number})' if self.number > 1 else ''
+        return f'{self.path}:{self.where}: {self.change}{again}'
 
     def source(self, root: Path) -> str:
         """The changed file."""
@@ -70,6 +74,7 @@ def mutants_of(path: Path, root: Path) -> list[Mutant]:
     functions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
     named = [one for one in statements if isinstance(one, functions)]
     defined = _defined(tree)
+    seen: Counter[tuple[str, str]] = Counter()
     for _, node, changed in _changes_of(tree):
         before, after = (ast.unparse(one).split('\n')[0] for one in (node, changed))
         line = getattr(node, 'lineno', 0)
@@ -80,7 +85,9 @@ def mutants_of(path: Path, root: Path) -> list[Mutant]:
         where = getattr(outer, 'name', '')
         names = tuple(sorted(defined.get(inner, ()))) if inner else ()
         change = f'{before} → {after}'
-        found.append(Mutant(name, len(found), line, lines, where, change, names))
+        seen[where, change] += 1
+        number = seen[where, change]
+        found.append(Mutant(name, len(found), line, lines, where, change, names, number))
     return found
 
 
