@@ -117,3 +117,19 @@ def test_a_block_that_fails_fails_the_run_and_not_the_next_one() -> None:
     with pytest.raises(ValueError, match='negative'):
         run('ab', {'given': np.float64(-1)})
     assert run('ab', {'given': np.float64(1)})['b/y'] == 2
+
+
+def test_one_thread_is_that_of_the_caller() -> None:
+    """A pool of one thread would only add the time of waking it."""
+    threads: list[threading.Thread] = []
+
+    class Notes(Session):
+        def run(self, outputs: list[str], feeds: Mapping[str, Any]) -> list[Any]:
+            threads.append(threading.current_thread())
+            return super().run(outputs, feeds)
+
+    blocks = [Block('a', {'x': 'given'}, ('y',), 1, 0)]
+    for count in (1, 2):
+        run = SideBySide(blocks, lambda name, n: Notes([], name), count).run
+        run('a', {'given': np.float64(0)})
+    assert [thread is threading.current_thread() for thread in threads] == [True, False]

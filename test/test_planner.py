@@ -8,6 +8,8 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -17,12 +19,13 @@ from tiny_paths import COSTS, POLICY_MACS, write_tiny_paths
 
 from mt_perception.errors import ModelError, OptionError
 from mt_perception.execution.options import Options
+from mt_perception.execution.plan import Plan
 from mt_perception.image.optical_flow import OpticalFlow
 from mt_perception.pipeline import Pipeline
 from mt_perception.planning.budget import Budget
 from mt_perception.planning.frame_state import FrameState
 from mt_perception.planning.planner import Planner
-from mt_perception.types import Frame, Intrinsics, Result
+from mt_perception.types import Detections, Frame, Intrinsics, Result
 
 PERIOD_NS = 100_000_000
 STALE = Budget(max_stale_ms=350.0)
@@ -412,3 +415,58 @@ def test_a_video_changes_its_path_seldom_and_keeps_the_budget(
     (video, realised), (images, _) = paths(10**8), paths(0)
     assert realised == pytest.approx(budget, abs=0.05)
     assert changes(video) <= changes(images) / 3
+
+
+@pytest.mark.parametrize(('score', 'continues'), [(0.11, True), (0.09, False)])
+def test_a_detection_of_a_tenth_continues_a_track_and_is_not_returned(
+    score: float, continues: bool
+) -> None:
+    # Options that are not the defaults: a track ends after 150 ms.
+    state, options = FrameState(), Options(tracking=True, track_max_age_ms=150.0)
+    model: Any = SimpleNamespace(name='n', version='1')
+    state.configure(options, Budget(), model)
+
+    def see(value: float, number: int) -> Detections:
+        def make(given: Options) -> Detections:
+            assert (given.score_threshold, given.max_detections) == (0.1, 300)
+            boxes = np.array([[0, 0, 50, 50]], np.float32)
+            return Detections(boxes, np.array([value], np.float32), np.array([0]), ('a',))
+
+        found = state.tracked(make, options, Frame(scene(), number * PERIOD_NS))
+        assert isinstance(found, Detections)
+        return found
+
+    first = see(0.9, 1)
+    assert len(see(score, 2)) == 0
+    again = see(0.9, 3)
+    assert (again.track_ids.tolist() == first.track_ids.tolist()) == continues
+
+
+def test_what_a_run_may_cost_where_others_are_warped() -> None:
+    def allowance(compute: float, period_ms: float) -> float:
+        state: Any = SimpleNamespace(period_ms=period_ms)
+        return Planner._allowance(Budget(compute=compute, max_stale_ms=350.0), state)
+
+    assert allowance(0.2, 100.0) == pytest.approx(0.8), 'one run and three warps'
+    assert allowance(0.2, 0.0) == 0.2, 'the period is unknown'
+    assert allowance(0.5, 100.0) == 1.0
+    assert allowance(0.01, 1.0) == pytest.approx(0.31), 'at most 30 warps'
+    for credit, affords in ((0.2, True), (0.19, False)):
+        state = SimpleNamespace(spending=SimpleNamespace(credit=credit))
+        assert Planner._can_afford_run(0.8, Budget(compute=0.2), state) == affords
+
+
+def test_the_slowest_publication_of_the_latest_32_frames_is_expected() -> None:
+    state = FrameState()
+    state.record_published(5.0)
+    assert state.publishing_s == 0
+    execution: Any = SimpleNamespace(stage_ms={'total': 20.0})
+    run: Any = SimpleNamespace(
+        plan=Plan(), frame=Frame(scene(), received_s=9.95), results={}, block_ms={}
+    )
+    for number in range(33):
+        state.commit(run, execution, now_s=10.0)
+        state.record_published(10.5 if number == 0 else 10.01)
+        assert state.publishing_s == pytest.approx(0.5 if number < 32 else 0.01)
+        # 60 ms since arrival, of which 20 in the pipeline.
+        assert state.outside_ms == pytest.approx(40 if number else 530)

@@ -190,3 +190,10 @@ def test_equal_scores_are_always_in_the_same_order() -> None:
     boxes = [[10 * i, 0, 10 * i + 8, 8] for i in range(30)]
     found = run(boxes, [0.5] * 30, [0] * 30)
     np.testing.assert_array_equal(found.boxes, boxes)
+
+
+def test_boxes_of_two_classes_never_meet() -> None:
+    """Not even by a pixel: the strictest suppression leaves both."""
+    boxes = [[0, 0, 100, 100], [0, 0, 100, 100], [0, 0, 100, 99]]
+    found = run(boxes, [0.9, 0.8, 0.7], [0, 1, 1], Options(score_threshold=0, nms_iou=0))
+    assert found.class_ids.tolist() == [0, 1]

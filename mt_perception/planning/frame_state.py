@@ -111,8 +111,8 @@ class FrameState:
         """Take over settings for the next frame; what a change makes invalid is dropped."""
         self.depth.configure(options, f'{manifest.name} {manifest.version}')
         if options != self._options:
+            self._options = options
             self.forget()
-        self._options = options
         if budget != self._budget:
             self._budget = budget
             self._reset_spending()
