@@ -42,15 +42,14 @@ class GroundMeasurement:
     Attributes:
         fit: The correction, the same for all pixels.
         share: Share of the image in which the ground was measured.
-        log_factors: float32 (h, w), log of the factor of each pixel: on the depth of the network,
-            or on the fit's if the network's has no unit; 0 where there is no ground.
-        weights: float32 (h, w), 1 where they are known, 0 elsewhere.
+        cells: float32 (2, h, w), log of the factor of each pixel: on the depth of the network,
+            or on the fit's if the network's has no unit; and 1 where it is known. Both are 0
+            elsewhere.
     """
 
     fit: DepthFit
     share: float
-    log_factors: NDArray[np.float32]
-    weights: NDArray[np.float32]
+    cells: NDArray[np.float32]
 
 
 def ground_depth(
@@ -125,7 +124,6 @@ def measure_ground(
         ratios = np.log(known / fit.apply(seen) if relative else known * seen)
         middle = np.float32(0 if relative else math.log(fit.factor))
         usable = np.abs(ratios - middle) < _MOST_DEVIATION
-    log_factors, weights = np.zeros((2, *inverse.shape), np.float32)
-    log_factors[there] = np.where(usable, ratios, 0)
-    weights[there] = usable
-    return GroundMeasurement(fit, share, log_factors, weights)
+    cells = np.zeros((2, *inverse.shape), np.float32)
+    cells[0, there], cells[1, there] = np.where(usable, ratios, 0), usable
+    return GroundMeasurement(fit, share, cells)

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-_WIDE, _NARROW = 0.25, 0.05
+_WIDE, _NARROW = 0.15, 0.05
 """Standard deviations of the two smoothings, as shares of the width of the image."""
 
 _PRIOR = 0.1
@@ -20,9 +20,7 @@ With ground in a tenth of the neighbourhood half of the log factor is applied.
 """
 
 
-def smooth_log_factors(
-    log_factors: NDArray[np.float32], weights: NDArray[np.float32]
-) -> NDArray[np.float32]:
+def smooth_log_factors(cells: NDArray[np.float32]) -> NDArray[np.float32]:
     """Continue the log factors of the ground over the image.
 
     Normalised convolution (Knutsson and Westin, "Normalized and differential convolution", CVPR
@@ -30,15 +28,22 @@ def smooth_log_factors(
     stands on it takes the factor of the ground around it, and far from any ground the factor is 1.
 
     Args:
-        log_factors: (h, w), 0 where there is no ground.
-        weights: (h, w), share of each cell with ground.
+        cells: (2, h, w): log factors times weights, and weights, the share of a cell with ground.
 
     Returns:
         (h, w), log factors.
     """
-    wide = _smoothed(log_factors, weights, _WIDE)
-    found = wide + _smoothed(log_factors - weights * wide, weights, _NARROW)
-    return np.asarray(found, np.float32)
+    height, width = cells.shape[1:]
+    # Products with these matrices are the convolution, in less time for a small image.
+    wide, narrow = (
+        (_gaussian(height, s), _gaussian(width, s)) for s in (_WIDE * width, _NARROW * width)
+    )
+    prior = np.float32(_PRIOR)
+    total, share = wide[0] @ cells @ wide[1]
+    found = total / (share + prior)
+    total = narrow[0] @ (cells[0] - cells[1] * found) @ narrow[1]
+    share = narrow[0] @ cells[1] @ narrow[1]
+    return np.asarray(found + total / (share + prior), np.float32)
 
 
 def enlarge(values: NDArray[np.float32], step: int, size: tuple[int, int]) -> NDArray[np.float32]:
@@ -53,16 +58,6 @@ def enlarge(values: NDArray[np.float32], step: int, size: tuple[int, int]) -> ND
     if any(beside):
         full = cv2.copyMakeBorder(full, 0, beside[0], 0, beside[1], cv2.BORDER_REPLICATE)
     return np.asarray(full, np.float32)
-
-
-def _smoothed(
-    values: NDArray[np.float32], weights: NDArray[np.float32], sigma: float
-) -> NDArray[np.float32]:
-    height, width = values.shape
-    # Products with these matrices are the convolution, in less time for a small image.
-    down, across = _gaussian(height, sigma * width), _gaussian(width, sigma * width)
-    total, share = down @ np.stack([values, weights]) @ across
-    return np.asarray(total / (share + np.float32(_PRIOR)), np.float32)
 
 
 @lru_cache(maxsize=16)

@@ -7,8 +7,8 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 from statistics import median
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -28,34 +28,33 @@ HOLD_S = 5.0
 _RECENT_S = 1.0
 """Measurements count by e^(-age / this)."""
 
-_MOST_CHANGE = 1.5
-"""Measurements whose factor differs from the median by more are not used."""
+_LEAST_KEPT = 0.001
+_MOST_LOG_CHANGE = math.log(1.5)
+"""Measurements whose factor differs from the median by more than 1.5 are not used."""
 
 
-@dataclass(frozen=True)
-class _Measurement:
-    """The scale of one frame: ``log_factor`` and ``shift``, weighted by ``share``.
-
-    ``cells`` float32 (2, h, w): log factor of each cell, times its weight, and the weight.
-    """
+class _Measurement(NamedTuple):
+    """The scale of one frame: ``log_factor`` and ``shift``, weighted by ``share``."""
 
     stamp_ns: int
     log_factor: float
     shift: float
     share: float
     spread: float
-    cells: NDArray[np.float32]
 
 
 class GroundWindow:
     """The measurements of the last seconds, of one camera.
 
-    The correction is a mean over a second of those that agree with the median of all. The last
-    measurements are kept while no ground is in view, and fade.
+    The correction is a mean over a second of those that agreed with the median of the last
+    seconds. The last measurements are kept while no ground is in view, and fade.
     """
 
     def __init__(self) -> None:
         self._window: deque[_Measurement] = deque()
+        self._sums: NDArray[np.float32] | None = None
+        self._count = 0.0
+        self._used_ns = 0
         self._logs: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
@@ -64,16 +63,29 @@ class GroundWindow:
     def clear(self) -> None:
         """Remove all measurements."""
         self._window.clear()
+        self._sums = self._logs = None
 
     def add(self, stamp_ns: int, found: GroundMeasurement) -> None:
         """Add the measurement of a frame."""
-        fit, maps = found.fit, np.stack([found.log_factors, found.weights])
-        self._logs = None
-        self._window.append(
-            _Measurement(stamp_ns, math.log(fit.factor), fit.shift, found.share, fit.spread, maps)
-        )
+        fit = found.fit
+        one = _Measurement(stamp_ns, math.log(fit.factor), fit.shift, found.share, fit.spread)
+        self._window.append(one)
         while stamp_ns - self._window[0].stamp_ns > WINDOW_S * 1e9:
             self._window.popleft()
+        if self._sums is not None and abs(one.log_factor - self._middle()) > _MOST_LOG_CHANGE:
+            return
+        kept = 0.0
+        if self._sums is not None:
+            kept = math.exp((self._used_ns - stamp_ns) * 1e-9 / _RECENT_S)
+        cells = found.cells
+        if self._sums is not None and kept > _LEAST_KEPT:
+            # Networks of several sizes take turns.
+            cells = cells + np.float32(kept) * _resized(self._sums, cells.shape[1:])
+        self._sums, self._count = cells, 1 + kept * self._count
+        self._used_ns, self._logs = stamp_ns, None
+
+    def _middle(self) -> float:
+        return _weighted_median([(one.log_factor, one.share) for one in self._window])
 
     def correction(
         self, stamp_ns: int, relative: bool, shape: tuple[int, ...]
@@ -88,19 +100,21 @@ class GroundWindow:
         Returns:
             The fit of depth without a unit, the report, and the log factors of the cells.
         """
+        assert self._sums is not None
         # Plain numbers: the window is short, and arrays take longer.
-        weights = [one.share for one in self._window]
-        share = sum(weight * weight for weight in weights) / sum(weights)
-        middle = _weighted_median([one.log_factor for one in self._window], weights)
+        shares = [one.share for one in self._window]
+        share = sum(one * one for one in shares) / sum(shares)
+        middle = self._middle()
         if self._logs is None or self._logs.shape != shape:
-            self._logs = self._mean(middle, shape)
+            mean = _resized(self._sums, shape) * np.float32(1 / self._count)
+            self._logs = smooth_log_factors(mean)
         age_s = (stamp_ns - self._window[-1].stamp_ns) * 1e-9
         logs = self._logs
         if age_s > _RECENT_S:
             logs = logs * np.float32(math.exp((_RECENT_S - age_s) / HOLD_S))
         fit, applied = None, float(logs.mean())
         if relative:
-            shift = _weighted_median([one.shift for one in self._window], weights)
+            shift = _weighted_median([(one.shift, one.share) for one in self._window])
             fit, left = DepthFit(math.exp(middle), shift), 0.0
         else:
             # The uncorrected part adds to the uncertainty.
@@ -112,31 +126,21 @@ class GroundWindow:
         report = ScaleReport(GROUND, factor, shift, spread, share, age_s * 1e3)
         return fit, report, logs
 
-    def _mean(self, middle: float, shape: tuple[int, ...]) -> NDArray[np.float32]:
-        """The log factors of (h, w) cells: of recent measurements near the median."""
-        near = math.log(_MOST_CHANGE)
-        used = [one for one in self._window if abs(one.log_factor - middle) <= near]
-        last_ns = self._window[-1].stamp_ns
-        ages = [math.exp((one.stamp_ns - last_ns) * 1e-9 / _RECENT_S) for one in used]
-        mean = np.zeros((2, *shape), np.float32)
-        for age, one in zip(ages, used, strict=True):
-            mean += np.float32(age / sum(ages)) * _resized(one.cells, shape)
-        return smooth_log_factors(*mean)
-
 
 def _resized(cells: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Maps (2, h, w) for another number of cells: networks of several sizes take turns."""
+    """Maps (2, h, w) for another number of cells."""
     if cells.shape[1:] == shape:
         return cells
     size = shape[1], shape[0]
     return np.stack([cv2.resize(one, size, interpolation=cv2.INTER_LINEAR) for one in cells])
 
 
-def _weighted_median(values: Sequence[float], weights: Sequence[float]) -> float:
-    pairs = sorted(zip(values, weights, strict=True))
-    left = sum(weights) / 2
-    for value, weight in pairs:
+def _weighted_median(pairs: Sequence[tuple[float, float]]) -> float:
+    """The median of (value, weight)."""
+    ordered = sorted(pairs)
+    left = sum(weight for _, weight in ordered) / 2
+    for value, weight in ordered:
         left -= weight
         if left <= 0:
             return value
-    return pairs[-1][0]
+    return ordered[-1][0]
