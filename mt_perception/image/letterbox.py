@@ -53,13 +53,16 @@ class Letterbox:
             pad_value: Grey level of the border.
 
         Returns:
-            uint8 (1, h, w, 3) of ``network_size``, C-contiguous.
+            uint8 (1, h, w, 3) of ``network_size``, C-contiguous; the image itself if it fits.
         """
+        pixels = image.image if isinstance(image, ImagePyramid) else image
+        if self.image_size == self.network_size and pixels.flags.c_contiguous:
+            return pixels[None]
         canvas = np.full((1, *self.network_size, 3), pad_value, np.uint8)
         height, width = self.content_size
         content = canvas[0, :height, :width]
         if self.content_size == self.image_size:
-            content[:] = image.image if isinstance(image, ImagePyramid) else image
+            content[:] = pixels
         else:
             content[:] = resized(image, height, width)
         return canvas

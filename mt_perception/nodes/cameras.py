@@ -12,6 +12,7 @@ import re
 import sys
 from collections.abc import Sequence
 
+from mt_perception.nodes.frame_executor import FrameExecutor
 from mt_perception.nodes.model_pool import ModelPool
 from mt_perception.nodes.node_parameters import ParameterNode
 from mt_perception.nodes.parameters import PerceptionSettings
@@ -74,4 +75,4 @@ def main(args: Sequence[str] | None = None) -> int:
     Returns:
         The exit status of the process.
     """
-    return run_nodes(lambda: perception_nodes(args), args)
+    return run_nodes(lambda: perception_nodes(args), args, make_executor=FrameExecutor)

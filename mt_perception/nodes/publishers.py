@@ -31,6 +31,11 @@ from mt_perception.nodes import conversions
 from mt_perception.nodes.diagnostics import status
 from mt_perception.nodes.parameters import PerceptionSettings
 from mt_perception.nodes.qos_events import QosEvents
+from mt_perception.nodes.serialized import (
+    SerializedCameraInfo,
+    SerializedDetections,
+    SerializedImage,
+)
 from mt_perception.nodes.topics import (
     CONFIDENCE_TOPIC,
     DEPTH_CAMERA_TOPIC,
@@ -111,7 +116,7 @@ class Content:
 
 
 _Fill = Callable[[Content], Any]
-"""Creates a message; None if the frame has no content for it."""
+"""Creates a message, maybe serialized; None if the frame has no content for it."""
 
 
 class Publishers:
@@ -141,6 +146,7 @@ class Publishers:
                 topic = f'~/{task.name}/{name}'
                 topics[topic] = (kind, (task.name,))
                 self._fills[topic] = _extra_fill(task.name, task.kind)
+        self._last_request: tuple[Request, bool] | None = None
         self._tasks = {topic: tasks for topic, (_, tasks) in topics.items()}
         self._publishers = {
             topic: self._publisher(topic, kind, QOS) for topic, (kind, _) in topics.items()
@@ -189,12 +195,17 @@ class Publishers:
             with_depth: Whether depth is needed without a subscriber.
         """
         topics = self.subscribed()
+        last = self._last_request
+        if last is not None and last[0].settings is settings and last[0].topics == topics:
+            if last[1] == with_depth:
+                return last[0]
         needed = {task for topic in topics for task in self._tasks[topic]}
         if settings.points_labels and POINTS_TOPIC in topics:
             needed.add(SEGMENTATION)
         needed |= {DEPTH} if with_depth else set()
         tasks = tuple(t for t in self._manifest.tasks if t in needed and settings.enabled(t))
-        return Request(topics, tasks, settings)
+        self._last_request = Request(topics, tasks, settings), with_depth
+        return self._last_request[0]
 
     def publish(
         self,
@@ -241,12 +252,13 @@ class Messages:
     """Reused messages, and their content for each topic."""
 
     def __init__(self) -> None:
-        self._detections = conversions.DetectionsMessage()
-        self._depth = conversions.ImageMessage('32FC1', np.float32)
-        self._classes = conversions.ImageMessage('mono8', np.uint8)
-        self._overlay = conversions.ImageMessage('bgr8', np.uint8)
-        self._confidence = conversions.ImageMessage('mono8', np.uint8)
-        self._instances = conversions.ImageMessage('mono16', np.uint16)
+        self._detections = SerializedDetections()
+        self._camera = SerializedCameraInfo()
+        self._depth = SerializedImage('32FC1', np.float32)
+        self._classes = SerializedImage('mono8', np.uint8)
+        self._overlay = SerializedImage('bgr8', np.uint8)
+        self._confidence = SerializedImage('mono8', np.uint8)
+        self._instances = SerializedImage('mono16', np.uint16)
         self._points = conversions.PointsMessage()
         self._drawn: tuple[Content, NDArray[np.uint8]] | None = None
         self._obstacles = conversions.PointsMessage()
@@ -271,26 +283,26 @@ class Messages:
             OVERLAY_JPEG_TOPIC: self._fill_overlay_jpeg,
         }
 
-    def _fill_detections(self, content: Content) -> Detection2DArray | None:
+    def _fill_detections(self, content: Content) -> bytes | Detection2DArray | None:
         found = content.result.detections
         return None if found is None else self._detections.fill(content.header, found)
 
-    def _fill_camera(self, content: Content) -> CameraInfo | None:
+    def _fill_camera(self, content: Content) -> bytes | CameraInfo | None:
         if content.metric_depth is None or content.camera_info is None:
             return None
-        return conversions.camera_info_with(content.header, content.camera_info)
+        return self._camera.fill(content.header, content.camera_info)
 
-    def _fill_classes(self, content: Content) -> Image | None:
+    def _fill_classes(self, content: Content) -> bytes | Image | None:
         found = content.result.segmentation
         return None if found is None else self._classes.fill(content.header, found.class_ids)
 
-    def _fill_confidence(self, content: Content) -> Image | None:
+    def _fill_confidence(self, content: Content) -> bytes | Image | None:
         found = content.result.segmentation
         if found is None or found.confidence is None:
             return None
         return self._confidence.fill(content.header, found.confidence)
 
-    def _fill_instances(self, content: Content) -> Image | None:
+    def _fill_instances(self, content: Content) -> bytes | Image | None:
         result = content.result
         if result.detections is None or result.segmentation is None:
             return None
@@ -305,11 +317,11 @@ class Messages:
         boxes = boxes3d(result.detections, depth, result.segmentation)
         return conversions.detections_3d_message(content.header, result.detections, boxes)
 
-    def _fill_depth(self, content: Content) -> Image | None:
+    def _fill_depth(self, content: Content) -> bytes | Image | None:
         found = content.metric_depth
         return None if found is None else self._depth.fill(content.header, found.depth)
 
-    def _fill_relative(self, content: Content) -> Image | None:
+    def _fill_relative(self, content: Content) -> bytes | Image | None:
         found = content.result.depth
         if found is None or not found.relative:
             return None
@@ -346,7 +358,7 @@ class Messages:
         points = obstacle_points(depth, image, self._ground, classes, options)
         return self._obstacles.fill(content.header, points)
 
-    def _fill_overlay(self, content: Content) -> Image:
+    def _fill_overlay(self, content: Content) -> bytes | Image:
         return self._overlay.fill(content.header, self._picture(content))
 
     def _fill_overlay_jpeg(self, content: Content) -> CompressedImage:
@@ -362,12 +374,12 @@ class Messages:
 def _extra_fill(task: str, kind: str) -> _Fill:
     """The fill function of a task beyond the three, which depends on its kind."""
     if kind == DETECTION:
-        detections = conversions.DetectionsMessage()
+        detections = SerializedDetections()
         return _if_found(task, detections.fill)
     if kind == SEGMENTATION:
-        classes = conversions.ImageMessage('mono8', np.uint8)
+        classes = SerializedImage('mono8', np.uint8)
         return _if_found(task, lambda header, found: classes.fill(header, found.class_ids))
-    distances = conversions.ImageMessage('32FC1', np.float32)
+    distances = SerializedImage('32FC1', np.float32)
     return _if_found(task, lambda header, found: distances.fill(header, found.depth))
 
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 
 import rclpy
 from rclpy.exceptions import InvalidHandle
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import Executor, ExternalShutdownException, SingleThreadedExecutor
 from rclpy.logging import get_logger
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
@@ -49,6 +49,7 @@ def run_nodes(
     make_nodes: Callable[[], Sequence[Node]],
     args: Sequence[str] | None = None,
     done: Callable[[Sequence[Node]], bool] = lambda nodes: False,
+    make_executor: Callable[[], Executor] = SingleThreadedExecutor,
 ) -> int:
     """Create nodes and spin them in one executor; otherwise as ``run_node``."""
     stop = StopRequest()
@@ -68,7 +69,7 @@ def run_nodes(
     try:
         nodes = make_nodes()
         stop.wakes(nodes[0])
-        executor = SingleThreadedExecutor()
+        executor = make_executor()
         for node in nodes:
             executor.add_node(node)
         while not stop.requested and rclpy.ok() and not done(nodes):

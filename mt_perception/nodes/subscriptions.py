@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
@@ -66,6 +67,7 @@ class ImageSubscription:
         self._on_arrival = on_arrival
         self._on_image_ready = on_image
         self._on_superseded = on_superseded
+        self._arrived_s = -math.inf
         self._pairing: StampPairing[tuple[ImageType, float], CameraInfo] = StampPairing()
         self.image_type: type[ImageType] = CompressedImage if transport == 'compressed' else Image
         self.image_topic, self.camera_info_topic = topics(node, transport)
@@ -92,6 +94,22 @@ class ImageSubscription:
             _HOLD_S, self._on_timeout, clock=Clock(clock_type=ClockType.STEADY_TIME)
         )
         self._timeout.cancel()
+
+    @property
+    def image_handle(self) -> Any:
+        """rclpy's handle of the image subscription."""
+        return self._subscriptions[1].handle
+
+    def is_flowing(self, since_s: float) -> bool:
+        """Return whether an image arrived after a monotonic time, and none waits."""
+        return self._arrived_s > since_s and not self._pairing.holding
+
+    def take(self) -> None:
+        """Take the newest image, if there is one, and process it, as an executor does."""
+        with self.image_handle:
+            taken = self.image_handle.take_message(self.image_type, False)
+        if taken is not None:
+            self._on_image(*taken)
 
     def destroy(self) -> None:
         """Unsubscribe and discard a held image."""
@@ -129,7 +147,8 @@ class ImageSubscription:
         self._deliver(self._pairing.offer_info(stamp_ns(message.header.stamp), message))
 
     def _on_image(self, message: ImageType, info: Mapping[str, Any]) -> None:
-        arrived_s = time.monotonic() - queued_s(info.get('received_timestamp'), time.time_ns())
+        now_s = self._arrived_s = time.monotonic()
+        arrived_s = now_s - queued_s(info.get('received_timestamp'), time.time_ns())
         self._qos_events.due = False
         # Each publisher counts for itself, and the message does not identify its publisher.
         alone = self._node.count_publishers(self.image_topic) == 1

@@ -110,10 +110,12 @@ class FrameState:
     def configure(self, options: Options, budget: Budget, manifest: Manifest) -> None:
         """Take over settings for the next frame; what a change makes invalid is dropped."""
         self.depth.configure(options, f'{manifest.name} {manifest.version}')
-        if options != self._options:
+        if options is not self._options:
+            changed = options != self._options
             self._options = options
-            self.forget()
-        if budget != self._budget:
+            if changed:
+                self.forget()
+        if budget is not self._budget and budget != self._budget:
             self._budget = budget
             self._reset_spending()
 
@@ -127,6 +129,7 @@ class FrameState:
                 max_age_ms=self._options.track_max_age_ms,
             )
         )
+        self._candidate_options: tuple[Options, Options] | None = None
         self._views: dict[str, View] = {}
         self._results: dict[str, TaskResult] = {}
         self._due_ns: dict[str, float] = {}
@@ -237,16 +240,20 @@ class FrameState:
                 and are not returned.
             frame: The frame.
         """
-        low = min(options.score_threshold, _UNCERTAIN_SCORE)
-        found = make(replace(options, score_threshold=low, max_detections=_MOST_CANDIDATES))
+        if self._candidate_options is None or self._candidate_options[0] is not options:
+            low = min(options.score_threshold, _UNCERTAIN_SCORE)
+            lower = replace(options, score_threshold=low, max_detections=_MOST_CANDIDATES)
+            self._candidate_options = options, lower
+        found = make(self._candidate_options[1])
         assert isinstance(found, Detections)
         sure = options.track_min_score or options.score_threshold
-        candidates = found.scores >= min(sure, _UNCERTAIN_SCORE)
         ids = np.full(len(found), NO_TRACK, np.int64)
-        ids[candidates] = self.tracker.update(found[candidates], frame.stamp_ns)
+        # The best score is first.
+        candidates = np.count_nonzero(found.scores >= min(sure, _UNCERTAIN_SCORE))
+        ids[:candidates] = self.tracker.update(found[:candidates], frame.stamp_ns)
         ids[found.scores < sure] = NO_TRACK
-        tracked = replace(found, track_ids=ids).filter(min_score=options.score_threshold)
-        return tracked[: options.max_detections]
+        kept = np.count_nonzero(found.scores >= options.score_threshold)
+        return replace(found, track_ids=ids)[: min(kept, options.max_detections)]
 
     def commit(self, run: FrameRun, execution: Execution, now_s: float) -> None:
         """Store what the next frames need.

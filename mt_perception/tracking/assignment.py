@@ -10,14 +10,12 @@ from numpy.typing import NDArray
 
 def box_iou(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float64]:
     """Return the IoU of every box of (N, 4) with every box of (M, 4), float64 (N, M)."""
-    low = np.maximum(a[:, None, :2], b[None, :, :2]).astype(np.float64)
-    high = np.minimum(a[:, None, 2:], b[None, :, 2:])
-    shared = np.prod(np.maximum(high - low, 0), axis=2)
-    areas = [
-        np.prod(np.maximum(c[:, 2:] - c[:, :2], 0).astype(np.float64), axis=1) for c in (a, b)
-    ]
-    union = areas[0][:, None] + areas[1][None] - shared
-    return np.asarray(shared / np.maximum(union, 1e-9))
+    # Transposed, so that each operation is on whole rows: N and M are small.
+    a, b = a.T[:, :, None].astype(np.float64), b.T[:, None].astype(np.float64)
+    sides = np.maximum(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0)
+    shared = sides[0] * sides[1]
+    areas = [np.maximum(c[2] - c[0], 0) * np.maximum(c[3] - c[1], 0) for c in (a, b)]
+    return np.asarray(shared / np.maximum(areas[0] + areas[1] - shared, 1e-9))
 
 
 def assign(
@@ -38,7 +36,13 @@ def assign(
     worth = np.where(similarity >= minimum, similarity, 0.0)
     # Rows and columns that match nothing need no search.
     rows, columns = np.flatnonzero(worth.any(axis=1)), np.flatnonzero(worth.any(axis=0))
-    worth = worth[np.ix_(rows, columns)]
+    worth = worth[rows[:, None], columns]
+    if not worth.size:
+        return rows, columns
+    best = worth.argmax(axis=1)
+    if len(set(best.tolist())) == len(rows):
+        # Each row has the best column of its own: no other choice is worth more.
+        return rows, columns[best]
     swapped = worth.shape[0] > worth.shape[1]
     of_row = _cheapest(-(worth.T if swapped else worth))
     first = np.arange(len(of_row), dtype=np.intp)

@@ -93,20 +93,25 @@ class Tracker:
         sure = found.scores >= self.options.min_score
         # Only a track that was seen on the last frames is taken up by an uncertain detection.
         recent = tracks.seen_ns >= self._previous_seen_ns()
+        matched: list[tuple[NDArray[np.intp], NDArray[np.intp]]] = []
         for boxes, candidates, eligible, minimum in (
             (predicted, sure, free, self.options.min_iou),
             (predicted, ~sure, recent, self.options.min_iou_uncertain),
             (tracks.measured, sure, free, self.options.min_iou),
         ):
             rows = np.flatnonzero(eligible & free)
-            columns = np.flatnonzero(candidates & (identity == NO_TRACK))
-            if not len(rows) or not len(columns):
+            columns = np.flatnonzero(candidates & (identity == NO_TRACK)) if len(rows) else rows
+            if not len(columns):
                 continue
             same = tracks.class_ids[rows][:, None] == found.class_ids[columns][None]
             i, j = assign(box_iou(boxes[rows], found.boxes[columns]) * same, minimum)
-            identity[columns[j]] = tracks.ids[rows[i]]
-            free[rows[i]] = False
-        self._measure(found, identity, stamp_ns)
+            i, j = rows[i], columns[j]
+            identity[j] = tracks.ids[i]
+            free[i] = False
+            matched.append((i, j))
+        if matched:
+            i, j = map(np.concatenate, zip(*matched, strict=True))
+            self._measure(i, found.boxes[j], stamp_ns)
         self._begin(found, identity, sure & (identity == NO_TRACK), stamp_ns)
         return identity
 
@@ -138,7 +143,8 @@ class Tracker:
             self._tracks = _Tracks()
         tracks = self._tracks
         alive = stamp_ns - tracks.seen_ns <= self.options.max_age_ms * 1e6
-        tracks = tracks.kept(alive)
+        if not alive.all():
+            tracks = tracks.kept(alive)
         if len(tracks.ids):
             tracks.states = tracks.states.predicted((stamp_ns - self._now_ns) * 1e-9)
         self._tracks, self._now_ns = tracks, stamp_ns
@@ -146,14 +152,11 @@ class Tracker:
     def _previous_seen_ns(self) -> int:
         return int(self._tracks.seen_ns.max(initial=0))
 
-    def _measure(self, found: Detections, identity: NDArray[np.int64], stamp_ns: int) -> None:
+    def _measure(
+        self, rows: NDArray[np.intp], boxes: NDArray[np.float32], stamp_ns: int
+    ) -> None:
         """Update the tracks that have a detection."""
         tracks = self._tracks
-        column = {one: j for j, one in enumerate(identity.tolist()) if one != NO_TRACK}
-        rows = np.array([i for i, one in enumerate(tracks.ids.tolist()) if one in column], np.intp)
-        if not len(rows):
-            return
-        boxes = found.boxes[[column[one] for one in tracks.ids[rows].tolist()]]
         updated = tracks.states[rows].updated(boxes)
         tracks.states.mean[rows] = updated.mean
         tracks.states.covariance[rows] = updated.covariance

@@ -42,24 +42,27 @@ def detections(
         TaskError: Shapes do not fit each other, a class has no label, or no number is finite.
     """
     boxes, scores, class_ids = _checked(outputs, len(labels))
-    keep = np.isfinite(scores) & (scores >= options.score_threshold) & (scores > 0)
+    # The threshold first: all further work is on few candidates.
+    found = np.flatnonzero((scores >= options.score_threshold) & (scores > 0))
     if options.classes:
         wanted = [index for index, label in enumerate(labels) if label in options.classes]
-        keep &= np.isin(class_ids, wanted)
-    found = np.flatnonzero(keep)
-    found = found[np.argsort(-scores[found], kind='stable')[:MAX_CANDIDATES]]
+        found = found[np.isin(class_ids[found], wanted)]
+    scores = scores[found]
+    order = np.argsort(-scores, kind='stable')
+    order = order[np.isfinite(scores[order])][:MAX_CANDIDATES]
+    found, scores = found[order], scores[order]
+    boxes, class_ids = boxes[found], class_ids[found]
     # Boxes of an untrained network may be as large as they like; clipping bounds them all.
     with np.errstate(invalid='ignore', over='ignore'):
-        mapped = letterbox.boxes_to_image(boxes[found])
+        mapped = letterbox.boxes_to_image(boxes)
         solid = (mapped[:, 2] > mapped[:, 0]) & (mapped[:, 3] > mapped[:, 1])
-    solid &= np.isfinite(boxes[found]).all(axis=1)
-    mapped, found = mapped[solid], found[solid]
-    best = _suppress(mapped, scores[found], class_ids[found], options.nms_iou)
+    kept = np.flatnonzero(solid & np.isfinite(boxes).all(axis=1))
+    best = kept[_suppress(mapped[kept], scores[kept], class_ids[kept], options.nms_iou)]
     best = best[: options.max_detections]
     return Detections(
         boxes=mapped[best],
-        scores=np.minimum(scores[found[best]], 1).astype(np.float32),
-        class_ids=class_ids[found[best]].astype(np.int64),
+        scores=np.minimum(scores[best], 1).astype(np.float32),
+        class_ids=class_ids[best].astype(np.int64),
         labels=labels,
     )
 
