@@ -99,7 +99,8 @@ def test_an_image_interrupts_the_wait(graph: RosGraph) -> None:
 def test_without_images_the_executor_waits_for_everything(graph: RosGraph) -> None:
     viewer, peer = connected(graph)
     stream(graph, peer, 0.1)
-    assert viewer.inputs is not None and viewer.inputs.is_flowing(time.monotonic() - 0.5)
+    assert viewer.inputs is not None
+    assert viewer.inputs.is_flowing(time.monotonic() - 0.5)
     viewer.inputs.destroy()
     viewer.inputs = None
     viewer.ticks.clear()

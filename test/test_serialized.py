@@ -48,7 +48,12 @@ def test_camera_infos_of_changing_stamp_frame_and_content() -> None:
     first, other = (
         conversions.camera_info_of(header(1), typical(*size)) for size in ((4, 6), (8, 9))
     )
-    for stamp_ns, frame_id, info in ((5, 'a', first), (6, 'a', first), (7, 'b', first), (8, 'b', other)):
+    for stamp_ns, frame_id, info in (
+        (5, 'a', first),
+        (6, 'a', first),
+        (7, 'b', first),
+        (8, 'b', other),
+    ):
         own = header(stamp_ns, frame_id)
         sent = camera_info.fill(own, info)
         assert isinstance(sent, bytes)

@@ -59,6 +59,12 @@ class ReceivedImage:
     camera_info_topic: str
 
 
+_Examined = tuple[
+    CameraInfo, tuple[tuple[int, int], bool, str, str], Intrinsics | None, dict[str, str]
+]
+"""A camera info with its circumstances; the camera and the warnings that result."""
+
+
 class FrameProcessor:
     """A loaded model and its publishers.
 
@@ -121,6 +127,7 @@ class FrameProcessor:
         )
         self._budget_check = self._new_budget_check()
         self._decoder = ImageDecoder()
+        self._examined: _Examined | None = None
         self._slot: FrameSlot[ReceivedImage] | None = None
         if self.offload is not None or pool.has_several:
             self._slot = pool.worker.slot(self.process, lambda: self.health.dropped('superseded'))
@@ -323,19 +330,33 @@ class FrameProcessor:
                     'typical lens, and no points are published',
                 )
             return None
-        own, other = (part.header.frame_id.lstrip('/') for part in (image.message, message))
-        if own and other and own != other:
-            self.health.noticed(
-                'camera_info_frame',
-                f'{image.camera_info_topic} is of frame {other!r} and the image of {own!r}: is it '
-                'the same camera? Else remap `camera_info`',
-            )
         rectified = self._applied.rectified(image.image_topic)
-        calibration = Calibration.from_message(message)
-        if (concern := calibration.concern(rectified)) is not None:
-            self.health.noticed(f'camera_info_{concern[0]}', concern[1])
-        try:
-            return calibration.intrinsics(size, rectified)
-        except CameraError as error:
-            self.health.noticed(f'camera_info_{error.reason}', str(error))
-            return None
+        frame_id = image.message.header.frame_id
+        key = size, rectified, frame_id, image.camera_info_topic
+        last = self._examined
+        if last is None or last[0] is not message or last[1] != key:
+            last = self._examined = (message, key, *_examined(message, *key))
+        _, _, camera, warnings = last
+        for name, sentence in warnings.items():
+            self.health.noticed(f'camera_info_{name}', sentence)
+        return camera
+
+
+def _examined(
+    message: CameraInfo, size: tuple[int, int], rectified: bool, frame_id: str, topic: str
+) -> tuple[Intrinsics | None, dict[str, str]]:
+    """Return the camera of an image of (height, width), if it is known, and warnings."""
+    warnings = {}
+    own, other = frame_id.lstrip('/'), message.header.frame_id.lstrip('/')
+    if own and other and own != other:
+        warnings['frame'] = (
+            f'{topic} is of frame {other!r} and the image of {own!r}: is it the same camera? Else '
+            'remap `camera_info`'
+        )
+    calibration = Calibration.from_message(message)
+    if (concern := calibration.concern(rectified)) is not None:
+        warnings[concern[0]] = concern[1]
+    try:
+        return calibration.intrinsics(size, rectified), warnings
+    except CameraError as error:
+        return None, {**warnings, error.reason: str(error)}

@@ -146,7 +146,7 @@ class Publishers:
                 topic = f'~/{task.name}/{name}'
                 topics[topic] = (kind, (task.name,))
                 self._fills[topic] = _extra_fill(task.name, task.kind)
-        self._last_request: tuple[Request, bool] | None = None
+        self._last_request: tuple[tuple[frozenset[str], bool], Request] | None = None
         self._tasks = {topic: tasks for topic, (_, tasks) in topics.items()}
         self._publishers = {
             topic: self._publisher(topic, kind, QOS) for topic, (kind, _) in topics.items()
@@ -195,17 +195,18 @@ class Publishers:
             with_depth: Whether depth is needed without a subscriber.
         """
         topics = self.subscribed()
-        last = self._last_request
-        if last is not None and last[0].settings is settings and last[0].topics == topics:
-            if last[1] == with_depth:
-                return last[0]
+        if self._last_request is not None:
+            known, last = self._last_request
+            if known == (topics, with_depth) and last.settings is settings:
+                return last
         needed = {task for topic in topics for task in self._tasks[topic]}
         if settings.points_labels and POINTS_TOPIC in topics:
             needed.add(SEGMENTATION)
         needed |= {DEPTH} if with_depth else set()
         tasks = tuple(t for t in self._manifest.tasks if t in needed and settings.enabled(t))
-        self._last_request = Request(topics, tasks, settings), with_depth
-        return self._last_request[0]
+        request = Request(topics, tasks, settings)
+        self._last_request = (topics, with_depth), request
+        return request
 
     def publish(
         self,

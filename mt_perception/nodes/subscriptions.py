@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import math
+import struct
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
@@ -13,6 +14,7 @@ from rclpy.clock import Clock, ClockType
 from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.serialization import deserialize_message
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
@@ -29,6 +31,9 @@ OnImage = Callable[[ImageType, 'CameraInfo | None', float], None]
 
 _HOLD_S = 0.05
 """Longest time that an image waits for its camera info; drivers send both within milliseconds."""
+
+_HEAD, _STAMP_END = 4, 12
+"""Bytes of a serialized message before its stamp, and up to its end."""
 
 _CAMERA_INFO_DEPTH = 10
 _LONGEST_QUEUED_S = 1.0
@@ -68,6 +73,7 @@ class ImageSubscription:
         self._on_image_ready = on_image
         self._on_superseded = on_superseded
         self._arrived_s = -math.inf
+        self._infos = _CameraInfos()
         self._pairing: StampPairing[tuple[ImageType, float], CameraInfo] = StampPairing()
         self.image_type: type[ImageType] = CompressedImage if transport == 'compressed' else Image
         self.image_topic, self.camera_info_topic = topics(node, transport)
@@ -84,6 +90,7 @@ class ImageSubscription:
                 ),
                 qos_overriding_options=OVERRIDABLE,
                 callback_group=group,
+                raw=kind is CameraInfo,
             )
             for kind, topic, callback, depth in (
                 (CameraInfo, self.camera_info_topic, self._on_camera_info, _CAMERA_INFO_DEPTH),
@@ -97,7 +104,7 @@ class ImageSubscription:
 
     @property
     def image_handle(self) -> Any:
-        """rclpy's handle of the image subscription."""
+        """The image subscription of rclpy's C++ part."""
         return self._subscriptions[1].handle
 
     def is_flowing(self, since_s: float) -> bool:
@@ -143,8 +150,10 @@ class ImageSubscription:
             )
         return f'{topic} has a publisher that sends no images; check the camera'
 
-    def _on_camera_info(self, message: CameraInfo) -> None:
-        self._deliver(self._pairing.offer_info(stamp_ns(message.header.stamp), message))
+    def _on_camera_info(self, serialized: bytes) -> None:
+        found = self._infos.read(serialized)
+        if found is not None:
+            self._deliver(self._pairing.offer_info(*found))
 
     def _on_image(self, message: ImageType, info: Mapping[str, Any]) -> None:
         now_s = self._arrived_s = time.monotonic()
@@ -175,7 +184,7 @@ class ImageSubscription:
         """Take all camera infos that have arrived."""
         handle = self._subscriptions[0].handle
         with handle:
-            while (taken := handle.take_message(CameraInfo, False)) is not None:
+            while (taken := handle.take_message(CameraInfo, True)) is not None:
                 self._on_camera_info(taken[0])
 
     def _on_timeout(self) -> None:
@@ -186,6 +195,28 @@ class ImageSubscription:
             self._timeout.cancel()
             message, arrived_s = pair.image
             self._on_image_ready(message, pair.info, arrived_s)
+
+
+class _CameraInfos:
+    """Reads serialized camera infos; a camera's are equal but for their stamps, and read once."""
+
+    def __init__(self) -> None:
+        self._rest = b''
+        self._info = CameraInfo()
+
+    def read(self, serialized: bytes) -> tuple[int, CameraInfo] | None:
+        """Return the stamp in ns and a camera info, maybe with an older stamp; None if invalid."""
+        rest = serialized[_STAMP_END:]
+        if rest != self._rest:
+            try:
+                self._info = deserialize_message(serialized, CameraInfo)
+            except Exception:
+                # The middleware's error has no class of its own.
+                return None
+            self._rest = rest
+        little = serialized[1] & 1
+        seconds, nanoseconds = struct.unpack_from('<iI' if little else '>iI', serialized, _HEAD)
+        return seconds * 1_000_000_000 + nanoseconds, self._info
 
 
 def queued_s(received_ns: int | None, now_ns: int) -> float:

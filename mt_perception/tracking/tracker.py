@@ -152,9 +152,7 @@ class Tracker:
     def _previous_seen_ns(self) -> int:
         return int(self._tracks.seen_ns.max(initial=0))
 
-    def _measure(
-        self, rows: NDArray[np.intp], boxes: NDArray[np.float32], stamp_ns: int
-    ) -> None:
+    def _measure(self, rows: NDArray[np.intp], boxes: NDArray[np.float32], stamp_ns: int) -> None:
         """Update the tracks that have a detection."""
         tracks = self._tracks
         updated = tracks.states[rows].updated(boxes)
