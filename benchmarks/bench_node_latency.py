@@ -44,7 +44,7 @@ ROOT = Path(__file__).resolve().parent.parent
 WARM_UP = 20
 START_S = 60.0
 LOST_S = 5.0
-BARS = {'320x240': 1.12, '640x480': 1.07}
+BARS = {'320x240': 1.15, '640x480': 1.07}
 
 
 def main() -> None:

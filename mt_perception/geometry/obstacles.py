@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mt_perception.geometry.plane import GroundPlane
-from mt_perception.geometry.points import POINT, point_cloud
+from mt_perception.geometry.points import POINT, surface_depth
 from mt_perception.geometry.rays import pixel_rays
 from mt_perception.types import UNLABELLED, DepthMap, Segmentation
 
@@ -87,16 +87,15 @@ def fit_ground(depth: DepthMap, segmentation: Segmentation) -> GroundPlane | Non
     if len(rows) < _FEWEST_GROUND:
         return None
     distance = z[rows, columns].astype(np.float64)
-    x, y = ray_x[rows, columns].astype(np.float64), ray_y[rows, columns].astype(np.float64)
-    scaled = np.stack([x, y, np.ones(len(x))], axis=1) * distance[:, None]
-    near = np.ones(len(x), np.bool_)
+    scaled = np.empty((3, len(rows)))
+    scaled[0], scaled[1], scaled[2] = ray_x[rows, columns], ray_y[rows, columns], 1
+    scaled *= distance
+    near = np.ones(len(rows), np.bool_)
     for _ in range(_ITERATIONS):
-        chosen = scaled[near]
-        matrix = chosen.T @ chosen
-        if np.linalg.det(matrix) < _LEAST_SPREAD * np.trace(matrix) ** 3:
+        m = _least_squares(scaled[:, near])
+        if m is None:
             return None
-        m = np.linalg.solve(matrix, chosen.sum(axis=0))
-        before, near = near, np.abs(scaled @ m - 1) < _TOLERANCE
+        before, near = near, np.abs(m @ scaled - 1) < _TOLERANCE
         if np.count_nonzero(near) < max(_FEWEST_GROUND, _LEAST_INLIERS * len(near)):
             return None
         if (near == before).all():
@@ -105,6 +104,23 @@ def fit_ground(depth: DepthMap, segmentation: Segmentation) -> GroundPlane | Non
     nx, ny, nz = (m / length).tolist()
     # A plane that faces the camera may be a wall.
     return GroundPlane((nx, ny, nz), 1 / length) if ny > _LEAST_DOWN else None
+
+
+def _least_squares(scaled: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    """Return m with m · scaled ≈ 1 for the columns of (3, N); None if it is not determined.
+
+    The inverse of the normal equations is written out: NumPy's solver takes longer than the rest.
+    """
+    (a, b, c), (_, d, e), (_, _, f) = (scaled @ scaled.T).tolist()
+    first = (d * f - e * e, c * e - b * f, b * e - c * d)
+    determinant = a * first[0] + b * first[1] + c * first[2]
+    if determinant < _LEAST_SPREAD * (a + d + f) ** 3:
+        return None
+    middle, last = b * c - a * e, a * d - b * b
+    adjugate = np.array(
+        [first, (first[1], a * f - c * c, middle), (first[2], middle, last)], np.float64
+    )
+    return np.asarray(adjugate @ scaled.sum(axis=1) / determinant)
 
 
 def obstacle_points(
@@ -127,34 +143,39 @@ def obstacle_points(
         POINT (N,), in the optical frame.
     """
     options = options or ObstacleOptions()
-    points = point_cloud(depth, image, options.stride, segmentation).ravel()
-    places = _places(points)
-    z = np.ascontiguousarray(places[:, 2])
-    height = ground.height_m - places @ np.array(ground.normal, np.float32)
+    stride = options.stride
+    z = surface_depth(depth, stride)
+    x, y = pixel_rays(depth.intrinsics, stride)
+    nx, ny, nz = ground.normal
+    height = ground.height_m - z * (x * np.float32(nx) + (y * np.float32(ny) + np.float32(nz)))
     kept = (height >= options.min_height_m) & (height <= options.max_height_m)
     kept &= (z >= options.min_range_m) & (z <= options.max_range_m)
     if segmentation is not None:
+        labels = segmentation.class_ids[::stride, ::stride]
         solid = np.ones(UNLABELLED + 1, np.bool_)
         solid[[i for i, name in enumerate(segmentation.labels) if name in options.ignored]] = False
-        kept &= solid[points['label']]
-    # A row of four numbers is copied faster than a structure.
-    found = points.view(np.float32).reshape(-1, 4)[kept].view(POINT)[:, 0]
-    return found if options.voxel_m <= 0 else _thinned(found, options.voxel_m)
+        kept &= solid[labels]
+    rows, columns = np.nonzero(kept)
+    places = np.empty((len(rows), 3), np.float32)
+    places[:, 2] = z = z[rows, columns]
+    places[:, 0] = z * np.broadcast_to(x, kept.shape)[rows, columns]
+    places[:, 1] = z * np.broadcast_to(y, kept.shape)[rows, columns]
+    if options.voxel_m > 0:
+        first = _thinned(places, options.voxel_m)
+        places, rows, columns = places[first], rows[first], columns[first]
+    points = np.empty(len(rows), POINT)
+    points.view(np.float32).reshape(-1, 4)[:, :3] = places
+    points['bgr'] = image[rows * stride, columns * stride]
+    points['label'] = UNLABELLED if segmentation is None else labels[rows, columns]
+    return points
 
 
-def _places(points: NDArray[np.void]) -> NDArray[np.float32]:
-    """Return x, y and z of POINT (N,), float32 (N, 3), without a copy."""
-    places: NDArray[np.float32] = points.view(np.float32).reshape(-1, 4)[:, :3]
-    return places
-
-
-def _thinned(points: NDArray[np.void], side: float) -> NDArray[np.void]:
-    """Return the first point of each cube."""
-    places = _places(points)
+def _thinned(places: NDArray[np.float32], side: float) -> NDArray[np.intp]:
+    """Return the index of the first point of each cube; places are (N, 3)."""
     side = max(side, float(np.abs(places).max(initial=0)) / _CELLS)
     cells = np.floor(places / side).astype(np.int64)
     key = (cells[:, 0] << 42) + (cells[:, 1] << 21) + cells[:, 2]
     order = np.argsort(key, kind='stable')
     key = key[order]
-    first: NDArray[np.void] = points[order[np.diff(key, prepend=key[:1] - 1) != 0]]
+    first: NDArray[np.intp] = order[np.diff(key, prepend=key[:1] - 1) != 0]
     return first

@@ -49,7 +49,7 @@ def point_cloud(
         where the depth is unknown or the pixel lies on a depth edge.
     """
     camera = depth.intrinsics
-    z = np.where(_on_edge(depth.depth, stride), np.nan, depth.depth[::stride, ::stride])
+    z = surface_depth(depth, stride)
     x, y = pixel_rays(camera, stride)
     points = np.zeros(z.shape, POINT)
     points['x'] = z * x
@@ -60,6 +60,13 @@ def point_cloud(
     if segmentation is not None:
         points['label'] = segmentation.class_ids[::stride, ::stride]
     return points
+
+
+def surface_depth(depth: DepthMap, stride: int = 1) -> NDArray[np.float32]:
+    """The depth of every n-th pixel of every n-th row, float32; NaN on depth edges, too."""
+    z = depth.depth[::stride, ::stride].astype(np.float32)
+    z[_on_edge(depth.depth, stride)] = np.nan
+    return z
 
 
 def _on_edge(depth: NDArray[np.float32], stride: int) -> NDArray[np.bool_]:
