@@ -91,10 +91,12 @@ def fit_ground(depth: DepthMap, segmentation: Segmentation) -> GroundPlane | Non
     scaled[0], scaled[1], scaled[2] = ray_x[rows, columns], ray_y[rows, columns], 1
     scaled *= distance
     near = np.ones(len(rows), np.bool_)
+    m = np.zeros(3)
     for _ in range(_ITERATIONS):
-        m = _least_squares(scaled[:, near])
-        if m is None:
+        solution = _least_squares(scaled[:, near])
+        if solution is None:
             return None
+        m = solution
         before, near = near, np.abs(m @ scaled - 1) < _TOLERANCE
         if np.count_nonzero(near) < max(_FEWEST_GROUND, _LEAST_INLIERS * len(near)):
             return None

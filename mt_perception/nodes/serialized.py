@@ -57,7 +57,7 @@ class SerializedImage:
         if self._start is None:
             return self._message.fill(header, pixels)
         _STAMP.pack_into(self._start, _HEAD, header.stamp.sec, header.stamp.nanosec)
-        return b''.join((self._start, np.ascontiguousarray(pixels)))
+        return b''.join((self._start, np.ascontiguousarray(pixels).data))
 
 
 class SerializedCameraInfo:
