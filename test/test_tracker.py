@@ -121,15 +121,6 @@ def test_a_clock_that_jumps_back_starts_anew_without_using_an_identity_twice() -
     assert third == second
 
 
-def test_displacement_of_a_track() -> None:
-    tracker = Tracker()
-    for frame in range(12):
-        ids = tracker.update(found(walk(frame)), (frame + 1) * PERIOD_NS)
-    shift = tracker.displacement(np.array([ids[0], 99]), 15 * PERIOD_NS)
-    np.testing.assert_allclose(shift[0], [6, 0, 6, 0], atol=0.5)
-    assert np.isnan(shift[1]).all()
-
-
 @given(st.lists(st.lists(st.tuples(*[st.floats(-50, 500)] * 2), max_size=6), max_size=12))
 def test_identities_are_unique_within_a_frame(frames: list[list[tuple[float, float]]]) -> None:
     tracker = Tracker()

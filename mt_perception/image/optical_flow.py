@@ -39,16 +39,14 @@ def to_flow_image(
     height, width = pyramid.image.shape[:2]
     scale = min(1.0, side / max(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    double = (2 * size[0], 2 * size[1])
-    grey = pyramid.grey_for(double[1], double[0])
-    # The mean over areas alone takes ten times as long where the scale is no integer.
-    if max(grey.shape) > max(double):
-        grey = np.asarray(cv2.resize(grey, double, interpolation=cv2.INTER_LINEAR), np.uint8)
-    return np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_AREA), np.uint8)
+    grey = pyramid.grey_for(size[1], size[0])
+    if grey.shape != size[::-1]:
+        grey = np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_LINEAR), np.uint8)
+    return grey
 
 
 class OpticalFlow:
-    """Dense flow between an earlier and a later image of the same size, in both directions.
+    """Dense flow between an earlier and a later image of the same size.
 
     Dense inverse search (Kroeger et al., ECCV 2016) of OpenCV on small grey images.
 
@@ -59,24 +57,16 @@ class OpticalFlow:
     Attributes:
         backward: float32 (h, w, 2): displacement (x, y) from each pixel of the later image to its
             position in the earlier one.
-        forward: float32 (h, w, 2): displacement from each pixel of the earlier image, where the
-            boxes are, to its position in the later one.
     """
 
     def __init__(self, before: NDArray[np.uint8], after: NDArray[np.uint8]) -> None:
         self._before, self._after = before, after
         self._cached: dict[tuple[tuple[int, int], int], NDArray[np.float32]] = {}
 
-    # Maps need one direction, boxes the other; each costs as much as a small head.
     @cached_property
     def backward(self) -> NDArray[np.float32]:
         """Displacement from each pixel of the later image to its earlier position."""
         return _flow(self._after, self._before)
-
-    @cached_property
-    def forward(self) -> NDArray[np.float32]:
-        """Displacement from each pixel of the earlier image to its later position."""
-        return _flow(self._before, self._after)
 
     def warp_map(self, values: NDArray[Any]) -> NDArray[Any]:
         """Warp a map from the earlier image to the later one, without interpolation.
@@ -120,7 +110,8 @@ class OpticalFlow:
         """Shift boxes of the earlier image to the position of their contents in the later one.
 
         A box around a person is half background, so the shift is the mean of the faster half of
-        the flow in the box.
+        the flow in the box. It is the backward flow at the earlier position, reversed: as accurate
+        as the flow in the other direction (measured on video), which would be computed for it.
 
         Args:
             boxes: (N, 4) x0 y0 x1 y1 in pixels of the image.
@@ -130,14 +121,14 @@ class OpticalFlow:
             (N, 4), clipped to the image; a box outside of it has zero width or height.
         """
         height, width = image_size
-        rows, columns = self.forward.shape[:2]
+        rows, columns = self.backward.shape[:2]
         scale = np.array([width / columns, height / rows], np.float32)
         steps = (np.arange(_SAMPLES, dtype=np.float32) + 0.5) / _SAMPLES
         sides = (boxes[:, 2:] - boxes[:, :2])[:, None]
         places = (boxes[:, None, :2] + sides * steps[:, None]) / scale
         x = np.clip(places[..., 0].astype(np.intp), 0, columns - 1)
         y = np.clip(places[..., 1].astype(np.intp), 0, rows - 1)
-        motions = self.forward[y[:, :, None], x[:, None, :]].reshape(len(boxes), _SAMPLES**2, 2)
+        motions = -self.backward[y[:, :, None], x[:, None, :]].reshape(len(boxes), _SAMPLES**2, 2)
         speed = np.hypot(motions[..., 0], motions[..., 1])
         faster = np.argsort(speed, axis=1, kind='stable')[:, _SAMPLES**2 // 2 :, None]
         way = np.take_along_axis(motions, faster, axis=1).mean(axis=1) * scale

@@ -224,10 +224,7 @@ class FrameState:
         result = self._results[task]
         if motion is None:
             return result
-        shifts = None
-        if isinstance(result, Detections) and result.track_ids is not None:
-            shifts = self.tracker.displacement(result.track_ids, frame.stamp_ns)
-        return warped(result, motion, (frame.image.shape[0], frame.image.shape[1]), shifts)
+        return warped(result, motion, (frame.image.shape[0], frame.image.shape[1]))
 
     def tracked(
         self, make: Callable[[Options], TaskResult], options: Options, frame: Frame

@@ -203,8 +203,10 @@ class Planner:
         moving = {
             task: view
             for task, view in views.items()
-            if task not in motions and view.flow_image is not None and not state.has_cut(view)
+            if task not in motions and view.flow_image is not None
         }
+        cuts = {view: state.has_cut(view) for view in set(moving.values())}
+        moving = {task: view for task, view in moving.items() if not cuts[view]}
         allowance = self._allowance(budget, state)
         if moving and budget.compute < 1:
             left = due.difference(motions)

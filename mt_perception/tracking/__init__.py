@@ -1,3 +1,3 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Tracking: identities of detected objects over time, and their positions between runs."""
+"""Tracking: identities of detected objects over time."""

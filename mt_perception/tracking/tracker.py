@@ -115,28 +115,6 @@ class Tracker:
         self._begin(found, identity, sure & (identity == NO_TRACK), stamp_ns)
         return identity
 
-    def displacement(self, ids: NDArray[np.int64], stamp_ns: int) -> NDArray[np.float32]:
-        """Return how far tracks are expected to have moved since their last measurement.
-
-        Args:
-            ids: Identities.
-            stamp_ns: The time.
-
-        Returns:
-            float32 (N, 4): change of x0, y0, x1, y1 in pixels; NaN for an identity without a
-            track.
-        """
-        tracks = self._tracks
-        moved = np.full((len(ids), 4), np.nan, np.float32)
-        index = {identity: row for row, identity in enumerate(tracks.ids.tolist())}
-        rows = np.array([index.get(i, -1) for i in ids.tolist()], np.intp)
-        known = rows >= 0
-        if known.any():
-            seconds = (stamp_ns - self._now_ns) * 1e-9
-            later = tracks.states.predicted(max(0.0, seconds)).boxes
-            moved[known] = (later - tracks.states.boxes)[rows[known]]
-        return moved
-
     def _advance(self, stamp_ns: int) -> None:
         """Predict the tracks for a time, and end those that were not seen for too long."""
         if stamp_ns < self._now_ns:
