@@ -13,7 +13,6 @@ import time
 import traceback
 from typing import TYPE_CHECKING, Any
 
-from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from sensor_msgs.msg import CameraInfo
 
@@ -31,6 +30,7 @@ from mt_perception.nodes.lifecycle import SelfStartingNode
 from mt_perception.nodes.model_pool import ModelPool
 from mt_perception.nodes.node_parameters import NodeParameters
 from mt_perception.nodes.offloading import offload_status
+from mt_perception.nodes.on_demand_timer import OnDemandTimer
 from mt_perception.nodes.parameter_schema import Change
 from mt_perception.nodes.parameters import PerceptionSettings
 from mt_perception.nodes.qos_events import HAS_MATCHED, QosEvents
@@ -95,9 +95,7 @@ class PerceptionNode(SelfStartingNode):
         for sentence in self.live.unknown:
             self.get_logger().warning(sentence)
         self._diagnostics = DiagnosticsPublisher(self, self._snapshot)
-        steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self._demand_timer = self.create_timer(_DEMAND_S, self._follow_demand, clock=steady)
-        self._demand_timer.cancel()
+        self._demand_timer = OnDemandTimer(self, _DEMAND_S, self._follow_demand)
         if self.live.settings.autostart:
             self.start_when_spun()
 
@@ -187,7 +185,7 @@ class PerceptionNode(SelfStartingNode):
     def _follow_demand(self) -> None:
         """Subscribe while a result has a subscriber, and always unless ``input.lazy`` is set."""
         if not self._active or self.processor is None:
-            self._demand_timer.cancel()
+            self._demand_timer.stop()
             return
         settings = self.live.settings
         self.processor.ground.follow(settings)
@@ -200,9 +198,9 @@ class PerceptionNode(SelfStartingNode):
         # Events cost time at each wake-up: they wait for a subscriber only without images.
         self._qos_events.due |= self.inputs is None
         if not settings.input_lazy or (HAS_MATCHED and self.inputs is None):
-            self._demand_timer.cancel()
-        elif self._demand_timer.is_canceled():
-            self._demand_timer.reset()
+            self._demand_timer.stop()
+        else:
+            self._demand_timer.start()
 
     def _deactivate(self) -> None:
         self._active = False

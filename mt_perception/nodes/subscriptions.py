@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
-from rclpy.clock import Clock, ClockType
 from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -20,6 +19,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from mt_perception.nodes.callback_groups import SelectiveGroup
 from mt_perception.nodes.conversions import stamp_ns
+from mt_perception.nodes.on_demand_timer import OnDemandTimer
 from mt_perception.nodes.pairing import Pair, StampPairing
 from mt_perception.nodes.publishers import OVERRIDABLE
 from mt_perception.nodes.qos_events import QosEvents
@@ -97,10 +97,7 @@ class ImageSubscription:
                 (self.image_type, self.image_topic, self._on_image, 1),
             )
         ]
-        self._timeout = node.create_timer(
-            _HOLD_S, self._on_timeout, clock=Clock(clock_type=ClockType.STEADY_TIME)
-        )
-        self._timeout.cancel()
+        self._timeout = OnDemandTimer(node, _HOLD_S, self._on_timeout)
 
     @property
     def image_handle(self) -> Any:
@@ -120,8 +117,7 @@ class ImageSubscription:
 
     def destroy(self) -> None:
         """Unsubscribe and discard a held image."""
-        self._timeout.cancel()
-        self._node.destroy_timer(self._timeout)
+        self._timeout.stop()
         for subscription in self._subscriptions:
             self._node.destroy_subscription(subscription)
 
@@ -173,7 +169,8 @@ class ImageSubscription:
         stamp = stamp_ns(message.header.stamp)
         self._deliver(self._pairing.offer_image(stamp, (message, arrived_s), expected))
         if self._pairing.holding:
-            self._timeout.reset()
+            self._timeout.stop()
+            self._timeout.start()
 
     def _is_awaited(self, entity: Any) -> bool:
         if not isinstance(entity, Subscription):
@@ -192,7 +189,7 @@ class ImageSubscription:
 
     def _deliver(self, pair: Pair[tuple[ImageType, float], CameraInfo] | None) -> None:
         if pair is not None:
-            self._timeout.cancel()
+            self._timeout.stop()
             message, arrived_s = pair.image
             self._on_image_ready(message, pair.info, arrived_s)
 
