@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mt_perception.nodes.budget_check import BudgetCheck
 from mt_perception.nodes.diagnostics import (
     ERROR,
     OK,
@@ -27,6 +28,9 @@ from mt_perception.nodes.diagnostics import (
     status,
 )
 from mt_perception.nodes.health import Health, StampCheck
+from mt_perception.nodes.stats import report_values, stats
+from mt_perception.planning.budget import Budget
+from mt_perception.reports import BudgetReport, Execution
 
 NOW_S = 1_700_000_000
 NOW_NS = NOW_S * 10**9
@@ -235,3 +239,43 @@ def test_limits_of_stamps_and_gaps() -> None:
     assert report.latency_p50_ms == 1
     assert report.latency_p95_ms == 99
     assert report.rate_out_hz == pytest.approx(38.5)
+
+
+def test_a_budget_is_judged_after_32_frames() -> None:
+    def warning(realised: float, latency_ms: float, frames: int = 32, **budget: float) -> str:
+        check = BudgetCheck(Budget(**{'compute': 0.5, 'latency_ms': 10.0, **budget}), 0.25)
+        spent = BudgetReport(0.5, realised)
+        run = Execution((), (), 'light', '', 0, (0, 0), {}, budget=spent)
+        for _ in range(frames):
+            check.add(run, latency_ms)
+        return check.warning()
+
+    assert warning(0.55, 10.0) == '', 'a tenth above the budget is normal'
+    assert warning(0.9, 12.0, frames=31) == ''
+    assert warning(0.56, 10.0).startswith('budget.compute 0.5 is not met: 0.56 on average; the ')
+    assert 'the cheapest path costs 0.25' in warning(0.56, 10.0)
+    assert warning(0.5, 12.0) == 'budget.latency_ms 10 is not met: p95 is 12 ms on path light'
+    assert warning(0.5, 12.0, latency_ms=0.0) == ''
+    assert warning(0.6, 12.0).count('is not met') == 2
+
+
+def test_statistics_of_a_frame() -> None:
+    run = Execution(
+        ('depth',), ('trunk', 'depth'), 'light', 'why', 7, (64, 96), {'total': 5.0},
+        block_ms={'trunk': 2.0}, loaded_bytes=3,
+    )  # fmt: skip
+    values = stats(run, {'detection': 'no boxes'})
+    expected = {
+        'latency_ms.total': 5.0, 'block_ms.trunk': 2.0, 'macs': 7, 'loaded_bytes': 3,
+        'network_height': 64, 'network_width': 96, 'tasks': 'depth', 'blocks': 'trunk depth',
+        'path': 'light', 'reason': 'why', 'failed.detection': 'no boxes',
+    }  # fmt: skip
+    assert expected.items() <= values.items()
+    texts = {
+        'budget.realised': '0.5', 'reuse.tasks': 'a b', 'policy.x': 'True', 'offload.bytes': '7',
+        'conditions.y': 'False', 'depth_scale.source': 'ground', 'macs': '7',
+    }  # fmt: skip
+    assert report_values(texts) == {
+        'budget.realised': 0.5, 'reuse.tasks': 'a b', 'policy.x': True, 'offload.bytes': 7,
+        'conditions.y': False, 'depth_scale.source': 'ground',
+    }  # fmt: skip

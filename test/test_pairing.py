@@ -95,3 +95,24 @@ def test_of_two_images_in_a_row_one_goes_ahead(events: list[tuple[bool, int]]) -
         if pair is not None:
             out.append(pair.image)
     assert out == sorted(set(out))
+
+
+def test_the_latest_32_infos_are_kept() -> None:
+    for count, found in ((32, 0), (33, 32)):
+        pairing: StampPairing[str, int] = StampPairing()
+        for stamp in range(count):
+            pairing.offer_info(stamp, stamp)
+        assert pairing.offer_image(0, 'image', info_expected=True) == Pair('image', found)
+
+
+def test_a_late_info_ends_the_waiting_until_an_exact_pair() -> None:
+    pairing: StampPairing[str, str] = StampPairing()
+    pairing.offer_info(1, 'info1')
+    assert pairing.offer_image(1, 'image1', info_expected=True) == Pair('image1', 'info1')
+    assert pairing.offer_image(2, 'image2', info_expected=True) is None
+    assert pairing.give_up() == Pair('image2', 'info1')
+    assert pairing.offer_image(3, 'image3', info_expected=True) == Pair('image3', 'info1')
+    pairing.offer_info(4, 'info4')
+    assert pairing.latest == 'info4'
+    assert pairing.offer_image(4, 'image4', info_expected=True) == Pair('image4', 'info4')
+    assert pairing.offer_image(5, 'image5', info_expected=True) is None
