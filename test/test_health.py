@@ -242,12 +242,14 @@ def test_limits_of_stamps_and_gaps() -> None:
 
 
 def test_a_budget_is_judged_after_32_frames() -> None:
-    def warning(realised: float, latency_ms: float, frames: int = 32, **budget: float) -> str:
-        check = BudgetCheck(Budget(**{'compute': 0.5, 'latency_ms': 10.0, **budget}), 0.25)
+    def warning(
+        realised: float, measured_ms: float, frames: int = 32, latency_ms: float = 10.0
+    ) -> str:
+        check = BudgetCheck(Budget(compute=0.5, latency_ms=latency_ms), 0.25)
         spent = BudgetReport(0.5, realised)
         run = Execution((), (), 'light', '', 0, (0, 0), {}, budget=spent)
         for _ in range(frames):
-            check.add(run, latency_ms)
+            check.add(run, measured_ms)
         return check.warning()
 
     assert warning(0.55, 10.0) == '', 'a tenth above the budget is normal'

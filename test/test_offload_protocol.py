@@ -28,7 +28,7 @@ from mt_perception.offload.depth_codec import (
     decode_depth,
     encode_depth,
 )
-from mt_perception.offload.message_limits import MAX_REQUEST_BYTES
+from mt_perception.offload.message_limits import MAX_REQUEST_BYTES, check_message
 from mt_perception.offload.protocol import (
     PAYLOAD,
     InferenceRequest,
@@ -439,3 +439,30 @@ def test_a_response_raises_nothing_but_protocol_errors(
     except ProtocolError:
         return
     assert all(np.isfinite(value).all() for value in response.tensors.values())
+
+
+@pytest.mark.parametrize(
+    ('message', 'is_taken'),
+    [
+        (b'\x3a\0' * 64, True),
+        (b'\x3a\0' * 65, False),
+        (b'\x0a\xfd\x7f' + bytes(16_381), True),
+        (b'\x0a\xfe\x7f' + bytes(16_382), False),
+        (b'\x3a\xff\xff\x01' + bytes(32_767), True),
+        (b'\x08' + b'\xff' * 9 + b'\x01', True),
+        (b'\x08' + b'\xff' * 10 + b'\x01', False),
+        (b'\x0d' + bytes(4), True),
+        (b'\x0d' + bytes(3), False),
+        (b'\x09' + bytes(8), True),
+        (b'\x09' + bytes(7), False),
+        (b'\x0b', False),
+        (b'\x0a\x02x', False),
+        (b'\x0a\x02xy', True),
+    ],
+    ids=range(14),
+)
+def test_limits_of_a_message_are_exact(message: bytes, is_taken: bool) -> None:
+    with contextlib.nullcontext() if is_taken else pytest.raises(ProtocolError):
+        check_message(message, 7, len(message))
+    with pytest.raises(ProtocolError, match=f'limit is {len(message) - 1}'):
+        check_message(message, 7, len(message) - 1)
