@@ -44,7 +44,7 @@ def test_the_blocks_of_the_plan_run_in_order(tmp_path: Path) -> None:
     plan = keeping_everything(full_plan(manifest.graph, manifest.tasks))
     outcome = run_plan(executor, plan, WHITE)
     assert list(outcome.block_ms) == list(manifest.graph.blocks)
-    assert all(ms > 0 for ms in outcome.block_ms.values())
+    assert all(0 < ms < 60_000 for ms in outcome.block_ms.values())
     np.testing.assert_allclose(outcome.tensor('trunk/s8'), np.ones((1, 3, 4, 8)), rtol=1e-6)
     assert outcome.tensor('detection/boxes').shape == (1, 32, 4)
     assert not outcome.failures

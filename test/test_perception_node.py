@@ -191,7 +191,7 @@ def test_one_frame_makes_every_output(graph: RosGraph, tiny: Path) -> None:
     assert bench.got(OVERLAY_JPEG)[0].format == 'bgr8; jpeg compressed bgr8'
     stats = values(bench.got(STATS)[0].status[0])
     assert stats['tasks'] == 'detection segmentation depth'
-    assert float(stats['latency_ms.node']) >= float(stats['latency_ms.total'])
+    assert 60_000 > float(stats['latency_ms.node']) >= float(stats['latency_ms.total'])
 
 
 def test_detections_in_space_are_where_the_depth_says(graph: RosGraph, tiny: Path) -> None:

@@ -113,7 +113,7 @@ def test_frames_are_finished_by_the_host_and_statistics_say_so(
         assert facts['offload.reason'] == 'always'
         assert facts['offload.breaker'] == 'closed'
         assert int(facts['offload.payload_bytes']) > 40
-        assert float(facts['offload.reply_ms']) > 0
+        assert 0 < float(facts['offload.reply_ms']) < 60_000
         assert bench.got['/perception/detections'][-1].detections
         assert bench.got['/perception/detections'][-1].header.frame_id == 'camera_optical'
         report = bench.report()

@@ -66,6 +66,7 @@ def test_the_host_makes_what_the_robot_would_make_of_the_same_symbols(
     for name, value in expected.items():
         np.testing.assert_array_equal(found.tensors[name], value)
     assert found.server_ms.keys() == {'queue_ms', 'compute_ms'}
+    assert all(0 <= milliseconds < 60_000 for milliseconds in found.server_ms.values())
 
 
 def test_a_picture_gets_the_whole_network(client: Robot, folder: Path) -> None:
