@@ -40,8 +40,8 @@ from mt_perception.types import Frame, Result
 COLOURS = {'red': (0, 0, 255), 'green': (0, 255, 0), 'blue': (255, 0, 0)}
 
 PATIENCE_MS = 20_000.0
-MINUTE_MS = 60_000.0
 """A deadline that no machine misses, where a test is not about deadlines."""
+MINUTE_MS = 60_000.0
 
 
 @pytest.fixture(scope='module')
