@@ -254,6 +254,11 @@ REFUSED_REQUESTS: dict[str, tuple[Callable[[Any], Any], str]] = {
         ),
         'without parameters',
     ),
+    'score above 1': (lambda m: setattr(m.parameters['min_score'], 'double_param', 1.5), '0 to 1'),
+    'precision above 1': (
+        lambda m: setattr(m.parameters['precision'], 'double_param', 1.01),
+        'must be 0 to 1',
+    ),
     'output twice': (lambda m: m.outputs.add(name='depth/map'), 'requested twice'),
     'output in shared memory': (
         lambda m: (
