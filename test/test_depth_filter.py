@@ -223,3 +223,22 @@ def test_a_pipeline_filters_its_own_depth() -> None:
         assert seen is not None
         assert np.array_equal(made.depth, seen.depth) == (step == 0)
         assert made.scale.source == 'network'
+
+
+@pytest.mark.parametrize(
+    ('step', 'brighter', 'confidence'),
+    [(0.1, 0, 1 / (1 + (1 / 3) ** 4)), (0.3, 0, 0.5), (0.3, 12, 0.25), (0.0001, 24, 0.2)],
+)
+def test_the_filtered_depth_is_that_of_the_formula(
+    step: float, brighter: int, confidence: float
+) -> None:
+    """In a scene without texture nothing moves, and depth changes everywhere by one factor."""
+    filter_ = DepthFilter()
+    flat = np.full((HEIGHT, WIDTH), 2.0, np.float32)
+    grey = np.full((HEIGHT, WIDTH, 3), 100, np.uint8)
+    filter_.filtered(frame(grey, 0), depth_of(flat))
+    later = depth_of(flat * np.float32(np.exp(step)))
+    made = filter_.filtered(frame(grey + np.uint8(brighter), 1), later)
+    expected = (1 - 0.7 * confidence) * step
+    found = np.log(made.values[: HEIGHT // CELL] / 2)
+    np.testing.assert_allclose(found, expected, rtol=0.01, atol=1e-6)
