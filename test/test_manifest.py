@@ -18,6 +18,7 @@ from tiny_model import COLOURS, SIZE, write_tiny_model
 
 from mt_perception.data_files import SMALL
 from mt_perception.errors import ModelError
+from mt_perception.model.input_spec import read_input
 from mt_perception.model.manifest import parse_manifest
 
 
@@ -274,3 +275,59 @@ def test_depth_has_no_confidence(good: dict[str, Any]) -> None:
     data = copy.deepcopy(good)
     data['tasks']['depth']['confidence'] = {'logits': 'depth/depth_per_focal'}
     assert 'unknown fields: confidence' in refused(data)
+
+
+SIZES = {'size': 64, 'min_size': 32, 'max_size': 512, 'multiple': 8, 'pad_value': 114}
+
+
+@pytest.mark.parametrize(
+    ('change', 'is_taken'),
+    [
+        *(({'pad_value': value}, 0 <= value <= 255) for value in (-1, 0, 255, 256)),
+        *(({'size': value}, 32 <= value <= 512) for value in (24, 32, 512, 520)),
+        *(({'size': 8, 'min_size': value}, value == 8) for value in (0, 8)),
+        *(({'max_size': value}, value == 8192) for value in (8192, 8200)),
+        *(({key: 36}, False) for key in ('size', 'min_size')),
+        ({'max_size': 516}, False),
+        *(({'multiple': value}, value == 1) for value in (0, 1)),
+        ({'multiple': 256, 'size': 256, 'min_size': 256}, True),
+        ({'multiple': 257, 'size': 257, 'min_size': 257, 'max_size': 514}, False),
+    ],
+)
+def test_sizes_of_an_input(change: dict[str, int], is_taken: bool) -> None:
+    if is_taken:
+        assert change.items() <= vars(read_input({**SIZES, **change})).items()
+        return
+    with pytest.raises(ModelError, match=r'manifest\.input'):
+        read_input({**SIZES, **change})
+
+
+@pytest.mark.parametrize(
+    ('side', 'is_taken'), [(0, False), (1, True), (8192, True), (8193, False)]
+)
+def test_fixed_sizes_of_an_input(side: int, is_taken: bool) -> None:
+    for fixed in ([side, 5], [5, side]):
+        given = {'fixed': fixed, 'pad_value': 0, 'fit': 'stretch'}
+        if not is_taken:
+            with pytest.raises(ModelError, match=r'manifest\.input'):
+                read_input(given)
+            continue
+        spec = read_input(given)
+        assert (spec.fixed, spec.size, spec.multiple) == (tuple(fixed), max(fixed), 1)
+        assert spec.constant_cost
+        box = spec.letterbox((48, 64), 0)
+        assert box.content_size == box.network_size == tuple(fixed)
+    with pytest.raises(ModelError, match='fit'):
+        read_input({'fixed': [5, 5], 'pad_value': 0, 'fit': 'crop'})
+
+
+def test_sides_of_a_scaled_path() -> None:
+    spec = read_input(SIZES)
+    found = [spec.side(long, scale) for long, scale in
+             ((416, 0.5), (64, 0.1), (64, 2.0), (100, 0.99), (64, 1.0))]  # fmt: skip
+    assert found == [208, 32, 64, 96, 64]
+    # Reduced by up to 4 % more, the image saves a row; on the full path it is not.
+    assert spec.letterbox((264, 352), 416, 352 / 416).network_size == (264, 352)
+    wide = read_input({**SIZES, 'multiple': 32, 'size': 64})
+    assert wide.letterbox((480, 640), 416, 352 / 416).content_size == (256, 341)
+    assert wide.letterbox((480, 640), 352).content_size == (264, 352)
