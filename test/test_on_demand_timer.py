@@ -16,7 +16,7 @@ pytest.importorskip('rclpy')
 
 from rclpy.executors import MultiThreadedExecutor
 from rclpy.node import Node
-from ros_graph import Peer, RosGraph, ros_graph
+from ros_graph import PATIENCE_S, Peer, RosGraph, ros_graph
 from vision_msgs.msg import Detection2DArray
 
 from mt_perception.nodes.lifecycle import ACTIVE
@@ -45,6 +45,28 @@ def test_it_runs_only_between_start_and_stop(graph: RosGraph) -> None:
         calls.clear()
         graph.spin_for(0.05)
         assert not calls
+
+
+def test_it_may_stop_while_another_thread_is_about_to_run_it(graph: RosGraph) -> None:
+    executor = MultiThreadedExecutor(4, context=graph.context)
+    node = Node('several_threads', context=graph.context)
+    graph.nodes.append(node)
+    executor.add_node(node)
+    stops: list[float] = []
+    timer = OnDemandTimer(node, 0.002, lambda: None)
+
+    def stop() -> None:
+        timer.stop()
+        stops.append(time.monotonic())
+
+    node.create_timer(0.002, stop)
+    node.create_timer(0.02, timer.start)
+    end = time.monotonic() + PATIENCE_S
+    # A cancelled timer raises an error here, or lets the executor hang.
+    while len(stops) < 200 and time.monotonic() < end:
+        executor.spin_once(timeout_sec=0.02)
+    executor.shutdown()
+    assert len(stops) >= 200
 
 
 def test_a_lazy_node_in_an_executor_of_several_threads(graph: RosGraph, tiny: Path) -> None:

@@ -363,6 +363,17 @@ def test_an_event_subscribes_a_lazy_input_for_a_new_subscriber(
     assert graph.spin_until(lambda: (peer.send(patch(RED), SECOND), graph.spin_for(0.02)) and got)
 
 
+def test_a_lost_event_delays_a_new_subscriber_by_a_second(
+    graph: RosGraph, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(qos_events, 'HAS_MATCHED', False)
+    node = graph.add(PerceptionNode, model=str(tiny), **{'input.lazy': True})
+    peer = graph.add(Peer)
+    assert graph.spin_until(lambda: node.state == ACTIVE and node.inputs is None)
+    peer.listen(DETECTIONS, Detection2DArray)
+    assert graph.spin_until(lambda: node.inputs is not None)
+
+
 def test_without_events_a_timer_subscribes_a_lazy_input(
     graph: RosGraph, tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -268,6 +268,9 @@ class PerceptionNode(SelfStartingNode):
     def _snapshot(self, now_s: float) -> NodeSnapshot:
         """The node's state, for diagnostics."""
         self._qos_events.due = True
+        if self.inputs is None:
+            # A lost event delays a new subscriber by a second, not for ever.
+            self._follow_demand()
         if self.get_parameter('use_sim_time').value and not self.get_clock().now().nanoseconds:
             self.health.noticed(
                 'no_clock', 'use_sim_time is set, but /clock has no publisher; start the simulator'
