@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from mt_perception.errors import ImageError, ModelError
 from mt_perception.execution.executor import Executor
 from mt_perception.execution.frame_run import FrameRun, Runner
+from mt_perception.execution.lap_clock import LapClock
 from mt_perception.execution.options import Options
 from mt_perception.execution.plan import Plan, with_tensors
 from mt_perception.execution.postprocess.task_result import task_result
@@ -218,6 +219,8 @@ class Pipeline:
     ) -> Result:
         """Run one frame.
 
+        Several threads may call this; frames with one state run one after the other.
+
         Args:
             frame: The frame, or its image, uint8 (H, W, 3), BGR. It is not changed.
             tasks: Names of the wanted tasks; None runs every task of the model.
@@ -234,41 +237,44 @@ class Pipeline:
             ImageError: The image is not a uint8 BGR image, or its size is out of range.
             ModelError: A wanted task is not in this model.
         """
-        start = time.perf_counter()
         frame = frame if isinstance(frame, Frame) else Frame(frame)
         check_image(frame.image)
         _check_stamp(frame.stamp_ns)
         state = self.state if state is None else state
-        options, budget = self._options, self._budget
-        state.configure(options, budget, self.manifest)
-        image = ImagePyramid(frame.image)
-        state.observe(frame, image)
-        plan = self._plan(frame, image, tasks, options, budget, state)
-        if confidence:
-            plan = with_tensors(plan, self.manifest.logits)
-        letterbox = self.manifest.input.letterbox(
-            frame.image.shape[:2], self._long_side(options), plan.scale
-        )
-        stage_ms = {'plan': (time.perf_counter() - start) * 1e3}
+        with state.lock:
+            start = time.perf_counter()
+            options, budget = self._options, self._budget
+            state.configure(options, budget, self.manifest)
+            image = ImagePyramid(frame.image)
+            state.observe(frame, image)
+            plan = self._plan(frame, image, tasks, options, budget, state)
+            if confidence:
+                plan = with_tensors(plan, self.manifest.logits)
+            letterbox = self.manifest.input.letterbox(
+                frame.image.shape[:2], self._long_side(options), plan.scale
+            )
+            stage_ms = {'plan': (time.perf_counter() - start) * 1e3}
 
-        # What publishing takes is kept free.
-        deadline_s = None if deadline_s is None else deadline_s - state.publishing_s
-        run = FrameRun(plan, frame, network_size=letterbox.network_size, deadline_s=deadline_s)
-        for task in plan.reuse:
-            run.complete(task, partial(state.reused, task, plan.reuse[task], frame))
-        stage_ms |= self._run_stages(run, image, letterbox, options, state)
-        stage_ms['total'] = (time.perf_counter() - start) * 1e3
+            # What publishing takes is kept free.
+            deadline_s = None if deadline_s is None else deadline_s - state.publishing_s
+            run = FrameRun(plan, frame, network_size=letterbox.network_size, deadline_s=deadline_s)
+            for task in plan.reuse:
+                run.complete(task, partial(state.reused, task, plan.reuse[task], frame))
+            stage_ms |= self._run_stages(run, image, letterbox, options, state)
+            stage_ms['total'] = (time.perf_counter() - start) * 1e3
 
-        execution = self._execution(run, stage_ms, state)
-        state.commit(run, execution, time.monotonic())
-        return _result(run, execution)
+            execution = self._execution(run, stage_ms, state)
+            state.commit(run, execution, time.monotonic())
+            return _result(run, execution)
 
     def record_published(self, state: FrameState | None = None) -> None:
         """Record that the last output of the last frame is published.
 
         Latency budget and deadlines then include the time that publishing takes.
         """
-        (self.state if state is None else state).record_published(time.monotonic())
+        state = self.state if state is None else state
+        with state.lock:
+            state.record_published(time.monotonic())
 
     def _long_side(self, options: Options) -> int:
         return options.size or self.manifest.input.size
@@ -300,7 +306,7 @@ class Pipeline:
     ) -> dict[str, float]:
         """Run the stages whose gates open; return the times of their parts in ms."""
         ms = dict.fromkeys(('preprocess', 'inference', 'postprocess'), 0.0)
-        clock = _Clock()
+        clock = LapClock()
         last: list[Callable[[], None]] = []
         if run.plan.stages:
             pad_value = self.manifest.input.pad_value
@@ -362,18 +368,6 @@ class Pipeline:
             depth_scale=run.depth_scale,
             offload=run.offload,
         )
-
-
-class _Clock:
-    """Measures the laps of one frame."""
-
-    def __init__(self) -> None:
-        self._last = time.perf_counter()
-
-    def lap_ms(self) -> float:
-        """Return the time since the last call."""
-        last, self._last = self._last, time.perf_counter()
-        return (self._last - last) * 1e3
 
 
 def _result(run: FrameRun, execution: Execution) -> Result:

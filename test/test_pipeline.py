@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -336,6 +337,28 @@ def test_several_cameras_remember_apart(pipeline: Pipeline) -> None:
     assert [r.execution.path for r in results] == ['reuse', 'reuse']
     assert len(results[0].detections) > 0
     assert len(results[1].detections) == 0
+
+
+def test_threads_with_one_camera_wait_for_each_other(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    states: set[FrameState] = set()
+    together = []
+    commit = FrameState.commit
+
+    def slow_commit(state: FrameState, *given: object) -> None:
+        together.append(state in states)
+        states.add(state)
+        time.sleep(0.02)
+        commit(state, *given)
+        states.remove(state)
+
+    monkeypatch.setattr(FrameState, 'commit', slow_commit)
+    frame = Frame(scene(48, 64), stamp_ns=1)
+    with ThreadPoolExecutor(4) as threads:
+        for result in threads.map(lambda _: pipeline.run(frame), range(8)):
+            assert not result.failures
+    assert together == [False] * 8
 
 
 def test_publishing_time_is_kept_free(pipeline: Pipeline) -> None:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, MutableMapping
@@ -74,6 +75,7 @@ class FrameState:
             still scene leave compute to the others; None for a separate account.
 
     Attributes:
+        lock: Held while a frame runs, so that threads with one camera wait for each other.
         spending: Compute spent against the budget.
         controller: Keeps the latency; None without a wanted latency.
         rates: Which tasks are deferred when the budget is small.
@@ -86,6 +88,7 @@ class FrameState:
     """
 
     def __init__(self, accounts: MutableMapping[float, Spending] | None = None) -> None:
+        self.lock = threading.RLock()
         self._accounts = accounts
         self.depth = DepthCorrection()
         self._options = Options()
