@@ -75,14 +75,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     data = os.environ.get('MT_PERCEPTION_DATA', str(ROOT.parent / 'shared' / 'data'))
     parser.add_argument('--data', type=Path, default=Path(data))
+    parser.add_argument('--recipe', type=Path, default=ROOT / 'recipes' / 'structure.yaml')
     parser.add_argument('--out', type=Path, required=True)
     parser.add_argument('--cache', type=Path, help="the teachers' predictions; default: in --out")
     parser.add_argument('--seeds', type=int, default=3)
     parser.add_argument('--steps', type=int, help="of each half; default: the recipe's")
     parser.add_argument('--only', default='', help='structures whose name begins like this')
     args = parser.parse_args()
-    path = ROOT / 'recipes' / 'structure.yaml'
-    recipe = read_recipe(path)
+    recipe = read_recipe(args.recipe)
     if args.steps:
         recipe = shortened(recipe, args.steps)
     classes = recipe_sets.network_classes(recipe, args.data)
