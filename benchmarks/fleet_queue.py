@@ -127,13 +127,70 @@ def needed(load: Load, missed: float, seconds: float) -> tuple[int, Outcome]:
     return high, found
 
 
-def measured(
-    folder: Path, load: Load, seconds: float, replicas: int
-) -> tuple[Outcome, list[float]]:
-    """Real clients at a host; also the host's times in seconds.
+@dataclass(frozen=True)
+class Scaling:
+    """Replicas on Ray Serve.
 
-    Without replicas the host has one worker; else Ray Serve runs them.
+    Attributes:
+        least: Replicas at the start, and at least; 0 is a host without Ray, with one worker.
+        most: Replicas at most.
+        kill: Whether one is killed after half of the time.
     """
+
+    least: int = 0
+    most: int = 0
+    kill: bool = False
+
+
+class ReplicaWatch:
+    """Counts the replicas of the cluster on this machine, and kills one on demand.
+
+    Attributes:
+        changes: (seconds since the start, replicas) at each change.
+    """
+
+    def __init__(self) -> None:
+        import ray
+
+        self._ray = ray
+        ray.init(address='auto', log_to_driver=False)
+        self._start_s = time.monotonic()
+        self._ended = threading.Event()
+        self.changes = [(0.0, len(self.names()))]
+        self._thread = threading.Thread(target=self._watch)
+        self._thread.start()
+
+    def names(self) -> list[str]:
+        """Names of the replicas."""
+        from mt_perception.server.ray_backend import APPLICATION
+
+        actors = self._ray.util.list_named_actors(all_namespaces=True)
+        return [a['name'] for a in actors if f'REPLICA::{APPLICATION}#' in a['name']]
+
+    def kill(self) -> None:
+        """Kill a replica."""
+        name = self.names()[0]
+        print(f'  {time.monotonic() - self._start_s:.1f} s: {name[-8:]} killed')
+        self._ray.kill(self._ray.get_actor(name, namespace='serve'))
+
+    def close(self) -> None:
+        """End."""
+        self._ended.set()
+        self._thread.join()
+        self._ray.shutdown()
+
+    def _watch(self) -> None:
+        while not self._ended.wait(0.25):
+            count = len(self.names())
+            if count != self.changes[-1][1]:
+                self.changes.append((time.monotonic() - self._start_s, count))
+
+
+def measured(
+    folder: Path, load: Load, seconds: float, scaling: Scaling
+) -> tuple[Outcome, list[float], float]:
+    """Real clients at a host; also the host's times in seconds, and the mean of the replicas."""
+    import grpc
     from plain_client import image, robot
 
     from mt_perception.evaluation.link import host_process
@@ -141,18 +198,12 @@ def measured(
     found, times, lock = Outcome(), [], threading.Lock()
     size = (320, 416)
     options = ['--workers', '1', '--threads', '1']
-    if replicas:
-        host_process.PATIENCE_S = 300.0  # The start of a cluster.
-        options = [
-            '--backend',
-            'ray',
-            '--replicas',
-            f'{replicas}',
-            '--max-replicas',
-            f'{replicas}',
-        ]
+    if scaling.least:
+        host_process.PATIENCE_S = 600.0  # The start of a cluster.
+        replicas = ['--replicas', f'{scaling.least}', '--max-replicas', f'{scaling.most}']
+        options = ['--backend', 'ray', *replicas]
+    count = 1.0
     with host_process.HostProcess(folder, 0, *options) as host:
-        end_s = time.monotonic() + seconds
 
         def run(number: int) -> None:
             with robot(host.address, folder) as client:
@@ -161,29 +212,51 @@ def measured(
                 while due_s < end_s:
                     time.sleep(max(0.0, due_s - time.monotonic()))
                     sent_s = time.monotonic()
-                    answer = client.ask(request)
+                    try:
+                        answer = client.ask(request)
+                    except grpc.RpcError as error:
+                        print(f'  a request failed: {error.code().name} {error.details()}')
+                        continue
                     took_s = time.monotonic() - sent_s
                     due_s = max(time.monotonic(), sent_s + 1 / load.hz)
                     with lock:
                         times.append(answer.server_ms['compute_ms'] * 1e-3)
                         found.latencies_s.append(took_s)
 
+        watch = ReplicaWatch() if scaling.least else None
+        start_s = time.monotonic()
+        end_s = start_s + seconds
         threads = [threading.Thread(target=run, args=(i,)) for i in range(load.robots)]
         for thread in threads:
             thread.start()
+        if watch is not None and scaling.kill:
+            time.sleep(seconds / 2)
+            watch.kill()
         for thread in threads:
             thread.join()
-    return found, times
+        if watch is not None:
+            watch.close()
+            count = mean_count(watch.changes, time.monotonic() - start_s)
+            changes = ', '.join(f'{n} at {at_s:.1f} s' for at_s, n in watch.changes)
+            print(f'  replicas: {changes}; mean {count:.2f}')
+    return found, times, count
 
 
-def check(folder: Path, load: Load, seconds: float, replicas: int) -> None:
+def mean_count(changes: list[tuple[float, int]], seconds: float) -> float:
+    """Mean over time of a number that changes at given times."""
+    ends = [at_s for at_s, _ in changes[1:]] + [seconds]
+    return sum(n * (end - at_s) for (at_s, n), end in zip(changes, ends, strict=True)) / seconds
+
+
+def check(folder: Path, load: Load, seconds: float, scaling: Scaling) -> None:
     """Print a measured run beside its simulation."""
-    real, times = measured(folder, load, seconds, replicas)
+    real, times, count = measured(folder, load, seconds, scaling)
     logs = np.log(times)
     link_s = max(0.0, float(np.quantile(real.latencies_s, 0.05) - np.quantile(times, 0.05)))
     same = Load(load.robots, load.hz, float(np.mean(times)), float(logs.std()), link_s, 1e9)
     # With Ray one request more than replicas is under way, and its time includes the wait there.
-    simulated = simulate(same, replicas + 1, seconds)
+    servers = round(count) + 1 if scaling.least else 1
+    simulated = simulate(same, servers, seconds)
     print(f'{load.robots} robots at {load.hz:g} Hz, host {same.service_s * 1e3:.0f} ms a frame')
     for name, found in (('measured', real), ('simulated', simulated)):
         p50, p99 = np.quantile(found.latencies_s, (0.5, 0.99)) * 1e3
@@ -205,11 +278,14 @@ def main() -> None:
     parser.add_argument('--seconds', type=float, default=20.0)
     parser.add_argument('--check', type=Path, help='A model folder with a split.')
     parser.add_argument('--ray', type=int, default=0, help='Replicas on Ray Serve for --check.')
+    parser.add_argument('--ray-most', type=int, default=0, help='Serve adds up to so many.')
+    parser.add_argument('--kill', action='store_true', help='Kill a replica in the middle.')
     given = parser.parse_args()
     times_s = (given.service_ms / 1e3, given.spread, given.link_ms / 1e3, given.deadline_ms / 1e3)
     if given.check is not None:
         for robots in given.robots:
-            check(given.check, Load(robots, given.hz, *times_s), given.seconds, given.ray)
+            scaling = Scaling(given.ray, max(given.ray, given.ray_most), given.kill)
+            check(given.check, Load(robots, given.hz, *times_s), given.seconds, scaling)
         return
     print(f'{given.hz:g} Hz, {given.service_ms:g} ms a frame, deadline {given.deadline_ms:g} ms, '
           f'at most {given.missed:.1%} missed')  # fmt: skip
