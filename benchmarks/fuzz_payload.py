@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Throws bytes at payload and codec for as long as wanted: nothing but ProtocolError may come out.
+"""Throws bytes at payloads, codec and compact responses: nothing but ProtocolError may come out.
 
 python benchmarks/fuzz_payload.py models/cspnano --minutes 10
 """
@@ -21,6 +21,11 @@ from rich.console import Console
 from rich.table import Table
 
 from mt_perception.errors import PayloadError, ProtocolError
+from mt_perception.offload.compact_response import (
+    CompactResponse,
+    pack_response,
+    unpack_response,
+)
 from mt_perception.offload.payload import pack, unpack
 from mt_perception.offload.split_model import RemoteModel, SplitEncoder
 
@@ -58,6 +63,23 @@ def mutated(data: bytes, chance: random.Random) -> bytes:
     return bytes(wrong)
 
 
+def responses(rng: np.random.Generator) -> tuple[list[bytes], list[str]]:
+    """Compact responses, and the names of their tensors."""
+    y, x = np.mgrid[0:40, 0:52]
+    found = []
+    for count in (0, 1, 7):
+        tensors = {
+            'boxes': rng.uniform(0, 300, (1, count, 4)).astype(np.float32),
+            'class_ids': rng.integers(0, 80, (1, count)),
+            'depth': np.float32(0.1 + 0.01 * y + 0.02 * x + rng.normal(0, 0.002, y.shape))[None],
+            'labels': ((y // 9 + x // 13) * count % 21).astype(np.uint8)[None],
+        }
+        block = pack_response(CompactResponse(tensors, (1.0, 40.0)), ['depth'], 0.03, 3e-4)
+        assert block is not None
+        found.append(block)
+    return found, list(tensors)
+
+
 @click.command()
 @click.argument('model', type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option('--minutes', default=1.0, show_default=True)
@@ -74,6 +96,7 @@ def main(model: Path, minutes: float, seed: int) -> None:
         smooth = rng.integers(0, 256, (1, side // 8, side // 8, 3), np.uint8)
         image = smooth.repeat(8, axis=1).repeat(8, axis=2)
         seeds.append(pack(robot.payload(image, rate, 1, 'camera')))
+    blocks, names = responses(rng)
     outcomes: Counter[str] = Counter()
     end = time.monotonic() + 60 * minutes
     memory = [resource.getrusage(resource.RUSAGE_SELF).ru_maxrss]
@@ -87,6 +110,11 @@ def main(model: Path, minutes: float, seed: int) -> None:
                 outcomes[f'refused: {error.reason}'] += 1
             except ProtocolError:
                 outcomes['refused'] += 1
+            try:
+                unpack_response(mutated(chance.choice(blocks), chance), names)
+                outcomes['response: taken'] += 1
+            except ProtocolError:
+                outcomes['response: refused'] += 1
         memory.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
     table = Table('outcome', 'payloads', title=f'{minutes:g} minutes, seed {seed}')
     for name, count in outcomes.most_common():

@@ -128,7 +128,11 @@ def sound(rng: random.Random, robot: Robot) -> object:
 
 
 def damaged_message(rng: random.Random, robot: Robot, port: int) -> str:
-    fields = {'min_score': rng.choice((0.0, 0.5)), 'precision': rng.choice((0.0, 1e-3))}
+    fields = {
+        'min_score': rng.choice((0.0, 0.5)),
+        'precision': rng.choice((0.0, 1e-3, 0.03)),
+        'compact': rng.random() < 0.5,
+    }
     request = robot.request_of(sound(rng, robot), **fields)
     return status_of(robot, MODEL_INFER, damaged(rng, serialize_request(request)))
 

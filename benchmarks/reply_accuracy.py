@@ -44,12 +44,10 @@ class Responses:
 
     Attributes:
         precision: Of the responses.
-        sizes: Bytes of each response, deflated as gRPC does it if that makes it smaller.
     """
 
     def __init__(self, inner: Runner, manifest: Manifest) -> None:
         self.precision = 0.0
-        self.sizes: list[int] = []
         self._inner = inner
         self._depth = [
             tensor
@@ -72,7 +70,6 @@ class Responses:
         )
         reply = InferenceResponse(self._results[key], {'queue_ms': 1.0, 'compute_ms': 40.0})
         message = serialize_response(request, reply, self._depth)
-        self.sizes.append(min(len(message), len(zlib.compress(message, 6))))
         run.tensors |= parse_response(message, request).tensors
 
 
@@ -85,12 +82,11 @@ def main() -> None:
     given = parser.parse_args()
     manifest = Pipeline.load(given.model).manifest
     runner = Responses(SplitModelRunner(given.model, given.rate), manifest)
-    print('precision   AP      mIoU    AbsRel  bytes of a response')
+    print('precision  AP      mIoU    AbsRel')
     for runner.precision in PRECISIONS:
-        runner.sizes.clear()
         found = measure_metrics(Pipeline(manifest, runner), given.data, read_recipe(given.recipe))
         row = '  '.join(f'{found[figure]:.4f}' for figure in FIGURES.values())
-        print(f'{runner.precision:9g}  {row}  {np.mean(runner.sizes):8.0f}', flush=True)
+        print(f'{runner.precision:9g}  {row}', flush=True)
 
 
 if __name__ == '__main__':

@@ -19,7 +19,7 @@ All numbers are little-endian::
             labels: 4 bytes length; a code of label_codec
 
 A plain response names and describes each tensor, which takes 0.4 kB after gRPC's deflate; here
-0.1 kB, and shorter tensors, make 0.9 kB of 1.8 kB.
+0.1 kB, and shorter tensors, make 1.1 kB of 1.8 kB.
 """
 
 from __future__ import annotations

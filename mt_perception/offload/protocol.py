@@ -8,8 +8,8 @@ this module would not have written, before memory is allocated for them.
 
 Two optional parameters of requests reduce the response: ``min_score`` drops detections below the
 robot's threshold, and ``precision`` sets a relative error for depth, boxes and scores. They reduce
-141 kB for a frame of 320×416 to 1.9 kB after gRPC's deflate. With the output ``compact`` all
-tensors arrive in one block of bytes (``compact_response``), 1 kB then.
+141 kB for a frame of 320×416 to 1.8 kB after gRPC's deflate. With the output ``compact`` all
+tensors arrive in one block of bytes (``compact_response``), 1.1 kB then.
 """
 
 from __future__ import annotations
