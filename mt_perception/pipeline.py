@@ -326,7 +326,7 @@ class Pipeline:
                 make = partial(task_result, specs[task], run, letterbox)
                 if task == DEPTH and state.depth.is_needed:
                     # After the segmentation, which may be of a later stage.
-                    scaled = partial(state.depth.depth_map, run)
+                    scaled = partial(state.depth.depth_map, run, image=image)
                     last.append(partial(run.complete, task, partial(make, options, scaled)))
                 elif task == DETECTION and options.tracking and run.frame.stamp_ns:
                     run.complete(task, partial(state.tracked, make, options, run.frame))

@@ -20,6 +20,7 @@ from mt_perception.geometry.depth_fit import DepthFit
 from mt_perception.geometry.ground import GROUND_LABELS, ground_depth, measure_ground
 from mt_perception.geometry.plane import GroundPlane
 from mt_perception.geometry.rays import has_rays, rays
+from mt_perception.image.pyramid import ImagePyramid
 from mt_perception.planning.depth_filter import DepthFilter
 from mt_perception.planning.ground_factors import enlarge
 from mt_perception.planning.ground_window import GroundWindow
@@ -137,19 +138,22 @@ class DepthCorrection:
         is_due = not (frame.stamp_ns and self._tried_ns and 0 <= age_s < MEASURE_PERIOD_S)
         return wanted | {SEGMENTATION} if is_due and SEGMENTATION in served else wanted
 
-    def depth_map(self, run: FrameRun, network: NetworkDepth) -> DepthMap:
+    def depth_map(
+        self, run: FrameRun, network: NetworkDepth, image: ImagePyramid | None = None
+    ) -> DepthMap:
         """Return the depth map of a frame, filtered and with its scale.
 
         Args:
             run: The frame, with its segmentation if there is one.
             network: The depth of the network.
+            image: The image and its reductions, if they are there.
 
         Raises:
             TaskError: The depth of the network is invalid.
         """
         frame, options = run.frame, self._options
         if options.depth_filter:
-            network = self._filter.filtered(frame, network)
+            network = self._filter.filtered(frame, network, image)
         if options.depth_scale == NONE:
             return network.depth_map(options.max_depth_m)
         fit, why = None, ''

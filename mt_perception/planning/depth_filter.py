@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from mt_perception.execution.postprocess.depth import NetworkDepth
 from mt_perception.image.change import CUT
 from mt_perception.image.optical_flow import OpticalFlow, to_flow_image
+from mt_perception.image.pyramid import ImagePyramid
 from mt_perception.types import Frame
 
 MAX_GAP_S = 0.5
@@ -58,12 +59,15 @@ class DepthFilter:
     def __init__(self) -> None:
         self._last: _Memory | None = None
 
-    def filtered(self, frame: Frame, network: NetworkDepth) -> NetworkDepth:
+    def filtered(
+        self, frame: Frame, network: NetworkDepth, image: ImagePyramid | None = None
+    ) -> NetworkDepth:
         """Return the filtered depth of a frame; what is unknown or not positive is unchanged.
 
         Args:
             frame: The frame.
             network: The depth of the network.
+            image: The image and its reductions, if they are there.
         """
         # Padding beside the image has no flow.
         box, shape = network.letterbox, network.values.shape
@@ -74,7 +78,9 @@ class DepthFilter:
             log = np.log(values)
         source = frame.frame_id, network.camera, network.relative, box, shape
         # Of the size of the output where possible: both then have the same positions.
-        grey = to_flow_image(frame.image, min(_MOST_SIDE, max(log.shape)))
+        grey = to_flow_image(
+            frame.image if image is None else image, min(_MOST_SIDE, max(log.shape))
+        )
         last = self._last
         self._last = _Memory(frame.stamp_ns, source, grey, log)
         if last is None or not last.stamp_ns or source != last.source:

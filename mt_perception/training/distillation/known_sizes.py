@@ -45,9 +45,9 @@ class KnownSize:
     aspect: tuple[float, float] = (0.0, math.inf)
 
 
-# Road users: mean boxes of nuScenes as published with CBGS (arXiv 1908.09492, table 2: car 1.73 m,
+# Road users: mean boxes of nuScenes as published with CBGS (arXiv 1908.09492, table 2: car 1.74 m,
 # truck 2.84, bus 3.47, motorcycle 1.47 and bicycle 1.28 with their riders) and of KITTI with
-# PointPillars (arXiv 1812.05784, section 4: car 1.56 m); COCO's two-wheelers have no rider.
+# PointPillars (arXiv 1812.05784: car 1.5 m); COCO's two-wheelers have no rider.
 # Furniture: mean boxes of SUN RGB-D as published with VoteNet (arXiv 1904.09664: chair 0.83 m).
 # Tables are left out: their boxes show the top from above, not the height.
 # Persons: adults of 1.59 to 1.71 m on average (NCD-RisC, eLife 2016;5:e13410), with shoes, and
