@@ -127,6 +127,14 @@ def test_missing_ros_points_to_the_doctor(
     assert 'mt_perception doctor' in capsys.readouterr().err
 
 
+def test_the_demo_misses_ros_before_its_video(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, 'rclpy', None)
+    assert main(['demo']) == 1
+    assert 'this needs ROS 2, but rclpy cannot be imported' in capsys.readouterr().err
+
+
 def test_our_own_defect_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     error = ModuleNotFoundError('a defect', name='mt_perception.nowhere')
     with pytest.raises(ModuleNotFoundError):

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import time
 from collections import Counter
@@ -77,6 +78,8 @@ def demo(source: str | None, model: str, topic: str, out: Path) -> None:
     A source node and the perception node run as separate processes and communicate over DDS, as
     on a robot, in the ROS domain of ROS_DOMAIN_ID or else in one of their own.
     """
+    # First, so that a missing ROS 2 is reported before a missing video.
+    importlib.import_module('rclpy')
     console = Console()
     path = Path(source).resolve() if source else sample_video()
     with open_source(path, topic or None) as frames:
