@@ -4,11 +4,13 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from tiny_model import write_tiny_model
 
 from mt_perception.cli.main import SUB_COMMANDS, command_line, main
 
@@ -102,6 +104,28 @@ def fail_with(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> int:
 
     monkeypatch.setattr(command_line, 'main', raise_it)
     return main(['train'])
+
+
+def test_errors_of_the_disk_are_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert fail_with(PermissionError(errno.EACCES, 'Permission denied', 'a[b]'), monkeypatch) == 1
+    assert capsys.readouterr().err.startswith('error: a[b]: Permission denied; check')
+    assert fail_with(OSError(errno.ENOSPC, 'No space left on device'), monkeypatch) == 1
+    assert capsys.readouterr().err.startswith('error: No space left on device; check')
+    with pytest.raises(OSError, match='No such file'):
+        fail_with(FileNotFoundError(errno.ENOENT, 'No such file', 'ours'), monkeypatch)
+
+
+def test_a_tilde_in_an_output_is_the_users_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv('HOME', str(tmp_path / 'home'))
+    model = write_tiny_model(tmp_path / 'model')
+    assert main(['inspect', str(model), '--graph=~/graph.mmd']) == 0
+    assert (tmp_path / 'home' / 'graph.mmd').is_file()
+    assert not (tmp_path / '~').exists()
 
 
 def test_a_missing_package_names_the_extra(

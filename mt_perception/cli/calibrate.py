@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from mt_perception.cli.evaluate import source_options
+from mt_perception.cli.new_path import NewPath
 from mt_perception.cli.shared_options import COUNT, THREADS, TOLERANCE_MS, FiniteRange
 from mt_perception.errors import CalibrationError, SourceError
 from mt_perception.evaluation.datasets.open_samples import open_samples
@@ -44,7 +45,7 @@ _TAPE_RADIUS = 2
 @click.option(
     '--out',
     default='depth_calibration.yaml',
-    type=click.Path(path_type=Path),
+    type=NewPath(),
     show_default=True,
     help='Calibration file to write.',
 )

@@ -18,6 +18,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from mt_perception.cli.new_path import NewPath
 from mt_perception.cli.picture_writer import FILES, PictureWriter
 from mt_perception.cli.processes import (
     NodeProcess,
@@ -71,7 +72,7 @@ class Recording:
 @click.argument('source', required=False)
 @click.option('--model', default='cspnano', help='Installed model or model folder.')
 @click.option('--topic', default='', help='Image topic of a bag.')
-@click.option('--out', default='out', type=click.Path(path_type=Path), help='Folder of results.')
+@click.option('--out', default='out', type=NewPath(), help='Folder of results.')
 def demo(source: str | None, model: str, topic: str, out: Path) -> None:
     """Run the perception node on SOURCE, or on a sample video.
 

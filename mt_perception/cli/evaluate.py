@@ -16,6 +16,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from mt_perception.cli.metrics_table import link_times_table, metrics_table, reliability_table
+from mt_perception.cli.new_path import NewPath
 from mt_perception.cli.run import check_focal_px, read_calibration
 from mt_perception.cli.shared_options import (
     BUDGET_OPTIONS,
@@ -61,7 +62,7 @@ from mt_perception.types import DEPTH, DETECTION, SEGMENTATION
 OFFLOAD_DEADLINE_MS = 10_000.0
 """Accuracy is evaluated, not time: no frame may miss its deadline."""
 
-_NEW_FILE = click.Path(dir_okay=False, path_type=Path)
+_NEW_FILE = NewPath(dir_okay=False)
 _FOLDER = click.Path(exists=True, file_okay=False)
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _OPTIONS: Sequence[Callable[[Any], Any]] = (
@@ -74,7 +75,7 @@ _OPTIONS: Sequence[Callable[[Any], Any]] = (
         help='ONNX networks to compare with: onnx:FILE[:KIND][+FILE…].',
     ),
     click.option('--reference', help='Model folder whose results are the ground truth.'),
-    click.option('--out', default='out/evaluation', type=click.Path(path_type=Path)),
+    click.option('--out', default='out/evaluation', type=NewPath()),
     click.option('--sweep', 'sweeps', multiple=True, help=f'NAME=V,V of {", ".join(SWEEPABLE)}.'),
     click.option(
         '--limit', type=COUNT, default=0, help='Number of frames of each source; 0: all.'
@@ -104,7 +105,7 @@ _OPTIONS: Sequence[Callable[[Any], Any]] = (
     ),
     click.option(
         '--coco',
-        type=click.Path(path_type=Path),
+        type=NewPath(),
         metavar='FOLDER',
         help='Write images, truth and detections for FiftyOne; for one evaluation.',
     ),

@@ -16,6 +16,7 @@ import click
 from rich.console import Console
 from rich.markup import escape
 
+from mt_perception.cli.new_path import NewPath
 from mt_perception.errors import ModelError, OutputError
 from mt_perception.evaluation.baselines.labels import COCO
 from mt_perception.evaluation.output import MARKER, check_sources
@@ -49,7 +50,7 @@ def _per_task(name: str, help_: str, metavar: str) -> Callable[[_Command], _Comm
 
 
 @click.command()
-@click.argument('folder', type=click.Path(path_type=Path), metavar='MODEL_DIR')
+@click.argument('folder', type=NewPath(), metavar='MODEL_DIR')
 @click.option('--detection', type=_FILE, help='ONNX file of a detector.')
 @click.option('--segmentation', type=_FILE, help='ONNX file of a segmentation network.')
 @click.option('--depth', type=_FILE, help='ONNX file of a depth network.')

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from mt_perception.cli.new_path import NewPath
 from mt_perception.errors import ModelError, OptionError
 from mt_perception.evaluation.output import write_new_text
 from mt_perception.first_run import FirstRun, first_run
@@ -34,7 +35,7 @@ _GRAPHS = {'.mmd': graph_mermaid, '.dot': graph_dot}
 @click.option(
     '--graph',
     'graph_file',
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=NewPath(dir_okay=False),
     metavar='FILE.mmd|.dot',
     help='Write the task graph in Mermaid (.mmd) or Graphviz (.dot).',
 )

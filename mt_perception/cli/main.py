@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import sys
 from dataclasses import dataclass
@@ -19,6 +20,12 @@ from mt_perception.resources import install_command
 
 INTERRUPTED = 130
 """The exit status of a program that Ctrl-C ended, as shells expect it."""
+
+
+_OF_THE_COMPUTER = frozenset(
+    (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+)
+"""Errors of files and disks that are no defect of this package."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +123,17 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     except ModuleNotFoundError as error:
         complaints.print(f'[bold red]error:[/] {_missing(error)}', highlight=False, soft_wrap=True)
+        return 1
+    except OSError as error:
+        if error.errno not in _OF_THE_COMPUTER:
+            raise
+        place = '' if error.filename is None else f'{error.filename}: '
+        complaints.print(
+            f'[bold red]error:[/] {escape(f"{place}{error.strerror}")}; check that you may use '
+            'it and that its disk has space',
+            highlight=False,
+            soft_wrap=True,
+        )
         return 1
     return status if isinstance(status, int) else 0
 

@@ -21,6 +21,7 @@ from rich.table import Table
 
 from mt_perception.cli.evaluate import SOURCE_OPTIONS, source_options, write_page
 from mt_perception.cli.metrics_table import metrics_table
+from mt_perception.cli.new_path import NewPath
 from mt_perception.cli.processes import (
     NodeProcess,
     configured_node,
@@ -56,7 +57,7 @@ def _all_options(command: Any) -> Any:
 @click.command()
 @click.argument('source')
 @click.option('--model', default='cspnano', help='Installed model or model folder.')
-@click.option('--out', default='out/replay', type=click.Path(path_type=Path))
+@click.option('--out', default='out/replay', type=NewPath())
 @click.option('--limit', type=COUNT, default=0, help='Number of frames; 0: all.')
 @click.option('--size', default=0, help="Long side of the network's input; 0: the model's own.")
 @click.option('--score', default=0.0, help='Score threshold of detections; AP needs 0.')

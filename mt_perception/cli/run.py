@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from mt_perception.cli.new_path import NewPath
 from mt_perception.cli.picture_writer import FILES, PictureWriter
 from mt_perception.cli.run_summary import RunSummary, latency_warning, summary_table
 from mt_perception.cli.shared_options import (
@@ -111,7 +112,7 @@ class OutputOptions:
     help='Focal length in pixels, without a calibration; it scales metric depth.',
 )
 @click.option('--limit', type=COUNT, default=0, help='Number of frames; 0: all.')
-@click.option('--out', default='out', type=click.Path(path_type=Path), help='Folder of results.')
+@click.option('--out', default='out', type=NewPath(), help='Folder of results.')
 @click.option('--show-every', type=COUNT, help='Save a picture of every n-th frame; 0: none.')
 @click.option('--save-video', is_flag=True, help='Write an annotated video.')
 @click.option('--jsonl', is_flag=True, help='Write detections and times as JSON lines.')

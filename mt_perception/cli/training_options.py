@@ -13,12 +13,13 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from mt_perception.cli.new_path import NewPath
 from mt_perception.evaluation.output import OutputFolder
 from mt_perception.model.folder import MANIFEST, read_manifest_data
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
-NEW_FOLDER = click.Path(file_okay=False, path_type=Path)
+NEW_FOLDER = NewPath(file_okay=False)
 
 recipe_argument = click.argument('recipe', type=FILE)
 data_option = click.option(
