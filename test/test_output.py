@@ -150,6 +150,25 @@ def test_a_claimed_folder_lists_what_is_new(tmp_path: Path) -> None:
     assert contents(folder).keys() == {'notes', MARKER}
 
 
+@pytest.mark.parametrize('command', ['run', 'evaluate'])
+def test_two_commands_do_not_share_a_folder(
+    command: str, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, out = str(write_tiny_model(tmp_path / 'model')), tmp_path / 'out'
+    given = [command, str(images), '--model', model, '--out', str(out)]
+    given += ['--no-report'] if command == 'evaluate' else ['--jsonl']
+    folder = out / images.name if command == 'evaluate' else out
+    with OutputFolder(folder).exclusive():
+        before = sorted(folder.iterdir())
+        assert main(given) == 1
+        shown = capsys.readouterr()
+        assert 'another command is writing to' in ' '.join((shown.out + shown.err).split())
+        assert sorted(folder.iterdir()) == before
+    assert main(given) == 0
+    # The marker lists every file, so the next command may replace them.
+    assert main([*given, *(['--fresh'] if command == 'evaluate' else [])]) == 0
+
+
 def test_a_named_file_of_somebody_else_is_not_replaced(tmp_path: Path) -> None:
     path = tmp_path / 'graph.dot'
     write_new_text(path, 'digraph {}', lambda text: text.startswith('digraph'))

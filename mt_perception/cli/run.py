@@ -212,8 +212,9 @@ def run_pipeline(
     if every is None:
         every = max(1, length // PICTURES) if length else LIVE_SHOW_EVERY
     rate_hz = (source.rate_hz or PICTURES) if outputs.video else None
-    outputs.folder.remove_earlier((*FILES, FRAMES_FILE, SUMMARY_FILE))
     with ExitStack() as stack:
+        stack.enter_context(outputs.folder.exclusive())
+        outputs.folder.remove_earlier((*FILES, FRAMES_FILE, SUMMARY_FILE))
         pictures = stack.enter_context(PictureWriter(outputs.folder, every, rate_hz))
         lines = stack.enter_context(RecordWriter(outputs.folder.path)) if outputs.lines else None
         bar = stack.enter_context(_bar(console))

@@ -25,6 +25,7 @@ from mt_perception.evaluation.metrics.detection import DetectionMetric
 from mt_perception.evaluation.metrics.segmentation import SegmentationMetric
 from mt_perception.evaluation.metrics.stability import StabilityMetric
 from mt_perception.evaluation.metrics.tracking import TrackingMetric
+from mt_perception.evaluation.output import OutputFolder
 from mt_perception.evaluation.predictor import Predictor, RunSettings, model_sha256, open_predictor
 from mt_perception.evaluation.record_writer import RecordWriter
 from mt_perception.evaluation.records import (
@@ -158,6 +159,7 @@ def run_job(
     """
     with open_job(job, predictor) as (samples, predictor), ExitStack() as stack:
         # Only now: a source or model that cannot be opened must not leave a folder behind.
+        stack.enter_context(OutputFolder(job.folder).exclusive())
         writer = stack.enter_context(RecordWriter(job.folder))
         exports = list(_exports(job))
         for export in exports:

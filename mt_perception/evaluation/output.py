@@ -8,6 +8,7 @@ only if it is new, empty, or holds nothing but such folders.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -65,6 +66,33 @@ class OutputFolder:
                 raise OutputError(_foreign(path))
             self._append(name, None)
         return path
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Keep other commands from writing into the folder during the block; makes the folder.
+
+        Raises:
+            OutputError: Another command writes into it, or the folder cannot be written.
+        """
+        with writing(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            marker = (self.path / MARKER).open('a', encoding='utf-8')
+        with marker:
+            try:
+                fcntl.flock(marker, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise OutputError(
+                    f'another command is writing to {self.path}; wait until it ends, or choose '
+                    'another output folder'
+                ) from error
+            except OSError:
+                # Some network file systems have no locks.
+                pass
+            with writing(self.path):
+                if not marker.tell():
+                    marker.write(_HEADER)
+                    marker.flush()
+            yield
 
     @contextmanager
     def claimed(self) -> Iterator[Path]:
