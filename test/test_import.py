@@ -21,6 +21,7 @@ from onnx import TensorProto, helper, numpy_helper
 from mt_perception.cli.main import main
 from mt_perception.errors import ModelError
 from mt_perception.image.letterbox import fit_inside
+from mt_perception.model.importers import foreign_network
 from mt_perception.model.importers.choice import Card, Choice
 from mt_perception.model.importers.find_preset import _detection
 from mt_perception.model.importers.folder_writer import write_model_folder
@@ -771,3 +772,13 @@ def test_shapes_are_recognised_as_recorded() -> None:
             found.append(_detection(network, labels))
     assert {'', 'ssd', 'rf-detr', 'detr', 'rt-detr', 'yolov8', 'nanodet', 'yolo-nms'} < set(found)
     assert zlib.crc32(repr(found).encode()) == 1775318754
+
+
+def test_a_network_beyond_the_limit_of_protobuf_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert foreign_network._MAX_BYTES == 2**31 - 1
+    choice = Choice('detection', save(tmp_path / 'net.onnx', detector('yolov8')), LABELS)
+    monkeypatch.setattr(foreign_network, '_MAX_BYTES', 10)
+    with pytest.raises(ModelError, match='bytes with its weights; at most 2 GB'):
+        plan_import([choice], ())
