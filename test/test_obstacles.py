@@ -91,9 +91,9 @@ def test_pixels_of_one_row_determine_no_plane() -> None:
     camera = Intrinsics(fx=600, fy=600, cx=320, cy=240, width=640, height=480)
     depth = np.full((480, 640), np.nan, np.float32)
     ground = Segmentation(np.full((480, 640), GROUND, np.uint8), LABELS)
-    depth[360] = 0.5 / 0.2
+    depth[336] = 0.5 / 0.16
     assert fit_ground(DepthMap(depth, camera), ground) is None
-    depth[420] = 0.5 / 0.3
+    depth[432] = 0.5 / 0.32
     found = fit_ground(DepthMap(depth, camera), ground)
     assert found is not None
     assert found.height_m == pytest.approx(0.5, rel=1e-3)
