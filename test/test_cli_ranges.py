@@ -48,6 +48,8 @@ def images(tmp_path: Path) -> Path:
         (['calibrate', 'IMAGES', '--distance-px', 'inf', '3', '--metres', '1'], 'not a finite'),
         (['benchmark', '--threads', '9999'], '--threads'),
         (['benchmark', '--frames', '0'], '--frames'),
+        (['benchmark', '--image-size', '9' * 5000 + 'x1'], 'expected WIDTHxHEIGHT'),
+        (['compare', 'IMAGES', 'IMAGES', '--seed', '-1'], '--seed'),
         (['benchmark', '--image-size', '99999x99999'], 'at most 16384 pixels'),
         (['serve', '--drain-s', '-1'], '--drain-s'),
         (['serve', '--drain-s', 'nan'], '--drain-s'),

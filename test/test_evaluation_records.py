@@ -123,3 +123,9 @@ def test_summary_reads_back(tmp_path) -> None:
     path.write_text('{"format": 1, "sources": 2}')
     with pytest.raises(SourceError, match='cannot read'):
         read_summary(path)
+    path.write_text(json.dumps({**json.loads(summary_text(summary)), 'counts': 7}))
+    with pytest.raises(SourceError, match='counts is a int'):
+        read_summary(path)
+    path.write_bytes(b'\xff')
+    with pytest.raises(SourceError, match=r'summary\.json'):
+        list(read_frames(path))

@@ -79,6 +79,16 @@ def test_a_source_in_the_current_folder(
     assert contents(images) == before
 
 
+def test_a_current_folder_that_was_removed(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / 'removed').mkdir()
+    monkeypatch.chdir(tmp_path / 'removed')
+    (tmp_path / 'removed').rmdir()
+    with pytest.raises(OutputError, match='cannot write to out: No such file'):
+        OutputFolder(Path('out'), [images])
+
+
 def test_a_folder_with_other_files_is_refused(images: Path, tmp_path: Path) -> None:
     tiny = str(write_tiny_model(tmp_path / 'tiny'))
     photos = tmp_path / 'photos'

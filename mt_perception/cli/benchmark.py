@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -186,7 +187,7 @@ def _parts(execution: Execution) -> Iterator[tuple[str, float]]:
 
 def _size(text: str) -> tuple[int, int]:
     parts = text.lower().split('x')
-    if len(parts) != 2 or not all(part.isdecimal() and int(part) > 0 for part in parts):
+    if len(parts) != 2 or not all(re.fullmatch('0*[1-9][0-9]{0,9}', part) for part in parts):
         raise click.BadParameter(f'expected WIDTHxHEIGHT such as 640x480, found {text!r}')
     width, height = map(int, parts)
     if max(width, height) > LARGEST_SIDE:

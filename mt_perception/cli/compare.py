@@ -15,6 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from mt_perception.cli.new_path import NewPath
+from mt_perception.cli.shared_options import COUNT
 from mt_perception.evaluation.comparison import (
     BETTER,
     NOISE,
@@ -42,7 +43,7 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
     show_default=True,
     help='Number of bootstrap resamples.',
 )
-@click.option('--seed', type=int, default=0, show_default=True, help='Random seed.')
+@click.option('--seed', type=COUNT, default=0, show_default=True, help='Random seed.')
 @click.option('--out', type=NewPath(), help='Write the comparison as JSON.')
 def compare(a: Path, b: Path, resamples: int, seed: int, out: Path | None) -> None:
     """Compare the evaluations in folders A and B on the same data.

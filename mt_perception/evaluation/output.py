@@ -263,7 +263,9 @@ def check_sources(path: Path, sources: Iterable[str | Path]) -> None:
     Raises:
         OutputError: It is one; the message names the input.
     """
-    folder = path.expanduser().resolve()
+    with writing(path):
+        # The current folder may have been removed.
+        folder = path.expanduser().resolve()
     for source in sources:
         try:
             place = Path(source).expanduser()

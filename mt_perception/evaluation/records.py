@@ -254,7 +254,7 @@ def read_frames(path: Path) -> Iterator[FrameRecord]:
     except SourceError as error:
         raise SourceError(f'{path}, line {number}: {error}') from error
     except (OSError, UnicodeDecodeError) as error:
-        raise SourceError(f'cannot read records: {error}') from error
+        raise SourceError(f'cannot read the records {path}: {error}') from error
 
 
 def summary_text(summary: Summary) -> str:
@@ -271,7 +271,11 @@ def read_summary(path: Path) -> Summary:
         SourceError: The file cannot be read, or has another form or format version.
     """
     try:
-        return Summary(**_checked(read_json(path, SourceError), str(path)))
+        fields = _checked(read_json(path, SourceError), str(path))
+        for name, value in fields.items():
+            if not isinstance(value, str if name == 'source' else dict):
+                raise TypeError(f'{name} is a {type(value).__name__}')
+        return Summary(**fields)
     except TypeError as error:
         raise SourceError(f'cannot read the summary {path}: {error}') from error
 
