@@ -132,6 +132,17 @@ def test_the_same_seed_gives_the_same_intervals() -> None:
     assert compare_runs(a, b, 100, seed=4) != compare_runs(a, b, 100, seed=5)
 
 
+def test_one_second_of_a_recording_proves_nothing() -> None:
+    first = [frame(i, hit) for i, hit in enumerate(hits(2, 4))]
+    second = [frame(i, True, macs=80) for i in range(4)]
+    found = compare_runs(run('a', first, kind='bag'), run('b', second, kind='bag'), 100)
+    assert found.units == 1
+    assert any(change.a != change.b for change in found.changes)
+    assert {change.verdict for change in found.changes} == {NOISE}
+    assert any('no verdict' in note for note in found.notes)
+    json.dumps(found.to_json(), allow_nan=False)
+
+
 def test_frames_of_a_recording_are_drawn_by_the_second() -> None:
     frames = [frame(i, i % 3 > 0) for i in range(60)]
     single = compare_runs(run('a', frames), run('b', frames), 100)

@@ -18,7 +18,7 @@ from mt_perception.evaluation.metrics.depth import DepthMetric
 from mt_perception.evaluation.metrics.detection import DetectionMetric
 from mt_perception.evaluation.metrics.segmentation import SegmentationMetric
 from mt_perception.evaluation.metrics.stability import StabilityMetric
-from mt_perception.evaluation.records import FrameRecord, Json
+from mt_perception.evaluation.records import FrameRecord, Json, to_json
 from mt_perception.evaluation.runs import Run
 from mt_perception.evaluation.shared_classes import restrict_record, shared_labels
 
@@ -103,8 +103,9 @@ class Comparison:
     notes: tuple[str, ...]
 
     def to_json(self) -> dict[str, Json]:
-        """Plain data for a file."""
-        return asdict(self)
+        """Plain data for a file; an interval without bounds has None."""
+        plain: dict[str, Json] = to_json(asdict(self))
+        return plain
 
 
 def pair_runs(a: Sequence[Run], b: Sequence[Run]) -> list[tuple[Run, Run]]:
@@ -138,7 +139,8 @@ def compare_runs(a: Run, b: Run, resamples: int = RESAMPLES, seed: int = 0) -> C
 
     Frames are drawn with replacement, the same for both runs, so that the difficulty of frames
     cancels out. The interval holds the middle 95 % of the differences (Efron's percentile
-    interval). Frames of a recording are drawn by the second.
+    interval). Frames of a recording are drawn by the second; one second alone, or one image, has
+    no interval, and every difference is noise.
 
     Args:
         a: The baseline run.
@@ -173,7 +175,9 @@ def compare_runs(a: Run, b: Run, resamples: int = RESAMPLES, seed: int = 0) -> C
         for task, labels in shared.items()
     ]
     units = _units(a)
-    if units.max() + 1 < FEW_UNITS:
+    if not units.any():
+        notes.append('one image or second has no interval and no verdict; compare on more data')
+    elif units.max() + 1 < FEW_UNITS:
         notes.append(
             f'only {units.max() + 1} independent units: the intervals are too narrow; compare on '
             'more data'
@@ -248,7 +252,13 @@ def _changes(
         for name in names:
             differences[name].append(drawn[1][name] - drawn[0][name])
     return [
-        _change(first, name, (values[0][name][0], values[1][name][0]), np.hstack(found))
+        _change(
+            first,
+            name,
+            (values[0][name][0], values[1][name][0]),
+            np.hstack(found),
+            one_unit=not units.any(),
+        )
         for name, found in differences.items()
     ]
 
@@ -277,10 +287,15 @@ def _draws(units: NDArray[np.intp], resamples: int, seed: int) -> Iterator[NDArr
 
 
 def _change(
-    metric: Resampled, name: str, values: tuple[float, float], found: NDArray[np.float64]
+    metric: Resampled,
+    name: str,
+    values: tuple[float, float],
+    found: NDArray[np.float64],
+    one_unit: bool,
 ) -> Change:
     outside = (1 - CONFIDENCE) / 2
-    low, high = np.nanquantile(found, [outside, 1 - outside])
+    # Resamples of one unit are all equal: they bound nothing.
+    low, high = (-np.inf, np.inf) if one_unit else np.nanquantile(found, [outside, 1 - outside])
     up = metric.headline[name]
     verdict = NOISE
     if low > 0 or high < 0:

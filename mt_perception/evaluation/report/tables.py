@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -261,7 +262,7 @@ def _style(
 
 def _number(value: float, sign: str = '') -> str:
     """Enough digits for values from 0.0001 to 10⁹."""
-    if abs(value) >= 1e5:
+    if 1e5 <= abs(value) < math.inf:
         return f'{value * 1e-6:{sign}.1f} M'
     return f'{value:{sign}.4f}' if abs(value) < 10 else f'{value:{sign}.1f}'
 
