@@ -81,7 +81,7 @@ def test_it_is_for_its_camera_at_any_size() -> None:
         (replace(CAMERA, fx=700), 'optical', 'net 1.0', 'another camera: fx'),
         (replace(CAMERA, cy=200), 'optical', 'net 1.0', 'another camera: cy'),
         (replace(CAMERA, height=360), 'optical', 'net 1.0', 'another camera'),
-        (replace(CAMERA, projection=FISHEYE), 'optical', 'net 1.0', 'another camera'),
+        (replace(CAMERA, projection=FISHEYE), 'optical', 'net 1.0', 'is a fisheye'),
         (CAMERA, 'rear', 'net 1.0', "'rear'"),
         (CAMERA, 'optical', 'net 2.0', 'net 2.0'),
     ],

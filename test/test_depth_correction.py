@@ -300,6 +300,10 @@ def test_a_calibration_is_used_for_its_camera(tmp_path: Path) -> None:
     correction.configure(options, 'net 1.0')
     refused = correction.depth_map(run_of(1), network())
     assert 'not a depth calibration' in str(refused.scale.refused)
+    # Equal options that are set anew read the file, which was written meanwhile.
+    file.write_text(replace(calibration, fit=DepthFit(4.0)).text())
+    correction.configure(replace(options), 'net 1.0')
+    assert correction.depth_map(run_of(1), network()).scale.factor == 4
 
 
 def test_both_correct_by_the_calibration_and_then_by_the_ground(tmp_path: Path) -> None:

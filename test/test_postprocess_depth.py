@@ -17,7 +17,7 @@ from mt_perception.geometry.camera import resized, typical
 from mt_perception.geometry.depth_fit import DepthFit
 from mt_perception.image.letterbox import Letterbox, fit
 from mt_perception.reports import GROUND, ScaleReport
-from mt_perception.types import DepthMap, Intrinsics
+from mt_perception.types import FISHEYE, PINHOLE, DepthMap, Intrinsics
 
 CAMERA = Intrinsics(fx=600, fy=600, cx=320, cy=240, width=640, height=480)
 
@@ -153,3 +153,10 @@ def test_a_camera_without_a_focal_length_is_refused(change: dict[str, float]) ->
     with pytest.raises(CameraError, match='positive focal lengths') as raised:
         depth(values, fit((480, 640), 320, 32), replace(CAMERA, **change), 20)
     assert raised.value.reason == 'bad_intrinsics'
+
+
+@pytest.mark.parametrize(('projection', 'count'), [(PINHOLE, 3), (FISHEYE, 5)])
+def test_a_distortion_that_no_lens_model_has_is_refused(projection: str, count: int) -> None:
+    camera = replace(CAMERA, projection=projection, distortion=(0.1,) * count)
+    with pytest.raises(CameraError, match=f'coefficients, found {count}'):
+        depth({'depth': np.ones((1, 64, 80), np.float32)}, fit((480, 640), 320, 32), camera, 20)

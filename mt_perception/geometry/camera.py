@@ -35,7 +35,7 @@ FISHEYE_MODELS = frozenset(
 EQUIDISTANT_MODELS = frozenset({'equidistant', 'fisheye', 'kannala_brandt', 'kannala_brandt4'})
 """Names of the fisheye model whose rays are known."""
 
-_COEFFICIENTS = {PINHOLE: (4, 5, 8, 12, 14), FISHEYE: (4,)}
+COEFFICIENTS = {PINHOLE: (4, 5, 8, 12, 14), FISHEYE: (4,)}
 """Projection → valid numbers of distortion coefficients."""
 
 # image_proc's names and those of SDKs: image_rect, image_rect_color, rectified, left/rect/image.
@@ -147,7 +147,7 @@ class Calibration:
         """The distortion coefficients; empty if there are none or their model is unknown."""
         model = self.distortion_model.strip().lower()
         known = model in LENS_MODELS | EQUIDISTANT_MODELS and all(map(math.isfinite, self.d))
-        fits = len(self.d) in _COEFFICIENTS[self.projection]
+        fits = len(self.d) in COEFFICIENTS[self.projection]
         # Zeros mean no distortion for a pinhole, and the plain equidistant model for a fisheye.
         needed = any(self.d) or self.projection == FISHEYE
         return self.d if known and fits and needed else ()

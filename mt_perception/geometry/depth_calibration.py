@@ -58,11 +58,16 @@ class DepthCalibration:
         own, other = self.frame_id.lstrip('/'), frame_id.lstrip('/')
         if own and other and own != other:
             return f'the calibration is of camera {own!r}, the image is of {other!r}'
+        if self.camera.projection != camera.projection:
+            return (
+                f'the calibration is of another camera: a {self.camera.projection}, this one is '
+                f'a {camera.projection}; calibrate this camera, or use the rectified topic'
+            )
         mine = resized(self.camera, camera.height, camera.width)
         sides = dict(zip(_NUMBERS, (camera.width, camera.height) * 2, strict=True))
         for name, side in sides.items():
             ours, theirs = getattr(mine, name), getattr(camera, name)
-            if abs(ours - theirs) > _SAME * side or mine.projection != camera.projection:
+            if abs(ours - theirs) > _SAME * side:
                 return (
                     f'the calibration is of another camera: {name} is {ours:.1f} px at '
                     f'{camera.width}x{camera.height}, this camera has {theirs:.1f}; calibrate '

@@ -112,16 +112,19 @@ class DepthCorrection:
             model: Name and version of the model.
         """
         settings = model, *(getattr(options, name) for name in _SETTINGS)
-        self._options, self._model = options, model
+        is_new, self._options, self._model = options is not self._options, options, model
         if settings != self._settings:
             self._reset()
             self._settings = settings
-            self._calibration, self._fault = None, ''
-            try:
-                self._calibration = options.calibration()
-            except OptionError as error:
-                # It was readable when the options were set; depth stays uncorrected.
-                self._fault = str(error)
+        elif not is_new:
+            return
+        # Also for equal options that are set anew: the file may have been written meanwhile.
+        self._calibration, self._fault = None, ''
+        try:
+            self._calibration = options.calibration()
+        except OptionError as error:
+            # It was readable when the options were set; depth stays uncorrected.
+            self._fault = str(error)
 
     @property
     def is_needed(self) -> bool:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mt_perception.errors import CameraError, TaskError
-from mt_perception.geometry.camera import typical
+from mt_perception.geometry.camera import COEFFICIENTS, typical
 from mt_perception.geometry.depth_fit import DepthFit
 from mt_perception.image.letterbox import Letterbox
 from mt_perception.reports import CAMERA_UNKNOWN, NETWORK, RELATIVE, ScaleReport
@@ -140,6 +140,13 @@ def _camera(image_size: tuple[int, int], camera: Intrinsics | None) -> Intrinsic
         raise CameraError(
             'bad_intrinsics',
             f'projection must be {PINHOLE} or {FISHEYE}, found {used.projection!r}',
+        )
+    if used.distortion and len(used.distortion) not in COEFFICIENTS[used.projection]:
+        raise CameraError(
+            'bad_intrinsics',
+            f'the distortion of a {used.projection} has '
+            f'{" or ".join(map(str, COEFFICIENTS[used.projection]))} coefficients, found '
+            f'{len(used.distortion)}; leave it empty if it is unknown',
         )
     if (used.height, used.width) != (height, width):
         raise CameraError(
