@@ -4,12 +4,14 @@
 
 A process for one camera and one for several run one after another; each camera publishes at the
 same rate, evenly shifted. Several cameras publish at most at the rate for which the latency of one
-camera (95th percentile) leaves a quarter of the time free, so that other programs do not decide. A
-camera's share is its results over the mean of all. The latency
-of a frame is from its arrival to its last output, as the node measures it. The bar for its 95th
+camera (95th percentile) leaves a quarter of the time free, so that other programs do not decide;
+with ``--fixed-rate`` they publish at the given rate even if the computer cannot keep up, and newer
+images replace waiting ones. A camera's share is its results over the mean of all. The latency of a
+frame is from its arrival to its last output, as the node measures it. The bar for its 95th
 percentile is the sum of one run of every camera (median time in the pipeline and in publishing).
 
-Usage: python benchmarks/bench_cameras.py [--cameras 4] [--rate 15] [--seconds 20]
+Usage: python benchmarks/bench_cameras.py [--cameras 4] [--rate 15] [--seconds 20] [--size 0]
+           [--fixed-rate]
 """
 
 from __future__ import annotations
@@ -75,6 +77,8 @@ def main() -> None:
     parser.add_argument('--cameras', type=int, default=4)
     parser.add_argument('--rate', type=float, default=15.0)
     parser.add_argument('--seconds', type=float, default=20.0)
+    parser.add_argument('--size', type=int, default=0, help='long side of the network input')
+    parser.add_argument('--fixed-rate', action='store_true')
     parser.add_argument('--model', default='cspnano')
     arguments = parser.parse_args()
     use_shared_memory(os.environ)
@@ -85,10 +89,10 @@ def main() -> None:
     rate_hz = arguments.rate
     for count in (1, arguments.cameras):
         found[count] = memory_mb, cameras = measure(
-            arguments.model, count, rate_hz, arguments.seconds
+            arguments.model, count, rate_hz, arguments.seconds, arguments.size
         )
         print(f'{count} camera(s) at {rate_hz:.1f} Hz: {memory_mb:.0f} MB')
-        if count == 1:
+        if count == 1 and not arguments.fixed_rate:
             p95_s = np.quantile(cameras[0].values_ms('node'), 0.95) * 1e-3
             rate_hz = min(rate_hz, BUSY / (arguments.cameras * p95_s))
         for index, camera in enumerate(cameras):
@@ -110,13 +114,16 @@ def main() -> None:
     print(f'p95 / sum of the runs  {p95_ms / runs_ms:.2f}  (bar {LATENCY_BAR})')
 
 
-def measure(model: str, count: int, rate_hz: float, seconds: float) -> tuple[float, list[Camera]]:
+def measure(
+    model: str, count: int, rate_hz: float, seconds: float, size: int
+) -> tuple[float, list[Camera]]:
     """Resident memory in MB of a process with ``count`` cameras, and the cameras."""
     names = [f'camera{index}' for index in range(count)]
     process = subprocess.Popen(
         [
             *(sys.executable, str(ROOT / 'lib' / 'mt_perception' / 'perception'), '--ros-args'),
             *('-p', f'model:={model}', '-p', f'cameras:=[{", ".join(names)}]'),
+            *('-p', f'input.size:={size}'),
             *('--log-level', 'error'),
         ],
     )
