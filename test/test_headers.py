@@ -7,6 +7,8 @@ from __future__ import annotations
 import struct
 import zlib
 
+import pytest
+
 from mt_perception.errors import ImageError
 from mt_perception.image import compressed, headers
 from mt_perception.image.headers import read_header
@@ -121,6 +123,17 @@ def test_cut_and_changed_headers_read_as_recorded() -> None:
             for value in (0, 1, 3, 127, 255, content[at] ^ 1, content[at] ^ 2):
                 found.append(header_of(content[:at] + bytes([value]) + content[at + 1 :]))
     assert zlib.crc32(repr(found).encode()) == 2120212584
+
+
+@pytest.mark.parametrize('components', range(6))
+def test_a_jpeg_has_one_to_four_components(components: int) -> None:
+    sampling = b''.join(bytes([number, 0x11, 0]) for number in range(components))
+    frame = struct.pack('>BHHB', 8, 20, 30, components) + sampling
+    content = b'\xff\xd8'
+    for marker, body in ((0xC0, frame), (0xDA, b'\x01\1\0\0\x3f\0')):
+        content += bytes([255, marker]) + struct.pack('>H', 2 + len(body)) + body
+    expected = ('JPEG', 20, 30, components, 8, 1) if 1 <= components <= 4 else ('undecodable',)
+    assert header_of(content + b'\xff\xd9') == expected
 
 
 def test_limits_on_the_work_of_a_file() -> None:
