@@ -19,6 +19,7 @@ from mt_perception.cli.main import main
 from mt_perception.evaluation.datasets.mot import read_tracks
 from mt_perception.evaluation.datasets.open_samples import SourceOptions, open_samples
 from mt_perception.evaluation.datasets.taxonomy import ClassMap, read_taxonomy
+from mt_perception.evaluation.datasets.truth import GroundTruth, Sample, TrueObjects
 from mt_perception.evaluation.metrics.matching import box_overlaps
 from mt_perception.evaluation.metrics.tracking import (
     TrackedFrame,
@@ -33,6 +34,8 @@ from mt_perception.evaluation.records import (
     frame_line,
     parse_frame,
 )
+from mt_perception.reports import Execution
+from mt_perception.types import Detections, Frame, Result
 
 # What TrackEval 1.3.0 returns for recording(seed): HOTA, DetA, AssA, LocA, IDF1.
 TRACKEVAL = {
@@ -279,3 +282,23 @@ def test_what_a_summary_counts() -> None:
     assert track_metrics([nothing])['hota'] is None
     metric.reset()
     assert metric.evaluate() == {}
+
+
+def test_a_frame_tells_how_many_objects_it_found() -> None:
+    boxes = np.array([[0, 0, 10, 20], [50, 0, 60, 20]], np.float32)
+    objects = TrueObjects(
+        boxes, np.zeros(2, np.int64), np.zeros(2, np.bool_), np.ones(2), frozenset({0}),
+        ('person',), track_ids=np.array([3, 4]),
+    )  # fmt: skip
+    seen = Detections(
+        boxes[:1], np.ones(1, np.float32), np.zeros(1, np.int64), ('person',),
+        track_ids=np.array([7]),
+    )  # fmt: skip
+    run = Execution((), (), 'full', '', 0, (0, 0), {})
+    result = Result(1, '', seen, None, None, run)
+    frame = Frame(np.zeros((90, 90, 3), np.uint8), 1)
+    metric = TrackingMetric()
+    sample = Sample(frame, GroundTruth(objects=objects), 'k', 's')
+    assert metric.process(sample, result) == {'objects': 2, 'found': 1}
+    assert metric.process(Sample(frame, None, 'k', 's'), result) == {}
+    assert metric.evaluate()['frames'] == 1

@@ -160,3 +160,9 @@ def test_a_distortion_that_no_lens_model_has_is_refused(projection: str, count: 
     camera = replace(CAMERA, projection=projection, distortion=(0.1,) * count)
     with pytest.raises(CameraError, match=f'coefficients, found {count}'):
         depth({'depth': np.ones((1, 64, 80), np.float32)}, fit((480, 640), 320, 32), camera, 20)
+
+
+def test_a_camera_of_another_projection_is_refused() -> None:
+    values = {'depth': np.ones((1, 64, 80), np.float32)}
+    with pytest.raises(CameraError, match=r"projection must be .* found 'cube'"):
+        depth(values, fit((480, 640), 320, 32), replace(CAMERA, projection='cube'), 20)

@@ -18,6 +18,7 @@ pytest.importorskip('tritonclient.grpc', reason='needs the extra "serve"')
 pytest.importorskip('prometheus_client', reason='needs the extra "serve"')
 pytest.importorskip('constriction', reason='needs the extra "serve"')
 from tiny_cut import write_tiny_cut
+from tiny_model import fragile_head, write_tiny_model
 from tritonclient.grpc import service_pb2 as pb
 
 from mt_perception.errors import OffloadError, OptionError, PayloadError, ProtocolError
@@ -295,3 +296,12 @@ def test_the_port_of_metrics_is_free_again_after_the_end() -> None:
     stop()
     with socket.socket() as probe:
         probe.bind(('127.0.0.1', port))
+
+
+def test_a_model_without_a_split_has_a_digest_of_its_files(tmp_path: Path) -> None:
+    """So that robot and host notice whether their folders are equal."""
+    plain = read_manifest(write_tiny_model(tmp_path / 'a'))
+    again = read_manifest(write_tiny_model(tmp_path / 'b'))
+    other = read_manifest(write_tiny_model(tmp_path / 'c', replace={'depth': fragile_head()}))
+    assert len(model_digest(plain)) == 16
+    assert model_digest(plain) == model_digest(again) != model_digest(other)
