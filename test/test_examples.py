@@ -98,10 +98,11 @@ def test_condition(film: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_evaluate_bag(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    bag = small_bags.write_bag(tmp_path / 'bag', small_bags.Contents(boxes=True))
+    # Two seconds: one second of a recording gives no interval.
+    bag = small_bags.write_bag(tmp_path / 'bag', small_bags.Contents(frames=15, boxes=True))
     example('evaluate_bag').main(str(bag), str(tmp_path / 'out'))
     shown = capsys.readouterr().out
-    assert 'size 256: 4 frames' in shown
+    assert 'size 256: 15 frames' in shown
     assert re.search(r'cost macs: .*, better', shown)
 
 
