@@ -251,6 +251,8 @@ def mean_count(changes: list[tuple[float, int]], seconds: float) -> float:
 def check(folder: Path, load: Load, seconds: float, scaling: Scaling) -> None:
     """Print a measured run beside its simulation."""
     real, times, count = measured(folder, load, seconds, scaling)
+    if not real.latencies_s:
+        raise SystemExit(f'{load.robots} robots at {load.hz:g} Hz: no request was answered')
     logs = np.log(times)
     link_s = max(0.0, float(np.quantile(real.latencies_s, 0.05) - np.quantile(times, 0.05)))
     same = Load(load.robots, load.hz, float(np.mean(times)), float(logs.std()), link_s, 1e9)
