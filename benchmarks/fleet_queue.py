@@ -280,7 +280,7 @@ def main() -> None:
     parser.add_argument('--seconds', type=float, default=20.0)
     parser.add_argument('--check', type=Path, help='A model folder with a split.')
     parser.add_argument('--ray', type=int, default=0, help='Replicas on Ray Serve for --check.')
-    parser.add_argument('--ray-most', type=int, default=0, help='Serve adds up to so many.')
+    parser.add_argument('--ray-most', type=int, default=0, help='Largest number of replicas.')
     parser.add_argument('--kill', action='store_true', help='Kill a replica in the middle.')
     given = parser.parse_args()
     times_s = (given.service_ms / 1e3, given.spread, given.link_ms / 1e3, given.deadline_ms / 1e3)

@@ -363,15 +363,20 @@ def test_an_event_subscribes_a_lazy_input_for_a_new_subscriber(
     assert graph.spin_until(lambda: (peer.send(patch(RED), SECOND), graph.spin_for(0.02)) and got)
 
 
-def test_a_lost_event_delays_a_new_subscriber_by_a_second(
-    graph: RosGraph, tiny: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(qos_events, 'HAS_MATCHED', False)
+def check_late_subscriber(graph: RosGraph, tiny: Path) -> None:
+    """A lazy node subscribes to the image after a result has a subscriber."""
     node = graph.add(PerceptionNode, model=str(tiny), **{'input.lazy': True})
     peer = graph.add(Peer)
     assert graph.spin_until(lambda: node.state == ACTIVE and node.inputs is None)
     peer.listen(DETECTIONS, Detection2DArray)
     assert graph.spin_until(lambda: node.inputs is not None)
+
+
+def test_a_lost_event_delays_a_new_subscriber_by_a_second(
+    graph: RosGraph, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(qos_events, 'HAS_MATCHED', False)
+    check_late_subscriber(graph, tiny)
 
 
 def test_without_events_a_timer_subscribes_a_lazy_input(
@@ -380,11 +385,7 @@ def test_without_events_a_timer_subscribes_a_lazy_input(
     """As on Humble."""
     monkeypatch.setattr(perception, 'HAS_MATCHED', False)
     monkeypatch.setattr(qos_events, 'HAS_MATCHED', False)
-    node = graph.add(PerceptionNode, model=str(tiny), **{'input.lazy': True})
-    peer = graph.add(Peer)
-    assert graph.spin_until(lambda: node.state == ACTIVE and node.inputs is None)
-    peer.listen(DETECTIONS, Detection2DArray)
-    assert graph.spin_until(lambda: node.inputs is not None)
+    check_late_subscriber(graph, tiny)
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -68,7 +68,7 @@ class CompactResponse:
 
     tensors: Tensors
     times_ms: tuple[float, ...] = ()
-    kept: bool = field(default=False)
+    kept: bool = False
 
 
 def pack_response(
