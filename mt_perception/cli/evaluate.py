@@ -43,7 +43,7 @@ from mt_perception.evaluation.exports.rerun_file import check_rerun_file
 from mt_perception.evaluation.job import Job
 from mt_perception.evaluation.link.study import LinkStudy
 from mt_perception.evaluation.output import OutputFolder, check_new_text, write_new_text
-from mt_perception.evaluation.pool import JobResult, run_here, run_in_pool, run_on_ray
+from mt_perception.evaluation.pool import JobResult, completed, run_here, run_in_pool, run_on_ray
 from mt_perception.evaluation.predictor import Predictor, RunSettings, open_predictor
 from mt_perception.evaluation.records import Summary
 from mt_perception.evaluation.report import REPORT_FILE, check_available, write_report
@@ -80,7 +80,9 @@ _OPTIONS: Sequence[Callable[[Any], Any]] = (
     click.option(
         '--limit', type=COUNT, default=0, help='Number of frames of each source; 0: all.'
     ),
-    click.option('--fresh', is_flag=True, help='Repeat completed evaluations in --out.'),
+    click.option(
+        '--fresh', is_flag=True, help='Repeat and replace completed evaluations in --out.'
+    ),
     click.option('--engine', type=click.Choice(['local', 'ray']), default='local'),
     click.option('--workers', default=0, help='Processes; 0: one for each source.'),
     click.option('--report/--no-report', default=True, help='Write report.html.'),
@@ -162,7 +164,8 @@ def evaluate(context: click.Context, /, sources: tuple[str, ...], **given: Any) 
 
     Each frame completes before the next one is read, so two runs give the same metrics. Writes
     frames.jsonl and summary.json to --out for each source, model and point of a sweep, and
-    report.html. Completed evaluations in --out are kept: an interrupted sweep continues.
+    report.html. Completed evaluations in --out are kept: an interrupted sweep continues. One that
+    was made with other options or other content of the inputs is replaced only with --fresh.
     """
     console = Console()
     requirements = parse_requirements(given['require']) if given['require'] else ()
@@ -171,7 +174,10 @@ def evaluate(context: click.Context, /, sources: tuple[str, ...], **given: Any) 
     jobs = _jobs(sources, given)
     links = link_settings(given)
     _check_exports(jobs, given)
-    results = [] if given['fresh'] or given['rerun'] or given['coco'] else _kept(jobs)
+    results = [] if given['fresh'] else completed(jobs)
+    if given['rerun'] or given['coco']:
+        # An export needs the frames.
+        results = []
     if results:
         console.print(f'{len(results)} of {len(jobs)} are complete (--fresh repeats them)')
     done = {result.job.folder for result in results}
@@ -319,11 +325,6 @@ def _workers(sources: Sequence[str], given: dict[str, Any]) -> int:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
     workers: int = given['workers'] or min(len(sources), cores or 1)
     return workers
-
-
-def _kept(jobs: Sequence[Job]) -> list[JobResult]:
-    found = ((job, job.finished()) for job in jobs)
-    return [JobResult(job, summary, kept=True) for job, summary in found if summary]
 
 
 def _run(jobs: Sequence[Job], given: dict[str, Any], bar: Progress) -> Iterator[JobResult]:

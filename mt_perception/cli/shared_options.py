@@ -165,20 +165,21 @@ def measured_links(
     with Progress(*columns, console=console) as bar:
         for job in _once(jobs):
             path = (job.folder.parent if job.swept else job.folder) / LINK_FILE
-            kept = None if fresh else kept_study(path, job, settings)
-            if kept is not None:
-                studies.append(kept)
-                continue
             task = bar.add_task(f'{job.name} over links', total=None)
 
             def progress(done: int, total: int, task: Any = task) -> None:
                 bar.update(task, completed=done, total=total)
 
             try:
-                study = measure(replace(job, reference=None), settings, progress)
-                write_study(path, study)
+                study = None if fresh else kept_study(path, job, settings)
+                if study is None:
+                    study = measure(replace(job, reference=None), settings, progress)
+                    write_study(path, study)
             except PerceptionError as error:
                 failed.append((job.source, f'over links: {error}'))
+                bar.console.print(
+                    f'[red]✗[/] {escape(job.source)} over links: {escape(str(error))}'
+                )
             else:
                 studies.append(study)
     return studies, failed

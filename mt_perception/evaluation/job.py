@@ -19,6 +19,7 @@ from mt_perception.evaluation.datasets.truth_topics import OFF, TruthTopics
 from mt_perception.evaluation.exports.coco_folder import CocoFolder
 from mt_perception.evaluation.exports.rerun_file import RerunFile
 from mt_perception.evaluation.exports.result_bag import ResultBag
+from mt_perception.evaluation.inputs import differences, input_state
 from mt_perception.evaluation.metrics.cost import CostMetric
 from mt_perception.evaluation.metrics.depth import DepthMetric
 from mt_perception.evaluation.metrics.detection import DetectionMetric
@@ -38,6 +39,7 @@ from mt_perception.evaluation.records import (
     to_json,
 )
 from mt_perception.evaluation.runner import Progress, evaluate, run_all
+from mt_perception.model.folder import MANIFEST
 from mt_perception.planning.budget import Budget
 from mt_perception.types import Result
 
@@ -108,8 +110,26 @@ class Job:
         )
         return plain
 
-    def finished(self) -> Summary | None:
-        """The summary of a completed earlier run of this job, or None."""
+    @property
+    def inputs(self) -> dict[str, str]:
+        """Role of each input but the model → its ``input_state``."""
+        paths = {
+            'source': self.source,
+            'truth': self.source_options.truth,
+            'class_names': self.source_options.class_names,
+            'taxonomy': self.taxonomy,
+            'reference': self.reference and Path(self.reference) / MANIFEST,
+            'depth_calibration': self.settings.options.depth_calibration,
+        }
+        return {role: input_state(Path(path)) for role, path in paths.items() if path}
+
+    def earlier(self) -> tuple[Summary, tuple[str, ...]] | None:
+        """A completed evaluation in this job's folder; None if there is none.
+
+        Returns:
+            Its summary, and what differs from this job: names of parameters with both values, and
+            of inputs whose content changed since. Empty for the same evaluation.
+        """
         path = self.folder / SUMMARY_FILE
         if not (path.is_file() and (self.folder / FRAMES_FILE).is_file()):
             return None
@@ -117,8 +137,19 @@ class Job:
             summary = read_summary(path)
         except SourceError:
             return None
-        same = summary.parameters == self.parameters
-        return summary if same and summary.model['sha256'] == model_sha256(self.model) else None
+        found = differences(summary.parameters, self.parameters)
+        # Where the path is another one, the parameters say it.
+        if not found:
+            if summary.model.get('sha256') != model_sha256(self.model):
+                found.append(f'the content of the model {self.model}')
+            before, now = summary.data.get('inputs', {}), self.inputs
+            found += [f'the content of the {k}' for k in before if before[k] != now.get(k)]
+        return summary, tuple(found)
+
+    def finished(self) -> Summary | None:
+        """The summary of a completed earlier run of this job, or None."""
+        earlier = self.earlier()
+        return earlier[0] if earlier is not None and not earlier[1] else None
 
 
 def all_metrics() -> list[Metric]:
@@ -157,6 +188,8 @@ def run_job(
         >>> run_job(Job(str(folder), model, folder / 'out', reference=model)).counts['frames']
         1
     """
+    # Before anything is read: a change during the run is then noticed, too.
+    inputs = job.inputs
     with open_job(job, predictor) as (samples, predictor), ExitStack() as stack:
         # Only now: a source or model that cannot be opened must not leave a folder behind.
         stack.enter_context(OutputFolder(job.folder).exclusive())
@@ -175,6 +208,7 @@ def run_job(
             all_metrics(),
             writer,
             parameters=job.parameters,
+            inputs=inputs,
             at_once=job.at_once,
             limit=job.limit,
             progress=progress,

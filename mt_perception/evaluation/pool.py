@@ -14,12 +14,15 @@ from typing import Any
 
 import cv2
 
-from mt_perception.errors import OptionError, PerceptionError
+from mt_perception.errors import OptionError, OutputError, PerceptionError
 from mt_perception.evaluation.job import Job, run_job
 from mt_perception.evaluation.predictor import Predictor
 from mt_perception.evaluation.records import Summary
 from mt_perception.evaluation.runner import Progress
 from mt_perception.resources import install_command
+
+_NAMED = 3
+"""Differences that an error names."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,29 @@ class JobResult:
     summary: Summary | None = None
     error: str = ''
     kept: bool = False
+
+
+def completed(jobs: Sequence[Job]) -> list[JobResult]:
+    """The jobs that are complete, from their folders.
+
+    Raises:
+        OutputError: A folder holds a completed evaluation of something else.
+    """
+    kept = []
+    for job in jobs:
+        earlier = job.earlier()
+        if earlier is None:
+            continue
+        summary, changed = earlier
+        if changed:
+            more = f' and {len(changed) - _NAMED} more' if len(changed) > _NAMED else ''
+            raise OutputError(
+                f'{job.folder} holds a completed evaluation that differs in '
+                f'{", ".join(changed[:_NAMED])}{more}; to keep it, choose another --out; to '
+                'evaluate again and replace it, add --fresh'
+            )
+        kept.append(JobResult(job, summary, kept=True))
+    return kept
 
 
 def attempt(

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from statistics import median
+from types import MappingProxyType
 
 from mt_perception.errors import PerceptionError, SourceError
 from mt_perception.evaluation.datasets.sample_source import SampleSource
@@ -35,6 +36,7 @@ def evaluate(
     writer: RecordWriter,
     *,
     parameters: Mapping[str, Json],
+    inputs: Mapping[str, str] = MappingProxyType({}),
     at_once: int = 1,
     limit: int | None = None,
     progress: Progress = lambda done, total: None,
@@ -51,6 +53,7 @@ def evaluate(
         metrics: The metrics.
         writer: Writes the records.
         parameters: All parameters of this run, for the summary.
+        inputs: State of the files that are read, for the summary.
         at_once: Number of evaluations that share the machine, for the summary.
         limit: Largest number of samples.
         progress: Called after each frame.
@@ -96,6 +99,7 @@ def evaluate(
             'truth_sha256': tally.truth.hexdigest(),
             'truth': samples.truth_kinds,
             'pseudo': tally.pseudo,
+            'inputs': dict(inputs),
             'notes': (*samples.all_notes(), *tally.notes()),
         },
         parameters=parameters,

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from mt_perception.errors import OffloadError, SourceError
+from mt_perception.evaluation.inputs import input_state
 from mt_perception.evaluation.job import Job, open_job
 from mt_perception.evaluation.link.host_process import HostProcess
 from mt_perception.evaluation.link.sender import PATIENCE_S, Sender, encoder
@@ -62,6 +63,7 @@ def measure(
         PerceptionError: Source or model is not what it should be, or the host did not answer.
     """
     folder = Path(job.model)
+    inputs = input_state(Path(job.source))
     frames, pipeline = _opened(job, settings.frames)
     manifest, local = pipeline.manifest, pipeline.runner
     codecs = tuple(map(parse_codec, settings.codecs)) or usual_codecs(manifest)
@@ -83,7 +85,8 @@ def measure(
                     progress(next(done), total)
     pipeline.runner = local
     model = {'name': manifest.name, 'sha256': model_sha256(job.model)}
-    return LinkStudy(job.name or job.source, model, settings, machine(), tuple(rows))
+    name = job.name or job.source
+    return LinkStudy(name, model, settings, machine(), tuple(rows), inputs)
 
 
 def usual_codecs(manifest: Manifest) -> tuple[Codec, ...]:

@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from mt_perception.data_files import read_json
-from mt_perception.errors import SourceError
+from mt_perception.errors import OutputError, SourceError
+from mt_perception.evaluation.inputs import differences, input_state
 from mt_perception.evaluation.job import Job
 from mt_perception.evaluation.output import write_text
 from mt_perception.evaluation.predictor import model_sha256
@@ -74,6 +75,7 @@ class LinkStudy:
         settings: What was measured.
         machine: What it ran on.
         rows: The figures.
+        inputs: State of the source's files; empty in studies of earlier versions.
     """
 
     source: str
@@ -81,6 +83,7 @@ class LinkStudy:
     settings: LinkSettings
     machine: Mapping[str, Json]
     rows: tuple[LinkRow, ...]
+    inputs: str = ''
 
     def find(self, way: str) -> tuple[LinkRow, ...]:
         """The figures of one way, the narrowest link first."""
@@ -122,10 +125,23 @@ def read_study(path: Path) -> LinkStudy:
 
 
 def kept_study(path: Path, job: Job, settings: LinkSettings) -> LinkStudy | None:
-    """An earlier study of the same, if there is one."""
+    """An earlier study of the same; None if there is none that can be read.
+
+    Raises:
+        OutputError: There is a study of something else.
+    """
     try:
         study = read_study(path)
     except SourceError:
         return None
-    same = study.settings == settings and study.model['sha256'] == model_sha256(job.model)
-    return study if same else None
+    changed = differences(to_json(asdict(study.settings)), to_json(asdict(settings)))
+    if study.model['sha256'] != model_sha256(job.model):
+        changed.append(f'the content of the model {job.model}')
+    if study.inputs not in ('', input_state(Path(job.source))):
+        changed.append(f'the content of {job.source}')
+    if changed:
+        raise OutputError(
+            f'{path} holds measurements that differ in {", ".join(changed)}; to keep them, choose '
+            'another --out; to measure again and replace them, add --fresh'
+        )
+    return study
