@@ -58,7 +58,9 @@ class Case:
 @click.command()
 @click.option('--model', default='cspnano', help='Installed model or model folder.')
 @click.option('--size', default=0, help="Long side of the network's input; 0: the model's own.")
-@click.option('--threads', type=THREADS, default=1, help='Threads; 0: one for each core.')
+@click.option(
+    '--threads', type=THREADS, default=1, help='Threads of one network run; 0: one per core.'
+)
 @PROVIDER
 @click.option('--image-size', default='640x480', help='Size of the camera image.')
 @click.option(

@@ -68,11 +68,16 @@ _TAPE_RADIUS = 2
 )
 @click.option('--split', help='Part of a data set.')
 @click.option(
-    '--tolerance-ms', type=TOLERANCE_MS, default=20.0, help='Largest time offset of true depth.'
+    '--tolerance-ms',
+    type=TOLERANCE_MS,
+    default=20.0,
+    help='Largest time offset of true depth, in ms.',
 )
 @click.option('--limit', type=COUNT, default=0, help='Number of frames; 0: all.')
 @click.option('--size', default=0, help="Long side of the network's input; 0: the model's own.")
-@click.option('--threads', type=THREADS, default=0, help='Threads; 0: one for each core.')
+@click.option(
+    '--threads', type=THREADS, default=0, help='Threads of one network run; 0: one per core.'
+)
 def calibrate(source: str, out: Path, **given: Any) -> None:
     """Fit the depth of a model to known distances in SOURCE.
 

@@ -46,7 +46,7 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 @click.option('--seed', type=COUNT, default=0, show_default=True, help='Random seed.')
 @click.option('--out', type=NewPath(), help='Write the comparison as JSON.')
 def compare(a: Path, b: Path, resamples: int, seed: int, out: Path | None) -> None:
-    """Compare the evaluations in folders A and B on the same data.
+    """Compare the evaluations in folders A and B, of the same data.
 
     Prints for each metric the difference, its 95 % confidence interval from a paired bootstrap
     over frames, and whether B is better, worse, or the difference is noise.

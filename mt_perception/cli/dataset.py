@@ -30,7 +30,7 @@ from mt_perception.cli.training_options import NEW_FOLDER
     '--every-m',
     type=FiniteRange(0),
     default=0.0,
-    help='Metres between two images, by the poses or odometry in a bag; 0: any.',
+    help='Metres between two images, by the poses or odometry in a bag; 0: no limit.',
 )
 @click.option('--pose-topic', help='Topic of poses or odometry of a bag with several.')
 @click.option(
@@ -65,7 +65,7 @@ def dataset(
     model: str | None,
     score: float,
 ) -> None:
-    """Make a data set of RECORDINGS (bags, videos, folders): frames, depth, pseudo labels.
+    """Make a data set from RECORDINGS (bags, videos, folders): frames, depth, pseudo labels.
 
     `train` and `evaluate` read the folder. Pseudo labels are in COCO format, which annotation
     tools open; correct them before you rely on them.

@@ -75,14 +75,14 @@ class Finding:
 
 @click.command()
 @click.option('--model', default='cspnano', help='Installed model or model folder.')
-@click.option('--topic', 'topics', multiple=True, help='A topic to check; can be repeated.')
+@click.option('--topic', 'topics', multiple=True, help='Topic to check; may be repeated.')
 @click.option(
     '--no-ros',
     is_flag=True,
     help='Skip the ROS 2 checks; files need no ROS 2.',
 )
 def doctor(model: str, topics: tuple[str, ...], no_ros: bool) -> int:
-    """Check this computer and advise on what is missing.
+    """Check the installation and print a remedy for each fault.
 
     It also lists the optional extras and how to install them.
     The exit status is 1 if a necessary part is missing.

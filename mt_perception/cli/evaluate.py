@@ -72,11 +72,13 @@ _OPTIONS: Sequence[Callable[[Any], Any]] = (
         '--peer',
         'baselines',
         multiple=True,
-        help='ONNX networks to compare with: onnx:FILE[:KIND][+FILE…].',
+        help='ONNX networks to compare with, as onnx:FILE[:KIND][+FILE…].',
     ),
     click.option('--reference', help='Model folder whose results are the ground truth.'),
-    click.option('--out', default='out/evaluation', type=NewPath()),
-    click.option('--sweep', 'sweeps', multiple=True, help=f'NAME=V,V of {", ".join(SWEEPABLE)}.'),
+    click.option('--out', default='out/evaluation', type=NewPath(), help='Folder of results.'),
+    click.option(
+        '--sweep', 'sweeps', multiple=True, help=f'NAME=VALUE,…; NAME: {", ".join(SWEEPABLE)}.'
+    ),
     click.option(
         '--limit', type=COUNT, default=0, help='Number of frames of each source; 0: all.'
     ),
@@ -90,7 +92,7 @@ _OPTIONS: Sequence[Callable[[Any], Any]] = (
         '--require',
         default='',
         metavar='METRIC>=NUMBER,…',
-        help='End with status 1 unless the metrics are met: detection.ap>=0.3,depth.abs_rel<=0.2.',
+        help='Exit status 1 unless these hold, for example detection.ap>=0.3,depth.abs_rel<=0.2.',
     ),
     click.option(
         '--junit',
@@ -113,7 +115,9 @@ _OPTIONS: Sequence[Callable[[Any], Any]] = (
     ),
     click.option('--size', default=0, help="Long side of the network's input; 0: the model's."),
     click.option('--score', default=0.0, help='Score threshold of detections; AP needs 0.'),
-    click.option('--threads', type=THREADS, default=1, help='Threads inside one operator.'),
+    click.option(
+        '--threads', type=THREADS, default=1, help='Threads of one network run; 0: one per core.'
+    ),
     PROVIDER,
     click.option(
         '--task',
@@ -129,7 +133,7 @@ SOURCE_OPTIONS: Sequence[Callable[[Any], Any]] = (
     click.option('--boxes-topic', help='Topic with true boxes (Detection2DArray).'),
     click.option('--labels-topic', help='Topic with true label images.'),
     click.option('--tolerance-ms', type=TOLERANCE_MS, default=20.0,
-                 help='Largest time offset of ground truth.'),
+                 help='Largest time offset of ground truth, in ms.'),
     click.option('--truth', type=_FOLDER, help='Folder of ground truth, for a source without.'),
     click.option('--class-names', type=_FILE, help='YAML file with names of numeric class ids.'),
     click.option('--taxonomy', type=_FILE, default=DEFAULT_TAXONOMY, show_default=False,

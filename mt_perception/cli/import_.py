@@ -61,14 +61,21 @@ def _per_task(name: str, help_: str, metavar: str) -> Callable[[_Command], _Comm
     help='Class names: text, YAML or JSON; for detection first, then for segmentation. A detector '
     'without labels has those of its metadata, or of COCO.',
 )
-@click.option('--depth-kind', type=click.Choice(list(DEPTH_OUTPUTS)), help='What depth means.')
+@click.option(
+    '--depth-kind', type=click.Choice(list(DEPTH_OUTPUTS)), help='Meaning of the depth output.'
+)
 @click.option('--test', type=_FILE, help=f'Image to run; results are drawn in {PICTURE}.')
 @_per_task('--decode', f'Family of the network: {AUTO} or {", ".join(PRESETS)}.', 'NAME')
-@_per_task('--mean', 'Mean of the channels: one number or three; below 1 in units of 255.', 'M')
+@_per_task(
+    '--mean',
+    'Mean of the channels, one number or three, in units of 0 to 255; of 0 to 1 if all of '
+    '--std (without it, of --mean) are below 1.',
+    'M',
+)
 @_per_task('--std', 'Standard deviation of the channels, in the same units.', 'S')
 @_per_task('--fit', f'How the image fills the input: {", ".join((*FITS, KEEP))}.', 'FIT')
-@_per_task('--size', 'Input size of a network of any size, such as 640x480.', 'WxH')
-@_per_task('--output', 'Name of the output with the map.', 'NAME')
+@_per_task('--size', 'Input size of a network that takes any, such as 640x480.', 'WxH')
+@_per_task('--output', 'Name of the output with the map (segmentation, depth).', 'NAME')
 @click.option('--rgb/--bgr', default=None, help='Channel order.')
 @click.option('--nchw/--nhwc', default=None, help='Axes of the input.')
 @click.option('--version', default='1', help='Version of the weights.')
@@ -76,7 +83,7 @@ def _per_task(name: str, help_: str, metavar: str) -> Callable[[_Command], _Comm
 @click.option('--description', default='', help='One sentence about the model.')
 @click.option('--force', is_flag=True, help='Replace an existing model folder.')
 def import_(folder: Path, test: Path | None, force: bool, **given: Any) -> None:
-    """Make the model folder MODEL_DIR of ONNX networks for one or several tasks.
+    """Make the model folder MODEL_DIR from ONNX networks for one or several tasks.
 
     The networks stay as they are; two small graphs around each adapt its input and outputs. The
     folder is run once, on the test image or on noise, before it replaces MODEL_DIR.

@@ -42,24 +42,24 @@ class SubCommand:
 
 
 SUB_COMMANDS = {
-    'demo': SubCommand('Show the perception node at work on a sample video.', 'ros'),
+    'demo': SubCommand('Run the perception node on a sample video.', 'ros'),
     'run': SubCommand('Run the model on images, a video, a camera, a bag or a topic.'),
     'inspect': SubCommand('Show and check a model folder.'),
-    'import': SubCommand('Make a model folder of ONNX networks from other projects.', 'import'),
+    'import': SubCommand('Make a model folder from ONNX networks of other projects.', 'import'),
     'evaluate': SubCommand('Measure models on bags, data sets and videos.'),
     'calibrate': SubCommand('Fit depth to known distances of one camera.'),
-    'compare': SubCommand('Say whether a model is better, or the difference noise.'),
-    'replay': SubCommand('Measure the model inside the real node, over DDS.', 'ros'),
-    'serve': SubCommand('Finish the work of robots: the remote host.', 'serve'),
-    'condition': SubCommand('Learn how often a conditional task would run on a recording.'),
-    'doctor': SubCommand('Say what is missing on this computer, and what to do.'),
-    'benchmark': SubCommand('Measure where the time of a frame goes.'),
-    'dataset': SubCommand('Make a data set of recordings, with pseudo labels.', 'eval'),
+    'compare': SubCommand('Compare two evaluations: better, worse or noise.'),
+    'replay': SubCommand('Evaluate the model in the real node, over DDS.', 'ros'),
+    'serve': SubCommand('Run a remote host, to which robots offload.', 'serve'),
+    'condition': SubCommand('Estimate how often a condition holds on a recording.'),
+    'doctor': SubCommand('Check the installation; print a remedy for each fault.'),
+    'benchmark': SubCommand('Measure the time of each stage and block.'),
+    'dataset': SubCommand('Make a data set from recordings, with pseudo labels.', 'eval'),
     'train': SubCommand('Train a network by a recipe.', 'train'),
     'export': SubCommand('Write a trained network as a model folder.', 'train'),
     'quantize': SubCommand('Write a model folder that computes in 8 bits.', 'train'),
     'cascade': SubCommand('Add a second network and gates to a model.', 'train'),
-    'cut': SubCommand('Cut a trained network in two, for offloading.', 'train'),
+    'cut': SubCommand('Split a trained network between robot and host, for offloading.', 'train'),
 }
 
 

@@ -57,7 +57,7 @@ def _all_options(command: Any) -> Any:
 @click.command()
 @click.argument('source')
 @click.option('--model', default='cspnano', help='Installed model or model folder.')
-@click.option('--out', default='out/replay', type=NewPath())
+@click.option('--out', default='out/replay', type=NewPath(), help='Folder of results.')
 @click.option('--limit', type=COUNT, default=0, help='Number of frames; 0: all.')
 @click.option('--size', default=0, help="Long side of the network's input; 0: the model's own.")
 @click.option('--score', default=0.0, help='Score threshold of detections; AP needs 0.')

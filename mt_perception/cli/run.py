@@ -87,7 +87,9 @@ class OutputOptions:
 @click.argument('source')
 @click.option('--model', default='cspnano', help='Installed model or model folder.')
 @click.option('--size', default=0, help="Long side of the network's input; 0: the model's own.")
-@click.option('--threads', type=THREADS, default=0, help='Threads; 0: one for each core.')
+@click.option(
+    '--threads', type=THREADS, default=0, help='Threads of one network run; 0: one per core.'
+)
 @PROVIDER
 @click.option(
     '--task',
@@ -98,7 +100,10 @@ class OutputOptions:
 )
 @click.option('--score', default=Options.score_threshold, help='Score threshold of detections.')
 @click.option(
-    '--condition', 'conditions', multiple=True, help='"segmentation if detection finds person".'
+    '--condition',
+    'conditions',
+    multiple=True,
+    help='Run a task only if another finds a class: "segmentation if detection finds person".',
 )
 @click.option('--topic', help='Image topic of a bag.')
 @click.option(
@@ -109,7 +114,7 @@ class OutputOptions:
 @click.option(
     '--focal-px',
     type=float,
-    help='Focal length in pixels, without a calibration; it scales metric depth.',
+    help='Focal length in pixels, without a calibration; it determines the scale of depth.',
 )
 @click.option('--limit', type=COUNT, default=0, help='Number of frames; 0: all.')
 @click.option('--out', default='out', type=NewPath(), help='Folder of results.')

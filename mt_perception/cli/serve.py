@@ -42,29 +42,51 @@ For robots in a network:
 @click.command(epilog=_EXAMPLES)
 @click.option('-m', '--model', default='cspnano', show_default=True, help='Model name or folder.')
 @click.option('--host', default=LOOPBACK, show_default=True, help='Address to listen at.')
-@click.option('--port', type=_PORT, default=DEFAULT_PORT, show_default=True, help='0: any free.')
+@click.option(
+    '--port', type=_PORT, default=DEFAULT_PORT, show_default=True, help='Port; 0: any free.'
+)
 @click.option('--tls-cert', type=_FILE, help="PEM file of the host's certificate chain.")
-@click.option('--tls-key', type=_FILE, help='PEM file of its private key.')
-@click.option('--client-ca', type=_FILE, help='Accept only clients of this CA.')
-@click.option('--token-file', type=_FILE, help='Lines of "TOKEN" or "NAME TOKEN"; chmod 600.')
-@click.option('--workers', type=click.IntRange(0, 256), default=0, help='Parallel runs; 0: cores.')
+@click.option('--tls-key', type=_FILE, help="PEM file of the host's private key.")
+@click.option('--client-ca', type=_FILE, help='PEM file of a CA; accept only its clients.')
+@click.option(
+    '--token-file', type=_FILE, help='File with lines of "TOKEN" or "NAME TOKEN"; chmod 600.'
+)
+@click.option(
+    '--workers',
+    type=click.IntRange(0, 256),
+    default=0,
+    help='Parallel network runs; 0: one per core.',
+)
 @click.option(
     '--threads', type=click.IntRange(0, 256), default=0, help='Threads per run; 0: automatic.'
 )
 @PROVIDER
-@click.option('--batch', type=int, default=_DEFAULT.batch, show_default=True, help='Frames a run.')
+@click.option(
+    '--batch', type=int, default=_DEFAULT.batch, show_default=True, help='Frames in one run.'
+)
 @click.option(
     '--batch-wait-ms',
     default=_DEFAULT.batch_wait_ms,
     show_default=True,
-    help='Wait to fill a batch.',
+    help='Time to wait for a full batch.',
 )
 @click.option(
-    '--per-client', default=_DEFAULT.per_client, show_default=True, help='Requests of a robot.'
+    '--per-client', default=_DEFAULT.per_client, show_default=True, help='Requests of one robot.'
 )
 @click.option('--waiting', default=_DEFAULT.waiting, show_default=True, help='Queued requests.')
-@click.option('--metrics-host', default=LOOPBACK, show_default=True, help='Prometheus address.')
-@click.option('--metrics-port', type=_PORT, default=0, show_default=True, help='0: no metrics.')
+@click.option(
+    '--metrics-host',
+    default=LOOPBACK,
+    show_default=True,
+    help='Address of the Prometheus metrics.',
+)
+@click.option(
+    '--metrics-port',
+    type=_PORT,
+    default=0,
+    show_default=True,
+    help='Port of the metrics; 0: none.',
+)
 @click.option(
     '--drain-s',
     type=FiniteRange(0, 3600),
@@ -86,9 +108,13 @@ For robots in a network:
     type=click.IntRange(1),
     default=1,
     show_default=True,
-    help='Ray: at least.',
+    help='Smallest number of Ray replicas.',
 )
-@click.option('--max-replicas', type=click.IntRange(1), help='Ray: at most; default: --replicas.')
+@click.option(
+    '--max-replicas',
+    type=click.IntRange(1),
+    help='Largest number of Ray replicas; default: --replicas.',
+)
 def serve(**given: Any) -> None:
     """Serve a model to robots over gRPC (Open Inference Protocol, KServe v2).
 

@@ -65,10 +65,16 @@ PROVIDER: Callable[[Any], Any] = click.option(
 )
 
 BUDGET_OPTIONS: Sequence[Callable[[Any], Any]] = (
-    click.option('--budget', default=1.0, help='Fraction of the full compute; 1: all.'),
+    click.option(
+        '--budget', default=1.0, help='Mean compute as a fraction of the full path; 1: no limit.'
+    ),
     click.option('--latency-ms', default=0.0, help='Target p95 latency in ms; 0: none.'),
-    click.option('--stale-ms', default=0.0, help='Largest age of reused results, ms; 0: none.'),
-    click.option('--path', default=AUTO, help='Path of the model; auto chooses.'),
+    click.option(
+        '--stale-ms', default=0.0, help='Largest age of reused results in ms; 0: no reuse.'
+    ),
+    click.option(
+        '--path', default=AUTO, help='Path of the model; auto selects one by the budget.'
+    ),
 )
 
 
@@ -92,11 +98,11 @@ def budget_of(given: Mapping[str, Any]) -> Budget:
 DEPTH_OPTIONS: Sequence[Callable[[Any], Any]] = (
     click.option('--depth-scale', type=click.Choice(SCALES), default=NONE, show_default=True,
                  help='Source of the scale of depth.'),
-    click.option('--camera-height-m', default=0.0, help='Height of the camera above the ground.'),
-    click.option('--camera-pitch-deg', default=0.0, help='Pitch of the camera below the horizon.'),
-    click.option('--camera-roll-deg', default=0.0, help='Roll of the camera to its right.'),
+    click.option('--camera-height-m', default=0.0, help='Height above the ground, in m.'),
+    click.option('--camera-pitch-deg', default=0.0, help='Pitch below the horizon, in degrees.'),
+    click.option('--camera-roll-deg', default=0.0, help='Roll to the right, in degrees.'),
     click.option('--depth-calibration', default='', metavar='FILE',
-                 help='File of `mt_perception calibrate`.'),
+                 help='File written by `mt_perception calibrate`.'),
     click.option('--depth-filter', is_flag=True, help='Filter depth over time against flicker.'),
 )  # fmt: skip
 """Options of depth; ``Options`` has the same names."""
@@ -119,13 +125,13 @@ LINK_OPTIONS: Sequence[Callable[[Any], Any]] = (
     click.option(
         '--link',
         metavar='MBIT_S,…',
-        help='Also time frames over links of these bandwidths in Mbit/s: local, JPEG, features.',
+        help='Also measure frames over links of these bandwidths: local, JPEG, features.',
     ),
     click.option(
         '--link-delay-ms',
         default=DELAY_MS,
         show_default=True,
-        help='One-way delay of links.',
+        help='One-way delay of links, in ms.',
     ),
 )
 
@@ -209,7 +215,8 @@ OFFLOAD_OPTIONS: Sequence[Callable[[Any], Any]] = (
     click.option(
         '--offload-deadline-ms',
         type=float,
-        help='Deadline of a reply in ms, else it runs locally.',
+        help='Time from image to result, in ms; a local run starts in time to meet it. Default: '
+        '200, for evaluate 10000.',
     ),
 )
 
