@@ -14,6 +14,9 @@ COLCON := colcon-core colcon-ros colcon-python-setup-py colcon-test-result \
 export OMP_NUM_THREADS ?= 1
 # Threads of torch that wait by spinning make two of them slower than one.
 export OMP_WAIT_POLICY ?= PASSIVE
+# Environments are installed without bytecode. A program that may not keep what it compiles needs up to a second
+# more of a core at each start, and the tests start hundreds.
+unexport PYTHONDONTWRITEBYTECODE
 # Tests that run at once: one more than cores, because many wait for nodes and hosts.
 WORKERS ?= $(shell expr $$(env -u OMP_NUM_THREADS nproc) + 1)
 PYTEST := -m pytest -n $(WORKERS) --dist loadgroup
