@@ -42,7 +42,7 @@ def running_host(
 ) -> Iterator[Running]:
     """A host at a free port of the loopback, until the end of the block."""
     made = HostSettings(folder, address=Address(port=0), workers=1, **settings)
-    running = Running(made.host(backend), [])
+    running = Running(RemoteHost(made, backend), [])
     loop = asyncio.new_event_loop()
     stop = asyncio.Event()
     changed = threading.Event()
@@ -54,7 +54,7 @@ def running_host(
 
     def run() -> None:
         try:
-            loop.run_until_complete(serve(running.host, made, stop, announce))
+            loop.run_until_complete(serve(running.host, stop, announce))
         except BaseException as error:
             failures.append(error)
         changed.set()

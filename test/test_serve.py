@@ -33,7 +33,7 @@ from mt_perception.cli.serve import serve
 from mt_perception.errors import OffloadError
 from mt_perception.offload.protocol import serialize_request
 from mt_perception.server.address import Address
-from mt_perception.server.host import HostSettings
+from mt_perception.server.host import HostSettings, RemoteHost
 
 Code = grpc.StatusCode
 ROOT = Path(__file__).resolve().parent.parent
@@ -123,11 +123,11 @@ def test_a_second_host_cannot_share_the_port(folder: Path) -> None:
     """With port sharing it would start, and get half of the requests."""
 
     async def listen(port: int) -> None:
-        host = HostSettings(folder, Address(port=port), workers=1).host()
+        host = RemoteHost(HostSettings(folder, Address(port=port), workers=1, drain_s=0.0))
         try:
             await host.listen()
         finally:
-            await host.stop(0.0)
+            await host.stop()
 
     with (
         running_host(folder) as running,

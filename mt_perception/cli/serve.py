@@ -173,6 +173,7 @@ def _ray_backend(settings: HostSettings, replicas: int, most: int | None) -> Bac
 
 
 async def _until_signalled(settings: HostSettings, backend: Backend) -> None:
+    from mt_perception.server.host import RemoteHost
     from mt_perception.server.host import serve as run_host
 
     console = Console(highlight=False, soft_wrap=True)
@@ -186,6 +187,5 @@ async def _until_signalled(settings: HostSettings, backend: Backend) -> None:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, on_signal)
-    await run_host(
-        settings.host(backend), settings, stop, lambda text: console.print(text, markup=False)
-    )
+    host = RemoteHost(settings, backend)
+    await run_host(host, stop, lambda text: console.print(text, markup=False))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mt_perception.evaluation.datasets.truth import GroundTruth, Sample
 from mt_perception.evaluation.records import DetectionRecord, FrameRecord, Json, TruthRecord
-from mt_perception.types import Frame, Result
+from mt_perception.types import Detections, Frame, Result
 
 DIGEST_BYTES = 16
 
@@ -45,8 +45,8 @@ def frame_record(
         source=source,
         stamp_ns=result.stamp_ns,
         image_size=(frame.image.shape[0], frame.image.shape[1]),
-        detections=_detection_record(result),
-        truth=_truth_record(truth),
+        detections=detection_record(result.detections),
+        truth=None if truth is None else truth_record(truth),
         metrics=metrics or {},
         tasks=run.tasks,
         blocks=run.blocks,
@@ -62,17 +62,16 @@ def frame_record(
     )
 
 
-def _detection_record(result: Result) -> DetectionRecord | None:
-    found = result.detections
+def detection_record(found: Detections | None) -> DetectionRecord | None:
+    """Detections with class names instead of class ids; None for a task that did not run."""
     if found is None:
         return None
     names = tuple(found.labels[i] for i in found.class_ids)
     return DetectionRecord(found.boxes, found.scores, names, _track_ids(found.track_ids))
 
 
-def _truth_record(truth: GroundTruth | None) -> TruthRecord | None:
-    if truth is None:
-        return None
+def truth_record(truth: GroundTruth) -> TruthRecord:
+    """Ground truth with class names instead of class ids, without its large arrays."""
     objects = truth.objects
     labels = () if objects is None else objects.labels
     ids = () if objects is None else objects.class_ids

@@ -53,8 +53,7 @@ class RemoteHostNode(ParameterNode):
         super().__init__(NAME, **kwargs)
         try:
             live = NodeParameters(self, RemoteHostSettings())
-            self._settings = host_settings(live.settings)
-            self.host: RemoteHost = self._settings.host()
+            self.host = RemoteHost(host_settings(live.settings))
         except PerceptionError:
             super().destroy_node()
             raise
@@ -80,7 +79,7 @@ class RemoteHostNode(ParameterNode):
         self._stopping.set()
         if self._loop is not None and self._stop is not None and self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(self._settings.drain_s + _MARGIN_S)
+        self._thread.join(self.host.settings.drain_s + _MARGIN_S)
         super().destroy_node()
 
     def _run(self) -> None:
@@ -94,7 +93,7 @@ class RemoteHostNode(ParameterNode):
         self._stop, self._loop = asyncio.Event(), asyncio.get_running_loop()
         if self._stopping.is_set():
             return
-        await serve(self.host, self._settings, self._stop, self._announce)
+        await serve(self.host, self._stop, self._announce)
 
     def _announce(self, sentence: str) -> None:
         if not self.context.ok():
@@ -115,7 +114,7 @@ class RemoteHostNode(ParameterNode):
         if now_s - self._warned_s >= _WARNINGS_S:
             self._warned_s = now_s
             try:
-                self._warnings = self._settings.warnings()
+                self._warnings = self.host.settings.warnings()
             except OffloadError as error:
                 self._warnings = [str(error)]
         return self._warnings
@@ -136,7 +135,7 @@ class RemoteHostNode(ParameterNode):
         answered = outcomes.get('OK', 0)
         rate_hz = (answered - self._answered) / max(now_s - self._report_s, 1e-9)
         self._answered, self._report_s = answered, now_s
-        manifest, address = self.host.manifest, self._settings.address
+        manifest, address = self.host.manifest, self.host.settings.address
         level, message = self._state(now_s)
         values = {
             'endpoint': address_text(address.host, self.host.port),

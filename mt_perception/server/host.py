@@ -20,7 +20,7 @@ from mt_perception.model.providers import CPU
 from mt_perception.offload.credentials import secret_warning
 from mt_perception.offload.protocol import KEEPALIVE_S
 from mt_perception.server.address import Address, address_text
-from mt_perception.server.authentication import ServerTls, Tokens, read_tokens
+from mt_perception.server.authentication import ServerTls, read_tokens
 from mt_perception.server.backends import Backend, LocalBackend
 from mt_perception.server.dispatcher import Dispatcher
 from mt_perception.server.health_service import HealthService
@@ -30,158 +30,6 @@ from mt_perception.server.service import InferenceService
 
 _LAST_S = 1.0
 """Time for sending the last responses when all requests are done."""
-
-
-class RemoteHost:
-    """A remote host: live when it listens, ready when its model is loaded and a worker runs.
-
-    Args:
-        backend: Runs the requests.
-        address: Addresses to listen at.
-        limits: Limits on requests, calls and times.
-        tls: TLS files; None uses plain text.
-        tokens: Accepted bearer tokens; None accepts every client.
-
-    Attributes:
-        port: The TCP port, once the host listens.
-        metrics: The Prometheus metrics.
-    """
-
-    def __init__(
-        self,
-        backend: Backend,
-        address: Address,
-        limits: HostLimits | None = None,
-        tls: ServerTls | None = None,
-        tokens: Tokens | None = None,
-    ) -> None:
-        self.port = address.port
-        self.metrics = HostMetrics()
-        self._backend = backend
-        self._address = address
-        self._limits = limits or HostLimits()
-        self._tls = tls
-        self._dispatcher = Dispatcher(backend, self._limits, self.metrics)
-        self._service = InferenceService(
-            backend, self._dispatcher, self._limits, self.metrics, tokens
-        )
-        self._health = HealthService(lambda: self.ready, self._limits.request_s)
-        self._health_updates: asyncio.Task[None] | None = None
-        self._server: grpc.aio.Server | None = None
-        self._stop_metrics: Callable[[], None] | None = None
-
-    @property
-    def manifest(self) -> Manifest | None:
-        """The served model; None until it is loaded."""
-        return self._backend.manifest
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """Warnings for the operator about the model."""
-        manifest = self._backend.manifest
-        if manifest is None or manifest.cut is not None:
-            return self._backend.warnings
-        uncut = (
-            f'{manifest.name} has no split: this host serves images only, no features of robots'
-        )
-        return (*self._backend.warnings, uncut)
-
-    @property
-    def ready(self) -> bool:
-        """Whether a request that arrives now would run."""
-        return self._service.ready
-
-    @property
-    def failure(self) -> str:
-        """Error of a worker that failed within the last minute; empty without one."""
-        return self._dispatcher.failure
-
-    @property
-    def waiting(self) -> int:
-        """Number of queued requests."""
-        return self._dispatcher.waiting
-
-    async def listen(self) -> None:
-        """Accept calls; requests are refused until the model is loaded.
-
-        Raises:
-            OffloadError: An address is in use, or a TLS file is invalid.
-        """
-        self._server = grpc.aio.server(
-            options=_options(self._limits),
-            # Compression set by a call alone has no effect in gRPC's asyncio server.
-            compression=grpc.Compression.Gzip,
-        )
-        self._server.add_generic_rpc_handlers((self._service.handler(), self._health.handler()))
-        place = address_text(self._address.host, self._address.port)
-        credentials = None if self._tls is None else self._tls.credentials()
-        try:
-            if credentials is None:
-                self.port = self._server.add_insecure_port(place)
-            else:
-                self.port = self._server.add_secure_port(place, credentials)
-        except RuntimeError as error:
-            raise OffloadError(
-                f'cannot listen at {place}: the port is in use, or the address is not one of this '
-                f'machine ({error})'
-            ) from error
-        if self._address.metrics_port:
-            self._stop_metrics = self.metrics.serve(
-                self._address.metrics_host, self._address.metrics_port
-            )
-        await self._server.start()
-        self._health_updates = asyncio.create_task(self._health.run())
-
-    async def load(self) -> None:
-        """Load the model and accept requests.
-
-        Raises:
-            PerceptionError: The model cannot be loaded.
-        """
-        await self._backend.load()
-        self._dispatcher.start()
-        self._service.accepting = True
-
-    async def stop(self, grace_s: float) -> None:
-        """Refuse new requests, finish accepted ones and stop.
-
-        Args:
-            grace_s: Time after which unfinished requests are cancelled.
-        """
-        self._service.accepting = False
-        # While the host drains, new requests get a reason; gRPC's own stop cancels them.
-        with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._dispatcher.idle(), grace_s)
-        if self._server is not None:
-            await self._server.stop(min(grace_s, _LAST_S))
-        if self._health_updates is not None:
-            self._health_updates.cancel()
-        await self._dispatcher.stop()
-        await self._backend.close()
-        if self._stop_metrics is not None:
-            await asyncio.get_running_loop().run_in_executor(None, self._stop_metrics)
-
-
-def _options(limits: HostLimits) -> list[tuple[str, int]]:
-    """Options of the gRPC server."""
-    keepalive_ms = int(KEEPALIVE_S * 1e3)
-    return [
-        ('grpc.max_receive_message_length', limits.request_bytes),
-        # gRPC would inflate a compressed message to any size before our check.
-        ('grpc.per_message_decompression', 0),
-        ('grpc.max_concurrent_streams', limits.open_per_client),
-        ('grpc.max_metadata_size', 8192),
-        # With port sharing, a second host at the same port would receive half of the requests.
-        ('grpc.so_reuseport', 0),
-        # Idle connections, vanished peers, and peers that ping too often.
-        ('grpc.server_handshake_timeout_ms', int(limits.request_s * 1e3)),
-        ('grpc.max_connection_idle_ms', int(limits.idle_s * 1e3)),
-        ('grpc.keepalive_time_ms', keepalive_ms),
-        ('grpc.keepalive_timeout_ms', keepalive_ms),
-        ('grpc.keepalive_permit_without_calls', 1),
-        ('grpc.http2.min_ping_interval_without_data_ms', keepalive_ms // 2),
-        ('grpc.http2.max_ping_strikes', 3),
-    ]
 
 
 @dataclass(frozen=True)
@@ -235,36 +83,161 @@ class HostSettings:
         workers = self.workers or len(os.sched_getaffinity(0))
         return LocalBackend(self.model, workers, self.threads, self.providers)
 
-    def host(self, backend: Backend | None = None) -> RemoteHost:
-        """The host with these settings.
 
-        Args:
-            backend: Runs the requests; None runs them in this process.
+class RemoteHost:
+    """A remote host: live when it listens, ready when its model is loaded and a worker runs.
+
+    Args:
+        settings: The settings.
+        backend: Runs the requests; None runs them in this process.
+
+    Attributes:
+        settings: The settings.
+        port: The TCP port, once the host listens.
+        metrics: The Prometheus metrics.
+
+    Raises:
+        OffloadError: The token file is invalid.
+    """
+
+    def __init__(self, settings: HostSettings, backend: Backend | None = None) -> None:
+        self.settings = settings
+        self.port = settings.address.port
+        self.metrics = HostMetrics()
+        limits, token_file = settings.limits, settings.token_file
+        tokens = None if token_file is None else read_tokens(token_file)
+        self._backend = backend or settings.backend()
+        self._dispatcher = Dispatcher(self._backend, limits, self.metrics)
+        self._service = InferenceService(
+            self._backend, self._dispatcher, limits, self.metrics, tokens
+        )
+        self._health = HealthService(lambda: self.ready, limits.request_s)
+        self._health_updates: asyncio.Task[None] | None = None
+        self._server: grpc.aio.Server | None = None
+        self._stop_metrics: Callable[[], None] | None = None
+
+    @property
+    def manifest(self) -> Manifest | None:
+        """The served model; None until it is loaded."""
+        return self._backend.manifest
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Warnings for the operator about the model."""
+        manifest = self._backend.manifest
+        if manifest is None or manifest.cut is not None:
+            return self._backend.warnings
+        uncut = (
+            f'{manifest.name} has no split: this host serves images only, no features of robots'
+        )
+        return (*self._backend.warnings, uncut)
+
+    @property
+    def ready(self) -> bool:
+        """Whether a request that arrives now would run."""
+        return self._service.ready
+
+    @property
+    def failure(self) -> str:
+        """Error of a worker that failed within the last minute; empty without one."""
+        return self._dispatcher.failure
+
+    @property
+    def waiting(self) -> int:
+        """Number of queued requests."""
+        return self._dispatcher.waiting
+
+    async def listen(self) -> None:
+        """Accept calls; requests are refused until the model is loaded.
 
         Raises:
-            OffloadError: The token file is invalid.
+            OffloadError: An address is in use, or a TLS file is invalid.
         """
-        tokens = None if self.token_file is None else read_tokens(self.token_file)
-        return RemoteHost(backend or self.backend(), self.address, self.limits, self.tls, tokens)
+        self._server = grpc.aio.server(
+            options=_options(self.settings.limits),
+            # Compression set by a call alone has no effect in gRPC's asyncio server.
+            compression=grpc.Compression.Gzip,
+        )
+        self._server.add_generic_rpc_handlers((self._service.handler(), self._health.handler()))
+        address, tls = self.settings.address, self.settings.tls
+        place = address_text(address.host, address.port)
+        credentials = None if tls is None else tls.credentials()
+        try:
+            if credentials is None:
+                self.port = self._server.add_insecure_port(place)
+            else:
+                self.port = self._server.add_secure_port(place, credentials)
+        except RuntimeError as error:
+            raise OffloadError(
+                f'cannot listen at {place}: the port is in use, or the address is not one of this '
+                f'machine ({error})'
+            ) from error
+        if address.metrics_port:
+            self._stop_metrics = self.metrics.serve(address.metrics_host, address.metrics_port)
+        await self._server.start()
+        self._health_updates = asyncio.create_task(self._health.run())
+
+    async def load(self) -> None:
+        """Load the model and accept requests.
+
+        Raises:
+            PerceptionError: The model cannot be loaded.
+        """
+        await self._backend.load()
+        self._dispatcher.start()
+        self._service.accepting = True
+
+    async def stop(self) -> None:
+        """Refuse new requests, finish accepted ones within ``drain_s`` and stop."""
+        grace_s = self.settings.drain_s
+        self._service.accepting = False
+        # While the host drains, new requests get a reason; gRPC's own stop cancels them.
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._dispatcher.idle(), grace_s)
+        if self._server is not None:
+            await self._server.stop(min(grace_s, _LAST_S))
+        if self._health_updates is not None:
+            self._health_updates.cancel()
+        await self._dispatcher.stop()
+        await self._backend.close()
+        if self._stop_metrics is not None:
+            await asyncio.get_running_loop().run_in_executor(None, self._stop_metrics)
 
 
-async def serve(
-    host: RemoteHost,
-    settings: HostSettings,
-    stop: asyncio.Event,
-    announce: Callable[[str], None],
-) -> None:
+def _options(limits: HostLimits) -> list[tuple[str, int]]:
+    """Options of the gRPC server."""
+    keepalive_ms = int(KEEPALIVE_S * 1e3)
+    return [
+        ('grpc.max_receive_message_length', limits.request_bytes),
+        # gRPC would inflate a compressed message to any size before our check.
+        ('grpc.per_message_decompression', 0),
+        ('grpc.max_concurrent_streams', limits.open_per_client),
+        ('grpc.max_metadata_size', 8192),
+        # With port sharing, a second host at the same port would receive half of the requests.
+        ('grpc.so_reuseport', 0),
+        # Idle connections, vanished peers, and peers that ping too often.
+        ('grpc.server_handshake_timeout_ms', int(limits.request_s * 1e3)),
+        ('grpc.max_connection_idle_ms', int(limits.idle_s * 1e3)),
+        ('grpc.keepalive_time_ms', keepalive_ms),
+        ('grpc.keepalive_timeout_ms', keepalive_ms),
+        ('grpc.keepalive_permit_without_calls', 1),
+        ('grpc.http2.min_ping_interval_without_data_ms', keepalive_ms // 2),
+        ('grpc.http2.max_ping_strikes', 3),
+    ]
+
+
+async def serve(host: RemoteHost, stop: asyncio.Event, announce: Callable[[str], None]) -> None:
     """Serve until a signal, then finish accepted requests.
 
     Args:
         host: The host.
-        settings: The settings of the host.
         stop: Set to end the host.
         announce: Receives a sentence for each change of state, and warnings.
 
     Raises:
         PerceptionError: The host cannot listen, or the model cannot be loaded.
     """
+    settings = host.settings
     stopping = asyncio.create_task(stop.wait())
     loading = None
     try:
@@ -290,4 +263,4 @@ async def serve(
         for task in (stopping, loading):
             if task is not None:
                 task.cancel()
-        await host.stop(settings.drain_s)
+        await host.stop()

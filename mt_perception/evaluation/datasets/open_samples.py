@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mt_perception.errors import SourceError
-from mt_perception.evaluation.datasets.bag_samples import BagSamples
 from mt_perception.evaluation.datasets.dataset_folder import DatasetFolder
 from mt_perception.evaluation.datasets.layout import (
     DEPTH_FOLDER,
@@ -93,7 +92,7 @@ def open_samples(
         files = beside or TruthFiles(path, classes, class_names, options.split)
         layout = files.layout if beside is None else find_layout(path, options.split)
         return DatasetFolder(layout, name, files, options.split, options.camera, options.keys)
-    return FrameSamples(open_source(path), name, beside, options.camera)
+    return FrameSamples(name, 'video', open_source(path), beside, options.camera)
 
 
 def _open_bag(
@@ -102,7 +101,7 @@ def _open_bag(
     options: SourceOptions,
     classes: ClassMap,
     beside: TruthFiles | None,
-) -> BagSamples:
+) -> FrameSamples:
     frames = Bag(path, options.topic)
     names = None
     if options.class_names is not None:
@@ -119,4 +118,4 @@ def _open_bag(
     except SourceError:
         frames.close()
         raise
-    return BagSamples(name, frames, topics, beside, options.camera)
+    return FrameSamples(name, 'bag', frames, beside, options.camera, topics)

@@ -12,10 +12,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
-from mt_perception.errors import SourceError
+from mt_perception.errors import BagError, SourceError
 from mt_perception.evaluation.datasets.annotations import Skipped
 from mt_perception.evaluation.datasets.truth import GroundTruth, Sample
 from mt_perception.evaluation.datasets.truth_files import TruthFiles
+from mt_perception.evaluation.datasets.truth_topics import TopicTruth
 from mt_perception.sources import Source
 from mt_perception.sources.frame_source import calibrated
 from mt_perception.types import Frame, Intrinsics
@@ -76,51 +77,67 @@ class SampleSource(ABC):
 
 
 class FrameSamples(SampleSource):
-    """A video or a single image, with ground truth from files.
+    """A bag, a video or a single image; ground truth in files takes precedence over topics.
 
     Args:
-        frames: Source of the images.
         name: Name of the source.
+        kind: ``bag`` or ``video``.
+        frames: Source of the images.
         files: Ground truth from files, named by the image's stamp in nanoseconds.
         camera: Replaces the camera of the source, if given.
+        topics: Ground truth from topics of a bag.
     """
 
     def __init__(
         self,
-        frames: Source,
         name: str,
-        files: TruthFiles | None = None,
-        camera: Camera | None = None,
+        kind: str,
+        frames: Source,
+        files: TruthFiles | None,
+        camera: Camera | None,
+        topics: TopicTruth | None = None,
     ) -> None:
-        kinds = () if files is None else files.kinds
-        super().__init__(name, 'video', kinds, frames.length)
+        kinds = {*(files.kinds if files else ()), *(topics.topics if topics else ())}
+        super().__init__(name, kind, tuple(sorted(kinds)), frames.length)
         self._frames = frames
         self._files = files
         self._camera = camera
+        self._topics = topics
         self.rejects = frames.rejects
+        self.notes = frames.notes
         self.notes += () if files is None else files.notes
 
     def __iter__(self) -> Iterator[Sample]:
         used: Counter[str] = Counter()
+        stamps: list[int] = []
         for number, frame in enumerate(self._frames, 1):
+            stamps = [min([*stamps[:1], frame.stamp_ns]), max([*stamps[1:], frame.stamp_ns])]
             key = unique(str(frame.stamp_ns), used)
             truth = self._truth(frame, key, number)
             yield Sample(with_camera(frame, self._camera), truth, key, self.name)
-        self.notes += () if self._files is None else self._files.unmatched(list(used))
+        if self._files is not None:
+            self.notes += self._files.unmatched(list(used))
+        elif self._topics is not None and stamps:
+            self._topics.check_overlap(*stamps)
+
+    def close(self) -> None:
+        """Close the images and the topics."""
+        self._frames.close()
+        if self._topics is not None:
+            self._topics.close()
 
     def _truth(self, frame: Frame, key: str, number: int) -> GroundTruth | None:
-        if self._files is None:
-            return None
         size = frame.image.shape[0], frame.image.shape[1]
         try:
-            return self._files.find(key, size, number)
+            found = None if self._files is None else self._files.find(key, size, number)
+            if found is None and self._topics is not None:
+                found = self._topics.find(frame.stamp_ns, size)
+        except BagError:
+            raise
         except SourceError as error:
             self.reject('bad_truth', key, error)
             return None
-
-    def close(self) -> None:
-        """Close the source of the images."""
-        self._frames.close()
+        return found
 
 
 def with_camera(frame: Frame, camera: Camera | None) -> Frame:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mt_perception.evaluation.datasets.truth import Sample
+from mt_perception.evaluation.frame_record import frame_record
 from mt_perception.evaluation.rate_distortion import PAYLOAD_BYTES
 from mt_perception.evaluation.records import FrameRecord, Json
 from mt_perception.types import Result
@@ -42,44 +43,18 @@ class CostMetric:
 
     def process(self, sample: Sample, result: Result) -> Mapping[str, Json]:
         """Add one frame; returns nothing, because the record has its cost already."""
-        run = result.execution
-        self._count(
-            run.macs,
-            run.path,
-            run.blocks,
-            result.failures,
-            run.stage_ms.get('total', np.nan),
-            run.values(),
-        )
+        self.add(frame_record(sample.frame, result, key='', source=''))
         return {}
 
     def add(self, record: FrameRecord) -> None:
         """Add a frame from its record."""
-        self._count(
-            record.macs,
-            record.path,
-            record.blocks,
-            record.failures,
-            record.latency_ms.get('total', np.nan),
-            record.extra,
-        )
-
-    def _count(
-        self,
-        macs: int,
-        path: str,
-        blocks: Iterable[str],
-        failures: Iterable[str],
-        latency_ms: float,
-        facts: Mapping[str, Json],
-    ) -> None:
-        self._macs.append(macs)
-        self._latency_ms.append(latency_ms)
-        self._paths[path] += 1
-        self._blocks.update(blocks)
-        self._failures.update(iter(failures))
-        if PAYLOAD_BYTES in facts:
-            self._payloads.append(float(facts[PAYLOAD_BYTES]))
+        self._macs.append(record.macs)
+        self._latency_ms.append(record.latency_ms.get('total', np.nan))
+        self._paths[record.path] += 1
+        self._blocks.update(record.blocks)
+        self._failures.update(record.failures.keys())
+        if PAYLOAD_BYTES in record.extra:
+            self._payloads.append(float(record.extra[PAYLOAD_BYTES]))
 
     def evaluate(self) -> Mapping[str, Json]:
         """MACs a frame, and the number of frames by path, executed block and failed task.

@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from mt_perception.evaluation.datasets.truth import Sample, TrueObjects
+from mt_perception.evaluation.datasets.truth import GroundTruth, Sample, TrueObjects
+from mt_perception.evaluation.frame_record import detection_record, truth_record
 from mt_perception.evaluation.metrics.average_precision import (
     AT_50,
     calibration_error,
@@ -26,11 +27,12 @@ from mt_perception.evaluation.metrics.matching import (
     bit,
     match,
 )
-from mt_perception.evaluation.records import FrameRecord, Json
+from mt_perception.evaluation.records import DetectionRecord, FrameRecord, Json, TruthRecord
 from mt_perception.types import DETECTION, Detections, Result
 
 _SIZES = tuple(AREA_RANGES)
 _AT_75 = 5
+_NOTHING = DetectionRecord(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), ())
 
 
 class DetectionMetric:
@@ -96,18 +98,8 @@ class DetectionMetric:
 
     def observe(self, detections: Detections | None, objects: TrueObjects) -> Mapping[str, Json]:
         """Add one frame's detections and objects; returns the same as ``process``."""
-        found = detections or _nothing(objects.labels)
-        frame = self._observe(
-            (found.boxes, found.scores, [found.labels[i] for i in found.class_ids]),
-            (
-                objects.boxes,
-                objects.areas,
-                objects.crowd,
-                [objects.labels[i] if i >= 0 else '' for i in objects.class_ids],
-            ),
-            [objects.labels[i] for i in objects.exhaustive],
-        )
-        return _of_one_frame(frame)
+        truth = truth_record(GroundTruth(objects))
+        return _of_one_frame(self._observe(detection_record(detections), truth))
 
     def add(self, record: FrameRecord) -> None:
         """Add a frame from its record."""
@@ -115,28 +107,19 @@ class DetectionMetric:
         if truth is None or truth.boxes is None or DETECTION not in record.tasks:
             self._frames += 1
             return
-        found = record.detections
-        empty = np.zeros((0, 4), np.float32), np.zeros(0, np.float32), ()
-        self._observe(
-            empty if found is None else (found.boxes, found.scores, found.labels),
-            (truth.boxes, truth.areas, np.array(truth.crowd, np.bool_), truth.labels),
-            truth.exhaustive,
-        )
+        self._observe(record.detections, truth)
 
-    def _observe(
-        self,
-        found: tuple[NDArray[np.float32], NDArray[np.float32], Sequence[str]],
-        there: tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.bool_], Sequence[str]],
-        exhaustive: Sequence[str],
-    ) -> Mapping[str, Matches]:
-        boxes, scores, labels = found
-        true_boxes, areas, crowd, true_labels = there
-        names, true_names = np.array(labels, object), np.array(true_labels, object)
+    def _observe(self, found: DetectionRecord | None, truth: TruthRecord) -> Mapping[str, Matches]:
+        assert truth.boxes is not None
+        found = found or _NOTHING
+        boxes, scores, true_boxes = found.boxes, found.scores, truth.boxes
+        crowd, exhaustive = np.array(truth.crowd, np.bool_), truth.exhaustive
+        names, true_names = np.array(found.labels, object), np.array(truth.labels, object)
         frame: dict[str, Matches] = {}
-        for name in sorted(set(exhaustive) & {*labels, *true_labels}):
+        for name in sorted(set(exhaustive) & {*found.labels, *truth.labels}):
             one, other = names == name, true_names == name
             frame[name] = match(
-                boxes[one], scores[one], true_boxes[other], areas[other], crowd[other]
+                boxes[one], scores[one], true_boxes[other], truth.areas[other], crowd[other]
             )
             self._matches.setdefault(name, []).append((self._frames, frame[name]))
             self._detections += len(frame[name].scores)
@@ -231,8 +214,3 @@ def _nanmean(values: NDArray[np.float64]) -> NDArray[np.float64]:
     mean: NDArray[np.float64] = np.full(values.shape[1], np.nan)
     np.divide(np.nansum(values, axis=0), count, out=mean, where=count > 0)
     return mean
-
-
-def _nothing(labels: tuple[str, ...]) -> Detections:
-    empty = np.zeros(0, np.float32)
-    return Detections(np.zeros((0, 4), np.float32), empty, np.zeros(0, np.int64), labels)
