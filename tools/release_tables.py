@@ -50,7 +50,7 @@ def release_table(models: Sequence[Path]) -> str:
     """
     cards = {folder.name: _card(folder) for folder in models}
     names = [f'`{folder.name}` {read_manifest(folder).version}' for folder in models]
-    lines = [f'| figure | measured on | {" | ".join(names)} | others |']
+    lines = [f'| metric | measured on | {" | ".join(names)} | others |']
     lines.append('|---' * (len(names) + 3) + '|')
     for title, first, column, key in (
         ('AP of boxes', _DETECTOR, 'AP', ('images', '247')),
