@@ -43,7 +43,7 @@ INSTALL_ROS = (
 )
 EXTRAS = {
     'eval': 'reports and baselines of evaluate',
-    'import': 'import',
+    'import': 'import of ONNX networks',
     'offload': 'a robot that offloads',
     'serve': 'the remote host',
     'video': 'H.264 videos',
