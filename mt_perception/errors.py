@@ -6,7 +6,7 @@ from __future__ import annotations
 
 
 class PerceptionError(Exception):
-    """Base of every error that mt_perception raises on purpose."""
+    """Base class of the errors of mt_perception."""
 
 
 class ImageError(PerceptionError):
@@ -37,7 +37,7 @@ class CameraError(PerceptionError):
 
 
 class ModelError(PerceptionError):
-    """A model folder is refused: manifest, checksum, path, graph or tensor does not fit.
+    """A model folder is invalid: its manifest, a checksum, path, graph or tensor.
 
     Args:
         problems: One sentence for each problem.
@@ -54,7 +54,7 @@ class ModelError(PerceptionError):
 
 
 class OptionError(PerceptionError):
-    """An option is out of range, or names what the model does not have."""
+    """An option is out of range, or names something that the model does not have."""
 
 
 class CalibrationError(OptionError):
@@ -70,7 +70,7 @@ class SourceError(PerceptionError):
 
 
 class BagError(SourceError):
-    """A bag is empty, truncated, foreign, or lacks what was asked of it."""
+    """A bag is empty, truncated, of another format, or lacks a requested topic."""
 
 
 class ProtocolError(PerceptionError):

@@ -47,14 +47,14 @@ class DepthParameters(Settings):
     depth_camera_pitch_deg: float = parameter(
         'depth.camera_pitch_deg',
         0.0,
-        'Angle of the camera below the horizon in degrees.',
+        'Pitch of the camera below the horizon, in degrees.',
         minimum=-90.0,
         maximum=90.0,
     )
     depth_camera_roll_deg: float = parameter(
         'depth.camera_roll_deg',
         0.0,
-        'Angle of the camera to its right in degrees.',
+        'Roll of the camera to its right, in degrees.',
         minimum=-180.0,
         maximum=180.0,
     )
@@ -66,7 +66,7 @@ class DepthParameters(Settings):
     depth_calibration_file: str = parameter(
         'depth.calibration_file',
         '',
-        'File of `mt_perception calibrate`; the service ~/calibrate writes it.',
+        'File written by `mt_perception calibrate`; the service ~/calibrate writes it.',
     )
     depth_calibration_topic: str = parameter(
         'depth.calibration_topic',

@@ -118,7 +118,7 @@ class PipelineParameters(Settings):
     tasks_detection_max_rate_hz: float = parameter(
         'tasks.detection.max_rate_hz',
         0.0,
-        'Maximum rate of detection, in Hz; frames between have no result. 0: no limit.',
+        'Maximum rate of detection, in Hz; frames in between have no result. 0: no limit.',
         minimum=0.0,
         maximum=1000.0,
     )
@@ -128,7 +128,7 @@ class PipelineParameters(Settings):
     tasks_depth_max_rate_hz: float = parameter(
         'tasks.depth.max_rate_hz',
         0.0,
-        'Maximum rate of depth, in Hz; frames between have no result. 0: no limit.',
+        'Maximum rate of depth, in Hz; frames in between have no result. 0: no limit.',
         minimum=0.0,
         maximum=1000.0,
     )
@@ -138,7 +138,7 @@ class PipelineParameters(Settings):
     tasks_segmentation_max_rate_hz: float = parameter(
         'tasks.segmentation.max_rate_hz',
         0.0,
-        'Maximum rate of segmentation, in Hz; frames between have no result. 0: no limit.',
+        'Maximum rate of segmentation, in Hz; frames in between have no result. 0: no limit.',
         minimum=0.0,
         maximum=1000.0,
     )
