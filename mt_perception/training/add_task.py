@@ -21,16 +21,7 @@ from mt_perception.pipeline import Pipeline
 from mt_perception.training.checkpoint import load_checkpoint
 from mt_perception.training.export.model_metrics import evaluation_options
 from mt_perception.training.export.publish_model import averaged
-from mt_perception.training.export.write_model import (
-    PARITY_SIZES,
-    REFERENCE_SIZE,
-    block_entry,
-    check_blocks,
-    example,
-    export_block,
-    inputs_of,
-    sha256,
-)
+from mt_perception.training.export.write_model import PARITY_SIZES, check_blocks, export_head
 from mt_perception.types import DETECTION, Detections
 
 
@@ -71,12 +62,7 @@ def add_task(run: Path, model: Path, task: str, data: Path | None = None) -> dic
     trunk, head = blocks['trunk'], replace(blocks[DETECTION], name=task)
     manifest = read_manifest_data(model)
     check_trunk(trunk, model, manifest)
-    given = inputs_of(head, example((trunk,), REFERENCE_SIZE))
-    path = model / f'{task}.onnx'
-    export_block(head, given, path)
-    for size in PARITY_SIZES:
-        check_blocks((trunk, head), model, size)
-    manifest['blocks'][task] = block_entry(head, given, sha256(path))
+    manifest['blocks'][task] = export_head(head, trunk, model)
     manifest['tasks'][task] = {
         'kind': DETECTION,
         'outputs': {name: f'{task}/{name}' for name in head.outputs},

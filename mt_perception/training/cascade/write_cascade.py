@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mt_perception.errors import ModelError
-from mt_perception.model.folder import open_model, read_manifest_data, write_manifest_data
+from mt_perception.model.folder import read_manifest_data, write_manifest_data
 from mt_perception.model.sessions import open_session
 from mt_perception.network.cascade_graphs import LOGITS, cascade_graphs, fusion_graph
 from mt_perception.network.graphs import BlockGraph
@@ -24,15 +24,13 @@ from mt_perception.network.remote import Remote
 from mt_perception.training.export.write_model import (
     PARITY_SIZES,
     REFERENCE_SIZE,
-    TOLERANCE,
     block_entry,
-    difference,
-    export_onnx,
+    check_block,
+    export_block,
     inputs_of,
-    run_graph,
     sha256,
+    smooth_noise,
 )
-from mt_perception.training.split.write_split import comparable_rows, smooth_noise
 from mt_perception.types import DETECTION, SEGMENTATION
 
 FIRST = 'first'
@@ -141,19 +139,9 @@ def _paths(rows: list[dict[str, Any]], share: float) -> list[dict[str, Any]]:
 
 def _write_block(graph: BlockGraph, folder: Path, blocks: Mapping[str, Any]) -> dict[str, Any]:
     given = inputs_of(graph, tensors_of(folder, blocks, REFERENCE_SIZE))
-    axes = {name: _axes(name, value) for name, value in zip(graph.inputs, given, strict=True)}
     path = folder / f'{graph.name}.onnx'
-    export_onnx(graph.module, given, path, tuple(graph.inputs), graph.outputs, axes)
+    export_block(graph, given, path)
     return block_entry(graph, given, sha256(path))
-
-
-def _axes(name: str, value: Tensor) -> dict[int, str]:
-    """Return the dynamic axes of an input."""
-    if name == 'image':
-        return {1: 'height', 2: 'width'}
-    if value.ndim == len('BCHW'):
-        return {2: f'height_{name}', 3: f'width_{name}'}
-    return {1: f'count_{name}'}
 
 
 def tensors_of(
@@ -177,15 +165,5 @@ def check_cascade(graphs: Collection[BlockGraph], folder: Path, size: tuple[int,
     """
     blocks = read_manifest_data(folder)['blocks']
     tensors = tensors_of(folder, blocks, size)
-    contents = open_model(folder).contents
     for graph in graphs:
-        with torch.no_grad():
-            expected = run_graph(graph, tensors)
-        rows = comparable_rows(expected, graph)
-        session = open_session(graph.name, contents[graph.name])
-        feeds = {name: tensors[source].numpy() for name, source in graph.inputs.items()}
-        found = session.run(list(graph.outputs), feeds)
-        for (name, ours), theirs in zip(expected.items(), found, strict=True):
-            worst = difference(ours.numpy()[rows], theirs[rows])
-            if not worst <= TOLERANCE:
-                raise ModelError(f'{folder}: at {size} {name} differs from torch by {worst:.2g}')
+        check_block(graph, folder / f'{graph.name}.onnx', tensors, selects_boxes=True)

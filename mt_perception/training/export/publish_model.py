@@ -5,17 +5,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from mt_perception.model.folder import read_manifest_data, write_manifest_data
 from mt_perception.network.branched import restore
 from mt_perception.network.multitask import TASKS, Multitask, build
 from mt_perception.pipeline import Pipeline
 from mt_perception.training.checkpoint import load_checkpoint
 from mt_perception.training.export.confidence import calibrate_confidence
 from mt_perception.training.export.model_metrics import accuracy_rows, combined, measure_sets
-from mt_perception.training.export.write_model import ModelCard, export_folder, write_manifest
+from mt_perception.training.export.write_model import ModelCard, export_folder
 from mt_perception.training.recipe import read_recipe
 
 
@@ -50,7 +51,9 @@ def publish_model(
         return {}
     recipe = read_recipe(run / 'recipe.yaml')
     sets = measure_sets(Pipeline.load(folder), data, recipe)
-    write_manifest(network, replace(card, accuracy=accuracy_rows(sets)), folder)
+    manifest = read_manifest_data(folder)
+    manifest['accuracy'] = [asdict(row) for row in accuracy_rows(sets)]
+    write_manifest_data(folder, manifest)
     calibrate_confidence(folder, data, recipe)
     return combined(sets)
 

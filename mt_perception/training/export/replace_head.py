@@ -30,6 +30,7 @@ from mt_perception.training.export.write_model import (
     check_blocks,
     example,
     export_block,
+    export_head,
     inputs_of,
     sha256,
 )
@@ -70,13 +71,8 @@ def replace_head(run: Path, model: Path, task: str, version: str) -> Path:
     graphs = {graph.name: graph for graph in block_graphs(network)}
     check_trunk(graphs['trunk'], model, manifest)
     name = _block_name(manifest, task, has_paths(run), model)
-    head = replace(graphs[task], name=name)
-    given = inputs_of(head, example((graphs['trunk'],), REFERENCE_SIZE))
-    path = model / f'{name}.onnx'
-    export_block(head, given, path)
-    for size in PARITY_SIZES:
-        check_blocks((graphs['trunk'], head), model, size)
-    entry = block_entry(head, given, sha256(path))
+    entry = export_head(replace(graphs[task], name=name), graphs['trunk'], model)
+    path = model / entry['file']
     if has_paths(run):
         kept = {key: entry[key] for key in ('file', 'sha256', 'inputs', 'macs', 'parameters')}
         manifest['variants'][name] = {'of': task, **kept}
