@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
-from tiny_model import CELL, tiny_blocks, write_tiny_model
+from onnx import TensorProto
+from tiny_model import CELL, tiny_blocks, tiny_graph, write_tiny_model, written
 
 from mt_perception.offload.codec import CodecRate, CodecTables
 from mt_perception.offload.codec_tables import write_tables
@@ -32,16 +32,13 @@ def write_tiny_cut(folder: Path, *, edit: Callable[[dict[str, Any]], None] | Non
     (folder / 'codec.json').write_bytes(tables)
     protos = {'encoder': _encoder(), 'decoder': _decoder()}
     protos |= {f'remote_{n}': _batched(p) for n, p in tiny_blocks().items() if n != 'trunk'}
-    for name, proto in protos.items():
-        (folder / f'{name}.onnx').write_bytes(proto.SerializeToString())
+    files = {name: written(folder, name, proto) for name, proto in protos.items()}
 
     def add_cut(manifest: dict[str, Any]) -> None:
         local = manifest['blocks']
 
         def entry(file: str, like: dict[str, Any], **changes: Any) -> dict[str, Any]:
-            content = (folder / f'{file}.onnx').read_bytes()
-            sums = {'file': f'{file}.onnx', 'sha256': hashlib.sha256(content).hexdigest()}
-            return {**like, **sums, **changes}
+            return {**like, **files[file], **changes}
 
         remote = {'decoder': entry('decoder', local['trunk'], inputs={'latent': 'latent'})}
         for task in ('detection', 'segmentation', 'depth'):
@@ -85,35 +82,27 @@ def tiny_tables() -> CodecTables:
 
 def _encoder() -> onnx.ModelProto:
     pool = {'kernel_shape': [CELL, CELL], 'strides': [CELL, CELL]}
-    return _graph(
+    return tiny_graph(
+        'encoder',
         [('image', TensorProto.UINT8, (1, 'H', 'W', 3))],
         [('latent', TensorProto.FLOAT, (1, 3, 'h', 'w'))],
         [
-            helper.make_node('Cast', ['image'], ['float'], to=TensorProto.FLOAT),
-            helper.make_node('Transpose', ['float'], ['planes'], perm=[0, 3, 1, 2]),
-            helper.make_node('AveragePool', ['planes'], ['latent'], **pool),
+            ('Cast', ['image'], ['float'], {'to': TensorProto.FLOAT}),
+            ('Transpose', ['float'], ['planes'], {'perm': [0, 3, 1, 2]}),
+            ('AveragePool', ['planes'], ['latent'], pool),
         ],
+        {},
     )
 
 
 def _decoder() -> onnx.ModelProto:
-    return _graph(
+    return tiny_graph(
+        'decoder',
         [('latent', TensorProto.FLOAT, ('b', 3, 'h', 'w'))],
         [('s8', TensorProto.FLOAT, ('b', 3, 'h', 'w'))],
-        [helper.make_node('Mul', ['latent', 'scale'], ['s8'])],
-        [numpy_helper.from_array(np.array(1 / 255, np.float32), 'scale')],
+        [('Mul', ['latent', 'scale'], ['s8'], {})],
+        {'scale': np.array(1 / 255, np.float32)},
     )
-
-
-def _graph(inputs: Any, outputs: Any, nodes: Any, weights: Any = ()) -> onnx.ModelProto:
-    graph = helper.make_graph(
-        nodes,
-        'half',
-        [helper.make_tensor_value_info(*tensor) for tensor in inputs],
-        [helper.make_tensor_value_info(*tensor) for tensor in outputs],
-        list(weights),
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid('', 17)], ir_version=8)
 
 
 def _batched(proto: onnx.ModelProto) -> onnx.ModelProto:

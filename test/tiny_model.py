@@ -12,7 +12,7 @@ depth: ``depth_per_focal`` = DEPTH_OF_WHITE × brightness; black has no depth.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +46,7 @@ def write_tiny_model(
     folder.mkdir(parents=True, exist_ok=True)
     manifest = _manifest()
     for name, proto in {**tiny_blocks(), **(replace or {})}.items():
-        content = proto.SerializeToString()
-        (folder / f'{name}.onnx').write_bytes(content)
-        manifest['blocks'][name]['sha256'] = hashlib.sha256(content).hexdigest()
+        manifest['blocks'][name] |= written(folder, name, proto)
     if edit is not None:
         edit(manifest)
     (folder / 'manifest.yaml').write_text(yaml.safe_dump(manifest, sort_keys=False))
@@ -67,7 +65,7 @@ def tiny_blocks() -> dict[str, onnx.ModelProto]:
 
 def depth_head(weight: float) -> onnx.ModelProto:
     """A depth head: the cell's sum of channels times ``weight``; NaN and Inf are allowed."""
-    return _graph(
+    return tiny_graph(
         'depth',
         [_FEATURES],
         [('depth_per_focal', TensorProto.FLOAT, (1, 'h', 'w'))],
@@ -84,7 +82,7 @@ def fragile_head() -> onnx.ModelProto:
 
     It gathers element 1 of a list of one where the brightest channel is below 0.01.
     """
-    return _graph(
+    return tiny_graph(
         'fragile',
         [_FEATURES],
         [('depth_per_focal', TensorProto.FLOAT, (1, 'h', 'w'))],
@@ -105,7 +103,7 @@ def fragile_head() -> onnx.ModelProto:
 
 def nan_on_black_head() -> onnx.ModelProto:
     """A depth head that divides by brightness: NaN where the image is black, else constant."""
-    return _graph(
+    return tiny_graph(
         'nan_on_black',
         [_FEATURES],
         [('depth_per_focal', TensorProto.FLOAT, (1, 'h', 'w'))],
@@ -137,7 +135,7 @@ def with_confidence(folder: Path, slope: float = 1.0, offset: float = 0.0) -> Pa
 
 def broken_head(output: str = 'depth_per_focal') -> onnx.ModelProto:
     """A head that loads and then raises whenever it runs: it reshapes to 7 numbers."""
-    return _graph(
+    return tiny_graph(
         'broken',
         [_FEATURES],
         [(output, TensorProto.FLOAT, (1, 'h', 'w'))],
@@ -147,12 +145,12 @@ def broken_head(output: str = 'depth_per_focal') -> onnx.ModelProto:
 
 
 _FEATURES = ('s8', TensorProto.FLOAT, (1, 3, 'h', 'w'))
-_Tensor = tuple[str, int, tuple[int | str, ...]]
-_Node = tuple[str, list[str], list[str], dict[str, Any]]
+Tensor = tuple[str, int, 'tuple[int | str, ...] | None']
+Node = tuple[str, list[str], list[str], dict[str, Any]]
 
 
 def _trunk() -> onnx.ModelProto:
-    return _graph(
+    return tiny_graph(
         'trunk',
         [('image', TensorProto.UINT8, (1, 'H', 'W', 3))],
         [_FEATURES],
@@ -173,7 +171,7 @@ def _trunk() -> onnx.ModelProto:
 
 def _detection() -> onnx.ModelProto:
     """Boxes around the centres of all cells; the grid of any size comes from sums of ones."""
-    return _graph(
+    return tiny_graph(
         'detection',
         [_FEATURES],
         [
@@ -216,7 +214,7 @@ def _segmentation() -> onnx.ModelProto:
     """Each channel's distance from the mean of the three; grey wins below 0.15."""
     weight = np.zeros((4, 3, 1, 1), np.float32)
     weight[:3, :, 0, 0] = np.eye(3) - 1 / 3
-    return _graph(
+    return tiny_graph(
         'segmentation',
         [_FEATURES],
         [('class_ids', TensorProto.UINT8, (1, 'h', 'w'))],
@@ -229,13 +227,14 @@ def _segmentation() -> onnx.ModelProto:
     )
 
 
-def _graph(
+def tiny_graph(
     name: str,
-    inputs: list[_Tensor],
-    outputs: list[_Tensor],
-    nodes: list[_Node],
+    inputs: Sequence[Tensor],
+    outputs: Sequence[Tensor],
+    nodes: Sequence[Node],
     weights: Mapping[str, np.ndarray],
 ) -> onnx.ModelProto:
+    """A graph of nodes (operator, inputs, outputs, attributes)."""
     graph = helper.make_graph(
         [helper.make_node(op, reads, makes, **options) for op, reads, makes, options in nodes],
         name,
@@ -245,6 +244,33 @@ def _graph(
     )
     # Opset 17 and IR 8 load in every ONNX Runtime since 1.12 (Humble's time).
     return helper.make_model(graph, opset_imports=[helper.make_opsetid('', 17)], ir_version=8)
+
+
+def written(folder: Path, name: str, proto: onnx.ModelProto) -> dict[str, str]:
+    """Write a graph; the manifest's fields of its file."""
+    content = proto.SerializeToString()
+    (folder / f'{name}.onnx').write_bytes(content)
+    return {'file': f'{name}.onnx', 'sha256': hashlib.sha256(content).hexdigest()}
+
+
+def path_entry(
+    name: str,
+    cost: float,
+    accuracy: float,
+    variants: Sequence[str] = (),
+    scale: float = 1.0,
+    early: bool = False,
+) -> dict[str, Any]:
+    """The manifest's entry of a path."""
+    return {
+        'name': name,
+        'variants': list(variants),
+        'early': early,
+        'scale': scale,
+        'relative_macs': cost,
+        'relative_latency': cost,
+        'accuracy': {'detection': accuracy, 'segmentation': accuracy, 'depth': 0.05 / accuracy},
+    }
 
 
 def _manifest() -> dict[str, Any]:
@@ -266,8 +292,6 @@ def _manifest() -> dict[str, Any]:
         'segmentation': block(features, ['class_ids'], cells * 12, 16),
         'depth': block(features, ['depth_per_focal'], cells * 3, 3),
     }
-    for name, fields in blocks.items():
-        fields['file'] = f'{name}.onnx'
     return {
         'format': 1,
         'name': 'tiny',
