@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-from plain_client import PATIENCE_S, image, robot
+from plain_client import PATIENCE_S, Robot, image, robot
 
 from mt_perception.offload.protocol import serialize_request
 from mt_perception.server.address import Address
@@ -141,3 +141,20 @@ def eventually(condition: Callable[[], Any], seconds: float = PATIENCE_S) -> boo
             return True
         event.wait(0.01)
     return bool(condition())
+
+
+def never_sent(client: Robot, method: str) -> tuple[grpc.StatusCode, str]:
+    """Call a method and send nothing until the host ends the call; its status and sentence."""
+    over = threading.Event()
+
+    def nothing() -> Iterator[bytes]:
+        over.wait(PATIENCE_S)
+        yield from ()
+
+    try:
+        client.channel.stream_unary(method)(nothing(), timeout=PATIENCE_S)
+    except grpc.RpcError as error:
+        return error.code(), error.details()
+    finally:
+        over.set()
+    raise AssertionError('it was answered')

@@ -7,9 +7,7 @@ from __future__ import annotations
 import gc
 import socket
 import struct
-import threading
 import tracemalloc
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -21,7 +19,7 @@ import pytest
 pytest.importorskip('tritonclient.grpc', reason='needs the extra "serve"')
 pytest.importorskip('prometheus_client', reason='needs the extra "serve"')
 pytest.importorskip('constriction', reason='needs the extra "serve"')
-from hosts import GatedBackend, eventually, running_host
+from hosts import GatedBackend, eventually, never_sent, running_host
 from plain_client import PATIENCE_S, Robot, image, robot
 from tiny_cut import write_tiny_cut
 
@@ -131,17 +129,9 @@ def test_a_request_that_never_comes_is_given_up(folder: Path) -> None:
         running_host(folder, limits=HostLimits(request_s=0.2)) as running,
         robot(running.target, folder) as client,
     ):
-        over = threading.Event()
-
-        def nothing() -> Iterator[bytes]:
-            over.wait(PATIENCE_S)
-            yield from ()
-
-        with pytest.raises(grpc.RpcError) as refused:
-            client.channel.stream_unary(MODEL_INFER)(nothing(), timeout=PATIENCE_S)
-        over.set()
-        assert refused.value.code() == Code.DEADLINE_EXCEEDED
-        assert refused.value.details() == 'the request was not complete after 0.2 s'
+        status, sentence = never_sent(client, MODEL_INFER)
+        assert status == Code.DEADLINE_EXCEEDED
+        assert sentence == 'the request was not complete after 0.2 s'
         assert client.ask(client.request(image())).tensors
 
 

@@ -10,45 +10,27 @@ import pytest
 
 torch = pytest.importorskip('torch')
 
+from tiny_run import save_run
+
 from mt_perception.errors import ModelError
-from mt_perception.network.branched import describe
 from mt_perception.network.multitask import Multitask, build
 from mt_perception.pipeline import Pipeline
 from mt_perception.training.add_task import (
     add_task,
     detector_metrics,
 )
-from mt_perception.training.checkpoint import save_checkpoint
 from mt_perception.training.export.replace_head import replace_head
 from mt_perception.training.export.write_model import ModelCard, export_folder
 from mt_perception.training.start import read_start, start_network
 from mt_perception.types import Detections, Frame
 
-CARD = ModelCard('tiny', '1', 'Apache-2.0', 'A test.', ('cup', 'cat'), ('floor', 'wall'))
+LABELS = (('cup', 'cat'), ('floor', 'wall'))
+CARD = ModelCard('tiny', '1', 'Apache-2.0', 'A test.', *LABELS)
 DOORS = ('door', 'handle', 'cabinet door', 'refrigerator door')
 
 
 def started(path: Path, labels: tuple[tuple[str, ...], tuple[str, ...]]) -> Multitask:
     return start_network(read_start(path), 'cspnano', labels).network.eval()
-
-
-def save(network: Multitask, labels: tuple[str, ...], run: Path) -> Path:
-    run.mkdir()
-    weights = network.state_dict()
-    save_checkpoint(
-        run,
-        {
-            'step': 1,
-            'network': weights,
-            'average': weights,
-            'optimizer': {},
-            'name': 'cspnano',
-            'structure': describe(network),
-            'detection_labels': list(labels),
-            'segmentation_labels': list(CARD.segmentation_labels),
-        },
-    )
-    return run
 
 
 @pytest.fixture(scope='module')
@@ -57,10 +39,10 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
     folder = tmp_path_factory.mktemp('runs')
     torch.manual_seed(0)
     network = build('cspnano', 2, 2).eval()
-    base = save(network, CARD.detection_labels, folder / 'base')
+    base = save_run(folder / 'base', network, LABELS)
     export_folder(network, CARD, folder / 'model')
     leaf = started(base, (DOORS, CARD.segmentation_labels))
-    return base, folder / 'model', save(leaf, DOORS, folder / 'doors')
+    return base, folder / 'model', save_run(folder / 'doors', leaf, (DOORS, LABELS[1]))
 
 
 def test_the_new_head_keeps_what_is_not_about_classes(runs: tuple[Path, Path, Path]) -> None:
@@ -103,7 +85,7 @@ def test_a_leaf_is_one_more_task_and_changes_nothing_else(
 
 def test_a_leaf_of_another_trunk_is_refused(runs: tuple[Path, Path, Path], tmp_path: Path) -> None:
     torch.manual_seed(5)
-    other = save(build('cspnano', 4, 2), DOORS, tmp_path / 'other')
+    other = save_run(tmp_path / 'other', build('cspnano', 4, 2), (DOORS, LABELS[1]))
     with pytest.raises(ModelError, match='not the one that the task was trained on'):
         add_task(other, runs[1], 'other_doors')
 
@@ -153,7 +135,7 @@ def test_one_head_is_replaced_and_nothing_else(
     network = started(runs[0], labels)
     with torch.no_grad():
         network.depth.predict.bias.add_(1.0)
-    run = save(network, CARD.detection_labels, tmp_path / 'run')
+    run = save_run(tmp_path / 'run', network, LABELS)
     frame = Frame(np.random.default_rng(0).integers(0, 255, (240, 320, 3), np.uint8))
     before = Pipeline.load(model).run(frame)
     files = {path.name: path.read_bytes() for path in model.glob('*.onnx')}
@@ -174,7 +156,7 @@ def test_a_head_of_another_trunk_or_task_is_refused(
     runs: tuple[Path, Path, Path], tmp_path: Path
 ) -> None:
     torch.manual_seed(6)
-    other = save(build('cspnano', 2, 2), CARD.detection_labels, tmp_path / 'other')
+    other = save_run(tmp_path / 'other', build('cspnano', 2, 2), LABELS)
     with pytest.raises(ModelError, match='trunk'):
         replace_head(other, runs[1], 'depth', '1')
     with pytest.raises(ModelError, match='expected one of'):

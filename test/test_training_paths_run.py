@@ -15,15 +15,15 @@ torch = pytest.importorskip('torch')
 
 import tiny_data
 from click.testing import CliRunner
+from tiny_run import save_run
 
 from mt_perception.cli.export import export
 from mt_perception.cli.train import train
 from mt_perception.model.folder import open_model
-from mt_perception.network.branched import describe
 from mt_perception.network.multitask import build
 from mt_perception.pipeline import Pipeline
 from mt_perception.planning.budget import Budget
-from mt_perception.training.checkpoint import load_checkpoint, save_checkpoint
+from mt_perception.training.checkpoint import load_checkpoint
 from mt_perception.training.export.write_model import ModelCard, export_folder
 from mt_perception.training.gating import train_path_policy
 from mt_perception.training.gating.path_losses import open_reference_detector, path_pipelines
@@ -73,19 +73,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     tiny_data.write_rgbd(data / 'wall', 12)
     torch.manual_seed(0)
     network = build('cspnano', *(len(names) for names in LABELS)).eval()
-    (root / 'base').mkdir()
-    weights = network.state_dict()
-    state = {
-        'step': 1,
-        'network': weights,
-        'average': weights,
-        'optimizer': {},
-        'name': 'cspnano',
-        'structure': describe(network),
-        'detection_labels': list(LABELS[0]),
-        'segmentation_labels': list(LABELS[1]),
-    }
-    save_checkpoint(root / 'base', state)
+    save_run(root / 'base', network, LABELS)
     export_folder(network, ModelCard('tiny', '1', 'MIT', 'A test.', *LABELS), root / 'model')
     (root / 'recipe.yaml').write_text(yaml.safe_dump(RECIPE))
     arguments = [str(root / 'recipe.yaml'), '--data', str(data), '--out', str(root / 'run')]

@@ -16,13 +16,14 @@ import tiny_data
 from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny_run import save_run
 from torch.nn import functional
 
 from mt_perception.cli.train import train
 from mt_perception.errors import ModelError
 from mt_perception.network.efficientnet import load_efficientnet_lite
 from mt_perception.network.multitask import build
-from mt_perception.training.checkpoint import load_checkpoint, save_checkpoint
+from mt_perception.training.checkpoint import load_checkpoint
 from mt_perception.training.data.augment import make_example
 from mt_perception.training.data.batches import SampleSet, draw, make_batch
 from mt_perception.training.data.read_datasets import read_coco, read_regions
@@ -247,16 +248,7 @@ def test_of_an_opinion_that_is_hardly_left_nothing_is_left() -> None:
 
 def finished_run(folder: Path) -> Path:
     network = build('cspnano', len(CLASSES.detection), len(CLASSES.segmentation))
-    folder.mkdir()
-    save_checkpoint(
-        folder,
-        {
-            'average': network.state_dict(), 'name': 'cspnano', 'structure': {'kind': 'trunk'},
-            'detection_labels': list(CLASSES.detection),
-            'segmentation_labels': list(CLASSES.segmentation),
-        },
-    )  # fmt: skip
-    return folder
+    return save_run(folder, network, (CLASSES.detection, CLASSES.segmentation))
 
 
 def test_the_teacher_answers_for_what_is_not_labelled(tmp_path: Path, backbone: Path) -> None:

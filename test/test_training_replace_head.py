@@ -15,14 +15,13 @@ torch = pytest.importorskip('torch')
 import numpy as np
 import onnx
 from onnx import numpy_helper
+from tiny_run import save_run
 
 from mt_perception.errors import ModelError
 from mt_perception.model.folder import open_model, read_manifest
-from mt_perception.network.branched import describe
 from mt_perception.network.gated import GatedNetwork
 from mt_perception.network.gates import count_unit_costs
 from mt_perception.network.multitask import Multitask
-from mt_perception.training.checkpoint import save_checkpoint
 from mt_perception.training.export.replace_head import replace_full, replace_head
 from mt_perception.training.export.write_model import REFERENCE_SIZE
 from mt_perception.training.start import read_start, start_network
@@ -50,28 +49,12 @@ def weights(path: Path) -> dict[str, Any]:
     return {t.name: numpy_helper.to_array(t) for t in onnx.load(str(path)).graph.initializer}
 
 
-def save(
-    run: Path, network: Multitask, labels: tuple[tuple[str, ...], tuple[str, ...]], **more: Any
-) -> Path:
-    run.mkdir()
-    state = {
-        'step': 1,
-        'name': 'cspnano',
-        'structure': describe(network),
-        'average': network.state_dict(),
-        'detection_labels': list(labels[0]),
-        'segmentation_labels': list(labels[1]),
-    }
-    save_checkpoint(run, state | more)
-    return run
-
-
 def test_the_remote_half_gets_the_new_depth_head(
     tmp_path: Path, network: Multitask, labels: tuple[tuple[str, ...], tuple[str, ...]]
 ) -> None:
     model = tmp_path / 'model'
     shutil.copytree(MODEL, model)
-    replace_head(save(tmp_path / 'run', network, labels), model, 'depth', '9')
+    replace_head(save_run(tmp_path / 'run', network, labels), model, 'depth', '9')
     open_model(model)  # every checksum fits
     trunk, before = (weights(folder / 'cut' / 'trunk.onnx') for folder in (model, MODEL))
     for name, value in network.depth.state_dict().items():
@@ -90,7 +73,7 @@ def test_a_run_of_lighter_paths_replaces_the_light_head(
     gated = GatedNetwork(network, count_unit_costs(network, REFERENCE_SIZE))
     with torch.no_grad():
         gated.light_depth.predict.bias.fill_(-3.0)
-    run = save(
+    run = save_run(
         tmp_path / 'run', network, labels, full=network.state_dict(), average=gated.state_dict()
     )
     shutil.copy(ROOT / 'recipes' / 'cspnano_light.yaml', run / 'recipe.yaml')
@@ -109,7 +92,7 @@ def test_a_model_without_a_light_head_gets_none(
     tmp_path: Path, network: Multitask, labels: tuple[tuple[str, ...], tuple[str, ...]]
 ) -> None:
     gated = GatedNetwork(network, count_unit_costs(network, REFERENCE_SIZE))
-    run = save(
+    run = save_run(
         tmp_path / 'run', network, labels, full=network.state_dict(), average=gated.state_dict()
     )
     shutil.copy(ROOT / 'recipes' / 'cspnano_light.yaml', run / 'recipe.yaml')
@@ -125,7 +108,7 @@ def test_trunk_and_full_heads_replaced_paths_and_remote_networks_kept(
     shutil.copytree(MODEL, model)
     with torch.no_grad():
         next(network.trunk.parameters()).mul_(1.01)
-    replace_full(save(tmp_path / 'run', network, labels), model, '9')
+    replace_full(save_run(tmp_path / 'run', network, labels), model, '9')
     opened = open_model(model)  # every checksum fits
     assert opened.manifest.version == '9'
     assert opened.manifest.paths.choices[0].name == 'full'
@@ -145,7 +128,7 @@ def test_a_share_of_the_models_own_weights_stays(
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.mul_(1.01)
-    replace_full(save(tmp_path / 'run', network, labels), model, '9', share=0.25)
+    replace_full(save_run(tmp_path / 'run', network, labels), model, '9', share=0.25)
     read = read_start(model).weights
     for name, value in network.state_dict().items():
         torch.testing.assert_close(read[name], 0.25 * value + 0.75 * old[name])
@@ -158,5 +141,5 @@ def test_a_network_of_other_classes_replaces_nothing(
     shutil.copytree(MODEL, model)
     others = (labels[0][::-1], labels[1])
     with pytest.raises(ModelError, match='its classes for detection are not'):
-        replace_full(save(tmp_path / 'run', network, others), model, '9')
+        replace_full(save_run(tmp_path / 'run', network, others), model, '9')
     assert (model / 'trunk.onnx').read_bytes() == (MODEL / 'trunk.onnx').read_bytes()

@@ -13,10 +13,10 @@ torch = pytest.importorskip('torch')
 
 import tiny_data
 from test_training_loop import RECIPE
+from tiny_run import save_run
 
 from mt_perception.errors import ModelError
 from mt_perception.network.multitask import Multitask, build
-from mt_perception.training.checkpoint import save_checkpoint
 from mt_perception.training.export.write_model import ModelCard, export_folder
 from mt_perception.training.start import check_start, read_start, start_network
 
@@ -37,24 +37,10 @@ def model(network: Multitask, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def save_run(network: Multitask, run: Path) -> Path:
-    run.mkdir()
-    save_checkpoint(
-        run,
-        {
-            'name': 'cspnano',
-            'average': network.state_dict(),
-            'detection_labels': list(LABELS[0]),
-            'segmentation_labels': list(LABELS[1]),
-        },
-    )
-    return run
-
-
 def test_a_model_folder_has_every_weight_of_the_network(
     network: Multitask, model: Path, tmp_path: Path
 ) -> None:
-    for path in (model, save_run(network, tmp_path / 'run')):
+    for path in (model, save_run(tmp_path / 'run', network, LABELS)):
         started = start_network(read_start(path), 'cspnano', LABELS)
         state = started.network.state_dict()
         for name, value in network.state_dict().items():
