@@ -61,20 +61,19 @@ def first_run(
     image: Path | None = None,
     picture: Path | None = None,
     timeout_s: float = TIMEOUT_S,
-    memory_bytes: int | None = None,
 ) -> FirstRun:
     """Load a model folder and run one frame in a child process on the CPU.
+
+    The child has 2 GiB of memory and six times the size of the files.
 
     Args:
         folder: The model folder.
         image: Image file to run; None runs a frame of noise on every path.
         picture: File for the image with its results in four panels; needs ``image``.
         timeout_s: The child is killed after this time.
-        memory_bytes: Limit on the child's memory; None takes 2 GiB and six times the files.
     """
-    if memory_bytes is None:
-        size = sum(file.stat().st_size for file in folder.rglob('*.onnx') if file.is_file())
-        memory_bytes = MEMORY_BYTES + MEMORY_PER_FILE_BYTE * size
+    size = sum(file.stat().st_size for file in folder.rglob('*.onnx') if file.is_file())
+    memory_bytes = MEMORY_BYTES + MEMORY_PER_FILE_BYTE * size
     command = [sys.executable, '-m', __name__, str(folder), '--memory', str(memory_bytes)]
     command += [] if image is None else ['--image', str(image)]
     command += [] if picture is None else ['--picture', str(picture)]

@@ -120,11 +120,11 @@ class Encoder(nn.Module):
     Overlapping kernels at stride 4, or GDN there, would each add a third of its time.
     """
 
-    def __init__(self, channels: int = CHANNELS, width: int = WIDTH) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.conv8 = nn.Conv2d(3, width, 8, stride=8)
-        self.norm8 = GDN(width)
-        self.conv16 = nn.Conv2d(width, channels, 3, stride=2, padding=1)
+        self.conv8 = nn.Conv2d(3, WIDTH, 8, stride=8)
+        self.norm8 = GDN(WIDTH)
+        self.conv16 = nn.Conv2d(WIDTH, CHANNELS, 3, stride=2, padding=1)
 
     def forward(self, image: Tensor) -> Tensor:
         x = self.norm8(self.conv8((image - GREY_OFFSET) / GREY_UNIT))
@@ -168,17 +168,17 @@ class Decoder(nn.Module):
     zero. Most of the computation is at stride 16, where the receptive field is largest.
     """
 
-    def __init__(self, channels: int = CHANNELS, width: int = WIDTH) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.linear16 = nn.Conv2d(channels, 4 * width, 1)
-        self.deep16 = nn.Sequential(nn.Conv2d(channels, _DEEP16, 3, padding=1), Residual(_DEEP16))
-        self.tail16 = nn.Conv2d(_DEEP16, 4 * width, 1)
+        self.linear16 = nn.Conv2d(CHANNELS, 4 * WIDTH, 1)
+        self.deep16 = nn.Sequential(nn.Conv2d(CHANNELS, _DEEP16, 3, padding=1), Residual(_DEEP16))
+        self.tail16 = nn.Conv2d(_DEEP16, 4 * WIDTH, 1)
         _start_at_zero(self.tail16)
-        self.rise16 = nn.Conv2d(_DEEP16, 4 * width, 1)
-        self.norm8 = UndoGDN(width)
-        self.linear8 = nn.Conv2d(width, 3 * 64, 1)
+        self.rise16 = nn.Conv2d(_DEEP16, 4 * WIDTH, 1)
+        self.norm8 = UndoGDN(WIDTH)
+        self.linear8 = nn.Conv2d(WIDTH, 3 * 64, 1)
         self.deep8 = nn.Sequential(
-            nn.Conv2d(2 * width, _DEEP8, 3, padding=1), *(Separable(_DEEP8) for _ in range(2))
+            nn.Conv2d(2 * WIDTH, _DEEP8, 3, padding=1), *(Separable(_DEEP8) for _ in range(2))
         )
         self.tail8 = nn.Conv2d(_DEEP8, 3 * 64, 1)
         _start_at_zero(self.tail8)
@@ -190,7 +190,7 @@ class Decoder(nn.Module):
         """Return blocks of 8×8 pixels, (B, 192, H/8, W/8), in latent units around GREY_OFFSET."""
         deep = functional.silu(self.deep16(latent))
         blocks = functional.pixel_shuffle(self.linear16(latent) + self.tail16(deep), 2)
-        blocks = self.norm8(blocks)  # (B, width, H/8, W/8)
+        blocks = self.norm8(blocks)  # (B, WIDTH, H/8, W/8)
         joined = torch.cat((blocks, functional.pixel_shuffle(self.rise16(deep), 2)), dim=1)
         found: Tensor = self.linear8(blocks) + self.tail8(functional.silu(self.deep8(joined)))
         return found
@@ -207,12 +207,12 @@ def to_image(pixels: Tensor) -> Tensor:
 class Density(nn.Module):
     """Factorised prior: each channel's latents follow a mixture of three logistic densities."""
 
-    def __init__(self, channels: int = CHANNELS, parts: int = 3) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.zeros(parts, channels))
-        self.mean = nn.Parameter(torch.zeros(parts, channels))
-        spread = torch.linspace(-1, 1, parts)[:, None]
-        self.log_scale = nn.Parameter(spread.expand(parts, channels).clone())
+        self.weight = nn.Parameter(torch.zeros(3, CHANNELS))
+        self.mean = nn.Parameter(torch.zeros(3, CHANNELS))
+        spread = torch.linspace(-1, 1, 3)[:, None]
+        self.log_scale = nn.Parameter(spread.expand(3, CHANNELS).clone())
 
     def cumulative(self, y: Tensor) -> Tensor:
         """Return P(latent < y) for y (B, C, h, w)."""
@@ -242,18 +242,15 @@ class Bottleneck(nn.Module):
     Args:
         rates: number of compression rates.
         steps: initial quantisation steps of the first and the last rate, in latent units.
-        channels: channels of the latents.
     """
 
-    def __init__(
-        self, rates: int = 5, steps: tuple[float, float] = (1.0, 0.2), channels: int = CHANNELS
-    ) -> None:
+    def __init__(self, rates: int = 5, steps: tuple[float, float] = (1.0, 0.2)) -> None:
         super().__init__()
-        self.encoder = Encoder(channels)
-        self.decoder = Decoder(channels)
-        self.density = Density(channels)
+        self.encoder = Encoder()
+        self.decoder = Decoder()
+        self.density = Density()
         first, last = (math.log(1 / step) for step in steps)
-        start = torch.linspace(first, last, rates)[:, None].expand(rates, channels)
+        start = torch.linspace(first, last, rates)[:, None].expand(rates, CHANNELS)
         self.log_gain = nn.Parameter(start.clone())
         # Learned separately from the gain: the mean of a symbol's interval is closer to zero.
         self.log_inverse = nn.Parameter(-start.clone())

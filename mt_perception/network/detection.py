@@ -14,6 +14,8 @@ from mt_perception.network.trunk import FEATURE_CHANNELS
 
 STRIDES = (8, 16, 32)
 
+_CHANNELS = 64
+
 
 class RawDetections(NamedTuple):
     """Raw predictions per cell, with the cells of all strides concatenated."""
@@ -26,18 +28,18 @@ class RawDetections(NamedTuple):
 class Level(nn.Module):
     """One pyramid level of the head."""
 
-    def __init__(self, inputs: int, channels: int, classes: int) -> None:
+    def __init__(self, inputs: int, classes: int) -> None:
         super().__init__()
-        self.stem = ConvAct(inputs, channels)
+        self.stem = ConvAct(inputs, _CHANNELS)
         self.class_tower = nn.Sequential(
-            DepthwiseConv(channels, channels), DepthwiseConv(channels, channels)
+            DepthwiseConv(_CHANNELS, _CHANNELS), DepthwiseConv(_CHANNELS, _CHANNELS)
         )
-        self.classes = nn.Conv2d(channels, classes, 1)
+        self.classes = nn.Conv2d(_CHANNELS, classes, 1)
         self.box_tower = nn.Sequential(
-            DepthwiseConv(channels, channels), DepthwiseConv(channels, channels)
+            DepthwiseConv(_CHANNELS, _CHANNELS), DepthwiseConv(_CHANNELS, _CHANNELS)
         )
-        self.boxes = nn.Conv2d(channels, 4, 1)
-        self.objectness = nn.Conv2d(channels, 1, 1)
+        self.boxes = nn.Conv2d(_CHANNELS, 4, 1)
+        self.objectness = nn.Conv2d(_CHANNELS, 1, 1)
 
     def forward(self, x: Tensor) -> RawDetections:
         x = self.stem(x)
@@ -52,10 +54,10 @@ class Level(nn.Module):
 class DetectionHead(nn.Module):
     """The decoupled head of YOLOX (arXiv 2107.08430, section 2.1) on s8, s16 and s32."""
 
-    def __init__(self, classes: int = 80, channels: int = 64) -> None:
+    def __init__(self, classes: int = 80) -> None:
         super().__init__()
         self.levels = nn.ModuleList(
-            Level(FEATURE_CHANNELS[f's{stride}'], channels, classes) for stride in STRIDES
+            Level(FEATURE_CHANNELS[f's{stride}'], classes) for stride in STRIDES
         )
 
     def forward(self, s8: Tensor, s16: Tensor, s32: Tensor) -> RawDetections:

@@ -47,9 +47,9 @@ class Swish(nn.Module):
         return functional.hardswish(self.conv(x))
 
 
-def depthwise(channels: int, kernel: int, stride: int = 1) -> nn.Conv2d:
-    """A depthwise convolution without activation."""
-    return nn.Conv2d(channels, channels, kernel, stride, kernel // 2, groups=channels)
+def depthwise(channels: int, stride: int = 1) -> nn.Conv2d:
+    """A depthwise 3x3 convolution without activation."""
+    return nn.Conv2d(channels, channels, 3, stride, 1, groups=channels)
 
 
 class Attention(nn.Module):
@@ -70,9 +70,9 @@ class Halving(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, width: int) -> None:
         super().__init__()
-        self.direct = nn.Sequential(depthwise(inputs, 3, 2), Swish(inputs, outputs // 2))
+        self.direct = nn.Sequential(depthwise(inputs, 2), Swish(inputs, outputs // 2))
         self.widen = Swish(inputs, width)
-        self.spatial = depthwise(width, 3, 2)
+        self.spatial = depthwise(width, 2)
         self.attention = Attention(width)
         self.project = Swish(width, outputs // 2)
         self.join = nn.Sequential(Swish(outputs, outputs, 3, 1, outputs), Swish(outputs, outputs))
@@ -89,7 +89,7 @@ class Shuffling(nn.Module):
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()
         self.widen = Swish(channels // 2, width)
-        self.spatial = depthwise(width, 3)
+        self.spatial = depthwise(width)
         self.attention = Attention(2 * width)
         self.project = Swish(2 * width, channels // 2)
 
@@ -163,14 +163,14 @@ class Separable(nn.Sequential):
 
 
 class CSPLayer(nn.Module):
-    """CSP layer (arXiv 1911.11929): half of the channels bypass a separable convolution."""
+    """CSP layer of two levels (arXiv 1911.11929): half of the channels bypass a convolution."""
 
-    def __init__(self, inputs: int, outputs: int) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        half = outputs // 2
-        self.short = Swish(inputs, half)
-        self.main = nn.Sequential(Swish(inputs, half), Swish(half, half), Separable(half))
-        self.final = Swish(outputs, outputs)
+        half = WIDTH // 2
+        self.short = Swish(2 * WIDTH, half)
+        self.main = nn.Sequential(Swish(2 * WIDTH, half), Swish(half, half), Separable(half))
+        self.final = Swish(WIDTH, WIDTH)
 
     def forward(self, x: Tensor) -> Tensor:
         joined: Tensor = self.final(torch.cat((self.main(x), self.short(x)), dim=1))
@@ -185,12 +185,12 @@ class CSPPAN(nn.Module):
         self.lateral8 = Swish(CHANNELS['s8'], WIDTH)
         self.lateral16 = Swish(CHANNELS['s16'], WIDTH)
         self.lateral32 = Swish(CHANNELS['s32'], WIDTH)
-        self.top_down16 = CSPLayer(2 * WIDTH, WIDTH)
-        self.top_down8 = CSPLayer(2 * WIDTH, WIDTH)
+        self.top_down16 = CSPLayer()
+        self.top_down8 = CSPLayer()
         self.down8 = Separable(WIDTH, 2)
-        self.bottom_up16 = CSPLayer(2 * WIDTH, WIDTH)
+        self.bottom_up16 = CSPLayer()
         self.down16 = Separable(WIDTH, 2)
-        self.bottom_up32 = CSPLayer(2 * WIDTH, WIDTH)
+        self.bottom_up32 = CSPLayer()
         self.top_lateral = Separable(WIDTH, 2)
         self.top_down = Separable(WIDTH, 2)
 

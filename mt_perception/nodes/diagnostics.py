@@ -96,19 +96,14 @@ class NodeSnapshot:
 
 
 class LogThrottle:
-    """Limits how often each message is logged.
+    """Limits how often each message is logged."""
 
-    Args:
-        period_s: Time between two logs of one message.
-    """
-
-    def __init__(self, period_s: float = _REPEAT_S) -> None:
-        self._period_s = period_s
+    def __init__(self) -> None:
         self._logged_s: dict[str, float] = {}
 
     def allows(self, key: str, now_s: float) -> bool:
         """Whether a message may be logged at this monotonic time; counts as logged if so."""
-        if now_s - self._logged_s.get(key, -self._period_s) < self._period_s:
+        if now_s - self._logged_s.get(key, -_REPEAT_S) < _REPEAT_S:
             return False
         if len(self._logged_s) >= 1000:
             self._logged_s.clear()

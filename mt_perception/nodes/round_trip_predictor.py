@@ -19,6 +19,8 @@ from mt_perception.types import Frame, Result
 
 # Both ends of a connection discover each other within milliseconds of one another.
 _SETTLE_S = 0.3
+_PATIENCE_S = 10.0
+"""Longest time to wait for the results of one frame."""
 
 
 class SynchronousPlayer:
@@ -37,7 +39,7 @@ class SynchronousPlayer:
         self._publisher = publisher
         self._collector = collector
 
-    def connect(self, deadline_s: float = 10.0) -> bool:
+    def connect(self, deadline_s: float) -> bool:
         """Wait until publisher and collector are connected to the perception node.
 
         Returns:
@@ -75,18 +77,10 @@ class RoundTripPredictor(StandaloneNode):
         tasks: The tasks to subscribe to, which are those that the node runs.
         labels: Class names of the model's detections.
         domain_id: ROS domain of the node.
-        deadline_s: Longest time to wait for the results of one frame.
     """
 
-    def __init__(
-        self,
-        tasks: Collection[str],
-        labels: Sequence[str],
-        domain_id: int,
-        deadline_s: float = 10.0,
-    ) -> None:
+    def __init__(self, tasks: Collection[str], labels: Sequence[str], domain_id: int) -> None:
         super().__init__('replay', domain_id)
-        self._deadline_s = deadline_s
         collector = ResultCollector(self.node, tuple(tasks), labels=labels)
         self._player = SynchronousPlayer(self.executor, FramePublisher(self.node), collector)
 
@@ -105,10 +99,10 @@ class RoundTripPredictor(StandaloneNode):
             NodeError: No results arrived in time, or the node rejected the image.
         """
         start_ns, start_s = time.time_ns(), time.perf_counter()
-        record = self._player.step(frame, self._deadline_s)
+        record = self._player.step(frame, _PATIENCE_S)
         seconds = time.perf_counter() - start_s
         if record is None or not record.stats:
-            raise NodeError(f'the node returned no results within {self._deadline_s:g} s')
+            raise NodeError(f'the node returned no results within {_PATIENCE_S:g} s')
         if 'rejected' in record.stats:
             raise NodeError(f'the node rejected the image: {record.stats["rejected"]}')
         return self._result(record, min(seconds, (record.complete_ns - start_ns) * 1e-9) * 1e3)

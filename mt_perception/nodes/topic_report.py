@@ -37,18 +37,17 @@ class Endpoint:
     mismatch: str
 
 
-def topic_report(topic: str, patience_s: float = DISCOVERY_S) -> list[Endpoint]:
+def topic_report(topic: str) -> list[Endpoint]:
     """Discover the endpoints of a topic.
 
     Args:
         topic: Full name of the topic.
-        patience_s: Longest time to wait for the first publisher.
 
     Returns:
         Publishers first, then subscribers.
     """
     with StandaloneNode('mt_perception_doctor') as ros:
-        ros.spin_until(lambda: ros.node.count_publishers(topic) > 0, patience_s)
+        ros.spin_until(lambda: ros.node.count_publishers(topic) > 0, DISCOVERY_S)
         # Other endpoints are discovered soon after the first.
         time.sleep(0.2)
         return _report(ros.node, topic)

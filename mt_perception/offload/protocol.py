@@ -244,15 +244,12 @@ def _block(
     return pack_response(response, maps, request.precision, _BOX_PRECISION * request.precision)
 
 
-def parse_response(
-    message: bytes, request: InferenceRequest, max_bytes: int = MAX_REPLY_BYTES
-) -> InferenceResponse:
+def parse_response(message: bytes, request: InferenceRequest) -> InferenceResponse:
     """Parse the response to a request.
 
     Args:
         message: Serialized ModelInferResponse.
         request: The request.
-        max_bytes: Upper limit on the size of the message.
 
     Raises:
         ProtocolError: The message is too large or no ModelInferResponse, belongs to another
@@ -260,7 +257,7 @@ def parse_response(
             shape. Nothing else is raised, whatever the message holds.
     """
     with protocol_errors('response'):
-        check_message(message, _RAW_OUTPUTS, max_bytes)
+        check_message(message, _RAW_OUTPUTS, MAX_REPLY_BYTES)
         return _response(pb.ModelInferResponse.FromString(message), request)
 
 

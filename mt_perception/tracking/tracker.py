@@ -20,6 +20,8 @@ from mt_perception.types import Detections
 
 NO_TRACK = -1
 """Identity of a detection without a track."""
+_MIN_IOU_UNCERTAIN = 0.5
+"""Smallest IoU of an uncertain detection with a predicted track."""
 
 
 @dataclass(frozen=True)
@@ -29,13 +31,11 @@ class TrackerOptions:
     Attributes:
         min_score: Detections below this score start no track and are associated last.
         min_iou: Smallest IoU of a confident detection with a predicted track.
-        min_iou_uncertain: Smallest IoU of an uncertain detection with a predicted track.
         max_age_ms: A track without a detection for longer than this ends.
     """
 
     min_score: float = 0.35
     min_iou: float = 0.2
-    min_iou_uncertain: float = 0.5
     max_age_ms: float = 1000.0
 
 
@@ -96,7 +96,7 @@ class Tracker:
         matched: list[tuple[NDArray[np.intp], NDArray[np.intp]]] = []
         for boxes, candidates, eligible, minimum in (
             (predicted, sure, free, self.options.min_iou),
-            (predicted, ~sure, recent, self.options.min_iou_uncertain),
+            (predicted, ~sure, recent, _MIN_IOU_UNCERTAIN),
             (tracks.measured, sure, free, self.options.min_iou),
         ):
             rows = np.flatnonzero(eligible & free)

@@ -21,17 +21,9 @@ class ShapedLink(AbstractContextManager['ShapedLink']):
         up: Mbit/s towards the host; 0 is unlimited.
         down: Mbit/s from the host; 0 is unlimited.
         delay_ms: Delay one way.
-        jitter_ms: Upper limit on additional random delay.
     """
 
-    def __init__(
-        self,
-        target: str,
-        up: float = 0,
-        down: float = 0,
-        delay_ms: float = 0,
-        jitter_ms: float = 0,
-    ) -> None:
+    def __init__(self, target: str, up: float = 0, down: float = 0, delay_ms: float = 0) -> None:
         self._process = subprocess.Popen(
             [sys.executable, '-m', proxy.__name__, target, '0'],
             stdin=subprocess.PIPE,
@@ -42,12 +34,7 @@ class ShapedLink(AbstractContextManager['ShapedLink']):
         assert self._process.stdout is not None
         self.port = int(self._process.stdout.readline())
         self.address = f'127.0.0.1:{self.port}'
-        for name, value in (
-            ('up', up),
-            ('down', down),
-            ('delay', delay_ms),
-            ('jitter', jitter_ms),
-        ):
+        for name, value in (('up', up), ('down', down), ('delay', delay_ms)):
             self.tell(f'{name} {value}')
         self.moved()  # Its answer shows that all commands were executed.
 

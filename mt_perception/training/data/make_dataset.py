@@ -38,6 +38,7 @@ from mt_perception.types import DETECTION, SEGMENTATION, Intrinsics, Result
 IMAGES, SEMANTIC, CLASSES_FILE = 'images', 'semantic', 'classes.yaml'
 _THUMBNAIL = (32, 24)  # width, height
 _DEPTH = 'depth'
+_JPEG_QUALITY = 92
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,6 @@ class DatasetOptions:
         pose_topic: topic of poses or odometry; None for the only one.
         min_change: smallest mean difference to all kept images, in grey levels of a thumbnail;
             more similar images are near-duplicates. 0 keeps all.
-        quality: JPEG quality.
         max_images: largest number of images; 0 for no limit.
         source: how recordings are read.
     """
@@ -59,7 +59,6 @@ class DatasetOptions:
     every_m: float = 0.0
     pose_topic: str | None = None
     min_change: float = 4.0
-    quality: int = 92
     max_images: int = 0
     source: SourceOptions = field(default_factory=SourceOptions)
 
@@ -138,7 +137,7 @@ class DatasetWriter:
     def _write(self, sample: Sample, name: str) -> None:
         frame, file = sample.frame, f'{safe_name(name)}.jpg'
         self._check_camera(frame.intrinsics)
-        quality = [cv2.IMWRITE_JPEG_QUALITY, self.options.quality]
+        quality = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
         _write_image(self.folder / IMAGES / file, frame.image, quality)
         if sample.truth is not None and sample.truth.depth is not None:
             units = np.nan_to_num(sample.truth.depth, nan=0.0) * MILLIMETRES
