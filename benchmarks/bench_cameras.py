@@ -17,25 +17,20 @@ Usage: python benchmarks/bench_cameras.py [--cameras 4] [--rate 15] [--seconds 2
 from __future__ import annotations
 
 import argparse
-import os
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import rclpy
 from bench_node_latency import picture
+from processes import perception_process, resident_bytes, use_local_ros
 from rclpy.executors import SingleThreadedExecutor
 
 from mt_perception.geometry.camera import typical
 from mt_perception.nodes.frame_publisher import FramePublisher
 from mt_perception.nodes.result_collector import CollectedFrame, ResultCollector
 from mt_perception.nodes.round_trip_predictor import SynchronousPlayer
-from mt_perception.nodes.shared_memory import use_shared_memory
 from mt_perception.types import Frame
 
-ROOT = Path(__file__).resolve().parent.parent
 START_S = 60.0
 SETTLE_S = 2.0
 BUSY = 0.75
@@ -81,9 +76,7 @@ def main() -> None:
     parser.add_argument('--fixed-rate', action='store_true')
     parser.add_argument('--model', default='cspnano')
     arguments = parser.parse_args()
-    use_shared_memory(os.environ)
-    os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
-    os.environ['ROS_DOMAIN_ID'] = str(1 + os.getpid() % 100)
+    use_local_ros()
     rclpy.init()
     found = {}
     rate_hz = arguments.rate
@@ -119,14 +112,7 @@ def measure(
 ) -> tuple[float, list[Camera]]:
     """Resident memory in MB of a process with ``count`` cameras, and the cameras."""
     names = [f'camera{index}' for index in range(count)]
-    process = subprocess.Popen(
-        [
-            *(sys.executable, str(ROOT / 'lib' / 'mt_perception' / 'perception'), '--ros-args'),
-            *('-p', f'model:={model}', '-p', f'cameras:=[{", ".join(names)}]'),
-            *('-p', f'input.size:={size}'),
-            *('--log-level', 'error'),
-        ],
-    )
+    process = perception_process(model=model, cameras=f'[{", ".join(names)}]', input__size=size)
     executor = SingleThreadedExecutor()
     cameras = [Camera(name, (480, 640)) for name in names]
     try:
@@ -146,19 +132,13 @@ def measure(
             executor.spin_once(timeout_sec=0.002)
             for camera in cameras:
                 camera.collect()
-        return _resident_mb(process.pid), cameras
+        return resident_bytes(process.pid) / 1e6, cameras
     finally:
         executor.shutdown()
         for camera in cameras:
             camera.node.destroy_node()
         process.terminate()
         process.wait()
-
-
-def _resident_mb(pid: int) -> float:
-    lines = Path(f'/proc/{pid}/status').read_text(encoding='utf-8').splitlines()
-    (kilobytes,) = [line.split()[1] for line in lines if line.startswith('VmRSS')]
-    return int(kilobytes) * 1.024e-3
 
 
 if __name__ == '__main__':

@@ -12,24 +12,19 @@ Usage: python benchmarks/bench_first_result.py [--rate 10] [--rounds 20]
 from __future__ import annotations
 
 import argparse
-import os
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import rclpy
 from bench_node_latency import picture
+from processes import perception_process, use_local_ros
 from rclpy.executors import SingleThreadedExecutor
 
 from mt_perception.geometry.camera import typical
 from mt_perception.nodes.frame_publisher import FramePublisher
 from mt_perception.nodes.result_collector import ResultCollector
-from mt_perception.nodes.shared_memory import use_shared_memory
 from mt_perception.types import DETECTION, Frame
 
-ROOT = Path(__file__).resolve().parent.parent
 PATIENCE_S = 60.0
 IDLE_S = 0.5
 NAMES = ('lazy', 'always')
@@ -41,16 +36,10 @@ def main() -> None:
     parser.add_argument('--rounds', type=int, default=20)
     parser.add_argument('--model', default='cspnano')
     arguments = parser.parse_args()
-    use_shared_memory(os.environ)
-    os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
-    os.environ['ROS_DOMAIN_ID'] = str(1 + os.getpid() % 100)
+    use_local_ros()
     nodes = [
-        subprocess.Popen(
-            [
-                *(sys.executable, str(ROOT / 'lib' / 'mt_perception' / 'perception')),
-                *('--ros-args', '-r', f'__ns:=/{name}', '-p', f'model:={arguments.model}'),
-                *('-p', f'input.lazy:={str(name == "lazy").lower()}', '--log-level', 'error'),
-            ]
+        perception_process(
+            '-r', f'__ns:=/{name}', model=arguments.model, input__lazy=name == 'lazy'
         )
         for name in NAMES
     ]

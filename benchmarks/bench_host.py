@@ -16,10 +16,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import re
-import subprocess
-import sys
-import tempfile
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -28,11 +24,11 @@ from pathlib import Path
 import grpc
 import numpy as np
 from plain_client import Robot
+from processes import resident_bytes, serving
 
 from mt_perception.offload.protocol import MODEL_INFER, parse_response, serialize_request
 from mt_perception.resources import find_model
 
-PROGRAM = 'import sys; from mt_perception.cli.main import main; sys.exit(main())'
 SHARE = 0.8
 """Of what the host can do, what the modest robots ask for together."""
 TRIAL_S = 5.0
@@ -93,36 +89,10 @@ def measured(
     folder: Path, message: bytes, request: object, batch: int, arguments: argparse.Namespace
 ) -> Tally:
     """Run one host under load."""
-    options = ['--port', '0', '--workers', str(arguments.workers), '--batch', str(batch)]
+    options = ['--workers', str(arguments.workers), '--batch', str(batch)]
     options += ['--waiting', '1000', '--per-client', str(GREEDY), '--batch-wait-ms', '2']
-    with tempfile.TemporaryFile('w+') as log:
-        host = subprocess.Popen(
-            [sys.executable, '-u', '-c', PROGRAM, 'serve', '--model', str(folder), *options],
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
-        try:
-            port = ready_port(log, host)
-            tally = asyncio.run(load(port, host.pid, message, request, arguments))
-        finally:
-            host.terminate()
-            status = host.wait()
-        log.seek(0)
-        text = log.read()
-    if status or 'Traceback' in text:
-        print(text[-2000:])
-        raise SystemExit(f'the host ended with status {status}')
-    return tally
-
-
-def ready_port(log: object, host: subprocess.Popen[bytes]) -> int:
-    while host.poll() is None:
-        log.seek(0)
-        if found := re.search(r'ready: .*:(\d+)\n', log.read()):
-            return int(found[1])
-        time.sleep(0.1)
-    log.seek(0)
-    raise SystemExit(log.read())
+    with serving(folder, *options) as (port, pid):
+        return asyncio.run(load(port, pid, message, request, arguments))
 
 
 async def load(
@@ -209,11 +179,6 @@ def report(tally: Tally, batch: int, arguments: argparse.Namespace) -> None:
         f'most {max(settled) / 1e6:.1f}'
     )
     print('  MB:', *(round(value / 1e6) for value in tally.memory))
-
-
-def resident_bytes(pid: int) -> int:
-    text = Path(f'/proc/{pid}/status').read_text()
-    return 1024 * int(re.search(r'VmRSS:\s+(\d+)', text)[1])
 
 
 if __name__ == '__main__':

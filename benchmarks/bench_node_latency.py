@@ -15,14 +15,13 @@ from __future__ import annotations
 
 import argparse
 import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import cv2
 import numpy as np
 import rclpy
+from processes import perception_process, use_local_ros
 from rclpy.executors import SingleThreadedExecutor
 
 from mt_perception.execution.executor import Executor
@@ -34,7 +33,6 @@ from mt_perception.model.sessions import load_sessions
 from mt_perception.nodes.frame_publisher import FramePublisher
 from mt_perception.nodes.result_collector import ResultCollector
 from mt_perception.nodes.round_trip_predictor import SynchronousPlayer
-from mt_perception.nodes.shared_memory import use_shared_memory
 from mt_perception.planning.path_plan import full_plan
 from mt_perception.resources import find_model
 from mt_perception.types import Frame
@@ -53,9 +51,7 @@ def main() -> None:
     parser.add_argument('--sizes', nargs='+', default=list(BARS))
     parser.add_argument('--model', default='cspnano')
     arguments = parser.parse_args()
-    use_shared_memory(os.environ)
-    os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
-    os.environ['ROS_DOMAIN_ID'] = str(1 + os.getpid() % 100)
+    use_local_ros()
     print('image     bare p50  node p50  node p95   in node   ratio p50  aim')
     for size in arguments.sizes:
         width, height = map(int, size.split('x'))
@@ -79,13 +75,7 @@ def measure(
     plan = full_plan(folder.manifest.graph, folder.manifest.tasks)
     image = picture(width, height)
     network_image = fit((height, width), size, spec.multiple).network_image(image, spec.pad_value)
-    node = subprocess.Popen(
-        [
-            *(sys.executable, str(ROOT / 'lib' / 'mt_perception' / 'perception'), '--ros-args'),
-            *('-p', f'model:={folder.path}', '-p', f'input.size:={size}'),
-            *('--log-level', 'warn'),
-        ],
-    )
+    node = perception_process(model=folder.path, input__size=size)
     rclpy.init()
     camera = rclpy.create_node('camera')
     executor = SingleThreadedExecutor()

@@ -14,23 +14,18 @@ import argparse
 import contextlib
 import dataclasses
 import random
-import re
 import socket
-import subprocess
-import sys
-import tempfile
 import time
 from collections import Counter
 from pathlib import Path
 
 import grpc
 from plain_client import Robot, image
+from processes import resident_bytes, serving
 
 from mt_perception.offload.protocol import MODEL_INFER, SERVICE, serialize_request
 from mt_perception.resources import find_model
 
-PROGRAM = 'import sys; from mt_perception.cli.main import main; sys.exit(main())'
-OPTIONS = ('--port', '0', '--workers', '1')
 EXPECTED = {
     *('OK', 'INVALID_ARGUMENT', 'NOT_FOUND', 'UNIMPLEMENTED', 'RESOURCE_EXHAUSTED'),
     *('DEADLINE_EXCEEDED', 'CANCELLED'),
@@ -46,41 +41,18 @@ def main() -> None:
     parser.add_argument('--minutes', type=float, default=1.0)
     parser.add_argument('--seed', type=int, default=0)
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as place:
-        folder = find_model(arguments.model)
-        log = Path(place) / 'log'
-        with log.open('wb') as output:
-            host = subprocess.Popen(
-                [sys.executable, '-u', '-c', PROGRAM, 'serve', '--model', str(folder), *OPTIONS],
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
-        try:
-            port = ready_port(log, host)
-            statuses, memory = fuzz(host, port, folder, arguments.minutes * 60, arguments.seed)
-        finally:
-            host.terminate()
-            status = host.wait()
-        text = log.read_text(errors='replace')
+    folder = find_model(arguments.model)
+    with serving(folder, '--workers', '1') as (port, pid):
+        statuses, memory = fuzz(pid, port, folder, arguments.minutes * 60, arguments.seed)
     unexpected = {name: n for name, n in statuses.items() if name not in EXPECTED}
     print(f'{sum(statuses.values())} attempts: {dict(statuses.most_common())}')
     print(f'memory of the host: {memory[0] / 1e6:.1f} MB, then {memory[-1] / 1e6:.1f} MB')
-    print(f'exit status {status}; tracebacks: {text.count("Traceback")}')
-    if unexpected or status or 'Traceback' in text:
-        print(f'UNEXPECTED: {unexpected}\n{text[-3000:]}')
-        raise SystemExit(1)
-
-
-def ready_port(log: Path, host: subprocess.Popen[bytes]) -> int:
-    while host.poll() is None:
-        if found := re.search(r'ready: .*:(\d+)\n', log.read_text(errors='replace')):
-            return int(found[1])
-        time.sleep(0.1)
-    raise SystemExit(log.read_text(errors='replace'))
+    if unexpected:
+        raise SystemExit(f'UNEXPECTED: {unexpected}')
 
 
 def fuzz(
-    host: subprocess.Popen[bytes], port: int, folder: Path, seconds: float, seed: int
+    pid: int, port: int, folder: Path, seconds: float, seed: int
 ) -> tuple[Counter[str], list[int]]:
     """Statuses of all attempts, and the host's memory at the beginning and at the end."""
     rng = random.Random(seed)
@@ -96,7 +68,7 @@ def fuzz(
             robot.ask(robot.request(image()), SOUND_TIMEOUT_S)
             check = time.monotonic() + CHECK_EVERY_S
             # What the first seconds need for their caches is no leak.
-            memory = [*memory[:3], resident_bytes(host.pid)]
+            memory = [*memory[:3], resident_bytes(pid)]
     return statuses, memory[-2:] if len(memory) > 3 else memory
 
 
@@ -189,11 +161,6 @@ def status_of(robot: Robot, method: str, message: bytes) -> str:
     except grpc.RpcError as error:
         return str(error.code().name)
     return 'OK'
-
-
-def resident_bytes(pid: int) -> int:
-    text = Path(f'/proc/{pid}/status').read_text()
-    return 1024 * int(re.search(r'VmRSS:\s+(\d+)', text)[1])
 
 
 if __name__ == '__main__':

@@ -17,7 +17,6 @@ import argparse
 import itertools
 import os
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -30,6 +29,7 @@ from typing import Any
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
+from processes import perception_process
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
@@ -40,7 +40,6 @@ from mt_perception.evaluation.link.host_process import HostProcess
 from mt_perception.geometry.camera import typical
 from mt_perception.nodes.conversions import camera_info_of, ros_time
 from mt_perception.nodes.standalone_node import StandaloneNode
-from mt_perception.resources import share_folder
 
 ROOT = Path(__file__).resolve().parent.parent
 START_S = 300.0
@@ -103,19 +102,12 @@ class Soak:
     def start(self) -> None:
         """Start the node and wait until it is subscribed and the listeners are."""
         self.life = Life()
-        parameters = {
-            'model': self._folder,
-            'offload.enabled': 'true',
-            'offload.endpoint': self._host.address,
-            'offload.mode': 'always',
-            'offload.deadline_ms': self._deadline_ms,
-        }
-        options = [
-            word for name, value in parameters.items() for word in ('-p', f'{name}:={value}')
-        ]
-        program = share_folder() / 'lib' / 'mt_perception' / 'perception'
-        self.process = subprocess.Popen(
-            [sys.executable, str(program), '--ros-args', '--log-level', 'error', *options]
+        self.process = perception_process(
+            model=self._folder,
+            offload__enabled=True,
+            offload__endpoint=self._host.address,
+            offload__mode='always',
+            offload__deadline_ms=self._deadline_ms,
         )
         self._await(lambda: self._images.get_subscription_count() > 0, START_S)
         self._await(lambda: bool(self.life.totals), START_S)
