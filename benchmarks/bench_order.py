@@ -17,10 +17,10 @@ import time
 from collections.abc import Callable
 
 import numpy as np
-from task_trees import random_constraints, random_problem, random_tree
+from task_trees import cheapest, random_constraints, random_problem, random_tree
 
 from mt_perception.model.task_graph import Block
-from mt_perception.planning.order_problem import START, OrderProblem, States, expected_cost
+from mt_perception.planning.order_problem import OrderProblem, expected_cost
 from mt_perception.planning.task_order import order_problem, planned_order
 
 BAR_FEW, BAR_MANY = 1.000, 1.02
@@ -75,17 +75,6 @@ def tree_problem(
 
 def named_cost(problem: OrderProblem, order: tuple[str, ...]) -> float:
     return expected_cost(problem, [problem.tasks.index(name) for name in order])
-
-
-def cheapest(problem: OrderProblem, states: States = START, placed: int = 0) -> float:
-    """The least cost over all permitted orders, by trying them."""
-    if placed == problem.everything:
-        return 0.0
-    found = math.inf
-    for task in problem.ready(placed):
-        step, after = problem.place(states, placed, task)
-        found = min(found, step + cheapest(problem, after, placed | 1 << task))
-    return found
 
 
 def best_known(problem: OrderProblem) -> float:

@@ -4,11 +4,12 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 
 from mt_perception.model.task_graph import IMAGE, Block, TaskGraph
-from mt_perception.planning.order_problem import Condition, OrderProblem
+from mt_perception.planning.order_problem import START, Condition, OrderProblem, States
 
 
 def random_tree(rng: random.Random, tasks: int) -> TaskGraph:
@@ -72,3 +73,14 @@ def random_problem(
     before, conditions = random_constraints(rng, names, precedence, conditional)
     costs = [tuple(rng.random() for _ in names) for _ in range(tasks + 1)]
     return OrderProblem(names, costs[-1], tuple(costs[:-1]), frozenset(before), conditions)
+
+
+def cheapest(problem: OrderProblem, states: States = START, placed: int = 0) -> float:
+    """The least cost over all permitted orders, by trying them."""
+    if placed == problem.everything:
+        return 0.0
+    found = math.inf
+    for task in problem.ready(placed):
+        step, after = problem.place(states, placed, task)
+        found = min(found, step + cheapest(problem, after, placed | 1 << task))
+    return found

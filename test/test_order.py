@@ -47,17 +47,6 @@ def drawn_cost(problem: OrderProblem, order: list[int]) -> float:
     return total
 
 
-def cheapest(problem: OrderProblem, states: States = START, placed: int = 0) -> float:
-    """The least cost over all permitted orders, by trying them."""
-    if placed == problem.everything:
-        return 0.0
-    found = math.inf
-    for task in problem.ready(placed):
-        step, after = problem.place(states, placed, task)
-        found = min(found, step + cheapest(problem, after, placed | 1 << task))
-    return found
-
-
 def indices(problem: OrderProblem, order: tuple[str, ...]) -> list[int]:
     return [problem.tasks.index(name) for name in order]
 
