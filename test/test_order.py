@@ -11,16 +11,14 @@ from itertools import pairwise, product
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from task_trees import random_constraints, random_problem, random_tree
+from task_trees import cheapest, random_constraints, random_problem, random_tree
 
 from mt_perception.errors import OptionError
 from mt_perception.model.task_graph import IMAGE, Block, TaskGraph
 from mt_perception.planning.order_problem import (
     NOTHING,
-    START,
     Condition,
     OrderProblem,
-    States,
     exact_order,
     expected_cost,
 )

@@ -33,6 +33,7 @@ from mt_perception.cli.shared_options import (
     measured_links,
     offload_summary,
     offloaded,
+    with_options,
 )
 from mt_perception.errors import OutputError
 from mt_perception.evaluation.datasets.mot import find_tracks
@@ -144,24 +145,16 @@ SOURCE_OPTIONS: Sequence[Callable[[Any], Any]] = (
 )  # fmt: skip
 
 
-def _all_options(command: Callable[..., None]) -> Callable[..., None]:
-    for option in reversed(
-        (
-            *_OPTIONS,
-            *DEPTH_OPTIONS,
-            *BUDGET_OPTIONS,
-            *OFFLOAD_OPTIONS,
-            *LINK_OPTIONS,
-            *SOURCE_OPTIONS,
-        )
-    ):
-        command = option(command)
-    return command
-
-
 @click.command()
 @click.argument('sources', nargs=-1, required=True)
-@_all_options
+@with_options(
+    *_OPTIONS,
+    *DEPTH_OPTIONS,
+    *BUDGET_OPTIONS,
+    *OFFLOAD_OPTIONS,
+    *LINK_OPTIONS,
+    *SOURCE_OPTIONS,
+)
 @click.pass_context
 def evaluate(context: click.Context, /, sources: tuple[str, ...], **given: Any) -> None:
     """Evaluate models on SOURCES: bags, data sets, folders of images, videos.

@@ -30,7 +30,7 @@ from mt_perception.cli.processes import (
     prepare_local_ros,
     ros_environment,
 )
-from mt_perception.cli.shared_options import BUDGET_OPTIONS, COUNT, budget_of
+from mt_perception.cli.shared_options import BUDGET_OPTIONS, COUNT, budget_of, with_options
 from mt_perception.errors import NodeError
 from mt_perception.evaluation.datasets.sample_source import source_name
 from mt_perception.evaluation.job import Job, run_job
@@ -48,12 +48,6 @@ READY_S = 30.0
 THROUGH_NODE, IN_PROCESS = 'through_node', 'in_process'
 
 
-def _all_options(command: Any) -> Any:
-    for option in reversed((*BUDGET_OPTIONS, *SOURCE_OPTIONS)):
-        command = option(command)
-    return command
-
-
 @click.command()
 @click.argument('source')
 @click.option('--model', default='cspnano', help='Installed model or model folder.')
@@ -62,7 +56,7 @@ def _all_options(command: Any) -> Any:
 @click.option('--size', default=0, help="Long side of the network's input; 0: the model's own.")
 @click.option('--score', default=0.0, help='Score threshold of detections; AP needs 0.')
 @click.option('--save-bag', is_flag=True, help='Write the results as a rosbag2 (mcap) too.')
-@_all_options
+@with_options(*BUDGET_OPTIONS, *SOURCE_OPTIONS)
 @click.pass_context
 def replay(context: click.Context, /, source: str, **given: Any) -> None:
     """Play SOURCE frame by frame through the perception node over DDS.

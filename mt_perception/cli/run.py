@@ -20,16 +20,17 @@ from mt_perception.cli.new_path import NewPath
 from mt_perception.cli.picture_writer import FILES, PictureWriter
 from mt_perception.cli.run_summary import RunSummary, latency_warning, summary_table
 from mt_perception.cli.shared_options import (
+    BUDGET_OPTIONS,
     COUNT,
+    DEPTH_OPTIONS,
+    OFFLOAD_OPTIONS,
     PROVIDER,
     THREADS,
     budget_of,
     depth_options,
     offload_summary,
     offloaded,
-    with_budget_options,
-    with_depth_options,
-    with_offload_options,
+    with_options,
 )
 from mt_perception.cli.video_writer import video_format
 from mt_perception.data_files import read_yaml
@@ -121,9 +122,7 @@ class OutputOptions:
 @click.option('--show-every', type=COUNT, help='Save a picture of every n-th frame; 0: none.')
 @click.option('--save-video', is_flag=True, help='Write an annotated video.')
 @click.option('--jsonl', is_flag=True, help='Write detections and times as JSON lines.')
-@with_depth_options
-@with_budget_options
-@with_offload_options
+@with_options(*DEPTH_OPTIONS, *BUDGET_OPTIONS, *OFFLOAD_OPTIONS)
 def run(
     source: str,
     model: str,

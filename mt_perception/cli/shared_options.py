@@ -48,6 +48,19 @@ class FiniteRange(click.FloatRange):
         return number
 
 
+def with_options(
+    *options: Callable[[Any], Any],
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Add options to a command, in this order."""
+
+    def add(command: Callable[..., None]) -> Callable[..., None]:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
+
+
 COUNT = click.IntRange(0)
 """A number of frames."""
 
@@ -78,13 +91,6 @@ BUDGET_OPTIONS: Sequence[Callable[[Any], Any]] = (
 )
 
 
-def with_budget_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options to a command."""
-    for option in reversed(BUDGET_OPTIONS):
-        command = option(command)
-    return command
-
-
 def budget_of(given: Mapping[str, Any]) -> Budget:
     """The budget of the options."""
     return Budget(
@@ -106,13 +112,6 @@ DEPTH_OPTIONS: Sequence[Callable[[Any], Any]] = (
     click.option('--depth-filter', is_flag=True, help='Filter depth over time against flicker.'),
 )  # fmt: skip
 """Options of depth; ``Options`` has the same names."""
-
-
-def with_depth_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options to a command."""
-    for option in reversed(DEPTH_OPTIONS):
-        command = option(command)
-    return command
 
 
 def depth_options(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -219,13 +218,6 @@ OFFLOAD_OPTIONS: Sequence[Callable[[Any], Any]] = (
         '200, for evaluate 10000.',
     ),
 )
-
-
-def with_offload_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options to a command."""
-    for option in reversed(OFFLOAD_OPTIONS):
-        command = option(command)
-    return command
 
 
 @contextmanager
