@@ -302,6 +302,14 @@ def _checked(fields: Any, what: str) -> dict[str, Json]:
     return result
 
 
+def value_at(values: Json, path: Iterable[str]) -> float | None:
+    """The number behind a path of keys; None where there is none."""
+    for key in path:
+        values = values.get(key) if isinstance(values, Mapping) else None
+    is_number = isinstance(values, (int, float)) and not isinstance(values, bool)
+    return float(values) if is_number else None
+
+
 def _plain(record: DetectionRecord | TruthRecord | None) -> dict[str, object] | None:
     return None if record is None else dict(vars(record))
 

@@ -6,11 +6,11 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mt_perception.errors import OptionError
-from mt_perception.evaluation.records import Json, Summary
+from mt_perception.evaluation.records import Json, Summary, value_at
 
 GROUPS = (
     'detection', 'tracking', 'segmentation', 'depth', 'stability', 'cost', 'counts', 'latency_ms',
@@ -169,10 +169,7 @@ def _value(summary: Summary, metric: str) -> float | None:
     }.get(group)
     if group == 'depth' and len(keys) == 1 and keys[0] not in (found or {}):
         keys = ['metric', *keys]
-    for key in keys:
-        found = found.get(key) if isinstance(found, Mapping) else None
-    is_number = isinstance(found, (int, float)) and not isinstance(found, bool)
-    return float(found) if is_number else None
+    return value_at(found, keys)
 
 
 def _printable(text: str) -> str:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -16,7 +16,7 @@ from mt_perception.errors import PerceptionError
 from mt_perception.evaluation.datasets.truth import GroundTruth, Sample, TrueObjects
 from mt_perception.evaluation.frame_record import digest
 from mt_perception.evaluation.job import Job, revisit
-from mt_perception.evaluation.records import FrameRecord
+from mt_perception.evaluation.records import FrameRecord, value_at
 from mt_perception.evaluation.report.metric_columns import SURE
 from mt_perception.evaluation.runs import Run
 from mt_perception.geometry.camera import typical
@@ -43,11 +43,11 @@ BEST, TYPICAL, WORST, SAMPLE = 'best', 'typical', 'worst', 'sample'
 _PANEL_SIZE = (320, 426)
 _QUALITY = 80
 _APART = 20
-_FIGURES: Sequence[tuple[str, tuple[str, ...], str]] = (
-    (DETECTION, ('ap',), 'AP'),
-    (SEGMENTATION, ('miou',), 'mIoU'),
-    (DEPTH, ('metric', 'delta1'), 'δ1'),
-    (DEPTH, ('affine', 'delta1'), 'δ1 fitted'),
+_FIGURES = (
+    ((DETECTION, 'ap'), 'AP'),
+    ((SEGMENTATION, 'miou'), 'mIoU'),
+    ((DEPTH, 'metric', 'delta1'), 'δ1'),
+    ((DEPTH, 'affine', 'delta1'), 'δ1 fitted'),
 )
 
 
@@ -215,7 +215,8 @@ def result_row(result: Result, image: Picture, scale_end: float | None = None) -
     """The result on an image, a column for each task; the image itself without tasks."""
     clean = _small(image)
     given = {
-        DETECTION: result.detections and _sure(result.detections),
+        # Without the many detections of low score that average precision needs.
+        DETECTION: result.detections and result.detections.filter(min_score=SURE),
         SEGMENTATION: result.segmentation,
         DEPTH: result.depth,
     }
@@ -246,17 +247,6 @@ def _panel(
     return clean.copy()
 
 
-def _sure(found: Detections) -> Detections:
-    """Without the many detections of low score that average precision needs."""
-    keep = found.scores >= SURE
-    return replace(
-        found,
-        boxes=found.boxes[keep],
-        scores=found.scores[keep],
-        class_ids=found.class_ids[keep],
-    )
-
-
 def _truth(
     truth: GroundTruth, image: Picture
 ) -> Mapping[str, Detections | Segmentation | DepthMap]:
@@ -281,13 +271,11 @@ def _as_detections(objects: TrueObjects) -> Detections:
 
 def _figures(record: FrameRecord) -> dict[str, float]:
     found: dict[str, float] = {}
-    for metric, path, title in _FIGURES:
-        value: object = record.metrics.get(metric)
-        for key in path:
-            value = value.get(key) if isinstance(value, Mapping) else None
+    for path, title in _FIGURES:
+        value = value_at(record.metrics, path)
         # The fitted depth is shown only without metric depth.
-        if isinstance(value, (int, float)) and not (title == 'δ1 fitted' and 'δ1' in found):
-            found[title] = float(value)
+        if value is not None and not (title == 'δ1 fitted' and 'δ1' in found):
+            found[title] = value
     return found
 
 
@@ -295,7 +283,7 @@ def _quality(frames: Sequence[FrameRecord]) -> NDArray[np.float64]:
     """Mean over the metrics of each frame's rank in [0, 1]; NaN without metrics."""
     figures = [_figures(frame) for frame in frames]
     ranks = np.full((len(_FIGURES), len(frames)), np.nan)
-    for row, (_, _, title) in enumerate(_FIGURES):
+    for row, (_, title) in enumerate(_FIGURES):
         values = np.array([each.get(title, np.nan) for each in figures])
         known = np.flatnonzero(~np.isnan(values))
         if known.size:

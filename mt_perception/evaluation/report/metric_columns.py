@@ -4,10 +4,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
-from mt_perception.evaluation.records import FrameRecord, Json, Summary
+from mt_perception.evaluation.records import Summary, value_at
 from mt_perception.types import DETECTION, SEGMENTATION
 
 SURE = 0.35
@@ -36,10 +35,7 @@ class Column:
 
     def of(self, summary: Summary) -> float | None:
         """The metric of a run; None if it was not measured."""
-        found: Json = {**summary.metrics, 'timing': summary.timing}
-        for key in self.path:
-            found = found.get(key) if isinstance(found, Mapping) else None
-        return None if found is None else float(found)
+        return value_at({**summary.metrics, 'timing': summary.timing}, self.path)
 
     @property
     def compared_name(self) -> str:
@@ -98,14 +94,6 @@ HEADLINES = tuple(f for f in ACCURACY if f.title in ('AP', 'mIoU', 'AbsRel', 'Ab
 
 FRAME_COLUMNS = tuple(c for c in ACCURACY if c.title in ('AP', 'mIoU', 'AbsRel', 'δ1'))
 """The metrics of single frames."""
-
-
-def frame_value(frame: FrameRecord, column: Column) -> float | None:
-    """The metric of one frame; None if it was not measured."""
-    found: Json = frame.metrics
-    for key in column.path:
-        found = found.get(key) if isinstance(found, Mapping) else None
-    return None if found is None else float(found)
 
 
 _TITLES = {

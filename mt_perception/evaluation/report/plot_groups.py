@@ -4,11 +4,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from mt_perception.evaluation.metrics.error_kinds import KINDS
-from mt_perception.evaluation.records import FrameRecord, Json
+from mt_perception.evaluation.records import Json, value_at
 from mt_perception.evaluation.report import plots, time_plots
 from mt_perception.evaluation.report.metric_columns import (
     COST,
@@ -56,7 +56,7 @@ def trade_offs(runs: Sequence[Run], anchor: str) -> list[Plot]:
         return []
     shared = shared_labels([run.summary for run in runs])
     metrics = [restrict_metrics(run.summary, shared) for run in runs]
-    measured = {f.title: [_value(f, each) for each in metrics] for f in HEADLINES}
+    measured = {f.title: [value_at(each, f.path) for each in metrics] for f in HEADLINES}
     known = {title: sum(v is not None for v in values) for title, values in measured.items()}
     # Depth as it is, unless more runs can be compared after a fit.
     del measured['AbsRel' if known['AbsRel fitted'] > known['AbsRel'] else 'AbsRel fitted']
@@ -106,13 +106,6 @@ def _series(runs: Sequence[Run], accuracies: Sequence[float | None], cost: Colum
 def _line(run: Run) -> str:
     """The name that all points of a sweep share."""
     return run.label.removesuffix(run.point).strip()
-
-
-def _value(figure: Column, metrics: Mapping[str, Json]) -> float | None:
-    found: Json = metrics
-    for key in figure.path:
-        found = found.get(key) if isinstance(found, Mapping) else None
-    return None if found is None else float(found)
 
 
 def _measured(runs: Sequence[Run], metric: str) -> list[tuple[Ink, Mapping[str, Json]]]:
@@ -241,12 +234,13 @@ def time(runs: Sequence[Run], anchor: str) -> list[Plot]:
     if stages:
         found.append(Plot('Time by stage', time_plots.stage_bars(stages, f'{anchor}-stages')))
     panels = []
-    for title, read in _SPREADS:
-        spread = [
-            (ink, [v for v in map(read, run.frames) if v is not None])
-            for ink, run in one_of_each(runs)[:_MOST_OUTLINES]
-        ]
-        spread = [(ink, values) for ink, values in spread if len(values) > 1]
+    for title, path in _SPREADS:
+        spread = []
+        for ink, run in one_of_each(runs)[:_MOST_OUTLINES]:
+            numbers = [{**f.metrics, 'latency_ms': f.latency_ms} for f in run.frames]
+            values = [v for n in numbers if (v := value_at(n, path)) is not None]
+            if len(values) > 1:
+                spread.append((ink, values))
         if spread:
             panels.append((title, spread))
     if panels:
@@ -265,20 +259,10 @@ def time(runs: Sequence[Run], anchor: str) -> list[Plot]:
     return found
 
 
-def _latency(frame: FrameRecord) -> float | None:
-    return frame.latency_ms.get('total')
-
-
-def _figure(*path: str) -> Callable[[FrameRecord], float | None]:
-    def read(frame: FrameRecord) -> float | None:
-        return _value(Column('', path, higher=True), frame.metrics)
-
-    return read
-
-
-_SPREADS: Sequence[tuple[str, Callable[[FrameRecord], float | None]]] = (
-    ('latency, ms', _latency),
-    ('AP of a frame', _figure(DETECTION, 'ap')),
-    ('mIoU of a frame', _figure(SEGMENTATION, 'miou')),
-    ('AbsRel of a frame', _figure(DEPTH, 'metric', 'abs_rel')),
+_SPREADS = (
+    ('latency, ms', ('latency_ms', 'total')),
+    ('AP of a frame', (DETECTION, 'ap')),
+    ('mIoU of a frame', (SEGMENTATION, 'miou')),
+    ('AbsRel of a frame', (DEPTH, 'metric', 'abs_rel')),
 )
+"""Title and place of the numbers of single frames."""

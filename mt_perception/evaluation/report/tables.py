@@ -5,12 +5,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from mt_perception.evaluation.comparison import BETTER, NOISE, WORSE, Comparison
 from mt_perception.evaluation.metrics.delta_mtl import DeltaMtl, delta_mtl
-from mt_perception.evaluation.records import Json, Summary
+from mt_perception.evaluation.records import Summary, value_at
 from mt_perception.evaluation.report.metric_columns import (
     ACCURACY,
     COST,
@@ -18,7 +18,6 @@ from mt_perception.evaluation.report.metric_columns import (
     HEADLINES,
     STABILITY,
     Column,
-    frame_value,
     title_of,
 )
 from mt_perception.evaluation.runs import Run
@@ -268,8 +267,7 @@ def _number(value: float, sign: str = '') -> str:
 
 
 def _constant(summary: Summary) -> float | None:
-    found: Json = summary.metrics.get('depth', {}).get('constant')
-    return float(found['abs_rel']) if isinstance(found, Mapping) else None
+    return value_at(summary.metrics, ('depth', 'constant', 'abs_rel'))
 
 
 def _detail(run: Run) -> str:
@@ -284,7 +282,7 @@ def frames_table(run: Run) -> Table | None:
     """The frames of a run with their metrics, the worst first; None without ground truth."""
     rows = []
     for frame in run.frames:
-        values = [frame_value(frame, column) for column in FRAME_COLUMNS]
+        values = [value_at(frame.metrics, column.path) for column in FRAME_COLUMNS]
         known = [
             value if column.higher else 1 - value
             for value, column in zip(values, FRAME_COLUMNS, strict=True)
