@@ -19,55 +19,46 @@ class CloudParameters(Settings):
         'points.stride',
         2,
         'Sampling of the point cloud: every n-th pixel of every n-th row.',
-        minimum=1,
-        maximum=64,
+        limits=(1, 64),
     )
     points_labels: bool = parameter(
-        'points.labels',
-        False,
-        'Run the segmentation for the field label of the point cloud.',
+        'points.labels', False, 'Run the segmentation for the field label of the point cloud.'
     )
     obstacles_min_height_m: float = parameter(
         'obstacles.min_height_m',
         0.1,
         'Height above the ground from which a point is an obstacle, in metres.',
-        minimum=0.0,
-        maximum=100.0,
+        limits=(0.0, 100.0),
     )
     obstacles_max_height_m: float = parameter(
         'obstacles.max_height_m',
         2.0,
         'Height above the ground up to which a point is an obstacle, in metres.',
-        minimum=0.0,
-        maximum=100.0,
+        limits=(0.0, 100.0),
     )
     obstacles_min_range_m: float = parameter(
         'obstacles.min_range_m',
         0.1,
         'Minimum depth of an obstacle, in metres.',
-        minimum=0.0,
-        maximum=1000.0,
+        limits=(0.0, 1000.0),
     )
     obstacles_max_range_m: float = parameter(
         'obstacles.max_range_m',
         5.0,
         'Maximum depth of an obstacle, in metres.',
-        minimum=0.1,
-        maximum=1000.0,
+        limits=(0.1, 1000.0),
     )
     obstacles_voxel_m: float = parameter(
         'obstacles.voxel_m',
         0.05,
         'Side of a voxel in metres; each has at most one obstacle point. 0 keeps all points.',
-        minimum=0.0,
-        maximum=10.0,
+        limits=(0.0, 10.0),
     )
     obstacles_stride: int = parameter(
         'obstacles.stride',
         8,
         'Sampling of obstacles: every n-th pixel of every n-th row.',
-        minimum=1,
-        maximum=64,
+        limits=(1, 64),
     )
     obstacles_ignored_classes: tuple[str, ...] = parameter(
         'obstacles.ignored_classes',

@@ -21,8 +21,7 @@ class DepthParameters(Settings):
         'depth.max_range_m',
         80.0,
         'Maximum depth in metres; larger values become NaN.',
-        minimum=0.1,
-        maximum=1000.0,
+        limits=(0.1, 1000.0),
     )
     depth_scale: str = parameter(
         'depth.scale',
@@ -41,22 +40,19 @@ class DepthParameters(Settings):
         'depth.camera_height_m',
         0.0,
         'Height of the camera above the ground in metres; 0 is unknown. tf does not need it.',
-        minimum=0.0,
-        maximum=100.0,
+        limits=(0.0, 100.0),
     )
     depth_camera_pitch_deg: float = parameter(
         'depth.camera_pitch_deg',
         0.0,
         'Pitch of the camera below the horizon, in degrees.',
-        minimum=-90.0,
-        maximum=90.0,
+        limits=(-90.0, 90.0),
     )
     depth_camera_roll_deg: float = parameter(
         'depth.camera_roll_deg',
         0.0,
         'Roll of the camera to its right, in degrees.',
-        minimum=-180.0,
-        maximum=180.0,
+        limits=(-180.0, 180.0),
     )
     depth_base_frame: str = parameter(
         'depth.base_frame',

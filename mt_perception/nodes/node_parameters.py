@@ -179,8 +179,8 @@ def _descriptor(p: Parameter) -> ParameterDescriptor:
         additional_constraints=_constraints(p),
         read_only=p.change is Change.START,
     )
-    low, high = p.minimum, p.maximum
-    if low is not None and high is not None:
+    if p.limits is not None:
+        low, high = p.limits
         if p.kind is int:
             descriptor.integer_range = [IntegerRange(from_value=int(low), to_value=int(high))]
         else:

@@ -47,8 +47,7 @@ class Parameter:
         name: Dotted name, with the unit if there is one.
         default: Default value; its type is the parameter's type.
         description: One sentence for the user.
-        minimum: Smallest value of a number.
-        maximum: Largest value of a number.
+        limits: Smallest and largest value of a number; None without limits.
         choices: The valid values of a string; empty if every string is valid.
         change: When it can be changed.
     """
@@ -56,8 +55,7 @@ class Parameter:
     name: str
     default: Value
     description: str
-    minimum: float | None = None
-    maximum: float | None = None
+    limits: tuple[float, float] | None = None
     choices: tuple[str, ...] = ()
     change: Change = Change.LIVE
 
@@ -101,8 +99,7 @@ class Parameter:
         return value
 
     def _check_range(self, value: float) -> None:
-        low, high = self.minimum, self.maximum
-        if (low is not None and value < low) or (high is not None and value > high):
+        if self.limits is not None and not self.limits[0] <= value <= self.limits[1]:
             raise OptionError(f'{self.name} must be in {self.range_text}; found {value}')
 
     def _strings(self, value: object) -> tuple[str, ...]:
@@ -118,18 +115,21 @@ class Parameter:
         """The range of a number or the choices of a string; empty if there is none."""
         if self.choices:
             return ', '.join(self.choices)
-        if self.minimum is None and self.maximum is None:
+        if self.limits is None:
             return ''
         # Seven digits and more would be written as 3.6e+06.
-        low = '-∞' if self.minimum is None else f'{self.minimum:.12g}'
-        high = '∞' if self.maximum is None else f'{self.maximum:.12g}'
-        return f'[{low}, {high}]'
+        return f'[{self.limits[0]:.12g}, {self.limits[1]:.12g}]'
 
 
 def parameter(name: str, default: Value, description: str, **schema_arguments: Any) -> Any:
     """A field of a settings class that declares one parameter; see Parameter for the arguments."""
     schema = Parameter(name, default, description, **schema_arguments)
     return dataclasses.field(default=default, metadata={'parameter': schema})
+
+
+def start_parameter(name: str, default: Value, description: str, **schema_arguments: Any) -> Any:
+    """A field as of ``parameter``, for a value that is read once, when the node starts."""
+    return parameter(name, default, description, change=Change.START, **schema_arguments)
 
 
 @dataclass(frozen=True)

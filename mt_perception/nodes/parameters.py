@@ -14,10 +14,9 @@ from mt_perception.nodes.cloud_parameters import CloudParameters
 from mt_perception.nodes.depth_parameters import DepthParameters
 from mt_perception.nodes.host_parameters import RemoteHostSettings
 from mt_perception.nodes.parameter_schema import (
-    Change,
     Settings,
     loadable_yaml_text,
-    parameter,
+    start_parameter,
     yaml_text,
 )
 from mt_perception.nodes.perception_parameters import (
@@ -63,49 +62,28 @@ class PerceptionSettings(
 class SourceSettings(Settings):
     """The parameters of the source node."""
 
-    source: str = parameter(
-        'source',
-        '',
-        'A folder of images, a video, a bag, or a camera such as `/dev/video0`.',
-        change=Change.START,
+    source: str = start_parameter(
+        'source', '', 'A folder of images, a video, a bag, or a camera such as `/dev/video0`.'
     )
-    topic: str = parameter(
-        'topic', '', 'Image topic of a bag that has several.', change=Change.START
-    )
-    rate_hz: float = parameter(
+    topic: str = start_parameter('topic', '', 'Image topic of a bag that has several.')
+    rate_hz: float = start_parameter(
         'rate_hz',
         0.0,
         'Images per second; 0 uses the rate of the recording.',
-        minimum=0.0,
-        maximum=1000.0,
-        change=Change.START,
+        limits=(0.0, 1000.0),
     )
-    loop: bool = parameter('loop', False, 'Start again at the end.', change=Change.START)
-    restamp: bool = parameter(
-        'restamp',
-        True,
-        'Stamp images with the current time instead of the time of the recording.',
-        change=Change.START,
+    loop: bool = start_parameter('loop', False, 'Start again at the end.')
+    restamp: bool = start_parameter(
+        'restamp', True, 'Stamp images with the current time instead of the time of the recording.'
     )
-    frame_id: str = parameter(
-        'frame_id',
-        '',
-        'frame_id of the images; empty uses that of the recording.',
-        change=Change.START,
+    frame_id: str = start_parameter(
+        'frame_id', '', 'frame_id of the images; empty uses that of the recording.'
     )
-    wait_for_subscribers: bool = parameter(
-        'wait_for_subscribers',
-        True,
-        'Start when the image topic has its subscribers.',
-        change=Change.START,
+    wait_for_subscribers: bool = start_parameter(
+        'wait_for_subscribers', True, 'Start when the image topic has its subscribers.'
     )
-    min_subscribers: int = parameter(
-        'min_subscribers',
-        1,
-        'Number of subscribers to wait for.',
-        minimum=1,
-        maximum=100,
-        change=Change.START,
+    min_subscribers: int = start_parameter(
+        'min_subscribers', 1, 'Number of subscribers to wait for.', limits=(1, 100)
     )
 
 

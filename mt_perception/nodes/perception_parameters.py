@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from mt_perception.errors import OptionError
 from mt_perception.execution.options import Options
 from mt_perception.geometry.camera import is_rectified
-from mt_perception.nodes.parameter_schema import Change, Settings, parameter
+from mt_perception.nodes.parameter_schema import Change, Settings, parameter, start_parameter
 from mt_perception.planning.budget import AUTO
 
 ALL_CLASSES = 'all'
@@ -25,17 +25,13 @@ _LONGEST_NAME = 100
 class PipelineParameters(Settings):
     """Parameters of the model, the input, the tasks and the outputs."""
 
-    autostart: bool = parameter(
-        'autostart',
-        True,
-        'Configure and activate at start, without a lifecycle manager.',
-        change=Change.START,
+    autostart: bool = start_parameter(
+        'autostart', True, 'Configure and activate at start, without a lifecycle manager.'
     )
-    cameras: tuple[str, ...] = parameter(
+    cameras: tuple[str, ...] = start_parameter(
         'cameras',
         (NO_CAMERAS,),
         "Names of cameras, each a node and a namespace; 'none': one camera without a namespace.",
-        change=Change.START,
     )
     model: str = parameter(
         'model',
@@ -47,8 +43,7 @@ class PipelineParameters(Settings):
         'runtime.threads',
         1,
         'Threads of one network run; 0 uses one per core.',
-        minimum=0,
-        maximum=256,
+        limits=(0, 256),
         change=Change.UNCONFIGURED,
     )
     runtime_parallel: bool = parameter(
@@ -61,8 +56,7 @@ class PipelineParameters(Settings):
         'runtime.memory_mb',
         0.0,
         'Upper limit on weights kept in memory, in MB; 0 disables the limit.',
-        minimum=0.0,
-        maximum=1_000_000.0,
+        limits=(0.0, 1_000_000.0),
         change=Change.UNCONFIGURED,
     )
     runtime_providers: tuple[str, ...] = parameter(
@@ -80,9 +74,7 @@ class PipelineParameters(Settings):
         change=Change.UNCONFIGURED,
     )
     input_lazy: bool = parameter(
-        'input.lazy',
-        False,
-        'Unsubscribe from the image while no result has a subscriber.',
+        'input.lazy', False, 'Unsubscribe from the image while no result has a subscriber.'
     )
     input_rectified: str = parameter(
         'input.rectified',
@@ -95,22 +87,19 @@ class PipelineParameters(Settings):
         'input.size',
         0,
         "Long side of the network's input in pixels; 0 uses the model's default.",
-        minimum=0,
-        maximum=8192,
+        limits=(0, 8192),
     )
     input_max_age_ms: float = parameter(
         'input.max_age_ms',
         0.0,
         'Drop images whose stamp is older than this on arrival, in ms; 0 disables the limit.',
-        minimum=0.0,
-        maximum=3_600_000.0,
+        limits=(0.0, 3_600_000.0),
     )
     input_timeout_ms: float = parameter(
         'input.timeout_ms',
         2000.0,
         'Time without an image, in ms, after which diagnostics report an error.',
-        minimum=10.0,
-        maximum=3_600_000.0,
+        limits=(10.0, 3_600_000.0),
     )
     tasks_detection_enabled: bool = parameter(
         'tasks.detection.enabled', True, 'Publish detections if subscribed.'
@@ -119,8 +108,7 @@ class PipelineParameters(Settings):
         'tasks.detection.max_rate_hz',
         0.0,
         'Maximum rate of detection, in Hz; frames in between have no result. 0: no limit.',
-        minimum=0.0,
-        maximum=1000.0,
+        limits=(0.0, 1000.0),
     )
     tasks_depth_enabled: bool = parameter(
         'tasks.depth.enabled', True, 'Publish depth and points if subscribed.'
@@ -129,8 +117,7 @@ class PipelineParameters(Settings):
         'tasks.depth.max_rate_hz',
         0.0,
         'Maximum rate of depth, in Hz; frames in between have no result. 0: no limit.',
-        minimum=0.0,
-        maximum=1000.0,
+        limits=(0.0, 1000.0),
     )
     tasks_segmentation_enabled: bool = parameter(
         'tasks.segmentation.enabled', True, 'Publish segmentation if subscribed.'
@@ -139,8 +126,7 @@ class PipelineParameters(Settings):
         'tasks.segmentation.max_rate_hz',
         0.0,
         'Maximum rate of segmentation, in Hz; frames in between have no result. 0: no limit.',
-        minimum=0.0,
-        maximum=1000.0,
+        limits=(0.0, 1000.0),
     )
     tasks_conditions: tuple[str, ...] = parameter(
         'tasks.conditions',
@@ -149,49 +135,37 @@ class PipelineParameters(Settings):
         "or dog'; or 'none'.",
     )
     detection_score_threshold: float = parameter(
-        'detection.score_threshold',
-        0.35,
-        'Minimum score of a detection.',
-        minimum=0.0,
-        maximum=1.0,
+        'detection.score_threshold', 0.35, 'Minimum score of a detection.', limits=(0.0, 1.0)
     )
     detection_iou_threshold: float = parameter(
         'detection.iou_threshold',
         0.65,
         'IoU above which non-maximum suppression removes the lower-scoring box of a class.',
-        minimum=0.0,
-        maximum=1.0,
+        limits=(0.0, 1.0),
     )
     detection_max_detections: int = parameter(
         'detection.max_detections',
         100,
         'Maximum number of detections per image; the highest scores are kept.',
-        minimum=1,
-        maximum=1000,
+        limits=(1, 1000),
     )
     detection_classes: tuple[str, ...] = parameter(
-        'detection.classes',
-        (ALL_CLASSES,),
-        "Names of the classes to publish, or 'all'.",
+        'detection.classes', (ALL_CLASSES,), "Names of the classes to publish, or 'all'."
     )
     tracking_enabled: bool = parameter(
-        'tracking.enabled',
-        True,
-        'Give detections an identity over time, in the field id.',
+        'tracking.enabled', True, 'Give detections an identity over time, in the field id.'
     )
     tracking_min_iou: float = parameter(
         'tracking.min_iou',
         0.2,
         'Minimum IoU of a detection with the predicted box of its track.',
-        minimum=0.0,
-        maximum=1.0,
+        limits=(0.0, 1.0),
     )
     tracking_max_age_ms: float = parameter(
         'tracking.max_age_ms',
         1000.0,
         'Time after which a track without a detection ends, in ms.',
-        minimum=1.0,
-        maximum=60000.0,
+        limits=(1.0, 60000.0),
     )
 
     def check(self) -> None:
@@ -254,15 +228,13 @@ class BudgetParameters(Settings):
         'budget.compute',
         1.0,
         'Average compute of a frame as a fraction of that of the full path; 1: no limit.',
-        minimum=0.05,
-        maximum=1.0,
+        limits=(0.05, 1.0),
     )
     budget_latency_ms: float = parameter(
         'budget.latency_ms',
         0.0,
         'Target p95 latency from image arrival to last output, in ms; 0 disables it.',
-        minimum=0.0,
-        maximum=60_000.0,
+        limits=(0.0, 60_000.0),
     )
     budget_path: str = parameter(
         'budget.path',
@@ -274,36 +246,31 @@ class BudgetParameters(Settings):
         0.0,
         'Maximum age of reused results, in ms; 0 disables reuse. Recommended with a budget: about '
         'three frame periods.',
-        minimum=0.0,
-        maximum=60_000.0,
+        limits=(0.0, 60_000.0),
     )
     budget_max_change: float = parameter(
         'budget.max_change',
         10.0,
         'Largest local change, in grey levels, at which results of a previous frame are reused.',
-        minimum=0.0,
-        maximum=255.0,
+        limits=(0.0, 255.0),
     )
     budget_tasks_detection_weight: float = parameter(
         'budget.tasks.detection.weight',
         1.0,
         'Weight of detection relative to the other tasks when a path is selected.',
-        minimum=0.0,
-        maximum=100.0,
+        limits=(0.0, 100.0),
     )
     budget_tasks_depth_weight: float = parameter(
         'budget.tasks.depth.weight',
         1.0,
         'Weight of depth relative to the other tasks when a path is selected.',
-        minimum=0.0,
-        maximum=100.0,
+        limits=(0.0, 100.0),
     )
     budget_tasks_segmentation_weight: float = parameter(
         'budget.tasks.segmentation.weight',
         1.0,
         'Weight of segmentation relative to the other tasks when a path is selected.',
-        minimum=0.0,
-        maximum=100.0,
+        limits=(0.0, 100.0),
     )
 
 
@@ -347,8 +314,7 @@ class OffloadParameters(Settings):
         'offload.deadline_ms',
         200.0,
         'Time from image arrival to last output, in ms; a local run starts in time to meet it.',
-        minimum=1.0,
-        maximum=60_000.0,
+        limits=(1.0, 60_000.0),
     )
     offload_tls_enabled: bool = parameter(
         'offload.tls.enabled',
