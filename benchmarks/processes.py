@@ -44,27 +44,24 @@ def serving(folder: Path, *options: str) -> Iterator[tuple[int, int]]:
     Raises:
         SystemExit: It did not start, ended with another status than 0, or printed a traceback.
     """
-    with tempfile.TemporaryFile('w+') as log:
+    with tempfile.NamedTemporaryFile() as file:
+        log = Path(file.name)
         command = [sys.executable, '-u', '-c', SERVE, 'serve', '--model', str(folder)]
         host = subprocess.Popen(
-            [*command, '--port', '0', *options], stdout=log, stderr=subprocess.STDOUT
+            [*command, '--port', '0', *options], stdout=file, stderr=subprocess.STDOUT
         )
         try:
-            while (ready := re.search(r'ready: .*:(\d+)\n', _text(log))) is None:
+            while (ready := re.search(r'ready: .*:(\d+)\n', log.read_text('utf-8'))) is None:
                 if host.poll() is not None:
-                    raise SystemExit(_text(log))
+                    raise SystemExit(log.read_text('utf-8'))
                 time.sleep(0.1)
             yield int(ready[1]), host.pid
         finally:
             host.terminate()
             status = host.wait()
-        if status or 'Traceback' in _text(log):
-            raise SystemExit(f'{_text(log)[-3000:]}\nthe host ended with status {status}')
-
-
-def _text(log: object) -> str:
-    log.seek(0)
-    return log.read()
+        said = log.read_text('utf-8', errors='replace')
+        if status or 'Traceback' in said:
+            raise SystemExit(f'{said[-3000:]}\nthe host ended with status {status}')
 
 
 def resident_bytes(pid: int) -> int:
