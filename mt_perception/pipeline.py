@@ -310,7 +310,8 @@ class Pipeline:
         last: list[Callable[[], None]] = []
         if run.plan.stages:
             pad_value = self.manifest.input.pad_value
-            run.tensors[IMAGE] = letterbox.network_image(image, pad_value)
+            # The network releases it, and the filter of depth reads it, too.
+            run.tensors[IMAGE] = network_image = letterbox.network_image(image, pad_value)
         ms['preprocess'] = clock.lap_ms()
         for stage in run.plan.stages:
             opens = stage.gate is None or stage.gate.opens(run)
@@ -326,7 +327,7 @@ class Pipeline:
                 make = partial(task_result, specs[task], run, letterbox)
                 if task == DEPTH and state.depth.is_needed:
                     # After the segmentation, which may be of a later stage.
-                    scaled = partial(state.depth.depth_map, run, image=image)
+                    scaled = partial(state.depth.depth_map, run, image=network_image[0])
                     last.append(partial(run.complete, task, partial(make, options, scaled)))
                 elif task == DETECTION and options.tracking and run.frame.stamp_ns:
                     run.complete(task, partial(state.tracked, make, options, run.frame))

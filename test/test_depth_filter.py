@@ -19,9 +19,9 @@ from mt_perception.execution.options import NONE
 from mt_perception.execution.plan import Plan
 from mt_perception.execution.postprocess.depth import NetworkDepth, network_depth
 from mt_perception.image.letterbox import fit
-from mt_perception.image.optical_flow import OpticalFlow, to_flow_image
+from mt_perception.image.optical_flow import FlowSearch, OpticalFlow, to_flow_image
 from mt_perception.planning.depth_correction import DepthCorrection
-from mt_perception.planning.depth_filter import MAX_GAP_S, DepthFilter
+from mt_perception.planning.depth_filter import MAX_GAP_S, DepthFilter, _grey
 from mt_perception.types import Frame, Intrinsics
 
 HEIGHT, WIDTH, CELL = 240, 320, 4
@@ -165,9 +165,68 @@ def test_a_filtered_frame_is_that_of_the_equation() -> None:
         np.log(one.values[: HEIGHT // CELL].astype(np.float64)) for one in (first, second)
     )
     warped = motion.interpolate_map(last.astype(np.float32))
-    changed = cv2.absdiff(after, np.asarray(motion.interpolate_map(before), np.uint8))
+    changed = cv2.absdiff(
+        after.astype(np.float32), motion.interpolate_map(before.astype(np.float32))
+    )
     trust = 1 / (1 + (cv2.blur(changed, (3, 3)) / 12.0) ** 2) / (1 + ((new - warped) / 0.3) ** 4)
     np.testing.assert_allclose(made, np.exp(warped + (1 - 0.7 * trust) * (new - warped)), 1e-5)
+
+
+def test_no_flow_is_computed_while_the_image_stands_still(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls: list[int] = []
+    flow = FlowSearch.flow
+
+    def counted(self: FlowSearch, *images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        calls.append(1)
+        return flow(self, *images)
+
+    monkeypatch.setattr(FlowSearch, 'flow', counted)
+    rng = np.random.default_rng(0)
+    filter_, shift = DepthFilter(), 0
+    for step in range(4):
+        shift += 5 if step == 3 else 0
+        image = texture()[:, shift : WIDTH + shift].astype(np.int16)
+        image = np.clip(image + rng.normal(0, 4, image.shape), 0, 255).astype(np.uint8)
+        made = filter_.filtered(frame(image, step), noisy(SCENE, step))
+        assert len(calls) == (step == 3)
+        assert step == 0 or not np.array_equal(made.values, noisy(SCENE, step).values)
+
+
+@pytest.mark.parametrize('size', [(240, 320), (180, 320), (480, 640), (95, 250)])
+def test_the_image_has_the_positions_of_the_cells(size: tuple[int, int]) -> None:
+    """A step of brightness lies in the cell of the same step of depth, the padding outside."""
+    box = fit(size, 320, 32)
+    image = np.zeros((*size, 3), np.uint8)
+    image[size[0] // 2 :] = 200
+    pixels = box.network_image(image, 114)[0]
+    output = (box.network_size[0] // CELL, box.network_size[1] // CELL)
+    cells = -(-box.content_size[0] // CELL), -(-box.content_size[1] // CELL)
+    grey = _grey(pixels, cells, output)
+    assert grey.shape == cells
+    middle = box.content_size[0] / 2 / CELL
+    assert (grey[: int(middle)] == 0).all()
+    assert (grey[int(middle) + 1 : box.content_size[0] // CELL] == 200).all()
+    fine = _grey(pixels, box.content_size, box.network_size)
+    assert max(fine.shape) == 128, 'an output of many cells'
+
+
+def test_the_pipeline_passes_its_own_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline, passed = Pipeline.load('cspnano', Options(depth_filter=True)), []
+
+    def spy(
+        self: DepthFilter, one: Frame, network: NetworkDepth, image: NDArray[np.uint8]
+    ) -> NetworkDepth:
+        content = tuple(slice(side) for side in network.letterbox.content_size)
+        expected = network.letterbox.network_image(one.image, 0)[0]
+        np.testing.assert_array_equal(image[content], expected[content])
+        passed.append(image.shape[:2] == network.letterbox.network_size)
+        return network
+
+    monkeypatch.setattr(DepthFilter, 'filtered', spy)
+    assert pipeline.run(frame(STILL, 0), ['depth']).depth is not None
+    assert passed == [True]
 
 
 def test_the_next_frame_does_share() -> None:

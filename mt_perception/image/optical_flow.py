@@ -45,28 +45,51 @@ def to_flow_image(
     return grey
 
 
+class FlowSearch:
+    """Dense inverse search (Kroeger et al., ECCV 2016) of OpenCV, with its memory.
+
+    For images of one size; one thread at a time.
+    """
+
+    def __init__(self) -> None:
+        # Not in OpenCV's own type stubs by the name that every OpenCV 4 has.
+        create: Any = vars(cv2)['DISOpticalFlow_create']
+        self._search = create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
+
+    def flow(self, image: NDArray[np.uint8], other: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """(h, w, 2): displacement from each pixel of an image to its position in the other one."""
+        if min(image.shape) < _LEAST_SIDE:
+            return np.zeros((*image.shape, 2), np.float32)
+        return np.asarray(self._search.calc(image, other, None), np.float32)
+
+
 class OpticalFlow:
     """Dense flow between an earlier and a later image of the same size.
-
-    Dense inverse search (Kroeger et al., ECCV 2016) of OpenCV on small grey images.
 
     Args:
         before: uint8 (h, w), the earlier image.
         after: uint8 (h, w), the later one.
+        search: The search of a sequence of images, which allocates less; None makes one.
 
     Attributes:
         backward: float32 (h, w, 2): displacement (x, y) from each pixel of the later image to its
             position in the earlier one.
     """
 
-    def __init__(self, before: NDArray[np.uint8], after: NDArray[np.uint8]) -> None:
-        self._before, self._after = before, after
+    def __init__(
+        self,
+        before: NDArray[np.uint8],
+        after: NDArray[np.uint8],
+        search: FlowSearch | None = None,
+    ) -> None:
+        self._before, self._after, self._search = before, after, search
         self._cached: dict[tuple[tuple[int, int], int], NDArray[np.float32]] = {}
 
     @cached_property
     def backward(self) -> NDArray[np.float32]:
         """Displacement from each pixel of the later image to its earlier position."""
-        return _flow(self._after, self._before)
+        search = FlowSearch() if self._search is None else self._search
+        return search.flow(self._after, self._before)
 
     def warp_map(self, values: NDArray[Any]) -> NDArray[Any]:
         """Warp a map from the earlier image to the later one, without interpolation.
@@ -140,16 +163,6 @@ class OpticalFlow:
         if key not in self._cached:
             self._cached[key] = _positions(self.backward, size, coarsest)
         return self._cached[key]
-
-
-def _flow(image: NDArray[np.uint8], other: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """(h, w, 2): displacement from each pixel of an image to its position in the other one."""
-    if min(image.shape) < _LEAST_SIDE:
-        return np.zeros((*image.shape, 2), np.float32)
-    # Not in OpenCV's own type stubs by the name that every OpenCV 4 has.
-    create: Any = vars(cv2)['DISOpticalFlow_create']
-    search = create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
-    return np.asarray(search.calc(image, other, None), np.float32)
 
 
 def _positions(

@@ -20,7 +20,6 @@ from mt_perception.geometry.depth_fit import DepthFit
 from mt_perception.geometry.ground import GROUND_LABELS, ground_depth, measure_ground
 from mt_perception.geometry.plane import GroundPlane
 from mt_perception.geometry.rays import has_rays, rays
-from mt_perception.image.pyramid import ImagePyramid
 from mt_perception.planning.depth_filter import DepthFilter
 from mt_perception.planning.ground_factors import enlarge
 from mt_perception.planning.ground_window import GroundWindow
@@ -142,14 +141,14 @@ class DepthCorrection:
         return wanted | {SEGMENTATION} if is_due and SEGMENTATION in served else wanted
 
     def depth_map(
-        self, run: FrameRun, network: NetworkDepth, image: ImagePyramid | None = None
+        self, run: FrameRun, network: NetworkDepth, image: NDArray[np.uint8] | None = None
     ) -> DepthMap:
         """Return the depth map of a frame, filtered and with its scale.
 
         Args:
             run: The frame, with its segmentation if there is one.
             network: The depth of the network.
-            image: The image and its reductions, if they are there.
+            image: uint8 (h, w, 3), the network's input, if it is there.
 
         Raises:
             TaskError: The depth of the network is invalid.
