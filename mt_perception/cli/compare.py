@@ -49,7 +49,7 @@ def compare(a: Path, b: Path, resamples: int, seed: int, out: Path | None) -> No
     """Compare the evaluations in folders A and B, of the same data.
 
     Prints for each metric the difference, its 95 % confidence interval from a paired bootstrap
-    over frames, and whether B is better, worse, or the difference is noise.
+    over frames, and whether B is better, worse, or the difference is noise. MACs are exact.
     """
     pairs = pair_runs(list(read_runs(a)), list(read_runs(b)))
     console = Console()
@@ -100,12 +100,13 @@ def _cells(change: Change) -> tuple[str, ...]:
     scale, digits = (1e-6, 1) if change.name == 'macs' else (1, 4)
     unit = {'macs': ' (M)', 'latency_ms': ' (median)'}.get(change.name, '')
     digits = 2 if change.name == 'latency_ms' else digits
+    interval = f'{change.low * scale:+.{digits}f} … {change.high * scale:+.{digits}f}'
     way = '↑' if change.higher_is_better else '↓'
     return (
         escape(f'{change.metric} {change.name}{unit} {way}'),
         f'{change.a * scale:.{digits}f}',
         f'{change.b * scale:.{digits}f}',
         f'{(change.b - change.a) * scale:+.{digits}f}',
-        f'{change.low * scale:+.{digits}f} … {change.high * scale:+.{digits}f}',
+        'exact' if change.is_exact else interval,
         f'[{_STYLES[change.verdict]}]{change.verdict}[/]',
     )

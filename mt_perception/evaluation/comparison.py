@@ -29,6 +29,9 @@ CONFIDENCE = 0.95
 BLOCK_S = 1.0
 """Frames of a recording within this time are drawn together, because they are nearly the same."""
 
+EXACT = frozenset({'macs'})
+"""Metrics that are counted, not sampled: any difference is one, and needs no interval."""
+
 FEW_UNITS = 20
 """With fewer independent units, bootstrap intervals are too narrow."""
 
@@ -58,7 +61,7 @@ class Change:
         higher_is_better: Whether a higher value is better.
         a: Value of the first run.
         b: Value of the second run.
-        low: Lower end of the 95 % confidence interval of b − a.
+        low: Lower end of the 95 % confidence interval of b − a; b − a itself if it is exact.
         high: Its upper end.
         verdict: ``better`` or ``worse`` if the interval excludes 0, else ``noise``.
     """
@@ -71,6 +74,11 @@ class Change:
     low: float
     high: float
     verdict: str
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the values are counted, so that the difference has no interval."""
+        return self.name in EXACT
 
 
 @dataclass(frozen=True)
@@ -140,7 +148,7 @@ def compare_runs(a: Run, b: Run, resamples: int = RESAMPLES, seed: int = 0) -> C
     Frames are drawn with replacement, the same for both runs, so that the difficulty of frames
     cancels out. The interval holds the middle 95 % of the differences (Efron's percentile
     interval). Frames of a recording are drawn by the second; one second alone, or one image, has
-    no interval, and every difference is noise.
+    no interval, and every difference is noise but those of MACs, which are exact.
 
     Args:
         a: The baseline run.
@@ -176,7 +184,10 @@ def compare_runs(a: Run, b: Run, resamples: int = RESAMPLES, seed: int = 0) -> C
     ]
     units = _units(a)
     if not units.any():
-        notes.append('one image or second has no interval and no verdict; compare on more data')
+        notes.append(
+            'one image or second has no interval and no verdict, except for MACs; compare on more '
+            'data'
+        )
     elif units.max() + 1 < FEW_UNITS:
         notes.append(
             f'only {units.max() + 1} independent units: the intervals are too narrow; compare on '
@@ -294,8 +305,13 @@ def _change(
     one_unit: bool,
 ) -> Change:
     outside = (1 - CONFIDENCE) / 2
-    # Resamples of one unit are all equal: they bound nothing.
-    low, high = (-np.inf, np.inf) if one_unit else np.nanquantile(found, [outside, 1 - outside])
+    if name in EXACT:
+        low = high = values[1] - values[0]
+    elif one_unit:
+        # Resamples of one unit are all equal: they bound nothing.
+        low, high = -np.inf, np.inf
+    else:
+        low, high = np.nanquantile(found, [outside, 1 - outside])
     up = metric.headline[name]
     verdict = NOISE
     if low > 0 or high < 0:

@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from mt_perception.evaluation.comparison import BETTER, NOISE, WORSE, Comparison
+from mt_perception.evaluation.comparison import BETTER, NOISE, WORSE, Change, Comparison
 from mt_perception.evaluation.metrics.delta_mtl import DeltaMtl, delta_mtl
 from mt_perception.evaluation.records import Summary, value_at
 from mt_perception.evaluation.report.metric_columns import (
@@ -168,7 +168,7 @@ def comparison_table(comparison: Comparison) -> Table:
             (
                 Cell(_number(change.b)),
                 Cell(_number(change.a)),
-                Cell(f'{_number(change.low, "+")} … {_number(change.high, "+")}'),
+                Cell('exact' if change.is_exact else _interval(change)),
                 Cell(change.verdict, change.verdict),
             ),
         )
@@ -187,6 +187,10 @@ def comparison_table(comparison: Comparison) -> Table:
         rows=rows,
         note=' '.join(f'{note[0].upper()}{note[1:]}.' for note in comparison.notes),
     )
+
+
+def _interval(change: Change) -> str:
+    return f'{_number(change.low, "+")} … {_number(change.high, "+")}'
 
 
 def cards(run: Run) -> list[Card]:
