@@ -15,6 +15,8 @@ from mt_perception.errors import ModelError
 
 NAME = 'mt_perception'
 
+_MANIFEST = 'manifest.yaml'
+
 
 def share_folder() -> Path:
     """The folder of ``models``, ``config`` and ``launch``.
@@ -41,19 +43,21 @@ def list_models() -> list[str]:
     models = share_folder() / 'models'
     if not models.is_dir():
         return []
-    return sorted(p.name for p in models.iterdir() if (p / 'manifest.yaml').is_file())
+    return sorted(p.name for p in models.iterdir() if (p / _MANIFEST).is_file())
 
 
 def find_model(name: str) -> Path:
     """Return the folder of a model.
 
     Args:
-        name: Name of an installed model, or path of a model folder.
+        name: Name of an installed model, or path of a model folder or of its manifest.
 
     Raises:
         ModelError: There is no such folder and no such installed model.
     """
     path = Path(name).expanduser()
+    if path.name == _MANIFEST and path.is_file():
+        return path.parent
     # An installed model has precedence, so that a name has one meaning in every directory.
     models = share_folder() / 'models'
     for folder in (models / name, path) if path.name == name else (path,):
@@ -62,7 +66,7 @@ def find_model(name: str) -> Path:
     installed = list_models()
     raise ModelError(
         f'model {name!r} is neither a folder nor installed; expected the path of a folder with a '
-        f'manifest.yaml, or one of: {", ".join(installed) or f"(none in {models})"}'
+        f'{_MANIFEST}, or one of: {", ".join(installed) or f"(none in {models})"}'
     )
 
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mt_perception.cli.training_options import (
-    FOLDER,
+    MODEL,
     NEW_FOLDER,
     cache_option,
     claimed,
@@ -34,9 +34,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @recipe_argument
-@click.option(
-    '--start', type=FOLDER, required=True, help='Model folder whose network is the first stage.'
-)
+@click.option('--start', type=MODEL, required=True, help='Model whose network is the first stage.')
 @data_option
 @out_option
 @click.option('--model', type=NEW_FOLDER, required=True, help='Model folder to write.')

@@ -10,6 +10,7 @@ import click
 
 from mt_perception.cli.training_options import (
     FOLDER,
+    RUN,
     cache_option,
     claimed,
     data_option,
@@ -25,9 +26,7 @@ from mt_perception.cli.training_options import (
 
 @click.command()
 @recipe_argument
-@click.option(
-    '--network', type=FOLDER, required=True, help='Folder of the run that trained the network.'
-)
+@click.option('--network', type=RUN, required=True, help='The run that trained the network.')
 @data_option
 @out_option
 @click.option(

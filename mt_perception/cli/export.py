@@ -10,13 +10,13 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from mt_perception.cli.training_options import FOLDER, NEW_FOLDER, claimed, model_output
+from mt_perception.cli.training_options import FOLDER, NEW_FOLDER, RUN, claimed, model_output
 
 FULL = 'full'
 
 
 @click.command()
-@click.argument('run', type=FOLDER)
+@click.argument('run', type=RUN)
 @click.argument('model', type=NEW_FOLDER)
 @click.option(
     '--data',

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from mt_perception.cli.training_options import (
     FILE,
-    FOLDER,
+    MODEL,
     NEW_FOLDER,
     claimed,
     data_option,
@@ -21,7 +21,7 @@ from mt_perception.cli.training_options import (
 
 
 @click.command()
-@click.argument('model', type=FOLDER)
+@click.argument('model', type=MODEL)
 @click.argument('folder', type=NEW_FOLDER)
 @data_option
 @click.option(

@@ -12,7 +12,7 @@ import click
 from rich.console import Console
 
 from mt_perception.cli.training_options import (
-    FOLDER,
+    RUN_OR_MODEL,
     cache_option,
     claimed,
     data_option,
@@ -44,9 +44,9 @@ _SHOWN = ('ap', 'miou', 'abs_rel')
 @cache_option
 @click.option(
     '--start',
-    type=FOLDER,
-    help='Folder of a finished run or of a model to start and to distil from; new classes get '
-    'new outputs, everything else is kept.',
+    type=RUN_OR_MODEL,
+    help='Finished run or model to start and to distil from; new classes get new outputs, '
+    'everything else is kept.',
 )
 @click.option('--tensorboard', is_flag=True, help='Write TensorBoard files into OUT too.')
 def train(

@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
@@ -16,10 +17,50 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from mt_perception.cli.new_path import NewPath
 from mt_perception.evaluation.output import OutputFolder
 from mt_perception.model.folder import MANIFEST, read_manifest_data
+from mt_perception.resources import find_model, list_models
+
+CHECKPOINT = 'checkpoint.pt'
+_RUN, _MODEL = ('the folder of a run or its checkpoint.pt', 'a model folder or its manifest.yaml')
+
+
+class RunOrModel(click.ParamType):
+    """A folder with one of some files; also named by the file, or as an installed model.
+
+    Args:
+        files: ``CHECKPOINT`` for the folder of a run, ``MANIFEST`` for a model folder, or both.
+    """
+
+    name = 'folder'
+
+    def __init__(self, *files: str) -> None:
+        self._files = files
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, context: click.Context | None
+    ) -> Path:
+        """The folder of a run or a model."""
+        path = Path(value).expanduser()
+        if path.is_dir():
+            return path
+        if path.is_file() and path.name in self._files:
+            return path.parent
+        is_model = MANIFEST in self._files
+        if is_model and str(value) in list_models():
+            return find_model(str(value))
+        expected = [_RUN] if CHECKPOINT in self._files else []
+        expected += [_MODEL, f'an installed model ({", ".join(list_models())})'] * is_model
+        found = 'is a file' if path.is_file() else 'does not exist'
+        raise click.BadParameter(
+            f'{str(value)!r} {found}; expected {", or ".join(expected)}', context, param
+        )
+
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 NEW_FOLDER = NewPath(file_okay=False)
+RUN = RunOrModel(CHECKPOINT)
+MODEL = RunOrModel(MANIFEST)
+RUN_OR_MODEL = RunOrModel(CHECKPOINT, MANIFEST)
 
 recipe_argument = click.argument('recipe', type=FILE)
 data_option = click.option(
@@ -49,7 +90,7 @@ def run_output(run: Path, sources: Iterable[Path]) -> OutputFolder | None:
     Raises:
         OutputError: the folder is or holds an input, or has files of others.
     """
-    known = any((run / name).is_file() for name in ('checkpoint.pt', 'run.yaml'))
+    known = any((run / name).is_file() for name in (CHECKPOINT, 'run.yaml'))
     return None if known else OutputFolder(run, sources)
 
 
