@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from tiny_model import write_tiny_model
 
+from mt_perception.cli import doctor
 from mt_perception.cli.benchmark import Case, _recommendation
 from mt_perception.cli.main import main
 
@@ -96,6 +97,41 @@ def test_a_wrong_environment_is_found(
     monkeypatch.setenv(variable, value)
     assert main(['doctor', '--model', tiny]) == 1
     assert line in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ('ros2', 'stub', 'good', 'found'),
+    [
+        (None, False, True, 'no ros2 command here; start a node by'),
+        (
+            '/opt/ros/bin/ros2',
+            False,
+            False,
+            'was installed with pip install -e',
+        ),
+        ('/opt/ros/bin/ros2', True, True, 'lib/mt_perception/perception'),
+    ],
+)
+def test_ros2_run_is_a_matter_only_where_there_is_a_ros2_command(
+    ros2: str | None,
+    stub: bool,
+    good: bool,
+    found: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(doctor.shutil, 'which', lambda name: ros2)
+    monkeypatch.setattr(doctor.sys, 'prefix', str(tmp_path))
+    monkeypatch.delenv('AMENT_PREFIX_PATH', raising=False)
+    if stub:
+        path = tmp_path / 'lib' / 'mt_perception' / 'perception'
+        path.parent.mkdir(parents=True)
+        path.touch(0o755)
+    finding = doctor._ros2_run()
+    assert finding.good == good
+    assert found in finding.found
+    assert finding.good or not finding.needed
+    assert good or 'pip install . without -e' in finding.remedy
 
 
 def test_a_topic_is_looked_at(

@@ -27,6 +27,7 @@ from mt_perception.cli.video_writer import MPEG4, video_format
 from mt_perception.errors import PerceptionError
 from mt_perception.pipeline import Pipeline
 from mt_perception.resources import (
+    NAME,
     find_model,
     install_command,
     missing_packages,
@@ -222,21 +223,30 @@ def _environment() -> Iterator[Finding]:
         discovery,
         'with OFF no other node is found, not even on this computer; use LOCALHOST',
     )
-    stub = next(
-        (
-            path
-            for prefix in [*os.environ.get('AMENT_PREFIX_PATH', '').split(os.pathsep), sys.prefix]
-            if prefix and (path := Path(prefix, 'lib', 'mt_perception', 'perception')).is_file()
-        ),
-        None,
-    )
-    yield Finding(
-        'ros2 run',
-        stub is not None and os.access(stub, os.X_OK),
-        str(stub or 'does not find mt_perception'),
-        'colcon build and source install/setup.bash, or: pip install . (not -e)',
-        needed=False,
-    )
+    yield _ros2_run()
+
+
+def _ros2_run() -> Finding:
+    """Whether ``ros2 run`` and ``ros2 launch`` find the nodes, where there is such a command."""
+    prefixes = [*os.environ.get('AMENT_PREFIX_PATH', '').split(os.pathsep), sys.prefix]
+    stubs = [Path(prefix, 'lib', NAME, 'perception') for prefix in prefixes if prefix]
+    stub = next((path for path in stubs if path.is_file()), None)
+    if shutil.which('ros2') is None:
+        # ROS 2 from pip has no command line tools, so nothing is missing.
+        own = stub or share_folder() / 'lib' / NAME / 'perception'
+        return Finding('ros2 run', True, f'no ros2 command here; start a node by {own}')
+    if stub is None:
+        is_editable = (share_folder() / 'package.xml').is_file()
+        why = ', which was installed with pip install -e' if is_editable else ''
+        return Finding(
+            'ros2 run',
+            False,
+            f'does not find {NAME}{why}; the mt_perception commands work',
+            'for ros2 run and ros2 launch: colcon build and source install/setup.bash, or '
+            'pip install . without -e',
+            needed=False,
+        )
+    return Finding('ros2 run', os.access(stub, os.X_OK), str(stub), f'chmod +x {stub}', False)
 
 
 def _shared_memory() -> Iterator[Finding]:
