@@ -26,7 +26,7 @@ SAMPLE ?= 40
 .PHONY: help demo test test-train test-colcon test-ray mutants lint format docs bench coverage wheel licences clean
 
 help:
-	@echo 'make demo        a video through the perception node, pictures in out/'
+	@echo 'make demo        a video through the perception node, pictures in out/demo/'
 	@echo 'make test        the test suite, without torch'
 	@echo 'make test-train  the tests that need torch, in an environment of their own'
 	@echo 'make test-colcon checks that colcon test runs the tests, with colcon from PyPI'

@@ -16,7 +16,7 @@ from mt_perception.resources import find_model
 
 
 def read(kind: RunOrModel, value: object) -> Path:
-    return kind.convert(str(value), None, None)
+    return Path(kind.convert(str(value), None, None))
 
 
 def test_a_model_is_its_folder_its_manifest_or_an_installed_name(tmp_path: Path) -> None:

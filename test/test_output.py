@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from tiny_model import write_tiny_model
 
-from mt_perception.cli import video_writer
+from mt_perception.cli import demo, evaluate, replay, run, video_writer
 from mt_perception.cli.main import main
 from mt_perception.cli.picture_writer import PictureWriter
 from mt_perception.errors import OutputError
@@ -127,6 +127,31 @@ def test_a_file_in_the_way_keeps_the_earlier_ones(
     assert main([*arguments, '--save-video']) == 1
     assert 'did not write it' in capsys.readouterr().err
     assert contents(tmp_path / 'out') == before
+
+
+def test_the_results_of_another_command_are_kept(
+    tmp_path: Path, images: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny = str(write_tiny_model(tmp_path / 'tiny'))
+    out = tmp_path / 'out'
+    given = (str(images), '--model', tiny, '--out')
+    assert main(['evaluate', *given, str(out), '--no-report']) == 0
+    evaluation = next(out.rglob('summary.json')).parent
+    before = contents(out)
+    assert main(['run', *given, str(evaluation)]) == 1
+    assert 'holds results of another command' in capsys.readouterr().err
+    assert contents(out) == before
+    # A run of its own is replaced, with its records and pictures.
+    for more in (['--jsonl'], ['--show-every', '1'], []):
+        assert main(['run', *given, str(tmp_path / 'run'), *more]) == 0
+
+
+def test_commands_have_default_folders_of_their_own() -> None:
+    defaults = [
+        next(option.default for option in command.params if option.name == 'out')
+        for command in (demo.demo, evaluate.evaluate, replay.replay, run.run)
+    ]
+    assert defaults == ['out/demo', 'out/evaluation', 'out/replay', 'out/run']
 
 
 def test_a_marker_cannot_name_files_elsewhere(tmp_path: Path) -> None:

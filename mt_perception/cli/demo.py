@@ -72,7 +72,7 @@ class Recording:
 @click.argument('source', required=False)
 @click.option('--model', default='cspnano', help='Installed model or model folder.')
 @click.option('--topic', default='', help='Image topic of a bag.')
-@click.option('--out', default='out', type=NewPath(), help='Folder of results.')
+@click.option('--out', default='out/demo', type=NewPath(), help='Folder of results.')
 def demo(source: str | None, model: str, topic: str, out: Path) -> None:
     """Run the perception node on SOURCE, or on a sample video.
 

@@ -39,7 +39,7 @@ from mt_perception.evaluation.datasets.sample_source import with_camera
 from mt_perception.evaluation.frame_record import frame_record
 from mt_perception.evaluation.output import OutputFolder
 from mt_perception.evaluation.record_writer import RecordWriter
-from mt_perception.evaluation.records import FRAMES_FILE, SUMMARY_FILE
+from mt_perception.evaluation.records import FRAMES_FILE
 from mt_perception.execution.options import Options
 from mt_perception.geometry.camera import Calibration
 from mt_perception.image import overlay
@@ -118,7 +118,7 @@ class OutputOptions:
     help='Focal length in pixels, without a calibration; it determines the scale of depth.',
 )
 @click.option('--limit', type=COUNT, default=0, help='Number of frames; 0: all.')
-@click.option('--out', default='out', type=NewPath(), help='Folder of results.')
+@click.option('--out', default='out/run', type=NewPath(), help='Folder of results.')
 @click.option('--show-every', type=COUNT, help='Save a picture of every n-th frame; 0: none.')
 @click.option('--save-video', is_flag=True, help='Write an annotated video.')
 @click.option('--jsonl', is_flag=True, help='Write detections and times as JSON lines.')
@@ -218,7 +218,7 @@ def run_pipeline(
     rate_hz = (source.rate_hz or PICTURES) if outputs.video else None
     with ExitStack() as stack:
         stack.enter_context(outputs.folder.exclusive())
-        outputs.folder.remove_earlier((*FILES, FRAMES_FILE, SUMMARY_FILE))
+        outputs.folder.remove_earlier((*FILES, f'{FRAMES_FILE}.*'))
         pictures = stack.enter_context(PictureWriter(outputs.folder, every, rate_hz))
         lines = stack.enter_context(RecordWriter(outputs.folder.path)) if outputs.lines else None
         bar = stack.enter_context(_bar(console))

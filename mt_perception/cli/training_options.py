@@ -23,7 +23,7 @@ CHECKPOINT = 'checkpoint.pt'
 _RUN, _MODEL = ('the folder of a run or its checkpoint.pt', 'a model folder or its manifest.yaml')
 
 
-class RunOrModel(click.ParamType):
+class RunOrModel(click.Path):
     """A folder with one of some files; also named by the file, or as an installed model.
 
     Args:
@@ -33,11 +33,12 @@ class RunOrModel(click.ParamType):
     name = 'folder'
 
     def __init__(self, *files: str) -> None:
+        super().__init__(path_type=Path)
         self._files = files
 
     def convert(
         self, value: Any, param: click.Parameter | None, context: click.Context | None
-    ) -> Path:
+    ) -> Any:
         """The folder of a run or a model."""
         path = Path(value).expanduser()
         if path.is_dir():

@@ -12,7 +12,7 @@ import fcntl
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -133,15 +133,16 @@ class OutputFolder:
                 if found is not None and found != state:
                     self._append(name, found)
 
-    def remove_earlier(self, names: Iterable[str] = ()) -> None:
+    def remove_earlier(self, names: Sequence[str] = ()) -> None:
         """Remove the files that an earlier command wrote.
 
         Args:
-            names: Patterns of the names that will be written.
+            names: Patterns of the names that will be written; without, every file is removed.
 
         Raises:
-            OutputError: A file was changed since, or a file of another program has a name that
-                will be written; no file is removed. Or a file cannot be removed.
+            OutputError: A file was changed since, another command wrote files, or a file of
+                another program has a name that will be written; no file is removed. Or a file
+                cannot be removed.
         """
         with writing(self.path):
             entries = self._entries()
@@ -150,8 +151,13 @@ class OutputFolder:
             for entry in there:
                 if entry.name not in entries and wanted.fullmatch(entry.name):
                     raise OutputError(_foreign(entry))
-            for name in entries:
-                if os.path.lexists(self.path / name) and not self._is_own(name):
+            for name in filter(lambda name: os.path.lexists(self.path / name), entries):
+                if names and not wanted.fullmatch(name):
+                    raise OutputError(
+                        f'{self.path} holds results of another command, for example {name}; '
+                        'choose another output folder'
+                    )
+                if not self._is_own(name):
                     raise OutputError(
                         f'{self.path / name} was changed since mt_perception wrote it; move it, '
                         'or choose another output folder'
