@@ -112,7 +112,7 @@ def spending(summary: RunSummary) -> list[tuple[str, str]]:
     rows = []
     if summary.budget is not None:
         wanted, realised = summary.budget.compute, summary.budget.realised
-        rows.append(('budget', f'{wanted:.2f} of all compute, realised {realised:.2f}'))
+        rows.append(('budget', f'{wanted:.2f} of the full path, realised {realised:.2f}'))
     if len(summary.paths) > 1:
         shares = (f'{path} {count / frames:.0%}' for path, count in summary.paths.most_common())
         rows.append(('paths', ', '.join(shares)))

@@ -44,7 +44,7 @@ def effort_table(runs: Sequence[Run]) -> Table | None:
         )
         rows.append(Row(run.label, '', tuple(map(Cell, cells))))
     columns = (
-        ('wanted', 'fraction of all compute'),
+        ('wanted', 'fraction of the full path'),
         ('realised', 'fraction of the run with most compute'),
         ('reused', 'frames with a result of an earlier one'),
         ('oldest', 'ms, age of a reused result'),
