@@ -63,11 +63,10 @@ test-colcon:
 	@$(VENV_COLCON)/bin/pip install -q --no-compile --disable-pip-version-check $(COLCON) 'setuptools<80'
 	@PATH="$(CURDIR)/$(VENV_COLCON)/bin:$$PATH" $(VENV)/bin/python -m pytest test/test_colcon.py
 
-# Ray waits 15 s for processes that import these modules, which are compiled here first.
 test-ray:
-	@$(PYTHON) tools/environment.py $(VENV_RAY) --extras dev,eval,offload,serve,ray
-	@$(VENV_RAY)/bin/python -c 'import ray.dashboard.agent, ray._private.runtime_env.agent.main'
-	@$(VENV_RAY)/bin/python -m pytest $$(grep -lE "importorskip\('ray" test/test_*.py)
+	@$(PYTHON) tools/environment.py $(VENV_RAY) --extras test,serve,ray
+	@$(VENV_RAY)/bin/python tools/ray_cluster.py $(VENV_RAY)/bin/python -m pytest -k ray \
+	  $$(grep -lE "importorskip\('ray" test/test_*.py)
 
 # Goes on where it stopped.
 mutants:

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -96,16 +95,6 @@ def test_opencv_takes_one_thread_in_a_worker() -> None:
         assert executor.submit(cv2.getNumThreads).result() == 1
 
 
-def test_ray_gives_the_same(ten: list[Job], tmp_path: Path) -> None:
-    ray = pytest.importorskip('ray')
-    # Workers import the tests' own modules from where we do.
-    ray.init(
-        num_cpus=2,
-        include_dashboard=False,
-        log_to_driver=False,
-        runtime_env={'env_vars': {'PYTHONPATH': os.pathsep.join(sys.path)}},
-    )
-    try:
-        check_nine_and_a_named_failure(list(run_on_ray(ten)), ten)
-    finally:
-        ray.shutdown()
+def test_ray_gives_the_same(ten: list[Job]) -> None:
+    pytest.importorskip('ray')
+    check_nine_and_a_named_failure(list(run_on_ray(ten)), ten)
