@@ -353,7 +353,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 class _JsonCheck:
-    """Searches a JSON value for what the parser accepts and this module does not."""
+    """Searches a JSON value for content that the parser accepts and this module refuses."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits

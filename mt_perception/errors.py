@@ -74,7 +74,7 @@ class BagError(SourceError):
 
 
 class ProtocolError(PerceptionError):
-    """What came over the link is refused: too large, broken, foreign, or not what was asked."""
+    """A message over the link is refused: too large, damaged, foreign or not requested."""
 
 
 class PayloadError(ProtocolError):

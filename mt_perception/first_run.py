@@ -121,7 +121,7 @@ def _stamp(folder: Path) -> Path:
 
 
 def _death(done: subprocess.CompletedProcess[bytes], memory_bytes: int) -> str:
-    """Why a child ended without a report."""
+    """The reason for which a child ended without a report."""
     if done.returncode == _OUT_OF_MEMORY:
         return f'the model needs more than {memory_bytes / 1e6:.0f} MB of memory'
     if done.returncode < 0:

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Reports on one frame: what was run, its cost, budget, reuse and offloading."""
+"""Reports on one frame: execution, cost, budget, reuse and offloading."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class ReuseReport:
 
 @dataclass(frozen=True)
 class OffloadReport:
-    """Where a frame was finished, and what the link did.
+    """The place where a frame was finished, and the state of the link.
 
     Attributes:
         remote: True if the remote host finished the frame.

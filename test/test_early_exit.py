@@ -226,7 +226,7 @@ def wrong(path: tuple[str, ...], value: Any) -> Callable[[dict[str, Any]], None]
             {'depth_per_focal': 'detection/scores'},
             "block 'detection' is not part of the full path",
         ),
-        (('early_exit', 'thresholds'), {0.6: 1.0, 0.8: 2.0}, 'numbers that fall'),
+        (('early_exit', 'thresholds'), {0.6: 1.0, 0.8: 2.0}, 'decreasing numbers'),
         (('early_exit', 'thresholds'), {0.6: float('inf')}, 'not finite'),
         (('early_exit', 'thresholds'), {}, 'thresholds is out of range'),
         (('early_exit', 'gates', 'segmentation'), {}, 'not a task with early outputs'),

@@ -74,7 +74,7 @@ def metrics_table(summaries: Sequence[Summary]) -> Table:
 
 
 def reliability_table(summary: Summary) -> Table | None:
-    """How often pixels are right, by their confidence; None without a confidence."""
+    """Share of correct pixels by their confidence; None without a confidence."""
     rows = _metric(summary, ('segmentation', 'reliability'))
     if not rows:
         return None

@@ -67,7 +67,7 @@ TOPIC_PREFIX = 'topic:'
 
 @dataclass(frozen=True)
 class OutputOptions:
-    """What to write.
+    """The outputs of the command.
 
     Attributes:
         folder: The output folder.

@@ -107,7 +107,7 @@ def model_output(model: Path, sources: Iterable[Path]) -> OutputFolder | None:
 
 
 def claimed(output: OutputFolder | None) -> AbstractContextManager[object]:
-    """Return a context in which the first process marks what is written."""
+    """Return a context in which the first process marks the written files."""
     return output.claimed() if output is not None and first_process() else nullcontext()
 
 

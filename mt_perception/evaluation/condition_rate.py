@@ -20,7 +20,7 @@ _Z = 1.959964  # 95 % of a normal distribution lie within this number of deviati
 
 @dataclass(frozen=True)
 class ConditionRate:
-    """How often a condition held.
+    """Number of frames in which a condition held.
 
     Attributes:
         rule: The condition with its estimated probability.

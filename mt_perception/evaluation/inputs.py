@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""What an evaluation was made of: the state of its files, and how two evaluations differ."""
+"""Inputs of an evaluation: the state of its files, and the differences of two evaluations."""
 
 from __future__ import annotations
 

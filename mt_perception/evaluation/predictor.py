@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Predictors: what an evaluation runs on frames, a model folder or a baseline."""
+"""Predictors: a model folder or a baseline that an evaluation runs on frames."""
 
 from __future__ import annotations
 

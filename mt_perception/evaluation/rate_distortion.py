@@ -143,7 +143,7 @@ class CodecRunner:
             self._cut = SplitModelRunner(self._folder, rate)
         rates = len(self._cut.robot.cut.rates)
         if not 0 <= rate < rates:
-            raise ModelError(f'{RATE}-{rate}: the cut has the rates 0 to {rates - 1}')
+            raise ModelError(f'{RATE}-{rate}: this model has the rates 0 to {rates - 1}')
         self._cut.rate = rate
         return self._cut
 

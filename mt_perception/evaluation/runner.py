@@ -183,7 +183,7 @@ class _Tally:
 
 
 def scale_sentence(scales: Sequence[ScaleReport]) -> str:
-    """Where the scale of depth came from, how sure it is, and why a source was not used."""
+    """A sentence on the sources of the scale of depth, their spread, and refused sources."""
     parts = []
     for source, count in Counter(one.source for one in scales).most_common():
         spreads = [s.spread for s in scales if s.source == source and s.spread is not None]

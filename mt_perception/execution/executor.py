@@ -23,7 +23,7 @@ from mt_perception.model.weight_residency import SessionStore
 
 @dataclass(frozen=True, eq=False)
 class _Outcome:
-    """What a block made; the time is None if the block did not start."""
+    """Outputs and time of a block; the time is None if the block did not start."""
 
     ms: float | None = None
     tensors: dict[str, NDArray[Any]] = field(default_factory=dict)

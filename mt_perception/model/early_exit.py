@@ -145,5 +145,5 @@ def _thresholds(data: Mapping[object, object], where: str) -> tuple[tuple[float,
         or not all(0 < budget <= 1 and math.isfinite(least) for budget, least in pairs)
         or falling != sorted(falling, reverse=True)
     ):
-        raise ModelError(f'{where} must map budgets in (0, 1] to numbers that fall')
+        raise ModelError(f'{where} must map budgets in (0, 1] to decreasing numbers')
     return tuple(pairs)

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Compares budgets with what the latest frames really took, for diagnostics."""
+"""Compares budgets with the measured cost of the latest frames, for diagnostics."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class BudgetCheck:
         self._latencies_ms.append(latency_ms)
 
     def warning(self) -> str:
-        """Why the budget is not met; empty if it is, or after too few frames."""
+        """A sentence on a budget that is not met; empty if it is met, or after too few frames."""
         last = self._last
         if last is None or len(self._latencies_ms) < FRAMES:
             return ''

@@ -153,7 +153,7 @@ class FrameProcessor:
         }
 
     def budget_warning(self) -> str:
-        """Why the budget is not met; empty if it is met."""
+        """A sentence on a budget that is not met; empty if it is met."""
         return self._budget_check.warning()
 
     def _new_budget_check(self) -> BudgetCheck:

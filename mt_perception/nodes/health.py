@@ -105,7 +105,7 @@ class Report:
 
 
 class Health:
-    """Counts what happens to images.
+    """Counts the outcome of images.
 
     Every published image is ``received`` or in ``drops['superseded']``; every received one is
     processed, idle, rejected or dropped for another reason.
@@ -227,7 +227,7 @@ class Health:
         return now_s - self._last_image_s
 
     def report(self, now_s: float) -> Report:
-        """Return totals, and what happened since the last report."""
+        """Return totals, and rates, warnings and errors since the last report."""
         with self._lock:
             seconds = max(now_s - self._report_s, 1e-9)
             p50_ms, p95_ms = np.nan, np.nan

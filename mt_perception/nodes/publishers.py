@@ -100,7 +100,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Content:
-    """What the messages of one frame are created from."""
+    """The source of the messages of one frame."""
 
     header: Header
     frame: Frame
@@ -239,7 +239,7 @@ class Publishers:
     def publish_stats(
         self, header: Header, level: bytes, message: str, values: Mapping[str, object]
     ) -> None:
-        """Publish what was run for one frame, and its cost.
+        """Publish the execution of one frame, and its cost.
 
         A DiagnosticArray has a header that pairs it with the frame, plotting tools show its
         values over time, and it is installed everywhere.

@@ -29,7 +29,7 @@ def _value(text: str) -> Value:
 
 
 def stats(execution: Execution, failures: Mapping[str, str]) -> dict[str, object]:
-    """What was run for a frame, and its cost, as keys and values."""
+    """The execution of a frame and its cost, as keys and values."""
     return {
         **{f'latency_ms.{stage}': ms for stage, ms in execution.stage_ms.items()},
         **{f'block_ms.{block}': ms for block, ms in execution.block_ms.items()},

@@ -58,7 +58,7 @@ Tensors = Mapping[str, NDArray[Any]]
 
 @dataclass(frozen=True, eq=False)
 class CompactResponse:
-    """What a block holds.
+    """Content of a block.
 
     Attributes:
         tensors: Tensor of the graph → value.

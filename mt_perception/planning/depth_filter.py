@@ -43,7 +43,7 @@ _SMALLEST, _LARGEST = 1e-30, 1e30
 
 @dataclass(frozen=True, eq=False)
 class _Memory:
-    """The last frame: what it has to share with the next, its image and filtered log depth."""
+    """The last frame: its stamp and source, its image and its filtered log depth."""
 
     stamp_ns: int
     source: tuple[object, ...]

@@ -256,7 +256,7 @@ class FrameState:
         return replace(found, track_ids=ids)[: min(kept, options.max_detections)]
 
     def commit(self, run: FrameRun, execution: Execution, now_s: float) -> None:
-        """Store what the next frames need.
+        """Store the state for the next frames.
 
         Args:
             run: The finished run of the frame.

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""What an order of tasks costs (Antler), and the exact optimum for a few tasks."""
+"""Cost of an order of tasks (Antler), and the exact optimum for a few tasks."""
 
 from __future__ import annotations
 

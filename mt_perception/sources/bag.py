@@ -198,7 +198,7 @@ def _image_topic(reader: BagReader, topic: str | None) -> str:
 
 
 def _topics_beside(image_topic: str) -> set[str]:
-    """Where a driver puts the camera_info of an image topic.
+    """The topics on which drivers publish the camera_info of an image topic.
 
     image_transport: in its namespace; the RealSense SDK: in ``info`` beside the image's folder;
     others: below the image topic itself.

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The interface of a source of frames: iterate over it once; it counts what it leaves out."""
+"""The interface of a source of frames: iterate over it once; it counts skipped images."""
 
 from __future__ import annotations
 

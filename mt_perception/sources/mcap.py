@@ -34,7 +34,7 @@ _Message: TypeAlias = tuple[int, int, int, bytes]
 
 @dataclass(frozen=True)
 class _Chunk:
-    """Where a chunk's record lies and which receive times it spans."""
+    """Place of a chunk's record, and the receive times that it spans."""
 
     start_ns: int
     end_ns: int

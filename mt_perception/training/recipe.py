@@ -26,7 +26,7 @@ REDUCED = ('segmentation', 'depth')
 
 @dataclass(frozen=True)
 class Structure:
-    """How tasks share the trunk.
+    """The structure in which tasks share the trunk.
 
     Args:
         kind: hard_shared (one trunk), antler (a sharing tree chosen by task affinity) or
@@ -47,7 +47,7 @@ class Structure:
 
 @dataclass(frozen=True)
 class Balancing:
-    """How the tasks' losses are balanced, besides the phases' own weights.
+    """Balancing of the tasks' losses, besides the phases' own weights.
 
     Args:
         kind: fixed, uncertainty (arXiv 1705.07115) or gradnorm (arXiv 1711.02257).
@@ -80,7 +80,7 @@ class PathSpec:
 
 @dataclass(frozen=True)
 class Gating:
-    """How gates and lighter paths are trained (AdaMTL, arXiv 2304.08594).
+    """Training of gates and lighter paths (AdaMTL, arXiv 2304.08594).
 
     Args:
         paths: lighter paths, the most expensive first; each mask contains the next one.
@@ -120,7 +120,7 @@ class ContextRule:
 
 @dataclass(frozen=True)
 class PixelTeacherSpec:
-    """How the pixel teacher is trained.
+    """Training of the pixel teacher.
 
     Args:
         backbone: Python package with the backbone's weights, for example
@@ -248,7 +248,7 @@ def read_recipe(path: Path) -> Recipe:
 
 
 def _check(recipe: Recipe, path: Path) -> None:
-    """Check what fields must fulfil together."""
+    """Check the combinations of fields."""
     if not recipe.tasks:
         raise ModelError(f'{path}: no phase has a loss with a weight above 0')
     phases = (*recipe.phases, *recipe.structure.phases)

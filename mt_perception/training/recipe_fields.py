@@ -75,4 +75,4 @@ def check_choice(value: Any, choices: tuple[str, ...], where: str) -> None:
     """Refuse a value that is none of the choices."""
     if value not in choices:
         listed = f'{", ".join(choices[:-1])} or {choices[-1]}'
-        raise ModelError(f'{where} is {listed}, not {value!r}')
+        raise ModelError(f'{where}: expected {listed}, found {value!r}')

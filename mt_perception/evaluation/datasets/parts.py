@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Which images and scenes choose, and which report: a file lists both, and training has neither.
+"""Two parts of validation data, one to choose with and one to report; training has neither.
 
 The file is YAML. `images` names images by folder and part, `scenes` whole scenes of recordings:
 

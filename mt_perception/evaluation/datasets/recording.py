@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""What `meta.json` beside a recording says: the camera of every image, and its scene."""
+"""Reads `meta.json` beside a recording: the camera of every image, and its scene."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ class TruthFiles:
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """What this folder can have: of ``boxes``, ``labels`` and ``depth``."""
+        """The kinds of ground truth in this folder: of ``boxes``, ``labels`` and ``depth``."""
         there = {
             BOXES: self.annotations is not None and bool(self._classes.detection),
             LABELS: self._table is not None,

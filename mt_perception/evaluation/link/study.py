@@ -27,7 +27,7 @@ _FRAMES = 9
 
 @dataclass(frozen=True)
 class LinkSettings:
-    """What is measured.
+    """Settings of a measurement over links.
 
     Attributes:
         mbit_s: Bandwidths.
@@ -67,7 +67,7 @@ class LinkRow:
 
 @dataclass(frozen=True)
 class LinkStudy:
-    """All that was measured on one source with one model.
+    """The measurements on one source with one model.
 
     Attributes:
         source: Name of the source.
@@ -105,7 +105,7 @@ def write_study(path: Path, study: LinkStudy) -> None:
 
 
 def read_study(path: Path) -> LinkStudy:
-    """Read what was written.
+    """Read a study.
 
     Raises:
         SourceError: It cannot be read, or is of another version.

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""What metrics share whose values are means over frames."""
+"""Base of metrics whose values are means over frames."""
 
 from __future__ import annotations
 

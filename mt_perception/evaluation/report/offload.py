@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Offload in the report: accuracy over bytes, and what a frame takes over narrow links."""
+"""Offload in the report: accuracy over bytes, and time of a frame over narrow links."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _KINDS = (JPEG, WEBP, RATE)
 
 
 def codec_of(run: Run) -> Codec | None:
-    """What the frames of a run passed through."""
+    """The codec that the frames of a run passed through."""
     text = run.summary.parameters.get('codec')
     return parse_codec(text) if text else None
 
@@ -41,7 +41,7 @@ def codec_runs(runs: Sequence[Run]) -> dict[Codec, Run]:
 
 
 def title_of(codec: Codec) -> str:
-    """How the report calls a codec."""
+    """Name of a codec in the report."""
     name = {JPEG: 'q', WEBP: 'q', RATE: 'rate '}.get(codec.kind)
     return TITLES[codec.kind] + ('' if name is None else f' {name}{codec.value}')
 
@@ -102,7 +102,7 @@ def rate_plots(runs: Sequence[Run], anchor: str) -> list[Plot]:
 
 
 def link_table(study: LinkStudy) -> Table:
-    """What a frame takes over every link: here, as a picture, as features."""
+    """Time of a frame over every link: run here, sent as a picture, sent as features."""
     sent = [way for way in study.ways if way != LOCAL]
     (local,) = study.find(LOCAL)
     by_link: dict[float, dict[str, LinkRow]] = {}
@@ -146,7 +146,7 @@ def link_plots(studies: Sequence[LinkStudy], anchor: str) -> list[Plot]:
 
 
 def way_title(way: str) -> str:
-    """How the report calls a way of getting a frame done."""
+    """Name in the report of a way to run a frame."""
     return 'local' if way == LOCAL else title_of(parse_codec(way))
 
 
@@ -177,7 +177,7 @@ def _gains(run: Run, whole: Run) -> dict[str, float]:
 
 
 def _needed(coded: Mapping[Codec, Run]) -> str:
-    """What each kind needs to be as accurate as the reference, in a sentence for each figure."""
+    """Bytes that each kind needs for the accuracy of the reference; a sentence for each metric."""
     if REFERENCE not in coded:
         return ''
     reference = coded[REFERENCE].summary

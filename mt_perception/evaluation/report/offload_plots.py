@@ -28,7 +28,7 @@ _NAMED_COLOURS = {'features': 0, 'JPEG': 1, 'WebP': 2}
 
 @dataclass(frozen=True)
 class Curve:
-    """One kind of codec: its name, (bytes, accuracy) in rising order, and what to write there."""
+    """One kind of codec: its name, (bytes, accuracy) in rising order, and their labels."""
 
     name: str
     points: tuple[tuple[float, float], ...]

@@ -224,7 +224,7 @@ def _parts(timing: Mapping[str, Json]) -> Mapping[str, Json]:
 
 
 def time(runs: Sequence[Run], anchor: str) -> list[Plot]:
-    """Where the time goes, how frames differ, and a recording from end to end."""
+    """Time by stage, spread over frames, and a recording from end to end."""
     stages = [
         (ink, _parts(run.summary.timing))
         for ink, run in [*zip(inks(runs), runs, strict=True)][:_MOST_STAGES]

@@ -165,7 +165,7 @@ def reliability(runs: Sequence[tuple[Ink, Sequence[Mapping[str, float]]]], name:
 
 @plot
 def confusion_map(counts: Mapping[str, Mapping[str, int]], name: str) -> str:
-    """Which class was given to the pixels of each true class, in per cent of the row."""
+    """Predicted classes of the pixels of each true class, in per cent of the row."""
     given = {label for row in counts.values() for label in row}
     labels = sorted({*counts, *given} - {''})
     columns = [*labels, *([''] if '' in given else [])]

@@ -69,7 +69,7 @@ _STYLE: Any = {
 
 @dataclass(frozen=True)
 class Ink:
-    """How one run is drawn in every plot: its name, and a colour; points of a sweep are paler."""
+    """Name and colour of a run in every plot; points of a sweep are paler."""
 
     name: str
     colour: str

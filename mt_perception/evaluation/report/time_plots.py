@@ -72,7 +72,7 @@ def _stage_colour(stage: str, index: int) -> str:
 def histograms(
     panels: Sequence[tuple[str, Sequence[tuple[Ink, Sequence[float]]]]], name: str
 ) -> str:
-    """How figures spread over frames: the first run filled, others as outlines.
+    """Histograms over frames: the first run filled, others as outlines.
 
     Args:
         panels: Title, and for each run the values of its frames.
@@ -136,7 +136,7 @@ def _mark(axes: Axes, seconds: NDArray[np.float64], failed: Sequence[bool]) -> N
 
 
 def gaps(frames: Sequence[FrameRecord]) -> int:
-    """How many gaps a recording has: steps in time much longer than its usual one."""
+    """Number of gaps in a recording: steps in time much longer than its usual one."""
     steps = np.diff([frame.stamp_ns for frame in frames])
     return int(np.count_nonzero(steps > _GAP * np.median(steps))) if len(steps) else 0
 

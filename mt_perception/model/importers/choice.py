@@ -21,7 +21,7 @@ DEPTH_OUTPUTS = {
 
 @dataclass(frozen=True)
 class Choice:
-    """What a user chose for one task; None or empty takes the default of the preset.
+    """A user's settings for one task; None or empty takes the default of the preset.
 
     Attributes:
         task: ``detection``, ``segmentation`` or ``depth``.

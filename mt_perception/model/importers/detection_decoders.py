@@ -379,7 +379,7 @@ DECODERS: Mapping[str, Decode] = {
     'ssd-tensorflow': ssd_tensorflow,
     'fastestdet': fastestdet,
 }
-"""Name of a decoder → what it adds to a graph."""
+"""Name of a decoder → the function that adds it to a graph."""
 
 
 def add_detection_outputs(graph: GraphBuilder, found: Candidates, scale: str | None) -> None:

@@ -21,7 +21,7 @@ CONTENT_OUTPUT = 'content'
 
 @dataclass(frozen=True)
 class Preprocess:
-    """How a network expects its image.
+    """The image that a network expects.
 
     Attributes:
         mean: Subtracted from each channel, in units of 0–255.

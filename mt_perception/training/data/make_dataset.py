@@ -43,7 +43,7 @@ _JPEG_QUALITY = 92
 
 @dataclass(frozen=True)
 class DatasetOptions:
-    """Which frames become images, and how.
+    """Settings of a data set that is made from a recording.
 
     Args:
         every_s: shortest time between two images of a recording, in seconds.

@@ -191,7 +191,7 @@ def _read(spec: SetSpec, recipe: Recipe, data: Path, classes: ClassMap) -> list[
 
 
 def _kept(spec: SetSpec, recipe: Recipe, folder: Path) -> Kept:
-    """Keep what neither the set leaves out nor a part of the validation data has."""
+    """Keep images that neither the set excludes nor a part of the validation data has."""
     recording = read_recording(folder)
 
     def kept(key: str) -> bool:

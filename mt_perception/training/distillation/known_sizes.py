@@ -111,7 +111,7 @@ _REACH = 2.5
 
 @dataclass(frozen=True)
 class Anchor:
-    """What one object says: depth over focal length at a place of the picture.
+    """Depth over focal length that one object gives at a place of the picture.
 
     Args:
         box: the object.

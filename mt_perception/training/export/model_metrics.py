@@ -222,7 +222,7 @@ def combined(sets: Sequence[SetMetrics]) -> dict[str, float]:
 
 
 def accuracy_rows(sets: Sequence[SetMetrics]) -> tuple[Accuracy, ...]:
-    """Return the manifest's rows: what was measured, and on which data."""
+    """Return the manifest's rows: measured values, and the data of each."""
     values = combined(sets)
     return tuple(
         Accuracy(task, name, round(values[name], 4), _data_of(name, task, sets))

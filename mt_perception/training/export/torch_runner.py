@@ -63,7 +63,7 @@ class TorchSplitRunner:
 
     @torch.inference_mode()
     def run(self, stage: Stage, run: FrameRun) -> None:
-        """Run what the tasks of all stages need."""
+        """Run the blocks that the tasks of all stages need."""
         planes = torch.from_numpy(run.image).permute(0, 3, 1, 2).float()
         tensors = {DECODED: self._split.bottleneck(planes, self._rate).image}
         for graph in self._needed(task for one in run.plan.stages for task in one.tasks):
