@@ -291,71 +291,25 @@ def depth_case(at: Path, rng: random.Random) -> Callable[[], None]:
 
 
 def bags(at: Path) -> list[Path]:
-    """Small sound recordings: mcap plain and compressed, SQLite, with boxes and depth."""
-    import numpy as np
-    from rosbags.rosbag1 import Writer as Writer1
-    from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
-    from rosbags.typesys import Stores, get_typestore
+    """Small sound recordings with boxes and depth: mcap, SQLite and ROS 1, plain and compressed."""
+    from rosbags.rosbag2 import CompressionMode, StoragePlugin
 
-    from mt_perception.sources.message_types import standard_types
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent / 'test'))
+    from small_bags import Contents, write_bag, write_bag1
 
-    types, found = standard_types(), []
-    image_type, boxes_type = 'sensor_msgs/msg/Image', 'vision_msgs/msg/Detection2DArray'
-
-    def header(store: object, stamp: int, **more: int) -> object:
-        time_type, header_type = (
-            store.types[f'{name}']
-            for name in ('builtin_interfaces/msg/Time', 'std_msgs/msg/Header')
-        )
-        stamp_message = time_type(sec=stamp // 10**9, nanosec=stamp % 10**9)
-        return header_type(stamp=stamp_message, frame_id='camera', **more)
-
-    def image(head: object, store: object, encoding: str, size: int) -> object:
-        pixels = np.full(12 * 16 * size, 90, np.uint8)
-        return store.types[image_type](
-            header=head, height=12, width=16, encoding=encoding, is_bigendian=0,
-            step=16 * size, data=pixels,
-        )  # fmt: skip
-
-    for number, (storage, mode) in enumerate(
-        (
-            (StoragePlugin.MCAP, CompressionMode.NONE),
-            (StoragePlugin.MCAP, CompressionMode.STORAGE),
-            (StoragePlugin.SQLITE3, CompressionMode.NONE),
-            (StoragePlugin.SQLITE3, CompressionMode.MESSAGE),
-        )
+    found = []
+    for storage, mode, depth in (
+        (StoragePlugin.MCAP, CompressionMode.NONE, '16UC1; compressedDepth'),
+        (StoragePlugin.MCAP, CompressionMode.STORAGE, '16UC1'),
+        (StoragePlugin.SQLITE3, CompressionMode.NONE, '32FC1; compressedDepth'),
+        (StoragePlugin.SQLITE3, CompressionMode.MESSAGE, '32FC1'),
     ):
-        folder = at / f'bag{number}'
-        writer = Writer(folder, version=9, storage_plugin=storage)
-        if mode is not CompressionMode.NONE:
-            writer.set_compression(mode, CompressionFormat.ZSTD)
-        with writer:
-            topics = {
-                topic: writer.add_connection(topic, kind, typestore=types)
-                for topic, kind in (
-                    ('/image', image_type), ('/depth/image', image_type), ('/boxes', boxes_type)
-                )
-            }  # fmt: skip
-            for index in range(3):
-                stamp = 1_700_000_000 * 10**9 + index * 10**8
-                head = header(types, stamp)
-                for topic, message in (
-                    ('/image', image(head, types, 'bgr8', 3)),
-                    ('/depth/image', image(head, types, '16UC1', 2)),
-                    ('/boxes', types.types[boxes_type](header=head, detections=[])),
-                ):
-                    data = types.serialize_cdr(message, message.__msgtype__)
-                    writer.write(topics[topic], stamp, data)
+        # Recordings that are not compressed have small images: most damage hits other bytes.
+        packed = 'compressed' in depth
+        contents = Contents(frames=3, compressed=packed, depth=depth, boxes=True)
+        folder = write_bag(at / f'bag{len(found)}', contents, storage, mode)
         found.append(next(p for p in folder.iterdir() if p.suffix != '.yaml'))
-    old = get_typestore(Stores.ROS1_NOETIC)
-    path = at / 'old.bag'
-    with Writer1(path) as writer1:
-        connection = writer1.add_connection('/image', image_type, typestore=old)
-        for index in range(3):
-            stamp = 1_700_000_000 * 10**9 + index * 10**8
-            message = image(header(old, stamp, seq=index), old, 'bgr8', 3)
-            writer1.write(connection, stamp, old.serialize_ros1(message, image_type))
-    return [*found, path]
+    return [*found, write_bag1(at / 'old.bag')]
 
 
 def bag_case(at: Path, rng: random.Random) -> Callable[[], None]:
@@ -371,7 +325,7 @@ def bag_case(at: Path, rng: random.Random) -> Callable[[], None]:
         path = at / f'fuzzed{suffix}'
         path.write_bytes(damaged(content, rng))
         if rng.random() < 0.7:
-            with open_source(path, topic=rng.choice((None, '/image'))) as source:
+            with open_source(path, topic=rng.choice((None, '/camera/image_raw'))) as source:
                 for _ in source:
                     pass
         else:
