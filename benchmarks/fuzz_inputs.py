@@ -291,7 +291,7 @@ def depth_case(at: Path, rng: random.Random) -> Callable[[], None]:
 
 
 def bags(at: Path) -> list[Path]:
-    """Small sound recordings with boxes and depth: mcap, SQLite and ROS 1, plain and compressed."""
+    """Small sound recordings with boxes and depth: mcap, SQLite, ROS 1; plain and packed."""
     from rosbags.rosbag2 import CompressionMode, StoragePlugin
 
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent / 'test'))
