@@ -35,6 +35,7 @@ from mt_perception.training.data.samples import Sample
 from mt_perception.training.distributed import Process
 from mt_perception.training.export.torch_runner import TorchSplitRunner
 from mt_perception.training.export.write_model import ModelCard, export_folder
+from mt_perception.training.schedules.optimizer import rate_factor
 from mt_perception.training.split.code_tables import build_tables
 from mt_perception.training.split.losses import (
     DenseLosses,
@@ -400,6 +401,6 @@ def test_recipes_that_do_not_fit_are_refused(
 
 def test_the_rate_rises_and_falls() -> None:
     stage = replace(RECIPE.bottleneck, steps=100, warmup=10)
-    factors = [stage.rate_factor(step) for step in range(100)]
+    factors = [rate_factor(stage, step) for step in range(100)]
     assert factors[0] < factors[9] == max(factors)
     assert factors[99] < 0.05

@@ -13,6 +13,12 @@ import torch
 from torch import Tensor, nn
 
 
+def autocast(precision: str | torch.dtype, device: str = 'cpu') -> torch.autocast:
+    """Return the context for forward passes at a precision, which may be float32."""
+    dtype = getattr(torch, precision) if isinstance(precision, str) else precision
+    return torch.autocast(device, dtype, enabled=dtype != torch.float32)
+
+
 class Float32Conv(nn.Conv2d):
     """A convolution that computes in float32 under autocast."""
 

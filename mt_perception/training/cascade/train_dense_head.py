@@ -22,10 +22,10 @@ from mt_perception.network.pretrained import load_picodet
 from mt_perception.network.remote import Remote
 from mt_perception.training.cascade.cascade_recipe import CascadeRecipe
 from mt_perception.training.checkpoint import FILE, load_checkpoint, save_checkpoint
-from mt_perception.training.cpu_bfloat16 import prepare_for_bfloat16
+from mt_perception.training.cpu_bfloat16 import autocast, prepare_for_bfloat16
 from mt_perception.training.data.batches import SampleSet, batches
 from mt_perception.training.distributed import mean_gradients, process_group
-from mt_perception.training.schedules.optimizer import RelativeAdamW
+from mt_perception.training.schedules.optimizer import RelativeAdamW, rate_factor, set_rates
 from mt_perception.training.split.losses import DenseLosses
 from mt_perception.training.split.stages import channel_dropout, dense_head_group
 
@@ -118,17 +118,15 @@ def train_dense_head(
         remote.load_state_dict(saved['remote'])
         optimizer.load_state_dict(saved['optimizer'])
         first = int(saved['step'])
-    precision = getattr(torch, recipe.precision)
     with process_group('cpu') as process:
         steps = range(first, spec.steps)
         drawn = batches(sets, spec.canvases, spec.batch_size, recipe.seed, steps, process.share)
         for step, batch in zip(steps, drawn, strict=True):
             started = time.perf_counter()
-            for members in optimizer.param_groups:
-                members['lr'] = members['peak'] * spec.rate_factor(step)
+            set_rates(optimizer, rate_factor(spec, step))
             # The random state depends on step and process alone, so that a run can be resumed.
             torch.manual_seed((recipe.seed * 1_000_003 + step) * process.count + process.rank)
-            with torch.autocast('cpu', precision, enabled=precision != torch.float32):
+            with autocast(recipe.precision):
                 with torch.no_grad():
                     image = batch.image.float()
                     features, backbone = remote.trunk(image), remote.detector.backbone(image)

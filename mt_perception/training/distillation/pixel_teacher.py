@@ -25,6 +25,7 @@ from mt_perception.network.dense import DenseHead
 from mt_perception.network.efficientnet import EfficientNetLite, load_efficientnet_lite
 from mt_perception.network.multitask import Multitask
 from mt_perception.network.trunk import FEATURE_CHANNELS, Features
+from mt_perception.training.cpu_bfloat16 import autocast
 from mt_perception.training.data.batches import SampleSet, batches
 from mt_perception.training.data.samples import count_pixels
 from mt_perception.training.losses.segmentation import (
@@ -138,7 +139,7 @@ def train_teacher(
     fresh = batches(sets, canvases, spec.batch_size, seed, range(min(spec.fresh, spec.steps)))
     for step in range(spec.steps):
         batch = next(fresh, None)
-        with torch.autocast('cpu', precision, enabled=precision != torch.float32):
+        with autocast(precision):
             if batch is not None:
                 with torch.no_grad():
                     computed = teacher.features(batch.image.float())

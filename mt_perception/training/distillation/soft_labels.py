@@ -21,6 +21,7 @@ from torch.nn import functional
 
 from mt_perception.evaluation.datasets.taxonomy import ClassMap
 from mt_perception.network.multitask import Multitask
+from mt_perception.training.cpu_bfloat16 import autocast
 from mt_perception.training.data.batches import SampleSet
 from mt_perception.training.data.read_datasets import read_regions
 from mt_perception.training.data.samples import Boxes, Sample
@@ -119,10 +120,7 @@ def predict_pixels(
         for begin in range(0, len(group), _BATCH):
             part = group[begin : begin + _BATCH]
             views, height, width = network_views([s.image() for s in part])
-            with (
-                torch.no_grad(),
-                torch.autocast('cpu', precision, enabled=precision != torch.float32),
-            ):
+            with torch.no_grad(), autocast(precision):
                 probabilities, scores = teacher(views), teacher.class_scores(views)
             full = functional.interpolate(probabilities, scale_factor=4, mode='bilinear')
             coarse = (max(height // STRIDE, 1), max(width // STRIDE, 1))

@@ -28,6 +28,7 @@ from mt_perception.network.gates import (
 from mt_perception.network.multitask import TASKS, Multitask, Outputs
 from mt_perception.network.policy import thumbnail
 from mt_perception.training.checkpoint import FILE, load_checkpoint, save_checkpoint
+from mt_perception.training.cpu_bfloat16 import autocast
 from mt_perception.training.data.batches import Batch, SampleSet, batches, make_batch
 from mt_perception.training.export.write_model import REFERENCE_SIZE
 from mt_perception.training.gating.masks import Mask, Shrink, gather_masks, read_masks, shrink
@@ -116,7 +117,6 @@ class _State:
         self._fit_thumbnail_features()
         self.average = copy.deepcopy(self.network).requires_grad_(False).eval()
         self.class_weights = count_classes(sets, recipe, len(labels[1]))
-        self.precision = getattr(torch, recipe.precision)
         self.noisy = sum(p.steps for p in recipe.phases if _trains_policy(p))
         self.masks: tuple[Mask, ...] = ()
         self.optimizer: torch.optim.Optimizer | None = None
@@ -173,7 +173,7 @@ class _State:
         gated = [n for n, unit in enumerate(self.prices.units) if unit.owner not in light]
         units = [self.prices.units[n] for n in gated]
         network = self.network.with_light(light)
-        with self._autocast(), gating(network, units, keep[:, gated]):
+        with autocast(self.recipe.precision), gating(network, units, keep[:, gated]):
             teacher = predictions_at(full, self.full, small, how, tasks)
             found = path_losses(
                 network,
@@ -188,9 +188,6 @@ class _State:
         if noisy:
             found['budget'] = self.gating.budget * budget_loss(spent, budget)
         return found, {'spent': float(spent.detach().mean()), 'wanted': float(budget.mean())}
-
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast('cpu', self.precision, enabled=self.precision != torch.float32)
 
     def _draw_paths(self, rng: np.random.Generator, noisy: bool) -> list[int]:
         """Draw the paths of a step: one with gates, or two that differ from the full network.

@@ -13,6 +13,7 @@ from torch import Tensor
 from mt_perception.network.detection import cells_of
 from mt_perception.network.interrogate import GatedTrunk
 from mt_perception.network.multitask import TASKS, Multitask, Outputs
+from mt_perception.training.cpu_bfloat16 import autocast
 from mt_perception.training.data.batches import Batch
 from mt_perception.training.losses.balancing import SharedGradients
 from mt_perception.training.losses.depth import (
@@ -64,7 +65,7 @@ def losses(
     """
     tasks = weights.tasks
     kind = batch.image.device.type
-    with torch.autocast(kind, precision, enabled=precision != torch.float32):
+    with autocast(precision, kind):
         with torch.set_grad_enabled(train_trunk):
             features = network.trunk(batch.image.float())
         if shared is None:

@@ -16,6 +16,7 @@ from mt_perception.network.branched import Branched
 from mt_perception.network.multitask import Multitask
 from mt_perception.training.recipe import Phase
 from mt_perception.training.recipe_fields import suggestion
+from mt_perception.training.split.split_recipe import Stage
 
 _FINAL_RATE = 0.02
 
@@ -30,7 +31,7 @@ def phase_at(phases: Sequence[Phase], step: int) -> tuple[Phase, int]:
     raise IndexError(f'step {step} is beyond the last of {begin} steps')
 
 
-def rate_factor(phase: Phase, step: int) -> float:
+def rate_factor(phase: Phase | Stage, step: int) -> float:
     """Return the learning rate at a step, relative to its peak: linear warm-up, half cosine."""
     if step < phase.warmup:
         return (step + 1) / phase.warmup

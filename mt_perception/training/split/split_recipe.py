@@ -4,12 +4,9 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from mt_perception.data_files import read_yaml
 from mt_perception.errors import ModelError
@@ -41,13 +38,6 @@ class Stage:
     warmup: int = 50
     remote_rate: float = 0.0003
     rate_shares: tuple[float, ...] = ()
-
-    def rate_factor(self, step: int) -> float:
-        """Return the learning rate at a step, relative to its peak."""
-        if step < self.warmup:
-            return (step + 1) / self.warmup
-        done = (step - self.warmup) / max(1, self.steps - self.warmup)
-        return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done))
 
 
 @dataclass(frozen=True)
@@ -104,11 +94,6 @@ class SplitRecipe:
     def steps(self) -> int:
         """Number of steps of all stages."""
         return self.bottleneck.steps + self.decoder.steps + self.dense_head.steps
-
-    def autocast(self) -> torch.autocast:
-        """Return the context for forward passes."""
-        precision = getattr(torch, self.precision)
-        return torch.autocast('cpu', precision, enabled=precision != torch.float32)
 
 
 def read_split_recipe(path: Path) -> SplitRecipe:

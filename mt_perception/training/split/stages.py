@@ -22,7 +22,7 @@ from mt_perception.network.bottleneck import Bottleneck
 from mt_perception.network.multitask import Multitask
 from mt_perception.network.picodet import PicoDet
 from mt_perception.network.remote import Remote
-from mt_perception.training.cpu_bfloat16 import prepare_for_bfloat16
+from mt_perception.training.cpu_bfloat16 import autocast, prepare_for_bfloat16
 from mt_perception.training.data.batches import Batch, SampleSet, image_batches
 from mt_perception.training.distributed import Process
 from mt_perception.training.split.losses import (
@@ -134,7 +134,7 @@ class BottleneckStage:
         image = images.float()
         rate = _draw_rates(self.recipe, self.spec, len(images), step, self.process)
         teacher = self.teachers[step % len(self.teachers)]
-        with self.recipe.autocast():
+        with autocast(self.recipe.precision):
             error, compressed = feature_distillation(
                 teacher, self.bottleneck, image, rate, self.recipe.weights
             )
@@ -197,7 +197,7 @@ class DecoderStage:
         """Compute the losses of a batch."""
         image = batch.image.float()
         rate = _draw_rates(self.recipe, self.spec, len(image), step, self.process)
-        with self.recipe.autocast():
+        with autocast(self.recipe.precision):
             with torch.no_grad():
                 targets = self.teacher.targets(image)
                 pyramid = self.detector.pyramid(image)
@@ -259,7 +259,7 @@ class DenseHeadStage:
         """Compute the losses of a batch."""
         image = batch.image.float()
         rate = _draw_rates(self.recipe, self.spec, len(image), step, self.process)
-        with self.recipe.autocast():
+        with autocast(self.recipe.precision):
             with torch.no_grad():
                 targets = self.teacher.targets(image)
                 compressed = self.bottleneck(image, rate)

@@ -23,7 +23,7 @@ from mt_perception.training.checkpoint import FILE, load_checkpoint, save_checkp
 from mt_perception.training.cpu_bfloat16 import prepare_for_bfloat16
 from mt_perception.training.data.batches import SampleSet
 from mt_perception.training.distributed import Process, mean_gradients, process_group
-from mt_perception.training.schedules.optimizer import RelativeAdamW
+from mt_perception.training.schedules.optimizer import RelativeAdamW, rate_factor, set_rates
 from mt_perception.training.split.losses import DenseTeacher
 from mt_perception.training.split.split_recipe import SplitRecipe
 from mt_perception.training.split.stages import (
@@ -141,8 +141,7 @@ def _run_stage(
         _restore(optimizer, load_checkpoint(run)['optimizer'])
     for step, batch in zip(steps, stage.batches(steps), strict=True):
         started = time.perf_counter()
-        for members in optimizer.param_groups:
-            members['lr'] = members['peak'] * stage.spec.rate_factor(step - begin)
+        set_rates(optimizer, rate_factor(stage.spec, step - begin))
         losses = stage.losses(batch, step - begin)
         optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(losses.loss)
