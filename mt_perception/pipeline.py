@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 
 from mt_perception.errors import ImageError, ModelError
 from mt_perception.execution.executor import Executor
-from mt_perception.execution.frame_run import FrameRun, Runner
-from mt_perception.execution.lap_clock import LapClock
+from mt_perception.execution.frame_run import FrameRun, LapClock, Runner
 from mt_perception.execution.options import Options
 from mt_perception.execution.plan import Plan, with_tensors
 from mt_perception.execution.postprocess.task_result import task_result

@@ -118,3 +118,15 @@ def run_plan(runner: Runner, plan: Plan, image: NDArray[np.uint8]) -> FrameRun:
     for stage in plan.stages:
         runner.run(stage, run)
     return run
+
+
+class LapClock:
+    """Measures the parts of a frame, one after the other."""
+
+    def __init__(self) -> None:
+        self._last = time.perf_counter()
+
+    def lap_ms(self) -> float:
+        """Return the time since the last call."""
+        last, self._last = self._last, time.perf_counter()
+        return (self._last - last) * 1e3

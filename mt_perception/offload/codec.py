@@ -20,7 +20,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mt_perception.errors import PayloadError
-from mt_perception.offload.cell_mask import pack_mask, unpack_mask
 from mt_perception.offload.entropy_coder import (
     SYMBOL_MAX,
     SYMBOL_MIN,
@@ -30,6 +29,7 @@ from mt_perception.offload.entropy_coder import (
     check_end,
 )
 
+_WORD_BYTES = 4
 _LARGEST_COUNTED = 15
 """Magnitudes are clipped to this when the context of a cell is computed."""
 
@@ -140,7 +140,7 @@ class LatentCodec:
         values = differences(symbols, self._differenced)
         if reference is not None:
             cells = (symbols != reference).any(axis=0)
-            mask = pack_mask(cells)
+            mask = _pack_mask(cells)
             values = np.where(cells, values, differences(reference, self._differenced))
         return mask + self._code(values, rate, cells)
 
@@ -186,7 +186,7 @@ class LatentCodec:
             )
         cells = None
         if reference is not None:
-            cells, data = unpack_mask(data, shape[1:])
+            cells, data = _unpack_mask(data, shape[1:])
         reader = self._coder.reader(data)
         symbols = np.empty(shape, np.int16)
         if reference is not None:
@@ -275,3 +275,23 @@ def context_sums(values: NDArray[np.int32]) -> NDArray[np.int32]:
     total[:, 1:] += around[:, :-1]
     total[:, :-1] += around[:, 1:]
     return total
+
+
+def _pack_mask(cells: NDArray[np.bool_]) -> bytes:
+    """Return a mask (h, w) as bits, row by row, padded to words of 4 bytes."""
+    bits = np.packbits(cells).tobytes()
+    return bits + bytes(-len(bits) % _WORD_BYTES)
+
+
+def _unpack_mask(data: bytes, shape: tuple[int, int]) -> tuple[NDArray[np.bool_], bytes]:
+    """Return the mask (h, w) at the start of a code, and the rest of the code.
+
+    Raises:
+        PayloadError: The code is too short, or a padding bit is set.
+    """
+    cells = shape[0] * shape[1]
+    end = -(-cells // (8 * _WORD_BYTES)) * _WORD_BYTES
+    bits = np.unpackbits(np.frombuffer(data[:end], np.uint8))
+    if len(bits) != 8 * end or bits[cells:].any():
+        raise PayloadError('corrupted', f'the code has no mask of {cells} cells')
+    return bits[:cells].reshape(shape).astype(bool), data[end:]
