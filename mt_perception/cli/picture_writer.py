@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
-from types import TracebackType
 
 import cv2
 import numpy as np
@@ -98,12 +97,7 @@ class PictureWriter:
     def __enter__(self) -> PictureWriter:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
             self.close()
         elif self._writer is not None:

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from types import TracebackType
 
 from mt_perception.errors import OutputError
 from mt_perception.evaluation.output import OutputFolder, write_text, writing
@@ -75,15 +74,10 @@ class RecordWriter:
     def __enter__(self) -> RecordWriter:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
             self._file.close()
         except OSError as error:
             # On a full disk closing fails too; the first error says more.
-            if value is None:
+            if kind is None:
                 raise OutputError(f'cannot write to {self._partial}: {error.strerror}') from error
