@@ -27,6 +27,7 @@ from mt_perception.evaluation.comparison import (
     pair_runs,
 )
 from mt_perception.evaluation.output import write_new_text
+from mt_perception.evaluation.report.metric_columns import arrow
 from mt_perception.evaluation.runs import read_runs
 
 _STYLES = {BETTER: 'bold green', WORSE: 'bold red', NOISE: 'dim'}
@@ -101,7 +102,7 @@ def _cells(change: Change) -> tuple[str, ...]:
     unit = {'macs': ' (M)', 'latency_ms': ' (median)'}.get(change.name, '')
     digits = 2 if change.name == 'latency_ms' else digits
     interval = f'{change.low * scale:+.{digits}f} … {change.high * scale:+.{digits}f}'
-    way = '↑' if change.higher_is_better else '↓'
+    way = arrow(change.higher_is_better)
     return (
         escape(f'{change.metric} {change.name}{unit} {way}'),
         f'{change.a * scale:.{digits}f}',

@@ -70,17 +70,17 @@ def _parse(text: str) -> Provider:
     options: Any = {}
     if isinstance(data, dict) and len(data) == 1:
         (data, options), *_ = data.items()
-    if not isinstance(data, str) or not isinstance(options, dict) or not _are_plain(options):
+    if (
+        not isinstance(data, str)
+        or not isinstance(options, dict)
+        or not all(isinstance(value, (str, int, float)) for value in options.values())
+    ):
         raise OptionError(
             f'provider {text!r} is neither a name nor a name with options; expected for example '
             "CUDA or 'OpenVINO: {device_type: CPU}'"
         )
     # ONNX Runtime takes only text; its Python examples write booleans as True and False.
     return Provider(_known(data), {str(key): str(value) for key, value in options.items()})
-
-
-def _are_plain(options: Mapping[Any, Any]) -> bool:
-    return all(isinstance(value, (str, int, float)) for value in options.values())
 
 
 def _known(name: str) -> str:

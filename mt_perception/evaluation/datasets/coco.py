@@ -58,7 +58,12 @@ def read_coco_file(path: Path) -> AnnotationSet:
             if annotation is not None:
                 objects[_id(row['image_id'])].append(annotation)
     images = tuple(
-        AnnotatedImage(row['file_name'], _size(row), _split(row), tuple(objects[number]))
+        AnnotatedImage(
+            row['file_name'],
+            _size(row),
+            str(row.get('split', row.get('coco_split', ''))),
+            tuple(objects[number]),
+        )
         for number, row in rows.items()
     )
     return AnnotationSet(path, tuple(dict.fromkeys(names.values())), images, skipped)
@@ -177,7 +182,3 @@ def _size(row: Mapping[str, Any]) -> tuple[int, int] | None:
     if len(numbers) != 2 or not all(1 <= number < _MAX_COORDINATE for number in numbers):
         return None
     return int(numbers[0]), int(numbers[1])
-
-
-def _split(row: Mapping[str, Any]) -> str:
-    return str(row.get('split', row.get('coco_split', '')))

@@ -44,9 +44,19 @@ class Column:
             return 'cost.latency_ms'
         return '.'.join(self.path)
 
+    @property
+    def arrow(self) -> str:
+        """The direction of better values."""
+        return arrow(self.higher)
+
     def text(self, value: float | None) -> str:
         """The value as text."""
         return '-' if value is None else f'{value * self.scale:.{self.digits}f}'
+
+
+def arrow(higher: bool) -> str:
+    """``↑`` if higher values are better, else ``↓``."""
+    return '↑' if higher else '↓'
 
 
 ACCURACY = (

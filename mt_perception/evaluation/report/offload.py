@@ -72,7 +72,7 @@ def rate_table(runs: Sequence[Run]) -> Table | None:
         ('of JPEG', f'of the bytes at q{REFERENCE.value}'),
     ]
     for figure in figures:
-        columns.append((f'{figure.title}\N{NO-BREAK SPACE}{_arrow(figure)}', figure.explanation))
+        columns.append((f'{figure.title}\N{NO-BREAK SPACE}{figure.arrow}', figure.explanation))
         columns.append(('change', 'against no loss; below 0 is worse'))
     return Table('Offload: accuracy over bytes', tuple(columns), tuple(rows), _needed(coded))
 
@@ -121,7 +121,8 @@ def link_table(study: LinkStudy) -> Table:
         )
         for mbit_s, found in sorted(by_link.items())
     ]
-    ways = [(way_title(way), _size(study, way)) for way in sent]
+    kilobytes = {way: study.find(way)[0].payload_bytes * 1e-3 for way in sent}
+    ways = [(way_title(way), f'ms, median; {kilobytes[way]:.1f} kB') for way in sent]
     ratios = [(f'{way_title(way)} / {way_title(REFERENCE.name)}', '') for way in _ratios(sent)]
     columns = (('local', 'ms, median'), *ways, *ratios)
     return Table(
@@ -200,14 +201,6 @@ def _needed(coded: Mapping[Codec, Run]) -> str:
                 f'{", ".join(needs)}.'
             )
     return ' '.join(said)
-
-
-def _arrow(figure: Column) -> str:
-    return '↑' if figure.higher else '↓'
-
-
-def _size(study: LinkStudy, way: str) -> str:
-    return f'ms, median; {study.find(way)[0].payload_bytes * 1e-3:.1f} kB'
 
 
 def _ratios(sent: Sequence[str]) -> list[str]:

@@ -60,7 +60,7 @@ def rate_curves(panels: Sequence[tuple[Column, Sequence[Curve], float | None]], 
                 )  # fmt: skip
         if whole is not None:
             each.axhline(whole, color=INK, linestyle=':', linewidth=1.0, label='no loss')
-        each.set_title(f'{accuracy.title} {"↑" if accuracy.higher else "↓"}')
+        each.set_title(f'{accuracy.title} {accuracy.arrow}')
         each.set_xlabel('kB a frame', fontsize=8)
         each.set_xlim(left=0)
         each.margins(y=0.12)

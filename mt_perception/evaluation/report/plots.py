@@ -67,7 +67,7 @@ def trade_off(panels: Sequence[tuple[Column, Column, Sequence[Series]]], name: s
                     xytext=(6, -10), textcoords='offset points', annotation_clip=False,
                 )  # fmt: skip
         each.set_xlabel(f'{cost.title}  ({cost.explanation})', fontsize=8)
-        each.set_title(f'{accuracy.title} {"↑" if accuracy.higher else "↓"}')
+        each.set_title(f'{accuracy.title} {accuracy.arrow}')
         each.set_xlim(left=0)
         each.margins(x=0.12, y=0.18)
     legend(figure, np.atleast_1d(axes)[0], 4 if wide else 2)

@@ -8,9 +8,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from mt_perception.evaluation.comparison import BETTER, NOISE, WORSE, Change, Comparison
+from mt_perception.evaluation.comparison import BETTER, NOISE, WORSE, Comparison
 from mt_perception.evaluation.metrics.delta_mtl import DeltaMtl, delta_mtl
-from mt_perception.evaluation.records import Summary, value_at
+from mt_perception.evaluation.records import value_at
 from mt_perception.evaluation.report.metric_columns import (
     ACCURACY,
     COST,
@@ -18,6 +18,7 @@ from mt_perception.evaluation.report.metric_columns import (
     HEADLINES,
     STABILITY,
     Column,
+    arrow,
     title_of,
 )
 from mt_perception.evaluation.runs import Run
@@ -70,7 +71,7 @@ def metrics_table(runs: Sequence[Run], noise: frozenset[str] = frozenset()) -> T
         runs: The runs.
         noise: Metrics, as ``detection.ap``, whose differences are noise: none is the best.
     """
-    constants = [_constant(run.summary) for run in runs]
+    constants = [value_at(r.summary.metrics, ('depth', 'constant', 'abs_rel')) for r in runs]
     notes = [f'A constant depth map has AbsRel {c:.3f} at best.' for c in constants if c]
     own = shared_labels([run.summary for run in runs])
     notes = [
@@ -163,12 +164,16 @@ def comparison_table(comparison: Comparison) -> Table:
     """The differences between two runs, with confidence intervals."""
     rows = tuple(
         Row(
-            f'{title_of(change.metric, change.name)} {"↑" if change.higher_is_better else "↓"}',
+            f'{title_of(change.metric, change.name)} {arrow(change.higher_is_better)}',
             '',
             (
                 Cell(_number(change.b)),
                 Cell(_number(change.a)),
-                Cell('exact' if change.is_exact else _interval(change)),
+                Cell(
+                    'exact'
+                    if change.is_exact
+                    else f'{_number(change.low, "+")} … {_number(change.high, "+")}'
+                ),
                 Cell(change.verdict, change.verdict),
             ),
         )
@@ -187,10 +192,6 @@ def comparison_table(comparison: Comparison) -> Table:
         rows=rows,
         note=' '.join(f'{note[0].upper()}{note[1:]}.' for note in comparison.notes),
     )
-
-
-def _interval(change: Change) -> str:
-    return f'{_number(change.low, "+")} … {_number(change.high, "+")}'
 
 
 def cards(run: Run) -> list[Card]:
@@ -235,10 +236,7 @@ def _table(
             for f, values in columns
         )
         rows.append(Row(run.label, _detail(run), cells))
-    heads = tuple(
-        (f'{f.title}\N{NO-BREAK SPACE}{"↑" if f.higher else "↓"}', f.explanation)
-        for f, _ in columns
-    )
+    heads = tuple((f'{f.title}\N{NO-BREAK SPACE}{f.arrow}', f.explanation) for f, _ in columns)
     return Table(title, heads, tuple(rows), note)
 
 
@@ -268,10 +266,6 @@ def _number(value: float, sign: str = '') -> str:
     if 1e5 <= abs(value) < math.inf:
         return f'{value * 1e-6:{sign}.1f} M'
     return f'{value:{sign}.4f}' if abs(value) < 10 else f'{value:{sign}.1f}'
-
-
-def _constant(summary: Summary) -> float | None:
-    return value_at(summary.metrics, ('depth', 'constant', 'abs_rel'))
 
 
 def _detail(run: Run) -> str:

@@ -16,7 +16,7 @@ from mt_perception.model.importers.detection_decoders import (
 )
 from mt_perception.model.importers.foreign_network import Network
 from mt_perception.model.importers.presets import PRESETS
-from mt_perception.types import DEPTH, DETECTION, SEGMENTATION
+from mt_perception.types import DETECTION, SEGMENTATION
 
 
 def find_preset(task: str, name: str, network: Network, labels: int) -> str:
@@ -33,7 +33,7 @@ def find_preset(task: str, name: str, network: Network, labels: int) -> str:
     """
     known = {key: preset.about for key, preset in PRESETS.items() if preset.task == task}
     if name == AUTO:
-        name = _RECOGNISE[task](network, labels)
+        name = _recognised(task, network, labels)
     if name not in known:
         shapes = ', '.join(map(str, network.outputs))
         reason = f'{name!r} is not a decoder of {task}' if name else 'no known decoder fits'
@@ -44,11 +44,11 @@ def find_preset(task: str, name: str, network: Network, labels: int) -> str:
     return name
 
 
-def _segmentation(network: Network, labels: int) -> str:
-    return 'deeplab-tensorflow' if network.channels_last else 'segmentation'
-
-
-def _depth(network: Network, labels: int) -> str:
+def _recognised(task: str, network: Network, labels: int) -> str:
+    if task == DETECTION:
+        return _detection(network, labels)
+    if task == SEGMENTATION:
+        return 'deeplab-tensorflow' if network.channels_last else 'segmentation'
     return 'tcmonodepth' if 'tcmonodepth' in network.path.stem.lower() else 'depth'
 
 
@@ -118,6 +118,3 @@ def _with_objectness(network: Network, count: int) -> str:
     if (rows[:, 4] == 1).all():
         return 'yolov5'
     return 'yolox' if float(np.abs(rows[:, :2]).mean()) < max(size) / 16 else 'yolox-decoded'
-
-
-_RECOGNISE = {DETECTION: _detection, SEGMENTATION: _segmentation, DEPTH: _depth}

@@ -109,7 +109,9 @@ def expose_logits(path: Path) -> None:
     if len(last) != 1:
         raise ModelError(f'{path}: expected one ArgMax, found {len(last)}')
     source = last[0].input[0]
-    if made[source].op_type == 'Resize' and _doubles_for_contours(model.graph, path):
+    # A full head, which reads s4, doubles its logits for finer contours.
+    is_full = 's4' in [tensor.name for tensor in model.graph.input]
+    if is_full and made[source].op_type == 'Resize':
         source = made[source].input[0]
     model.graph.node.append(onnx.helper.make_node('Identity', [source], [LOGITS]))
     shape = (1, None, f'height_{LOGITS}', f'width_{LOGITS}')
@@ -118,11 +120,6 @@ def expose_logits(path: Path) -> None:
     )
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, str(path))
-
-
-def _doubles_for_contours(graph: onnx.GraphProto, path: Path) -> bool:
-    """Return whether a block predicts at stride 2: a reduced head ends at stride 4."""
-    return 's4' in [tensor.name for tensor in graph.input]
 
 
 def _paths(rows: list[dict[str, Any]], share: float) -> list[dict[str, Any]]:

@@ -62,11 +62,12 @@ def replace_head(run: Path, model: Path, task: str, version: str) -> Path:
         raise ModelError(f'{task}: expected one of {", ".join(TASKS)}')
     manifest = read_manifest_data(model)
     state = load_checkpoint(run)
-    network: Multitask = averaged(state) if not has_paths(run) else _light(state, task)
-    if (
-        list(state[f'{task}_labels'] if task != 'depth' else [])
-        != manifest['tasks'][task]['labels']
-    ):
+    if has_paths(run):
+        network = lighter_network(state).with_light((task,)).eval()
+    else:
+        network = averaged(state)
+    labels = list(state.get(f'{task}_labels', ()))
+    if labels != manifest['tasks'][task]['labels']:
         raise ModelError(f'{run}: its classes for {task} are not those of {model}')
     graphs = {graph.name: graph for graph in block_graphs(network)}
     check_trunk(graphs['trunk'], model, manifest)
@@ -180,10 +181,6 @@ def _change_weights(path: Path, change: Change) -> int:
             count += 1
     onnx.save(model, str(path))
     return count
-
-
-def _light(state: dict[str, Any], task: str) -> Multitask:
-    return lighter_network(state).with_light((task,)).eval()
 
 
 def _block_name(manifest: dict[str, Any], task: str, light: bool, model: Path) -> str:
