@@ -75,9 +75,9 @@ def test_yaml_that_executes_is_not_executed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ('section', 'said'),
     [
-        ({'balancing': {'kind': 'votes'}}, 'balancing.kind is fixed'),
+        ({'balancing': {'kind': 'votes'}}, 'balancing.kind: expected fixed'),
         ({'balancing': {'kind': 'gradnorm', 'alpha': -1}}, 'balancing.alpha'),
-        ({'device': 'abacus'}, 'device is auto'),
+        ({'device': 'abacus'}, 'device: expected auto'),
         ({'sets': [{'name': 'x', 'kind': 'coco', 'folder': 'x', 'weight': 1,
                     'voc_labels': True}], 'voc_teacher': None}, 'set voc_teacher to a file'),
     ],
