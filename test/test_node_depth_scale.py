@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from std_srvs.srv import Trigger
 from tf2_msgs.msg import TFMessage
 from tiny_model import DEPTH_OF_WHITE, write_tiny_model
 
+from mt_perception.errors import CameraError, OptionError
 from mt_perception.geometry.depth_calibration import read_calibration
 from mt_perception.geometry.ground import ground_depth
 from mt_perception.geometry.plane import GroundPlane
@@ -294,27 +296,64 @@ def test_ground_topics_are_subscribed_while_they_are_needed() -> None:
         source.follow(settings)
 
 
-def test_accelerations_are_averaged_over_about_fifty_messages() -> None:
-    node = Subscriptions()
-    source = GroundSource(node)  # type: ignore[arg-type]
-    settings = PerceptionSettings(
-        depth_scale='ground', depth_ground_source='imu', depth_camera_height_m=0.5
-    )
-    source.follow(settings)
+class Gravity:
+    """A ground source that reads an IMU, without a node."""
 
-    def measure(x: float, y: float, frame_id: str = 'camera') -> tuple[float, ...]:
+    def __init__(self) -> None:
+        self.node = Subscriptions()
+        self.source = GroundSource(self.node)  # type: ignore[arg-type]
+        self.settings = PerceptionSettings(
+            depth_scale='ground', depth_ground_source='imu', depth_camera_height_m=0.5
+        )
+        self.source.follow(self.settings)
+
+    def measure(self, *acceleration: float, frame_id: str = 'camera') -> tuple[float, ...]:
+        """Send an acceleration; return the direction down."""
         message = Imu()
         message.header.frame_id = frame_id
-        message.linear_acceleration.x, message.linear_acceleration.y = x, y
-        node.topics['imu'][0](message)
-        plane = source.plane('camera', settings)
+        to = message.linear_acceleration
+        to.x, to.y, to.z = acceleration
+        self.node.topics['imu'][0](message)
+        plane = self.source.plane('camera', self.settings)
         assert plane is not None
         assert plane.height_m == 0.5
         return plane.normal
 
+
+def test_gravity_is_the_median_of_about_a_hundred_accelerations() -> None:
+    imu, rng = Gravity(), np.random.default_rng(0)
     # Gravity is felt upwards, and y of a camera points down.
-    assert measure(0, -10) == pytest.approx((0, 1, 0))
-    assert measure(-10, -10) == pytest.approx(np.array([0.2, 10, 0]) / np.hypot(0.2, 10))
-    before = measure(0, -10)
-    assert measure(np.nan, -10) == before
-    assert measure(-10, 0, '/camera') == pytest.approx((1, 0, 0)), 'another IMU begins anew'
+    assert imu.measure(0, -10, 0) == pytest.approx((0, 1, 0))
+    for _ in range(101):
+        normal = imu.measure(*(np.array([0, -10, 0]) + rng.normal(0, 1, 3)))
+    assert normal == pytest.approx((0, 1, 0), abs=0.05)
+    turned = pytest.approx((1, 0, 0), abs=0.05)
+    count = next(count for count in range(101) if imu.measure(-10, 0, 0) == turned)
+    assert 40 < count < 100, 'a turn is followed'
+
+
+@pytest.mark.parametrize('bad', [1e6, -1e300, 1e12, np.nan, np.inf, 0.0])
+@pytest.mark.parametrize('at', [1, 5, 50])
+def test_a_bad_reading_costs_itself_only(bad: float, at: int) -> None:
+    imu = Gravity()
+    for step in range(60):
+        if step in (at, at + 3):
+            with suppress(OptionError):
+                # The second of all readings is as likely as the first.
+                imu.measure(bad, bad, bad)
+            continue
+        normal = imu.measure(0, -10, 0)
+        assert normal == pytest.approx((0, 1, 0)) or step <= 2
+    assert normal == pytest.approx((0, 1, 0))
+
+
+def test_another_imu_begins_anew_with_its_second_message() -> None:
+    imu = Gravity()
+    imu.measure(0, -10, 0)
+    assert imu.measure(0, -10, 0, frame_id='/camera') == (0, 1, 0)
+    before = imu.measure(0.1, -10, 0)
+    assert imu.measure(-10, 0, 0, frame_id='other') == before
+    assert imu.measure(0, -10, 0) == before
+    assert imu.measure(-10, 0, 0, frame_id='other') == before
+    with pytest.raises(CameraError, match="transform from 'other' to 'camera'"):
+        imu.measure(-10, 0, 0, frame_id='other')

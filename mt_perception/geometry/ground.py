@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mt_perception.errors import CalibrationError
-from mt_perception.geometry.depth_fit import DepthFit, fit_scale, fit_scale_and_shift
+from mt_perception.geometry.depth_fit import INLIER, DepthFit, fit_scale_and_shift
 from mt_perception.geometry.plane import GroundPlane
 
 LEAST_ANGLE_DEG = 3.0
@@ -25,14 +25,24 @@ GROUND_LABELS = frozenset(
 LEAST_SHARE = 0.01
 """Smallest share of the image with ground."""
 
-LEAST_INLIERS = 0.6
+LEAST_INLIERS = 0.5
 """Smallest share of the ground that fits the plane."""
 
 MOST_FACTOR = 5.0
 """Largest correction of metric depth; a larger one indicates a wrong height."""
 
-_MOST_DEVIATION = 0.7
-"""Pixels whose log factor differs from that of the whole ground by more are not used."""
+MOST_ENLARGED = 2.0
+"""Metric depth is enlarged by at most this factor.
+
+What is taken for ground by mistake stands above it and enlarges depth, as does a height that is
+too large. Networks err by less on most ground.
+"""
+
+_LOW = 0.2
+"""Quantile of the factors that is that of the ground if some of it is something else."""
+
+_MOST_ABOVE, _MOST_BELOW = 0.25, 0.7
+"""Pixels whose log factor is farther above or below that quantile are not used."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,8 +53,8 @@ class GroundMeasurement:
         fit: The correction, the same for all pixels.
         share: Share of the image in which the ground was measured.
         cells: float32 (2, h, w), log of the factor of each pixel: on the depth of the network,
-            or on the fit's if the network's has no unit; and 1 where it is known. Both are 0
-            elsewhere.
+            at most 2, or on the fit's if the network's has no unit; and 1 where it is known.
+            Both are 0 elsewhere.
     """
 
     fit: DepthFit
@@ -85,8 +95,9 @@ def measure_ground(
 ) -> GroundMeasurement:
     """Fit the depth of a network to the ground: its scale, and its shift if it has no unit.
 
-    A wrong plane or a wrong segmentation is refused: pixels of a table, a wall or a slope do not
-    have the same ratio to the expected depth everywhere.
+    A wrong plane or a wrong segmentation is refused: pixels of a wall or a slope do not have the
+    same ratio to the expected depth everywhere. What stands above the ground (a table, a sofa) is
+    nearer than the ground there and has a larger ratio, so the lower ratios count.
 
     Args:
         inverse: float32 (h, w), inverse depth of the network.
@@ -100,30 +111,60 @@ def measure_ground(
     below = np.isfinite(expected)
     if not below.any():
         raise CalibrationError('the ground plane is behind the camera or outside of the image')
-    there = is_ground & below
-    share = float(there.mean())
+    there = np.flatnonzero(is_ground & below)
+    share = len(there) / below.size
     if share < LEAST_SHARE:
         raise CalibrationError(
             f'ground covers {share:.1%} of the image below the horizon; the scale needs '
             f'{LEAST_SHARE:.0%}'
         )
-    fitted = fit_scale_and_shift if relative else fit_scale
-    fit = fitted(inverse[there], expected[there])
-    if fit.inliers < LEAST_INLIERS:
+    seen, known = inverse.reshape(-1)[there], expected.reshape(-1)[there]
+    line = fit_scale_and_shift(seen, known) if relative else None
+    with np.errstate(divide='ignore', invalid='ignore'):
+        logs = np.log(known * seen if line is None else known / line.apply(seen))
+    middle, spread, inliers, usable = _lower_mode(logs)
+    if inliers < LEAST_INLIERS:
         raise CalibrationError(
-            f'{fit.inliers:.0%} of the ground fits the plane, expected {LEAST_INLIERS:.0%}; check '
+            f'{inliers:.0%} of the ground fits the plane, expected {LEAST_INLIERS:.0%}; check '
             'height, pitch and roll of the camera'
         )
-    if not relative and not 1 / MOST_FACTOR <= fit.factor <= MOST_FACTOR:
-        raise CalibrationError(
-            f'the ground gives the depth factor {fit.factor:.2f}, expected {1 / MOST_FACTOR:g} to '
-            f'{MOST_FACTOR:g}; check the height of the camera'
-        )
-    seen, known = inverse[there], expected[there]
-    with np.errstate(divide='ignore', invalid='ignore'):
-        ratios = np.log(known / fit.apply(seen) if relative else known * seen)
-        middle = np.float32(0 if relative else math.log(fit.factor))
-        usable = np.abs(ratios - middle) < _MOST_DEVIATION
+    if line is not None:
+        fit = line
+    else:
+        fit = DepthFit(math.exp(middle), spread=spread, inliers=inliers)
+        if abs(middle) > math.log(MOST_FACTOR):
+            raise CalibrationError(
+                f'the ground gives the depth factor {fit.factor:.2f}, expected '
+                f'{1 / MOST_FACTOR:g} to {MOST_FACTOR:g}; check the height of the camera'
+            )
+        np.minimum(logs, math.log(MOST_ENLARGED), out=logs)
     cells = np.zeros((2, *inverse.shape), np.float32)
-    cells[0, there], cells[1, there] = np.where(usable, ratios, 0), usable
+    flat = cells.reshape(2, -1)
+    flat[0, there[usable]], flat[1, there[usable]] = logs[usable], 1
     return GroundMeasurement(fit, share, cells)
+
+
+def _lower_mode(logs: NDArray[np.float32]) -> tuple[float, float, float, NDArray[np.bool_]]:
+    """The median of the lower log factors and what agrees with it.
+
+    Returns:
+        The median of those near the lower quantile, their robust relative standard deviation, the
+        share of all that are within 25 % of it, and a mask of those near the quantile.
+    """
+    ordered = np.sort(logs[np.isfinite(logs)])
+    if not len(ordered):
+        return 0.0, 0.0, 0.0, np.zeros(len(logs), bool)
+    low = float(ordered[int(_LOW * len(ordered))])
+    bounds = low - _MOST_BELOW, low + _MOST_ABOVE
+    first, end = ordered.searchsorted(bounds)
+    middle = float(ordered[(first + end) // 2])
+    agree = ordered.searchsorted((middle + math.log(1 - INLIER), middle + math.log(1 + INLIER)))
+    used = np.abs(np.expm1(ordered[first:end] - np.float32(middle)))
+    half = len(used) // 2
+    used.partition(half)
+    return (
+        middle,
+        1.4826 * float(used[half]),
+        float(agree[1] - agree[0]) / len(ordered),
+        (logs > bounds[0]) & (logs < bounds[1]),
+    )

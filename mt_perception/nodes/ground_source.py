@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -25,8 +26,8 @@ _STATIC_QOS = QoSProfile(
 )
 _IMU_QOS = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
 
-_SMOOTHING = 0.02
-"""Weight of a new acceleration: bumps and turns average out over about 50 messages."""
+_READINGS = 101
+"""Accelerations of which gravity is the median: bumps, turns and bad readings count little."""
 
 
 class GroundSource:
@@ -44,8 +45,10 @@ class GroundSource:
 
     def _forget(self) -> None:
         self._tree = TransformTree()
-        self._gravity: tuple[str, NDArray[np.float64]] | None = None
         self._fault = ''
+        self._imu = self._other_imu = ''
+        self._readings = np.zeros((_READINGS, 3))
+        self._read = 0
 
     def follow(self, settings: PerceptionSettings) -> None:
         """Subscribe to the topics that the settings need; called in the executor's thread."""
@@ -87,28 +90,39 @@ class GroundSource:
             pose = self._tree.lookup(settings.depth_base_frame, frame_id)
             return GroundPlane.from_pose(pose.rotation, float(pose.translation[2]))
         if self._source == IMU:
-            if self._gravity is None:
+            if not self._read:
                 topic = self._node.resolve_topic_name('imu')
                 raise CameraError('no_imu', f'no message on {topic}; remap `imu` to the IMU')
-            imu, acceleration = self._gravity
-            same = imu.lstrip('/') == frame_id.lstrip('/')
-            pose = IDENTITY if same else self._tree.lookup(frame_id, imu)
+            same = self._imu == frame_id.lstrip('/')
+            pose = IDENTITY if same else self._tree.lookup(frame_id, self._imu)
             return GroundPlane.from_gravity(
-                pose.rotation @ acceleration, settings.depth_camera_height_m
+                pose.rotation @ self._acceleration(), settings.depth_camera_height_m
             )
         return None
 
     def _subscribe(self, kind: type, topic: str, callback: Any, qos: QoSProfile) -> None:
         self._subscriptions.append(self._node.create_subscription(kind, topic, callback, qos))
 
+    def _acceleration(self) -> NDArray[np.float64]:
+        """The median of the latest accelerations, float64 (3,): half of them may be wrong."""
+        latest = self._readings[: min(self._read, _READINGS)]
+        middle = len(latest) // 2
+        return np.asarray(np.partition(latest, middle, axis=0)[middle])
+
     def _on_imu(self, message: Imu) -> None:
-        now = message.linear_acceleration
-        new = np.array([now.x, now.y, now.z])
-        if not np.isfinite(new).all():
+        now, imu = message.linear_acceleration, message.header.frame_id.lstrip('/')
+        new = now.x, now.y, now.z
+        if not all(map(math.isfinite, new)):
             return
-        if self._gravity is not None and self._gravity[0] == message.header.frame_id:
-            new = self._gravity[1] + _SMOOTHING * (new - self._gravity[1])
-        self._gravity = message.header.frame_id, new
+        if imu != self._imu and self._read and imu != self._other_imu:
+            # One message of another IMU costs itself only.
+            self._other_imu = imu
+            return
+        if imu != self._imu:
+            self._imu, self._read = imu, 0
+        self._other_imu = self._imu
+        self._readings[self._read % _READINGS] = new
+        self._read += 1
 
 
 def tf_message() -> type:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,14 +60,16 @@ class _Cells:
     Attributes:
         key: What they depend on.
         step: Stride over the depth output.
-        pixels: intp (h, w), index of their centres in the flat image.
+        rows: intp (h, 1), rows of their centres in the image.
+        columns: intp (w,), columns of their centres.
         x: float64 (h, w), x of their rays.
         y: float64 (h, w), y of their rays.
     """
 
     key: tuple[object, ...]
     step: int
-    pixels: NDArray[np.intp]
+    rows: NDArray[np.intp]
+    columns: NDArray[np.intp]
     x: NDArray[np.float64]
     y: NDArray[np.float64]
 
@@ -87,6 +90,8 @@ class DepthCorrection:
         self._model = ''
         self._calibration: DepthCalibration | None = None
         self._fault = ''
+        self._plane: GroundPlane | None = None
+        self._no_plane = ''
         self._reset()
 
     def _reset(self) -> None:
@@ -98,6 +103,7 @@ class DepthCorrection:
         self._tried_ns = 0
         self._cells: _Cells | None = None
         self._expected: tuple[object, NDArray[np.float32]] | None = None
+        self._factors: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
 
     def reload(self) -> None:
         """Read the calibration again with the next frame."""
@@ -117,6 +123,11 @@ class DepthCorrection:
             self._settings = settings
         elif not is_new:
             return
+        self._plane, self._no_plane = None, ''
+        try:
+            self._plane = _plane(options)
+        except OptionError as error:
+            self._no_plane = str(error)
         # Also for equal options that are set anew: the file may have been written meanwhile.
         self._calibration, self._fault = None, ''
         try:
@@ -183,10 +194,18 @@ class DepthCorrection:
                 report, source=BOTH, factor=fit.factor * report.factor, shift=fit.shift,
                 exponent=fit.exponent,
             )  # fmt: skip
-        shape = (network.values.shape[0], network.values.shape[1])
-        factors = enlarge(np.exp(logs), cells.step, shape)
+        factors = self._enlarged(logs, cells.step, (len(network.values), network.values.shape[1]))
         scaled = replace(network, values=network.values * factors)
         return scaled.depth_map(options.max_depth_m, report)
+
+    def _enlarged(
+        self, logs: NDArray[np.float32], step: int, size: tuple[int, int]
+    ) -> NDArray[np.float32]:
+        """The factors of all cells, kept until the next measurement."""
+        last = self._factors
+        if last is None or last[0] is not logs or last[1].shape != size:
+            self._factors = last = logs, enlarge(np.exp(logs), step, size)
+        return last[1]
 
     def _calibrated(self, network: NetworkDepth, frame: Frame) -> tuple[DepthFit | None, str]:
         """The calibration of this camera, or None and the reason."""
@@ -221,13 +240,15 @@ class DepthCorrection:
         segmentation: Segmentation | None,
     ) -> str:
         """Measure the ground of a frame; return why it was not measured."""
-        try:
-            plane = frame.ground or _plane(self._options)
-        except OptionError as error:
-            return str(error)
+        plane = frame.ground or self._plane
+        if plane is None:
+            return self._no_plane
         why = self._planes.refusal(plane, frame.stamp_ns)
         if why:
             return why
+        if self._planes.has_jumped:
+            # What was measured with the last plane may be as wrong as it was.
+            self._window.clear()
         if network.assumed:
             return 'the camera is unknown: the ground needs its focal length (camera_info)'
         if not has_rays(network.camera):
@@ -238,11 +259,11 @@ class DepthCorrection:
         if segmentation is None:
             return '' if self._window else 'there is no segmentation of the ground'
         self._tried_ns = frame.stamp_ns
-        is_ground = np.array([name in GROUND_LABELS for name in segmentation.labels])
+        is_ground = _are_ground(segmentation.labels)
         if not is_ground.any():
             return f'the segmentation has no class {" or ".join(sorted(GROUND_LABELS))}'
         cells = self._cells_of(network)
-        classes = segmentation.class_ids.reshape(-1)[cells.pixels]
+        classes = segmentation.class_ids[cells.rows, cells.columns]
         height, width = classes.shape
         try:
             found = measure_ground(
@@ -272,26 +293,38 @@ class DepthCorrection:
 
 
 class PlaneGate:
-    """Ignores a ground plane that jumps, until it has stayed at its new place for a second."""
+    """Ignores a ground plane that jumps, until it has stayed at its new place for a second.
+
+    Attributes:
+        has_jumped: Whether the last plane was the first that is used after a jump.
+    """
 
     def __init__(self) -> None:
+        self.has_jumped = False
         self._accepted: GroundPlane | None = None
         self._candidate: tuple[GroundPlane, int] | None = None
 
     def refusal(self, plane: GroundPlane, stamp_ns: int) -> str:
         """Check a plane; return why it is ignored, empty if it is used."""
-        if not stamp_ns or self._accepted is None or _near(plane, self._accepted):
+        accepted, self.has_jumped = self._accepted, False
+        if not stamp_ns or accepted is None or plane == accepted or _near(plane, accepted):
             self._accepted, self._candidate = plane, None
             return ''
         if self._candidate is None or not _near(plane, self._candidate[0]):
             self._candidate = plane, stamp_ns
         elif stamp_ns - self._candidate[1] >= _JUMP_S * 1e9:
-            self._accepted, self._candidate = plane, None
+            self._accepted, self._candidate, self.has_jumped = plane, None, True
             return ''
         return (
-            f'the ground plane jumped from {_words(self._accepted)} to {_words(plane)}; it is '
+            f'the ground plane jumped from {_words(accepted)} to {_words(plane)}; it is '
             f'used after {_JUMP_S:g} s'
         )
+
+
+@lru_cache(maxsize=4)
+def _are_ground(labels: tuple[str, ...]) -> NDArray[np.bool_]:
+    """Which classes lie on the ground."""
+    return np.array([name in GROUND_LABELS for name in labels])
 
 
 def _near(a: GroundPlane, b: GroundPlane) -> bool:
@@ -337,5 +370,5 @@ def _cells(network: NetworkDepth, key: tuple[object, ...]) -> _Cells:
         centres.append(pixels[pixels <= image - 1])
     grid = np.stack(np.meshgrid(centres[1], centres[0]), axis=-1)
     x, y = np.moveaxis(rays(camera, grid).reshape(grid.shape), -1, 0)
-    columns, rows = np.moveaxis(np.maximum(grid, 0).astype(np.intp), -1, 0)
-    return _Cells(key, step, rows * camera.width + columns, x, y)
+    rows, columns = (np.maximum(centre, 0).astype(np.intp) for centre in centres)
+    return _Cells(key, step, rows[:, None], columns, x, y)

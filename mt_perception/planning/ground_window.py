@@ -7,6 +7,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass
 from statistics import median
 from typing import NamedTuple
 
@@ -43,6 +44,29 @@ class _Measurement(NamedTuple):
     spread: float
 
 
+@dataclass(frozen=True, eq=False)
+class _Scale:
+    """The correction until the next measurement.
+
+    Attributes:
+        relative: Whether it is of depth without a unit.
+        fit: The fit of depth without a unit.
+        middle: Log of the factor of the ground.
+        variance: Of ``middle``.
+        share: Share of the image with ground.
+        logs: float32 (h, w), log factors of the cells.
+        mean: Their mean.
+    """
+
+    relative: bool
+    fit: DepthFit | None
+    middle: float
+    variance: float
+    share: float
+    logs: NDArray[np.float32]
+    mean: float
+
+
 class GroundWindow:
     """The measurements of the last seconds, of one camera.
 
@@ -54,8 +78,9 @@ class GroundWindow:
         self._window: deque[_Measurement] = deque()
         self._sums: NDArray[np.float32] | None = None
         self._count = 0.0
+        self._middle = 0.0
         self._used_ns = 0
-        self._logs: NDArray[np.float32] | None = None
+        self._scale: _Scale | None = None
 
     def __len__(self) -> int:
         return len(self._window)
@@ -63,16 +88,18 @@ class GroundWindow:
     def clear(self) -> None:
         """Remove all measurements."""
         self._window.clear()
-        self._sums = self._logs = None
+        self._sums = self._scale = None
 
     def add(self, stamp_ns: int, found: GroundMeasurement) -> None:
         """Add the measurement of a frame."""
         fit = found.fit
         one = _Measurement(stamp_ns, math.log(fit.factor), fit.shift, found.share, fit.spread)
         self._window.append(one)
+        self._scale = None
         while stamp_ns - self._window[0].stamp_ns > WINDOW_S * 1e9:
             self._window.popleft()
-        if self._sums is not None and abs(one.log_factor - self._middle()) > _MOST_LOG_CHANGE:
+        self._middle = _weighted_median([(each.log_factor, each.share) for each in self._window])
+        if self._sums is not None and abs(one.log_factor - self._middle) > _MOST_LOG_CHANGE:
             return
         kept = 0.0
         if self._sums is not None:
@@ -82,10 +109,7 @@ class GroundWindow:
             # Networks of several sizes take turns.
             cells = cells + np.float32(kept) * _resized(self._sums, cells.shape[1:])
         self._sums, self._count = cells, 1 + kept * self._count
-        self._used_ns, self._logs = stamp_ns, None
-
-    def _middle(self) -> float:
-        return _weighted_median([(one.log_factor, one.share) for one in self._window])
+        self._used_ns = stamp_ns
 
     def correction(
         self, stamp_ns: int, relative: bool, shape: tuple[int, ...]
@@ -100,31 +124,41 @@ class GroundWindow:
         Returns:
             The fit of depth without a unit, the report, and the log factors of the cells.
         """
+        scale = self._scale
+        if scale is None or scale.relative != relative or scale.logs.shape != shape:
+            self._scale = scale = self._measured(relative, shape)
+        age_s = (stamp_ns - self._window[-1].stamp_ns) * 1e-9
+        logs, mean = scale.logs, scale.mean
+        if age_s > _RECENT_S:
+            fade = math.exp((_RECENT_S - age_s) / HOLD_S)
+            logs, mean = logs * np.float32(fade), mean * fade
+        factor, shift, left = math.exp(mean), 0.0, 0.0
+        if scale.fit is None:
+            # The uncorrected part adds to the uncertainty.
+            left = scale.middle - mean
+        else:
+            factor, shift = factor * scale.fit.factor, scale.fit.shift
+        spread = math.sqrt(scale.variance + left**2)
+        report = ScaleReport(GROUND, factor, shift, spread, scale.share, age_s * 1e3)
+        return scale.fit, report, logs
+
+    def _measured(self, relative: bool, shape: tuple[int, ...]) -> _Scale:
+        """The correction from the measurements."""
         assert self._sums is not None
         # Plain numbers: the window is short, and arrays take longer.
         shares = [one.share for one in self._window]
-        share = sum(one * one for one in shares) / sum(shares)
-        middle = self._middle()
-        if self._logs is None or self._logs.shape != shape:
-            mean = _resized(self._sums, shape) * np.float32(1 / self._count)
-            self._logs = smooth_log_factors(mean)
-        age_s = (stamp_ns - self._window[-1].stamp_ns) * 1e-9
-        logs = self._logs
-        if age_s > _RECENT_S:
-            logs = logs * np.float32(math.exp((_RECENT_S - age_s) / HOLD_S))
-        fit, applied = None, float(logs.mean())
-        if relative:
-            shift = _weighted_median([(one.shift, one.share) for one in self._window])
-            fit, left = DepthFit(math.exp(middle), shift), 0.0
-        else:
-            # The uncorrected part adds to the uncertainty.
-            shift, left = 0.0, middle - applied
+        middle = self._middle
         frames = 1.4826 * median(abs(one.log_factor - middle) for one in self._window)
         pixels = median(one.spread for one in self._window)
-        spread = math.sqrt(frames**2 + pixels**2 + left**2)
-        factor = math.exp(applied) * (fit.factor if fit is not None else 1.0)
-        report = ScaleReport(GROUND, factor, shift, spread, share, age_s * 1e3)
-        return fit, report, logs
+        fit = None
+        if relative:
+            shift = _weighted_median([(one.shift, one.share) for one in self._window])
+            fit = DepthFit(math.exp(middle), shift)
+        logs = smooth_log_factors(_resized(self._sums, shape) * np.float32(1 / self._count))
+        share = sum(one * one for one in shares) / sum(shares)
+        return _Scale(
+            relative, fit, middle, frames**2 + pixels**2, share, logs, float(logs.mean())
+        )
 
 
 def _resized(cells: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
