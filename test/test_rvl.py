@@ -79,3 +79,24 @@ def test_a_cut_image() -> None:
     for keep in (0, 7, 8, 11, len(data) - 4):
         with pytest.raises(ImageError):
             decode_rvl(data[:keep])
+
+
+def test_a_number_has_at_most_nine_nibbles_and_a_run_ends_in_the_image() -> None:
+    """One row of two pixels: no zeros, then runs whose length is spelt out."""
+
+    def reason(*words: int) -> str:
+        with pytest.raises(ImageError) as caught:
+            decode_rvl(struct.pack(f'<ii{len(words)}I', 2, 1, *words))
+        return f'{caught.value.reason}: {caught.value}'
+
+    # The runs 0 and 2, the differences 3 and -1; a difference may have zeros behind it.
+    assert decode_rvl(struct.pack('<iiI', 2, 1, 0x02610000)).tolist() == [[3, 2]]
+    nine = struct.pack('<iiII', 2, 1, 0x02E88888, 0x88010000)
+    assert decode_rvl(nine).tolist() == [[3, 2]]
+    assert 'a number is too long' in reason(0x02E88888, 0x88801000)
+    assert 'undecodable: the RVL depth image is damaged: a run' in reason(0x03222000)
+    assert 'undecodable: the RVL depth image is damaged: a run' in reason(0x12222000)
+    assert 'truncated: the RVL depth image of 2x1 is cut' in reason(0x00888888)
+    # Black behind the last difference, and values that wrap at 16 bits.
+    assert decode_rvl(struct.pack('<iiI', 3, 1, 0x11210000)).tolist() == [[0, 1, 0]]
+    assert decode_rvl(struct.pack('<iiI', 2, 1, 0x02130000)).tolist() == [[65535, 65533]]

@@ -148,9 +148,9 @@ def _jpeg_segment(walk: _JpegWalk, marker: int, body: bytes) -> None:
         walk.blocks = _jpeg_blocks(height, width, body[6 : 6 + 3 * body[5]])
     elif marker == _JPEG_SCAN:
         walk.scans += 1
-        pixels = walk.frame[2] * walk.frame[3] if walk.frame else 0
-        if walk.scans > MAX_SCANS or walk.scans * pixels > MAX_SCANNED_PIXELS:
-            most = min(MAX_SCANS, MAX_SCANNED_PIXELS // max(1, pixels))
+        height, width = walk.frame[2:4] if walk.frame else (1, 1)
+        most = min(MAX_SCANS, MAX_SCANNED_PIXELS // (height * width))
+        if walk.scans > most:
             raise _overlong('JPEG', f'more than {most} scans', f'{most} at its size')
     elif marker == _JPEG_EXIF and body[:6] == b'Exif\0\0':
         walk.orientation = exif_orientation(body[6:])

@@ -52,7 +52,7 @@ def decode_rvl(data: bytes) -> NDArray[np.uint16]:
             raise ImageError('undecodable', 'the RVL depth image is damaged: a run is too long')
         # Zigzag: 0, -1, 1, -2 … as 0, 1, 2, 3 …
         values = previous + np.cumsum((coded >> 1) ^ -(coded & 1))
-        pixels[index : index + count] = values & 0xFFFF
+        pixels[index : index + count] = values.astype(np.uint16)
         previous = int(values[-1]) if count else previous
         index, at = index + count, at + 2 + count
     return pixels.reshape(height, width)
