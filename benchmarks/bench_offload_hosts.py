@@ -13,21 +13,17 @@ at most 1.3 requests for each frame that is sent.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from bench_offload_faults import read_frames
+from offload_faults import connected
 
 from mt_perception.evaluation.link.host_process import HostProcess
 from mt_perception.evaluation.link.shaped_link import ShapedLink
-from mt_perception.offload.client import OffloadClient, offload
-from mt_perception.offload.decision import ALWAYS, DecisionSettings
-from mt_perception.offload.endpoint import Endpoint
-from mt_perception.offload.settings import OffloadSettings
 from mt_perception.pipeline import Pipeline
 from mt_perception.types import Frame
 
@@ -47,24 +43,6 @@ class Measured:
     @property
     def p99_ms(self) -> float:
         return float(np.percentile(self.latency_ms, 99))
-
-
-@contextlib.contextmanager
-def robot(
-    folder: Path, addresses: list[str], deadline_ms: float
-) -> Iterator[tuple[Pipeline, OffloadClient]]:
-    pipeline = Pipeline.load(folder)
-    settings = OffloadSettings(
-        [Endpoint(address) for address in addresses], deadline_ms, DecisionSettings(ALWAYS)
-    )
-    client = offload(pipeline, settings)
-    try:
-        for each in client.hosts.clients:
-            if not each.wait_ready(60):
-                raise RuntimeError(f'not ready: {each.last_failure}')
-        yield pipeline, client
-    finally:
-        client.close()
 
 
 def drive(
@@ -121,7 +99,7 @@ def main() -> None:
             measured = []
             for addresses in ([slow.address], [slow.address, fast.address]):
                 slow.tell('delay 0')
-                with robot(given.model, addresses, given.deadline_ms) as (pipeline, _):
+                with connected(given.model, addresses, given.deadline_ms) as (pipeline, _):
                     drive(pipeline, frames[:20], given.period_ms * 1e-3, lambda since_s: None)
                     found = drive(pipeline, frames, given.period_ms * 1e-3, before)
                 measured.append(found)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +15,7 @@ from mt_perception.evaluation.link.host_process import HostProcess
 from mt_perception.evaluation.link.shaped_link import ShapedLink
 from mt_perception.offload.circuit_breaker import CircuitBreakerSettings
 from mt_perception.offload.client import OffloadClient, offload
-from mt_perception.offload.decision import DecisionSettings
+from mt_perception.offload.decision import ALWAYS, DecisionSettings
 from mt_perception.offload.endpoint import Endpoint
 from mt_perception.offload.settings import OffloadSettings
 from mt_perception.pipeline import Pipeline
@@ -49,25 +49,41 @@ class Passed:
 
 
 @contextmanager
+def connected(
+    folder: Path,
+    addresses: Sequence[str],
+    deadline_ms: float,
+    mode: str = ALWAYS,
+    breaker: CircuitBreakerSettings | None = None,
+    ready: int | None = None,
+) -> Iterator[tuple[Pipeline, OffloadClient]]:
+    """A robot's pipeline and its client, when so many hosts are ready; None waits for all."""
+    pipeline = Pipeline.load(folder)
+    settings = OffloadSettings(
+        [Endpoint(address) for address in addresses],
+        deadline_ms,
+        DecisionSettings(mode),
+        breaker or CircuitBreakerSettings(),
+    )
+    client = offload(pipeline, settings)
+    try:
+        for host in client.hosts.clients[:ready]:
+            if not host.wait_ready(60):
+                raise RuntimeError(f'not ready: {host.last_failure}')
+        yield pipeline, client
+    finally:
+        client.close()
+
+
+@contextmanager
 def rig(
     folder: Path, deadline_ms: float, mode: str, breaker: CircuitBreakerSettings | None = None
 ) -> Iterator[Rig]:
     """Start host, link and robot, and wait until the host is ready."""
     with HostProcess(folder) as host, ShapedLink(host.address) as link:
-        pipeline = Pipeline.load(folder)
-        settings = OffloadSettings(
-            [Endpoint(link.address)],
-            deadline_ms,
-            DecisionSettings(mode),
-            breaker or CircuitBreakerSettings(first_s=0.25, longest_s=2.0),
-        )
-        client = offload(pipeline, settings)
-        try:
-            if not client.hosts.wait_ready(60):
-                raise RuntimeError(f'not connected: {client.hosts.preferred.last_failure}')
-            yield Rig(host, link, pipeline, client)
-        finally:
-            client.close()
+        breaker = breaker or CircuitBreakerSettings(first_s=0.25, longest_s=2.0)
+        with connected(folder, [link.address], deadline_ms, mode, breaker) as robot:
+            yield Rig(host, link, *robot)
 
 
 def drive(

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from hosts import running_host
 from odd_host import OddHost
+from offload_faults import connected
 from tiny_cut import write_tiny_cut
 from tiny_model import write_tiny_model
 from tritonclient.grpc import service_pb2 as pb
@@ -29,7 +30,6 @@ from mt_perception.offload.circuit_breaker import (
     CircuitBreakerSettings,
 )
 from mt_perception.offload.client import OffloadClient, offload
-from mt_perception.offload.decision import DecisionSettings
 from mt_perception.offload.endpoint import Endpoint
 from mt_perception.offload.inference_client import InferenceClient
 from mt_perception.offload.link_estimate import LinkState
@@ -72,21 +72,10 @@ def robot(
     **breaker: Any,
 ) -> Iterator[tuple[Pipeline, OffloadClient]]:
     """A pipeline that has seen one frame, and its client."""
-    pipeline = Pipeline.load(folder)
-    settings = OffloadSettings(
-        [Endpoint(address)],
-        deadline_ms,
-        DecisionSettings(mode),
-        CircuitBreakerSettings(**{'failures': 1000, **breaker}),
-    )
-    client = offload(pipeline, settings)
-    try:
-        if wait:
-            assert client.hosts.wait_ready(60)
+    limits = CircuitBreakerSettings(**{'failures': 1000, **breaker})
+    with connected(folder, [address], deadline_ms, mode, limits, int(wait)) as (pipeline, client):
         pipeline.run(Frame(patch('red')))
         yield pipeline, client
-    finally:
-        client.close()
 
 
 def same(a: Result, b: Result, steps: float = 0.0) -> None:

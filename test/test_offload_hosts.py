@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from odd_host import OddHost
+from offload_faults import connected
 from tiny_cut import write_tiny_cut
 
 from mt_perception.errors import OffloadError
 from mt_perception.offload import inference_client
 from mt_perception.offload.circuit_breaker import BreakerState, CircuitBreakerSettings
-from mt_perception.offload.client import OffloadClient, offload
-from mt_perception.offload.decision import DecisionSettings
+from mt_perception.offload.client import OffloadClient
 from mt_perception.offload.endpoint import Endpoint
 from mt_perception.offload.host_pool import HEDGE_SHARE
 from mt_perception.offload.settings import OffloadSettings
@@ -46,21 +46,11 @@ def robot(
     folder: Path, *addresses: str, ready: int = 2, failures: int = 1000
 ) -> Iterator[tuple[Pipeline, OffloadClient]]:
     """A pipeline that has run one frame locally, and its client with a number of ready hosts."""
-    pipeline = Pipeline.load(folder)
-    settings = OffloadSettings(
-        [Endpoint(address) for address in addresses],
-        PATIENCE_MS,
-        DecisionSettings('always'),
-        CircuitBreakerSettings(failures=failures, first_s=60.0),
-    )
-    client = offload(pipeline, settings)
-    try:
-        for each in client.hosts.clients[:ready]:
-            assert each.wait_ready(60)
+    breaker = CircuitBreakerSettings(failures=failures, first_s=60.0)
+    made = connected(folder, addresses, PATIENCE_MS, breaker=breaker, ready=ready)
+    with made as (pipeline, client):
         pipeline.run(FRAME)
         yield pipeline, client
-    finally:
-        client.close()
 
 
 def report(pipeline: Pipeline) -> tuple[bool, str | None, int | None]:
