@@ -5,7 +5,7 @@
 Frames come at a fixed rate, first on an idle machine, then beside a process that computes without
 pause on the same core, then alone again. Printed: the 95th percentile of each phase over the time
 wanted, how often the path changed, and when everything ran again. Beside it the same without the
-loop, so that one sees what the other process does.
+loop, so that one sees what the other process does. The model needs paths.
 
 Usage: taskset -c 0 python benchmarks/bench_latency_loop.py [--model MODEL] [--rate-hz 15]
 """
@@ -15,22 +15,18 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 
 import cv2
 import numpy as np
 from bench_pipeline import smooth_picture
-from scaled_paths import model_with_paths
 
 from mt_perception.model.paths import FULL_PATH
 from mt_perception.pipeline import Pipeline
 from mt_perception.planning.budget import Budget
-from mt_perception.resources import find_model
 from mt_perception.types import Frame
 
 SETTLE_S = 1.0
@@ -97,19 +93,17 @@ def main() -> None:
     parser.add_argument('--rate-hz', type=float, default=15.0)
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
-    with tempfile.TemporaryDirectory() as place:
-        model = model_with_paths(find_model(arguments.model), Path(place))
-        pipeline = Pipeline.load(model)
-        camera = Camera(pipeline, arguments.rate_hz)
-        camera.run(1.0)
-        wanted_ms = ROOM * p95(camera.run(2.0))
-        print(f'wanted: {wanted_ms:.1f} ms at the 95th percentile')
-        print('          idle    busy   after (over the time wanted)')
-        for name, latency_ms in (('no loop', 0.0), ('loop', wanted_ms)):
-            pipeline.budget = Budget(latency_ms=latency_ms)
-            idle, busy, after = phases(camera)
-            ratios = [p95(idle), p95(busy, SETTLE_S), p95(after, SETTLE_S)]
-            print(f'{name:8}' + ''.join(f'{ms / wanted_ms:8.2f}' for ms in ratios))
+    pipeline = Pipeline.load(arguments.model)
+    camera = Camera(pipeline, arguments.rate_hz)
+    camera.run(1.0)
+    wanted_ms = ROOM * p95(camera.run(2.0))
+    print(f'wanted: {wanted_ms:.1f} ms at the 95th percentile')
+    print('          idle    busy   after (over the time wanted)')
+    for name, latency_ms in (('no loop', 0.0), ('loop', wanted_ms)):
+        pipeline.budget = Budget(latency_ms=latency_ms)
+        idle, busy, after = phases(camera)
+        ratios = [p95(idle), p95(busy, SETTLE_S), p95(after, SETTLE_S)]
+        print(f'{name:8}' + ''.join(f'{ms / wanted_ms:8.2f}' for ms in ratios))
     changes = sum(a.path != b.path for a, b in pairwise(busy))
     paths = Counter(frame.path for frame in busy if frame.at_s >= SETTLE_S)
     back = next((f.at_s for f in after if f.path == FULL_PATH), float('inf'))

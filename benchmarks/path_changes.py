@@ -17,8 +17,8 @@ from pathlib import Path
 
 import click
 import cv2
-import numpy as np
 
+from mt_perception.evaluation.metrics.matching import box_overlaps
 from mt_perception.pipeline import Pipeline
 from mt_perception.planning.budget import Budget
 from mt_perception.types import Detections, Frame
@@ -41,12 +41,8 @@ class Tally:
 
 def missing(sure: Detections, found: Detections) -> int:
     """Count boxes that have no box of their class near them."""
-    low = np.maximum(sure.boxes[:, None, :2], found.boxes[None, :, :2])
-    high = np.minimum(sure.boxes[:, None, 2:], found.boxes[None, :, 2:])
-    shared = np.prod(np.clip(high - low, 0, None), axis=2)
-    areas = [np.prod(d.boxes[:, 2:] - d.boxes[:, :2], axis=1) for d in (sure, found)]
-    iou = shared / np.maximum(areas[0][:, None] + areas[1][None] - shared, 1e-6)
-    near = (iou >= OVERLAP) & (sure.class_ids[:, None] == found.class_ids[None])
+    near = box_overlaps(sure.boxes, found.boxes) >= OVERLAP
+    near &= sure.class_ids[:, None] == found.class_ids[None]
     return int((~near.any(axis=1)).sum())
 
 

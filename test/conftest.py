@@ -73,6 +73,14 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tiny_model(tmp_path_factory.mktemp('tiny'))
 
 
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder with the smallest network that can be cut, one for each file of tests."""
+    from tiny_cut import write_tiny_cut
+
+    return write_tiny_cut(tmp_path_factory.mktemp('model') / 'tiny')
+
+
 @pytest.fixture
 def graph() -> Iterator[RosGraph]:
     """A ROS graph of its own."""

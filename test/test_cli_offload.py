@@ -11,15 +11,9 @@ import cv2
 import numpy as np
 import pytest
 from hosts import running_host
-from tiny_cut import write_tiny_cut
 
 from mt_perception.cli.main import main
 from mt_perception.evaluation.records import SUMMARY_FILE
-
-
-@pytest.fixture(scope='module')
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny_cut(tmp_path_factory.mktemp('model') / 'tiny')
 
 
 @pytest.fixture

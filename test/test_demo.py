@@ -14,7 +14,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from tiny_model import write_tiny_model
 
 pytest.importorskip('rclpy', reason='needs ROS 2')
 pytest.importorskip('vision_msgs', reason='needs vision_msgs')
@@ -34,11 +33,6 @@ COMMAND = [
     'import sys; from mt_perception.cli.main import main; sys.exit(main())',
     'demo',
 ]
-
-
-@pytest.fixture(scope='module')
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny_model(tmp_path_factory.mktemp('model') / 'tiny')
 
 
 @pytest.fixture(scope='module')

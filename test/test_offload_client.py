@@ -44,11 +44,6 @@ PATIENCE_MS = 20_000.0
 MINUTE_MS = 60_000.0
 
 
-@pytest.fixture(scope='module')
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny_cut(tmp_path_factory.mktemp('model') / 'tiny')
-
-
 @pytest.fixture
 def odd(folder: Path) -> Iterator[OddHost]:
     with OddHost(folder) as host:

@@ -13,7 +13,6 @@ import grpc
 import pytest
 from certificates import Authority, Pair
 from odd_host import OddHost
-from tiny_cut import write_tiny_cut
 
 from mt_perception.errors import OffloadError
 from mt_perception.offload import failures
@@ -23,11 +22,6 @@ from mt_perception.offload.failures import REFUSED, Failure, probe_addresses
 from mt_perception.offload.inference_client import InferenceClient
 
 TOKEN = 'a-token-of-some-length'
-
-
-@pytest.fixture(scope='module')
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny_cut(tmp_path_factory.mktemp('model') / 'tiny')
 
 
 @pytest.fixture(scope='module')

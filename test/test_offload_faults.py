@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from offload_faults import FAULTS, Rig, drive, nothing, rig
-from tiny_cut import write_tiny_cut
 
 from mt_perception.execution.options import Options
 from mt_perception.offload.circuit_breaker import BreakerState
@@ -23,11 +22,6 @@ from mt_perception.types import Frame
 COLOURS = ((0, 0, 255), (0, 255, 0), (255, 0, 0))
 DEADLINE_MS = 150.0
 HANGS_MS = 10_000.0
-
-
-@pytest.fixture(scope='module')
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny_cut(tmp_path_factory.mktemp('model') / 'tiny')
 
 
 def frames(count: int) -> list[Frame]:

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 from odd_host import OddHost
 from offload_faults import connected
-from tiny_cut import write_tiny_cut
 
 from mt_perception.errors import OffloadError
 from mt_perception.offload import inference_client
@@ -28,11 +27,6 @@ from mt_perception.types import Frame
 
 PATIENCE_MS = 20_000.0
 FRAME = Frame(np.full((96, 128, 3), 128, np.uint8))
-
-
-@pytest.fixture(scope='module')
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny_cut(tmp_path_factory.mktemp('model') / 'tiny')
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from plain_client import Robot, image, robot
-from tiny_cut import STEPS, tiny_tables, write_tiny_cut
+from tiny_cut import STEPS, tiny_tables
 
 from mt_perception.errors import PayloadError
 from mt_perception.offload.client import offload
@@ -42,11 +42,6 @@ CODEC = LatentCodec(tiny_tables())
 RATES = st.integers(0, len(STEPS) - 1)
 SHAPES = st.tuples(st.just(3), st.integers(1, 7), st.integers(1, 7))
 VALUES = st.one_of(st.integers(-3, 260), st.integers(SYMBOL_MIN, SYMBOL_MAX))
-
-
-@pytest.fixture(scope='module')
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny_cut(tmp_path_factory.mktemp('models') / 'tiny')
 
 
 # The codec

@@ -17,17 +17,11 @@ pytest.importorskip('cryptography', reason='makes certificates')
 from certificates import Authority, Pair
 from hosts import GatedBackend, running_host
 from plain_client import image, robot
-from tiny_cut import write_tiny_cut
 
 from mt_perception.errors import OffloadError
 from mt_perception.offload.protocol import serialize_request
 from mt_perception.server.authentication import ServerTls
 from mt_perception.server.limits import HostLimits
-
-
-@pytest.fixture(scope='module')
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny_cut(tmp_path_factory.mktemp('cut'))
 
 
 @pytest.fixture(scope='module')

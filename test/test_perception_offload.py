@@ -15,7 +15,6 @@ from odd_host import OddHost
 from rclpy.parameter import Parameter
 from ros_graph import Peer, RosGraph, patch
 from sensor_msgs.msg import Image
-from tiny_cut import write_tiny_cut
 from tiny_model import write_tiny_model
 from vision_msgs.msg import Detection2DArray
 
@@ -31,11 +30,6 @@ TOPICS = {
     '/perception/stats': DiagnosticArray,
     '/diagnostics': DiagnosticArray,
 }
-
-
-@pytest.fixture(scope='module')
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny_cut(tmp_path_factory.mktemp('model') / 'tiny')
 
 
 class Bench:

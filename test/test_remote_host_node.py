@@ -16,15 +16,9 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from plain_client import image, robot
 from rclpy.node import Node
 from ros_graph import Peer, RosGraph
-from tiny_cut import write_tiny_cut
 
 from mt_perception.errors import ModelError, OffloadError, OptionError
 from mt_perception.nodes.remote_host import RemoteHostNode
-
-
-@pytest.fixture(scope='module')
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny_cut(tmp_path_factory.mktemp('cut'))
 
 
 def settings(folder: Path, **others: object) -> dict[str, object]:

@@ -26,7 +26,6 @@ pytest.importorskip('constriction', reason='needs the extra "serve"')
 from click.testing import CliRunner
 from hosts import GatedBackend, eventually, load, running_host
 from plain_client import PATIENCE_S, image, robot
-from tiny_cut import write_tiny_cut
 
 from mt_perception.cli.main import main
 from mt_perception.cli.serve import serve
@@ -38,11 +37,6 @@ from mt_perception.server.host import HostSettings, RemoteHost
 Code = grpc.StatusCode
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAM = 'import sys; from mt_perception.cli.main import main; sys.exit(main())'
-
-
-@pytest.fixture(scope='module')
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny_cut(tmp_path_factory.mktemp('cut'))
 
 
 @contextlib.contextmanager

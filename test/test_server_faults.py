@@ -27,7 +27,6 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from hosts import eventually, never_sent, running_host
 from plain_client import PATIENCE_S, Robot, image, robot
 from test_serve import PROGRAM, serving
-from tiny_cut import write_tiny_cut
 from tritonclient.grpc.service_pb2 import ServerReadyRequest
 from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
@@ -39,11 +38,6 @@ from mt_perception.server.limits import HostLimits
 Code = grpc.StatusCode
 GREEDY, MODEST = 'g' * 32, 'm' * 32
 SERVING = health_pb2.HealthCheckResponse.SERVING
-
-
-@pytest.fixture(scope='module')
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny_cut(tmp_path_factory.mktemp('cut'))
 
 
 def health(client: Robot) -> int:

@@ -19,7 +19,6 @@ pytest.importorskip('constriction', reason='needs the extra "serve"')
 from hosts import GatedBackend, eventually, running_host
 from onnx import helper
 from plain_client import Robot, image, robot
-from tiny_cut import write_tiny_cut
 from tiny_model import tiny_blocks, write_tiny_model
 from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
@@ -33,11 +32,6 @@ from mt_perception.planning.path_plan import full_plan
 from mt_perception.server.limits import HostLimits
 
 Code = grpc.StatusCode
-
-
-@pytest.fixture(scope='module')
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny_cut(tmp_path_factory.mktemp('cut'))
 
 
 @pytest.fixture(scope='module')

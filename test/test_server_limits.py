@@ -21,7 +21,6 @@ pytest.importorskip('prometheus_client', reason='needs the extra "serve"')
 pytest.importorskip('constriction', reason='needs the extra "serve"')
 from hosts import GatedBackend, eventually, never_sent, running_host
 from plain_client import PATIENCE_S, Robot, image, robot
-from tiny_cut import write_tiny_cut
 
 from mt_perception.errors import OffloadError, OptionError
 from mt_perception.offload.protocol import MODEL_INFER, serialize_request
@@ -33,11 +32,6 @@ from mt_perception.server.limits import HostLimits
 
 Code = grpc.StatusCode
 TOKEN, OTHER = 'a' * 32, 'b' * 32
-
-
-@pytest.fixture(scope='module')
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny_cut(tmp_path_factory.mktemp('cut'))
 
 
 def test_a_hundred_clients_are_all_served(folder: Path) -> None:

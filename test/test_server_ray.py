@@ -19,7 +19,6 @@ import grpc
 import hosts
 from hosts import eventually, load, running_host
 from plain_client import image, robot
-from tiny_cut import write_tiny_cut
 
 from mt_perception.errors import OptionError
 from mt_perception.offload.split_model import RemoteModel
@@ -27,11 +26,6 @@ from mt_perception.server.ray_backend import APPLICATION, RayBackend
 
 START_S = 300.0
 """A cluster on a busy machine."""
-
-
-@pytest.fixture(scope='module')
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny_cut(tmp_path_factory.mktemp('cut'))
 
 
 def replicas() -> list[str]:

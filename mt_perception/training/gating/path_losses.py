@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mt_perception.evaluation.metrics.matching import box_overlaps
 from mt_perception.evaluation.predictor import RunSettings, open_predictor
 from mt_perception.execution.options import Options
 from mt_perception.image.pyramid import resized
@@ -134,11 +135,7 @@ def _quality(
     """
     if found is None or not len(found):
         return 0.0
-    low = np.maximum(corners[:, None, :2], found.boxes[None, :, :2])
-    high = np.minimum(corners[:, None, 2:], found.boxes[None, :, 2:])
-    shared = np.prod(np.clip(high - low, 0, None), axis=2)
-    areas = [np.prod(b[:, 2:] - b[:, :2], axis=1) for b in (corners, found.boxes)]
-    iou = shared / np.maximum(areas[0][:, None] + areas[1][None] - shared, 1e-6)
+    iou = box_overlaps(corners, found.boxes)
     reached = np.clip((iou - _MIN_IOU) / 0.5, 0, 1) * (classes[:, None] == found.class_ids[None])
     return float((reached * np.minimum(1, found.scores[None] / _SURE_SCORE)).max(axis=1).mean())
 
