@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from launch import LaunchDescription
 from launch.launch_description_entity import LaunchDescriptionEntity
-from launch_ros.actions import Node
 
 from mt_perception.errors import OptionError
 from mt_perception.nodes import launch_arguments as arguments
@@ -62,26 +61,10 @@ def _actions(values: Values) -> list[LaunchDescriptionEntity]:
     remappings = [('image', values['image'])]
     if values['camera_info']:
         remappings.append(('camera_info', values['camera_info']))
-    node = Node(
-        package='mt_perception',
-        executable='perception',
-        name=values['name'],
-        namespace=values['namespace'] or '',
-        parameters=[
-            values['params_file'],
-            arguments.given(
-                values,
-                use_sim_time='use_sim_time',
-                model='model',
-                autostart='autostart',
-                cameras='cameras',
-            ),
-        ],
-        remappings=remappings,
-        ros_arguments=['--log-level', values['log_level']],
-        respawn=values['use_respawn'],
-        respawn_delay=2.0,
-        output='screen',
+    names = ('use_sim_time', 'model', 'autostart', 'cameras')
+    parameters = arguments.given(values, **{name: name for name in names})
+    node = arguments.node(
+        'perception', values, parameters, name=values['name'], remappings=remappings
     )
     if not values['use_rviz']:
         return [node]

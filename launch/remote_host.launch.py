@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from launch import LaunchDescription
 from launch.launch_description_entity import LaunchDescriptionEntity
-from launch_ros.actions import Node
 
 from mt_perception.nodes import launch_arguments as arguments
 from mt_perception.nodes.launch_arguments import Argument, Values
@@ -31,19 +30,5 @@ def generate_launch_description() -> LaunchDescription:
 
 def _actions(values: Values) -> list[LaunchDescriptionEntity]:
     """The node."""
-    return [
-        Node(
-            package='mt_perception',
-            executable='remote_host',
-            name='remote_host',
-            namespace=values['namespace'] or '',
-            parameters=[
-                values['params_file'],
-                arguments.given(values, model='model', host='listen.host'),
-            ],
-            ros_arguments=['--log-level', values['log_level']],
-            respawn=values['use_respawn'],
-            respawn_delay=2.0,
-            output='screen',
-        )
-    ]
+    parameters = arguments.given(values, model='model', host='listen.host')
+    return [arguments.node('remote_host', values, parameters)]

@@ -11,7 +11,6 @@ from launch import LaunchDescription
 from launch.actions import RegisterEventHandler, Shutdown
 from launch.event_handlers import OnProcessExit
 from launch.launch_description_entity import LaunchDescriptionEntity
-from launch_ros.actions import Node
 
 from mt_perception.nodes import launch_arguments as arguments
 from mt_perception.nodes.launch_arguments import Argument, Values
@@ -40,28 +39,10 @@ def generate_launch_description() -> LaunchDescription:
 def _actions(values: Values) -> list[LaunchDescriptionEntity]:
     """Both nodes; the launch ends when the source node has published everything."""
     passed_on = {name: values[name] for name in PASSED_ON}
-    source = Node(
-        package='mt_perception',
-        executable='source',
-        name='source',
-        namespace=values['namespace'] or '',
-        parameters=[
-            values['params_file'],
-            {
-                'source': values['bag'],
-                'topic': values['image'] or '',
-                **arguments.given(
-                    values,
-                    rate_hz='rate_hz',
-                    loop='loop',
-                    restamp='restamp',
-                    use_sim_time='use_sim_time',
-                ),
-            },
-        ],
-        ros_arguments=['--log-level', values['log_level']],
-        output='screen',
-    )
+    names = ('rate_hz', 'loop', 'restamp', 'use_sim_time')
+    given = arguments.given(values, **{name: name for name in names})
+    parameters = {'source': values['bag'], 'topic': values['image'] or '', **given}
+    source = arguments.node('source', values, parameters)
     end = OnProcessExit(target_action=source, on_exit=[Shutdown(reason='all images published')])
     return [
         arguments.include('perception.launch.py', {'image': 'image', **passed_on}),

@@ -46,6 +46,7 @@ LAYERS = {
 ONLY_IN = {
     'rclpy': {'nodes'},
     'launch': {'nodes'},
+    'launch_ros': {'nodes'},
     'ament_index_python': {'nodes'},
     'rosidl': {'interfaces'},
     'torch': {'network', 'training'},

@@ -23,6 +23,7 @@ from launch.actions import (
 from launch.launch_description_entity import LaunchDescriptionEntity
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import Node
 
 from mt_perception.errors import OptionError
 from mt_perception.nodes.shared_memory import use_shared_memory
@@ -163,6 +164,21 @@ def given(values: Values, **names: str) -> dict[str, Any]:
         for argument, parameter in names.items()
         if values[argument] is not None
     }
+
+
+def node(executable: str, values: Values, parameters: Mapping[str, Any], **options: Any) -> Node:
+    """A node of this package with the shared arguments; ``options`` are those of ``Node``."""
+    return Node(
+        package='mt_perception',
+        executable=executable,
+        namespace=values['namespace'] or '',
+        parameters=[values['params_file'], parameters],
+        ros_arguments=['--log-level', values['log_level']],
+        respawn=values.get('use_respawn', False),
+        respawn_delay=2.0,
+        output='screen',
+        **{'name': executable, **options},
+    )
 
 
 def include(file: str, values: Values) -> GroupAction:
