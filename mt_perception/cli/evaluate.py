@@ -86,7 +86,12 @@ _OPTIONS: Sequence[Callable[[Any], Any]] = (
     click.option(
         '--fresh', is_flag=True, help='Repeat and replace completed evaluations in --out.'
     ),
-    click.option('--engine', type=click.Choice(['local', 'ray']), default='local'),
+    click.option(
+        '--engine',
+        type=click.Choice(['local', 'ray']),
+        default='local',
+        help='Processes on this computer, or a Ray cluster.',
+    ),
     click.option('--workers', default=0, help='Processes; 0: one for each source.'),
     click.option('--report/--no-report', default=True, help='Write report.html.'),
     click.option(

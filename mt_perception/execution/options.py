@@ -41,7 +41,7 @@ class Options:
             ``Frame.ground``; 0 is unknown.
         camera_pitch_deg: Angle by which the camera points below the horizon.
         camera_roll_deg: Angle by which the camera rolls to its right.
-        depth_calibration: File of ``mt_perception calibrate``.
+        depth_calibration: File written by ``mt_perception calibrate``.
         depth_filter: Filter depth over time along the optical flow, against flicker. It needs
             stamped frames.
         tracking: Give detections an identity over time (``Detections.track_ids``). It needs
