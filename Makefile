@@ -49,7 +49,7 @@ test:
 	@$(VENV)/bin/python $(PYTEST)
 
 test-train:
-	@$(PYTHON) tools/environment.py $(VENV_TRAIN) --extras dev,eval,offload,train
+	@$(PYTHON) tools/environment.py $(VENV_TRAIN) --extras check,eval,offload,train
 	@$(VENV_TRAIN)/bin/mypy $$(find mt_perception/network mt_perception/training -name '*.py') \
 	  mt_perception/cli/train.py mt_perception/cli/export.py mt_perception/cli/cut.py \
 	  mt_perception/cli/quantize.py mt_perception/cli/cascade.py
@@ -63,6 +63,7 @@ test-colcon:
 	@$(VENV_COLCON)/bin/pip install -q --no-compile --disable-pip-version-check $(COLCON) 'setuptools<80'
 	@PATH="$(CURDIR)/$(VENV_COLCON)/bin:$$PATH" $(VENV)/bin/python -m pytest test/test_colcon.py
 
+# The tests' cluster; a failed start of it is repeated.
 test-ray:
 	@$(PYTHON) tools/environment.py $(VENV_RAY) --extras test,serve,ray
 	@$(VENV_RAY)/bin/python tools/ray_cluster.py $(VENV_RAY)/bin/python -m pytest -k ray \

@@ -35,6 +35,15 @@ TEST = [
     'setuptools>=71,<80',  # builds the wheel that a test installs
 ]
 
+CHECK = [
+    *TEST,
+    'mypy==2.4.1',
+    'pytest-xdist',
+    'ruff==0.17.6',
+    'types-PyYAML',
+    'types-grpcio',
+    'types-protobuf',
+]
 
 # Executes the notebooks of examples/.
 NOTEBOOKS = ['nbclient', 'ipykernel']
@@ -134,20 +143,18 @@ setup(
             'constriction',
             'grpcio-health-checking',  # the standard health service of gRPC
             'prometheus-client',  # metrics of the remote host
+            # What tritonclient needs. Without it pip chooses 7 for grpcio-health-checking beside
+            # Ray, and then tries 35 versions of tritonclient.
+            'protobuf<7',
             'tritonclient[grpc]',
         ],
         'notebooks': NOTEBOOKS,
         'ray': ['ray[serve]'],  # evaluation of many bags on a cluster, and the remote host on one
         # colcon runs pytest for a package that has an extra `test` with it; see CONTRIBUTING.md.
         'test': TEST,
+        'check': CHECK,  # tests and types, where no notebook is executed
         'dev': [
-            *TEST,
-            'mypy==2.4.1',
-            'pytest-xdist',
-            'ruff==0.17.6',
-            'types-PyYAML',
-            'types-grpcio',
-            'types-protobuf',
+            *CHECK,
             'pytest-cov',  # make coverage
             *NOTEBOOKS,
         ],

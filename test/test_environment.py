@@ -67,12 +67,34 @@ def test_sourced_ros_serves_any_machine(
 def test_what_is_installed_decides_when_to_install_again(
     environment: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = environment.fingerprint(['dev', 'eval'], ros=True)
-    assert environment.fingerprint(['eval', 'dev'], ros=True) == first
-    assert environment.fingerprint(['dev'], ros=True) != first
-    assert environment.fingerprint(['dev', 'eval'], ros=False) != first
+    first = environment.fingerprint()
+    assert environment.fingerprint() == first
+    monkeypatch.setattr(environment, 'sourced_ros', lambda: True)
+    assert environment.fingerprint() != first
+    monkeypatch.undo()
     monkeypatch.setattr(sys, 'version', 'another Python')
-    assert environment.fingerprint(['dev', 'eval'], ros=True) != first
+    assert environment.fingerprint() != first
+
+
+def test_an_installation_with_more_extras_will_do(environment: ModuleType, tmp_path: Path) -> None:
+    stamp = tmp_path / '.ready'
+    assert not environment.is_ready(stamp, set())
+    stamp.write_text('dev eval ros\nray\n')
+    assert environment.is_ready(stamp, {'ros'})
+    assert environment.is_ready(stamp, {'ros', 'eval', 'dev'})
+    assert not environment.is_ready(stamp, {'ros', 'ray'})
+    assert not environment.is_ready(stamp, {'de'})
+
+
+def test_what_is_ready_is_not_installed_again(
+    environment: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[tuple[list[str], bool]] = []
+    monkeypatch.setattr(environment, 'make', lambda folder, *wanted: made.append(wanted))
+    for extras in ('--extras=dev,eval', '--extras=eval', '--extras=serve', '--extras=dev,eval'):
+        monkeypatch.setattr(sys, 'argv', ['environment', str(tmp_path), extras])
+        assert environment.main() == 0
+    assert made == [(['dev', 'eval'], False), (['serve'], False)]
 
 
 def test_an_environment_of_another_python_is_recognised(

@@ -95,6 +95,7 @@ def test_opencv_takes_one_thread_in_a_worker() -> None:
         assert executor.submit(cv2.getNumThreads).result() == 1
 
 
+@pytest.mark.skipif('RAY_ADDRESS' not in os.environ, reason='needs a cluster: make test-ray')
 def test_ray_gives_the_same(ten: list[Job]) -> None:
     pytest.importorskip('ray')
     check_nine_and_a_named_failure(list(run_on_ray(ten)), ten)

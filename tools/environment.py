@@ -40,11 +40,13 @@ def main() -> int:
     extras = [name for name in arguments.extras.split(',') if name]
     try:
         check_python(arguments.ros)
-        stamp = arguments.folder / f'.ready-{fingerprint(extras, arguments.ros)}'
-        if not stamp.exists():
+        stamp = arguments.folder / f'.ready-{fingerprint()}'
+        wanted = {*extras, *(['ros'] if arguments.ros else [])}
+        if not is_ready(stamp, wanted):
             started = time.monotonic()
             make(arguments.folder, extras, arguments.ros)
-            stamp.touch()
+            with stamp.open('a') as installations:
+                installations.write(' '.join(sorted(wanted)) + '\n')
             print(f'{arguments.folder} is ready ({time.monotonic() - started:.0f} s)')
     except SetupError as error:
         print(f'\n{error}', file=sys.stderr)
@@ -80,12 +82,19 @@ def sourced_ros() -> bool:
     return 'ROS_DISTRO' in os.environ and importlib.util.find_spec('rclpy') is not None
 
 
-def fingerprint(extras: list[str], ros: bool) -> str:
-    """Changes with everything that decides what is installed."""
-    digest = hashlib.sha256(f'{sys.version} {sourced_ros()} {sorted(extras)} {ros}'.encode())
+def fingerprint() -> str:
+    """Changes with everything but the extras that decides what is installed."""
+    digest = hashlib.sha256(f'{sys.version} {sourced_ros()}'.encode())
     for path in (ROOT / 'setup.py', CONSTRAINTS, Path(__file__)):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:12]
+
+
+def is_ready(stamp: Path, wanted: set[str]) -> bool:
+    """Whether one installation, each a line of the stamp, had all these extras."""
+    if not stamp.exists():
+        return False
+    return any(wanted <= set(line.split()) for line in stamp.read_text().splitlines())
 
 
 def make(folder: Path, extras: list[str], ros: bool) -> None:
