@@ -65,6 +65,14 @@ def test_a_constant_is_tested_where_its_name_is_used(tmp_path: Path) -> None:
     assert 'True → False' not in lines
 
 
+def test_a_test_that_reads_a_constant_is_found_by_its_name(tmp_path: Path) -> None:
+    (tmp_path / 'test').mkdir()
+    text = 'def test_a():\n    assert LIMIT == 3\n\n\ndef test_b():\n    assert LIMITS\n'
+    (tmp_path / 'test' / 'test_x.py').write_text(text, encoding='utf-8')
+    assert mutants.mentioning(('LIMIT', 'size'), tmp_path) == {'test_x.py::test_a'}
+    assert mutants.mentioning((), tmp_path) == set()
+
+
 def test_equivalent_mutants_exist() -> None:
     existing = {
         mutant.lasting_key

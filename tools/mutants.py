@@ -32,7 +32,7 @@ import sys
 import tempfile
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +133,8 @@ class Copy:
         """
         uses = lines_of(mutant, self._folder)
         hits = {name for name, case in self._cases.items() if case.hits(uses)}
+        said = mentioning(mutant.names, self._folder)
+        named = {name for name in self._cases if name.split('[')[0].split('/')[-1] in said}
         if mutant.names:
             hits |= {_DECLARATIONS.get(Path(mutant.path).parts[1], '')} & self._cases.keys()
         files = {name.split('::')[0] for name in hits}
@@ -143,11 +145,12 @@ class Copy:
 
         def rank(name: str) -> tuple[bool, float]:
             case = self._cases[name]
-            return name not in hits, -case.share(uses) / (_FIXED_S + case.seconds)
+            share = 1.0 if name in named else case.share(uses)
+            return name not in hits | named, -share / (_FIXED_S + case.seconds)
 
         chosen: list[str] = []
         spent_s = 0.0
-        for name in sorted(hits | near, key=rank):
+        for name in sorted(hits | named | near, key=rank):
             seconds = self._cases[name].seconds + _FIXED_S
             if not chosen or spent_s + seconds <= self._budget_s:
                 chosen.append(name)
@@ -220,6 +223,19 @@ def lines_of(mutant: Mutant, root: Path) -> dict[str, set[int]]:
         lines = {i for i, line in enumerate(text.splitlines(), 1) if pattern.search(line)}
         if lines:
             found[str(file.relative_to(root))] = lines
+    return found
+
+
+def mentioning(names: Sequence[str], root: Path) -> set[str]:
+    """Tests that mention one of these names: 'file::function'. They may read a constant alone."""
+    pattern = re.compile(rf'\b(?:{"|".join(map(re.escape, names))})\b')
+    found: set[str] = set()
+    for file in (root / 'test').glob('test_*.py') if names else ():
+        text = file.read_text(encoding='utf-8')
+        if pattern.search(text):
+            for one in ast.parse(text).body:
+                if isinstance(one, ast.FunctionDef) and pattern.search(ast.unparse(one)):
+                    found.add(f'{file.name}::{one.name}')
     return found
 
 
