@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -15,13 +16,16 @@ torch = pytest.importorskip('torch')
 
 import tiny_data
 from click.testing import CliRunner
+from test_training_loop import RECIPE
 
 from mt_perception.cli.train import train
 from mt_perception.errors import SourceError
+from mt_perception.evaluation.datasets.parts import Parts
 from mt_perception.training.checkpoint import load_checkpoint
 from mt_perception.training.data.augment import make_example
 from mt_perception.training.data.read_datasets import read_coco, read_rgbd, read_segmentation
-from mt_perception.training.recipe import read_recipe
+from mt_perception.training.data.recipe_sets import read_sets
+from mt_perception.training.recipe import SetSpec, read_recipe
 from mt_perception.training.run_record import LOG, RECORD
 
 CLASSES = tiny_data.classes()
@@ -118,6 +122,18 @@ def test_segmentation_folders_are_read_as_evaluation_reads_them(tmp_path: Path) 
     assert (label[:, :2] == 255).all(), 'ids without a name are unlabelled'
     kept = read_segmentation(tmp_path / 'floors', CLASSES, part='held_out')
     assert [sample.name for sample in kept] == ['floors_010', 'floors_011']
+
+
+@pytest.mark.parametrize('kind', ['segmentation', 'regions'])
+def test_what_validates_is_not_trained_on(tmp_path: Path, kind: str) -> None:
+    if kind == 'segmentation':
+        write_segmentation(tmp_path / 'floors', images=3)
+    else:
+        tiny_data.write_coco(tmp_path / 'floors', images=3)
+    floors = SetSpec('floors', kind, 'floors', 1.0, split='all', without=('000',))
+    parts = Parts({'floors': {'choose': frozenset({'001'})}}, {})
+    (found,) = read_sets(replace(RECIPE, parts=parts, sets=(floors,)), tmp_path, CLASSES, tmp_path)
+    assert [sample.name for sample in found.samples] == ['floors_002']
 
 
 def test_names_may_stand_in_the_recipe(tmp_path: Path) -> None:

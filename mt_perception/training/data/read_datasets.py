@@ -73,7 +73,6 @@ class ReadOptions:
     Args:
         split: name of a split; train or held_out if the annotations have no splits; None or
             "all" for all images.
-        pixels: keep only images whose pixels come from "panoptic" images or "polygons".
         names: class name of each id in the label images; None reads the folder's YAML file.
         other: class of ids without a name in `names`; None leaves them unlabelled.
         focal_px: focal length in pixels of the stored images.
@@ -84,7 +83,6 @@ class ReadOptions:
     """
 
     split: str | None = None
-    pixels: str | None = None
     names: Mapping[int, str] | None = None
     other: str | None = None
     focal_px: float | None = None
@@ -117,7 +115,7 @@ def read_coco(
         folder: the data set.
         classes: the network's classes.
         split: see `ReadOptions`.
-        pixels: see `ReadOptions`.
+        pixels: keep only images whose pixels come from "panoptic" images or "polygons".
         annotations: name of a COCO file in the folder; empty for the usual ones.
         kept: see `ReadOptions`.
 
@@ -156,7 +154,9 @@ def read_coco(
     return samples
 
 
-def read_regions(folder: Path, classes: ClassMap, shrink: float = 0.15) -> list[Sample]:
+def read_regions(
+    folder: Path, classes: ClassMap, kept: Kept = everything, shrink: float = 0.15
+) -> list[Sample]:
     """Read boxes of classes that the detector does not have (doors) as weak pixel labels.
 
     The inside of a box, shrunk on each side, has the box's class; intersections of boxes of
@@ -165,6 +165,8 @@ def read_regions(folder: Path, classes: ClassMap, shrink: float = 0.15) -> list[
     layout = find_layout(folder)
     samples = []
     for image in _annotations(layout).images:
+        if not kept(key_of(image.file_name)):
+            continue
         path = inside(layout.images, image.file_name)
         size = _size_of(image, path)
         objects = image.in_pixels(size)
@@ -215,10 +217,14 @@ def read_maps(folder: Path, classes: ClassMap, options: ReadOptions) -> list[Sam
 
 
 def read_segmentation(
-    folder: Path, classes: ClassMap, names: Mapping[int, str] | None = None, part: str = TRAIN
+    folder: Path,
+    classes: ClassMap,
+    names: Mapping[int, str] | None = None,
+    part: str = TRAIN,
+    kept: Kept = everything,
 ) -> list[Sample]:
     """Read a folder of images and label images; see `ReadOptions`."""
-    return read_maps(folder, classes, ReadOptions(part, names=names))
+    return read_maps(folder, classes, ReadOptions(part, names, kept=kept))
 
 
 def read_rgbd(
@@ -231,7 +237,7 @@ def read_rgbd(
     kept: Kept = everything,
 ) -> list[Sample]:
     """Read a folder of images and depth images, with label images if `names` is given."""
-    options = ReadOptions(part, None, names, 'object', focal_px, ground, True, kept)
+    options = ReadOptions(part, names, 'object', focal_px, ground, True, kept)
     return read_maps(folder, classes, options)
 
 

@@ -173,14 +173,13 @@ def _read(spec: SetSpec, recipe: Recipe, data: Path, classes: ClassMap) -> list[
     folder = data / spec.folder
     if not folder.is_dir():
         raise SourceError(f'set {spec.name}: there is no folder {folder}')
-    kept = _kept(spec, recipe, folder)
+    kept, split = _kept(spec, recipe, folder), spec.split or TRAIN
     if spec.kind == 'regions':
-        samples = read_regions(folder, classes)
+        samples = read_regions(folder, classes, kept)
     elif spec.kind == 'rgbd':
-        split = spec.split or TRAIN
         samples = read_rgbd(folder, classes, spec.focal_px, split, spec.names, spec.ground, kept)
     elif spec.kind == 'segmentation':
-        samples = read_segmentation(folder, classes, spec.names, spec.split or TRAIN)
+        samples = read_segmentation(folder, classes, spec.names, split, kept)
     else:
         samples = read_coco(folder, classes, spec.split, spec.pixels, spec.annotations, kept)
     if not samples:
