@@ -10,9 +10,11 @@ height is within 10 % of the scene's median. Images without one keep the scale o
 frame is measured separately, without the mean over time. A calibration is made of every second
 frame of a scene and measured on the others, and the other way round; scenes with one image or
 several cameras, and frames whose calibration is refused, keep the scale of the network. `both` is
-the calibration and then the ground. `best scale` is a bound: the scale of each single frame fitted
-to that frame itself. Rendered rooms are many places, so the means are given without them, too; the
-intervals are the middle 95 % of 1000 resamples of the scenes.
+the calibration and then the ground. `worse` is the share of frames that the ground makes worse by
+more than a fifth; --height-factor and --down-deg show what a wrong plane does. `best scale` is a
+bound: the scale of each single frame fitted to that frame itself. Rendered rooms are many places,
+so the means are given without them, too; the intervals are the middle 95 % of 1000 resamples of
+the scenes.
 """
 
 from __future__ import annotations
@@ -50,8 +52,9 @@ from release_figures import MAX_RANGE_M, ROOT, scene_sets
 LEAST_POINTS = 200
 TRIALS, SAME_HEIGHT, SMALL_SHARE, MOST_BELOW = 400, 0.1, 0.04, 0.03
 LEAST_UPRIGHT = 0.64
+WORSE = 1.2
 COLUMNS = (
-    *('network', 'ground', 'with ground', 'calibration', 'calibrated', 'both'),
+    *('network', 'ground', 'with ground', 'worse', 'calibration', 'calibrated', 'both'),
     'best scale',
 )
 RENDERED = 'rendered_rooms'
@@ -74,7 +77,16 @@ class Measured:
 @click.option('--data', type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option('--part', type=click.Choice(PARTS), default='choose', show_default=True)
 @click.option('--scene', 'only', multiple=True, help='Measure only this scene; repeatable.')
-def main(model: Path, data: Path | None, part: str, only: tuple[str, ...]) -> None:
+@click.option('--height-factor', default=1.0, help='Multiplies the height of the true plane.')
+@click.option('--down-deg', default=0.0, help='Turns the true plane as if the camera looked down.')
+def main(
+    model: Path,
+    data: Path | None,
+    part: str,
+    only: tuple[str, ...],
+    height_factor: float,
+    down_deg: float,
+) -> None:
     """Measure MODEL on the scenes of one part of the validation data."""
     data = data or ROOT.parent / 'shared' / 'data'
     parts = read_parts(ROOT / 'recipes' / 'splits' / 'cspnano.yaml')
@@ -95,6 +107,8 @@ def main(model: Path, data: Path | None, part: str, only: tuple[str, ...]) -> No
                 if sample.truth is not None and sample.truth.depth is not None
             ]
         add_planes(frames)
+        for one in frames:
+            one.plane = None if one.plane is None else wrong(one.plane, height_factor, down_deg)
         rows[scene.name] = figures(model, network, frames)
         click.echo(line(scene.name, len(frames), rows[scene.name]))
     indoors = [row for name, row in rows.items() if not name.startswith((RENDERED, *OUTDOORS))]
@@ -160,6 +174,14 @@ def small_plane(
     return None if best is None else plane_through(best)
 
 
+def wrong(plane: GroundPlane, height_factor: float, down_deg: float) -> GroundPlane:
+    """The plane of a camera that is higher by a factor and looks down by more degrees."""
+    (x, y, z), angle = plane.normal, np.radians(down_deg)
+    down = float(y * np.sin(angle) + z * np.cos(angle))
+    normal = (x, float(y * np.cos(angle) - z * np.sin(angle)), down)
+    return GroundPlane(normal, plane.height_m * height_factor)
+
+
 def points_of(depth: NDArray[np.float32], camera: Intrinsics) -> NDArray[np.float64]:
     """The points of all pixels, (h, w, 3); the camera has no distortion."""
     rows, columns = np.indices(depth.shape)
@@ -196,6 +218,7 @@ def figures(model: Path, network: Pipeline, frames: Sequence[Measured]) -> Mappi
         'network': float(np.mean(plain)),
         'ground': float(np.mean(ground)),
         'with ground': float(np.mean(with_ground)),
+        'worse': float(np.mean(ground > WORSE * np.array(plain))),
         'calibration': float(np.mean(calibrated)),
         'calibrated': has_fit / len(frames),
         'both': float(np.mean(both)),
