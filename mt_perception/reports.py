@@ -4,8 +4,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from statistics import median
 from typing import TypeAlias
 
 Value = str | int | float | bool
@@ -115,6 +118,11 @@ class ScaleReport:
     refused: str | None = None
     exponent: float = 1.0
 
+    @property
+    def is_measured(self) -> bool:
+        """Whether ground or calibration gave the scale, or were refused."""
+        return self.source in (GROUND, CALIBRATION, BOTH) or self.refused is not None
+
     def words(self) -> str:
         """Return source and uncertainty for a picture, for example 'scale: ground +-8 %'."""
         if self.source == CAMERA_UNKNOWN:
@@ -124,6 +132,21 @@ class ScaleReport:
         name = 'calibration and ground' if self.source == BOTH else self.source
         sure = '' if self.spread is None else f' +-{100 * self.spread:.0f} %'
         return f'scale: {name}{sure}'
+
+
+def scale_sentence(scales: Sequence[ScaleReport]) -> str:
+    """A sentence on the sources of the scale of depth, their spread, and refused sources."""
+    parts = []
+    for source, count in Counter(one.source for one in scales).most_common():
+        spreads = [s.spread for s in scales if s.source == source and s.spread is not None]
+        sure = f' (+-{100 * median(spreads):.0f} %)' if spreads else ''
+        parts.append(f'{source} in {count} of {len(scales)} frames{sure}')
+    # Without the figures of single frames, so that equal reasons are counted together.
+    reasons = Counter(
+        re.sub(r'\d+(\.\d+)?', '…', one.refused) for one in scales if one.refused is not None
+    )
+    why = ''.join(f'; {count} times: {text}' for text, count in reasons.most_common(1))
+    return f'the scale of depth is from: {", ".join(parts)}{why}'
 
 
 _Report: TypeAlias = 'BudgetReport | ReuseReport | OffloadReport | ScaleReport'

@@ -22,9 +22,8 @@ from mt_perception.evaluation.datasets.taxonomy import ClassMap, read_taxonomy
 from mt_perception.evaluation.datasets.truth import Sample
 from mt_perception.evaluation.job import Job, run_job
 from mt_perception.evaluation.predictor import RunSettings
-from mt_perception.evaluation.runner import scale_sentence
 from mt_perception.execution.options import Options
-from mt_perception.reports import ScaleReport
+from mt_perception.reports import ScaleReport, scale_sentence
 from mt_perception.types import Intrinsics
 
 CLASSES = ClassMap(('person', 'vehicle'), ('person', 'ground', 'object'), read_taxonomy())

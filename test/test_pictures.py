@@ -25,7 +25,7 @@ from mt_perception.cli.run_summary import (
 from mt_perception.cli.video_writer import video_format
 from mt_perception.errors import OutputError
 from mt_perception.evaluation.output import OutputFolder
-from mt_perception.reports import BudgetReport, Execution, ReuseReport
+from mt_perception.reports import BudgetReport, Execution, ReuseReport, ScaleReport
 from mt_perception.types import Detections, Result
 
 
@@ -118,6 +118,20 @@ def test_a_long_list_is_cut() -> None:
     cells = [str(cell) for column in table.columns for cell in column.cells]
     assert any('class 7 13 and 4 more' in cell for cell in cells)
     assert not any('class 8' in cell for cell in cells)
+
+
+def test_the_table_says_where_the_scale_of_depth_is_from() -> None:
+    summary = RunSummary()
+    summary.add_result(result('full', depth_scale=ScaleReport()))
+    assert not summary.scales, 'it was not wanted'
+    summary.add_result(result('full', depth_scale=ScaleReport('ground', 1.2, spread=0.1)))
+    summary.add_result(result('full', depth_scale=ScaleReport(refused='no ground')))
+    table = summary_table('', summary, [], 'x')
+    rows = dict(zip(*([str(cell) for cell in each.cells] for each in table.columns), strict=True))
+    assert rows['depth'] == (
+        'the scale of depth is from: ground in 1 of 2 frames (+-10 %), network in 1 of 2 frames; '
+        '1 times: no ground'
+    )
 
 
 def test_percentiles_are_rounded() -> None:

@@ -13,7 +13,7 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from mt_perception.reports import BudgetReport
+from mt_perception.reports import BudgetReport, ScaleReport, scale_sentence
 from mt_perception.types import Detections, Result
 
 SHOWN_CLASSES = 8
@@ -36,6 +36,7 @@ class RunSummary:
         budget: Compute budget of the last frame.
         left_out: Reason → number of images without a result.
         failures: Task and reason → number of frames.
+        scales: The scale of depth of each frame for which ground or calibration were wanted.
     """
 
     frames_in: int = 0
@@ -49,6 +50,7 @@ class RunSummary:
     budget: BudgetReport | None = None
     left_out: Counter[str] = field(default_factory=Counter)
     failures: Counter[str] = field(default_factory=Counter)
+    scales: list[ScaleReport] = field(default_factory=list)
 
     def add_result(self, result: Result) -> None:
         """Count one result of the pipeline."""
@@ -61,6 +63,9 @@ class RunSummary:
         self.reused += execution.reuse is not None and execution.reuse.tasks is not None
         self.skipped.update(execution.skipped)
         self.budget = execution.budget or self.budget
+        scale = execution.depth_scale
+        if scale is not None and scale.is_measured:
+            self.scales.append(scale)
         self.add_detections(result.detections)
         for task, reason in result.failures.items():
             self.failures[f'{task}: {reason}'] += 1
@@ -99,6 +104,8 @@ def summary_table(
     rows.append(('detections', f'{found}{_listed(summary.detections)}'))
     if summary.failures:
         rows.append(('failures', f'{summary.failures.total()}{_listed(summary.failures)}'))
+    if summary.scales:
+        rows.append(('depth', scale_sentence(summary.scales)))
     rows += [('blocks', name) for name, _ in summary.blocks.most_common(3)]
     rows += spending(summary)
     for name, value in [*rows, *facts]:

@@ -5,12 +5,10 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from statistics import median
 from types import MappingProxyType
 
 from mt_perception.errors import PerceptionError, SourceError
@@ -22,7 +20,7 @@ from mt_perception.evaluation.metrics.cost import latencies
 from mt_perception.evaluation.predictor import Predictor
 from mt_perception.evaluation.record_writer import RecordWriter
 from mt_perception.evaluation.records import FrameRecord, Json, Metric, Summary
-from mt_perception.reports import BOTH, CALIBRATION, GROUND, Execution, ScaleReport
+from mt_perception.reports import Execution, ScaleReport, scale_sentence
 from mt_perception.types import Frame, Result
 
 Progress = Callable[[int, 'int | None'], None]
@@ -161,10 +159,7 @@ class _Tally:
         self._block_ms.append(record.block_ms)
 
     def notes(self) -> list[str]:
-        is_corrected = any(
-            s.source in (GROUND, CALIBRATION, BOTH) or s.refused for s in self.scales
-        )
-        scale = [scale_sentence(self.scales)] if is_corrected else []
+        scale = [scale_sentence(self.scales)] if any(s.is_measured for s in self.scales) else []
         if not self.guessed:
             return scale
         return [
@@ -180,21 +175,6 @@ class _Tally:
             'seconds': seconds,
             'frames_per_s': self.frames / seconds,
         }
-
-
-def scale_sentence(scales: Sequence[ScaleReport]) -> str:
-    """A sentence on the sources of the scale of depth, their spread, and refused sources."""
-    parts = []
-    for source, count in Counter(one.source for one in scales).most_common():
-        spreads = [s.spread for s in scales if s.source == source and s.spread is not None]
-        sure = f' (+-{100 * median(spreads):.0f} %)' if spreads else ''
-        parts.append(f'{source} in {count} of {len(scales)} frames{sure}')
-    # Without the figures of single frames, so that equal reasons are counted together.
-    reasons = Counter(
-        re.sub(r'\d+(\.\d+)?', '…', one.refused) for one in scales if one.refused is not None
-    )
-    why = ''.join(f'; {count} times: {text}' for text, count in reasons.most_common(1))
-    return f'the scale of depth is from: {", ".join(parts)}{why}'
 
 
 def _refused(frame: Frame, tasks: tuple[str, ...], reason: str) -> Result:

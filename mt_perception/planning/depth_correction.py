@@ -345,7 +345,10 @@ def _plane(options: Options) -> GroundPlane:
         OptionError: The height is unknown.
     """
     if not options.camera_height_m:
-        raise OptionError('the height of the camera is unknown: set depth.camera_height_m')
+        raise OptionError(
+            'the height of the camera is unknown: set depth.camera_height_m (--camera-height-m); '
+            'with depth.ground_source tf or imu, the diagnostics say what is missing'
+        )
     return GroundPlane.from_angles(
         options.camera_height_m, options.camera_pitch_deg, options.camera_roll_deg
     )
