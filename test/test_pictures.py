@@ -154,7 +154,7 @@ def test_the_table_says_what_was_spent() -> None:
         result('light', budget=BudgetReport(0.5, 0.52), reuse=reuse, skipped=('depth',))
     )
     assert spending(summary) == [
-        ('budget', '0.50 of all compute, realised 0.52'),
+        ('budget', '0.50 of the full path, realised 0.52'),
         ('paths', 'full 75%, light 25%'),
         ('reuse', '1 of 4 frames'),
         ('skipped', '1 (depth 1)'),
