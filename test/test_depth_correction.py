@@ -375,6 +375,12 @@ def test_segmentation_is_added_only_when_the_ground_is_due() -> None:
     correction.depth_map(run_of(1), network())
     assert not added(run_of(1.1))
     assert added(run_of(1.3))
+    assert added(run_of(1.2)), 'a fifth of a second later'
+    assert not added(run_of(1.0))
+    assert added(run_of(0.9)), 'a clock that jumped back'
+    assert added(run_of(0.0)), 'without a stamp'
+    later = run_of(1.3).frame
+    assert correction.with_ground(frozenset({'depth'}), ('depth',), later) == {'depth'}
     correction.configure(Options(), 'net 1.0')
     assert not added(run_of(2))
     assert not correction.is_needed
