@@ -5,7 +5,9 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
+from types import ModuleType
 
 import cv2
 import numpy as np
@@ -17,6 +19,8 @@ from tiny_paths import write_tiny_paths
 pytest.importorskip('rclpy')
 pytest.importorskip('vision_msgs')
 
+from mt_perception.cli import calibrate as calibrate_command
+from mt_perception.cli import replay as replay_command
 from mt_perception.cli.main import main
 from mt_perception.cli.replay import differing_lines
 from mt_perception.evaluation.records import read_frames
@@ -81,6 +85,40 @@ def test_within_a_budget_the_same_frames_make_the_same_plans(tmp_path: Path) -> 
     records = list(read_frames(tmp_path / 'out' / 'kitchen' / 'through_node' / 'frames.jsonl'))
     assert len({record.path for record in records}) > 1
     assert records[-1].extra['budget.compute'] == 0.5
+
+
+@pytest.mark.parametrize(
+    ('wrong', 'said'),
+    [
+        (('--topic', '/nothing'), '/nothing.*image topics: .*/camera/image_raw'),
+        (('--depth-topic', '/nothing'), 'no depth topic .*/nothing.*/camera/depth'),
+        (('--boxes-topic', '/nothing'), 'no boxes topic .*/nothing'),
+    ],
+)
+@pytest.mark.parametrize('command', [replay_command, calibrate_command])
+def test_topics_are_checked_before_a_model_is_loaded(
+    command: ModuleType,
+    wrong: tuple[str, str],
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    name = command.__name__.rpartition('.')[2]
+    if name == 'calibrate' and wrong[0] == '--boxes-topic':
+        pytest.skip('calibrate has no boxes')
+
+    def load(*arguments: object, **named: object) -> None:
+        raise AssertionError('a model was loaded')
+
+    for loader in ('open_predictor', 'Pipeline'):
+        monkeypatch.setattr(command, loader, load, raising=False)
+    bag = write_bag(tmp_path / 'kitchen', Contents(frames=2, boxes=True))
+    given = [name, bag, '--model', write_tiny_model(tmp_path / 'tiny'), '--out', tmp_path / 'out']
+    topic = () if '--topic' in wrong else ('--topic', '/camera/image_raw')
+    assert main([*map(str, given), *topic, *wrong]) == 1
+    assert re.search(said, ' '.join(capfd.readouterr().err.split()))
+    assert not (tmp_path / 'out').exists()
 
 
 def test_differing_lines(tmp_path: Path) -> None:

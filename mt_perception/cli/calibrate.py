@@ -19,7 +19,11 @@ from mt_perception.cli.evaluate import source_options
 from mt_perception.cli.new_path import NewPath
 from mt_perception.cli.shared_options import COUNT, THREADS, TOLERANCE_MS, FiniteRange
 from mt_perception.errors import CalibrationError, SourceError
-from mt_perception.evaluation.datasets.open_samples import open_samples
+from mt_perception.evaluation.datasets.open_samples import (
+    SourceOptions,
+    check_source,
+    open_samples,
+)
 from mt_perception.evaluation.datasets.scan_truth import PixelDepths, ScanTruth
 from mt_perception.evaluation.datasets.taxonomy import DEFAULT_TAXONOMY, ClassMap, read_taxonomy
 from mt_perception.evaluation.datasets.truth import Sample
@@ -93,6 +97,8 @@ def calibrate(source: str, out: Path, **given: Any) -> None:
         raise click.UsageError(f'--metres must be above 0 and below {_FAR_M:g}')
     console = Console()
     check_new_text(out, is_calibration)
+    settings = _source_options(given)
+    check_source(source, settings)
     folder = find_model(given['model'])
     options = Options(size=given['size'], max_depth_m=_FAR_M)
     pipeline = Pipeline.load(folder, options, threads=given['threads'])
@@ -100,7 +106,7 @@ def calibrate(source: str, out: Path, **given: Any) -> None:
         raise CalibrationError(f'the model {pipeline.manifest.name} has no depth')
     calibrator = DepthCalibrator()
     frame_id = ''
-    for frame, known in _known(source, given):
+    for frame, known in _known(source, settings, given):
         depth = pipeline.run(Frame(frame.image, intrinsics=frame.intrinsics), [DEPTH]).depth
         if depth is None:
             continue
@@ -118,15 +124,19 @@ def calibrate(source: str, out: Path, **given: Any) -> None:
     _print(found, out, console)
 
 
-def _known(source: str, given: dict[str, Any]) -> Iterator[tuple[Frame, Any]]:
+def _source_options(given: dict[str, Any]) -> SourceOptions:
+    others = {'boxes_topic': 'none', 'labels_topic': 'none', 'class_names': None}
+    depth = 'none' if given['scan_topic'] else given['depth_topic']
+    return source_options({**others, **given, 'depth_topic': depth})
+
+
+def _known(
+    source: str, settings: SourceOptions, given: dict[str, Any]
+) -> Iterator[tuple[Frame, Any]]:
     """Frames with their true depth map, or with single pixels of known depth."""
-    settings = {
-        'boxes_topic': 'none', 'labels_topic': 'none', 'class_names': None, **given,
-        'depth_topic': 'none' if given['scan_topic'] else given['depth_topic'],
-    }  # fmt: skip
     classes = ClassMap((), (), read_taxonomy(DEFAULT_TAXONOMY))
     with ExitStack() as stack:
-        samples = stack.enter_context(open_samples(source, source_options(settings), classes))
+        samples = stack.enter_context(open_samples(source, settings, classes))
         scans = None
         if given['scan_topic']:
             tolerance_ns = round(given['tolerance_ms'] * 1e6)

@@ -63,8 +63,8 @@ def condition(
             )
         rate = condition_rate(wanted, recorded_labels(Path(source), score))
     else:
-        pipeline = Pipeline.load(folder, Options(score_threshold=score))
         with open_source(source, topic, None) as frames, console.status(f'running {wanted.on}'):
+            pipeline = Pipeline.load(folder, Options(score_threshold=score))
             found = detected_labels(pipeline, islice(frames, limit or None), wanted.on)
             rate = condition_rate(wanted, found)
     _print(console, rate, manifest)

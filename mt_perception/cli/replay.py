@@ -32,6 +32,7 @@ from mt_perception.cli.processes import (
 )
 from mt_perception.cli.shared_options import BUDGET_OPTIONS, COUNT, budget_of, with_options
 from mt_perception.errors import NodeError
+from mt_perception.evaluation.datasets.open_samples import check_source
 from mt_perception.evaluation.datasets.sample_source import source_name
 from mt_perception.evaluation.job import Job, run_job
 from mt_perception.evaluation.output import OutputFolder
@@ -70,6 +71,7 @@ def replay(context: click.Context, /, source: str, **given: Any) -> None:
     truth = [] if given['truth'] is None else [given['truth']]
     OutputFolder(given['out'], [source, *truth])
     output = OutputFolder(folder)
+    check_source(source, source_options(given))
     options = Options(size=given['size'], score_threshold=given['score'])
     settings = RunSettings(options, budget=budget_of(given))
     job = Job(

@@ -56,7 +56,7 @@ class Bag(Source):
         self._calibration = camera
         self._reader = BagReader(path)
         try:
-            self._topic = _image_topic(self._reader, topic)
+            self._topic = find_image_topic(self._reader, topic)
             images = [c for c in self._reader.channels if c.topic == self._topic]
             damage = self._reader.damage
             stamps, frame_id = self._sample(images)
@@ -162,8 +162,12 @@ class Bag(Source):
         return None
 
 
-def _image_topic(reader: BagReader, topic: str | None) -> str:
-    """The topic of the images: the one that the user named, or the only one that fits."""
+def find_image_topic(reader: BagReader, topic: str | None) -> str:
+    """The topic of the images: the one that the user named, or the only one that fits.
+
+    Raises:
+        BagError: There is none, or there are several; the message lists those of the bag.
+    """
     images: dict[str, Channel] = {}
     for channel in reader.channels:
         if channel.msgtype in (IMAGE_TYPE, COMPRESSED_TYPE):

@@ -23,7 +23,7 @@ from mt_perception.evaluation.datasets.sample_source import (
 )
 from mt_perception.evaluation.datasets.taxonomy import ClassMap, read_class_names
 from mt_perception.evaluation.datasets.truth_files import TruthFiles
-from mt_perception.evaluation.datasets.truth_topics import TopicTruth, TruthTopics
+from mt_perception.evaluation.datasets.truth_topics import TopicTruth, TruthTopics, check_topics
 from mt_perception.sources import is_bag, open_source
 from mt_perception.sources.bag import Bag
 
@@ -53,6 +53,17 @@ class SourceOptions:
     camera: Camera | None = None
 
 
+def check_source(source: str, options: SourceOptions) -> None:
+    """Check, before a model is loaded, that a source exists and a bag has the topics.
+
+    Raises:
+        SourceError: It does not exist, or the topics are wrong.
+    """
+    path = _existing(source)
+    if is_bag(path):
+        check_topics(path, options.topic, options.truth_topics)
+
+
 def open_samples(
     source: str, options: SourceOptions, classes: ClassMap, name: str | None = None
 ) -> SampleSource:
@@ -70,12 +81,8 @@ def open_samples(
     Raises:
         SourceError: The path does not exist, or cannot be read as one of these.
     """
-    path = Path(source).expanduser()
+    path = _existing(source)
     name = name or source_name(source)
-    if not source.strip() or not path.exists():
-        raise SourceError(
-            f'{source!r} does not exist; expected a bag, a data set, a folder of images or a video'
-        )
     class_names = None if options.class_names is None else Path(options.class_names)
     beside = None
     if options.truth is not None:
@@ -93,6 +100,15 @@ def open_samples(
         layout = files.layout if beside is None else find_layout(path, options.split)
         return DatasetFolder(layout, name, files, options.split, options.camera, options.keys)
     return FrameSamples(name, 'video', open_source(path), beside, options.camera)
+
+
+def _existing(source: str) -> Path:
+    path = Path(source).expanduser()
+    if not source.strip() or not path.exists():
+        raise SourceError(
+            f'{source!r} does not exist; expected a bag, a data set, a folder of images or a video'
+        )
+    return path
 
 
 def _open_bag(

@@ -24,7 +24,7 @@ from mt_perception.evaluation.datasets.truth_messages import (
     decode_labels,
     names_in,
 )
-from mt_perception.sources.bag import COMPRESSED_TYPE, IMAGE_TYPE, stamp_ns
+from mt_perception.sources.bag import COMPRESSED_TYPE, IMAGE_TYPE, find_image_topic, stamp_ns
 from mt_perception.sources.bag_file import Channel
 from mt_perception.sources.bag_reader import BagReader, bag_errors
 
@@ -48,6 +48,21 @@ class TruthTopics:
     depth: str | None = None
     boxes: str | None = None
     labels: str | None = None
+
+
+def check_topics(path: Path, topic: str | None, topics: TruthTopics) -> None:
+    """Check the topics of a bag without reading messages.
+
+    Args:
+        path: The bag.
+        topic: The image topic, or None for the only one.
+        topics: The topics with ground truth.
+
+    Raises:
+        BagError: One is missing or ambiguous; the message lists those that would fit.
+    """
+    with bag_errors(path), BagReader(path) as reader:
+        _choose(reader.channels, find_image_topic(reader, topic), topics, path)
 
 
 class TopicTruth:
