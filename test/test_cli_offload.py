@@ -5,15 +5,20 @@
 from __future__ import annotations
 
 import json
+import socket
+import threading
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from hosts import running_host
+from hosts import GatedBackend, running_host
+from tiny_cut import write_tiny_cut
 
+from mt_perception.cli import shared_options
 from mt_perception.cli.main import main
 from mt_perception.evaluation.records import SUMMARY_FILE
+from mt_perception.offload import inference_client
 
 
 @pytest.fixture
@@ -43,6 +48,59 @@ def test_run_with_a_remote_host(
     # The first one shows how long a local run takes.
     assert remote == [False, True, True, True]
     assert '3 frames were finished by' in capsys.readouterr().out
+
+
+def test_a_host_that_is_loading_is_waited_for_and_said(
+    folder: Path,
+    images: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(shared_options, '_CONNECT_S', 0.5)
+    monkeypatch.setattr(shared_options, '_LOADING_S', 0.5)
+    backend = GatedBackend(folder)
+    backend.may_run.set()
+    command = ['run', str(images), '--model', str(folder), '--out', str(tmp_path / 'out')]
+    with running_host(folder, backend, wait_ready=False) as host:
+        command += ['--offload', host.target, '--offload-deadline-ms', '20000']
+        assert main(command) == 1
+        printed = capsys.readouterr().err
+        assert 'is not ready: the model is still being loaded; waiting up to' in printed
+        monkeypatch.setattr(shared_options, '_LOADING_S', 30.0)
+        loading = threading.Timer(1.0, backend.may_load.set)
+        loading.start()
+        assert main(command) == 0
+        loading.join()
+    assert '3 frames were finished by' in capsys.readouterr().out
+
+
+def test_a_host_that_does_not_answer_pings_may_be_loading(
+    folder: Path,
+    images: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(shared_options, '_CONNECT_S', 1.0)
+    monkeypatch.setattr(inference_client, '_PING_TIMEOUT_S', 0.2)
+    command = ['run', str(images), '--model', str(folder), '--out', str(tmp_path / 'out')]
+    with socket.create_server(('127.0.0.1', 0)) as silent:
+        assert main([*command, '--offload', f'127.0.0.1:{silent.getsockname()[1]}']) == 1
+    printed = ' '.join(capsys.readouterr().err.split())
+    assert 'no answer to a ping within 0.2 s; the host is loading a model' in printed
+
+
+def test_a_host_with_another_model_is_not_waited_for(
+    folder: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = write_tiny_cut(tmp_path / 'other', edit=lambda manifest: manifest.update(name='other'))
+    command = ['run', str(images), '--model', str(other), '--out', str(tmp_path / 'out')]
+    with running_host(folder) as host:
+        assert main([*command, '--offload', host.target]) == 1
+    printed = ' '.join(capsys.readouterr().err.split())
+    assert 'the host serves another model or version (this host serves tiny' in printed
+    assert 'waiting' not in printed
 
 
 def test_a_host_that_is_not_there_is_an_error_and_not_a_silent_local_run(

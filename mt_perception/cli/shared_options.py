@@ -33,6 +33,7 @@ from mt_perception.planning.budget import AUTO, Budget
 
 if TYPE_CHECKING:
     from mt_perception.offload.client import OffloadClient
+    from mt_perception.offload.host_pool import HostPool
 
 
 class FiniteRange(click.FloatRange):
@@ -202,6 +203,8 @@ def _once(jobs: Sequence[Job]) -> list[Job]:
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _CONNECT_S = 10.0
+_LOADING_S = 60.0
+"""For a host that says that its model is not ready."""
 
 OFFLOAD_OPTIONS: Sequence[Callable[[Any], Any]] = (
     click.option('--offload', metavar='HOST:PORT,…', help='Remote hosts (`mt_perception serve`).'),
@@ -257,14 +260,27 @@ def offloaded(
         endpoints, deadline_ms if typed_ms is None else typed_ms, DecisionSettings(ALWAYS)
     )
     with offload(pipeline, settings) as client:
-        if not client.hosts.wait_ready(_CONNECT_S):
-            failure = client.hosts.last_failure
-            raise OffloadError(
-                f'remote host {", ".join(addresses)} does not answer'
-                if failure is None
-                else failure.sentence
-            )
+        _wait_ready(client.hosts, ', '.join(addresses))
         yield client
+
+
+def _wait_ready(hosts: HostPool, addresses: str) -> None:
+    """Wait for a host; longer for one that answers and is still loading its model.
+
+    Raises:
+        OffloadError: None is ready; the message says why.
+    """
+    if hosts.wait_ready(_CONNECT_S):
+        return
+    failure = hosts.last_failure
+    if failure is not None and failure.is_not_ready:
+        click.echo(f'{failure.sentence}; waiting up to {_LOADING_S:g} s', err=True)
+        if hosts.wait_ready(_LOADING_S):
+            return
+        failure = hosts.last_failure
+    raise OffloadError(
+        f'remote host {addresses} does not answer' if failure is None else failure.sentence
+    )
 
 
 def offload_summary(client: OffloadClient | None, console: Console) -> None:

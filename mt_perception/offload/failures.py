@@ -18,8 +18,10 @@ REFUSED = 'refused'
 LOST = 'lost'
 BAD_REPLY = 'bad_reply'
 UNREACHABLE = 'unreachable'
+NOT_READY = 'not_ready'
 
 _PROBE_S = 1.0
+_UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,11 @@ class Failure:
     def timed_out(self) -> bool:
         """Whether the deadline passed before the host answered."""
         return self.reason == LATE
+
+    @property
+    def is_not_ready(self) -> bool:
+        """Whether the host answers, but its model is still loading."""
+        return self.reason == NOT_READY
 
 
 _NAME = "the host's certificate is for another name; use that name or set the server name"
@@ -94,13 +101,24 @@ _CODES: Mapping[grpc.StatusCode, tuple[str, str]] = {
 }
 
 
+# Refusals that explain why a model is not ready better than that it is loading.
+_SPECIFIC = frozenset(
+    (
+        grpc.StatusCode.NOT_FOUND,
+        grpc.StatusCode.UNAUTHENTICATED,
+        grpc.StatusCode.PERMISSION_DENIED,
+    )
+)
+
+
 def rpc_failure(error: grpc.RpcError, endpoint: Endpoint) -> Failure:
     """The failure for an error of gRPC."""
     code, details = error.code(), error.details() or ''
     if code in _CODES:
         reason, meaning = _CODES[code]
     else:
-        reason, meaning = _match(details) or (code.name.lower(), 'the request failed')
+        unmatched = 'the host is not ready' if code is _UNAVAILABLE else 'the request failed'
+        reason, meaning = _match(details) or (code.name.lower(), unmatched)
     if reason == LOST:
         reason, meaning = _closed_connection(endpoint)
     quoted = '' if reason == LATE or not details else f' ({details[:300]})'
@@ -130,6 +148,29 @@ def _closed_connection(endpoint: Endpoint) -> tuple[str, str]:
 def late(address: str) -> Failure:
     """The failure of a request whose deadline passed."""
     return Failure(LATE, f'remote host {address}: {_CODES[grpc.StatusCode.DEADLINE_EXCEEDED][1]}')
+
+
+def late_ping(address: str, seconds: float) -> Failure:
+    """The failure of a host that connects and does not even answer a ping."""
+    return Failure(
+        LATE,
+        f'remote host {address}: no answer to a ping within {seconds:g} s; the host is loading a '
+        'model or is overloaded, or the link is too slow',
+    )
+
+
+def not_ready(error: grpc.RpcError | None, endpoint: Endpoint) -> Failure:
+    """The failure of a host that reports that the model is not ready.
+
+    Args:
+        error: How the host refused to describe the model; None if it did not refuse.
+        endpoint: The host.
+    """
+    if error is not None and error.code() in _SPECIFIC:
+        return rpc_failure(error, endpoint)
+    says_why = error is not None and error.code() is _UNAVAILABLE
+    why = (says_why and error.details()) or 'it is loading a model, starting or stopping'
+    return Failure(NOT_READY, f'remote host {endpoint.address} is not ready: {why[:300]}')
 
 
 def bad_reply(error: Exception, address: str) -> Failure:

@@ -22,7 +22,16 @@ from tritonclient.grpc import service_pb2 as pb
 from mt_perception.errors import ProtocolError
 from mt_perception.offload.circuit_breaker import BreakerState, CircuitBreaker
 from mt_perception.offload.endpoint import Endpoint, connect
-from mt_perception.offload.failures import Failure, bad_reply, late, probe_addresses, rpc_failure
+from mt_perception.offload.failures import (
+    NOT_READY,
+    Failure,
+    bad_reply,
+    late,
+    late_ping,
+    not_ready,
+    probe_addresses,
+    rpc_failure,
+)
 from mt_perception.offload.link_estimate import LinkEstimate, LinkState, RobustAverage
 from mt_perception.offload.protocol import (
     COMPACT_PRECISION,
@@ -35,6 +44,7 @@ from mt_perception.offload.protocol import (
 )
 
 MODEL_READY = f'/{SERVICE}/ModelReady'
+MODEL_METADATA = f'/{SERVICE}/ModelMetadata'
 PING_S = 1.0
 """Interval between pings of 100 bytes each."""
 
@@ -122,8 +132,10 @@ class InferenceClient:
         channel = self._connection.channel
         self._infer: Any = channel.unary_unary(MODEL_INFER)
         self._model_ready: Any = channel.unary_unary(MODEL_READY)
+        self._model_metadata: Any = channel.unary_unary(MODEL_METADATA)
         # Without a version: the payload's digest identifies the weights.
         self._ping_message = pb.ModelReadyRequest(name=model).SerializeToString()
+        self._metadata_message = pb.ModelMetadataRequest(name=model).SerializeToString()
         self._in_flight: set[InferenceCall] = set()
         self._pings: deque[_Ping] = deque()
         self._pinging = False
@@ -319,27 +331,49 @@ class InferenceClient:
 
         def on_done(done: Any) -> None:
             done_s = time.monotonic()
-            self._pings.append(_Ping(done_s - now_s, done_s, self._ping_failure(done)))
+            failure = self._ping_failure(done)
+            if failure is not None and failure.reason == NOT_READY:
+                self._ask_why(done_s - now_s)
+            else:
+                self._pings.append(_Ping(done_s - now_s, done_s, failure))
 
         future.add_done_callback(on_done)
+
+    def _ask_why(self, elapsed_s: float) -> None:
+        """Ask for the model's metadata, because its refusal says why the model is not ready."""
+
+        def on_done(done: Any) -> None:
+            error = done.exception() if done is not None and not done.cancelled() else None
+            refusal = error if isinstance(error, grpc.RpcError) else None
+            failure = not_ready(refusal, self.endpoint)
+            self._pings.append(_Ping(elapsed_s, time.monotonic(), failure))
+
+        try:
+            future = self._model_metadata.future(
+                self._metadata_message,
+                timeout=_PING_TIMEOUT_S,
+                metadata=self._connection.metadata,
+            )
+        except ValueError:
+            # The channel was closed meanwhile.
+            on_done(None)
+        else:
+            future.add_done_callback(on_done)
 
     def _ping_failure(self, done: Any) -> Failure | None:
         address = self.endpoint.address
         try:
             answer = pb.ModelReadyResponse.FromString(done.result())
         except grpc.RpcError as error:
+            if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+                return late_ping(address, _PING_TIMEOUT_S)
             return probe_addresses(self.endpoint, rpc_failure(error, self.endpoint))
         except grpc.FutureCancelledError:
             return late(address)
         except Exception as error:
             # protobuf's DecodeError, or any error that a foreign host provokes.
             return bad_reply(error, address)
-        if answer.ready:
-            return None
-        return Failure(
-            'not_ready',
-            f'remote host {address}: model not ready: it is still loading, or is another model',
-        )
+        return None if answer.ready else not_ready(None, self.endpoint)
 
     def _settle_pings(self) -> None:
         """Process the pings that finished since the last call."""
