@@ -4,6 +4,23 @@
 
 from __future__ import annotations
 
+_LARGE = 1e7
+
+
+def number(value: float, decimals: int = 1) -> str:
+    """A number of a file, message or user, for a sentence: never hundreds of digits.
+
+    Args:
+        value: The number; NaN and infinity are allowed.
+        decimals: Digits after the point; numbers from 1e7 have an exponent instead.
+
+    Example:
+        >>> from mt_perception.errors import number
+        >>> number(554.25), number(1e308), number(-0.12345, 3)
+        ('554.2', '1e+308', '-0.123')
+    """
+    return f'{value:.{decimals}f}' if abs(value) < _LARGE else f'{value:.4g}'
+
 
 class PerceptionError(Exception):
     """Base class of the errors of mt_perception."""

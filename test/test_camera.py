@@ -63,6 +63,8 @@ def test_another_size_is_refused(size: tuple[int, int]) -> None:
         (*K[:2], math.inf, *K[3:]),
         (-600.0, *K[1:]),
         (*K[:4], 0.0, *K[5:]),
+        (1e308, *K[1:]),
+        (*K[:4], 1e6, *K[5:]),
         K[:8],
         (),
     ],

@@ -4,19 +4,22 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from mt_perception.errors import CalibrationError
-from mt_perception.geometry.camera import resized
+from mt_perception.errors import CalibrationError, CameraError, OptionError, number
+from mt_perception.geometry.camera import Calibration, resized
 from mt_perception.geometry.depth_calibration import (
     DepthCalibration,
     is_calibration,
     read_calibration,
 )
 from mt_perception.geometry.depth_fit import DepthFit
+from mt_perception.geometry.plane import GroundPlane
 from mt_perception.types import FISHEYE, Intrinsics
 
 CAMERA = Intrinsics(fx=600, fy=610, cx=320, cy=238, width=640, height=480)
@@ -34,6 +37,19 @@ def test_it_is_read_as_it_was_written(tmp_path: Path) -> None:
         assert read_calibration(file) == one
 
 
+def test_sentences_have_no_number_of_hundreds_of_digits() -> None:
+    far = replace(CAMERA, cx=1e308)
+    assert len(CALIBRATION.refusal(far, 'optical', 'net 1.0')) < 200
+    assert '1e+308' in CALIBRATION.refusal(far, 'optical', 'net 1.0')
+    assert len(DepthFit(1e300, shift=-1e308).text()) < 100
+    with pytest.raises(OptionError, match=r'measures 1e\+100 m/s2'):
+        GroundPlane.from_gravity(np.array([0.0, 1e100, 0.0]), 1.0)
+    with pytest.raises(CameraError, match=r'1e\+308 and 600'):
+        Calibration((480, 640), (1e308, 0, 320, 0, 600, 240, 0, 0, 1)).intrinsics((480, 640))
+    numbers = [number(value) for value in (554.25, -0.04, 1e9, math.inf, math.nan)]
+    assert numbers == ['554.2', '-0.0', '1e+09', 'inf', 'nan']
+
+
 @pytest.mark.parametrize(
     ('old', 'new'),
     [
@@ -45,6 +61,7 @@ def test_it_is_read_as_it_was_written(tmp_path: Path) -> None:
         ('exponent: 1.0', 'exponent: 0.1'),
         ('exponent: 1.0', 'exponent: .nan'),
         ('fx: 600', 'fx: 0'),
+        ('fx: 600', 'fx: 1.0e+308'),
         ('width: 640', 'width: 0'),
         ('projection: pinhole', 'projection: cube'),
         ('frame_id: optical', 'frame_id: 3'),

@@ -41,7 +41,7 @@ from mt_perception.evaluation.output import OutputFolder
 from mt_perception.evaluation.record_writer import RecordWriter
 from mt_perception.evaluation.records import FRAMES_FILE
 from mt_perception.execution.options import Options
-from mt_perception.geometry.camera import Calibration
+from mt_perception.geometry.camera import MAX_FOCAL_PX, Calibration
 from mt_perception.image import overlay
 from mt_perception.pipeline import Pipeline
 from mt_perception.resources import find_model
@@ -61,8 +61,8 @@ DEADLINE_MS = 200.0
 """Deadline of offloaded frames without --offload-deadline-ms."""
 
 LIVE_SHOW_EVERY = 30
-MAX_FOCAL_PX = 1e6
 TOPIC_PREFIX = 'topic:'
+_MAX_SIDE = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -258,6 +258,8 @@ def read_calibration(path: Path) -> Intrinsics:
         if not isinstance(data, dict):
             raise TypeError('its content is no mapping')
         size = int(data['image_height']), int(data['image_width'])
+        if not 0 < min(size) <= max(size) <= _MAX_SIDE:
+            raise ValueError(f'image_width and image_height must be 1 to {_MAX_SIDE}')
         matrix = tuple(float(value) for value in data['camera_matrix']['data'])
         model = str(data.get('distortion_model', ''))
     except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -38,6 +38,9 @@ EQUIDISTANT_MODELS = frozenset({'equidistant', 'fisheye', 'kannala_brandt', 'kan
 COEFFICIENTS = {PINHOLE: (4, 5, 8, 12, 14), FISHEYE: (4,)}
 """Projection → valid numbers of distortion coefficients."""
 
+MAX_FOCAL_PX = 1e6
+"""Focal lengths from this on are errors of a unit or a file; depth would overflow."""
+
 # image_proc's names and those of SDKs: image_rect, image_rect_color, rectified, left/rect/image.
 _RECTIFIED = re.compile(r'(?:^|[/_])rect(?:ified)?(?:$|[/_])')
 
@@ -254,10 +257,11 @@ def _checked(k: Sequence[float]) -> tuple[float, float, float, float]:
             'bad_k', 'camera_info.k must be nine finite numbers; calibrate the camera'
         )
     fx, _, cx, _, fy, cy, *_ = (float(value) for value in k)
-    if fx <= 0 or fy <= 0:
+    if not (0 < fx < MAX_FOCAL_PX and 0 < fy < MAX_FOCAL_PX):
         raise CameraError(
             'bad_k',
-            f'camera_info has focal lengths {fx:g} and {fy:g}; an uncalibrated camera publishes '
-            'zeros: calibrate it or set its calibration file',
+            f'camera_info has focal lengths {fx:g} and {fy:g}, expected 0 to {MAX_FOCAL_PX:g} '
+            'pixels; an uncalibrated camera publishes zeros: calibrate it or set its calibration '
+            'file',
         )
     return fx, fy, cx, cy

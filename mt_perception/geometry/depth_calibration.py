@@ -12,8 +12,8 @@ from typing import Any
 import yaml
 
 from mt_perception.data_files import read_yaml
-from mt_perception.errors import CalibrationError
-from mt_perception.geometry.camera import resized
+from mt_perception.errors import CalibrationError, number
+from mt_perception.geometry.camera import MAX_FOCAL_PX, resized
 from mt_perception.geometry.depth_fit import MOST_EXPONENT, DepthFit
 from mt_perception.types import FISHEYE, PINHOLE, Intrinsics
 
@@ -69,9 +69,9 @@ class DepthCalibration:
             ours, theirs = getattr(mine, name), getattr(camera, name)
             if abs(ours - theirs) > _SAME * side:
                 return (
-                    f'the calibration is of another camera: {name} is {ours:.1f} px at '
-                    f'{camera.width}x{camera.height}, this camera has {theirs:.1f}; calibrate '
-                    'this camera'
+                    f'the calibration is of another camera: {name} is {number(ours)} px at '
+                    f'{camera.width}x{camera.height}, this camera has {number(theirs)}; '
+                    'calibrate this camera'
                 )
         return ''
 
@@ -124,7 +124,8 @@ def is_calibration(text: str) -> bool:
 def _camera(data: Any) -> Intrinsics:
     fx, fy, cx, cy = (float(data[name]) for name in _NUMBERS)
     width, height = int(data['width']), int(data['height'])
-    if not all(map(math.isfinite, (fx, fy, cx, cy))) or min(fx, fy, width, height) <= 0:
+    possible = all(map(math.isfinite, (fx, fy, cx, cy))) and max(fx, fy) < MAX_FOCAL_PX
+    if not possible or min(fx, fy, width, height) <= 0:
         raise ValueError(f'fx, fy, cx, cy {fx}, {fy}, {cx}, {cy} are impossible at that size')
     if data['projection'] not in (PINHOLE, FISHEYE):
         raise ValueError(f'projection must be {PINHOLE} or {FISHEYE}')

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from mt_perception.errors import CalibrationError
+from mt_perception.errors import CalibrationError, number
 
 INLIER = 0.25
 """Largest relative error of an inlier."""
@@ -60,12 +60,12 @@ class DepthFit:
 
     def text(self) -> str:
         """Return the equation."""
+        factor = number(self.factor, 3)
         if self.shift:
-            return (
-                f'1 / depth = 1 / ({self.factor:.3f} x depth of the network) + {self.shift:.4f} /m'
-            )
+            shift = number(self.shift, 4)
+            return f'1 / depth = 1 / ({factor} x depth of the network) + {shift} /m'
         power = '' if self.exponent == 1 else f' ^ {self.exponent:.3f}'
-        return f'depth = {self.factor:.3f} x (depth of the network){power}'
+        return f'depth = {factor} x (depth of the network){power}'
 
     def apply(self, inverse: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return metres of a network's inverse depth, (...); NaN beyond the horizon."""
@@ -186,8 +186,8 @@ def _check_range(distances: NDArray[np.float64]) -> None:
     near, far = np.quantile(distances, (0.05, 0.95))
     if far < LEAST_RATIO * near:
         raise CalibrationError(
-            f'the distances are {near:.2f} to {far:.2f} m; two numbers need distances that '
-            f'differ by a factor of {LEAST_RATIO:g}'
+            f'the distances are {number(near, 2)} to {number(far, 2)} m; two numbers need '
+            f'distances that differ by a factor of {LEAST_RATIO:g}'
         )
 
 

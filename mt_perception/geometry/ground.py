@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mt_perception.errors import CalibrationError
+from mt_perception.errors import CalibrationError, number
 from mt_perception.geometry.depth_fit import INLIER, DepthFit, fit_scale_and_shift
 from mt_perception.geometry.plane import GroundPlane
 
@@ -134,7 +134,7 @@ def measure_ground(
         fit = DepthFit(math.exp(middle), spread=spread, inliers=inliers)
         if abs(middle) > math.log(MOST_FACTOR):
             raise CalibrationError(
-                f'the ground gives the depth factor {fit.factor:.2f}, expected '
+                f'the ground gives the depth factor {number(fit.factor, 2)}, expected '
                 f'{1 / MOST_FACTOR:g} to {MOST_FACTOR:g}; check the height of the camera'
             )
         np.minimum(logs, math.log(MOST_ENLARGED), out=logs)

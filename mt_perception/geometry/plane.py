@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mt_perception.errors import OptionError
+from mt_perception.errors import OptionError, number
 
 _GRAVITY_M_S2 = (7.0, 12.5)
 """Valid range of gravity; the motion of a robot adds up to 3 m/s²."""
@@ -105,7 +105,7 @@ class GroundPlane:
         low, high = _GRAVITY_M_S2
         if not low <= size <= high:
             raise OptionError(
-                f'the IMU measures {size:.1f} m/s2; expected gravity, {low:g} to {high:g} m/s2'
+                f'the IMU measures {number(size)} m/s2; expected gravity, {low:g} to {high:g} m/s2'
             )
         x, y, z = (-acceleration).tolist()
         return cls((x, y, z), height_m)

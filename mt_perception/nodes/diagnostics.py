@@ -13,6 +13,7 @@ from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from std_msgs.msg import Header
 
+from mt_perception.errors import number
 from mt_perception.nodes.health import Report
 from mt_perception.nodes.lifecycle import ACTIVE
 
@@ -224,7 +225,7 @@ def perception_status(snapshot: NodeSnapshot) -> StatusSnapshot:
 def status(
     name: str, hardware_id: str, level: bytes, message: str, values: Mapping[str, object]
 ) -> DiagnosticStatus:
-    """A diagnostic status message; floating-point values have three decimals."""
+    """A diagnostic status message; see ``number`` for floating-point values."""
     return DiagnosticStatus(
         level=level,
         name=name,
@@ -241,4 +242,4 @@ def counts(prefix: str, counter: Mapping[str, int]) -> dict[str, int]:
 
 
 def _text(value: object) -> str:
-    return f'{value:.3f}' if isinstance(value, float) else str(value)
+    return number(value, 3) if isinstance(value, float) else str(value)

@@ -12,7 +12,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from mt_perception.errors import CalibrationError, OptionError
+from mt_perception.errors import CalibrationError, OptionError, number
 from mt_perception.execution.frame_run import FrameRun
 from mt_perception.execution.options import BY_CALIBRATION, BY_GROUND, NONE, Options
 from mt_perception.execution.postprocess.depth import NetworkDepth
@@ -335,7 +335,7 @@ def _near(a: GroundPlane, b: GroundPlane) -> bool:
 
 def _words(plane: GroundPlane) -> str:
     pitch = math.degrees(math.asin(max(-1.0, min(1.0, plane.normal[2]))))
-    return f'{plane.height_m:.2f} m at pitch {pitch:.0f} degrees'
+    return f'{number(plane.height_m, 2)} m at pitch {pitch:.0f} degrees'
 
 
 def _plane(options: Options) -> GroundPlane:
