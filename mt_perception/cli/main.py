@@ -44,6 +44,7 @@ class SubCommand:
 SUB_COMMANDS = {
     'demo': SubCommand('Run the perception node on a sample video.', 'ros'),
     'run': SubCommand('Run the model on images, a video, a camera, a bag or a topic.'),
+    'models': SubCommand('List the installed models and say which to use.'),
     'inspect': SubCommand('Show and check a model folder.'),
     'import': SubCommand('Make a model folder from ONNX networks of other projects.', 'import'),
     'evaluate': SubCommand('Measure models on bags, data sets and videos.'),
