@@ -168,8 +168,10 @@ def not_ready(error: grpc.RpcError | None, endpoint: Endpoint) -> Failure:
     """
     if error is not None and error.code() in _SPECIFIC:
         return rpc_failure(error, endpoint)
-    says_why = error is not None and error.code() is _UNAVAILABLE
-    why = (says_why and error.details()) or 'it is loading a model, starting or stopping'
+    why = ''
+    if error is not None and error.code() is _UNAVAILABLE:
+        why = error.details() or ''
+    why = why or 'it is loading a model, starting or stopping'
     return Failure(NOT_READY, f'remote host {endpoint.address} is not ready: {why[:300]}')
 
 
