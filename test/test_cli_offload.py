@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import threading
 from pathlib import Path
@@ -75,7 +76,7 @@ def test_a_host_that_is_loading_is_waited_for_and_said(
     assert '3 frames were finished by' in capsys.readouterr().out
 
 
-def test_a_host_that_does_not_answer_pings_may_be_loading(
+def test_a_host_that_accepts_connections_and_says_nothing(
     folder: Path,
     images: Path,
     tmp_path: Path,
@@ -88,7 +89,9 @@ def test_a_host_that_does_not_answer_pings_may_be_loading(
     with socket.create_server(('127.0.0.1', 0)) as silent:
         assert main([*command, '--offload', f'127.0.0.1:{silent.getsockname()[1]}']) == 1
     printed = ' '.join(capsys.readouterr().err.split())
-    assert 'no answer to a ping within 0.2 s; the host is loading a model' in printed
+    # gRPC or the ping gives up first.
+    ping = 'no answer to a ping within 0.2 s; the host is loading'
+    assert re.search(f'{ping}|accepts connections and does not answer', printed)
 
 
 def test_a_host_with_another_model_is_not_waited_for(

@@ -87,7 +87,7 @@ class Parameter:
         if self.kind in (float, str) and type(value) is int:
             value = self.kind(value)
         if not isinstance(value, (bool, int, float, str)) or type(value) is not self.kind:
-            raise OptionError(f'{self.name} must be a {self.kind_name}, found {value!r:.60}')
+            raise OptionError(f'{self.name} must be of type {self.kind_name}, found {value!r:.60}')
         if isinstance(value, float) and not math.isfinite(value):
             raise OptionError(f'{self.name} must be a finite number, found {value}')
         if isinstance(value, (int, float)):
@@ -106,7 +106,8 @@ class Parameter:
         items = tuple(value) if isinstance(value, (list, tuple)) else ()
         if not items or not all(isinstance(item, str) and item for item in items):
             raise OptionError(
-                f'{self.name} must be a list of one or more strings, found {value!r:.60}'
+                f'{self.name} must be a list of one or more strings, such as [a, b]; found '
+                f'{value!r:.60}'
             )
         return items
 

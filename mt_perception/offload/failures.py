@@ -86,6 +86,11 @@ _CONNECTION: tuple[tuple[str, str, str], ...] = (
     ('Socket closed', LOST, ''),
     ('Connection reset', LOST, ''),
     ('Broken pipe', LOST, ''),
+    (
+        'before receiving SETTINGS',
+        UNREACHABLE,
+        'it accepts connections and does not answer; it is starting, overloaded or no host',
+    ),
     ('ailed to connect', UNREACHABLE, 'no connection could be made'),
 )
 
