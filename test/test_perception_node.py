@@ -904,6 +904,8 @@ def test_a_node_that_is_deactivated_publishes_nothing_more(graph: RosGraph, spli
 
 def test_two_nodes_of_one_name_are_a_warning(graph: RosGraph, tiny: Path) -> None:
     bench = Bench(graph, tiny, DETECTIONS, STATS)
+    logged = bench.peer.listen('/rosout', Log)
+    assert graph.spin_until(lambda: bench.peer.count_publishers('/rosout') > 0)
     assert bench.diagnostics()['perception'].level == DiagnosticStatus.OK
     with ros_graph() as elsewhere:
         elsewhere.add(PerceptionNode, model=str(tiny))
@@ -914,6 +916,8 @@ def test_two_nodes_of_one_name_are_a_warning(graph: RosGraph, tiny: Path) -> Non
 
         assert graph.spin_until(noticed)
         assert bench.diagnostics()['perception'].level == DiagnosticStatus.WARN
+        # Where nobody reads diagnostics the log says it too.
+        assert graph.spin_until(lambda: any('another node is named' in m.msg for m in logged))
 
 
 # Failing heads

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
@@ -120,13 +120,20 @@ class DiagnosticsPublisher:
     Args:
         node: The node.
         take_snapshot: Returns the node's state at a monotonic time in seconds.
+        logged: Warnings of the node that it logged itself.
     """
 
-    def __init__(self, node: Node, take_snapshot: Callable[[float], NodeSnapshot]) -> None:
+    def __init__(
+        self,
+        node: Node,
+        take_snapshot: Callable[[float], NodeSnapshot],
+        logged: Collection[str] = (),
+    ) -> None:
         self._node = node
         self._take_snapshot = take_snapshot
         self._throttle = LogThrottle()
         self._was_silent = False
+        self._warned = frozenset(logged)
         self._publisher = node.create_publisher(DiagnosticArray, '/diagnostics', 10)
         node.create_timer(_PERIOD_S, self._on_timer, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
@@ -137,6 +144,10 @@ class DiagnosticsPublisher:
         for key, sentence in {**report.warnings, **report.errors}.items():
             if self._throttle.allows(key, now_s):
                 self._node.get_logger().warning(sentence)
+        for sentence in snapshot.warnings:
+            if sentence not in self._warned:
+                self._node.get_logger().warning(sentence)
+        self._warned = frozenset(snapshot.warnings)
         self._log_silence(snapshot)
         statuses = {'input': input_status(snapshot), 'perception': perception_status(snapshot)}
         if snapshot.offload is not None:

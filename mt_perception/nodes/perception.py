@@ -94,7 +94,7 @@ class PerceptionNode(SelfStartingNode):
             raise
         for sentence in self.live.unknown:
             self.get_logger().warning(sentence)
-        self._diagnostics = DiagnosticsPublisher(self, self._snapshot)
+        self._diagnostics = DiagnosticsPublisher(self, self._snapshot, self.live.unknown)
         self._demand_timer = OnDemandTimer(self, _DEMAND_S, self._follow_demand)
         if self.live.settings.autostart:
             self.start_when_spun()
