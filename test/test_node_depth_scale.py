@@ -52,6 +52,15 @@ def picture() -> np.ndarray:
     return np.repeat(grey[..., None], 3, axis=2)
 
 
+def floor_message(stamp_ns: int) -> Image:
+    """The true depth of the floor, as a depth camera publishes it."""
+    message = image_message(np.zeros((SIZE, SIZE), np.uint8), stamp_ns)
+    message.encoding, message.step = '32FC1', 4 * SIZE
+    message.header.stamp = ros_time(stamp_ns)
+    message.data = FLOOR.astype(np.float32).tobytes()
+    return message
+
+
 def all_ground(manifest: dict[str, Any]) -> None:
     """The tiny model segments grey; here that is the ground."""
     manifest['tasks']['segmentation']['labels'][-1] = 'ground'
@@ -225,7 +234,14 @@ def test_calibrate_subscribes_a_lazy_input(graph: RosGraph, model: str, tmp_path
     future = client.call_async(Trigger.Request())
     assert graph.spin_until(lambda: node.inputs is not None)
     assert graph.spin_until(future.done)
+    assert 'no depth image arrived on /depth_camera in 1 s' in future.result().message
     assert graph.spin_until(lambda: node.inputs is None)
+    sensor = peer.create_publisher(Image, '/depth_camera', 5)
+    future = client.call_async(Trigger.Request())
+    while not future.done():
+        sensor.publish(floor_message(10**9))
+        graph.spin_for(0.05)
+    assert 'no image was processed in 1 s' in future.result().message
 
 
 @pytest.mark.parametrize(('scale', 'after'), [('none', 'calibration'), ('ground', 'both')])
@@ -250,11 +266,7 @@ def test_a_depth_camera_calibrates_the_node(
     future = client.call_async(Trigger.Request())
     assert graph.spin_until(lambda: robot.node.processor.calibration.is_collecting)
     while not future.done():
-        message = image_message(np.zeros((SIZE, SIZE), np.uint8), robot.stamp_ns + 10**8)
-        message.encoding, message.step = '32FC1', 4 * SIZE
-        message.header.stamp = ros_time(robot.stamp_ns + 100_000_000)
-        message.data = FLOOR.astype(np.float32).tobytes()
-        sensor.publish(message)
+        sensor.publish(floor_message(robot.stamp_ns + 100_000_000))
         robot.frame()
     response = future.result()
     assert response.success, response.message

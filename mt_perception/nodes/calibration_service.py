@@ -129,7 +129,7 @@ class CalibrationService:
         check_new_text(path, is_calibration)
         self._results: deque[Result] = deque(maxlen=_KEPT)
         self._images: deque[tuple[int, NDArray[np.float32]]] = deque(maxlen=_KEPT)
-        self._fault, self._frame_id = '', ''
+        self._fault, self._frame_id, self._depth_images = '', '', 0
         self._calibrator = DepthCalibrator()
         self._started()
         subscription = self._node.create_subscription(Image, topic, self._on_depth, _QOS)
@@ -149,18 +149,31 @@ class CalibrationService:
         if self._fault and not len(calibrator):
             raise CalibrationError(self._fault)
         if not len(calibrator):
-            raise CalibrationError(
-                f'no depth image on {topic} has the stamp of an image within '
-                f'{_TOLERANCE_NS // 1_000_000} ms; check the topic and both clocks'
-            )
+            raise CalibrationError(self._nothing(topic))
         found = calibrator.calibrate(self._frame_id, self._model, topic)
         write_new_text(path, found.text(), is_calibration)
         self._calibrated()
         wanted = BOTH if settings.depth_scale in BY_GROUND else CALIBRATION
-        self._node.set_parameters([Parameter('depth.scale', value=wanted)])
+        (result,) = self._node.set_parameters([Parameter('depth.scale', value=wanted)])
+        if not result.successful:
+            raise CalibrationError(
+                f'wrote {path}, but depth.scale cannot be {wanted}: {result.reason}'
+            )
         return found
 
+    def _nothing(self, topic: str) -> str:
+        """Why there is no pair of a depth image and an image."""
+        if not self._depth_images:
+            return f'no depth image arrived on {topic} in {self.duration_s:g} s; check the topic'
+        if not self._results:
+            return f'no image was processed in {self.duration_s:g} s; check the image topic'
+        return (
+            f'no depth image on {topic} has the stamp of an image within '
+            f'{_TOLERANCE_NS // 1_000_000} ms; check the topic and both clocks'
+        )
+
     def _on_depth(self, message: Image) -> None:
+        self._depth_images += 1
         try:
             metres = decode_depth(message)
         except PerceptionError as error:
