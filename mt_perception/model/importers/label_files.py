@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -68,7 +69,7 @@ def _listed(data: Any, where: str) -> list[str]:
 
 
 def _checked(names: list[str], where: str) -> tuple[str, ...]:
-    twice = sorted({name for name in names if names.count(name) > 1})
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if not names or twice:
         reason = f'the name {twice[0]!r} occurs twice' if twice else 'there are no class names'
         raise ModelError(f'{where}: {reason}')
