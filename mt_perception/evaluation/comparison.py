@@ -48,7 +48,14 @@ class Resampled(Protocol):
         """Add a frame from its record."""
 
     def resample(self, weights: NDArray[np.floating]) -> Mapping[str, NDArray[np.float64]]:
-        """The headline metrics, (B,), with (B, F) the number of times each frame is drawn."""
+        """The headline metrics of B resamples of the F frames.
+
+        Args:
+            weights: (B, F), the number of times that each frame is drawn.
+
+        Returns:
+            Name → (B,), NaN where a resample has nothing to measure.
+        """
 
 
 @dataclass(frozen=True)

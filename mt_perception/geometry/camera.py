@@ -114,6 +114,21 @@ class Calibration:
             ),
         )
 
+    @classmethod
+    def of(cls, camera: Intrinsics) -> Calibration:
+        """The calibration of an image as it is, rectified or not."""
+        fisheye = camera.projection == FISHEYE
+        rational = len(camera.distortion) > 5
+        k = (camera.fx, 0.0, camera.cx, 0.0, camera.fy, camera.cy, 0.0, 0.0, 1.0)
+        return cls(
+            (camera.height, camera.width),
+            k,
+            (*k[:3], 0.0, *k[3:6], 0.0, *k[6:], 0.0),
+            'equidistant' if fisheye else 'rational_polynomial' if rational else 'plumb_bob',
+            # A fisheye without coefficients is one of an unknown model.
+            camera.distortion or (() if fisheye else (0.0,) * 5),
+        )
+
     @property
     def projection(self) -> str:
         """Projection of the raw image: ``PINHOLE`` or ``FISHEYE``."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import struct
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import cv2
@@ -35,7 +35,7 @@ from mt_perception.geometry.camera import Calibration
 from mt_perception.geometry.points import LABEL_OFFSET, POINT
 from mt_perception.image import compressed
 from mt_perception.image.encodings import to_bgr
-from mt_perception.types import FISHEYE, Detections, Intrinsics, Segmentation
+from mt_perception.types import Detections, Intrinsics, Segmentation
 
 LITTLE_ENDIAN = 0
 
@@ -94,21 +94,16 @@ def camera_info_with(header: Header, message: CameraInfo) -> CameraInfo:
 
 def camera_info_of(header: Header, camera: Intrinsics) -> CameraInfo:
     """The camera info of an image as it is, rectified or not."""
-    fisheye = camera.projection == FISHEYE
-    rational = len(camera.distortion) > 5
-    k = [camera.fx, 0.0, camera.cx, 0.0, camera.fy, camera.cy, 0.0, 0.0, 1.0]
+    calibration = Calibration.of(camera)
     return CameraInfo(
         header=header,
         width=camera.width,
         height=camera.height,
-        distortion_model=(
-            'equidistant' if fisheye else 'rational_polynomial' if rational else 'plumb_bob'
-        ),
-        # A fisheye without coefficients is one of an unknown model.
-        d=list(camera.distortion) or [0.0] * (0 if fisheye else 5),
-        k=k,
+        distortion_model=calibration.distortion_model,
+        d=calibration.d,
+        k=calibration.k,
         r=[1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0],
-        p=[*k[:3], 0.0, *k[3:6], 0.0, *k[6:], 0.0],
+        p=calibration.p,
     )
 
 
@@ -210,6 +205,16 @@ class PointsMessage:
         return message
 
 
+def rows_of(detections: Detections) -> Iterator[tuple[str, list[float], float, str]]:
+    """Of each detection its track id (empty without tracking), box, score and class name."""
+    ids = [''] * len(detections)
+    if detections.track_ids is not None:
+        ids = list(map(str, detections.track_ids.tolist()))
+    labels = [detections.labels[class_id] for class_id in detections.class_ids.tolist()]
+    boxes, scores = detections.boxes.tolist(), detections.scores.tolist()
+    return zip(ids, boxes, scores, labels, strict=True)
+
+
 class DetectionsMessage:
     """A reused detections message."""
 
@@ -225,22 +230,12 @@ class DetectionsMessage:
         while len(self._made) < len(detections):
             self._made.append(Detection2D(results=[ObjectHypothesisWithPose()]))
         used = self._made[: len(detections)]
-        ids = [''] * len(detections)
-        if detections.track_ids is not None:
-            ids = list(map(str, detections.track_ids.tolist()))
-        for found, track_id, (x0, y0, x1, y1), score, class_id in zip(
-            used,
-            ids,
-            detections.boxes.tolist(),
-            detections.scores.tolist(),
-            detections.class_ids.tolist(),
-            strict=True,
-        ):
-            found.header, found.id = header, track_id
+        for found, row in zip(used, rows_of(detections), strict=True):
+            found.header, (found.id, (x0, y0, x1, y1), score, label) = header, row
             box, hypothesis = found.bbox, found.results[0].hypothesis
             box.center.position.x, box.center.position.y = (x0 + x1) / 2, (y0 + y1) / 2
             box.size_x, box.size_y = x1 - x0, y1 - y0
-            hypothesis.class_id, hypothesis.score = detections.labels[class_id], score
+            hypothesis.class_id, hypothesis.score = label, score
         self._message.header = header
         self._message.detections = used
         return self._message

@@ -129,17 +129,8 @@ def serialized_detections(header: Header, detections: Detections) -> bytes:
     # One result for each detection.
     head_and_count = head + bytes(-len(head) % 4) + _UINT32.pack(1)
     body = bytearray(head + bytes(-len(head) % 4) + _UINT32.pack(len(detections)))
-    ids = [''] * len(detections)
-    if detections.track_ids is not None:
-        ids = list(map(str, detections.track_ids.tolist()))
-    for track_id, (x0, y0, x1, y1), score, class_id in zip(
-        ids,
-        detections.boxes.tolist(),
-        detections.scores.tolist(),
-        detections.class_ids.tolist(),
-        strict=True,
-    ):
-        body += bytes(-len(body) % 4) + head_and_count + _string(detections.labels[class_id])
+    for track_id, (x0, y0, x1, y1), score, label in conversions.rows_of(detections):
+        body += bytes(-len(body) % 4) + head_and_count + _string(label)
         body += bytes(-len(body) % 8) + _SCORE.pack(score) + _NO_POSE
         body += _BOX.pack((x0 + x1) / 2, (y0 + y1) / 2, 0.0, x1 - x0, y1 - y0) + _string(track_id)
     return _LITTLE_ENDIAN + bytes(2) + body

@@ -28,9 +28,10 @@ from rosbags.rosbag2.errors import WriterError
 from mt_perception.errors import OutputError
 from mt_perception.evaluation.datasets.truth import Sample
 from mt_perception.evaluation.output import OutputFolder, writing
+from mt_perception.geometry.camera import Calibration
 from mt_perception.image.overlay import draw
 from mt_perception.sources.message_types import standard_types
-from mt_perception.types import FISHEYE, Detections, Intrinsics, Result, Segmentation
+from mt_perception.types import Detections, Intrinsics, Result, Segmentation
 
 NODE = '/perception'
 """The topics have this node's name space, so one layout shows node and bag."""
@@ -159,21 +160,17 @@ class ResultBag:
         )
 
     def _camera_info(self, header: Any, camera: Intrinsics) -> Any:
-        fisheye = camera.projection == FISHEYE
-        rational = len(camera.distortion) > 5
-        k = np.array([camera.fx, 0, camera.cx, 0, camera.fy, camera.cy, 0, 0, 1], np.float64)
+        calibration = Calibration.of(camera)
         return self._make(
             'sensor_msgs/msg/CameraInfo',
             header=header,
             height=camera.height,
             width=camera.width,
-            distortion_model=(
-                'equidistant' if fisheye else 'rational_polynomial' if rational else 'plumb_bob'
-            ),
-            d=np.array(camera.distortion or [0.0] * (0 if fisheye else 5)),
-            k=k,
+            distortion_model=calibration.distortion_model,
+            d=np.array(calibration.d),
+            k=np.array(calibration.k),
             r=np.eye(3).reshape(-1),
-            p=np.insert(k, [3, 6, 9], 0.0),
+            p=np.array(calibration.p),
             binning_x=0,
             binning_y=0,
             roi=self._make(

@@ -75,14 +75,7 @@ class CostMetric:
         }
 
     def resample(self, weights: NDArray[np.floating]) -> Mapping[str, NDArray[np.float64]]:
-        """Mean MACs and median latency of B resamples of the F frames.
-
-        Args:
-            weights: (B, F), the number of times that each frame is drawn.
-
-        Returns:
-            Name → (B,), NaN where a resample has nothing to measure.
-        """
+        """Mean MACs and median latency of resampled frames; see ``comparison.Resampled``."""
         if not self._macs:
             return {}
         figures = {'macs': weights @ np.array(self._macs, np.float64) / weights.sum(axis=1)}

@@ -121,14 +121,7 @@ class DepthMetric(FrameMeans):
         return values
 
     def resample(self, weights: NDArray[np.floating]) -> Mapping[str, NDArray[np.float64]]:
-        """The headline metrics of B resamples of the F frames.
-
-        Args:
-            weights: (B, F), the number of times that each frame is drawn.
-
-        Returns:
-            Name → (B,), NaN where a resample has nothing to measure.
-        """
+        """The headline metrics of resampled frames; see ``comparison.Resampled``."""
         values = {}
         for key in self.headline:
             kind, name = key.split('.')

@@ -174,14 +174,7 @@ class DetectionMetric:
         }
 
     def resample(self, weights: NDArray[np.floating]) -> Mapping[str, NDArray[np.float64]]:
-        """The headline metrics of B resamples of the F frames.
-
-        Args:
-            weights: (B, F), the number of times that each frame is drawn.
-
-        Returns:
-            Name → (B,), NaN where a resample has nothing to measure.
-        """
+        """The headline metrics of resampled frames; see ``comparison.Resampled``."""
         classes = [gather(self._matches[name], self._frames) for name in sorted(self._matches)]
         tables = [class_ap(each, weights, sizes=1)[0] for each in classes]
         every = np.array(tables).reshape(-1, len(IOU_THRESHOLDS), len(weights))

@@ -111,14 +111,7 @@ class SegmentationMetric:
         return found
 
     def resample(self, weights: NDArray[np.floating]) -> Mapping[str, NDArray[np.float64]]:
-        """The headline metrics of B resamples of the F frames.
-
-        Args:
-            weights: (B, F), the number of times that each frame is drawn.
-
-        Returns:
-            Name → (B,), NaN where a resample has nothing to measure.
-        """
+        """The headline metrics of resampled frames; see ``comparison.Resampled``."""
         names = _names(_total(self._frames))
         sums = np.zeros((len(self._frames), 3, len(names)))
         for i, counts in enumerate(self._frames):

@@ -107,14 +107,7 @@ class StabilityMetric(FrameMeans):
         return means
 
     def resample(self, weights: NDArray[np.floating]) -> Mapping[str, NDArray[np.float64]]:
-        """The headline metrics of B resamples of the F frames.
-
-        Args:
-            weights: (B, F), the number of times that each frame is drawn.
-
-        Returns:
-            Name → (B,), NaN where a resample has nothing to measure.
-        """
+        """The headline metrics of resampled frames; see ``comparison.Resampled``."""
         values = {name: [frame.get(name) for frame in self._frames] for name in _METRICS}
         return resampled_means(values, weights)
 
