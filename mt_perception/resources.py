@@ -55,13 +55,13 @@ def find_model(name: str) -> Path:
     Raises:
         ModelError: There is no such folder and no such installed model.
     """
-    path = Path(name).expanduser()
-    if path.name == _MANIFEST and path.is_file():
+    path = Path(os.path.expanduser(name))
+    if path.name == _MANIFEST and os.path.isfile(path):
         return path.parent
     # An installed model has precedence, so that a name has one meaning in every directory.
     models = share_folder() / 'models'
     for folder in (models / name, path) if path.name == name else (path,):
-        if name and folder.is_dir():
+        if name and os.path.isdir(folder):
             return folder
     installed = list_models()
     raise ModelError(

@@ -43,6 +43,47 @@ def test_one_bag(tmp_path: Path, model: str, capfd: pytest.CaptureFixture[str]) 
     assert 'kitchen' in printed
 
 
+def test_junit_in_the_output_folder(tmp_path: Path, model: str) -> None:
+    bag, out = write_bag(tmp_path / 'kitchen', Contents(frames=2)), tmp_path / 'out'
+    given = [bag, '--model', model, '--out', out, '--no-report', '--junit', out / 'ci.xml']
+    assert evaluate(*given) == 0
+    assert evaluate(*given) == 0
+
+
+@pytest.mark.parametrize(
+    ('part', 'name', 'value'),
+    [
+        ('data', 'inputs', None),
+        ('data', 'inputs', [1]),
+        ('data', 'notes', 3),
+        ('counts', 'frames', 'two'),
+        ('counts', 'macs_mean', None),
+        ('timing', 'latency_ms', 3),
+        ('timing', 'jobs_at_once', '2'),
+        ('metrics', 'detection', 3),
+    ],
+)
+def test_a_damaged_summary_is_no_completed_evaluation(
+    part: str,
+    name: str,
+    value: object,
+    tmp_path: Path,
+    model: str,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    bag, out = write_bag(tmp_path / 'kitchen', Contents(frames=1)), tmp_path / 'out'
+    given = [bag, '--model', model, '--out', out, '--no-report']
+    assert evaluate(*given) == 0
+    path = out / 'kitchen' / 'summary.json'
+    whole = json.loads(path.read_text())
+    path.write_text(json.dumps({**whole, part: {**whole[part], name: value}}))
+    assert main(['compare', str(out), str(out)]) == 1
+    assert 'cannot read the summary' in ' '.join(capfd.readouterr().err.split())
+    # It is evaluated again; a file that was changed is not replaced.
+    assert evaluate(*given) == 1
+    assert 'did not write it' in ' '.join(''.join(capfd.readouterr()).split())
+
+
 def test_two_runs_are_equal_but_for_timing(tmp_path: Path, model: str) -> None:
     bag = write_bag(tmp_path / 'kitchen')
     lines = []

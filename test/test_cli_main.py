@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 from tiny_model import write_tiny_model
 
@@ -115,6 +117,38 @@ def test_errors_of_the_disk_are_one_sentence(
     assert capsys.readouterr().err.startswith('error: No space left on device; check')
     with pytest.raises(OSError, match='No such file'):
         fail_with(FileNotFoundError(errno.ENOENT, 'No such file', 'ours'), monkeypatch)
+
+
+LOOP, LONG, NOBODY = 'loop', 'x' * 300, '~nobody-of-this-name/x'
+
+
+@pytest.mark.parametrize('path', [LOOP, LONG, NOBODY])
+@pytest.mark.parametrize(
+    'command',
+    [
+        ['run', 'PATH'],
+        ['run', 'PICTURE', '--out', 'PATH/out'],
+        ['run', 'PICTURE', '--model', 'PATH'],
+        [*('run', 'PICTURE', '--depth-scale', 'calibration'), '--depth-calibration', 'PATH'],
+        ['evaluate', 'PATH', '--no-report'],
+        ['evaluate', 'PICTURE', '--out', 'PATH/out', '--no-report'],
+        ['inspect', 'PATH'],
+        ['calibrate', 'PATH'],
+        ['condition', 'depth if detection finds person', 'PATH'],
+    ],
+)
+def test_a_path_that_cannot_be_is_an_error_in_one_sentence(
+    command: list[str], path: str, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(LOOP).symlink_to(LOOP)
+    cv2.imwrite('picture.png', np.zeros((8, 8, 3), np.uint8))
+    given = [part.replace('PATH', path).replace('PICTURE', 'picture.png') for part in command]
+    if '--model' not in given and command[0] != 'inspect':
+        given += ['--model', str(tiny)]
+    # The shell leaves the name of an unknown user as it is; a folder of this name can be made.
+    made = path == NOBODY and '--out' in given
+    assert main(given) == (0 if made else 1)
 
 
 def test_a_tilde_in_an_output_is_the_users_folder(

@@ -44,6 +44,7 @@ def images(tmp_path: Path) -> Path:
         (['dataset', 'IMAGES', '--out', 'new', '--max-images', '-1'], '--max-images'),
         (['replay', 'IMAGES', '--limit', '-1'], '--limit'),
         (['evaluate', 'IMAGES', '--tolerance-ms', 'nan'], 'nan is not a finite'),
+        (['evaluate', 'IMAGES', '--workers', '-3'], '--workers'),
         (['calibrate', 'IMAGES', '--tolerance-ms', '-1'], '--tolerance-ms'),
         (['calibrate', 'IMAGES', '--distance-px', 'inf', '3', '--metres', '1'], 'not a finite'),
         (['benchmark', '--threads', '9999'], '--threads'),

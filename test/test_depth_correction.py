@@ -384,3 +384,22 @@ def test_segmentation_is_added_only_when_the_ground_is_due() -> None:
     correction.configure(Options(), 'net 1.0')
     assert not added(run_of(2))
     assert not correction.is_needed
+
+
+@pytest.mark.parametrize(
+    ('plane', 'camera'),
+    [(None, CAMERA), (PLANE, None), (PLANE, replace(CAMERA, projection=FISHEYE))],
+)
+def test_no_segmentation_is_added_to_every_frame_that_is_refused(
+    plane: GroundPlane | None, camera: Intrinsics | None
+) -> None:
+    """Without a plane, a focal length or a lens model each frame ran it for nothing."""
+    correction, count = by_ground(), 0
+    for stamp_s in np.arange(10, 12, 0.05):
+        run = run_of(float(stamp_s), plane)
+        due = correction.with_ground(frozenset({'depth'}), ('depth', 'segmentation'), run.frame)
+        if 'segmentation' not in due:
+            del run.results['segmentation']
+        count += 'segmentation' in due
+        assert correction.depth_map(run, network(camera=camera)).scale.refused
+    assert count <= 11

@@ -164,6 +164,26 @@ def test_a_marker_cannot_name_files_elsewhere(tmp_path: Path) -> None:
     assert contents(tmp_path).keys() == {'precious', f'out/{MARKER}'}
 
 
+@pytest.mark.parametrize('content', [b'', b'\xff\xfe\n["a.txt", null]\n'])
+def test_a_damaged_marker(content: bytes, tmp_path: Path) -> None:
+    """Of a full disk, or of another program."""
+    (tmp_path / MARKER).write_bytes(content)
+    folder = OutputFolder(tmp_path)
+    folder.file('b.txt').write_text('ours')
+    folder.finish()
+    folder.remove_earlier()
+    assert not (tmp_path / 'b.txt').exists()
+
+
+def test_a_full_disk_names_the_folder(tmp_path: Path) -> None:
+    with (
+        full_disk(0),
+        pytest.raises(OutputError, match='cannot write to'),
+        OutputFolder(tmp_path / 'new').exclusive(),
+    ):
+        pass
+
+
 def test_folders_of_other_commands_do_not_block(tmp_path: Path) -> None:
     OutputFolder(tmp_path / 'out' / 'evaluation').file('a').write_text('')
     OutputFolder(tmp_path / 'out').file('b')

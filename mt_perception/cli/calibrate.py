@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 from itertools import islice
@@ -140,7 +141,7 @@ def _known(
         scans = None
         if given['scan_topic']:
             tolerance_ns = round(given['tolerance_ms'] * 1e6)
-            scans = ScanTruth(Path(source).expanduser(), given['scan_topic'], tolerance_ns)
+            scans = ScanTruth(Path(os.path.expanduser(source)), given['scan_topic'], tolerance_ns)
             stack.callback(scans.close)
         for sample in islice(samples, given['limit'] or None):
             if given['distance_px'] is not None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -82,7 +83,7 @@ def demo(source: str | None, model: str, topic: str, out: Path) -> None:
     # First, so that a missing ROS 2 is reported before a missing video.
     importlib.import_module('rclpy')
     console = Console()
-    path = Path(source).resolve() if source else sample_video()
+    path = Path(os.path.realpath(source)) if source else sample_video()
     with open_source(path, topic or None) as frames:
         length = frames.length
     manifest = read_manifest(find_model(model))

@@ -92,7 +92,7 @@ _OPTIONS: Sequence[Callable[[Any], Any]] = (
         default='local',
         help='Processes on this computer, or a Ray cluster.',
     ),
-    click.option('--workers', default=0, help='Processes; 0: one for each source.'),
+    click.option('--workers', type=COUNT, default=0, help='Processes; 0: one for each source.'),
     click.option('--report/--no-report', default=True, help='Write report.html.'),
     click.option(
         '--require',
@@ -175,7 +175,7 @@ def evaluate(context: click.Context, /, sources: tuple[str, ...], **given: Any) 
     output = OutputFolder(given['out'], [*sources, *truth])
     jobs = _jobs(sources, given)
     links = link_settings(given)
-    _check_exports(jobs, given)
+    _check_exports(jobs, output, given)
     results = [] if given['fresh'] else completed(jobs)
     if given['rerun'] or given['coco']:
         # An export needs the frames.
@@ -221,7 +221,7 @@ def evaluate(context: click.Context, /, sources: tuple[str, ...], **given: Any) 
         context.exit(1)
 
 
-def _check_exports(jobs: Sequence[Job], given: Mapping[str, Any]) -> None:
+def _check_exports(jobs: Sequence[Job], output: OutputFolder, given: Mapping[str, Any]) -> None:
     """Raise if an export has several evaluations, or cannot be written."""
     if len(jobs) > 1 and (given['rerun'] or given['coco']):
         raise click.UsageError(
@@ -234,6 +234,11 @@ def _check_exports(jobs: Sequence[Job], given: Mapping[str, Any]) -> None:
         OutputFolder(given['coco'], [jobs[0].source])
     if given['junit'] is not None:
         check_new_text(given['junit'], is_junit_xml)
+    files = [given[name].absolute() for name in ('junit', 'rerun') if given[name] is not None]
+    if any(output.path.absolute() in file.parents for file in files):
+        # Without a marker the next evaluation would take the file for one of somebody else.
+        with output.exclusive():
+            pass
 
 
 def _print_notes(summaries: Sequence[Summary], console: Console) -> None:

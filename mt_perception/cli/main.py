@@ -23,7 +23,10 @@ INTERRUPTED = 130
 
 
 _OF_THE_COMPUTER = frozenset(
-    (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+    (
+        *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
+        *(errno.EIO, errno.ENAMETOOLONG, errno.ELOOP),
+    )
 )
 """Errors of files and disks that are no defect of this package."""
 
@@ -130,8 +133,8 @@ def main(arguments: list[str] | None = None) -> int:
             raise
         place = '' if error.filename is None else f'{error.filename}: '
         complaints.print(
-            f'[bold red]error:[/] {escape(f"{place}{error.strerror}")}; check that you may use '
-            'it and that its disk has space',
+            f'[bold red]error:[/] {escape(f"{place}{error.strerror}")}; check its name, that you '
+            'may use it and that its disk has space',
             highlight=False,
             soft_wrap=True,
         )

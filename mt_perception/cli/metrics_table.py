@@ -124,7 +124,7 @@ def _short(name: str) -> str:
 
 def _caption(summaries: Sequence[Summary], metric_depth: bool) -> str:
     parts = ['ms: median of one frame']
-    if any(s.timing['jobs_at_once'] > 1 for s in summaries):
+    if any(s.timing.get('jobs_at_once', 1) > 1 for s in summaries):
         parts[0] += ', with several evaluations at once: evaluate one source for true times'
     if not metric_depth:
         parts.append('*: after a fit of scale and shift to the ground truth of each frame')

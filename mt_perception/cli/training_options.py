@@ -40,7 +40,7 @@ class RunOrModel(click.Path):
         self, value: Any, param: click.Parameter | None, context: click.Context | None
     ) -> Any:
         """The folder of a run or a model."""
-        path = Path(value).expanduser()
+        path = Path(os.path.expanduser(value))
         if path.is_dir():
             return path
         if path.is_file() and path.name in self._files:

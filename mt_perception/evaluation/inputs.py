@@ -23,7 +23,7 @@ def input_state(path: Path) -> str:
     file of a folder, counts by name, size and time of its last change: a data set is not read.
     Hidden files and the output folders of commands are not counted.
     """
-    path = path.expanduser()
+    path = Path(os.path.expanduser(path))
     state = hashlib.sha256()
     try:
         if path.is_dir():

@@ -76,7 +76,8 @@ class OutputFolder:
         """
         with writing(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
-            marker = (self.path / MARKER).open('a', encoding='utf-8')
+            # Unbuffered: on a full disk closing it would fail once more.
+            marker = (self.path / MARKER).open('ab', buffering=0)
         with marker:
             try:
                 fcntl.flock(marker, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -90,8 +91,7 @@ class OutputFolder:
                 pass
             with writing(self.path):
                 if not marker.tell():
-                    marker.write(_HEADER)
-                    marker.flush()
+                    marker.write(_HEADER.encode())
             yield
 
     @contextmanager
@@ -177,7 +177,9 @@ class OutputFolder:
     def _entries(self) -> dict[str, list[int] | None]:
         """Name → [size, time in ns] of files, None while they are being written."""
         try:
-            lines = (self.path / MARKER).read_text(encoding='utf-8').splitlines()[1:]
+            lines = (
+                (self.path / MARKER).read_text(encoding='utf-8', errors='replace').splitlines()[1:]
+            )
         except (FileNotFoundError, NotADirectoryError):
             return {}
         entries: dict[str, list[int] | None] = {}
@@ -194,7 +196,8 @@ class OutputFolder:
 
     def _append(self, name: str, state: list[int] | None) -> None:
         marker = self.path / MARKER
-        header = '' if marker.exists() else _HEADER
+        # On a full disk it was made without its header.
+        header = '' if marker.exists() and marker.stat().st_size else _HEADER
         with marker.open('a', encoding='utf-8') as file:
             file.write(header + json.dumps([name, state]) + '\n')
 
@@ -271,10 +274,10 @@ def check_sources(path: Path, sources: Iterable[str | Path]) -> None:
     """
     with writing(path):
         # The current folder may have been removed.
-        folder = path.expanduser().resolve()
+        folder = Path(os.path.realpath(os.path.expanduser(path)))
     for source in sources:
         try:
-            place = Path(source).expanduser()
+            place = Path(os.path.expanduser(source))
             found = {place.resolve(), Path(os.path.abspath(place))} if place.exists() else set()
         except (OSError, RuntimeError, ValueError):
             continue

@@ -34,6 +34,18 @@ Json: TypeAlias = Any
 """What ``json`` writes: None, bool, int, float, str, and lists and string-keyed dicts of them."""
 
 
+_PARTS: Mapping[tuple[str, str], type | tuple[type, ...]] = {
+    ('data', 'inputs'): dict,
+    ('data', 'notes'): list,
+    ('counts', 'frames'): int,
+    ('counts', 'failed'): int,
+    ('counts', 'macs_mean'): (int, float),
+    ('timing', 'latency_ms'): dict,
+    ('timing', 'jobs_at_once'): int,
+}
+"""Type of the parts of a summary that are read again."""
+
+
 class Metric(Protocol):
     """A metric: ``reset``, ``process`` each frame, ``evaluate``; ``add`` reads a record back.
 
@@ -275,6 +287,12 @@ def read_summary(path: Path) -> Summary:
         for name, value in fields.items():
             if not isinstance(value, str if name == 'source' else dict):
                 raise TypeError(f'{name} is a {type(value).__name__}')
+        for (part, name), kinds in _PARTS.items():
+            value = fields[part].get(name)
+            if name in fields[part] and not isinstance(value, kinds):
+                raise TypeError(f'{part}.{name} is a {type(value).__name__}')
+        if not all(isinstance(group, dict) for group in fields['metrics'].values()):
+            raise TypeError('a group of metrics is no mapping')
         return Summary(**fields)
     except TypeError as error:
         raise SourceError(f'cannot read the summary {path}: {error}') from error

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -140,7 +141,7 @@ def _settings(settings: RunSettings, swept: Sequence[tuple[str, Json]]) -> RunSe
 def _model_name(model: str) -> str:
     kind, colon, rest = model.partition(':')
     if not colon:
-        return safe_name(Path(model).expanduser().resolve().name)
+        return safe_name(Path(os.path.realpath(os.path.expanduser(model))).name)
     # A baseline: onnx:dir/a.onnx+dir/b.onnx:kind.
     nets = [Path(part.split(':')[0]).stem for part in rest.split('+')]
     return safe_name('+'.join([kind, *nets]))

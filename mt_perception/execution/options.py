@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -150,4 +151,4 @@ class Options:
                 f'depth_scale is {self.depth_scale}, but there is no calibration file; write one '
                 'with `mt_perception calibrate`'
             )
-        return read_calibration(Path(self.depth_calibration).expanduser())
+        return read_calibration(Path(os.path.expanduser(self.depth_calibration)))

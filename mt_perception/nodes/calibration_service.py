@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -125,7 +126,7 @@ class CalibrationService:
                 'set depth.calibration_topic (depth image, aligned with the image) and '
                 'depth.calibration_file (where to write)'
             )
-        path = Path(file).expanduser()
+        path = Path(os.path.expanduser(file))
         check_new_text(path, is_calibration)
         self._results: deque[Result] = deque(maxlen=_KEPT)
         self._images: deque[tuple[int, NDArray[np.float32]]] = deque(maxlen=_KEPT)
@@ -213,8 +214,9 @@ def check_calibration_file(settings: PerceptionSettings) -> None:
     """
     if not settings.depth_calibration_file:
         return
-    path = Path(settings.depth_calibration_file).expanduser()
-    if path.exists():
+    path = Path(os.path.expanduser(settings.depth_calibration_file))
+    # Not Path.exists, which raises where a folder must not be read or the name is too long.
+    if os.path.exists(path):
         read_calibration(path)
     elif not settings.depth_calibration_topic:
         raise OptionError(

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -96,4 +97,4 @@ class RemoteHostSettings(Settings):
     def file(self, name: str) -> Path | None:
         """The path in a parameter; None if it is empty."""
         value = str(self.value(name))
-        return Path(value).expanduser() if value else None
+        return Path(os.path.expanduser(value)) if value else None

@@ -75,7 +75,7 @@ class Argument:
                 raise OptionError(f'{self.name} must be a number, found {text!r}') from None
         if self.kind is tuple:
             return [name.strip() for name in text.split(',')]
-        if self.kind is Path and not Path(text).expanduser().is_file():
+        if self.kind is Path and not Path(os.path.expanduser(text)).is_file():
             raise OptionError(f'{self.name} must be the path of a file, found {text!r}')
         if self.choices and text not in self.choices:
             raise OptionError(

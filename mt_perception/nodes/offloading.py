@@ -8,6 +8,7 @@ does not need them.
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,7 +45,7 @@ def open_offload(pipeline: Pipeline, settings: PerceptionSettings) -> OffloadCli
 
     def file(name: str) -> Path | None:
         value = str(settings.value(name))
-        return Path(value).expanduser() if value else None
+        return Path(os.path.expanduser(value)) if value else None
 
     tls = ClientTls(
         file('offload.tls.ca_file'),

@@ -240,6 +240,9 @@ class DepthCorrection:
         segmentation: Segmentation | None,
     ) -> str:
         """Measure the ground of a frame; return why it was not measured."""
+        if segmentation is not None:
+            # Whatever follows: what is refused now is refused in the next frame, too.
+            self._tried_ns = frame.stamp_ns
         plane = frame.ground or self._plane
         if plane is None:
             return self._no_plane
@@ -258,7 +261,6 @@ class DepthCorrection:
             )
         if segmentation is None:
             return '' if self._window else 'there is no segmentation of the ground'
-        self._tried_ns = frame.stamp_ns
         is_ground = _are_ground(segmentation.labels)
         if not is_ground.any():
             return f'the segmentation has no class {" or ".join(sorted(GROUND_LABELS))}'

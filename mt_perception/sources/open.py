@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from mt_perception.errors import SourceError
@@ -48,14 +49,14 @@ def open_source(
     text = str(name)
     if not text.strip():
         raise SourceError('the name of the source is empty; is a variable of the shell not set?')
-    path = Path(text).expanduser()
-    if is_stream(text) and not path.exists():
+    path = Path(os.path.expanduser(text))
+    if is_stream(text) and not os.path.exists(path):
         if topic is not None:
             raise SourceError(f'{text} is a stream, and only a bag has topics; omit the topic')
         return Stream(text, camera)
-    if text.isdecimal() and not path.exists():
+    if text.isdecimal() and not os.path.exists(path):
         return Camera(int(text), camera)
-    if not path.exists():
+    if not os.path.exists(path):
         raise SourceError(
             f'{text} does not exist; expected a folder of images, a video, a bag, '
             'a camera such as /dev/video0 or 0, or a URL such as rtsp://host/path'

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import tempfile
 from pathlib import Path
 
@@ -55,7 +56,7 @@ def _open_net(part: str, options: Options, threads: int) -> Net:
     kind = _ALIASES.get(kind, kind)
     if kind not in PRESETS:
         name, kind = part, AUTO
-    file = Path(name).expanduser()
+    file = Path(os.path.expanduser(name))
     network = read_network(file)
     task = PRESETS[kind].task if kind in PRESETS else _task([o.shape for o in network.outputs])
     known = {DETECTION: COCO, SEGMENTATION: VOC, DEPTH: ()}[task]

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -103,8 +104,8 @@ def open_samples(
 
 
 def _existing(source: str) -> Path:
-    path = Path(source).expanduser()
-    if not source.strip() or not path.exists():
+    path = Path(os.path.expanduser(source))
+    if not source.strip() or not os.path.exists(path):
         raise SourceError(
             f'{source!r} does not exist; expected a bag, a data set, a folder of images or a video'
         )

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -164,7 +165,7 @@ def unique(key: str, used: Counter[str]) -> str:
 
 def source_name(source: str) -> str:
     """Name of a source: that of its file or folder."""
-    path = Path(source).expanduser().resolve()
+    path = Path(os.path.realpath(os.path.expanduser(source)))
     return safe_name(path.name if path.is_dir() else path.stem)
 
 
