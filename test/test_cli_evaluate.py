@@ -84,6 +84,18 @@ def test_a_damaged_summary_is_no_completed_evaluation(
     assert 'did not write it' in ' '.join(''.join(capfd.readouterr()).split())
 
 
+def test_links_that_lead_to_themselves(tmp_path: Path, model: str) -> None:
+    """The image is refused; the others and the folder above are evaluated."""
+    images = tmp_path / 'images'
+    images.mkdir()
+    cv2.imwrite(str(images / '0.png'), np.zeros((48, 64, 3), np.uint8))
+    (images / '1.png').symlink_to('1.png')
+    (images / 'above').symlink_to('../images')
+    out = tmp_path / 'out'
+    assert evaluate(images, '--model', model, '--out', out, '--no-report') == 0
+    assert summaries(out)['images']['counts']['frames'] == 1
+
+
 def test_two_runs_are_equal_but_for_timing(tmp_path: Path, model: str) -> None:
     bag = write_bag(tmp_path / 'kitchen')
     lines = []

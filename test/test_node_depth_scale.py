@@ -197,6 +197,9 @@ def test_a_live_calibration_file_exists_or_can_be_written(
     other = tmp_path / 'other.yaml'
     other.write_text('a: 1\n')
     assert 'not a depth calibration' in refusal(file=str(other), topic='/depth_camera')
+    # No user of this name, and a name that no file system takes: neither ends the node.
+    for never in ('~nobody-of-this-name/x', 'x' * 300):
+        assert 'does not exist' in refusal(file=never)
     assert not refusal(file=missing, topic='/depth_camera')
     assert f'{missing} does not exist' in refusal(topic='')
 

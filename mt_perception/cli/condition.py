@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 from itertools import islice
 from pathlib import Path
 
@@ -56,7 +57,7 @@ def condition(
     manifest = open_model(folder).manifest
     check_conditions((rule,), manifest.tasks)
     console = Console(soft_wrap=True, highlight=False)
-    if Path(source).is_dir() and any(Path(source).rglob(FRAMES_FILE)):
+    if os.path.isdir(source) and any(Path(source).rglob(FRAMES_FILE)):
         if wanted.on != DETECTION:
             raise OptionError(
                 f'records have results of {DETECTION}, not of {wanted.on}; name a bag or a video'

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 import shutil
 import tempfile
@@ -100,7 +101,12 @@ def import_(folder: Path, test: Path | None, force: bool, **given: Any) -> None:
     tasks = plan_import(choices, COCO)
     for task in tasks:
         console.print(str(task), highlight=False, markup=False, soft_wrap=True)
-    card = Card(folder.resolve().name, given['version'], given['licence'], given['description'])
+    card = Card(
+        Path(os.path.realpath(folder)).name,
+        given['version'],
+        given['licence'],
+        given['description'],
+    )
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix='.import-', dir=folder.parent) as unfinished:

@@ -272,7 +272,7 @@ def read_calibration(path: Path) -> Intrinsics:
 
 def _open(name: str, topic: str | None, camera: Intrinsics | None) -> Source:
     """Open a source; only topics import ROS."""
-    is_topic = name.startswith('/') and not Path(name).exists()
+    is_topic = name.startswith('/') and not os.path.exists(name)
     if not (is_topic or name.startswith(TOPIC_PREFIX)):
         return open_source(name, topic, camera)
     from mt_perception.nodes.shared_memory import use_shared_memory

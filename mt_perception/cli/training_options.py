@@ -41,16 +41,16 @@ class RunOrModel(click.Path):
     ) -> Any:
         """The folder of a run or a model."""
         path = Path(os.path.expanduser(value))
-        if path.is_dir():
+        if os.path.isdir(path):
             return path
-        if path.is_file() and path.name in self._files:
+        if os.path.isfile(path) and path.name in self._files:
             return path.parent
         is_model = MANIFEST in self._files
         if is_model and str(value) in list_models():
             return find_model(str(value))
         expected = [_RUN] if CHECKPOINT in self._files else []
         expected += [_MODEL, f'an installed model ({", ".join(list_models())})'] * is_model
-        found = 'is a file' if path.is_file() else 'does not exist'
+        found = 'is a file' if os.path.isfile(path) else 'does not exist'
         raise click.BadParameter(
             f'{str(value)!r} {found}; expected {", or ".join(expected)}', context, param
         )

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -133,11 +134,13 @@ def _list_splits(layout: Layout, files: TruthFiles) -> dict[str, str]:
 
 def _links_out(folder: Path, names: Sequence[str]) -> list[str]:
     """A sentence on images that are links to files outside their folder."""
-    root = folder.resolve()
+    # Path.resolve raises where a link leads to itself.
+    root = os.path.realpath(folder)
     links = [
         name
         for name in names
-        if (folder / name).is_symlink() and not (folder / name).resolve().is_relative_to(root)
+        if (folder / name).is_symlink()
+        and not Path(os.path.realpath(folder / name)).is_relative_to(root)
     ]
     if not links:
         return []
