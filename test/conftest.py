@@ -22,7 +22,9 @@ settings.register_profile('house', deadline=None)
 settings.load_profile('house')
 
 ROOT = Path(__file__).resolve().parent.parent
-ONE_WORKER = re.compile(r'test_(interfaces|packaging|report|report_offload)\.py')
+ONE_WORKER = re.compile(
+    r'test_(interfaces|packaging|report|report_offload|network_.*|training_.*)\.py'
+)
 """Files with fixtures of many seconds, which one of pytest's workers makes for all their tests."""
 FAULTS = re.compile(r'fault|hang|limits|breaker|tls|credentials|validation|inflate|damage')
 
