@@ -135,7 +135,7 @@ class _State:
         trained = phase.weights.tasks
         tasks = _draw_tasks(rng, trained) if noisy else trained
         self.optimizer.zero_grad(set_to_none=True)
-        with self._autocast():
+        with autocast(self.recipe.precision):
             teacher = full_predictions(self.full, batch, tasks)
         values: dict[str, float] = {}
         paths = self._draw_paths(rng, noisy)
