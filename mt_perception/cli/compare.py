@@ -18,6 +18,7 @@ from mt_perception.cli.new_path import NewPath
 from mt_perception.cli.shared_options import COUNT
 from mt_perception.evaluation.comparison import (
     BETTER,
+    EQUAL,
     NOISE,
     RESAMPLES,
     WORSE,
@@ -30,7 +31,7 @@ from mt_perception.evaluation.output import write_new_text
 from mt_perception.evaluation.report.metric_columns import arrow
 from mt_perception.evaluation.runs import read_runs
 
-_STYLES = {BETTER: 'bold green', WORSE: 'bold red', NOISE: 'dim'}
+_STYLES = {BETTER: 'bold green', WORSE: 'bold red', EQUAL: 'dim', NOISE: 'dim'}
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
@@ -80,8 +81,8 @@ def comparison_table(comparison: Comparison) -> Table:
             f'A {comparison.a} → B {comparison.b} on {comparison.source}, '
             f'{comparison.frames} frames'
         ),
-        caption=f'B is better in {counts[BETTER]} metrics, worse in {counts[WORSE]}; the '
-        f'difference is noise in {counts[NOISE]}',
+        caption=f'B is better in {counts[BETTER]} metrics, worse in {counts[WORSE]}, '
+        f'equal in {counts[EQUAL]}; the difference is noise in {counts[NOISE]}',
         title_justify='left',
         caption_justify='left',
         box=box.ROUNDED,

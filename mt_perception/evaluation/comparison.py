@@ -22,7 +22,7 @@ from mt_perception.evaluation.records import FrameRecord, Json, to_json
 from mt_perception.evaluation.runs import Run
 from mt_perception.evaluation.shared_classes import restrict_record, shared_labels
 
-BETTER, WORSE, NOISE = 'better', 'worse', 'noise'
+BETTER, WORSE, EQUAL, NOISE = 'better', 'worse', 'equal', 'noise'
 
 RESAMPLES = 1000
 CONFIDENCE = 0.95
@@ -70,7 +70,8 @@ class Change:
         b: Value of the second run.
         low: Lower end of the 95 % confidence interval of b − a; b − a itself if it is exact.
         high: Its upper end.
-        verdict: ``better`` or ``worse`` if the interval excludes 0, else ``noise``.
+        verdict: ``better`` or ``worse`` if the interval excludes 0, ``equal`` if an exact
+            difference is 0, else ``noise``.
     """
 
     metric: str
@@ -178,8 +179,8 @@ def compare_runs(a: Run, b: Run, resamples: int = RESAMPLES, seed: int = 0) -> C
         >>> _ = cv2.imwrite(str(folder / 'a.png'), np.zeros((240, 320, 3), np.uint8))
         >>> _ = run_job(Job(str(folder), model, folder / 'out', reference=model))
         >>> run = read_run(folder / 'out')
-        >>> {change.verdict for change in compare_runs(run, run, resamples=20).changes}
-        {'noise'}
+        >>> sorted({change.verdict for change in compare_runs(run, run, resamples=20).changes})
+        ['equal', 'noise']
     """
     _check_same(a, b)
     notes = []
@@ -320,7 +321,7 @@ def _change(
     else:
         low, high = np.nanquantile(found, [outside, 1 - outside])
     up = metric.headline[name]
-    verdict = NOISE
+    verdict = EQUAL if name in EXACT else NOISE
     if low > 0 or high < 0:
         verdict = BETTER if (low > 0) == up else WORSE
     return Change(

@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from mt_perception.evaluation.comparison import NOISE, Comparison, compare_runs
+from mt_perception.evaluation.comparison import EQUAL, NOISE, Comparison, compare_runs
 from mt_perception.evaluation.link.study import LinkStudy
 from mt_perception.evaluation.rate_distortion import RATE
 from mt_perception.evaluation.report.compute_effort import effort_table, path_strips, with_choice
@@ -168,7 +168,7 @@ def _noise(comparisons: Sequence[Comparison]) -> frozenset[str]:
         f'{change.metric}.{change.name}'
         for comparison in comparisons
         for change in comparison.changes
-        if change.verdict == NOISE
+        if change.verdict in (EQUAL, NOISE)
     )
 
 

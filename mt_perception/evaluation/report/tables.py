@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from mt_perception.evaluation.comparison import BETTER, NOISE, WORSE, Comparison
+from mt_perception.evaluation.comparison import BETTER, EQUAL, NOISE, WORSE, Comparison
 from mt_perception.evaluation.metrics.delta_mtl import DeltaMtl, delta_mtl
 from mt_perception.evaluation.records import value_at
 from mt_perception.evaluation.report.metric_columns import (
@@ -180,7 +180,7 @@ def comparison_table(comparison: Comparison) -> Table:
         for change in comparison.changes
     )
     verdicts = [change.verdict for change in comparison.changes]
-    counts = ', '.join(f'{verdicts.count(v)} {v}' for v in (BETTER, WORSE, NOISE))
+    counts = ', '.join(f'{verdicts.count(v)} {v}' for v in (BETTER, WORSE, EQUAL, NOISE))
     return Table(
         title=f'{comparison.b} against {comparison.a}: {counts}',
         columns=(
