@@ -124,6 +124,20 @@ def test_an_object_that_moves_has_no_lag_where_it_was_and_is(near_m: float) -> N
         last = truth
 
 
+def test_padding_beside_a_tall_image_is_not_filtered() -> None:
+    box, filter_ = fit((WIDTH, HEIGHT), WIDTH, 32), DepthFilter()
+    camera = replace(CAMERA, width=HEIGHT, height=WIDTH)
+    tall = np.ascontiguousarray(STILL.transpose(1, 0, 2))
+    width = HEIGHT // CELL
+    values = np.full((1, *(side // CELL for side in box.network_size)), 2, np.float32)
+    for step in range(2):
+        seen = network_depth({'depth': values * np.float32(1.1**step)}, box, camera)
+        made = filter_.filtered(Frame(tall, 10**9 + step * 10**8, 'c', camera), seen)
+    assert made.values.shape[1] > width
+    np.testing.assert_array_equal(made.values[:, width:], seen.values[:, width:])
+    assert (made.values[:, :width] < 0.99 * seen.values[:, :width]).all()
+
+
 OTHER_CAMERA = replace(CAMERA, fx=310.0)
 
 

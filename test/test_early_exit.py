@@ -73,6 +73,7 @@ def test_each_gate_opens_where_the_gain_is_worth_its_cost(folder: Path) -> None:
     assert result.execution.macs == EVERYTHING - 100
     assert result.execution.blocks[-3:] == ('second', 'late_detection', 'segmentation')
     assert result.execution.values()['policy.second_stage'] == 'detection'
+    assert result.execution.reason == 'gates within budget 0.9'
     grey = pipeline.run(picture(200, 200, 200))
     assert grey.execution.second_stage == ()
     assert grey.execution.macs == FIRST_MACS
@@ -96,6 +97,35 @@ def test_blocks_that_another_task_opened_cost_nothing(folder: Path) -> None:
     assert plan_with(0.05).execution.second_stage == ('detection', 'depth')
     assert plan_with(0.08).execution.second_stage == ('detection',)
     assert plan_with(4.0).execution.second_stage == ()
+
+
+def test_a_gated_plan_takes_all_of_the_time_or_that_of_its_first_stage(folder: Path) -> None:
+    pipeline, state, plans = Pipeline.load(folder), FrameState(), []
+    planner = pipeline._planner
+    made = planner.plan
+
+    def plan(*given: Any) -> Any:
+        plans.append(made(*given))
+        return plans[-1]
+
+    planner.plan = plan  # type: ignore[method-assign]
+    for budget in (Budget(compute=0.9), Budget(path='first'), Budget()):
+        pipeline.budget = budget
+        pipeline.run(picture(255), state=state)
+    gated, first, full = plans
+    assert (gated.path, gated.latency_share, gated.first_share) == (
+        'gated', 1.0, pytest.approx(first.latency_share),
+    )  # fmt: skip
+    assert 0 < first.latency_share < 1
+    assert (first.threshold, first.first_share) == (full.threshold, full.first_share)
+    assert gated.full_macs == full.full_macs == EVERYTHING
+    pipeline.budget = Budget(compute=0.9)
+    pipeline.run(picture(255), state=state)
+    for spent, threshold in ((0.0, -np.inf), (9.0, np.inf)):
+        for _ in range(9):
+            state.spending.add(spent, 1.0)
+        pipeline.run(picture(255), state=state)
+        assert plans[-1].threshold == threshold, 'beyond three frames of credit or debt'
 
 
 def test_only_wanted_tasks(folder: Path) -> None:

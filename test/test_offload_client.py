@@ -467,7 +467,11 @@ def test_a_fifth_request_waits_for_one_to_end(folder: Path, odd: OddHost) -> Non
 def test_never_does_not_even_connect(folder: Path, odd: OddHost) -> None:
     with robot(folder, odd.address, mode='never', wait=False) as (pipeline, client):
         for _ in range(5):
-            assert facts(pipeline.run(Frame(patch('red'))))['offload.reason'] == 'never'
+            result = pipeline.run(Frame(patch('red')))
+            assert facts(result)['offload.reason'] == 'never'
+            report = result.execution.offload
+            assert report is not None
+            assert (report.remote, report.failure, report.rate) == (False, None, None)
         assert not odd.requests
         assert not odd.pings
         assert client.frames_local == 6

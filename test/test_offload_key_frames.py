@@ -134,6 +134,24 @@ def test_a_new_key_frame_follows_a_lasting_change(folder: Path) -> None:
     assert len(sent[-1].body) < len(sent[1].body)
 
 
+def cells(changed: int) -> np.ndarray:
+    """An image of 64 cells, some of which differ from the others."""
+    found = np.full(64, 40, np.uint8)
+    found[:changed] = 200
+    return np.repeat(np.kron(found.reshape(8, 8), np.ones((8, 8), np.uint8))[..., None], 3, 2)
+
+
+def test_a_key_frame_is_sent_when_nine_tenths_changed_or_the_loss_adds_up_to_one(
+    folder: Path,
+) -> None:
+    for changed, kind in ((57, DIFFERENCE), (58, SYMBOLS)):
+        coder = KeyFrames(SplitEncoder(folder))
+        assert [p.kind for p in payloads(coder, [cells(0), cells(changed)])] == [SYMBOLS, kind]
+    images = [cells(0), *[cells(32)] * 6]
+    kinds = [payload.kind for payload in payloads(KeyFrames(SplitEncoder(folder)), images)]
+    assert kinds == [SYMBOLS, *[DIFFERENCE] * 3, SYMBOLS, *[DIFFERENCE] * 2]
+
+
 @pytest.mark.parametrize('event', ['not_confirmed', 'not_kept', 'forget', 'rate', 'size'])
 def test_without_a_confirmed_key_frame_frames_are_coded_alone(folder: Path, event: str) -> None:
     coder = KeyFrames(SplitEncoder(folder))

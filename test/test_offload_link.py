@@ -241,6 +241,7 @@ def test_every_estimate_is_the_recorded_one() -> None:
 
 
 def test_values_of_a_report_are_in_its_units() -> None:
+    assert (LinkState().backlog_s, LinkState().failure_rate) == (0, 0)
     state = LinkState(round_trip_s=0.005, bytes_per_s=1e6, failure_rate=0.25)
     assert link_values(state) == {'failure_rate': 0.25, 'round_trip_ms': 5.0, 'mbit_s': 8.0}
     assert link_values(LinkState(round_trip_s=0.0)) == {'failure_rate': 0.0}

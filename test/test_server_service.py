@@ -304,10 +304,12 @@ def test_differences_refer_to_features_of_the_same_client(manifest: Manifest) ->
 class Machine:
     """A backend that returns what a test tells it to."""
 
-    workers, available = 2, True
+    available = True
 
-    def __init__(self, answer: Callable[[Sequence[Any]], list[InferenceResult]]) -> None:
-        self.answer = answer
+    def __init__(
+        self, answer: Callable[[Sequence[Any]], list[InferenceResult]], workers: int = 2
+    ) -> None:
+        self.answer, self.workers = answer, workers
         self.runs: list[tuple[int, float]] = []
 
     async def run(self, requests: Sequence[Any], limit_s: float) -> list[InferenceResult]:
@@ -316,13 +318,15 @@ class Machine:
 
 
 def dispatched(
-    machine: Machine, use: Callable[[Dispatcher, HostMetrics], Coroutine[Any, Any, None]]
+    machine: Machine,
+    use: Callable[[Dispatcher, HostMetrics], Coroutine[Any, Any, None]],
+    **limits: float,
 ) -> None:
     async def everything() -> None:
         metrics = HostMetrics()
         backend: Any = machine
-        limits = HostLimits(batch=3, batch_wait_ms=0, run_s=2.0)
-        dispatcher = Dispatcher(backend, limits, metrics)
+        given: Any = {'batch': 3, 'batch_wait_ms': 0.0, 'run_s': 2.0, **limits}
+        dispatcher = Dispatcher(backend, HostLimits(**given), metrics)
         assert not dispatcher.available
         dispatcher.start()
         await use(dispatcher, metrics)
@@ -442,3 +446,16 @@ def test_the_deadline_is_exact(monkeypatch: pytest.MonkeyPatch) -> None:
             await call
 
     dispatched(Machine(lambda requests: [{}] * len(requests)), use)
+
+
+@pytest.mark.parametrize(('batch', 'runs'), [(3, [2]), (1, [1, 1])])
+def test_a_request_waits_for_others_of_its_batch(batch: int, runs: list[int]) -> None:
+    async def use(dispatcher: Dispatcher, metrics: HostMetrics) -> None:
+        first = asyncio.ensure_future(dispatcher.complete('a', asked(), time.monotonic() + 60))
+        await asyncio.sleep(0.02)
+        assert len(machine.runs) == (batch == 1)
+        await asyncio.gather(first, dispatcher.complete('b', asked(), time.monotonic() + 60))
+        assert [count for count, _ in machine.runs] == runs
+
+    machine = Machine(lambda requests: [{}] * len(requests), workers=1)
+    dispatched(machine, use, batch=batch, batch_wait_ms=500)
