@@ -15,7 +15,8 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Float32
 
 from mt_perception import Frame, ImageError, Pipeline
-from mt_perception.nodes.conversions import image_from, stamp_ns
+from mt_perception.image.compressed import image_from
+from mt_perception.nodes.conversions import stamp_ns
 
 
 class FreeGround(Node):

@@ -18,6 +18,7 @@ from std_msgs.msg import Header
 
 from mt_perception.errors import CameraError, ImageError
 from mt_perception.geometry.points import POINT
+from mt_perception.image.compressed import image_from
 from mt_perception.nodes import conversions
 from mt_perception.types import FISHEYE, Detections, Intrinsics
 
@@ -31,7 +32,7 @@ def test_times_survive(stamp_ns: int) -> None:
 
 def test_a_bgr8_message_is_viewed_and_not_copied() -> None:
     message = image_message(patch((255, 0, 0)))
-    image = conversions.image_from(message)
+    image = image_from(message)
     assert np.shares_memory(image, np.frombuffer(message.data, np.uint8))
     assert (image == patch((255, 0, 0))).all()
 
@@ -39,16 +40,16 @@ def test_a_bgr8_message_is_viewed_and_not_copied() -> None:
 def test_rgb8_and_compressed_messages_become_bgr() -> None:
     blue = patch((255, 0, 0))
     rgb = image_message(blue[:, :, ::-1], encoding='rgb8')
-    assert (conversions.image_from(rgb) == blue).all()
+    assert (image_from(rgb) == blue).all()
     png = CompressedImage(format='png', data=cv2.imencode('.png', blue)[1].tobytes())
-    assert (conversions.image_from(png) == blue).all()
+    assert (image_from(png) == blue).all()
 
 
 def test_a_message_that_contradicts_itself_is_refused_by_name() -> None:
     message = image_message(patch((255, 0, 0)))
     message.step += 1
     with pytest.raises(ImageError) as error:
-        conversions.image_from(message)
+        image_from(message)
     assert error.value.reason == 'short_data'
 
 

@@ -26,6 +26,27 @@ _BAYER = re.compile('bayer_(?:rggb|bggr|gbrg|grbg)')
 _INTENSITIES = frozenset({'mono16', '16uc1', '32fc1'})
 
 
+def image_from(message: Any) -> Image:
+    """The pixels of a raw or compressed image message as BGR; not copied if they already are.
+
+    Args:
+        message: A ``sensor_msgs`` Image or CompressedImage, of ROS or of rosbags.
+
+    Raises:
+        ImageError: The message is inconsistent, or its encoding is unknown.
+    """
+    if hasattr(message, 'format'):
+        return decode(message.data, message.format)
+    return to_bgr(
+        message.data,
+        encoding=message.encoding,
+        height=message.height,
+        width=message.width,
+        step=message.step,
+        is_bigendian=bool(message.is_bigendian),
+    )
+
+
 def decode(data: Buffer, format_: str = '') -> Image:
     """Decode the bytes of a ``sensor_msgs/CompressedImage``.
 

@@ -33,8 +33,6 @@ from vision_msgs.msg import (
 from mt_perception.geometry.boxes3d import Boxes3D
 from mt_perception.geometry.camera import Calibration
 from mt_perception.geometry.points import LABEL_OFFSET, POINT
-from mt_perception.image import compressed
-from mt_perception.image.encodings import to_bgr
 from mt_perception.types import Detections, Intrinsics, Segmentation
 
 LITTLE_ENDIAN = 0
@@ -49,24 +47,6 @@ def ros_time(nanoseconds: int) -> Time:
     """Nanoseconds as a ROS time."""
     sec, nanosec = divmod(nanoseconds, 1_000_000_000)
     return Time(sec=sec, nanosec=nanosec)
-
-
-def image_from(message: Image | CompressedImage) -> NDArray[np.uint8]:
-    """The pixels of an image message as uint8 (H, W, 3), BGR; not copied if they already are.
-
-    Raises:
-        ImageError: The message is inconsistent, or its encoding is unknown.
-    """
-    if isinstance(message, CompressedImage):
-        return compressed.decode(message.data, message.format)
-    return to_bgr(
-        message.data,
-        encoding=message.encoding,
-        height=message.height,
-        width=message.width,
-        step=message.step,
-        is_bigendian=bool(message.is_bigendian),
-    )
 
 
 def intrinsics_from(

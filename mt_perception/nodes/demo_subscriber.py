@@ -13,6 +13,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from numpy.typing import NDArray
 from sensor_msgs.msg import Image
 
+from mt_perception.image.compressed import image_from
 from mt_perception.nodes import conversions
 from mt_perception.nodes.result_collector import CollectedFrame, ResultCollector
 from mt_perception.nodes.standalone_node import StandaloneNode
@@ -79,7 +80,7 @@ class DemoSubscriber(StandaloneNode):
             message = self._images.pop(stamp_ns, None)
             if results is None or message is None:
                 continue
-            image = conversions.image_from(message)
+            image = image_from(message)
             latency_ms = (results.complete_ns - stamp_ns) * 1e-6
             done.append(AnsweredImage(image, results, latency_ms))
         return done

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import CompressedImage
 
 from mt_perception.errors import ImageError
-from mt_perception.nodes.conversions import image_from
+from mt_perception.image.compressed import image_from
 from mt_perception.nodes.frame_worker import THREAD
 from mt_perception.nodes.subscriptions import ImageType
 

@@ -12,6 +12,7 @@ from sensor_msgs.msg import CameraInfo
 
 from mt_perception.errors import CameraError, ImageError, SourceError
 from mt_perception.geometry.camera import Calibration, is_rectified
+from mt_perception.image.compressed import image_from
 from mt_perception.nodes import conversions
 from mt_perception.nodes.qos_events import QosEvents
 from mt_perception.nodes.standalone_node import StandaloneNode
@@ -63,7 +64,7 @@ class TopicSource(Source):
         while True:
             message, info = self._next()
             try:
-                image = conversions.image_from(message)
+                image = image_from(message)
             except ImageError as error:
                 self.rejects[error.reason] += 1
                 continue

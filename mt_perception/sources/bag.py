@@ -12,13 +12,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from mt_perception.errors import BagError, CameraError, ImageError
 from mt_perception.geometry.camera import Calibration, is_rectified
-from mt_perception.image.compressed import decode
-from mt_perception.image.encodings import to_bgr
+from mt_perception.image.compressed import image_from
 from mt_perception.sources.bag_file import ROS1, Channel
 from mt_perception.sources.bag_reader import BagReader
 from mt_perception.sources.frame_source import Source, calibrated
@@ -107,7 +103,7 @@ class Bag(Source):
     def _frames(self, message: Any, info: Any) -> Iterator[Frame]:
         """One frame, or none if the image is faulty."""
         try:
-            image = _image(message)
+            image = image_from(message)
         except ImageError as error:
             self.rejects[error.reason] += 1
             return
@@ -241,16 +237,3 @@ def stamp_ns(message: Any) -> int:
     """The time in a message's header, in nanoseconds."""
     stamp = message.header.stamp
     return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
-
-
-def _image(message: Any) -> NDArray[np.uint8]:
-    if hasattr(message, 'format'):
-        return decode(message.data, message.format)
-    return to_bgr(
-        message.data,
-        message.encoding,
-        message.height,
-        message.width,
-        message.step,
-        bool(message.is_bigendian),
-    )
