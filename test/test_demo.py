@@ -19,12 +19,16 @@ pytest.importorskip('rclpy', reason='needs ROS 2')
 pytest.importorskip('vision_msgs', reason='needs vision_msgs')
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
-from ros_graph import DOMAIN_ID, image_message
+from ros_graph import DOMAIN_ID, RosGraph, image_message
 
+from mt_perception.cli import processes
 from mt_perception.cli.demo import sample_video
+from mt_perception.cli.main import main
 from mt_perception.cli.processes import NodeProcess, node_program
 from mt_perception.errors import NodeError, SourceError
+from mt_perception.evaluation.output import OutputFolder
 from mt_perception.nodes.demo_subscriber import DemoSubscriber
+from mt_perception.nodes.node_parameters import ParameterNode
 
 FRAMES = 20
 COMMAND = [
@@ -137,6 +141,48 @@ def test_a_node_that_breaks_off_is_quoted(tmp_path: Path) -> None:
             time.sleep(0.05)
         with pytest.raises(NodeError, match=r'(?s)source node ended.*video\.mp4 does not exist'):
             node.check()
+
+
+@pytest.mark.parametrize(
+    'value', ["it's", 'a "b"', 'ü 日本 😀', '0', '~', 'a: b', r'a\nb', "''", '']
+)
+def test_a_node_gets_texts_as_they_are(
+    value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, graph: RosGraph
+) -> None:
+    given: list[str] = []
+    monkeypatch.setattr(
+        processes, 'NodeProcess', lambda name, arguments, *rest: given.extend(arguments)
+    )
+    processes.configured_node('source', {'source': value}, {}, tmp_path)
+    node = ParameterNode('source', context=graph.context, cli_args=given)
+    found = node.get_parameter('source').value
+    node.destroy_node()
+    assert found == value
+
+
+@pytest.mark.parametrize('domain', ['home', '-1', '233'])
+def test_a_domain_that_is_none_is_one_sentence(
+    domain: str,
+    video: Path,
+    tiny: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv('ROS_DOMAIN_ID', domain)
+    given = ['demo', str(video), '--model', str(tiny), '--out', str(tmp_path / 'out')]
+    assert main(given) == 1
+    assert f'ROS_DOMAIN_ID is {domain!r}' in capsys.readouterr().err
+
+
+def test_two_demos_do_not_share_a_folder(
+    video: Path, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / 'out'
+    with OutputFolder(out).exclusive():
+        assert main(['demo', str(video), '--model', str(tiny), '--out', str(out)]) == 1
+        assert 'another command is writing to' in ' '.join(capsys.readouterr().err.split())
+        assert not (out / 'perception.log').exists()
 
 
 def test_a_node_that_is_not_installed_is_named() -> None:

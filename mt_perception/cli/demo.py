@@ -91,12 +91,13 @@ def demo(source: str | None, model: str, topic: str, out: Path) -> None:
     parameters = {'source': str(path), 'topic': topic, 'model': model}
     # First, so that a folder that cannot be written costs no time.
     output = OutputFolder(out, [path])
-    output.remove_earlier((*FILES, *LOGS))
-    for name in LOGS:
-        output.file(name)
-    recording, provider = _record(parameters, labels, length, out, console)
-    saved = _draw(recording.frames, output, console)
-    output.finish()
+    with output.exclusive():
+        output.remove_earlier((*FILES, *LOGS))
+        for name in LOGS:
+            output.file(name)
+        recording, provider = _record(parameters, labels, length, out, console)
+        saved = _draw(recording.frames, output, console)
+        output.finish()
     facts = [('provider', provider), ('results', f'{saved} pictures and video.mp4 in {out}')]
     facts.append(('video', video_format()))
     title = f'{manifest.name} {manifest.version} on {path.name}, two nodes over DDS'

@@ -23,6 +23,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from mt_perception import __version__
+from mt_perception.cli.processes import HIGHEST_DOMAIN
 from mt_perception.cli.video_writer import MPEG4, video_format
 from mt_perception.errors import PerceptionError
 from mt_perception.pipeline import Pipeline
@@ -213,9 +214,10 @@ def _middleware() -> Iterator[Finding]:
 
 
 def _environment() -> Iterator[Finding]:
-    domain = os.environ.get('ROS_DOMAIN_ID', '0')
-    good = domain.isdecimal() and int(domain) <= 232
-    yield Finding('ROS_DOMAIN_ID', good, domain, 'set a number from 0 to 232')
+    # ROS takes an empty one for 0.
+    domain = os.environ.get('ROS_DOMAIN_ID') or '0'
+    good = domain.isdecimal() and int(domain) <= HIGHEST_DOMAIN
+    yield Finding('ROS_DOMAIN_ID', good, domain, f'set a number from 0 to {HIGHEST_DOMAIN}')
     discovery = os.environ.get('ROS_AUTOMATIC_DISCOVERY_RANGE', 'SUBNET')
     yield Finding(
         'discovery',

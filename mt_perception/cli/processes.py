@@ -21,6 +21,8 @@ from mt_perception.resources import NAME, share_folder
 # Higher domains use ports that Linux also hands out to other programs.
 DOMAINS = 101
 
+HIGHEST_DOMAIN = 232
+
 STOP_S = 5.0
 """Time between SIGINT and SIGKILL."""
 
@@ -114,8 +116,19 @@ class NodeProcess:
 
 
 def own_domain() -> int:
-    """The ROS domain of the environment, or else one that depends on the process id."""
-    return int(os.environ.get('ROS_DOMAIN_ID') or 1 + os.getpid() % (DOMAINS - 1))
+    """The ROS domain of the environment, or else one that depends on the process id.
+
+    Raises:
+        NodeError: The environment has no valid domain.
+    """
+    given = os.environ.get('ROS_DOMAIN_ID', '')
+    if not given:
+        return 1 + os.getpid() % (DOMAINS - 1)
+    if not given.isdecimal() or int(given) > HIGHEST_DOMAIN:
+        raise NodeError(
+            f'ROS_DOMAIN_ID is {given!r}; set a number from 0 to {HIGHEST_DOMAIN}, or unset it'
+        )
+    return int(given)
 
 
 def prepare_local_ros() -> None:
@@ -146,9 +159,8 @@ def configured_node(
     arguments = ['--ros-args', '--params-file']
     arguments.append(str(share_folder() / 'config' / 'mt_perception.params.yaml'))
     for key, value in parameters.items():
-        # Quoted, because ROS reads a bare 0 as a number.
-        text = f"'{value}'" if isinstance(value, str) else json.dumps(value)
-        arguments += ['-p', f'{key}:={text}']
+        # Quoted as in YAML, because ROS reads a bare 0 as a number; it may hold quotes itself.
+        arguments += ['-p', f'{key}:={json.dumps(value, ensure_ascii=False)}']
     return NodeProcess(name, arguments, environment, out / f'{name}.log')
 
 

@@ -82,9 +82,9 @@ def ground_depth(
     nx, ny, nz = plane.normal
     down = nx * x + ny * y + nz
     least = math.sin(math.radians(LEAST_ANGLE_DEG)) * np.sqrt(x * x + y * y + 1)
-    with np.errstate(divide='ignore', invalid='ignore'):
+    with np.errstate(divide='ignore', invalid='ignore', over='ignore'):
         depth = np.where(down > least, plane.height_m / down, np.nan)
-    return np.asarray(depth, np.float32)
+        return np.asarray(depth, np.float32)
 
 
 def measure_ground(
