@@ -18,7 +18,12 @@ from rclpy.node import Node
 from ros_graph import Peer, RosGraph
 
 from mt_perception.errors import ModelError, OffloadError, OptionError
-from mt_perception.nodes.remote_host import RemoteHostNode
+from mt_perception.nodes.host_parameters import RemoteHostSettings
+from mt_perception.nodes.remote_host import RemoteHostNode, host_settings
+from mt_perception.server.address import Address
+from mt_perception.server.authentication import ServerTls
+from mt_perception.server.host import HostSettings
+from mt_perception.server.limits import HostLimits
 
 
 def settings(folder: Path, **others: object) -> dict[str, object]:
@@ -82,3 +87,34 @@ def test_an_address_that_is_none_of_ours_ends_the_node(graph: RosGraph, folder: 
     graph.add(RemoteHostNode, **settings(folder, **{'listen.host': '192.0.2.1'}))
     with pytest.raises(OffloadError, match='not one of this machine'):
         graph.spin_until(lambda: False, 10)
+
+
+def test_every_parameter_is_a_setting_of_the_host(folder: Path, tmp_path: Path) -> None:
+    names = ('certificate', 'key', 'client_ca', 'tokens')
+    files = {name: tmp_path / name for name in names}
+    for file in files.values():
+        file.touch()
+    given = RemoteHostSettings().changed(
+        {
+            'model': str(folder), 'listen.host': 'robot', 'listen.port': 1, 'metrics.host': 'm',
+            'metrics.port': 2, 'batch.size': 3, 'batch.wait_ms': 4.0, 'limits.per_client': 5,
+            'limits.waiting': 6, 'workers': 7, 'runtime.threads': 8, 'drain_s': 9.0,
+            'runtime.providers': ['CPUExecutionProvider'], 'token_file': str(files['tokens']),
+            'tls.certificate': str(files['certificate']), 'tls.key': str(files['key']),
+            'tls.client_ca': str(files['client_ca']),
+        }
+    )  # fmt: skip
+    assert host_settings(given) == HostSettings(
+        model=folder,
+        address=Address('robot', 1, 'm', 2),
+        limits=HostLimits(batch=3, batch_wait_ms=4.0, per_client=5, waiting=6),
+        tls=ServerTls(files['certificate'], files['key'], files['client_ca']),
+        token_file=files['tokens'],
+        workers=7,
+        threads=8,
+        providers=('CPUExecutionProvider',),
+        drain_s=9.0,
+    )
+    plain = host_settings(RemoteHostSettings().changed({'model': str(folder)}))
+    assert (plain.tls, plain.token_file) == (None, None)
+    assert plain.limits == HostLimits()

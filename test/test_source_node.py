@@ -7,17 +7,20 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 from rclpy.node import Node
+from rclpy.parameter import Parameter
 from ros_graph import RosGraph, patch
 from sensor_msgs.msg import CameraInfo, Image
 
 from mt_perception.errors import BagError, OptionError, SourceError
 from mt_perception.nodes import conversions
+from mt_perception.nodes import source as source_module
 from mt_perception.nodes.source import LONGEST_GAP_S, SourceNode, bounded_gap_s
 from mt_perception.sources.frame_source import Source
 from mt_perception.types import Frame, Intrinsics
@@ -162,3 +165,86 @@ def test_a_jump_of_the_clock_does_not_stop_a_replay() -> None:
     assert bounded_gap_s(0, 100_000_000) == 0.1
     assert bounded_gap_s(0, 3_600_000_000_000) == LONGEST_GAP_S
     assert bounded_gap_s(1_700_000_000_000_000_000, 0) == 0.0
+
+
+class Played:
+    """A source node that is not spun, with a clock and a listener of our own."""
+
+    def __init__(
+        self, graph: RosGraph, monkeypatch: pytest.MonkeyPatch, **settings: object
+    ) -> None:
+        self.now_s, self.opened = 100.0, 0
+        self.sent: list[tuple[float, int, object, str]] = []
+        self.publisher = SimpleNamespace(listeners=1, publish=self._publish)
+        clock = SimpleNamespace(monotonic=lambda: self.now_s)
+        monkeypatch.setattr(source_module, 'time', clock)
+        monkeypatch.setattr(source_module, 'FramePublisher', lambda node: self.publisher)
+        overrides = [Parameter(name, value=value) for name, value in settings.items()]
+        self.node = SourceNode(self._open, context=graph.context, parameter_overrides=overrides)
+        graph.nodes.append(self.node)
+
+    def _open(self) -> Bursts:
+        self.opened += 1
+        return Bursts()
+
+    def _publish(self, frame: Frame, stamp_ns: object, frame_id: str) -> None:
+        self.sent.append((round(self.now_s - 100, 3), frame.stamp_ns, stamp_ns, frame_id))
+
+    def tick(self, seconds: float = 0.0) -> int:
+        """Pass time and call the timer; return its new period in ns."""
+        self.now_s += seconds
+        self.node._timer.callback()
+        period_ns: int = self.node._timer.timer_period_ns
+        return period_ns
+
+    def play(self, seconds: float) -> None:
+        """Call the timer as often as it asks to be called."""
+        end_s, wait_ns = self.now_s + seconds, 0
+        while self.now_s < end_s and not self.node.finished:
+            wait_ns = self.tick(max(wait_ns, 1000) * 1e-9)
+
+
+STAMPS = (5_000_000_000, 5_050_000_000, 5_300_000_000)
+
+
+def test_frames_are_due_at_their_stamps(graph: RosGraph, monkeypatch: pytest.MonkeyPatch) -> None:
+    played = Played(graph, monkeypatch, restamp=False, min_subscribers=2)
+    played.tick()
+    assert played.node._timer.timer_period_ns == 50_000_000
+    assert (played.sent, played.opened) == ([], 1)
+    played.publisher.listeners = 2
+    assert played.tick() == 0
+    assert played.tick() == 50_000_000
+    assert played.sent == [(0.0, STAMPS[0], None, '')]
+    assert played.tick(0.049) == 1_000_000
+    assert len(played.sent) == 1
+    assert played.tick(0.0011) == 50_000_000
+    played.play(0.248)
+    assert len(played.sent) == 2
+    played.play(0.01)
+    assert [when for when, *_ in played.sent] == [0.0, 0.05, 0.3]
+    assert [stamp for _, stamp, *_ in played.sent] == list(STAMPS)
+    assert (played.node.published, played.node.finished) == (3, False)
+    played.now_s = played.node._ends_s - 0.001
+    played.tick()
+    assert not played.node.finished
+    played.tick(0.001)
+    assert played.node.finished
+    assert played.now_s == pytest.approx(100.8, abs=0.002), 'half a second after the last one'
+
+
+def test_frames_at_a_rate_again_and_again(
+    graph: RosGraph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    played = Played(graph, monkeypatch, rate_hz=8.0, loop=True, frame_id='x')
+    played.play(0.7)
+    times = [when for when, *_ in played.sent]
+    assert times == pytest.approx([0, 0.125, 0.25, 0.25, 0.375, 0.5, 0.5, 0.625], abs=0.002)
+    assert played.opened == 3
+    assert {frame_id for *_, frame_id in played.sent} == {'x'}
+    now_ns = time.time_ns()
+    assert all(abs(now_ns - stamp) < 60e9 for _, _, stamp, _ in played.sent)  # type: ignore[operator]
+    waits = Played(graph, monkeypatch, wait_for_subscribers=False)
+    waits.publisher.listeners = 0
+    waits.play(0.01)
+    assert waits.sent, 'also without a listener'
