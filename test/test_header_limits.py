@@ -101,6 +101,11 @@ def test_chunks_of_a_png() -> None:
     # The first chunk counts too.
     assert header_of(png(2, 1, 8, 0, 9, others=4095))[0] == 'PNG'
     assert header_of(png(2, 1, 8, 0, 9, others=4096)) == TOO_COMPLEX
+    # Empty chunks with pixels, beside the header, one that is full and the end.
+    head, tail = png(2, 1, 8, 0, 9)[:33], png(2, 1, 8, 0, 9)[33:]
+    empty = bytes(4) + b'IDAT' + bytes(4)
+    assert header_of(head + empty * 65533 + tail)[0] == 'PNG'
+    assert header_of(head + empty * 65534 + tail) == TOO_COMPLEX
 
 
 def webp(*chunks: tuple[bytes, bytes]) -> bytes:
@@ -224,6 +229,8 @@ def test_pnm(kind: int, most: str, pixel_bytes: int, channels: int, bits: int) -
     head = f'P{kind}\n# x\n9 3 {most}'.encode().rstrip()
     assert header_of(head + bytes(pixel_bytes)) == ('PNM', 3, 9, channels, bits, 1)
     assert header_of(head + bytes(pixel_bytes - 1)) == TRUNCATED
+    comment = b'P5\n#' + b'x' * 5000 + b'\n9 3 255\n'
+    assert header_of(comment + bytes(27)) == TRUNCATED, 'at most 4096 bytes stand before a number'
     if most:
         for wrong in ('0', '65536'):
             assert header_of(f'P{kind} 9 3 {wrong}'.encode() + bytes(999)) == TRUNCATED

@@ -61,6 +61,7 @@ def best_pairs(boxes: np.ndarray, scores: np.ndarray, most: int = 1000) -> list[
 
 def assert_equal(found: list[np.ndarray], expected: list[np.ndarray]) -> None:
     for one, other in zip(found, expected, strict=True):
+        assert one.shape == other.shape
         np.testing.assert_allclose(one, other, rtol=2e-4, atol=2e-3)
 
 

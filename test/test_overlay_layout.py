@@ -284,3 +284,11 @@ def test_the_note_of_a_depth_scale(fields: dict[str, object], text: str, ink: ob
     plain = np.broadcast_to(INFERNO[1], (123, 400, 3)).copy()
     expected = draw_lines(plain, [Line(text, ink)], (0, 0), DARK)  # type: ignore[arg-type]
     np.testing.assert_array_equal(picture[:, :300], expected[:, :300])
+
+
+@pytest.mark.parametrize(('side', 'least', 'most'), [(300, 1, 1), (1300, 2, 5), (2600, 3, 10)])
+def test_strokes_grow_with_the_letters(side: int, least: int, most: int) -> None:
+    white = draw_lines(blank(120, side), [Line('I', (255, 255, 255))], (0, 0), (0, 0, 0), 1.0)
+    row = text_height(white)
+    stroke = np.count_nonzero(white[round(row * 0.71) - round(row * 0.3), :, 0] > 100)
+    assert least <= stroke <= most

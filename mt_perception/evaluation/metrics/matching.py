@@ -32,8 +32,6 @@ CASES = len(AREA_RANGES) * len(IOU_THRESHOLDS)
 """One bit for each size and IoU threshold: bit ``size · 10 + threshold`` of the masks."""
 
 _LIMITS = np.array(list(AREA_RANGES.values()))  # (A, 2)
-# Rounding keeps floats below an IoU of 1; COCO's code has the same tolerance.
-_REACHED = np.minimum(IOU_THRESHOLDS, 1 - 1e-10)  # (T,)
 _BITS = np.left_shift(np.uint64(1), np.arange(CASES, dtype=np.uint64))
 
 
@@ -139,11 +137,11 @@ def _assign(
     if m == 0:
         return hit, vain
     free = np.ones((*hit.shape[:2], m), np.bool_)
-    for i in np.flatnonzero(overlaps.max(axis=1) >= _REACHED[0]):
+    for i in np.flatnonzero(overlaps.max(axis=1) >= IOU_THRESHOLDS[0]):
         # Ranks are exact, and among equal overlaps the later object wins.
         rank = np.empty(m, np.int64)
         rank[np.argsort(overlaps[i], kind='stable')] = np.arange(m)
-        reached = overlaps[i] >= _REACHED[:, None]  # (T, M)
+        reached = overlaps[i] >= IOU_THRESHOLDS[:, None]  # (T, M)
         worth = np.where(free & reached[None], rank + m * ~skipped[:, None, :], -1)
         best = worth.argmax(axis=2)  # (A, T)
         any_left = worth.max(axis=2) >= 0
