@@ -18,10 +18,12 @@ from mt_perception.evaluation.metrics.depth import DepthMetric, measure
 from mt_perception.evaluation.metrics.frame_means import resampled_means
 from mt_perception.evaluation.metrics.matching import bit, match
 from mt_perception.evaluation.metrics.segmentation import SegmentationMetric
+from mt_perception.evaluation.metrics.stability import StabilityMetric
 from mt_perception.evaluation.metrics.tracking import tracked_frame
 from mt_perception.evaluation.records import DetectionRecord, FrameRecord, TruthRecord
+from mt_perception.geometry.camera import typical
 from mt_perception.reports import Execution
-from mt_perception.types import Frame, Result, Segmentation
+from mt_perception.types import DepthMap, Frame, Result, Segmentation
 
 RAN = Execution(('depth', 'segmentation'), (), 'full', '', 0, (0, 0), {})
 RESULT = Result(1, '', None, None, None, RAN)
@@ -208,3 +210,27 @@ def test_half_of_a_detection_in_an_ignored_region(inside: int, counts: bool) -> 
     assert (frame.ids.tolist() == [8]) == counts
     assert frame.true_ids.tolist() == [3]
     assert frame.overlaps.shape == (1, int(counts))
+
+
+def test_near_depth_counts_in_the_change_of_depth() -> None:
+    """From a nanometre on, in either frame; the figures say in which direction they improve."""
+    metric = StabilityMetric()
+    for stamp_ns, metres in ((0, 0.5), (100_000_000, 0.25), (200_000_000, 1e-9)):
+        depth = DepthMap(np.full((3, 4), metres, np.float32), typical(3, 4))
+        sample = Sample(replace(FRAME, stamp_ns=stamp_ns), None, 'k', 's')
+        values = metric.process(sample, replace(RESULT, stamp_ns=stamp_ns, depth=depth))
+        if stamp_ns == 100_000_000:
+            assert values['depth_change'] == pytest.approx(np.log(2))
+    assert values['depth_change'] == pytest.approx(np.log(0.25e9))
+    assert metric.headline == {
+        'mask_flips': False, 'depth_change': False, 'depth_scale_change': False,
+        'boxes_kept': True, 'box_overlap': True, 'box_class_switches': False,
+    }  # fmt: skip
+    assert SegmentationMetric.headline == {'miou': True, 'pixel_accuracy': True}
+    assert set(DepthMetric.headline) == {
+        f'{kind}.{figure}' for kind in ('metric', 'median', 'affine')
+        for figure in ('abs_rel', 'rmse', 'delta1')
+    }  # fmt: skip
+    assert [name for name, higher in DepthMetric.headline.items() if higher] == [
+        'metric.delta1', 'median.delta1', 'affine.delta1',
+    ]  # fmt: skip
