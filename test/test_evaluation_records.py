@@ -112,6 +112,29 @@ def test_foreign_lines_are_refused(text: str, tmp_path) -> None:
         list(read_frames(path))
 
 
+@pytest.mark.parametrize(
+    ('name', 'value'),
+    [
+        ('macs', 'x'),
+        ('path', []),
+        ('extra', None),
+        ('failures', []),
+        ('metrics', None),
+        ('metrics', {'depth': 3}),
+        ('timing', {'latency_ms': 3}),
+        ('detections', {'boxes': [], 'scores': [0.5], 'labels': ['a']}),
+        ('detections', {'boxes': [[0, 0, 1, 1]], 'scores': None, 'labels': ['a']}),
+        ('detections', {'boxes': [[0, 0, 1, 1]], 'scores': [0.5], 'labels': []}),
+    ],
+)
+def test_a_damaged_record_is_refused(name: str, value: object) -> None:
+    """Metrics that read it would fail, with a traceback."""
+    fields = json.loads(frame_line(record()))
+    assert parse_frame(json.dumps(fields)).key == record().key
+    with pytest.raises(SourceError, match='not a frame record'):
+        parse_frame(json.dumps({**fields, name: value}))
+
+
 def test_summary_reads_back(tmp_path) -> None:
     summary = Summary(
         'bag', {'name': 'm'}, {}, {'size': 320}, {'depth': {'absrel': 0.1}}, {'frames': 2}, {},

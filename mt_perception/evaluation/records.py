@@ -46,6 +46,15 @@ _PARTS: Mapping[tuple[str, str], type | tuple[type, ...]] = {
 """Type of the parts of a summary that are read again."""
 
 
+_FIELDS: Mapping[str, type] = {
+    **dict.fromkeys(('key', 'source', 'path', 'reason'), str),
+    **dict.fromkeys(('stamp_ns', 'macs'), int),
+    **dict.fromkeys(('image_size', 'network_size', 'tasks', 'blocks'), list),
+    **dict.fromkeys(('metrics', 'failures', 'digests', 'extra', 'latency_ms', 'block_ms'), dict),
+}
+"""Type of the fields of a record."""
+
+
 class Metric(Protocol):
     """A metric: ``reset``, ``process`` each frame, ``evaluate``; ``add`` reads a record back.
 
@@ -242,6 +251,11 @@ def parse_frame(line: str) -> FrameRecord:
         fields['latency_ms'] = timing['latency_ms']
         # Records of earlier versions have blocks among the stages.
         fields['block_ms'] = timing.get('block_ms', {})
+        for name, kind in _FIELDS.items():
+            if not isinstance(fields.get(name, kind()), kind):
+                raise TypeError(f'{name} is a {type(fields[name]).__name__}')
+        if not all(isinstance(group, dict) for group in fields['metrics'].values()):
+            raise TypeError('a group of metrics is no mapping')
         fields['detections'] = _detections(fields['detections'])
         fields['truth'] = _truth(fields['truth'])
         for name in ('tasks', 'blocks', 'image_size', 'network_size'):
@@ -335,12 +349,11 @@ def _plain(record: DetectionRecord | TruthRecord | None) -> dict[str, object] | 
 def _detections(fields: Mapping[str, Json] | None) -> DetectionRecord | None:
     if fields is None:
         return None
-    return DetectionRecord(
-        boxes=np.asarray(fields['boxes'], np.float32).reshape(-1, 4),
-        scores=np.asarray(fields['scores'], np.float32),
-        labels=tuple(fields['labels']),
-        track_ids=_track_ids(fields),
-    )
+    boxes = np.asarray(fields['boxes'], np.float32).reshape(-1, 4)
+    scores, labels = np.asarray(fields['scores'], np.float32), tuple(fields['labels'])
+    if not scores.shape == (len(boxes),) == (len(labels),):
+        raise ValueError(f'{len(boxes)} boxes have {scores.size} scores and {len(labels)} labels')
+    return DetectionRecord(boxes, scores, labels, _track_ids(fields))
 
 
 def _truth(fields: Mapping[str, Json] | None) -> TruthRecord | None:
