@@ -56,6 +56,12 @@ def test_a_bag_becomes_a_data_set(tmp_path: Path, bag: Path) -> None:
     assert found[0].frame.intrinsics.fx == pytest.approx(first.frame.intrinsics.fx)
 
 
+def test_brackets_in_paths_are_no_markup(tmp_path: Path, bag: Path) -> None:
+    done = make(bag, '--out', tmp_path / 'of [' / 'b]')
+    assert done.exit_code == 0, done.output
+    assert '[/b]: ' in ''.join(done.output.split('\n'))
+
+
 def test_images_by_distance(tmp_path: Path) -> None:
     contents = small_bags.Contents(frames=6, speed=0.5)
     bag = small_bags.write_bag(tmp_path / 'drive', contents)

@@ -93,7 +93,7 @@ def cascade(
     with claimed(written):
         write_cascade(remote, start, model, version)
         found = calibrate_and_add_gates(model, data, images.parts)
-    console.print(f'{model}: written, and equal to torch at two sizes')
+    console.print(f'{model}: written, and equal to torch at two sizes', markup=False)
     _print(found, console)
 
 

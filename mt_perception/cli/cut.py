@@ -93,4 +93,4 @@ def cut(
         trained.load_state_dict(load_checkpoint(out)['cut'])
         calibrate(trained, Pipeline.load(model), *main_validation(images_of, data))
         export_split(trained, list(network_images(sets, images, plan.seed)), model)
-        console.print(f'{model}: cut added, and equal to torch at two sizes')
+        console.print(f'{model}: cut added, and equal to torch at two sizes', markup=False)

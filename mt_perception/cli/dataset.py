@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn
 
 from mt_perception.cli.run import check_focal_px
@@ -90,13 +91,13 @@ def dataset(
     columns = (SpinnerColumn(), TextColumn('{task.description}: {task.completed} frames'))
     with Progress(*columns, TextColumn('{task.fields[kept]} kept'), console=console) as bar:
         for recording in recordings:
-            task = bar.add_task(recording.name, total=None, kept=writer.written)
+            task = bar.add_task(escape(recording.name), total=None, kept=writer.written)
             for number in writer.add(recording):
                 bar.update(task, completed=number, kept=writer.written)
     writer.finish()
     for note in writer.notes:
         console.print(note, highlight=False, markup=False)
-    console.print(f'{out}: {writer.written} images', highlight=False)
+    console.print(f'{out}: {writer.written} images', highlight=False, markup=False)
     for reason, count in writer.skipped.items():
         console.print(f'  {count} frames left out: {reason}', highlight=False)
     if pipeline is not None:

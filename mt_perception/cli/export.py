@@ -76,7 +76,7 @@ def export(
         else:
             paths = (replace_head(run, model, only, version),)
         for path in paths:
-            console.print(f'{path}: written, and equal to torch at two sizes')
+            console.print(f'{path}: written, and equal to torch at two sizes', markup=False)
         return
     if has_paths(run):
         metrics = add_paths(run, model, data)
@@ -85,7 +85,7 @@ def export(
             metrics = publish_model(run, model, data, version, licence)
     else:
         metrics = add_task(run, model, as_task, data)
-    console.print(f'{model}: written, and equal to torch at two sizes')
+    console.print(f'{model}: written, and equal to torch at two sizes', markup=False)
     if metrics:
         table = Table('metric', 'value')
         for name, value in metrics.items():

@@ -78,7 +78,9 @@ def quantize(
     settings = Quantisation(chosen, calibration, not int8_stem, parts)
     with claimed(output):
         quantize_folder(model, folder, calibration_images(plan, data, images), settings)
-    console.print(f'{folder}: written; {", ".join(chosen)} in 8 bits, by {calibration}')
+    console.print(
+        f'{folder}: written; {", ".join(chosen)} in 8 bits, by {calibration}', markup=False
+    )
     if not measure:
         return
     table = Table('', 'float', '8 bits', 'relative loss or ratio')

@@ -102,7 +102,7 @@ def train(
             if now.metrics is not None:
                 console.print(f'step {now.step}: {_numbers(now.metrics) or "nothing to measure"}')
     if now is not None:
-        console.print(f'{out}: {now.step} steps, {now.spent_gmacs / 1e3:.2f} TMAC')
+        console.print(f'{out}: {now.step} steps, {now.spent_gmacs / 1e3:.2f} TMAC', markup=False)
 
 
 def _started(

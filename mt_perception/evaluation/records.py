@@ -301,13 +301,15 @@ def read_summary(path: Path) -> Summary:
         for name, value in fields.items():
             if not isinstance(value, str if name == 'source' else dict):
                 raise TypeError(f'{name} is a {type(value).__name__}')
+        # First: it refuses a summary that lacks one.
+        summary = Summary(**fields)
         for (part, name), kinds in _PARTS.items():
             value = fields[part].get(name)
             if name in fields[part] and not isinstance(value, kinds):
                 raise TypeError(f'{part}.{name} is a {type(value).__name__}')
         if not all(isinstance(group, dict) for group in fields['metrics'].values()):
             raise TypeError('a group of metrics is no mapping')
-        return Summary(**fields)
+        return summary
     except TypeError as error:
         raise SourceError(f'cannot read the summary {path}: {error}') from error
 
