@@ -135,6 +135,17 @@ def test_a_small_file_counts_by_its_bytes_and_a_large_one_by_size_and_time(tmp_p
     assert input_state(large) != before[1]
 
 
+def test_a_pipe_or_a_camera_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading it would not end."""
+
+    def read(path: Path) -> bytes:
+        raise AssertionError(f'{path} is read')
+
+    monkeypatch.setattr(Path, 'read_bytes', read)
+    os.mkfifo(tmp_path / 'pipe')
+    assert input_state(tmp_path / 'pipe') == input_state(Path('/dev/zero')) == ''
+
+
 def test_differences_name_the_parameter_and_both_values() -> None:
     before = {'a': 1, 'b': {'c': 2, 'd': [1]}, 'long': 'x' * 99, 'gone': 1}
     now = {'a': 1, 'b': {'c': 3, 'd': (1,)}, 'long': 'y', 'new': 5}

@@ -17,7 +17,7 @@ _SHORT = 40
 
 
 def input_state(path: Path) -> str:
-    """SHA-256 that changes with the content of a file or folder; empty if there is none.
+    """SHA-256 that changes with the content of a file or folder; empty for anything else.
 
     A file of up to 1 MiB counts by its bytes, so that a copy is the same. A larger file, and each
     file of a folder, counts by name, size and time of its last change: a data set is not read.
@@ -29,6 +29,9 @@ def input_state(path: Path) -> str:
         if path.is_dir():
             for line in _listing(path):
                 state.update(line)
+        elif not path.is_file():
+            # A camera or a pipe: its bytes may have no end, and come only once.
+            return ''
         elif path.stat().st_size <= _SMALL_BYTES:
             state.update(path.read_bytes())
         else:
