@@ -73,7 +73,7 @@ def replace_head(run: Path, model: Path, task: str, version: str) -> Path:
     check_trunk(graphs['trunk'], model, manifest)
     name = _block_name(manifest, task, has_paths(run), model)
     entry = export_head(replace(graphs[task], name=name), graphs['trunk'], model)
-    path = model / entry['file']
+    path: Path = model / entry['file']
     if has_paths(run):
         kept = {key: entry[key] for key in ('file', 'sha256', 'inputs', 'macs', 'parameters')}
         manifest['variants'][name] = {'of': task, **kept}
