@@ -57,7 +57,7 @@ def connected(
     breaker: CircuitBreakerSettings | None = None,
     ready: int | None = None,
 ) -> Iterator[tuple[Pipeline, OffloadClient]]:
-    """A robot's pipeline and its client, when so many hosts are ready; None waits for all."""
+    """A pipeline and its client. Waits for the first `ready` hosts (None: for all)."""
     pipeline = Pipeline.load(folder)
     settings = OffloadSettings(
         [Endpoint(address) for address in addresses],

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""A stand-in for a node and its graph: records what is made of it and what it says."""
+"""A stand-in for an rclpy node and its graph. It records publishers, timers, messages and logs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Handle(nullcontext[None]):
 
 
 class FakeNode:
-    """Records what is made of it and said to it; a test decides who else is in the graph."""
+    """Records what code creates, publishes and logs. A test sets the other nodes of the graph."""
 
     def __init__(self) -> None:
         self.sent: dict[str, list[Any]] = {}

@@ -122,7 +122,7 @@ def test_diagnostics_are_whole_and_problems_logged_once(monkeypatch: pytest.Monk
     }  # fmt: skip
     warnings = [('warning', text) for text in ('too short', 'stamps: zero', 'broke')]
     assert node.said == warnings
-    # The same again within half a minute is not logged again; silence is told once, and its end.
+    # A warning is logged once in 30 s. The start and the end of silence are logged once each.
     state |= {'input': replace(source, silence_reason='no publisher'), 'camera': 'front'}
     state['offload'] = StatusSnapshot(WARN, 'slow', {'a': 1.0})
     for at_s in (101.0, 102.0):

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""What outlives a frame: limits on age, rate and identity, and what the loop is told."""
+"""The state between frames: limits on age, rate and tracks, and the latency controller."""
 
 from __future__ import annotations
 

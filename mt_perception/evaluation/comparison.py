@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Protocol
 
@@ -87,6 +87,12 @@ class Change:
     def is_exact(self) -> bool:
         """Whether the values are counted, so that the difference has no interval."""
         return self.name in EXACT
+
+
+METRICS: tuple[type[Resampled], ...] = (
+    *(DetectionMetric, SegmentationMetric, DepthMetric, StabilityMetric, CostMetric),
+)
+"""The metrics that are compared."""
 
 
 @dataclass(frozen=True)
@@ -183,33 +189,17 @@ def compare_runs(a: Run, b: Run, resamples: int = RESAMPLES, seed: int = 0) -> C
         ['equal', 'noise']
     """
     _check_same(a, b)
-    notes = []
     shared = shared_labels([a.summary, b.summary])
     records = [[restrict_record(record, shared) for record in run.frames] for run in (a, b)]
-    notes += [
+    notes = [
         f'{task}: on the {len(labels)} classes that both models have'
         for task, labels in shared.items()
     ]
     units = _units(a)
-    if not units.any():
-        notes.append(
-            'one image or second has no interval and no verdict, except for MACs; compare on more '
-            'data'
-        )
-    elif units.max() + 1 < FEW_UNITS:
-        notes.append(
-            f'only {units.max() + 1} independent units: the intervals are too narrow; compare on '
-            'more data'
-        )
+    notes += _unit_notes(units)
     changes: list[Change] = []
-    metrics: tuple[type[Resampled], ...] = (
-        *(DetectionMetric, SegmentationMetric, DepthMetric, StabilityMetric, CostMetric),
-    )
-    for kind in metrics:
-        first, second = kind(), kind()
-        for metric, frames in ((first, records[0]), (second, records[1])):
-            for record in frames:
-                metric.add(record)
+    for kind in METRICS:
+        first, second = (_measured(kind, frames) for frames in records)
         changes += _changes(first, second, units, resamples, seed)
     if any(change.name == 'latency_ms' for change in changes):
         notes.append('latency: the load of the machine may differ between the runs')
@@ -251,6 +241,27 @@ def _units(run: Run) -> NDArray[np.intp]:
     stamps = np.array([record.stamp_ns for record in run.frames], np.int64)
     seconds = (stamps - stamps.min()) // round(BLOCK_S * 1e9)
     return np.asarray(np.unique(seconds, return_inverse=True)[1], np.intp).reshape(-1)
+
+
+def _unit_notes(units: NDArray[np.intp]) -> list[str]:
+    count = int(units.max()) + 1
+    if count == 1:
+        return [
+            'one image or second has no interval and no verdict, except for MACs; compare on more '
+            'data'
+        ]
+    if count < FEW_UNITS:
+        return [
+            f'only {count} independent units: the intervals are too narrow; compare on more data'
+        ]
+    return []
+
+
+def _measured(kind: type[Resampled], frames: Iterable[FrameRecord]) -> Resampled:
+    metric = kind()
+    for record in frames:
+        metric.add(record)
+    return metric
 
 
 def _changes(

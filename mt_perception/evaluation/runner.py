@@ -68,9 +68,6 @@ def evaluate(
     total = samples.length if limit is None else min(limit, samples.length or limit)
     for sample, result in run_all(samples, predictor, limit):
         values = {metric.name: metric.process(sample, result) for metric in metrics}
-        tally.guessed += result.depth is not None and result.depth.assumed_intrinsics
-        if result.depth is not None:
-            tally.scales.append(result.depth.scale)
         record = frame_record(
             sample.frame,
             result,
@@ -81,7 +78,7 @@ def evaluate(
             digests=digests(sample, result),
         )
         writer.add(record)
-        tally.add(record)
+        tally.add(record, result)
         keep(sample, result)
         progress(tally.frames, total)
     if not tally.frames:
@@ -91,23 +88,10 @@ def evaluate(
     summary = Summary(
         source=samples.name,
         model=predictor.identity,
-        data={
-            'kind': samples.kind,
-            'sha256': tally.images.hexdigest(),
-            'truth_sha256': tally.truth.hexdigest(),
-            'truth': samples.truth_kinds,
-            'pseudo': tally.pseudo,
-            'inputs': dict(inputs),
-            'notes': (*samples.all_notes(), *tally.notes()),
-        },
+        data={**tally.data(samples), 'inputs': dict(inputs)},
         parameters=parameters,
         metrics={metric.name: metric.evaluate() for metric in metrics},
-        counts={
-            'frames': tally.frames,
-            'failed': tally.failed,
-            'refused': sum(samples.rejects.values()),
-            'macs_mean': tally.macs / tally.frames,
-        },
+        counts=tally.counts(samples),
         failures=dict(samples.rejects + tally.failures),
         machine=machine(),
         versions=versions(),
@@ -145,8 +129,11 @@ class _Tally:
         self._latency_ms: list[Mapping[str, float]] = []
         self._block_ms: list[Mapping[str, float]] = []
 
-    def add(self, record: FrameRecord) -> None:
+    def add(self, record: FrameRecord, result: Result) -> None:
         self.frames += 1
+        if result.depth is not None:
+            self.guessed += result.depth.assumed_intrinsics
+            self.scales.append(result.depth.scale)
         self.failed += bool(record.failures)
         self.macs += record.macs
         self.failures.update(f'{task}: {why}' for task, why in record.failures.items())
@@ -158,7 +145,25 @@ class _Tally:
         self._latency_ms.append(record.latency_ms)
         self._block_ms.append(record.block_ms)
 
-    def notes(self) -> list[str]:
+    def data(self, samples: SampleSource) -> dict[str, Json]:
+        return {
+            'kind': samples.kind,
+            'sha256': self.images.hexdigest(),
+            'truth_sha256': self.truth.hexdigest(),
+            'truth': samples.truth_kinds,
+            'pseudo': self.pseudo,
+            'notes': (*samples.all_notes(), *self._notes()),
+        }
+
+    def counts(self, samples: SampleSource) -> dict[str, Json]:
+        return {
+            'frames': self.frames,
+            'failed': self.failed,
+            'refused': sum(samples.rejects.values()),
+            'macs_mean': self.macs / self.frames,
+        }
+
+    def _notes(self) -> list[str]:
         scale = [scale_sentence(self.scales)] if any(s.is_measured for s in self.scales) else []
         if not self.guessed:
             return scale
