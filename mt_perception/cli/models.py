@@ -46,13 +46,11 @@ def advice(found: Sequence[Manifest]) -> list[str]:
     """Which of several models to use: the cheapest, the most accurate of each task, offloading."""
     if len(found) < 2:
         return []
-    cheap = min(found, key=_macs)
-    lines = [
-        f'least compute: {cheap.name} ({_macs(cheap) / _macs(other):.2f} of the MACs of '
-        f'{other.name})'
-        for other in [max(found, key=_macs)]
-        if _macs(cheap) < _macs(other)
-    ]
+    cheap, costly = min(found, key=_macs), max(found, key=_macs)
+    lines = []
+    if _macs(cheap) < _macs(costly):
+        share = _macs(cheap) / _macs(costly)
+        lines.append(f'least compute: {cheap.name} ({share:.2f} of the MACs of {costly.name})')
     for metric, (title, higher_is_better) in METRICS.items():
         values = {one.name: value for one in found if (value := _value(one, metric)) is not None}
         if len(set(values.values())) > 1:
