@@ -16,7 +16,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-__version__ = '0.8.0'
+__version__ = '0.9.0'
 
 if TYPE_CHECKING:
     from mt_perception.errors import (
