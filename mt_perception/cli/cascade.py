@@ -18,6 +18,7 @@ from mt_perception.cli.training_options import (
     cache_option,
     claimed,
     data_option,
+    exclusive,
     first_process,
     model_output,
     out_option,
@@ -83,7 +84,7 @@ def cascade(
     network = start_network(begun, images.network, labels).network
     remote = start_cascade(network, plan, data, cut_weights(start))
     output, written = run_output(out, [start, data, recipe]), model_output(model, [start, data])
-    with claimed(output), training_bar(console) as bar:
+    with exclusive(out), claimed(output), training_bar(console) as bar:
         task = bar.add_task('dense head', total=plan.dense_head.steps, shown='')
         for now in train_dense_head(plan, remote, sets, out):
             shown = f'loss {now.loss:.3f}  {now.images_per_s:.1f} images/s'

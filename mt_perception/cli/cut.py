@@ -14,6 +14,7 @@ from mt_perception.cli.training_options import (
     cache_option,
     claimed,
     data_option,
+    exclusive,
     first_process,
     out_option,
     recipe_argument,
@@ -54,7 +55,7 @@ def cut(
     """
     console = training_console()
     from mt_perception.pipeline import Pipeline
-    from mt_perception.training.checkpoint import load_checkpoint
+    from mt_perception.training.checkpoint import NETWORK, load_checkpoint
     from mt_perception.training.data.recipe_sets import network_classes, read_sets
     from mt_perception.training.distillation.soft_labels import write_soft_labels
     from mt_perception.training.export.model_metrics import main_validation
@@ -71,7 +72,7 @@ def cut(
 
     output = run_output(out, [network, data, recipe])
     plan = read_split_recipe(recipe)
-    whole = averaged(load_checkpoint(network))
+    whole = averaged(load_checkpoint(network, NETWORK))
     images_of = read_network_recipe(plan, recipe.parent)
     classes = network_classes(images_of, data)
     cache = cache or out.parent / 'cache'
@@ -83,7 +84,7 @@ def cut(
     with training_bar(console) as bar:
         task = bar.add_task('start', total=plan.steps, shown='')
         detector = read_detector(plan, data, len(classes.detection))
-        with claimed(output):
+        with exclusive(out), claimed(output):
             for now in train_split(plan, whole, detector, sets, out):
                 shown = f'error {now.error:.3f}  {now.bits_per_pixel:.3f} bits/pixel'
                 shown += f'  {now.images_per_s:.1f} images/s'

@@ -4,7 +4,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,10 +13,12 @@ import click
 from rich.console import Console
 
 from mt_perception.cli.training_options import (
+    CHECKPOINT,
     RUN_OR_MODEL,
     cache_option,
     claimed,
     data_option,
+    exclusive,
     first_process,
     out_option,
     recipe_argument,
@@ -27,6 +30,7 @@ from mt_perception.cli.training_options import (
 
 if TYPE_CHECKING:
     from mt_perception.evaluation.datasets.taxonomy import ClassMap
+    from mt_perception.evaluation.output import OutputFolder
     from mt_perception.network.multitask import Multitask
     from mt_perception.training.data.batches import SampleSet
     from mt_perception.training.loop import Progress as Step
@@ -83,15 +87,16 @@ def train(
     sets = _with_soft_labels(plan, sets, data, classes, cache, network, console)
     tasks = tuple(dict.fromkeys((*plan.tasks, *kept)))
     card = ModelCard(plan.network, 'unreleased', 'unknown', '', *labels, tasks=tasks)
-    if first_process():
-        with claimed(output):
-            record_run(out, recipe, plan, sets)
     weights = data / plan.initial_weights if plan.initial_weights and start is None else None
     validate = validator(data, plan, card)
     steps = train_structure(plan, sets, labels, weights, out, validate, network, tensorboard, kept)
     last: dict[str, float] = {}
     now = None
-    with claimed(output), training_bar(console) as bar:
+    with ExitStack() as stack:
+        stack.enter_context(exclusive(out))
+        steps = _recorded(steps, out, lambda: record_run(out, recipe, plan, sets), output)
+        stack.enter_context(claimed(output))
+        bar = stack.enter_context(training_bar(console))
         task = bar.add_task('start', total=plan.steps, shown='')
         for now in steps:
             last |= {k: v for k, v in (now.metrics or {}).items() if k in _SHOWN}
@@ -131,6 +136,27 @@ def _check(
     for row in class_report(plan, data, classes):
         console.print(row, highlight=False, markup=False)
     show_progress(console, 'checking files', check_files(sets))
+
+
+def _recorded(
+    steps: Iterator[Step], run: Path, record: Callable[[], None], output: OutputFolder | None
+) -> Iterator[Step]:
+    """Yield the steps of a run, which is recorded when it can begin.
+
+    The recipe in the folder of a resumed run is replaced after its checkpoint was restored with
+    the new one, so that a recipe of another run does no harm.
+    """
+    waits = (run / CHECKPOINT).exists()
+    if first_process() and not waits:
+        with claimed(output):
+            record()
+    for now in steps:
+        if first_process() and waits:
+            record()
+            waits = False
+        yield now
+    if first_process() and waits:
+        record()
 
 
 def _shown(now: Step, last: Mapping[str, float]) -> str:

@@ -4,9 +4,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
-from collections.abc import Iterable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from mt_perception.cli.new_path import NewPath
+from mt_perception.errors import OutputError
 from mt_perception.evaluation.output import OutputFolder
 from mt_perception.model.folder import MANIFEST, read_manifest_data
 from mt_perception.resources import find_model, list_models
@@ -109,6 +111,34 @@ def model_output(model: Path, sources: Iterable[Path]) -> OutputFolder | None:
 def claimed(output: OutputFolder | None) -> AbstractContextManager[object]:
     """Return a context in which the first process marks the written files."""
     return output.claimed() if output is not None and first_process() else nullcontext()
+
+
+@contextmanager
+def exclusive(run: Path) -> Iterator[None]:
+    """Keep a second training from writing into a run during the block; makes the folder.
+
+    Raises:
+        OutputError: another command trains into it.
+    """
+    run.mkdir(parents=True, exist_ok=True)
+    folder = os.open(run, os.O_RDONLY)
+    try:
+        # The other processes of torchrun belong to the first one.
+        if first_process():
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(folder)
+        raise OutputError(
+            f'another command is training into {run}; wait until it ends, or choose another '
+            'folder for --out'
+        ) from error
+    except OSError:
+        # Some network file systems have no locks.
+        pass
+    try:
+        yield
+    finally:
+        os.close(folder)
 
 
 def training_console() -> Console:

@@ -18,7 +18,7 @@ from mt_perception.model.folder import read_manifest_data, write_manifest_data
 from mt_perception.model.manifest import Accuracy
 from mt_perception.network.graphs import BlockGraph, block_graphs
 from mt_perception.pipeline import Pipeline
-from mt_perception.training.checkpoint import load_checkpoint
+from mt_perception.training.checkpoint import NETWORK, load_checkpoint
 from mt_perception.training.export.model_metrics import evaluation_options
 from mt_perception.training.export.publish_model import averaged
 from mt_perception.training.export.write_model import PARITY_SIZES, check_blocks, export_head
@@ -57,7 +57,7 @@ def add_task(run: Path, model: Path, task: str, data: Path | None = None) -> dic
     Raises:
         ModelError: the folder's trunk is not the one that the detector was trained on.
     """
-    state = load_checkpoint(run)
+    state = load_checkpoint(run, NETWORK)
     blocks = {graph.name: graph for graph in block_graphs(averaged(state))}
     trunk, head = blocks['trunk'], replace(blocks[DETECTION], name=task)
     manifest = read_manifest_data(model)

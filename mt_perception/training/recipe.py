@@ -13,7 +13,17 @@ from typing import Any
 from mt_perception.data_files import read_yaml
 from mt_perception.errors import ModelError
 from mt_perception.evaluation.datasets.parts import Parts, read_parts
-from mt_perception.training.recipe_fields import build, check_choice, list_of, mapping, number
+from mt_perception.training.recipe_fields import (
+    COUNT,
+    POSITIVE,
+    SHARE,
+    build,
+    canvases_of,
+    check_choice,
+    list_of,
+    mapping,
+    number,
+)
 from mt_perception.training.schedules.mt2st import TASKS
 from mt_perception.training.schedules.phases import Phase, Weights, read_phase
 from mt_perception.training.set_spec import SetSpec, read_set
@@ -22,6 +32,17 @@ __all__ = ['Balancing', 'Phase', 'Recipe', 'SetSpec', 'Structure', 'Weights', 'r
 
 REDUCED = ('segmentation', 'depth')
 """The tasks that have a reduced head (`network.dense.LightHead`) beside the full one."""
+
+MACHINE = {'seed': (0.0, 2.0**32 - 1), 'threads': (1.0, 1024.0), 'checkpoint_every': COUNT}
+"""Limits of the fields that recipes of every kind have."""
+
+_LIMITS = {
+    **MACHINE,
+    'ema_decay': SHARE,
+    'weight_decay': POSITIVE,
+    'confidence': SHARE,
+    'validate_every': COUNT,
+}
 
 
 @dataclass(frozen=True)
@@ -231,7 +252,7 @@ def read_recipe(path: Path) -> Recipe:
     root = mapping(read_yaml(path), str(path))
     root['sets'] = tuple(read_set(s) for s in list_of(root, 'sets'))
     root['phases'] = tuple(read_phase(p) for p in list_of(root, 'phases'))
-    root['canvases'] = tuple((int(h), int(w)) for h, w in list_of(root, 'canvases'))
+    root['canvases'] = canvases_of(root, str(path))
     root['structure'] = _read_structure(root.get('structure', {}))
     if root.get('gating') is not None:
         root['gating'] = read_gating(root['gating'])
@@ -242,7 +263,7 @@ def read_recipe(path: Path) -> Recipe:
         root['taxonomy'] = path.parent / str(root['taxonomy'])
     if root.get('parts') is not None:
         root['parts'] = read_parts(path.parent / str(root['parts']))
-    recipe = build(Recipe, root, str(path))
+    recipe = build(Recipe, root, str(path), limits=_LIMITS)
     _check(recipe, path)
     return recipe
 
@@ -279,14 +300,16 @@ def _check(recipe: Recipe, path: Path) -> None:
     unknown = sorted({*weights, *filter(None, (recipe.classes_from,))} - names)
     if unknown:
         raise ModelError(f'{path}: there are no sets called {unknown}; there are {sorted(names)}')
-    if any(n % 32 for canvas in recipe.canvases for n in canvas):
-        raise ModelError(f'{path}: canvases must be multiples of 32')
+    if not any(spec.weight > 0 for spec in recipe.sets):
+        raise ModelError(f'{path}: sets: expected at least one with a weight above 0')
 
 
 def _read_structure(data: Any) -> Structure:
     values = mapping(data, 'structure')
-    values['phases'] = tuple(read_phase(p) for p in values.get('phases', ()))
-    structure = build(Structure, values, 'structure')
+    if 'phases' in values:
+        values['phases'] = tuple(read_phase(p) for p in list_of(values, 'phases'))
+    limits = {'variety': SHARE, 'images': (3.0, 1e6), 'targets': SHARE}
+    structure = build(Structure, values, 'structure', limits=limits)
     check_choice(structure.kind, ('hard_shared', 'antler', 'interrogate'), 'structure.kind')
     if structure.kind != 'hard_shared' and not structure.phases:
         raise ModelError(f'structure.phases is missing; {structure.kind} needs at least one phase')
@@ -308,7 +331,15 @@ def _read_pixel_teacher(data: Any) -> PixelTeacherSpec:
         values['context'] = tuple(
             build(ContextRule, rule, 'pixel_teacher.context') for rule in rules
         )
-    return build(PixelTeacherSpec, values, 'pixel_teacher')
+    limits = {
+        'weights': POSITIVE,
+        'steps': COUNT,
+        'fresh': COUNT,
+        'batch_size': COUNT,
+        'learning_rate': POSITIVE,
+        'weight_decay': POSITIVE,
+    }
+    return build(PixelTeacherSpec, values, 'pixel_teacher', limits=limits)
 
 
 def read_gating(data: Any) -> Gating:
@@ -320,10 +351,11 @@ def read_gating(data: Any) -> Gating:
     values = mapping(data, 'gating')
     values['paths'] = tuple(_read_path(row) for row in list_of(values, 'paths'))
     if 'temperatures' in values:
-        first, last = (number(v, 'gating.temperatures', 1e-3) for v in values['temperatures'])
-        values['temperatures'] = (first, last)
+        rows = list_of(values, 'temperatures')
+        values['temperatures'] = tuple(number(v, 'gating.temperatures', 1e-3) for v in rows)
     renamed = {'imitation': 'distillation', 'judge': 'reference_detector'}
-    gating = build(Gating, values, 'gating', renamed)
+    limits = {'least_budget': SHARE, 'budget': POSITIVE, 'distillation': POSITIVE}
+    gating = build(Gating, values, 'gating', renamed, limits)
     for path in gating.paths:
         if not (0 < path.scale <= 1 and 0 < path.compute <= 1):
             raise ModelError(f'gating.paths.{path.name}: scale and compute are in (0, 1]')

@@ -44,9 +44,8 @@ class RunLog:
         self._path = run / LOG
         rows = []
         if self._path.exists():
-            rows = self._path.read_text(encoding='utf-8').splitlines(keepends=True)
-        kept = [row for row in rows if int(row.partition(',')[0]) <= step]
-        self._path.write_text(''.join(kept), encoding='utf-8')
+            rows = self._path.read_text(encoding='utf-8', errors='replace').splitlines(True)
+        replace_text(self._path, ''.join(row for row in rows if _is_before(row, step)))
         self._board: Any = None
         if board:
             if find_spec('tensorboard') is None:
@@ -71,6 +70,12 @@ class RunLog:
             self._board.close()
 
 
+def _is_before(row: str, step: int) -> bool:
+    """Return whether a row is whole and not after a step; a full disk leaves parts of rows."""
+    number = row.partition(',')[0]
+    return row.endswith('\n') and number.isdecimal() and int(number) <= step
+
+
 RECIPE = 'recipe.yaml'
 RECORD = 'run.yaml'
 _PACKAGES = ('torch', 'numpy', 'opencv-python-headless', 'onnxruntime')
@@ -89,7 +94,7 @@ def record_run(run: Path, recipe_file: Path, recipe: Recipe, sets: Sequence[Samp
     """
     run.mkdir(parents=True, exist_ok=True)
     text = recipe_file.read_text(encoding='utf-8')
-    (run / RECIPE).write_text(text, encoding='utf-8')
+    replace_text(run / RECIPE, text)
     for file in (recipe.taxonomy, None if recipe.parts is None else recipe.parts.file):
         if file is not None and file.is_relative_to(recipe_file.parent):
             copy = run / file.relative_to(recipe_file.parent)
@@ -97,6 +102,8 @@ def record_run(run: Path, recipe_file: Path, recipe: Recipe, sets: Sequence[Samp
             copy.write_bytes(file.read_bytes())
     path = run / RECORD
     starts = read_yaml(path) if path.exists() else []
+    if not isinstance(starts, list):
+        raise ModelError(f'{path}: expected a list of starts; it is damaged, remove it')
     starts.append(_start(text, recipe, sets))
     replace_text(path, yaml.safe_dump(starts, sort_keys=False))
 

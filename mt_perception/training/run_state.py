@@ -18,7 +18,13 @@ from mt_perception.network.branched import describe
 from mt_perception.network.interrogate import GatedTrunk
 from mt_perception.network.multitask import TASKS, Multitask, build
 from mt_perception.network.pretrained import load_yolox
-from mt_perception.training.checkpoint import load_checkpoint, phase_of, save_checkpoint
+from mt_perception.training.checkpoint import (
+    NETWORK,
+    load_checkpoint,
+    load_weights,
+    phase_of,
+    save_checkpoint,
+)
 from mt_perception.training.data.batches import Batch, SampleSet, draw
 from mt_perception.training.data.samples import count_pixels
 from mt_perception.training.distributed import (
@@ -27,7 +33,13 @@ from mt_perception.training.distributed import (
     mean_gradients,
 )
 from mt_perception.training.losses.balancing import GradNorm, SharedGradients, make_balance
-from mt_perception.training.losses.objective import Teachers, by_task, losses, without_inactive
+from mt_perception.training.losses.objective import (
+    Teachers,
+    by_task,
+    check_finite,
+    losses,
+    without_inactive,
+)
 from mt_perception.training.losses.segmentation import class_weights
 from mt_perception.training.mac_counter import MacCounter
 from mt_perception.training.recipe import Phase, Recipe
@@ -199,6 +211,7 @@ class RunState:
                 trains_trunk,
                 shared,
             )
+            check_finite(found)
             if found:
                 self._backward(by_task(found, weights), factors, shared)
         trained = [*self.network.parameters(), *self.balance.parameters()]
@@ -267,15 +280,15 @@ class RunState:
 
     def resume(self, run: Path) -> int:
         """Restore a checkpoint and return its step."""
-        saved = load_checkpoint(run)
+        saved = load_checkpoint(run, (*NETWORK, 'network', 'optimizer', 'step'))
         ours = [list(names) for names in self.labels]
         if ours != [saved['detection_labels'], saved['segmentation_labels']]:
             raise ModelError(
                 f'{run}: the run was started with other classes; use another folder for --out'
             )
-        self.network.load_state_dict(saved['network'])
-        self.average.load_state_dict(saved['average'])
-        self.balance.load_state_dict(saved.get('balance', {}))
+        load_weights(self.network, saved, 'network')
+        load_weights(self.average, saved, 'average')
+        load_weights(self.balance, {'balance': {}, **saved}, 'balance')
         step = int(saved['step'])
         self.phase, self.begun = phase_of(saved, self.recipe.phases)
         self.history = list(saved.get('history', []))
@@ -289,7 +302,7 @@ class RunState:
         phase = self.recipe.phases[self.phase]
         self.begin(phase)
         assert self.optimizer is not None
-        self.optimizer.load_state_dict(saved['optimizer'])
+        load_weights(self.optimizer, saved, 'optimizer')
         self.switched = bool(saved.get('switched', False))
         if self.switched:
             self._freeze_other_tasks(phase)

@@ -5,11 +5,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from mt_perception.errors import ModelError
-from mt_perception.training.recipe_fields import build, check_choice, number
+from mt_perception.training.recipe_fields import (
+    POSITIVE,
+    build,
+    check_choice,
+    list_of,
+    mapping,
+    number,
+)
 
 KINDS = ('coco', 'regions', 'rgbd', 'segmentation')
 
@@ -74,7 +81,11 @@ class SetSpec:
 
 def read_set(data: Any) -> SetSpec:
     """Read one set of a recipe."""
-    spec = build(SetSpec, data, 'sets', {'opinions': 'soft_labels'})
+    values = mapping(data, 'sets')
+    if 'without' in values:
+        values['without'] = tuple(map(str, list_of(values, 'without')))
+    limits = {'weight': POSITIVE, 'focal_px': (1e-3, 1e6)}
+    spec = build(SetSpec, values, 'sets', {'opinions': 'soft_labels'}, limits)
     check_choice(spec.kind, KINDS, f'set {spec.name}: kind')
     number(spec.zoom, f'set {spec.name}: zoom', 1)
     number(spec.tilt_deg, f'set {spec.name}: tilt_deg')
@@ -84,4 +95,4 @@ def read_set(data: Any) -> SetSpec:
         raise ModelError(f'set {spec.name}: a set with tilt_deg cannot have labels of a teacher')
     if spec.object_depth and not spec.relative_depth:
         raise ModelError(f'set {spec.name}: object_depth needs relative_depth: true')
-    return replace(spec, without=tuple(map(str, spec.without)))
+    return spec

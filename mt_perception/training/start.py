@@ -16,7 +16,7 @@ from torch import Tensor
 from mt_perception.errors import ModelError
 from mt_perception.model.folder import MANIFEST, open_model
 from mt_perception.network.multitask import TASKS, Multitask, build
-from mt_perception.training.checkpoint import FILE, load_checkpoint
+from mt_perception.training.checkpoint import FILE, NETWORK, load_checkpoint
 from mt_perception.training.export.publish_model import averaged, tasks_of
 from mt_perception.training.recipe import Recipe
 from mt_perception.types import DETECTION, SEGMENTATION
@@ -67,7 +67,7 @@ def read_start(path: Path) -> Start:
         ModelError: the folder is neither, or the model's blocks have no named weights of ours.
     """
     if (path / FILE).exists():
-        state = load_checkpoint(path)
+        state = load_checkpoint(path, NETWORK)
         network = averaged(state)
         labels = (state['detection_labels'], state['segmentation_labels'])
         whole = None if type(network) is Multitask else network

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from mt_perception.data_files import read_yaml
 from mt_perception.errors import ModelError
-from mt_perception.training.recipe import Recipe, read_recipe
-from mt_perception.training.recipe_fields import build, mapping
+from mt_perception.training.recipe import MACHINE, Recipe, read_recipe
+from mt_perception.training.recipe_fields import build, check_choice, mapping
 from mt_perception.training.split.split_recipe import Stage, read_stage
 
 
@@ -53,7 +53,9 @@ def read_cascade_recipe(path: Path) -> CascadeRecipe:
     """
     root = mapping(read_yaml(path), str(path))
     root['dense_head'] = read_stage(root.get('dense_head'), f'{path}: dense_head')
-    return build(CascadeRecipe, root, str(path))
+    recipe = build(CascadeRecipe, root, str(path), limits=MACHINE)
+    check_choice(recipe.precision, ('float32', 'bfloat16'), f'{path}: precision')
+    return recipe
 
 
 def images_recipe(recipe: CascadeRecipe, beside: Path) -> Recipe:

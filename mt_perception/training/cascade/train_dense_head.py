@@ -21,10 +21,16 @@ from mt_perception.network.multitask import Multitask
 from mt_perception.network.pretrained import load_picodet
 from mt_perception.network.remote import Remote
 from mt_perception.training.cascade.cascade_recipe import CascadeRecipe
-from mt_perception.training.checkpoint import FILE, load_checkpoint, save_checkpoint
+from mt_perception.training.checkpoint import (
+    FILE,
+    load_checkpoint,
+    load_weights,
+    save_checkpoint,
+)
 from mt_perception.training.cpu_bfloat16 import autocast, prepare_for_bfloat16
 from mt_perception.training.data.batches import SampleSet, batches
 from mt_perception.training.distributed import mean_gradients, process_group
+from mt_perception.training.losses.objective import check_finite
 from mt_perception.training.schedules.optimizer import RelativeAdamW, rate_factor, set_rates
 from mt_perception.training.split.losses import DenseLosses
 from mt_perception.training.split.stages import channel_dropout, dense_head_group
@@ -114,9 +120,9 @@ def train_dense_head(
     optimizer = RelativeAdamW([dense_head_group(remote, spec)])
     first = 0
     if (run / FILE).exists():
-        saved = load_checkpoint(run)
-        remote.load_state_dict(saved['remote'])
-        optimizer.load_state_dict(saved['optimizer'])
+        saved = load_checkpoint(run, ('remote', 'optimizer', 'step'))
+        load_weights(remote, saved, 'remote')
+        load_weights(optimizer, saved, 'optimizer')
         first = int(saved['step'])
     with process_group('cpu') as process:
         steps = range(first, spec.steps)
@@ -134,6 +140,7 @@ def train_dense_head(
                 wide = remote.wide(channel_dropout(features), channel_dropout(backbone))
                 # The last channel is for depth, which only a remote host corrects.
                 loss = labels.segmentation(wide[:, :-1], own, batch)
+            check_finite({'segmentation': loss})
             optimizer.zero_grad(set_to_none=True)
             torch.autograd.backward(loss)
             mean_gradients(remote.wide.parameters())

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from mt_perception.errors import ImageError, SourceError
-from mt_perception.evaluation.datasets.annotations import inside
+from mt_perception.evaluation.datasets.annotations import check_aspect, inside
 from mt_perception.evaluation.datasets.layout import find_layout
 from mt_perception.evaluation.datasets.maps import read_label_map
 from mt_perception.evaluation.datasets.taxonomy import ClassMap, is_unlabelled
@@ -47,7 +47,8 @@ def check_files(sets: Sequence[SampleSet]) -> Iterator[tuple[int, int]]:
 
 def _problems(sample: Sample) -> list[str]:
     try:
-        image_size(sample.image_path)
+        found = image_size(sample.image_path)
+        check_aspect(found, sample.size, str(sample.image_path))
         if sample.label_path is not None:
             read_label_map(sample.label_path)
         sample.depth()

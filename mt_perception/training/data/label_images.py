@@ -21,6 +21,7 @@ from mt_perception.training.data.plane_segmentation import room_masks
 from mt_perception.training.losses.segmentation import EXCLUDED
 from mt_perception.types import UNLABELLED
 
+_FAR_PX = 100_000
 # Label of a pixel inside boxes of different classes.
 _CONFLICT = 254
 
@@ -69,7 +70,9 @@ def fill_polygons(
     """Draw polygons, the largest first, so that smaller objects on top stay visible."""
     label = np.full(size, UNLABELLED, np.uint8)
     for index, polygons in areas:
-        cv2.fillPoly(label, [np.round(ring).astype(np.int32) for ring in polygons], index)
+        # Far outside, OpenCV's integers overflow and it draws for hours.
+        rings = [np.round(ring.clip(-_FAR_PX, _FAR_PX)).astype(np.int32) for ring in polygons]
+        cv2.fillPoly(label, rings, index)
     return label
 
 

@@ -41,6 +41,7 @@ from mt_perception.evaluation.datasets.recording import (
 from mt_perception.evaluation.datasets.taxonomy import ClassMap, read_class_names
 from mt_perception.evaluation.datasets.truth_files import find_map, read_annotations
 from mt_perception.evaluation.datasets.tum import associations
+from mt_perception.image.encodings import MAX_PIXELS
 from mt_perception.image.headers import read_header
 from mt_perception.training.data.label_images import (
     fill_polygons,
@@ -375,6 +376,8 @@ def _wanted(index: int, split: str | None) -> bool:
 def _size_of(image: AnnotatedImage, path: Path) -> tuple[int, int]:
     if image.size is None or image.size == (1, 1):
         return image_size(path)
+    if image.size[0] * image.size[1] > MAX_PIXELS:
+        raise SourceError(f'{path} has {image.size} pixels in its annotation; too many')
     return image.size
 
 

@@ -13,7 +13,7 @@ from mt_perception.model.folder import read_manifest_data, write_manifest_data
 from mt_perception.network.branched import restore
 from mt_perception.network.multitask import TASKS, Multitask, build
 from mt_perception.pipeline import Pipeline
-from mt_perception.training.checkpoint import load_checkpoint
+from mt_perception.training.checkpoint import NETWORK, load_checkpoint, load_weights
 from mt_perception.training.export.confidence import calibrate_confidence
 from mt_perception.training.export.model_metrics import accuracy_rows, combined, measure_sets
 from mt_perception.training.export.write_model import ModelCard, export_folder
@@ -35,7 +35,7 @@ def publish_model(
     Returns:
         The metrics; empty without data.
     """
-    state = load_checkpoint(run)
+    state = load_checkpoint(run, NETWORK)
     network = averaged(state)
     card = ModelCard(
         name=folder.name,
@@ -65,7 +65,7 @@ def averaged(state: Mapping[str, Any]) -> Multitask:
     )
     # Checkpoints without a structure have one trunk.
     network = restore(network, state.get('structure', {'kind': 'trunk'}))
-    network.load_state_dict(state['average'])
+    load_weights(network, state, 'average')
     return network.eval()
 
 

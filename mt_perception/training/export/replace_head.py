@@ -21,7 +21,7 @@ from mt_perception.model.folder import read_manifest_data, write_manifest_data
 from mt_perception.network.graphs import block_graphs
 from mt_perception.network.multitask import TASKS, Multitask
 from mt_perception.training.add_task import check_trunk
-from mt_perception.training.checkpoint import load_checkpoint
+from mt_perception.training.checkpoint import NETWORK, load_checkpoint
 from mt_perception.training.export.publish_model import averaged
 from mt_perception.training.export.write_model import (
     PARITY_SIZES,
@@ -61,7 +61,7 @@ def replace_head(run: Path, model: Path, task: str, version: str) -> Path:
     if task not in TASKS:
         raise ModelError(f'{task}: expected one of {", ".join(TASKS)}')
     manifest = read_manifest_data(model)
-    state = load_checkpoint(run)
+    state = load_checkpoint(run, NETWORK)
     if has_paths(run):
         network = lighter_network(state).with_light((task,)).eval()
     else:
@@ -107,7 +107,7 @@ def replace_full(run: Path, model: Path, version: str, share: float = 1.0) -> tu
     if has_paths(run):
         raise ModelError(f'{run} trained lighter paths; replace its heads one by one')
     manifest = read_manifest_data(model)
-    state = load_checkpoint(run)
+    state = load_checkpoint(run, NETWORK)
     for task in TASKS:
         if list(state.get(f'{task}_labels', [])) != manifest['tasks'].get(task, {}).get('labels'):
             raise ModelError(f'{run}: its classes for {task} are not those of {model}')

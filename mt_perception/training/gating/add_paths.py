@@ -22,7 +22,7 @@ from mt_perception.network.gates import count_unit_costs, without
 from mt_perception.network.graphs import block_graphs
 from mt_perception.network.multitask import Multitask, build
 from mt_perception.pipeline import Pipeline
-from mt_perception.training.checkpoint import load_checkpoint
+from mt_perception.training.checkpoint import load_checkpoint, load_weights
 from mt_perception.training.export.model_metrics import measure_metrics
 from mt_perception.training.export.write_model import (
     INPUT,
@@ -61,7 +61,7 @@ def full_network(state: Mapping[str, Any]) -> Multitask:
     """Build the full network that a checkpoint of `train_gates` started from."""
     labels = state['detection_labels'], state['segmentation_labels']
     network = build(state['name'], *(len(names) for names in labels))
-    network.load_state_dict(state['full'])
+    load_weights(network, state, 'full')
     return network.requires_grad_(False).eval()
 
 
@@ -69,7 +69,7 @@ def lighter_network(state: Mapping[str, Any]) -> GatedNetwork:
     """Build the averaged lighter network of a checkpoint of `train_gates`."""
     full = full_network(state)
     network = GatedNetwork(full, count_unit_costs(full, REFERENCE_SIZE))
-    network.load_state_dict(state['average'])
+    load_weights(network, state, 'average')
     return network.requires_grad_(False).eval()
 
 

@@ -27,7 +27,7 @@ from mt_perception.network.gates import (
 )
 from mt_perception.network.multitask import TASKS, Multitask, Outputs
 from mt_perception.network.policy import thumbnail
-from mt_perception.training.checkpoint import FILE, load_checkpoint, save_checkpoint
+from mt_perception.training.checkpoint import FILE, load_checkpoint, load_weights, save_checkpoint
 from mt_perception.training.cpu_bfloat16 import autocast
 from mt_perception.training.data.batches import Batch, SampleSet, batches, make_batch
 from mt_perception.training.export.write_model import REFERENCE_SIZE
@@ -271,9 +271,9 @@ class _State:
         )
 
     def resume(self, run: Path) -> int:
-        saved = load_checkpoint(run)
-        self.network.load_state_dict(saved['network'])
-        self.average.load_state_dict(saved['average'])
+        saved = load_checkpoint(run, ('full', 'network', 'average', 'optimizer', 'step'))
+        load_weights(self.network, saved, 'network')
+        load_weights(self.average, saved, 'average')
         self.masks = read_masks(saved)
         step = int(saved['step'])
         if step < self.recipe.steps:
@@ -281,7 +281,7 @@ class _State:
             self.begin(phase)
             if step > begin:
                 assert self.optimizer is not None
-                self.optimizer.load_state_dict(saved['optimizer'])
+                load_weights(self.optimizer, saved, 'optimizer')
         return step
 
 

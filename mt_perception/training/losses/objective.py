@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from mt_perception.errors import ModelError
 from mt_perception.network.detection import cells_of
 from mt_perception.network.interrogate import GatedTrunk
 from mt_perception.network.multitask import TASKS, Multitask, Outputs
@@ -173,3 +174,17 @@ def _to_float(outputs: Outputs) -> Outputs:
         None if outputs.segmentation is None else outputs.segmentation.float(),
         None if outputs.depth is None else outputs.depth.float(),
     )
+
+
+def check_finite(found: Mapping[str, Tensor]) -> None:
+    """Refuse losses that would make every weight NaN, in the checkpoint too.
+
+    Raises:
+        ModelError: a loss is not finite; the message names it.
+    """
+    wrong = [name for name, loss in found.items() if not bool(loss.isfinite())]
+    if wrong:
+        raise ModelError(
+            f'the training diverged: {", ".join(wrong)} is not finite. Lower the learning rates '
+            'or the weights of these losses; the last checkpoint is kept'
+        )

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mt_perception.errors import ModelError
-from mt_perception.training.recipe_fields import build, mapping, number, suggestion
+from mt_perception.training.recipe_fields import POSITIVE, build, mapping, number, suggestion
 from mt_perception.training.schedules.mt2st import (
     TASKS,
     Plateau,
@@ -97,15 +97,22 @@ class Phase:
 def read_phase(data: Any) -> Phase:
     """Read one phase of a recipe."""
     values = mapping(data, 'phases')
+    where = f'phase {values.get("name")}'
+    losses = values.get('weights', {})
+    limits = dict.fromkeys(mapping(losses, f'{where}: weights'), POSITIVE)
     values['weights'] = build(
-        Weights, values.get('weights', {}), 'phases.weights', {'opinion': 'soft_labels'}
+        Weights, losses, f'{where}: weights', {'opinion': 'soft_labels'}, limits
     )
     if 'mt2st' in values:
         values['mt2st'] = read_task_schedule(values['mt2st'])
     if values.get('stop') is not None:
         values['stop'] = read_plateau(values['stop'], 'phases.stop')
-    phase = build(Phase, values, 'phases')
-    where = f'phase {phase.name}'
+    phase = build(Phase, values, 'phases', limits={'warmup': POSITIVE})
+    if not any(losses.values()):
+        raise ModelError(
+            f'{where}: weights: no loss has a weight above 0; remove the phase, or name what it '
+            f'trains, of {", ".join(TASK_OF)}'
+        )
     for key in ('learning_rates', 'relative_rates'):
         rates = mapping(getattr(phase, key), f'{where}: {key}')
         for part, rate in rates.items():

@@ -10,7 +10,16 @@ from typing import Any
 
 from mt_perception.data_files import read_yaml
 from mt_perception.errors import ModelError
-from mt_perception.training.recipe_fields import build, list_of, mapping
+from mt_perception.training.recipe import MACHINE
+from mt_perception.training.recipe_fields import (
+    COUNT,
+    POSITIVE,
+    build,
+    canvases_of,
+    check_choice,
+    list_of,
+    mapping,
+)
 
 # Earlier names of the stages → today's; both are read.
 _RENAMED = {'imitate': 'bottleneck', 'finish': 'decoder', 'widen': 'dense_head'}
@@ -110,7 +119,8 @@ def read_split_recipe(path: Path) -> SplitRecipe:
     weights['backbone'] = tuple(list_of(weights, 'backbone'))
     root['weights'] = build(ErrorWeights, weights, f'{path}: weights')
     root['bit_prices'] = tuple(list_of(root, 'bit_prices'))
-    recipe = build(SplitRecipe, root, str(path))
+    recipe = build(SplitRecipe, root, str(path), limits=MACHINE)
+    check_choice(recipe.precision, ('float32', 'bfloat16'), f'{path}: precision')
     if sorted(recipe.bit_prices, reverse=True) != list(recipe.bit_prices):
         raise ModelError(f'{path}: bit_prices must fall: the cheapest rate comes first')
     return recipe
@@ -123,10 +133,9 @@ def read_stage(data: Any, where: str) -> Stage:
         ModelError: a field is missing, unknown or of the wrong kind; the message names it.
     """
     fields = mapping(data, where)
-    sizes = [tuple(size) for size in list_of(fields, 'canvases')]
-    if not sizes or any(len(size) != 2 or size[0] % 32 or size[1] % 32 for size in sizes):
-        raise ModelError(f'{where}: canvases: expected [height, width] in multiples of 32')
-    fields['canvases'] = tuple(sizes)
+    fields['canvases'] = canvases_of(fields, where)
     if 'rate_shares' in fields:
         fields['rate_shares'] = tuple(list_of(fields, 'rate_shares'))
-    return build(Stage, fields, where)
+    limits = {'steps': COUNT, 'batch_size': COUNT, 'learning_rate': POSITIVE, 'warmup': POSITIVE}
+    limits |= {'remote_rate': POSITIVE, 'rate_shares': POSITIVE}
+    return build(Stage, fields, where, limits=limits)

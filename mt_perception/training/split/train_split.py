@@ -19,10 +19,16 @@ from mt_perception.network.bottleneck import Bottleneck
 from mt_perception.network.multitask import Multitask
 from mt_perception.network.picodet import PicoDet
 from mt_perception.network.remote import Remote
-from mt_perception.training.checkpoint import FILE, load_checkpoint, save_checkpoint
+from mt_perception.training.checkpoint import (
+    FILE,
+    load_checkpoint,
+    load_weights,
+    save_checkpoint,
+)
 from mt_perception.training.cpu_bfloat16 import prepare_for_bfloat16
 from mt_perception.training.data.batches import SampleSet
 from mt_perception.training.distributed import Process, mean_gradients, process_group
+from mt_perception.training.losses.objective import check_finite
 from mt_perception.training.schedules.optimizer import RelativeAdamW, rate_factor, set_rates
 from mt_perception.training.split.losses import DenseTeacher
 from mt_perception.training.split.split_recipe import SplitRecipe
@@ -110,8 +116,8 @@ def _run_stages(
         'dense head': DenseHeadStage(recipe, teacher, bottleneck, remote, process),
     }
     if (run / FILE).exists():
-        saved = load_checkpoint(run)
-        split.load_state_dict(saved['cut'])
+        saved = load_checkpoint(run, ('cut', 'step', 'optimizer'))
+        load_weights(split, saved, 'cut')
         step = int(saved['step'])
     else:
         first.start()
@@ -138,11 +144,12 @@ def _run_stage(
     split.requires_grad_(False)
     optimizer = RelativeAdamW(stage.groups())
     if steps.start > begin:
-        _restore(optimizer, load_checkpoint(run)['optimizer'])
+        _restore(optimizer, load_checkpoint(run))
     for step, batch in zip(steps, stage.batches(steps), strict=True):
         started = time.perf_counter()
         set_rates(optimizer, rate_factor(stage.spec, step - begin))
         losses = stage.losses(batch, step - begin)
+        check_finite({name: losses.loss})
         optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(losses.loss)
         mean_gradients(split.parameters())
@@ -160,7 +167,7 @@ def _run_stage(
 
 def _restore(optimizer: RelativeAdamW, state: dict[str, Any]) -> None:
     peaks = [members['peak'] for members in optimizer.param_groups]
-    optimizer.load_state_dict(state)
+    load_weights(optimizer, state, 'optimizer')
     # The peak rates of the recipe apply, even if they have changed since the checkpoint.
     for members, peak in zip(optimizer.param_groups, peaks, strict=True):
         members['peak'] = peak
