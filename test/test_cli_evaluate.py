@@ -81,7 +81,29 @@ def test_a_damaged_summary_is_no_completed_evaluation(
     assert 'cannot read the summary' in ' '.join(capfd.readouterr().err.split())
     # It is evaluated again; a file that was changed is not replaced.
     assert evaluate(*given) == 1
-    assert 'did not write it' in ' '.join(''.join(capfd.readouterr()).split())
+    assert 'was changed since' in ' '.join(''.join(capfd.readouterr()).split())
+
+
+def test_records_that_were_cut_are_no_completed_evaluation(
+    tmp_path: Path, model: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    bag, out = write_bag(tmp_path / 'kitchen', Contents(frames=2)), tmp_path / 'out'
+    given = [bag, '--model', model, '--out', out, '--no-report']
+    assert evaluate(*given) == 0
+    frames = out / 'kitchen' / 'frames.jsonl'
+    whole = frames.read_text()
+    frames.write_text(whole[:-9])
+    for options in ([], ['--fresh']):
+        capfd.readouterr()
+        assert evaluate(*given, *options) == 1
+        # Long lines are folded, inside of words too.
+        printed = ''.join(''.join(capfd.readouterr()).split())
+        assert 'complete' not in printed
+        assert 'frames.jsonlwaschangedsincemt_perceptionwroteit' in printed
+    assert frames.read_text() == whole[:-9]
+    frames.unlink()
+    assert evaluate(*given) == 0
+    assert len(frames.read_text()) > 0
 
 
 def test_links_that_lead_to_themselves(tmp_path: Path, model: str) -> None:

@@ -9,12 +9,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import cv2
 import numpy as np
 import pytest
 from tiny_model import write_tiny_model
 
 from mt_perception.cli.main import SUB_COMMANDS, command_line, main
+from mt_perception.evaluation.predictor import RunSettings
 
 OPTIONAL = (
     'constriction',
@@ -81,6 +83,19 @@ def test_every_sub_command_is_documented(name: str) -> None:
     root = Path(__file__).resolve().parent.parent
     pages = [root / 'README.md', *(root / 'docs').glob('*.md')]
     assert any(f'mt_perception {name}' in page.read_text(encoding='utf-8') for page in pages)
+
+
+def test_threads_have_the_documented_defaults() -> None:
+    """One for what measures times, as for the node; all cores for what somebody waits for."""
+    context = click.Context(command_line)
+    found = {
+        name: option.default
+        for name in SUB_COMMANDS
+        for option in command_line.get_command(context, name).params
+        if option.name == 'threads'
+    }
+    assert found == {'run': 0, 'calibrate': 0, 'serve': 0, 'evaluate': 1, 'benchmark': 1}
+    assert RunSettings().threads == 1
 
 
 def test_an_unknown_sub_command_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:

@@ -23,6 +23,7 @@ from mt_perception.cli import calibrate as calibrate_command
 from mt_perception.cli import replay as replay_command
 from mt_perception.cli.main import main
 from mt_perception.cli.replay import differing_lines
+from mt_perception.evaluation.output import OutputFolder
 from mt_perception.evaluation.records import read_frames
 
 
@@ -59,6 +60,20 @@ def test_a_bag_through_the_node_equals_the_bag_in_process(
     assert summaries[0]['metrics'] == summaries[1]['metrics']
     assert summaries[0]['metrics']['detection']['ap'] is not None
     assert summaries[0]['timing']['latency_ms']['transport']['p50'] >= 0
+
+
+def test_a_second_replay_into_one_folder_leaves_the_log_of_the_first(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bag = write_bag(tmp_path / 'kitchen', Contents(frames=2))
+    folder = tmp_path / 'out' / 'kitchen'
+    log = OutputFolder(folder / 'through_node').file('perception.log')
+    log.write_text('of the first')
+    with OutputFolder(folder).exclusive():
+        options = ('--topic', '/camera/image_raw')
+        assert replay(bag, write_tiny_model(tmp_path / 'tiny'), tmp_path / 'out', *options) == 1
+    assert 'another command is writing' in capsys.readouterr().err
+    assert log.read_text() == 'of the first'
 
 
 def test_images_of_unknown_cameras_and_failing_heads(tmp_path: Path) -> None:

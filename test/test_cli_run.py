@@ -14,7 +14,7 @@ from small_bags import Contents, write_bag
 from tiny_model import write_tiny_model
 
 from mt_perception.cli.main import main
-from mt_perception.cli.run import read_calibration
+from mt_perception.cli.run import is_topic, read_calibration
 from mt_perception.errors import CameraError, SourceError
 from mt_perception.evaluation.output import MARKER
 
@@ -155,3 +155,23 @@ def test_a_focal_length_scales_depth(
     both = ['--focal-px', '80', '--camera-info', str(calibration)]
     assert main([*arguments, *both]) == 2
     assert 'not both' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ('source', 'found'),
+    [
+        ('topic:/tmp/image', True),
+        ('/no_such_folder/image_raw', True),
+        ('camera/image_raw', False),
+        ('/tmp', False),
+        ('/no_such_folder/film.mp4', 'only letters'),
+        ('/no_such_folder/my-film', 'only letters'),
+        ('/tmp/no_such_file', 'write topic:/tmp/no_such_file'),
+    ],
+)
+def test_a_missing_file_is_not_taken_for_a_topic(source: str, found: bool | str) -> None:
+    if isinstance(found, bool):
+        assert is_topic(source) is found
+        return
+    with pytest.raises(SourceError, match=rf'no file or folder {source}; .*{found}'):
+        is_topic(source)

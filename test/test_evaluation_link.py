@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from mt_perception.evaluation.link.proxy import BUFFER, Proxy
+from mt_perception.evaluation.link.proxy import BUFFER, Proxy, main
 from mt_perception.evaluation.link.shaped_link import ShapedLink
 
 
@@ -40,6 +40,18 @@ def echo() -> Iterator[str]:
     threading.Thread(target=serve, daemon=True).start()
     yield f'127.0.0.1:{server.getsockname()[1]}'
     server.close()
+
+
+def test_the_command_explains_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match='0'):
+        main(['--help'])
+    assert 'up RATE' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('words', [['host', '0'], ['host:port', '0'], ['host:1'], []])
+def test_wrong_arguments_are_wrong_usage(words: list[str]) -> None:
+    with pytest.raises(SystemExit, match='2'):
+        main(words)
 
 
 def there_and_back(connection: socket.socket, size: int) -> float:

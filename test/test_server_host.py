@@ -120,7 +120,7 @@ REFUSED = {
         Code.INVALID_ARGUMENT,
         '4000x64',
     ),
-    'unknown rate': (lambda c: damaged(c, rate=9), Code.INVALID_ARGUMENT, 'no split with rate 9'),
+    'unknown rate': (lambda c: damaged(c, rate=9), Code.INVALID_ARGUMENT, 'no cut with rate 9'),
     'other symbols': (
         lambda c: damaged(c, body=b'\1\2\3\4'),
         Code.INVALID_ARGUMENT,

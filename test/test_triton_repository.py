@@ -60,5 +60,5 @@ def test_every_tensor_has_one_maker_and_the_types_fit(tmp_path: Path) -> None:
 
 
 def test_a_model_without_a_cut(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match='has no split'):
+    with pytest.raises(ModelError, match='has no cut'):
         write_repository(write_tiny_model(tmp_path / 'model'), tmp_path / 'repository')

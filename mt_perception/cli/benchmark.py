@@ -19,7 +19,7 @@ from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
-from mt_perception.cli.shared_options import PROVIDER, THREADS
+from mt_perception.cli.shared_options import PROVIDER, threads_option
 from mt_perception.evaluation.machine import machine, versions
 from mt_perception.execution.options import Options
 from mt_perception.model.providers import CPU, Provider, parse_providers, short_name
@@ -58,9 +58,7 @@ class Case:
 @click.command()
 @click.option('--model', default='cspnano', help='Installed model or model folder.')
 @click.option('--size', default=0, help="Long side of the network's input; 0: the model's own.")
-@click.option(
-    '--threads', type=THREADS, default=1, help='Threads of one network run; 0: one per core.'
-)
+@threads_option(1)
 @PROVIDER
 @click.option('--image-size', default='640x480', help='Size of the camera image.')
 @click.option(

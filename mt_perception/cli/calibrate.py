@@ -18,7 +18,7 @@ from rich.markup import escape
 
 from mt_perception.cli.evaluate import source_options
 from mt_perception.cli.new_path import NewPath
-from mt_perception.cli.shared_options import COUNT, THREADS, TOLERANCE_MS, FiniteRange
+from mt_perception.cli.shared_options import COUNT, TOLERANCE_MS, FiniteRange, threads_option
 from mt_perception.errors import CalibrationError, SourceError
 from mt_perception.evaluation.datasets.open_samples import (
     SourceOptions,
@@ -80,9 +80,7 @@ _TAPE_RADIUS = 2
 )
 @click.option('--limit', type=COUNT, default=0, help='Number of frames; 0: all.')
 @click.option('--size', default=0, help="Long side of the network's input; 0: the model's own.")
-@click.option(
-    '--threads', type=THREADS, default=0, help='Threads of one network run; 0: one per core.'
-)
+@threads_option(0)
 def calibrate(source: str, out: Path, **given: Any) -> None:
     """Fit the depth of a model to known distances in SOURCE.
 

@@ -31,7 +31,7 @@ from mt_perception.cli.training_options import (
 @data_option
 @out_option
 @click.option(
-    '--model', type=FOLDER, help='Model folder of the network, to which the split is added.'
+    '--model', type=FOLDER, help='Model folder of the network, to which the cut is added.'
 )
 @click.option(
     '--images',

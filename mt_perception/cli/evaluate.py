@@ -25,7 +25,6 @@ from mt_perception.cli.shared_options import (
     LINK_OPTIONS,
     OFFLOAD_OPTIONS,
     PROVIDER,
-    THREADS,
     TOLERANCE_MS,
     budget_of,
     depth_options,
@@ -33,6 +32,7 @@ from mt_perception.cli.shared_options import (
     measured_links,
     offload_summary,
     offloaded,
+    threads_option,
     with_options,
 )
 from mt_perception.errors import OutputError
@@ -121,9 +121,7 @@ _OPTIONS: Sequence[Callable[[Any], Any]] = (
     ),
     click.option('--size', default=0, help="Long side of the network's input; 0: the model's."),
     click.option('--score', default=0.0, help='Score threshold of detections; AP needs 0.'),
-    click.option(
-        '--threads', type=THREADS, default=1, help='Threads of one network run; 0: one per core.'
-    ),
+    threads_option(1),
     PROVIDER,
     click.option(
         '--task',

@@ -85,7 +85,8 @@ def replay(context: click.Context, /, source: str, **given: Any) -> None:
         save_bag=given['save_bag'],
     )
     through = replace(job, folder=folder / THROUGH_NODE)
-    with _bar(console) as bar:
+    # Before the node starts: its log would truncate that of another replay into this folder.
+    with output.exclusive(), _bar(console) as bar:
         predictor = open_predictor(job.model, settings)
         with through_node(predictor, job, through.folder) as replayed:
             theirs = _run(through, bar, 'through the node', replayed)
@@ -125,7 +126,8 @@ def through_node(predictor: Predictor, job: Job, logs: Path) -> Iterator[Predict
     # Imported late, so that a missing ROS 2 is reported in one sentence.
     from mt_perception.nodes.round_trip_predictor import RoundTripPredictor
 
-    OutputFolder(logs).file('perception.log')
+    output = OutputFolder(logs)
+    output.file('perception.log')
     domain_id = own_domain()
     prepare_local_ros()
     environment = ros_environment(domain_id)
@@ -144,6 +146,8 @@ def through_node(predictor: Predictor, job: Job, logs: Path) -> Iterator[Predict
 
         yield replace(predictor, run=run)
         process.check()
+    # Only now the log is complete.
+    output.finish()
 
 
 def differing_lines(one: Path, other: Path) -> list[int]:

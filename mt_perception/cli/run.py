@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import re
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
@@ -25,11 +26,11 @@ from mt_perception.cli.shared_options import (
     DEPTH_OPTIONS,
     OFFLOAD_OPTIONS,
     PROVIDER,
-    THREADS,
     budget_of,
     depth_options,
     offload_summary,
     offloaded,
+    threads_option,
     with_options,
 )
 from mt_perception.cli.video_writer import video_format
@@ -62,6 +63,7 @@ DEADLINE_MS = 200.0
 
 LIVE_SHOW_EVERY = 30
 TOPIC_PREFIX = 'topic:'
+_TOPIC_NAME = re.compile(r'(/[A-Za-z_][A-Za-z0-9_]*)+')
 _MAX_SIDE = 1 << 16
 
 
@@ -88,9 +90,7 @@ class OutputOptions:
 @click.argument('source')
 @click.option('--model', default='cspnano', help='Installed model or model folder.')
 @click.option('--size', default=0, help="Long side of the network's input; 0: the model's own.")
-@click.option(
-    '--threads', type=THREADS, default=0, help='Threads of one network run; 0: one per core.'
-)
+@threads_option(0)
 @PROVIDER
 @click.option(
     '--task',
@@ -145,7 +145,8 @@ def run(
     """Run the model on SOURCE and show the results.
 
     SOURCE is a folder of images, an image, a video, a ROS 1 or ROS 2 bag, a camera (/dev/video0
-    or 0), a network camera (rtsp://…, http://…), or a ROS topic (/camera/image_raw).
+    or 0), a network camera (rtsp://…, http://…), or a ROS topic (/camera/image_raw, or
+    topic:/camera/image_raw if there is a folder /camera).
     """
     if camera_info and focal_px:
         raise click.UsageError('give --camera-info or --focal-px, not both')
@@ -272,14 +273,37 @@ def read_calibration(path: Path) -> Intrinsics:
 
 def _open(name: str, topic: str | None, camera: Intrinsics | None) -> Source:
     """Open a source; only topics import ROS."""
-    is_topic = name.startswith('/') and not os.path.exists(name)
-    if not (is_topic or name.startswith(TOPIC_PREFIX)):
+    if not is_topic(name):
         return open_source(name, topic, camera)
     from mt_perception.nodes.shared_memory import use_shared_memory
     from mt_perception.nodes.topic_source import TopicSource
 
     use_shared_memory(os.environ)
     return TopicSource(name.removeprefix(TOPIC_PREFIX), camera)
+
+
+def is_topic(name: str) -> bool:
+    """Whether a source is a ROS topic: begins with ``topic:``, or is a topic's name and no file.
+
+    Raises:
+        SourceError: It is the path of a file or folder that does not exist.
+    """
+    if name.startswith(TOPIC_PREFIX):
+        return True
+    if not name.startswith('/') or os.path.exists(name):
+        return False
+    if not _TOPIC_NAME.fullmatch(name):
+        raise SourceError(
+            f'there is no file or folder {name}; a ROS topic has only letters, digits, _ and /'
+        )
+    # A missing file of a folder that exists is more likely than a topic of that folder's name.
+    first = name.split('/')[1]
+    if name != f'/{first}' and os.path.isdir(f'/{first}'):
+        raise SourceError(
+            f'there is no file or folder {name}; for the ROS topic write {TOPIC_PREFIX}{name}'
+        )
+    click.echo(f'no file is named {name}: waiting for images of this ROS topic', err=True)
+    return True
 
 
 def _run_frame(

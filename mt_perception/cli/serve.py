@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.console import Console
 
-from mt_perception.cli.shared_options import PROVIDER, FiniteRange
+from mt_perception.cli.shared_options import PROVIDER, THREADS, FiniteRange
 from mt_perception.errors import OptionError
 from mt_perception.resources import find_model
 from mt_perception.server.address import DEFAULT_PORT, LOOPBACK, Address
@@ -58,7 +58,10 @@ For robots in a network:
     help='Parallel network runs; 0: one per core.',
 )
 @click.option(
-    '--threads', type=click.IntRange(0, 256), default=0, help='Threads per run; 0: automatic.'
+    '--threads',
+    type=THREADS,
+    default=0,
+    help='Threads of one network run; 0: the number of workers for a run alone, else 1.',
 )
 @PROVIDER
 @click.option(

@@ -71,6 +71,17 @@ TOLERANCE_MS = FiniteRange(0, 1e9)
 THREADS = click.IntRange(0, 256)
 """A number of threads."""
 
+
+def threads_option(default: int) -> Callable[[Any], Any]:
+    """``--threads``: 0 for commands that somebody waits for, 1 for those that measure times."""
+    return click.option(
+        '--threads',
+        type=THREADS,
+        default=default,
+        help='Threads of one network run; 0: one per core.',
+    )
+
+
 PROVIDER: Callable[[Any], Any] = click.option(
     '--provider',
     'providers',
@@ -236,7 +247,7 @@ def offloaded(
 
     Raises:
         OffloadError: The host cannot be reached or refuses.
-        ModelError: The model has no split.
+        ModelError: The model has no cut.
     """
     if given['offload'] is None:
         yield None

@@ -35,6 +35,7 @@ from mt_perception.evaluation.records import (
     Json,
     Metric,
     Summary,
+    count_records,
     read_summary,
     to_json,
 )
@@ -124,7 +125,7 @@ class Job:
         return {role: input_state(Path(path)) for role, path in paths.items() if path}
 
     def earlier(self) -> tuple[Summary, tuple[str, ...]] | None:
-        """A completed evaluation in this job's folder; None if there is none.
+        """A completed evaluation with all records in this job's folder; None if there is none.
 
         Returns:
             Its summary, and what differs from this job: names of parameters with both values, and
@@ -136,6 +137,8 @@ class Job:
         try:
             summary = read_summary(path)
         except SourceError:
+            return None
+        if summary.counts.get('frames') != count_records(self.folder / FRAMES_FILE):
             return None
         found = differences(summary.parameters, self.parameters)
         # Where the path is another one, the parameters say it.

@@ -56,14 +56,15 @@ class OutputFolder:
         """The path of a file to write; makes the output folder and lists the name.
 
         Raises:
-            OutputError: Something of this name exists that no command wrote, or the folder cannot
-                be written.
+            OutputError: Something of this name exists that no command wrote or that was changed
+                since, or the folder cannot be written.
         """
         path = self.path / name
         with writing(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             if os.path.lexists(path) and not self._is_own(name):
-                raise OutputError(_foreign(path))
+                listed = name in self._entries() and not path.is_dir()
+                raise OutputError(_changed(path) if listed else _foreign(path))
             self._append(name, None)
         return path
 
@@ -158,10 +159,7 @@ class OutputFolder:
                         'choose another output folder'
                     )
                 if not self._is_own(name):
-                    raise OutputError(
-                        f'{self.path / name} was changed since mt_perception wrote it; move it, '
-                        'or choose another output folder'
-                    )
+                    raise OutputError(_changed(self.path / name))
             for name in entries:
                 (self.path / name).unlink(missing_ok=True)
             if entries:
@@ -291,6 +289,13 @@ def check_sources(path: Path, sources: Iterable[str | Path]) -> None:
 def _foreign(path: Path) -> str:
     return (
         f'{path} exists and mt_perception did not write it; move it, or choose another output '
+        'folder'
+    )
+
+
+def _changed(path: Path) -> str:
+    return (
+        f'{path} was changed since mt_perception wrote it; move it, or choose another output '
         'folder'
     )
 

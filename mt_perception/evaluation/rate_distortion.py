@@ -42,7 +42,7 @@ class Codec:
     """A way to compress a frame.
 
     Attributes:
-        kind: IMAGE, without loss; JPEG; WEBP; or RATE, a rate of the split.
+        kind: IMAGE, without loss; JPEG; WEBP; or RATE, a rate of the cut.
         value: The quality of a picture, 1 to 100, or the index of the rate.
     """
 
@@ -135,7 +135,7 @@ class CodecRunner:
         run.offload = OffloadReport(remote=True, reason=self.codec.name, payload_bytes=size)
 
     def _halves(self, rate: int) -> SplitModelRunner:
-        """Return both parts of the split at a rate; they are loaded on first use."""
+        """Return both parts of the cut at a rate; they are loaded on first use."""
         if self._cut is None:
             # The entropy coder is an extra; pictures do without.
             from mt_perception.offload.split_model import SplitModelRunner

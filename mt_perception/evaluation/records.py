@@ -283,6 +283,15 @@ def read_frames(path: Path) -> Iterator[FrameRecord]:
         raise SourceError(f'cannot read the records {path}: {error}') from error
 
 
+def count_records(path: Path) -> int:
+    """The number of complete lines of a ``frames.jsonl``; -1 if it cannot be read."""
+    try:
+        with path.open('rb') as lines:
+            return sum(line.endswith(b'\n') for line in lines)
+    except OSError:
+        return -1
+
+
 def summary_text(summary: Summary) -> str:
     """The summary as indented JSON."""
     fields = {name: getattr(summary, name) for name in Summary.__dataclass_fields__}

@@ -81,7 +81,7 @@ def read_run(folder: Path) -> Run:
     if not frames or counted != len(frames):
         raise SourceError(
             f'{folder / FRAMES_FILE} has {len(frames)} records, but {SUMMARY_FILE} counts '
-            f'{counted}; evaluate again with --fresh'
+            f'{counted}; remove it and evaluate again'
         )
     return Run(folder, summary, frames)
 

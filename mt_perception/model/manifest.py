@@ -124,7 +124,7 @@ class Manifest:
         tasks: Task name → task.
         accuracy: Measured figures.
         paths: The ways through the graph, and the policy that chooses among them.
-        cut: The split for offloading; None if the model has none.
+        cut: The cut for offloading; None if the model has none.
         early_exit: The gates of tasks with early outputs.
     """
 

@@ -28,7 +28,7 @@ def open_offload(pipeline: Pipeline, settings: PerceptionSettings) -> OffloadCli
 
     Raises:
         OffloadError: A package is missing, or the endpoint or one of its files is invalid.
-        ModelError: The model has no split.
+        ModelError: The model has no cut.
     """
     if not settings.offload_enabled:
         return None

@@ -54,7 +54,7 @@ class OffloadClient:
     """Runs stages on remote hosts where that is better, else on this machine.
 
     Args:
-        folder: The model folder; its split is used.
+        folder: The model folder; its cut is used.
         manifest: The manifest of the model.
         local: Runs stages on this machine.
         settings: Endpoints, deadline and policy.
@@ -68,7 +68,7 @@ class OffloadClient:
         warnings: Warnings for the operator.
 
     Raises:
-        ModelError: The model has no split.
+        ModelError: The model has no cut.
         OffloadError: An endpoint cannot be used.
     """
 
@@ -306,7 +306,7 @@ def offload(pipeline: Pipeline, hosts: str | Sequence[str] | OffloadSettings) ->
         local runs.
 
     Raises:
-        ModelError: The model has no split.
+        ModelError: The model has no cut.
         OffloadError: An endpoint cannot be used.
 
     Example:

@@ -22,7 +22,7 @@ class Rates:
 
     Args:
         manifest: The model; a rate's accuracy is compared with its accuracy.
-        cut: The split of the model.
+        cut: The cut of the model.
     """
 
     def __init__(self, manifest: Manifest, cut: Cut) -> None:

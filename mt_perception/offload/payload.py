@@ -71,7 +71,7 @@ class Payload:
     Attributes:
         kind: SYMBOLS, JPEG or DIFFERENCE.
         rate: Index of the rate.
-        digest: Digest of the split (``Cut.digest``), equal on robot and host.
+        digest: Digest of the cut (``Cut.digest``), equal on robot and host.
         shape: (channels, height, width) of the symbols, or of the image in network pixels.
         stamp_ns: Stamp of the frame in nanoseconds.
         frame_id: Optical frame of the camera.

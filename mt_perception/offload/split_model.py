@@ -38,7 +38,7 @@ from mt_perception.reports import OffloadReport
 
 
 def model_digest(manifest: Manifest) -> bytes:
-    """The digest in payloads: of the split's files, or of all blocks of a model without split."""
+    """The digest in payloads: of the cut's files, or of all blocks of a model without a cut."""
     if manifest.cut is not None:
         return manifest.cut.digest
     sums = ''.join(manifest.files[name].sha256 for name in sorted(manifest.graph.blocks))
@@ -46,21 +46,21 @@ def model_digest(manifest: Manifest) -> bytes:
 
 
 def cut_of(manifest: Manifest) -> Cut:
-    """The split of a model.
+    """The cut of a model.
 
     Raises:
         ModelError: The model has none.
     """
     if manifest.cut is None:
         raise ModelError(
-            f'model {manifest.name!r} has no split: its manifest has no section "cut"; '
+            f'model {manifest.name!r} has no cut: its manifest has no section "cut"; '
             'train one with recipes/offload.yaml'
         )
     return manifest.cut
 
 
 def read_codec(folder: Path, cut: Cut) -> LatentCodec:
-    """Read the codec of a split.
+    """Read the codec of a cut.
 
     Raises:
         ModelError: The tables are invalid, or their channels or rates differ from the manifest.
@@ -83,7 +83,7 @@ class SplitEncoder:
         threads: Threads inside one operator.
 
     Raises:
-        ModelError: The folder is invalid, or the model has no split.
+        ModelError: The folder is invalid, or the model has no cut.
     """
 
     def __init__(self, folder: Path, providers: Sequence[str] = (CPU,), threads: int = 1) -> None:
@@ -142,7 +142,7 @@ class RemoteModel:
         threads: Upper limit on busy threads.
 
     Raises:
-        ModelError: The folder is invalid, or the model has no split.
+        ModelError: The folder is invalid, or the model has no cut.
     """
 
     def __init__(self, folder: Path, providers: Sequence[str] = (CPU,), threads: int = 1) -> None:
@@ -211,14 +211,14 @@ class SplitModelRunner:
     """Runs both parts in this process, without a link.
 
     Args:
-        folder: A model folder with a split.
+        folder: A model folder with a cut.
         rate: Index of the rate.
 
     Attributes:
         rate: Index of the rate; can change between two frames.
 
     Raises:
-        ModelError: The folder is invalid, or the model has no split.
+        ModelError: The folder is invalid, or the model has no cut.
     """
 
     def __init__(self, folder: Path, rate: int) -> None:

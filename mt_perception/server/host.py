@@ -127,9 +127,7 @@ class RemoteHost:
         manifest = self._backend.manifest
         if manifest is None or manifest.cut is not None:
             return self._backend.warnings
-        uncut = (
-            f'{manifest.name} has no split: this host serves images only, no features of robots'
-        )
+        uncut = f'{manifest.name} has no cut: this host serves images only, no features of robots'
         return (*self._backend.warnings, uncut)
 
     @property

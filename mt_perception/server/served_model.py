@@ -124,7 +124,7 @@ def _check_size(payload: Payload, manifest: Manifest) -> None:
     if payload.kind != JPEG:
         if cut is None or payload.rate >= len(cut.rates):
             raise PayloadError(
-                'rate', f'model {manifest.name} has no split with rate {payload.rate}'
+                'rate', f'model {manifest.name} has no cut with rate {payload.rate}'
             )
         stride, expected = cut.stride, cut.channels
     sizes = height * stride, width * stride
@@ -171,7 +171,7 @@ InferenceResult = Tensors | PerceptionError
 
 
 class ServedModel:
-    """A loaded model that runs features (the remote part of its split) or whole images.
+    """A loaded model that runs features (the remote part of its cut) or whole images.
 
     Args:
         folder: The model folder.
@@ -213,7 +213,7 @@ class ServedModel:
                 elif self._remote is not None:
                     latents[i] = self._remote.latent(admitted.payload, admitted.reference)
                 else:
-                    results[i] = PayloadError('kind', f'model {self.manifest.name} has no split')
+                    results[i] = PayloadError('kind', f'model {self.manifest.name} has no cut')
             except PerceptionError as error:
                 results[i] = error
         if self._remote is not None and latents:

@@ -12,11 +12,13 @@ connection), ``refuse``, ``accept``, ``moved``. For example:
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
 import socket
 import struct
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 
 import numpy as np
@@ -164,20 +166,45 @@ def _abort(writer: asyncio.StreamWriter) -> None:
     writer.transport.abort()
 
 
-async def main(target: str, port: int) -> None:
+async def forward(host: str, target_port: int, port: int) -> None:
     """Listen, print the port, and execute commands until standard input ends."""
-    host, _, target_port = target.rpartition(':')
-    proxy = Proxy(host, int(target_port))
+    proxy = Proxy(host, target_port)
     server = await asyncio.start_server(proxy.serve, '127.0.0.1', port, limit=CHUNK)
     _say(str(server.sockets[0].getsockname()[1]))
     loop = asyncio.get_running_loop()
     commands = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)
     while line := await commands.readline():
-        proxy.do(line.decode())
+        try:
+            proxy.do(line.decode())
+        except ValueError as error:
+            sys.stderr.write(f'{error}\n')
         await asyncio.sleep(0)
 
 
-if __name__ == '__main__':
+def main(words: Sequence[str] | None = None) -> None:
+    """Read the command line and forward connections until standard input ends."""
+    parser = argparse.ArgumentParser(
+        prog=f'python -m {__spec__.name}',
+        description='Forwards connections to LISTEN_PORT of this computer to HOST:PORT over a '
+        'simulated bad link. The first line of the output is the port.',
+        epilog='Lines of the standard input change the link: up RATE and down RATE (Mbit/s; 0: '
+        'unlimited), delay MS and jitter MS (one way), stall, resume, reset (every connection), '
+        'refuse, accept, moved.',
+    )
+    parser.add_argument('target', metavar='HOST:PORT', type=_address)
+    parser.add_argument('port', metavar='LISTEN_PORT', type=int, help='0 takes a free port')
+    given = parser.parse_args(words)
     with suppress(KeyboardInterrupt):
-        asyncio.run(main(sys.argv[1], int(sys.argv[2])))
+        asyncio.run(forward(*given.target, given.port))
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(':')
+    if not host or not port.isdecimal():
+        raise argparse.ArgumentTypeError(f'expected HOST:PORT, found {text!r}')
+    return host, int(port)
+
+
+if __name__ == '__main__':
+    main()

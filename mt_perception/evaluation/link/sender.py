@@ -84,7 +84,7 @@ def encoder(folder: Path, manifest: Manifest, codec: Codec) -> Encode:
     """The function that makes payloads with a codec.
 
     Raises:
-        ModelError: The model has no split, but the codec is a rate.
+        ModelError: The model has no cut, but the codec is a rate.
         OptionError: The host takes no payloads of this kind.
     """
     if codec.kind == RATE:

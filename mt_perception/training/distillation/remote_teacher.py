@@ -42,14 +42,14 @@ _DECODER = 'decoder'
 
 
 class RemoteTeacher:
-    """The remote networks of a model with a split, without encoder and decoder.
+    """The remote networks of a model with a cut, without encoder and decoder.
 
     Args:
         model: the model folder.
         labels: detection and segmentation class names of the network to teach.
 
     Raises:
-        ModelError: the folder has no split, or its classes differ.
+        ModelError: the folder has no cut, or its classes differ.
     """
 
     def __init__(self, model: Path, labels: tuple[Sequence[str], Sequence[str]]) -> None:
@@ -115,7 +115,7 @@ def write_remote_labels(
         sets: missing files of `soft_label_path` and `teacher_boxes_path` are written.
         data: the data folder.
         classes: the network's classes.
-        model: model folder with a split.
+        model: model folder with a cut.
     """
     missing = [[s for s in group.samples if _missing(s)] for group in sets]
     done, total = 0, sum(map(len, missing))
