@@ -106,7 +106,7 @@ def test_a_changed_file_is_not_replaced(tmp_path: Path) -> None:
     output.finish()
     (tmp_path / 'out' / 'b.txt').write_text('edited by hand')
     again = OutputFolder(tmp_path / 'out')
-    with pytest.raises(OutputError, match='did not write it'):
+    with pytest.raises(OutputError, match='was changed since'):
         again.file('b.txt')
     with pytest.raises(OutputError, match=r'b\.txt was changed'):
         again.remove_earlier()
