@@ -195,8 +195,9 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument('target', metavar='HOST:PORT', type=_address)
     parser.add_argument('port', metavar='LISTEN_PORT', type=int, help='0 takes a free port')
     given = parser.parse_args(words)
+    host, target_port = given.target
     with suppress(KeyboardInterrupt):
-        asyncio.run(forward(*given.target, given.port))
+        asyncio.run(forward(host, target_port, given.port))
 
 
 def _address(text: str) -> tuple[str, int]:
