@@ -121,6 +121,7 @@ def test_byte_order_mark_and_absent_image(tmp_path: Path) -> None:
         {'id': 8, 'file_name': 'other.jpg'},
         {'id': None, 'file_name': 'b.jpg'},
         {'id': 9},
+        {'id': 10, 'file_name': '.'},
     ]
     put(tmp_path / 'images' / 'a.jpg')
     (tmp_path / 'instances.json').write_text(coco(images=rows), encoding='utf-8-sig')
@@ -128,7 +129,7 @@ def test_byte_order_mark_and_absent_image(tmp_path: Path) -> None:
     assert len(objects(sample)) == 1
     assert any('gone.jpg' in note for note in notes)
     assert any('listed twice: other.jpg' in note for note in notes)
-    assert any('2 skipped, image without id or file name' in note for note in notes)
+    assert any('3 skipped, image without id or file name' in note for note in notes)
 
 
 _JSON = st.recursive(

@@ -67,6 +67,8 @@ def test_an_unknown_camera_stays_unknown(tmp_path: Path) -> None:
     'changes',
     [
         {'fx': 0.0},
+        {'fx': 1e300},
+        {'fy': 1e-300},
         {'fx': 'wide'},
         {'width': 0},
         {'width': None},

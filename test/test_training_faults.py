@@ -5,8 +5,10 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -20,12 +22,18 @@ from mt_perception.cli.main import main
 from mt_perception.cli.training_options import exclusive
 from mt_perception.errors import ModelError, OutputError, SourceError
 from mt_perception.network.multitask import build
+from mt_perception.network.pretrained import load_yolox
 from mt_perception.training.checkpoint import FILE, NETWORK, load_checkpoint, load_weights
+from mt_perception.training.data.augment import make_example
 from mt_perception.training.data.batches import SampleSet
 from mt_perception.training.data.check_data import check_files
 from mt_perception.training.data.label_images import fill_polygons
 from mt_perception.training.data.read_datasets import read_coco
+from mt_perception.training.data.recipe_sets import read_sets
+from mt_perception.training.data.samples import Sample, read_array
+from mt_perception.training.distillation.teachers import relative_depth_teacher, voc_teacher
 from mt_perception.training.losses.objective import check_finite
+from mt_perception.training.recipe import SetSpec
 from mt_perception.training.run_record import LOG, RECORD, RunLog, record_run
 from mt_perception.training.start import read_start
 
@@ -131,3 +139,55 @@ def test_sizes_of_annotations_are_compared_with_the_images(
     (folder / 'instances.json').write_text(json.dumps(index))
     with pytest.raises(SourceError, match=said):
         list(check_files([SampleSet('coco', tuple(read_coco(folder, CLASSES)), 1.0)]))
+
+
+def test_a_teacher_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    pytest.importorskip('ai_edge_litert')
+    for content in (None, b'{}'):
+        path = tmp_path / 'teacher'
+        if content is not None:
+            path.write_bytes(content)
+        with pytest.raises(ModelError, match='missing or no TensorFlow Lite file'):
+            voc_teacher(path)
+        with pytest.raises(ModelError, match='missing or no ONNX file'):
+            relative_depth_teacher(path)
+        with pytest.raises(ModelError, match='missing or no ONNX file'):
+            load_yolox(build('cspnano', 3, 3), path)
+    path.write_bytes(b'')
+    with pytest.raises(ModelError, match='has no convolution'):
+        load_yolox(build('cspnano', 3, 3), path)
+
+
+def test_a_damaged_or_foreign_cache_is_named(tmp_path: Path) -> None:
+    path = tmp_path / 'labels.npy'
+    path.write_bytes(b'\x93NUMPY')
+    with pytest.raises(SourceError, match='missing or damaged; remove it'):
+        read_array(path)
+    folder = tiny_data.write_coco(tmp_path / 'coco')
+    spec = SetSpec('coco', 'coco', 'coco', 1.0, soft_labels=True)
+    cached = tmp_path / 'cache' / 'pixels' / 'coco_000.npy'
+    cached.parent.mkdir(parents=True)
+    np.save(cached, np.zeros((6, 8, 99), np.uint8))
+    with pytest.raises(ModelError, match='has soft labels of shape'):
+        read_sets(replace(RECIPE, sets=(spec,)), folder.parent, CLASSES, tmp_path / 'cache')
+
+
+def test_images_that_would_share_their_predictions_are_refused(tmp_path: Path) -> None:
+    specs = []
+    for name in ('a', 'b'):
+        tiny_data.write_coco(tmp_path / name / 'train')
+        specs.append(SetSpec(name, 'coco', f'{name}/train', 1.0, voc_labels=True))
+    recipe = replace(RECIPE, sets=tuple(specs))
+    with pytest.raises(SourceError, match='are both called train_000 in the cache'):
+        read_sets(recipe, tmp_path, CLASSES, tmp_path / 'cache')
+    plain = replace(recipe, sets=tuple(replace(spec, voc_labels=False) for spec in specs))
+    assert len(read_sets(plain, tmp_path, CLASSES, tmp_path / 'cache')) == 2
+
+
+def test_an_image_of_one_row_is_placed_on_the_canvas(tmp_path: Path) -> None:
+    path = tmp_path / 'row.png'
+    cv2.imwrite(str(path), np.zeros((1, 3000, 3), np.uint8))
+    sample = Sample('row', path, (1, 3000))
+    for seed in range(40):
+        example = make_example(sample, (64, 96), np.random.default_rng(seed))
+        assert example.image.shape == (64, 96, 3)

@@ -36,6 +36,9 @@ def test_a_recipe_of_another_kind_uses_the_images_of_one_of_these() -> None:
         assert FOLDER / yaml.safe_load(path.read_text())['images_of'] in RECIPES
 
 
+SET = {'name': 'x', 'kind': 'rgbd', 'folder': 'x', 'weight': 1.0}
+
+
 def changed(tmp_path: Path, **values: object) -> Path:
     recipe = yaml.safe_load(RECIPES[0].read_text())
     for key, value in values.items():
@@ -152,6 +155,9 @@ def test_values_of_other_types_are_read_or_refused(tmp_path: Path) -> None:
         ({'ema_decay': 2}, 'ema_decay: expected a number from 0 to 1'),
         ({'remote_teacher': 3}, 'remote_teacher: expected true or false'),
         ({'detection_labels': ['a']}, 'detection_labels: expected text'),
+        ({'sets': [{**SET, 'zoom': 1e9}]}, 'zoom: expected a number from 1 to 32'),
+        ({'sets': [{**SET, 'weight': 1e300}]}, 'weight: expected a number from 0 to 1e'),
+        ({'sets': [{**SET, 'names': {70000: 'x'}}]}, 'names: 70000 is no pixel value'),
     ],
 )
 def test_a_value_that_would_fail_later_is_named(

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import torch
+from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from onnx import numpy_helper
 from torch import Tensor, nn
@@ -104,7 +105,11 @@ def unfold_focus(weight: Tensor) -> Tensor:
 
 def _convolutions(path: Path) -> list[Weights]:
     """Return weight and bias of every convolution in graph order."""
-    graph = onnx.load(str(path)).graph
+    try:
+        # From bytes: data in other files is not read.
+        graph = onnx.load_from_string(path.read_bytes()).graph
+    except (OSError, DecodeError) as error:
+        raise ModelError(f'{path} is missing or no ONNX file; name a checkpoint') from error
     values = {tensor.name: tensor for tensor in graph.initializer}
     for node in graph.node:
         if node.op_type == 'Constant' and node.attribute[0].name == 'value':
@@ -117,4 +122,6 @@ def _convolutions(path: Path) -> list[Weights]:
             raise ModelError(f'{path.name}: {node.name} has no constant weight and bias')
         weight, bias = (numpy_helper.to_array(values[name]) for name in node.input[1:])
         found.append((weight, bias))
+    if not found:
+        raise ModelError(f'{path.name} has no convolution; name a checkpoint')
     return found

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, fields
 from difflib import get_close_matches
@@ -18,7 +19,7 @@ Limits = Mapping[str, tuple[float, float]]
 """Field → least and largest value; of a map, the limits of each of its values."""
 
 _KINDS = {bool: 'true or false', int: 'a whole number', float: 'a number', str: 'text'}
-LARGEST = float((1 << 63) - 1)
+LARGEST = math.inf
 _LARGEST_SIDE = 4096
 COUNT, SHARE, POSITIVE = (1.0, LARGEST), (0.0, 1.0), (0.0, LARGEST)
 

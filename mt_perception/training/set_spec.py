@@ -10,12 +10,10 @@ from typing import Any
 
 from mt_perception.errors import ModelError
 from mt_perception.training.recipe_fields import (
-    POSITIVE,
     build,
     check_choice,
     list_of,
     mapping,
-    number,
 )
 
 KINDS = ('coco', 'regions', 'rgbd', 'segmentation')
@@ -84,11 +82,19 @@ def read_set(data: Any) -> SetSpec:
     values = mapping(data, 'sets')
     if 'without' in values:
         values['without'] = tuple(map(str, list_of(values, 'without')))
-    limits = {'weight': POSITIVE, 'focal_px': (1e-3, 1e6)}
+    limits = {
+        'weight': (0.0, 1e9),
+        'focal_px': (1e-3, 1e6),
+        'zoom': (1.0, 32.0),
+        'tilt_deg': (0.0, 60.0),
+    }
     spec = build(SetSpec, values, 'sets', {'opinions': 'soft_labels'}, limits)
     check_choice(spec.kind, KINDS, f'set {spec.name}: kind')
-    number(spec.zoom, f'set {spec.name}: zoom', 1)
-    number(spec.tilt_deg, f'set {spec.name}: tilt_deg')
+    wrong = [key for key in spec.names or () if not 0 <= key < 1 << 16]
+    if wrong:
+        raise ModelError(
+            f'set {spec.name}: names: {wrong[0]} is no pixel value; they have 16 bits'
+        )
     if spec.tilt_deg and spec.kind != 'rgbd':
         raise ModelError(f'set {spec.name}: tilt_deg needs kind: rgbd, whose cameras are known')
     if spec.tilt_deg and (spec.soft_labels or spec.relative_depth):

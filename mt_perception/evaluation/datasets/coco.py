@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Mapping
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -110,7 +110,7 @@ def _images(rows: list[Any], skipped: Skipped) -> dict[Hashable, dict[str, Any]]
     for index, row in enumerate(rows):
         number = _id(row.get('id')) if isinstance(row, dict) else None
         name = row.get('file_name') if isinstance(row, dict) else None
-        if number is None or not isinstance(name, str) or not name:
+        if number is None or not isinstance(name, str) or not PurePosixPath(name).name:
             skipped.add('image without id or file name', f'image {index}')
         elif number in found or name in files:
             skipped.add('image is listed twice', name)

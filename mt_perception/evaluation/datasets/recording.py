@@ -12,9 +12,12 @@ from typing import Any
 
 from mt_perception.data_files import read_json
 from mt_perception.errors import SourceError
+from mt_perception.geometry.camera import MAX_FOCAL_PX
 from mt_perception.types import Intrinsics
 
 META_FILE = 'meta.json'
+
+_LEAST_FOCAL_PX = 1e-3
 
 Camera = tuple[float, float, float, float]
 """fx, fy, cx, cy in pixels of an image of the recording's width and height."""
@@ -82,6 +85,7 @@ def read_recording(folder: Path) -> Recording | None:
 
 def _camera(values: Any) -> Camera:
     fx, fy, cx, cy = (float(value) for value in values)
-    if not all(map(math.isfinite, (fx, fy, cx, cy))) or fx <= 0 or fy <= 0:
+    possible = all(_LEAST_FOCAL_PX < focal < MAX_FOCAL_PX for focal in (fx, fy))
+    if not possible or not all(map(math.isfinite, (cx, cy))):
         raise ValueError(f'no camera has fx, fy, cx, cy of {fx:g}, {fy:g}, {cx:g}, {cy:g}')
     return fx, fy, cx, cy

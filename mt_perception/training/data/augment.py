@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mt_perception.evaluation.datasets.maps import read_label_map
-from mt_perception.training.data.samples import Boxes, Sample
+from mt_perception.training.data.samples import Boxes, Sample, read_array
 from mt_perception.training.data.tilt import Tilt, random_tilt
 from mt_perception.types import UNLABELLED
 
@@ -86,7 +86,9 @@ def random_view(
     scale = float(np.exp(rng.uniform(np.log(low), np.log(high))))
     top, left = (
         int(rng.integers(min(0, room), max(0, room) + 1))
-        for room in (have - round(need * scale) for have, need in zip(canvas, stored, strict=True))
+        for room in (
+            have - max(1, round(need * scale)) for have, need in zip(canvas, stored, strict=True)
+        )
     )
     return View(scale, left, top, bool(rng.random() < 0.5), canvas)
 
@@ -230,7 +232,7 @@ def _relative_depth(sample: Sample, view: View) -> NDArray[np.float32]:
 def _soft_labels(sample: Sample, view: View) -> NDArray[np.uint8] | None:
     if sample.soft_label_path is None:
         return None
-    values = np.load(sample.soft_label_path, allow_pickle=False)
+    values = read_array(sample.soft_label_path)
     matrix = _to_labels(values.shape, sample.size, view)
     size = tuple(n // LABEL_STRIDE for n in view.size[::-1])
     # OpenCV fills the border of at most four channels.

@@ -4,14 +4,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mt_perception.errors import SourceError
+from mt_perception.errors import ModelError, SourceError
 from mt_perception.evaluation.datasets.dataset_folder import TRAIN
 from mt_perception.evaluation.datasets.recording import read_recording
 from mt_perception.evaluation.datasets.taxonomy import DEFAULT_TAXONOMY, ClassMap, read_taxonomy
@@ -24,7 +24,7 @@ from mt_perception.training.data.read_datasets import (
     read_rgbd,
     read_segmentation,
 )
-from mt_perception.training.data.samples import Sample
+from mt_perception.training.data.samples import Sample, read_array
 from mt_perception.training.distillation.known_sizes import NOMINAL_FOCAL_PX, write_labels
 from mt_perception.training.distillation.teachers import (
     cache_predictions,
@@ -38,6 +38,7 @@ from mt_perception.training.recipe import Recipe, SetSpec
 
 _VOC, _RELATIVE, _PIXELS, _OBJECTS = 'voc', 'relative_depth', 'pixels', 'object_depth'
 _BOXES = 'boxes'
+_CACHED = ('voc_labels', 'relative_depth', 'object_depth', 'soft_labels', 'teacher_boxes')
 # An image shows a class if at least this many pixels have its label.
 _SHOWN_PIXELS = 300
 _SHOWN_SHARE, _SURE = 0.02, 128
@@ -81,11 +82,45 @@ def read_sets(recipe: Recipe, data: Path, classes: ClassMap, cache: Path) -> tup
             samples = [replace(s, teacher_boxes_path=folder / f'{s.name}.npy') for s in samples]
         if spec.zoom != 1 or spec.tilt_deg:
             samples = [replace(s, zoom=spec.zoom, tilt_deg=spec.tilt_deg) for s in samples]
+        if spec.soft_labels:
+            _check_soft_labels(samples, classes, cache)
         shares = class_shares(samples) if spec.balanced else None
         if spec.by_distance:
             shares = distance_shares([typical_distance(sample) for sample in samples])
         sets.append(SampleSet(spec.name, tuple(samples), spec.weight, shares))
+    _check_names(
+        [
+            s
+            for spec, one in zip(recipe.sets, sets, strict=True)
+            if any(getattr(spec, use) for use in _CACHED)
+            for s in one.samples
+        ]
+    )
     return tuple(sets)
+
+
+def _check_soft_labels(samples: Sequence[Sample], classes: ClassMap, cache: Path) -> None:
+    """Refuse cached soft labels of other classes; one file stands for all."""
+    paths = [s.soft_label_path for s in samples if s.soft_label_path is not None]
+    path = next((p for p in paths if p.exists()), None)
+    wanted = len(classes.segmentation)
+    if path is not None and (shape := read_array(path).shape)[2:] != (wanted,):
+        raise ModelError(
+            f'{path} has soft labels of shape {shape}, the network {wanted} classes; give another '
+            f'--cache than {cache}, or remove it'
+        )
+
+
+def _check_names(samples: Iterable[Sample]) -> None:
+    """Refuse two images of one name: they would share their cached predictions."""
+    images: dict[str, Path] = {}
+    for sample in samples:
+        other = images.setdefault(sample.name, sample.image_path)
+        if other != sample.image_path:
+            raise SourceError(
+                f'{other} and {sample.image_path} are both called {sample.name} in the cache; '
+                'rename one of them or its data set'
+            )
 
 
 def write_pseudo_labels(
@@ -162,7 +197,7 @@ def _shown_classes(sample: Sample) -> NDArray[np.bool_]:
         counts = np.bincount(sample.semantic().ravel(), minlength=256)
         shown |= counts[:EXCLUDED] > _SHOWN_PIXELS
     if sample.soft_label_path is not None and sample.soft_label_path.exists():
-        soft_labels = np.load(sample.soft_label_path, allow_pickle=False)
+        soft_labels = read_array(sample.soft_label_path)
         sure = soft_labels.argmax(axis=2)[soft_labels.max(axis=2) > _SURE]
         counts = np.bincount(sure, minlength=EXCLUDED)
         shown |= counts[:EXCLUDED] > _SHOWN_SHARE * soft_labels[..., 0].size

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -116,7 +117,7 @@ class Sample:
         """Read the boxes of a teacher; None if there are none."""
         if self.teacher_boxes_path is None:
             return None
-        rows = np.load(self.teacher_boxes_path, allow_pickle=False)
+        rows = read_array(self.teacher_boxes_path)
         return Boxes(rows[:, :4], rows[:, 4].astype(np.int64), True, rows[:, 5])
 
     def depth(self) -> NDArray[np.float32] | None:
@@ -130,6 +131,20 @@ class Sample:
         depth = read_depth_map(self.depth_path, self.depth_units)
         check_aspect((depth.shape[0], depth.shape[1]), self.size, str(self.depth_path))
         return np.nan_to_num(depth, nan=0.0)
+
+
+def read_array(path: Path) -> NDArray[Any]:
+    """Read a .npy file of the cache.
+
+    Raises:
+        SourceError: the file is missing or damaged.
+    """
+    try:
+        return np.asarray(np.load(path, allow_pickle=False))
+    except (EOFError, OSError, ValueError) as error:
+        raise SourceError(
+            f'{path} of the cache is missing or damaged; remove it, then the next start writes it'
+        ) from error
 
 
 def count_pixels(samples: Iterable[Sample], classes: int) -> NDArray[np.int64]:

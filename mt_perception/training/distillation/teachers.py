@@ -16,6 +16,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from mt_perception.errors import ModelError
 from mt_perception.evaluation.datasets.maps import read_label_map
 from mt_perception.evaluation.datasets.taxonomy import ClassMap
 from mt_perception.training.data.samples import Sample
@@ -45,8 +46,13 @@ def voc_teacher(path: Path, threads: int = 1) -> Predict:
     # Optional: there are no wheels for every platform, and only this teacher needs it.
     from ai_edge_litert.interpreter import Interpreter
 
-    interpreter = Interpreter(str(path), num_threads=threads)
-    interpreter.allocate_tensors()
+    try:
+        interpreter = Interpreter(str(path), num_threads=threads)
+        interpreter.allocate_tensors()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ModelError(
+            f'{path} is missing or no TensorFlow Lite file; set voc_teacher to one'
+        ) from error
     given, wanted = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
     side = int(given['shape'][1])
     window = np.ones((_TRUSTED_WINDOW, _TRUSTED_WINDOW), np.uint8)
@@ -76,7 +82,13 @@ def relative_depth_teacher(path: Path, threads: int = 1) -> Predict:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(str(path), options)
+    try:
+        session = onnxruntime.InferenceSession(str(path), options)
+    except Exception as error:
+        # ONNX Runtime's exceptions have no common base class.
+        raise ModelError(
+            f'{path} is missing or no ONNX file; set relative_depth_teacher to one'
+        ) from error
     given = session.get_inputs()[0]
     height, width = given.shape[2:]
 
