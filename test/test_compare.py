@@ -5,8 +5,12 @@
 from __future__ import annotations
 
 import json
+import random
+import re
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -234,6 +238,41 @@ def test_records_that_are_missing_are_noticed(tmp_path: Path) -> None:
         frames.write_text(''.join(lines[:kept]))
         with pytest.raises(SourceError, match=f'has {kept} records, but summary.json counts 3'):
             list(read_runs(tmp_path))
+
+
+def test_records_damaged_by_hand_are_compared_or_refused_with_their_line(tmp_path: Path) -> None:
+    depth = dict.fromkeys(('abs_rel', 'rmse', 'delta1'), 0.1)
+    extra = {'depth': {'metric': depth, 'pixels': 9}, 'stability': {'mask_flips': 0.1}}
+    with RecordWriter(tmp_path) as writer:
+        for index in range(3):
+            whole = frame(index, True)
+            writer.add(replace(whole, metrics={**whole.metrics, **extra}))
+        writer.finish(replace(run('a', []).summary, counts={'frames': 3}))
+    (before,) = read_runs(tmp_path)
+    path = tmp_path / FRAMES_FILE
+    lines = path.read_text().splitlines()
+    draw = random.Random(0)
+    refused = []
+    for _ in range(100):
+        fields = json.loads(lines[1])
+        place, key = draw.choice(list(places(fields)))
+        place[key] = draw.choice([None, True, -1, 0.5, 'x', [], {}, [[]], {'a': 1}, [None]])
+        path.write_text('\n'.join((lines[0], json.dumps(fields), lines[2])) + '\n')
+        try:
+            compare_runs(before, next(read_runs(tmp_path)), 20)
+        except SourceError as error:
+            refused.append(str(error))
+    assert len(refused) > 50
+    named = f'{FRAMES_FILE}, line 2|different data'
+    assert [each for each in refused if not re.search(named, each)] == []
+
+
+def places(value: object) -> Iterator[tuple[Any, str | int]]:
+    """Each container in parsed JSON with each of its keys."""
+    if isinstance(value, (dict, list)):
+        for key in value if isinstance(value, dict) else range(len(value)):
+            yield value, key
+            yield from places(value[key])
 
 
 def test_a_folder_without_an_evaluation_is_named(tmp_path: Path) -> None:

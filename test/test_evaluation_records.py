@@ -125,6 +125,15 @@ def test_foreign_lines_are_refused(text: str, tmp_path) -> None:
         ('detections', {'boxes': [], 'scores': [0.5], 'labels': ['a']}),
         ('detections', {'boxes': [[0, 0, 1, 1]], 'scores': None, 'labels': ['a']}),
         ('detections', {'boxes': [[0, 0, 1, 1]], 'scores': [0.5], 'labels': []}),
+        ('metrics', {'depth': {'affine': {'abs_rel': 0.1, 'rmse': 'x', 'delta1': 1}}}),
+        ('metrics', {'depth': {'affine': {'abs_rel': 0.1}}}),
+        ('metrics', {'segmentation': {'confusion': {'wall': 3}}}),
+        ('metrics', {'segmentation': {'confidence': {'256': [1, 1]}}}),
+        ('metrics', {'stability': {'mask_flips': []}}),
+        ('extra', {'offload.payload_bytes': None}),
+        ('timing', {'latency_ms': {'total': True}}),
+        ('timing', {}),
+        ('image_size', [480]),
     ],
 )
 def test_a_damaged_record_is_refused(name: str, value: object) -> None:
@@ -133,6 +142,14 @@ def test_a_damaged_record_is_refused(name: str, value: object) -> None:
     assert parse_frame(json.dumps(fields)).key == record().key
     with pytest.raises(SourceError, match='not a frame record'):
         parse_frame(json.dumps({**fields, name: value}))
+
+
+@pytest.mark.parametrize('name', ['labels', 'crowd', 'areas', 'track_ids'])
+def test_ground_truth_of_another_length_is_refused(name: str) -> None:
+    fields = json.loads(frame_line(record()))
+    fields['truth'][name] = []
+    with pytest.raises(SourceError, match=r'boxes.* differ|1 boxes have 0 track_ids'):
+        parse_frame(json.dumps(fields))
 
 
 def test_summary_reads_back(tmp_path) -> None:

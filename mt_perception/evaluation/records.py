@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from mt_perception.data_files import parse_json, read_json
 from mt_perception.errors import SourceError
 from mt_perception.evaluation.datasets.truth import Sample
+from mt_perception.evaluation.record_form import check_form
 from mt_perception.types import Result
 
 FORMAT = 1
@@ -44,15 +45,6 @@ _PARTS: Mapping[tuple[str, str], type | tuple[type, ...]] = {
     ('timing', 'jobs_at_once'): int,
 }
 """Type of the parts of a summary that are read again."""
-
-
-_FIELDS: Mapping[str, type] = {
-    **dict.fromkeys(('key', 'source', 'path', 'reason'), str),
-    **dict.fromkeys(('stamp_ns', 'macs'), int),
-    **dict.fromkeys(('image_size', 'network_size', 'tasks', 'blocks'), list),
-    **dict.fromkeys(('metrics', 'failures', 'digests', 'extra', 'latency_ms', 'block_ms'), dict),
-}
-"""Type of the fields of a record."""
 
 
 class Metric(Protocol):
@@ -247,15 +239,11 @@ def parse_frame(line: str) -> FrameRecord:
     """
     fields = _checked(parse_json(line, 'frame record', SourceError), 'frame record')
     try:
+        check_form(fields)
         timing = fields.pop('timing')
         fields['latency_ms'] = timing['latency_ms']
         # Records of earlier versions have blocks among the stages.
         fields['block_ms'] = timing.get('block_ms', {})
-        for name, kind in _FIELDS.items():
-            if not isinstance(fields.get(name, kind()), kind):
-                raise TypeError(f'{name} is a {type(fields[name]).__name__}')
-        if not all(isinstance(group, dict) for group in fields['metrics'].values()):
-            raise TypeError('a group of metrics is no mapping')
         fields['detections'] = _detections(fields['detections'])
         fields['truth'] = _truth(fields['truth'])
         for name in ('tasks', 'blocks', 'image_size', 'network_size'):
@@ -364,13 +352,16 @@ def _detections(fields: Mapping[str, Json] | None) -> DetectionRecord | None:
     scores, labels = np.asarray(fields['scores'], np.float32), tuple(fields['labels'])
     if not scores.shape == (len(boxes),) == (len(labels),):
         raise ValueError(f'{len(boxes)} boxes have {scores.size} scores and {len(labels)} labels')
-    return DetectionRecord(boxes, scores, labels, _track_ids(fields))
+    return DetectionRecord(boxes, scores, labels, _track_ids(fields, len(boxes)))
 
 
 def _truth(fields: Mapping[str, Json] | None) -> TruthRecord | None:
     if fields is None:
         return None
     boxes = fields['boxes']
+    lengths = {len(fields[name]) for name in ('labels', 'crowd', 'areas')}
+    if lengths != {len(boxes or ())}:
+        raise ValueError(f'boxes, labels, crowd and areas of the ground truth differ: {lengths}')
     return TruthRecord(
         boxes=None if boxes is None else np.asarray(boxes, np.float32).reshape(-1, 4),
         labels=tuple(fields['labels']),
@@ -380,11 +371,13 @@ def _truth(fields: Mapping[str, Json] | None) -> TruthRecord | None:
         segmentation=fields['segmentation'],
         depth=fields['depth'],
         pseudo=fields['pseudo'],
-        track_ids=_track_ids(fields),
+        track_ids=_track_ids(fields, len(boxes or ())),
     )
 
 
-def _track_ids(fields: Mapping[str, Json]) -> tuple[int, ...] | None:
+def _track_ids(fields: Mapping[str, Json], count: int) -> tuple[int, ...] | None:
     """Identities; records of earlier versions have none."""
     found = fields.get('track_ids')
-    return None if found is None else tuple(map(int, found))
+    if found is not None and len(found) != count:
+        raise ValueError(f'{count} boxes have {len(found)} track_ids')
+    return None if found is None else tuple(found)
