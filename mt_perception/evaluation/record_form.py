@@ -64,7 +64,7 @@ def _values(form: Form) -> Form:
     return check
 
 
-def _fields(required: tuple[str, ...] = (), **forms: Form) -> Form:
+def _fields(forms: Mapping[str, Form], required: tuple[str, ...] = ()) -> Form:
     """A mapping with some known keys; others are not read."""
 
     def check(value: Any, place: str) -> None:
@@ -87,7 +87,7 @@ _TRACKS = _optional(_list(_INTEGER))
 _TIMES = _values(_NUMBER)
 
 _HEADLINE_DEPTH = ('abs_rel', 'rmse', 'delta1')
-_DEPTH_ERRORS = _fields(_HEADLINE_DEPTH, **dict.fromkeys(_HEADLINE_DEPTH, _FIGURE))
+_DEPTH_ERRORS = _fields(dict.fromkeys(_HEADLINE_DEPTH, _FIGURE), _HEADLINE_DEPTH)
 
 
 def _confidence(value: Any, place: str) -> None:
@@ -97,59 +97,64 @@ def _confidence(value: Any, place: str) -> None:
             raise TypeError(f'{place} has the code {code}, expected 0 to 255')
 
 
-_METRICS: Mapping[str, Form] = {
-    'detection': _fields(ap=_FIGURE, found=_NUMBER, objects=_NUMBER),
-    'segmentation': _fields(
-        miou=_FIGURE,
-        pixel_accuracy=_FIGURE,
-        confusion=_values(_values(_NUMBER)),
-        confidence=_confidence,
-    ),
-    'depth': _fields(
-        pixels=_NUMBER,
-        coverage=_NUMBER,
-        ranges=_list(_list(_NUMBER, 5)),
-        **dict.fromkeys(('metric', 'median', 'affine', 'constant'), _DEPTH_ERRORS),
-    ),
-    'stability': _values(_FIGURE),
-    'tracking': _values(_NUMBER),
-}
+_METRICS = _fields(
+    {
+        'detection': _fields({'ap': _FIGURE, 'found': _NUMBER, 'objects': _NUMBER}),
+        'segmentation': _fields(
+            {
+                'miou': _FIGURE,
+                'pixel_accuracy': _FIGURE,
+                'confusion': _values(_values(_NUMBER)),
+                'confidence': _confidence,
+            }
+        ),
+        'depth': _fields(
+            {
+                'pixels': _NUMBER,
+                'coverage': _NUMBER,
+                'ranges': _list(_list(_NUMBER, 5)),
+                **dict.fromkeys(('metric', 'median', 'affine', 'constant'), _DEPTH_ERRORS),
+            }
+        ),
+        'stability': _values(_FIGURE),
+        'tracking': _values(_NUMBER),
+    }
+)
 
 
 def _groups(value: Any, place: str) -> None:
     _values(_MAPPING)(value, place)
-    _fields(**_METRICS)(value, place)
+    _METRICS(value, place)
 
 
+_DETECTIONS = {
+    'boxes': _BOXES,
+    'scores': _list(_FIGURE),
+    'labels': _NAMES,
+    'track_ids': _TRACKS,
+}
+_TRUTH = {
+    'boxes': _optional(_BOXES),
+    'labels': _NAMES,
+    'crowd': _list(_FLAG),
+    'areas': _list(_FIGURE),
+    'exhaustive': _NAMES,
+    'segmentation': _FLAG,
+    'depth': _FLAG,
+    'pseudo': _TEXT,
+    'track_ids': _TRACKS,
+}
 _FRAME = _fields(
-    **dict.fromkeys(('key', 'source', 'path', 'reason'), _TEXT),
-    **dict.fromkeys(('stamp_ns', 'macs'), _INTEGER),
-    **dict.fromkeys(('image_size', 'network_size'), _list(_INTEGER, 2)),
-    **dict.fromkeys(('tasks', 'blocks'), _NAMES),
-    **dict.fromkeys(('failures', 'digests'), _values(_TEXT)),
-    extra=_fields(**dict.fromkeys(('offload.payload_bytes', 'reuse.age_ms'), _NUMBER)),
-    timing=_fields(('latency_ms',), latency_ms=_TIMES, block_ms=_TIMES),
-    metrics=_groups,
-    detections=_optional(
-        _fields(
-            ('boxes', 'scores', 'labels'),
-            boxes=_BOXES,
-            scores=_list(_FIGURE),
-            labels=_NAMES,
-            track_ids=_TRACKS,
-        )
-    ),
-    truth=_optional(
-        _fields(
-            boxes=_optional(_BOXES),
-            labels=_NAMES,
-            crowd=_list(_FLAG),
-            areas=_list(_FIGURE),
-            exhaustive=_NAMES,
-            segmentation=_FLAG,
-            depth=_FLAG,
-            pseudo=_TEXT,
-            track_ids=_TRACKS,
-        )
-    ),
+    {
+        **dict.fromkeys(('key', 'source', 'path', 'reason'), _TEXT),
+        **dict.fromkeys(('stamp_ns', 'macs'), _INTEGER),
+        **dict.fromkeys(('image_size', 'network_size'), _list(_INTEGER, 2)),
+        **dict.fromkeys(('tasks', 'blocks'), _NAMES),
+        **dict.fromkeys(('failures', 'digests'), _values(_TEXT)),
+        'extra': _fields(dict.fromkeys(('offload.payload_bytes', 'reuse.age_ms'), _NUMBER)),
+        'timing': _fields({'latency_ms': _TIMES, 'block_ms': _TIMES}, ('latency_ms',)),
+        'metrics': _groups,
+        'detections': _optional(_fields(_DETECTIONS, ('boxes', 'scores', 'labels'))),
+        'truth': _optional(_fields(_TRUTH)),
+    }
 )
