@@ -137,10 +137,7 @@ def test_a_node_that_has_finished_ends_its_process() -> None:
         assert ended(node) == (0, '')
 
 
-@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_does_not_wait_for_a_frame_that_never_ends(number: signal.Signals) -> None:
-    """Minutes in compiled code: nothing can stop them, and the node ends without them."""
-    body = """
+IN_THE_FRAME_THREAD = """
     def work(self):
         import hashlib
         from mt_perception.nodes.frame_worker import FrameWorker
@@ -162,22 +159,21 @@ def test_a_signal_does_not_wait_for_a_frame_that_never_ends(number: signal.Signa
         self.slot.close()
         super().destroy_node()
     """
-    with process(body) as node:
-        spins(node)
-        assert node.stdout.readline() == 'runs\n'
-        node.send_signal(number)
-        assert ended(node) == (0, '')
-
-
-@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_does_not_wait_for_a_callback_that_never_returns(number: signal.Signals) -> None:
-    """Without offloading a frame is run by the executor's thread."""
-    body = """
+# Without offloading a frame is run by the executor's thread.
+IN_A_CALLBACK = """
     def work(self):
         import hashlib
         print('runs', flush=True)
         hashlib.pbkdf2_hmac('sha256', b'p', b's', (1 << 31) - 1)
     """
+
+
+@pytest.mark.parametrize('body', [IN_THE_FRAME_THREAD, IN_A_CALLBACK], ids=['frame', 'callback'])
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_does_not_wait_for_compiled_code_that_never_ends(
+    number: signal.Signals, body: str
+) -> None:
+    """Nothing can stop it, and the node ends without it."""
     with process(body) as node:
         spins(node)
         assert node.stdout.readline() == 'runs\n'
