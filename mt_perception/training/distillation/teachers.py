@@ -36,7 +36,7 @@ _TRUSTED_WINDOW = 9
 Predict = Callable[[NDArray[np.uint8]], NDArray[np.unsignedinteger[Any]]]
 
 
-def voc_teacher(path: Path, threads: int = 1) -> Predict:
+def voc_teacher(path: Path) -> Predict:
     """Open a DeepLab v3 TensorFlow Lite file that ends in an argmax over the VOC classes.
 
     Returns:
@@ -47,7 +47,7 @@ def voc_teacher(path: Path, threads: int = 1) -> Predict:
     from ai_edge_litert.interpreter import Interpreter
 
     try:
-        interpreter = Interpreter(str(path), num_threads=threads)
+        interpreter = Interpreter(str(path), num_threads=1)
         interpreter.allocate_tensors()
     except (OSError, RuntimeError, ValueError) as error:
         raise ModelError(
@@ -72,7 +72,7 @@ def voc_teacher(path: Path, threads: int = 1) -> Predict:
     return predict
 
 
-def relative_depth_teacher(path: Path, threads: int = 1) -> Predict:
+def relative_depth_teacher(path: Path) -> Predict:
     """Open a relative inverse depth network, ONNX, RGB 0 to 255 at a fixed size.
 
     Returns:
@@ -80,7 +80,7 @@ def relative_depth_teacher(path: Path, threads: int = 1) -> Predict:
         extent, stretched over the whole range; scale and shift are arbitrary.
     """
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = 1
     options.log_severity_level = 3
     try:
         session = onnxruntime.InferenceSession(str(path), options)

@@ -16,6 +16,9 @@ EXCLUDED = 128
 # Soft labels of a pixel sum to 255, except for rounding; borders of the image sum to less.
 _HALF = 128
 
+_STRONGEST = 4.0
+"""Limit on the ratio of a class weight to the median weight, both ways."""
+
 
 def segmentation_loss(logits: Tensor, labels: Tensor, class_weights: Tensor) -> Tensor:
     """Return the cross entropy over the labelled pixels.
@@ -57,16 +60,15 @@ def confident_labels(logits: Tensor, labels: Tensor, inside: Tensor, least: floa
     return torch.where(sure, label, UNLABELLED)
 
 
-def class_weights(pixels: Tensor, strongest: float = 4.0) -> Tensor:
+def class_weights(pixels: Tensor) -> Tensor:
     """Return class weights: inverse square root of pixel counts, clipped, with mean 1.
 
     Args:
         pixels: (C,) number of labelled pixels.
-        strongest: limit on the ratio of a weight to the median weight, both ways.
     """
     weights = pixels.clamp_min(1).double().pow(-0.5)
     middle = weights.median()
-    weights = weights.clamp(middle / strongest, middle * strongest)
+    weights = weights.clamp(middle / _STRONGEST, middle * _STRONGEST)
     return (weights / weights.mean()).float()
 
 
