@@ -96,7 +96,7 @@ def test_a_number_has_at_most_nine_nibbles_and_a_run_ends_in_the_image() -> None
     assert 'a number is too long' in reason(0x02E88888, 0x88801000)
     assert 'undecodable: the RVL depth image is damaged: a run' in reason(0x03222000)
     assert 'undecodable: the RVL depth image is damaged: a run' in reason(0x12222000)
-    assert 'truncated: the RVL depth image of 2x1 is cut' in reason(0x00888888)
+    assert 'truncated: the RVL depth image of 2x1 is truncated' in reason(0x00888888)
     # Black behind the last difference, and values that wrap at 16 bits.
     assert decode_rvl(struct.pack('<iiI', 3, 1, 0x11210000)).tolist() == [[0, 1, 0]]
     assert decode_rvl(struct.pack('<iiI', 2, 1, 0x02130000)).tolist() == [[65535, 65533]]

@@ -42,7 +42,7 @@ FULL = 'full'
     type=click.FloatRange(0, 1, min_open=True),
     default=1.0,
     show_default=True,
-    help="With --only full: share of RUN's weights; the others are those of MODEL now.",
+    help="With --only full: share of RUN's weights; the rest is MODEL's.",
 )
 def export(
     run: Path,

@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""``mt_perception``: imports the sub-command that is used, and says errors in one sentence."""
+"""``mt_perception``: imports the sub-command that is used, and prints errors as one sentence."""
 
 from __future__ import annotations
 

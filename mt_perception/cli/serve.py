@@ -65,7 +65,11 @@ For robots in a network:
 )
 @PROVIDER
 @click.option(
-    '--batch', type=int, default=_DEFAULT.batch, show_default=True, help='Frames in one run.'
+    '--batch',
+    type=int,
+    default=_DEFAULT.batch,
+    show_default=True,
+    help='Largest number of frames in one run.',
 )
 @click.option(
     '--batch-wait-ms',
@@ -74,9 +78,17 @@ For robots in a network:
     help='Time to wait for a full batch.',
 )
 @click.option(
-    '--per-client', default=_DEFAULT.per_client, show_default=True, help='Requests of one robot.'
+    '--per-client',
+    default=_DEFAULT.per_client,
+    show_default=True,
+    help='Largest number of requests of one robot.',
 )
-@click.option('--waiting', default=_DEFAULT.waiting, show_default=True, help='Queued requests.')
+@click.option(
+    '--waiting',
+    default=_DEFAULT.waiting,
+    show_default=True,
+    help='Largest number of queued requests.',
+)
 @click.option(
     '--metrics-host',
     default=LOOPBACK,

@@ -186,7 +186,7 @@ def _check_range(distances: NDArray[np.float64]) -> None:
     near, far = np.quantile(distances, (0.05, 0.95))
     if far < LEAST_RATIO * near:
         raise CalibrationError(
-            f'the distances are {number(near, 2)} to {number(far, 2)} m; two numbers need '
+            f'the distances are {number(near, 2)} to {number(far, 2)} m; factor and exponent need '
             f'distances that differ by a factor of {LEAST_RATIO:g}'
         )
 

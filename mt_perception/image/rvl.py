@@ -33,7 +33,7 @@ def decode_rvl(data: bytes) -> NDArray[np.uint16]:
         uint16 (H, W), 0 where there was no measurement.
 
     Raises:
-        ImageError: The data is cut or damaged, or declares more pixels than a camera has.
+        ImageError: The data is truncated or damaged, or declares more pixels than a camera has.
     """
     if len(data) < 8:
         raise ImageError('truncated', 'the RVL depth image ends before its size')
@@ -44,7 +44,7 @@ def decode_rvl(data: bytes) -> NDArray[np.uint16]:
     at, index, previous = 0, 0, 0
     while index < len(pixels):
         if at + 2 > len(numbers):
-            raise ImageError('truncated', f'the RVL depth image of {width}x{height} is cut')
+            raise ImageError('truncated', f'the RVL depth image of {width}x{height} is truncated')
         index += int(numbers[at])
         count = int(numbers[at + 1])
         coded = numbers[at + 2 : at + 2 + count]

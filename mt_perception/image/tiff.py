@@ -29,7 +29,7 @@ def read_tags(content: bytes) -> Iterator[tuple[int, int]]:
     for first in range(at + 2, at + 2 + 12 * min(count, _MAX_ENTRIES), 12):
         entry = content[first : first + 12]
         if len(entry) < 12:
-            raise ValueError('the directory is cut')
+            raise ValueError('the directory is truncated')
         tag, kind, number = struct.unpack(order + 'HHI', entry[:8])
         size = _INTEGER_BYTES.get(kind, 0)
         if not size or not number:

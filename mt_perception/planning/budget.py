@@ -68,10 +68,12 @@ class Budget:
                 Detection, depth and segmentation are valid names for every model.
         """
         if not 0 < self.compute <= 1:
-            raise OptionError(f'budget.compute must be above 0 and at most 1: {self.compute}')
+            raise OptionError(
+                f'budget.compute must be above 0 and at most 1, found {self.compute}'
+            )
         for name in ('latency_ms', 'max_stale_ms', 'max_change'):
             if not 0 <= getattr(self, name) < float('inf'):
-                raise OptionError(f'budget.{name} must be 0 or more: {getattr(self, name)}')
+                raise OptionError(f'budget.{name} must be 0 or more, found {getattr(self, name)}')
         choices = [AUTO, *paths]
         if self.path not in choices:
             raise OptionError(f'budget.path is {self.path!r}; this model has {", ".join(choices)}')
@@ -82,7 +84,7 @@ class Budget:
                     hint = f'did you mean {close[0]}?' if close else f'it has {", ".join(tasks)}'
                     raise OptionError(f'{what} of {task!r}: this model has no such task; {hint}')
                 if not 0 <= value < float('inf'):
-                    raise OptionError(f'{what} of task {task} must be 0 or more: {value}')
+                    raise OptionError(f'{what} of task {task} must be 0 or more, found {value}')
         if tasks and not any(self.weight(task) for task in tasks):
             raise OptionError('at least one task must have a weight above 0')
         return self

@@ -53,7 +53,7 @@ class OrderProblem:
         conditions: Task → when it runs; a task that is not named always runs.
 
     Raises:
-        OptionError: The parts do not fit each other, or the tasks wait for each other in a circle.
+        OptionError: The parts do not fit each other, or the tasks wait for each other in a cycle.
     """
 
     tasks: tuple[str, ...]
@@ -80,7 +80,7 @@ class OrderProblem:
                 f'an order is asked of {", ".join(unknown or self.conditions)}; '
                 f'the tasks are {", ".join(self.tasks)}'
             )
-        self._check_circles()
+        self._check_cycles()
 
     def _pairs(self) -> Iterator[tuple[str, str]]:
         yield from self.before
@@ -88,13 +88,13 @@ class OrderProblem:
             if condition.on is not None:
                 yield condition.on, task
 
-    def _check_circles(self) -> None:
+    def _check_cycles(self) -> None:
         placed = 0
         while ready := sum(1 << task for task in self.ready(placed)):
             placed |= ready
         if placed != self.everything:
             waiting = [task for i, task in enumerate(self.tasks) if not placed >> i & 1]
-            raise OptionError(f'tasks {", ".join(waiting)} wait for each other: a circle')
+            raise OptionError(f'tasks {", ".join(waiting)} wait for each other: a cycle')
 
     @property
     def everything(self) -> int:

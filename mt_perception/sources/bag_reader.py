@@ -159,7 +159,7 @@ class BagReader:
                 return opened
         if not begin:
             raise BagError(f'{path.name} is empty')
-        raise BagError(f'{path.name} begins as no bag does: {begin[:8].hex(" ")}')
+        raise BagError(f'{path.name} is no bag; it begins with {begin[:8].hex(" ")}')
 
     def _check_one_recording(self) -> None:
         """Refuse a folder of several recordings, which would be mixed."""

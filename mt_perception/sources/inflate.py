@@ -81,7 +81,7 @@ def inflate(data: bytes, compression: str) -> bytes:
         if total > limit:
             raise _beyond(limit, len(data))
         if not decompressor.eof:
-            raise BagError(f'a {compression} chunk is cut')
+            raise BagError(f'a {compression} chunk is truncated')
         data = decompressor.unused_data or b''
     return parts[0] if len(parts) == 1 else b''.join(parts)
 

@@ -74,7 +74,7 @@ class McapFile(BagFile):
             if not self._read_summary():
                 self._scan()
             if not self.channels and self.damage:
-                raise BagError(f'{path.name} is cut before its first message')
+                raise BagError(f'{path.name} ends before its first message')
         except BaseException:
             self._file.close()
             raise

@@ -106,7 +106,7 @@ class Camera(Source):
         while True:
             grabbed, image = self._capture.read()
             if not grabbed:
-                raise SourceError(f'{self.name} stopped sending pictures; was it unplugged?')
+                raise SourceError(f'{self.name} stopped sending images; was it unplugged?')
             stamp_ns = time.time_ns()
             camera = calibrated(self._calibration, *image.shape[:2])
             yield Frame(image.astype(np.uint8, copy=False), stamp_ns, 'camera', camera)

@@ -37,7 +37,7 @@ def build(
         kind: the dataclass.
         data: the map, as YAML gives it.
         where: place in the recipe, for errors.
-        renamed: earlier name of a field → its name today; both are accepted.
+        renamed: earlier name of a field → its name; both are accepted.
         limits: limits of the fields' numbers.
 
     Raises:

@@ -42,7 +42,7 @@ class CascadeRecipe:
 
     def __post_init__(self) -> None:
         if not 0 <= self.detector_share <= 1:
-            raise ModelError(f'detector_share must be from 0 to 1: {self.detector_share}')
+            raise ModelError(f'detector_share must be from 0 to 1, found {self.detector_share}')
 
 
 def read_cascade_recipe(path: Path) -> CascadeRecipe:

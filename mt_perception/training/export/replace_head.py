@@ -44,7 +44,7 @@ def replace_head(run: Path, model: Path, task: str, version: str) -> Path:
     """Replace a task's head; of a run of lighter paths, the task's light head.
 
     The other tasks' outputs stay as they are. Of a model with a cut, the remote depth head is
-    replaced, too, and the wide head no longer corrects its depth: it learned to correct another.
+    replaced, too, and the wide head does not correct its depth: it learned to correct another.
 
     Args:
         run: folder of a run that trained the head on the model's own trunk.

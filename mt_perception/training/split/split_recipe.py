@@ -21,7 +21,7 @@ from mt_perception.training.recipe_fields import (
     mapping,
 )
 
-# Earlier names of the stages → today's; both are read.
+# Earlier names of the stages and the names that replace them; both are read.
 _RENAMED = {'imitate': 'bottleneck', 'finish': 'decoder', 'widen': 'dense_head'}
 
 
