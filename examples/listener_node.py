@@ -3,7 +3,7 @@
 """Learn how to subscribe to the results of the perception node in your own ROS node.
 
 ros2 launch mt_perception perception.launch.py image:=/camera/image_raw
-python examples/listener_node.py
+python3 examples/listener_node.py
 """
 
 from __future__ import annotations

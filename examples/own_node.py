@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Learn how to run the pipeline inside your own ROS node, without a topic between them.
 
-python examples/own_node.py --ros-args -r image:=/camera/image_raw
+python3 examples/own_node.py --ros-args -r image:=/camera/image_raw
 """
 
 from __future__ import annotations

@@ -50,6 +50,13 @@ def test_every_sub_command_has_help(name: str, capsys: pytest.CaptureFixture[str
     assert f'Usage: mt_perception {name}' in capsys.readouterr().out
 
 
+def test_help_shows_defaults(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(['run', '--help']) == 0
+    words = ' '.join(capsys.readouterr().out.split())
+    assert 'Folder of results. [default: out/run]' in words
+    assert 'default: ""' not in words
+
+
 def test_import_needs_onnx_only_for_networks(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -51,7 +51,6 @@ _TAPE_RADIUS = 2
     '--out',
     default='depth_calibration.yaml',
     type=NewPath(),
-    show_default=True,
     help='Calibration file to write.',
 )
 @click.option('--topic', help='Image topic of a bag.')

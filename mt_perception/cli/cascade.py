@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 @data_option
 @out_option
 @click.option('--model', type=NEW_FOLDER, required=True, help='Model folder to write.')
-@click.option('--version', default='0.1.0', show_default=True, help='Version of the weights.')
+@click.option('--version', default='0.1.0', help='Version of the weights.')
 @cache_option
 def cascade(
     recipe: Path,

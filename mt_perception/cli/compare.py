@@ -42,10 +42,9 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
     '--resamples',
     type=click.IntRange(100, 100_000),
     default=RESAMPLES,
-    show_default=True,
     help='Number of bootstrap resamples.',
 )
-@click.option('--seed', type=COUNT, default=0, show_default=True, help='Random seed.')
+@click.option('--seed', type=COUNT, default=0, help='Random seed.')
 @click.option('--out', type=NewPath(), help='Write the comparison as JSON.')
 def compare(a: Path, b: Path, resamples: int, seed: int, out: Path | None) -> None:
     """Compare the evaluations in folders A and B, of the same data.

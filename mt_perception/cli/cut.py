@@ -36,7 +36,6 @@ from mt_perception.cli.training_options import (
 @click.option(
     '--images',
     default=400,
-    show_default=True,
     help='Number of images for the symbol statistics of the codec.',
 )
 @cache_option

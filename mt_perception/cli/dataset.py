@@ -38,21 +38,16 @@ from mt_perception.cli.training_options import NEW_FOLDER
     '--min-change',
     type=FiniteRange(0),
     default=4.0,
-    show_default=True,
     help='Smallest difference of an image to all others, in grey levels of a thumbnail; 0 keeps '
     'near-duplicates.',
 )
-@click.option(
-    '--max-images', type=COUNT, default=0, help='Largest number of images; 0 for no limit.'
-)
+@click.option('--max-images', type=COUNT, default=0, help='Largest number of images; 0: no limit.')
 @click.option('--topic', help='Image topic of a bag with several.')
 @click.option('--focal-px', type=float, help='Focal length in pixels, if the recordings lack it.')
 @click.option(
     '--model', help='Name or folder of a model that adds pseudo labels; default: no labels.'
 )
-@click.option(
-    '--score', default=0.4, show_default=True, help='Lowest score of a pseudo-labelled box.'
-)
+@click.option('--score', default=0.4, help='Lowest score of a pseudo-labelled box.')
 def dataset(
     recordings: tuple[Path, ...],
     out: Path,

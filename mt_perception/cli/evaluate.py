@@ -67,18 +67,26 @@ _NEW_FILE = NewPath(dir_okay=False)
 _FOLDER = click.Path(exists=True, file_okay=False)
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _OPTIONS: Sequence[Callable[[Any], Any]] = (
-    click.option('--model', 'models', multiple=True, help='Installed model or model folder.'),
+    click.option(
+        '--model',
+        'models',
+        multiple=True,
+        help='Installed model or model folder; may be repeated. Default: cspnano.',
+    ),
     click.option(
         '--baseline',
         '--peer',
         'baselines',
         multiple=True,
-        help='ONNX networks to compare with, as onnx:FILE[:KIND][+FILE…].',
+        help='ONNX networks to compare with, as onnx:FILE[:KIND][+FILE…]; may be repeated.',
     ),
     click.option('--reference', help='Model folder whose results are the ground truth.'),
     click.option('--out', default='out/evaluation', type=NewPath(), help='Folder of results.'),
     click.option(
-        '--sweep', 'sweeps', multiple=True, help=f'NAME=VALUE,…; NAME: {", ".join(SWEEPABLE)}.'
+        '--sweep',
+        'sweeps',
+        multiple=True,
+        help=f'NAME=VALUE,…; may be repeated. NAME: {", ".join(SWEEPABLE)}.',
     ),
     click.option(
         '--limit', type=COUNT, default=0, help='Number of frames of each source; 0: all.'
@@ -97,6 +105,7 @@ _OPTIONS: Sequence[Callable[[Any], Any]] = (
     click.option(
         '--require',
         default='',
+        show_default=False,
         metavar='METRIC>=NUMBER,…',
         help='Exit status 1 unless these hold, for example detection.ap>=0.3,depth.abs_rel<=0.2.',
     ),

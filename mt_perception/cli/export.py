@@ -23,8 +23,8 @@ FULL = 'full'
     type=FOLDER,
     help='Folder of the data sets: measure the exported model and record its accuracy.',
 )
-@click.option('--version', default='0.1.0', show_default=True, help='Version of the weights.')
-@click.option('--licence', default='Apache-2.0', show_default=True, help='SPDX identifier.')
+@click.option('--version', default='0.1.0', help='Version of the weights.')
+@click.option('--licence', default='Apache-2.0', help='SPDX identifier.')
 @click.option(
     '--as-task',
     help='Add the detector of RUN to the existing MODEL as one more task of this name; --data '
@@ -41,7 +41,6 @@ FULL = 'full'
     '--share',
     type=click.FloatRange(0, 1, min_open=True),
     default=1.0,
-    show_default=True,
     help="With --only full: share of RUN's weights; the rest is MODEL's.",
 )
 def export(

@@ -81,7 +81,9 @@ def _per_task(name: str, help_: str, metavar: str) -> Callable[[_Command], _Comm
 @click.option('--nchw/--nhwc', default=None, help='Axes of the input.')
 @click.option('--version', default='1', help='Version of the weights.')
 @click.option('--licence', default=Card.licence, help="SPDX identifier of the weights' licence.")
-@click.option('--description', default='', help='One sentence about the model.')
+@click.option(
+    '--description', default='', show_default=False, help='One sentence about the model.'
+)
 @click.option('--force', is_flag=True, help='Replace an existing model folder.')
 def import_(folder: Path, test: Path | None, force: bool, **given: Any) -> None:
     """Make the model folder MODEL_DIR from ONNX networks for one or several tasks.

@@ -45,7 +45,7 @@ _GRAPHS = {'.mmd': graph_mermaid, '.dot': graph_dot}
     help='Image to run; warnings name suspicious results.',
 )
 def inspect(model: str, labels: bool, graph_file: Path | None, image: Path | None) -> None:
-    """Show and check MODEL: the name of an installed model, or a model folder.
+    """Show and check MODEL: the name of an installed model (default: cspnano), or a model folder.
 
     Compares every file with its checksum, loads every graph and runs a frame on every path, in a
     process with limits on time and memory. The perception node accepts a folder that passes.

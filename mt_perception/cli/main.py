@@ -96,7 +96,9 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, command.help) for name, command in SUB_COMMANDS.items()])
 
 
-@click.group(cls=LazyGroup, context_settings={'help_option_names': ['-h', '--help']})
+@click.group(
+    cls=LazyGroup, context_settings={'help_option_names': ['-h', '--help'], 'show_default': True}
+)
 @click.version_option(__version__, prog_name='mt_perception')
 def command_line() -> None:
     """Detections, metric depth and segmentation from one shared multitask network."""

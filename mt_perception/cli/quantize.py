@@ -35,15 +35,13 @@ from mt_perception.cli.training_options import (
     '--calibration',
     type=click.Choice(['minmax', 'percentile', 'entropy']),
     default='percentile',
-    show_default=True,
     help='Method that determines the range of activations.',
 )
-@click.option('--images', default=32, show_default=True, help='Number of calibration images.')
+@click.option('--images', default=32, help='Number of calibration images.')
 @click.option('--int8-stem', is_flag=True, help='Quantise the first convolution too.')
 @click.option(
     '--float-parts',
     default='trunk.stage2,trunk.stage3',
-    show_default=True,
     help='Sensitive parts that stay in float, separated by commas.',
 )
 @click.option('--measure/--no-measure', default=True, help='Print accuracy and latency of both.')

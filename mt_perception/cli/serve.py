@@ -40,11 +40,9 @@ For robots in a network:
 
 
 @click.command(epilog=_EXAMPLES)
-@click.option('-m', '--model', default='cspnano', show_default=True, help='Model name or folder.')
-@click.option('--host', default=LOOPBACK, show_default=True, help='Address to listen at.')
-@click.option(
-    '--port', type=_PORT, default=DEFAULT_PORT, show_default=True, help='Port; 0: any free.'
-)
+@click.option('-m', '--model', default='cspnano', help='Model name or folder.')
+@click.option('--host', default=LOOPBACK, help='Address to listen at.')
+@click.option('--port', type=_PORT, default=DEFAULT_PORT, help='Port; 0: any free.')
 @click.option('--tls-cert', type=_FILE, help="PEM file of the host's certificate chain.")
 @click.option('--tls-key', type=_FILE, help="PEM file of the host's private key.")
 @click.option('--client-ca', type=_FILE, help='PEM file of a CA; accept only its clients.')
@@ -68,45 +66,38 @@ For robots in a network:
     '--batch',
     type=int,
     default=_DEFAULT.batch,
-    show_default=True,
     help='Largest number of frames in one run.',
 )
 @click.option(
     '--batch-wait-ms',
     default=_DEFAULT.batch_wait_ms,
-    show_default=True,
     help='Time to wait for a full batch.',
 )
 @click.option(
     '--per-client',
     default=_DEFAULT.per_client,
-    show_default=True,
     help='Largest number of requests of one robot.',
 )
 @click.option(
     '--waiting',
     default=_DEFAULT.waiting,
-    show_default=True,
     help='Largest number of queued requests.',
 )
 @click.option(
     '--metrics-host',
     default=LOOPBACK,
-    show_default=True,
     help='Address of the Prometheus metrics.',
 )
 @click.option(
     '--metrics-port',
     type=_PORT,
     default=0,
-    show_default=True,
     help='Port of the metrics; 0: none.',
 )
 @click.option(
     '--drain-s',
     type=FiniteRange(0, 3600),
     default=5.0,
-    show_default=True,
     help='Time to finish after SIGTERM.',
 )
 @click.option(
@@ -115,14 +106,12 @@ For robots in a network:
     'backend',
     type=click.Choice(['local', 'ray']),
     default='local',
-    show_default=True,
     help='This process, or replicas on Ray Serve.',
 )
 @click.option(
     '--replicas',
     type=click.IntRange(1),
     default=1,
-    show_default=True,
     help='Smallest number of Ray replicas.',
 )
 @click.option(

@@ -86,7 +86,7 @@ PROVIDER: Callable[[Any], Any] = click.option(
     '--provider',
     'providers',
     multiple=True,
-    help='ONNX Runtime provider, such as CUDA or "OpenVINO: {device_type: CPU}"; repeatable.',
+    help='ONNX Runtime provider, such as CUDA or "OpenVINO: {device_type: CPU}"; may be repeated.',
 )
 
 BUDGET_OPTIONS: Sequence[Callable[[Any], Any]] = (
@@ -114,12 +114,12 @@ def budget_of(given: Mapping[str, Any]) -> Budget:
 
 
 DEPTH_OPTIONS: Sequence[Callable[[Any], Any]] = (
-    click.option('--depth-scale', type=click.Choice(SCALES), default=NONE, show_default=True,
+    click.option('--depth-scale', type=click.Choice(SCALES), default=NONE,
                  help='Source of the scale of depth.'),
     click.option('--camera-height-m', default=0.0, help='Height above the ground, in m.'),
     click.option('--camera-pitch-deg', default=0.0, help='Pitch below the horizon, in degrees.'),
     click.option('--camera-roll-deg', default=0.0, help='Roll to the right, in degrees.'),
-    click.option('--depth-calibration', default='', metavar='FILE',
+    click.option('--depth-calibration', default='', show_default=False, metavar='FILE',
                  help='File written by `mt_perception calibrate`.'),
     click.option('--depth-filter', is_flag=True, help='Filter depth over time against flicker.'),
 )  # fmt: skip
@@ -141,7 +141,6 @@ LINK_OPTIONS: Sequence[Callable[[Any], Any]] = (
     click.option(
         '--link-delay-ms',
         default=DELAY_MS,
-        show_default=True,
         help='One-way delay of links, in ms.',
     ),
 )
