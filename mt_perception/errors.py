@@ -95,7 +95,7 @@ class ProtocolError(PerceptionError):
 
 
 class PayloadError(ProtocolError):
-    """A payload is refused: damaged, foreign, of another model, or larger than is taken.
+    """A payload is refused: damaged, foreign, of another model, or too large.
 
     Args:
         reason: Short machine-readable name of the fault (``truncated``, ``corrupted``,

@@ -244,7 +244,7 @@ def test_a_guessed_focal_length_is_said(tmp_path: Path) -> None:
     folder = rgbd(tmp_path / 'rec', 2)
     job = Job(str(folder), str(write_tiny_model(tmp_path / 'tiny')), tmp_path / 'out')
     (note,) = run_job(job).data['notes']
-    assert 'the focal length was guessed for 2 frames' in note
+    assert 'the focal length was assumed for 2 frames' in note
     known = replace(job, source_options=SourceOptions(camera=60.0), folder=tmp_path / 'known')
     assert run_job(known).data['notes'] == ()
 

@@ -108,7 +108,7 @@ def test_a_certificate_that_is_not_yet_valid(folder: Path, authority: Authority)
 def test_the_address_that_failed_is_reported(
     folder: Path, authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A name with two addresses: nothing listens at one, the other has an expired certificate."""
+    """A name with two addresses: nothing listens on one, the other has an expired certificate."""
     credentials = server_credentials(authority.signed('expired', days=-1))
     refused = Failure(REFUSED, 'Connection refused')
     with OddHost(folder, credentials) as host:

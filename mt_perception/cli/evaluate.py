@@ -67,19 +67,10 @@ _NEW_FILE = NewPath(dir_okay=False)
 _FOLDER = click.Path(exists=True, file_okay=False)
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _OPTIONS: Sequence[Callable[[Any], Any]] = (
-    click.option(
-        '--model',
-        'models',
-        multiple=True,
-        help='Installed model or model folder; may be repeated. Default: cspnano.',
-    ),
-    click.option(
-        '--baseline',
-        '--peer',
-        'baselines',
-        multiple=True,
-        help='ONNX networks to compare with, as onnx:FILE[:KIND][+FILE…]; may be repeated.',
-    ),
+    click.option('--model', 'models', multiple=True,
+                 help='Installed model or model folder; may be repeated. Default: cspnano.'),
+    click.option('--baseline', '--peer', 'baselines', multiple=True,
+                 help='ONNX networks to compare with: onnx:FILE[:KIND][+FILE…]; may be repeated.'),
     click.option('--reference', help='Model folder whose results are the ground truth.'),
     click.option('--out', default='out/evaluation', type=NewPath(), help='Folder of results.'),
     click.option(
@@ -139,7 +130,7 @@ _OPTIONS: Sequence[Callable[[Any], Any]] = (
         type=click.Choice([DETECTION, SEGMENTATION, DEPTH]),
         help='Run only this task; may be repeated.',
     ),
-)
+)  # fmt: skip
 SOURCE_OPTIONS: Sequence[Callable[[Any], Any]] = (
     click.option('--topic', help='Image topic of a bag.'),
     click.option('--depth-topic', help='Topic with true depth; "none": ignore depth.'),

@@ -41,7 +41,7 @@ For robots in a network:
 
 @click.command(epilog=_EXAMPLES)
 @click.option('-m', '--model', default='cspnano', help='Model name or folder.')
-@click.option('--host', default=LOOPBACK, help='Address to listen at.')
+@click.option('--host', default=LOOPBACK, help='Address to listen on.')
 @click.option('--port', type=_PORT, default=DEFAULT_PORT, help='Port; 0: any free.')
 @click.option('--tls-cert', type=_FILE, help="PEM file of the host's certificate chain.")
 @click.option('--tls-key', type=_FILE, help="PEM file of the host's private key.")

@@ -169,7 +169,7 @@ class _Tally:
             return scale
         return [
             *scale,
-            f'the focal length was guessed for {self.guessed} frames, so metric depth has an '
+            f'the focal length was assumed for {self.guessed} frames, so metric depth has an '
             'unknown scale: give --camera-info or --focal-px',
         ]
 

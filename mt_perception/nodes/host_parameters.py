@@ -20,7 +20,7 @@ class RemoteHostSettings(Settings):
         'model', 'cspnano', 'Name of an installed model, or path of a model folder.'
     )
     listen_host: str = start_parameter(
-        'listen.host', '127.0.0.1', 'Address to listen at; 0.0.0.0 accepts other machines.'
+        'listen.host', '127.0.0.1', 'Address to listen on; 0.0.0.0 accepts other machines.'
     )
     listen_port: int = start_parameter(
         'listen.port', 8001, 'TCP port; 0 selects a free port.', limits=(0, 65535)

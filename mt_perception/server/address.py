@@ -16,7 +16,7 @@ class Address:
     """The addresses of a host.
 
     Attributes:
-        host: Address or name to listen at.
+        host: Address or name to listen on.
         port: TCP port; 0 selects a free port.
         metrics_host: Address of the Prometheus metrics.
         metrics_port: Port of the metrics; 0 disables them.

@@ -38,7 +38,7 @@ class HostSettings:
 
     Attributes:
         model: The model folder.
-        address: Addresses to listen at.
+        address: Addresses to listen on.
         limits: Limits on requests, calls and times.
         tls: TLS files; None uses plain text.
         token_file: File of accepted bearer tokens; None accepts every client.
@@ -167,7 +167,7 @@ class RemoteHost:
                 self.port = self._server.add_secure_port(place, credentials)
         except RuntimeError as error:
             raise OffloadError(
-                f'cannot listen at {place}: the port is in use, or the address is not one of this '
+                f'cannot listen on {place}: the port is in use, or the address is not one of this '
                 f'machine ({error})'
             ) from error
         if address.metrics_port:

@@ -76,8 +76,8 @@ class HostMetrics:
         """Serve ``GET /metrics``.
 
         Args:
-            host: Address to listen at.
-            port: Port to listen at.
+            host: Address to listen on.
+            port: Port to listen on.
 
         Returns:
             A function that stops the server.

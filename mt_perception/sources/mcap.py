@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Reader of MCAP files (mcap.dev/spec), also of cut ones and of ones with foreign channels."""
+"""Reader of MCAP files (mcap.dev/spec), also of truncated ones and with foreign channels."""
 
 from __future__ import annotations
 
