@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -94,3 +96,9 @@ def test_invalid_directions_are_refused() -> None:
         GroundPlane.from_pose(2 * np.eye(3), 1.0)
     with pytest.raises(OptionError, match='gravity'):
         GroundPlane.from_gravity(np.array([0.0, -1.0, 0.0]), 1.0)
+
+
+def test_gravity_of_any_size_is_refused_without_a_warning() -> None:
+    warnings.simplefilter('error')
+    with pytest.raises(OptionError, match='expected gravity'):
+        GroundPlane.from_gravity(np.array([1e308, 1e308, 0.0]), 0.3)

@@ -15,7 +15,7 @@ import pytest
 torch = pytest.importorskip('torch')
 
 import tiny_data
-from test_training_loop import LABELS, RECIPE
+from test_training_loop import HEADS, LABELS, RECIPE
 from tiny_run import save_run
 
 from mt_perception.cli.main import main
@@ -28,14 +28,16 @@ from mt_perception.training.data.augment import make_example
 from mt_perception.training.data.batches import SampleSet
 from mt_perception.training.data.check_data import check_files
 from mt_perception.training.data.label_images import fill_polygons
-from mt_perception.training.data.read_datasets import read_coco
+from mt_perception.training.data.read_datasets import detector_classes, read_coco
 from mt_perception.training.data.recipe_sets import read_sets
 from mt_perception.training.data.samples import Sample, read_array
 from mt_perception.training.distillation.teachers import relative_depth_teacher, voc_teacher
+from mt_perception.training.loop import train
 from mt_perception.training.losses.objective import check_finite
-from mt_perception.training.recipe import SetSpec
+from mt_perception.training.recipe import SetSpec, Weights
 from mt_perception.training.run_record import LOG, RECORD, RunLog, record_run
-from mt_perception.training.start import read_start
+from mt_perception.training.schedules.optimizer import make_optimizer
+from mt_perception.training.start import check_teacher, read_start
 
 CLASSES = tiny_data.classes()
 
@@ -51,7 +53,7 @@ def test_a_cut_off_checkpoint_is_named(tmp_path: Path) -> None:
     torch.save({'step': 1, 'network': torch.zeros(1000)}, tmp_path / FILE)
     content = (tmp_path / FILE).read_bytes()
     (tmp_path / FILE).write_bytes(content[: len(content) // 2])
-    with pytest.raises(ModelError, match='is damaged or no checkpoint'):
+    with pytest.raises(ModelError, match='is damaged, or no checkpoint'):
         load_checkpoint(tmp_path)
 
 
@@ -191,3 +193,31 @@ def test_an_image_of_one_row_is_placed_on_the_canvas(tmp_path: Path) -> None:
     for seed in range(40):
         example = make_example(sample, (64, 96), np.random.default_rng(seed))
         assert example.image.shape == (64, 96, 3)
+
+
+def test_a_detector_needs_classes(tmp_path: Path) -> None:
+    folder = tiny_data.write_coco(tmp_path / 'coco', names=())
+    with pytest.raises(SourceError, match='has 0 classes; a detector has 1 to 255'):
+        detector_classes(folder / 'instances.json')
+
+
+def test_a_phase_without_learning_rates_is_named() -> None:
+    network = build('cspnano', 3, 3)
+    with pytest.raises(ModelError, match='phase heads: no part of the network has a learning'):
+        make_optimizer(network, replace(HEADS, learning_rates={'segmentation': 0.0}), 0.0)
+
+
+def test_detections_are_not_distilled_from_random_weights() -> None:
+    with pytest.raises(ModelError, match='needs a network that detects: set initial_weights'):
+        check_teacher(RECIPE, None)
+    check_teacher(replace(RECIPE, initial_weights='yolox.onnx'), None)
+    check_teacher(replace(RECIPE, phases=(HEADS,)), None)
+
+
+def test_a_batch_without_labels_of_the_only_loss_trains_nothing(tmp_path: Path) -> None:
+    phase = replace(HEADS, weights=Weights(relative_depth=1), learning_rates={'depth': 1e-3})
+    coco = read_coco(tiny_data.write_coco(tmp_path / 'coco'), CLASSES)
+    sets = (SampleSet('coco', tuple(coco), 1.0),)
+    recipe = replace(RECIPE, phases=(phase,))
+    steps = list(train(recipe, sets, LABELS, None, tmp_path / 'run'))
+    assert [now.losses for now in steps] == [{'relative_depth': 0.0}] * 2

@@ -153,3 +153,11 @@ def test_a_phase_or_recipe_without_anything_to_train_is_named(tmp_path: Path) ->
     sets = [{**one, 'weight': 0} for one in recipe['sets']]
     with pytest.raises(ModelError, match='expected at least one with a weight above 0'):
         read_recipe(changed(tmp_path, sets=sets))
+
+
+@pytest.mark.parametrize('loss', ['soft_labels', 'teacher_boxes', 'relative_depth'])
+def test_a_loss_without_data_is_named(tmp_path: Path, loss: str) -> None:
+    recipe = yaml.safe_load(RECIPES[0].read_text())
+    phases = [{**recipe['phases'][0], 'weights': {'depth': 1, loss: 1}}]
+    with pytest.raises(ModelError, match=f'loss {loss}, but no set; set {loss}: true'):
+        read_recipe(changed(tmp_path, phases=phases, sets=[SET]))

@@ -185,7 +185,7 @@ def test_the_taxonomy_of_the_recipe_validates_too(tmp_path: Path) -> None:
         (('weights: {segmentation', 'weights: {segmentatoin'), 'did you mean segmentation'),
         (('validate_every', 'validat_every'), 'did you mean validate_every'),
         (('batch_size: 2', 'batch_size: 0'), 'batch_size'),
-        (('weights: {segmentation: 1.0}', 'weights: {}'), 'no phase has a loss'),
+        (('weights: {segmentation: 1.0}', 'weights: {}'), 'no loss has a weight above 0'),
         (('weights: {segmentation', 'weights: {detection'), 'set detection_labels'),
     ],
 )

@@ -68,12 +68,13 @@ def train(
     from mt_perception.training.export.write_model import ModelCard
     from mt_perception.training.recipe import read_recipe
     from mt_perception.training.run_record import record_run
-    from mt_perception.training.start import read_start
+    from mt_perception.training.start import check_teacher, read_start
     from mt_perception.training.structure.structure import train_structure
 
     output = run_output(out, [data, recipe, *([] if start is None else [start])])
     plan = read_recipe(recipe)
     source = None if start is None else read_start(start)
+    check_teacher(plan, source)
     classes = recipe_sets.network_classes(plan, data, () if source is None else source.labels[0])
     labels = (classes.detection, classes.segmentation)
     network = None if source is None else _started(plan, source, labels, console)

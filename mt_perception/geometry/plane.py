@@ -101,7 +101,8 @@ class GroundPlane:
         Raises:
             OptionError: The height is not positive, or the acceleration is out of range.
         """
-        size = float(np.linalg.norm(acceleration))
+        # Unlike NumPy's norm, it does not overflow for readings of any size.
+        size = math.hypot(*acceleration.tolist())
         low, high = _GRAVITY_M_S2
         if not low <= size <= high:
             raise OptionError(

@@ -50,8 +50,8 @@ def load_checkpoint(folder: Path, entries: Sequence[str] = ()) -> dict[str, Any]
     except Exception as error:
         # torch raises whatever its readers of archives, pickles and tensors raise.
         raise ModelError(
-            f'{path} is damaged or no checkpoint ({type(error).__name__}); copy it again, or '
-            'remove it and train anew'
+            f'{path} is damaged, or no checkpoint of tensors and plain data '
+            f'({type(error).__name__}); copy it again, or remove it and train anew'
         ) from error
     if not isinstance(state, dict):
         raise ModelError(f'{path}: expected a checkpoint, found {type(state).__name__}')

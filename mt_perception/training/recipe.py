@@ -290,6 +290,13 @@ def _check(recipe: Recipe, path: Path) -> None:
         using = [spec.name for spec in recipe.sets if getattr(spec, option)]
         if using and not getattr(recipe, teacher):
             raise ModelError(f'{path}: sets {using} have {option}; set {teacher} to a file')
+    for loss in ('soft_labels', 'teacher_boxes', 'relative_depth'):
+        weighted = any(getattr(phase.weights, loss) > 0 for phase in phases)
+        if weighted and not any(getattr(spec, loss) for spec in recipe.sets):
+            raise ModelError(
+                f'{path}: phases have the loss {loss}, but no set; set {loss}: true in a set, or '
+                'remove the loss'
+            )
     using = [spec.name for spec in recipe.sets if spec.teacher_boxes]
     if using and not recipe.remote_teacher:
         raise ModelError(f'{path}: sets {using} have teacher_boxes; set remote_teacher: true')

@@ -240,7 +240,11 @@ class RunState:
         balanced = self.balance(tasks)
         terms = [factors[task] * loss for task, loss in balanced.items()]
         terms += [loss for name, loss in sums.items() if name not in TASKS]
-        torch.autograd.backward(torch.stack(terms).sum())
+        total = torch.stack(terms).sum()
+        if not total.requires_grad:
+            # No image of the batch has a label of these losses.
+            return
+        torch.autograd.backward(total)
         if shared is not None and isinstance(self.balance, GradNorm):
             # GradNorm sees norms without γ, or it would compensate the schedule.
             norms = {task: norm / factors[task] for task, norm in shared.norms().items()}

@@ -197,9 +197,25 @@ def check_start(recipe: Recipe, start: Start, labels: Labels) -> None:
         ModelError: the recipe has a weight for `distillation`, and the detector's classes differ
             from those of the start.
     """
-    distils = any(phase.weights.distillation > 0 for phase in recipe.phases)
-    if distils and recipe.gating is None and list(labels[0]) != list(start.labels[0]):
+    if _distils(recipe) and recipe.gating is None and list(labels[0]) != list(start.labels[0]):
         raise ModelError(
             f'the recipe distils detections, but {start.path} has other detector classes than '
             f'{recipe.detection_labels}; remove the loss "distillation", or keep the classes'
         )
+
+
+def check_teacher(recipe: Recipe, start: Start | None) -> None:
+    """Refuse recipes that distil detections from random weights.
+
+    Raises:
+        ModelError: there is neither a start nor a checkpoint.
+    """
+    if _distils(recipe) and start is None and not recipe.initial_weights:
+        raise ModelError(
+            'the recipe distils detections, which needs a network that detects: set '
+            'initial_weights to a checkpoint, or name a run or a model with --start'
+        )
+
+
+def _distils(recipe: Recipe) -> bool:
+    return any(phase.weights.distillation > 0 for phase in recipe.phases)

@@ -52,7 +52,7 @@ from mt_perception.training.data.label_images import (
     read_labels,
 )
 from mt_perception.training.data.samples import Boxes, NamedBox, Sample
-from mt_perception.types import Intrinsics
+from mt_perception.types import UNLABELLED, Intrinsics
 
 ALL = 'all'
 _TRANSPOSED = range(5, 9)  # EXIF orientations that swap height and width
@@ -94,9 +94,11 @@ class ReadOptions:
 
 def detector_classes(path: Path) -> tuple[str, ...]:
     """Return the class names of an annotation file, COCO (JSON) or YOLO (YAML), in its order."""
-    if path.suffix.lower() in ('.yaml', '.yml'):
-        return tuple(read_class_names(path).values())
-    return read_coco_file(path).labels
+    is_yolo = path.suffix.lower() in ('.yaml', '.yml')
+    names = tuple(read_class_names(path).values()) if is_yolo else read_coco_file(path).labels
+    if not 1 <= len(names) <= UNLABELLED:
+        raise SourceError(f'{path} has {len(names)} classes; a detector has 1 to {UNLABELLED}')
+    return names
 
 
 def read_coco(

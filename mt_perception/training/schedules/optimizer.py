@@ -105,6 +105,11 @@ def make_optimizer(network: Multitask, phase: Phase, weight_decay: float) -> Rel
         if rate > 0:
             key = (rate, part in relative, parameter.ndim > 1 and part not in relative)
             groups.setdefault(key, []).append(parameter)
+    if not groups:
+        raise ModelError(
+            f'phase {phase.name}: no part of the network has a learning rate above 0; set '
+            'learning_rates or relative_rates'
+        )
     return RelativeAdamW(
         [
             {
