@@ -61,6 +61,9 @@ def test_junit_in_the_output_folder(tmp_path: Path, model: str) -> None:
         ('timing', 'latency_ms', 3),
         ('timing', 'jobs_at_once', '2'),
         ('metrics', 'detection', 3),
+        ('model', 'labels', {'detection': [[]]}),
+        ('model', 'baseline', [{}]),
+        ('parameters', 'swept', 'size'),
     ],
 )
 def test_a_damaged_summary_is_no_completed_evaluation(

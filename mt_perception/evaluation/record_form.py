@@ -1,6 +1,6 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""The form of a line of ``frames.jsonl``: metrics and reports read its values without checks."""
+"""The form of ``frames.jsonl`` and ``summary.json``: their readers take values without checks."""
 
 from __future__ import annotations
 
@@ -11,16 +11,18 @@ Form: TypeAlias = Callable[[Any, str], None]
 """Raises TypeError unless a value has a form; the text is its place in the record."""
 
 
-def check_form(fields: Mapping[str, Any]) -> None:
-    """Check all values of a record that are read again.
-
-    Args:
-        fields: The parsed line.
+def check_frame(fields: Mapping[str, Any]) -> None:
+    """Check all values of a parsed line of ``frames.jsonl`` that are read again.
 
     Raises:
         TypeError: A value has another type or length; the message names its place.
     """
     _FRAME(fields, '')
+
+
+def check_summary(fields: Mapping[str, Any]) -> None:
+    """Check the values of a parsed ``summary.json`` that are read again; errors as above."""
+    _SUMMARY(fields, '')
 
 
 def _is(*kinds: type) -> Form:
@@ -156,5 +158,19 @@ _FRAME = _fields(
         'metrics': _groups,
         'detections': _optional(_fields(_DETECTIONS, ('boxes', 'scores', 'labels'))),
         'truth': _optional(_fields(_TRUTH)),
+    }
+)
+
+_NETWORKS = _list(_fields({'kind': _TEXT}, ('kind',)))
+_SUMMARY = _fields(
+    {
+        'source': _TEXT,
+        **dict.fromkeys(('failures', 'machine', 'versions'), _MAPPING),
+        'model': _fields({'labels': _values(_NAMES), 'baseline': _optional(_NETWORKS)}),
+        'data': _fields({'inputs': _MAPPING, 'notes': _list(_TEXT), 'kind': _TEXT}),
+        'parameters': _fields({'swept': _optional(_MAPPING)}),
+        'counts': _fields({'frames': _INTEGER, 'failed': _INTEGER, 'macs_mean': _NUMBER}),
+        'metrics': _values(_MAPPING),
+        'timing': _fields({'latency_ms': _MAPPING, 'jobs_at_once': _INTEGER}),
     }
 )

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from mt_perception.data_files import parse_json, read_json
 from mt_perception.errors import SourceError
 from mt_perception.evaluation.datasets.truth import Sample
-from mt_perception.evaluation.record_form import check_form
+from mt_perception.evaluation.record_form import check_frame, check_summary
 from mt_perception.types import Result
 
 FORMAT = 1
@@ -33,18 +33,6 @@ SUMMARY_FILE = 'summary.json'
 
 Json: TypeAlias = Any
 """What ``json`` writes: None, bool, int, float, str, and lists and string-keyed dicts of them."""
-
-
-_PARTS: Mapping[tuple[str, str], type | tuple[type, ...]] = {
-    ('data', 'inputs'): dict,
-    ('data', 'notes'): list,
-    ('counts', 'frames'): int,
-    ('counts', 'failed'): int,
-    ('counts', 'macs_mean'): (int, float),
-    ('timing', 'latency_ms'): dict,
-    ('timing', 'jobs_at_once'): int,
-}
-"""Type of the parts of a summary that are read again."""
 
 
 class Metric(Protocol):
@@ -239,7 +227,7 @@ def parse_frame(line: str) -> FrameRecord:
     """
     fields = _checked(parse_json(line, 'frame record', SourceError), 'frame record')
     try:
-        check_form(fields)
+        check_frame(fields)
         timing = fields.pop('timing')
         fields['latency_ms'] = timing['latency_ms']
         # Records of earlier versions have blocks among the stages.
@@ -295,18 +283,8 @@ def read_summary(path: Path) -> Summary:
     """
     try:
         fields = _checked(read_json(path, SourceError), str(path))
-        for name, value in fields.items():
-            if not isinstance(value, str if name == 'source' else dict):
-                raise TypeError(f'{name} is a {type(value).__name__}')
-        # First: it refuses a summary that lacks one.
-        summary = Summary(**fields)
-        for (part, name), kinds in _PARTS.items():
-            value = fields[part].get(name)
-            if name in fields[part] and not isinstance(value, kinds):
-                raise TypeError(f'{part}.{name} is a {type(value).__name__}')
-        if not all(isinstance(group, dict) for group in fields['metrics'].values()):
-            raise TypeError('a group of metrics is no mapping')
-        return summary
+        check_summary(fields)
+        return Summary(**fields)
     except TypeError as error:
         raise SourceError(f'cannot read the summary {path}: {error}') from error
 
