@@ -75,6 +75,7 @@ class Frame:
             from outside, for example a file. Deadlines and latencies count from here.
         ground: The ground below the camera, from which ``Options.depth_scale`` may take the
             scale of depth; None takes the one of the options.
+        no_ground: Why a wanted ``ground`` is not known; ``ScaleReport.refused`` has it.
 
     Example:
         >>> import numpy as np
@@ -91,6 +92,7 @@ class Frame:
     intrinsics: Intrinsics | None = None
     received_s: float | None = None
     ground: GroundPlane | None = None
+    no_ground: str = ''
 
 
 @dataclass(frozen=True, eq=False)

@@ -29,7 +29,7 @@ from mt_perception.geometry.depth_calibration import read_calibration
 from mt_perception.geometry.ground import ground_depth
 from mt_perception.geometry.plane import GroundPlane
 from mt_perception.geometry.rays import pixel_rays
-from mt_perception.nodes.ground_source import GroundSource
+from mt_perception.nodes.ground_source import MAX_AGE_S, GroundSource
 from mt_perception.nodes.parameters import PerceptionSettings
 from mt_perception.nodes.perception import PerceptionNode
 from mt_perception.nodes.publishers import LATCHED
@@ -128,7 +128,7 @@ def test_the_scale_comes_from_tf_and_a_jump_is_ignored(graph: RosGraph, model: s
     robot = Robot(graph, model, **{'depth.scale': 'ground', 'depth.ground_source': 'tf'})
     found = robot.frame()
     assert found['depth_scale.source'] == 'network', 'there is no transform yet'
-    assert 'height of the camera is unknown' in found['depth_scale.refused']
+    assert 'there is no transform from' in found['depth_scale.refused']
     robot.place_camera(HEIGHT_M)
     found = robot.until('depth_scale.source', 'ground')
     factor = float(found['depth_scale.factor'])
@@ -155,7 +155,8 @@ def test_the_height_and_the_source_are_live_parameters(graph: RosGraph, model: s
     robot.until('depth_scale.source', 'ground')
     imu = robot.peer.create_publisher(Imu, '/imu', 5)
     robot.node.set_parameters([Parameter('depth.ground_source', value='imu')])
-    assert 'unknown' in robot.until('depth_scale.source', 'network')['depth_scale.refused']
+    found = robot.until('depth_scale.source', 'network')
+    assert 'no message on /imu yet' in found['depth_scale.refused']
 
     up = Imu()
     up.header.frame_id = 'camera_optical'
@@ -291,6 +292,9 @@ class Subscriptions:
     def destroy_subscription(self, topic: str) -> None:
         del self.topics[topic]
 
+    def resolve_topic_name(self, topic: str) -> str:
+        return f'/{topic}'
+
 
 def test_ground_topics_are_subscribed_while_they_are_needed() -> None:
     node = Subscriptions()
@@ -316,7 +320,8 @@ class Gravity:
 
     def __init__(self) -> None:
         self.node = Subscriptions()
-        self.source = GroundSource(self.node)  # type: ignore[arg-type]
+        self.now_s = 1000.0
+        self.source = GroundSource(self.node, lambda: self.now_s)  # type: ignore[arg-type]
         self.settings = PerceptionSettings(
             depth_scale='ground', depth_ground_source='imu', depth_camera_height_m=0.5
         )
@@ -345,6 +350,41 @@ def test_gravity_is_the_median_of_about_a_hundred_accelerations() -> None:
     turned = pytest.approx((1, 0, 0), abs=0.05)
     count = next(count for count in range(101) if imu.measure(-10, 0, 0) == turned)
     assert 40 < count < 100, 'a turn is followed'
+
+
+def test_an_imu_that_stopped_is_not_used_and_begins_anew() -> None:
+    imu = Gravity()
+    for _ in range(9):
+        imu.measure(0, -10, 0)
+    imu.now_s += MAX_AGE_S
+    assert imu.source.plane('camera', imu.settings) is not None
+    imu.now_s += 0.1
+    with pytest.raises(CameraError, match='no message on /imu in the last 5 s'):
+        imu.source.plane('camera', imu.settings)
+    assert imu.measure(-10, 0, 0) == (1, 0, 0), 'what was measured before is not used'
+
+
+@pytest.mark.parametrize('topic', ['/tf', '/tf_static'])
+def test_a_transform_that_stopped_is_not_used_unless_it_is_static(topic: str) -> None:
+    node, now_s = Subscriptions(), [1000.0]
+    source = GroundSource(node, lambda: now_s[0])  # type: ignore[arg-type]
+    settings = PerceptionSettings(depth_scale='ground', depth_ground_source='tf')
+    source.follow(settings)
+    pose = TransformStamped(child_frame_id='camera')
+    pose.header.frame_id = 'base_footprint'
+    pose.transform.translation.z = HEIGHT_M
+    node.topics[topic][0](TFMessage(transforms=[pose]))
+    now_s[0] += MAX_AGE_S
+    plane = source.plane('camera', settings)
+    assert plane is not None
+    now_s[0] += 0.1
+    if topic == '/tf_static':
+        assert source.plane('camera', settings) == plane
+        return
+    with pytest.raises(CameraError, match='stopped arriving'):
+        source.plane('camera', settings)
+    node.topics[topic][0](TFMessage(transforms=[pose]))
+    assert source.plane('camera', settings) == plane
 
 
 @pytest.mark.parametrize('bad', [1e6, -1e300, 1e12, np.nan, np.inf, 0.0])

@@ -73,6 +73,21 @@ def test_frames_that_are_not_connected_are_named() -> None:
         tree.lookup('other', 'a')
 
 
+def test_only_an_old_transform_between_the_frames_is_refused() -> None:
+    tree, none = TransformTree(), (0, 0, 0, 1)
+    tree.update(transforms(('base', 'camera', (0, 0, 1), none)))
+    tree.update(transforms(('map', 'base', (5, 0, 0), none)), 10.0)
+    tree.update(transforms(('base', 'imu', (0, 1, 0), none)), 20.0)
+    assert tree.lookup('base', 'camera', 1e9).translation[2] == 1, 'it is static'
+    np.testing.assert_allclose(tree.lookup('camera', 'imu', 20.0).translation, [0, 1, -1])
+    for target, source in (('camera', 'imu'), ('imu', 'camera')):
+        with pytest.raises(CameraError, match='stopped arriving') as raised:
+            tree.lookup(target, source, 20.1)
+        assert raised.value.reason == 'old_transform'
+    tree.update(transforms(('base', 'imu', (0, 2, 0), none)), 21.0)
+    np.testing.assert_allclose(tree.lookup('camera', 'imu', 20.1).translation, [0, 2, -1])
+
+
 def test_invalid_transforms_are_skipped() -> None:
     tree = TransformTree()
     tree.update(transforms(('a', 'b', (1, 0, 0), (0, 0, 0, 1))))

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -47,10 +48,15 @@ class TransformTree:
     """The latest transform of each frame to its parent."""
 
     def __init__(self) -> None:
-        self._parents: dict[str, tuple[str, Transform]] = {}
+        self._parents: dict[str, tuple[str, Transform, float]] = {}
 
-    def update(self, message: Any) -> None:
-        """Add a ``tf2_msgs/TFMessage``; invalid transforms are skipped."""
+    def update(self, message: Any, received_s: float = math.inf) -> None:
+        """Add a ``tf2_msgs/TFMessage``; invalid transforms are skipped.
+
+        Args:
+            message: The message.
+            received_s: When it was received; infinite if it is static and never gets old.
+        """
         for one in message.transforms:
             q, t = one.transform.rotation, one.transform.translation
             rotation = rotation_of(q.x, q.y, q.z, q.w)
@@ -58,34 +64,46 @@ class TransformTree:
             if rotation is None or not np.isfinite(translation).all():
                 continue
             parent, child = _plain(one.header.frame_id), _plain(one.child_frame_id)
-            self._parents[child] = parent, Transform(rotation, translation)
+            self._parents[child] = parent, Transform(rotation, translation), received_s
 
-    def lookup(self, target: str, source: str) -> Transform:
+    def lookup(self, target: str, source: str, since_s: float = -math.inf) -> Transform:
         """Return the transform that maps points of ``source`` to ``target``.
 
+        Args:
+            target: The frame to which it maps.
+            source: The frame from which it maps.
+            since_s: Transforms that were received before are too old.
+
         Raises:
-            CameraError: The frames are not connected.
+            CameraError: The frames are not connected, or a transform between them is too old.
         """
         target, source = _plain(target), _plain(source)
-        upwards = dict(self._ancestors(source))
-        for frame, to_ancestor in self._ancestors(target):
+        upwards = {frame: found for frame, *found in self._ancestors(source)}
+        for frame, to_ancestor, oldest_s in self._ancestors(target):
             if frame in upwards:
-                return upwards[frame].then(to_ancestor.inverse())
+                up, other_s = upwards[frame]
+                if min(oldest_s, other_s) < since_s:
+                    raise CameraError(
+                        'old_transform',
+                        f'the transform from {source!r} to {target!r} on /tf stopped arriving; '
+                        'check its publisher, or publish it on /tf_static if it is fixed',
+                    )
+                return up.then(to_ancestor.inverse())
         raise CameraError(
             'no_transform',
             f'there is no transform from {source!r} to {target!r} on /tf and /tf_static; start '
             'robot_state_publisher, or set depth.camera_height_m',
         )
 
-    def _ancestors(self, frame: str) -> Iterator[tuple[str, Transform]]:
-        """Yield the frame and each of its ancestors, with the transform to it."""
-        transform = IDENTITY
+    def _ancestors(self, frame: str) -> Iterator[tuple[str, Transform, float]]:
+        """Yield the frame and its ancestors: name, transform to it, receipt of its oldest part."""
+        transform, oldest_s = IDENTITY, math.inf
         for _ in range(_DEEPEST):
-            yield frame, transform
+            yield frame, transform, oldest_s
             if frame not in self._parents:
                 return
-            frame, up = self._parents[frame]
-            transform = transform.then(up)
+            frame, up, received_s = self._parents[frame]
+            transform, oldest_s = transform.then(up), min(oldest_s, received_s)
 
 
 def rotation_of(x: float, y: float, z: float, w: float) -> NDArray[np.float64] | None:

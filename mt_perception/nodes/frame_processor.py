@@ -241,9 +241,10 @@ class FrameProcessor:
         pixels = self._decoder.decode(image.message)
         camera = self._camera(image, pixels.shape[:2], DEPTH in request.tasks)
         header = image.message.header
-        ground = self._ground(header.frame_id, settings)
+        ground, no_ground = self._ground(header.frame_id, settings)
+        stamp_ns = image.stamp.stamp_ns
         frame = Frame(
-            pixels, image.stamp.stamp_ns, header.frame_id, camera, image.received_s, ground
+            pixels, stamp_ns, header.frame_id, camera, image.received_s, ground, no_ground
         )
         deadline_s = None
         if self.offload is not None:
@@ -283,13 +284,16 @@ class FrameProcessor:
         """Read the calibration again with the next frame."""
         self._stale_calibration = True
 
-    def _ground(self, frame_id: str, settings: PerceptionSettings) -> GroundPlane | None:
-        """The ground below the camera; None, with a warning, if it is unknown."""
+    def _ground(
+        self, frame_id: str, settings: PerceptionSettings
+    ) -> tuple[GroundPlane | None, str]:
+        """The ground below the camera; None and the reason, with a warning, if it is unknown."""
         try:
-            return self.ground.plane(frame_id, settings)
+            return self.ground.plane(frame_id, settings), ''
         except (CameraError, OptionError) as error:
-            self.health.noticed('ground_plane', f'no ground plane: {error}')
-            return None
+            why = f'no ground plane: {error}'
+            self.health.noticed('ground_plane', why)
+            return None, why
 
     def _note_scale(self, result: Result, settings: PerceptionSettings) -> None:
         """Warn if the scale of depth is not from the source in the settings."""

@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import math
+import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -29,16 +31,24 @@ _IMU_QOS = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
 _READINGS = 101
 """Accelerations of which gravity is the median: bumps, turns and bad readings count little."""
 
+MAX_AGE_S = 5.0
+"""Transforms on /tf and accelerations older than this are not used; static ones never get old.
+
+Their age is the time since they arrived: it needs no common clock, and works with a slow bag.
+"""
+
 
 class GroundSource:
     """Subscribes to the topics of the ground plane while they are needed.
 
     Args:
         node: The node.
+        now_s: Returns the monotonic time in seconds.
     """
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, now_s: Callable[[], float] = time.monotonic) -> None:
         self._node = node
+        self._now_s = now_s
         self._subscriptions: list[Any] = []
         self._source = PARAMETERS
         self._forget()
@@ -49,6 +59,7 @@ class GroundSource:
         self._imu = self._other_imu = ''
         self._readings = np.zeros((_READINGS, 3))
         self._read = 0
+        self._read_s = -math.inf
 
     def follow(self, settings: PerceptionSettings) -> None:
         """Subscribe to the topics that the settings need; called in the executor's thread."""
@@ -64,8 +75,8 @@ class GroundSource:
         except OptionError as error:
             self._fault = str(error)
             return
-        for topic, qos in (('/tf', _TF_QOS), ('/tf_static', _STATIC_QOS)):
-            self._subscribe(message, topic, self._tree.update, qos)
+        self._subscribe(message, '/tf', self._on_tf, _TF_QOS)
+        self._subscribe(message, '/tf_static', self._tree.update, _STATIC_QOS)
         if wanted == IMU:
             self._subscribe(Imu, 'imu', self._on_imu, _IMU_QOS)
 
@@ -81,20 +92,25 @@ class GroundSource:
         """Return the ground below a camera; None where the parameters describe it.
 
         Raises:
-            CameraError: No transform connects the camera and the base or the IMU.
+            CameraError: No transform connects the camera and the base or the IMU, there is no
+                acceleration, or one of them is too old.
             OptionError: The measurement is not a ground plane.
         """
         if self._fault:
             raise OptionError(self._fault)
+        since_s = self._now_s() - MAX_AGE_S
         if self._source == TF:
-            pose = self._tree.lookup(settings.depth_base_frame, frame_id)
+            pose = self._tree.lookup(settings.depth_base_frame, frame_id, since_s)
             return GroundPlane.from_pose(pose.rotation, float(pose.translation[2]))
         if self._source == IMU:
-            if not self._read:
+            if self._read_s < since_s:
                 topic = self._node.resolve_topic_name('imu')
-                raise CameraError('no_imu', f'no message on {topic}; remap `imu` to the IMU')
+                when = f'in the last {MAX_AGE_S:g} s' if self._read else 'yet'
+                raise CameraError(
+                    'no_imu', f'no message on {topic} {when}; check the IMU, or remap `imu` to it'
+                )
             same = self._imu == frame_id.lstrip('/')
-            pose = IDENTITY if same else self._tree.lookup(frame_id, self._imu)
+            pose = IDENTITY if same else self._tree.lookup(frame_id, self._imu, since_s)
             return GroundPlane.from_gravity(
                 pose.rotation @ self._acceleration(), settings.depth_camera_height_m
             )
@@ -109,6 +125,9 @@ class GroundSource:
         middle = len(latest) // 2
         return np.asarray(np.partition(latest, middle, axis=0)[middle])
 
+    def _on_tf(self, message: Any) -> None:
+        self._tree.update(message, self._now_s())
+
     def _on_imu(self, message: Imu) -> None:
         now, imu = message.linear_acceleration, message.header.frame_id.lstrip('/')
         new = now.x, now.y, now.z
@@ -120,6 +139,11 @@ class GroundSource:
             return
         if imu != self._imu:
             self._imu, self._read = imu, 0
+        now_s = self._now_s()
+        if now_s - self._read_s > MAX_AGE_S:
+            # The robot may have been moved meanwhile.
+            self._read = 0
+        self._read_s = now_s
         self._other_imu = self._imu
         self._readings[self._read % _READINGS] = new
         self._read += 1

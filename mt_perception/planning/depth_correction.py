@@ -245,7 +245,7 @@ class DepthCorrection:
             self._tried_ns = frame.stamp_ns
         plane = frame.ground or self._plane
         if plane is None:
-            return self._no_plane
+            return frame.no_ground or self._no_plane
         why = self._planes.refusal(plane, frame.stamp_ns)
         if why:
             return why
@@ -348,8 +348,7 @@ def _plane(options: Options) -> GroundPlane:
     """
     if not options.camera_height_m:
         raise OptionError(
-            'the height of the camera is unknown: set depth.camera_height_m (--camera-height-m); '
-            'with depth.ground_source tf or imu, the diagnostics say what is missing'
+            'the height of the camera is unknown: set depth.camera_height_m (--camera-height-m)'
         )
     return GroundPlane.from_angles(
         options.camera_height_m, options.camera_pitch_deg, options.camera_roll_deg
