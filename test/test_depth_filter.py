@@ -19,7 +19,7 @@ from mt_perception.execution.options import NONE
 from mt_perception.execution.plan import Plan
 from mt_perception.execution.postprocess.depth import NetworkDepth, network_depth
 from mt_perception.image.letterbox import fit
-from mt_perception.image.optical_flow import FlowSearch, OpticalFlow, to_flow_image
+from mt_perception.image.optical_flow import FlowSearch, OpticalFlow
 from mt_perception.planning.depth_correction import DepthCorrection
 from mt_perception.planning.depth_filter import MAX_GAP_S, DepthFilter, _grey
 from mt_perception.types import Frame, Intrinsics
@@ -55,9 +55,9 @@ def depth_of(metres: NDArray[np.float32]) -> NetworkDepth:
 
 
 def noisy(depth: NetworkDepth, seed: int) -> NetworkDepth:
-    """With noise of the pixels and of the whole frame."""
+    """With noise of areas, as networks have it, and of the whole frame."""
     rng = np.random.default_rng(seed)
-    noise = rng.normal(0, NOISE, depth.values.shape) + rng.normal(0, NOISE)
+    noise = NOISE * smooth(seed, 2, depth.values.shape) + rng.normal(0, NOISE)
     return replace(depth, values=(depth.values * np.exp(noise)).astype(np.float32))
 
 
@@ -173,17 +173,21 @@ def test_a_filtered_frame_is_that_of_the_equation() -> None:
     first, second = noisy(SCENE, 1), noisy(SCENE, 2)
     filter_.filtered(frame(STILL, 0), first)
     made = filter_.filtered(frame(image, 1), second).values[: HEIGHT // CELL]
-    before, after = (to_flow_image(one, WIDTH // CELL) for one in (STILL, image))
-    motion = OpticalFlow(before, after)
+    size, cells = (52, 39), (WIDTH // CELL, HEIGHT // CELL)
+    before, after = (_grey(one, cells[::-1], cells[::-1]) for one in (STILL, image))
+    assert after.shape == size[::-1]
+    motion = OpticalFlow(before, after, FlowSearch(finest=1))
     last, new = (
-        np.log(one.values[: HEIGHT // CELL].astype(np.float64)) for one in (first, second)
+        cv2.merge([np.log(cv2.resize(one, size, interpolation=cv2.INTER_AREA)), grey])
+        for one, grey in (
+            (one.values[: HEIGHT // CELL], grey.astype(np.float32))
+            for one, grey in ((first, before), (second, after))
+        )
     )
-    warped = motion.interpolate_map(last.astype(np.float32))
-    changed = cv2.absdiff(
-        after.astype(np.float32), motion.interpolate_map(before.astype(np.float32))
-    )
-    trust = 1 / (1 + (cv2.blur(changed, (3, 3)) / 12.0) ** 2) / (1 + ((new - warped) / 0.3) ** 4)
-    np.testing.assert_allclose(made, np.exp(warped + (1 - 0.7 * trust) * (new - warped)), 1e-5)
+    step, error = np.moveaxis(new.astype(np.float64) - motion.interpolate_map(last), -1, 0)
+    trust = 1 / (1 + (error / 12.0) ** 2) / (1 + (step / 0.3) ** 4)
+    factors = cv2.resize(np.exp(-0.7 * trust * step), cells)
+    np.testing.assert_allclose(made, second.values[: HEIGHT // CELL] * factors, 1e-5)
 
 
 def test_no_flow_is_computed_while_the_image_stands_still(
@@ -218,12 +222,13 @@ def test_the_image_has_the_positions_of_the_cells(size: tuple[int, int]) -> None
     output = (box.network_size[0] // CELL, box.network_size[1] // CELL)
     cells = -(-box.content_size[0] // CELL), -(-box.content_size[1] // CELL)
     grey = _grey(pixels, cells, output)
-    assert grey.shape == cells
-    middle = box.content_size[0] / 2 / CELL
-    assert (grey[: int(middle)] == 0).all()
-    assert (grey[int(middle) + 1 : box.content_size[0] // CELL] == 200).all()
-    fine = _grey(pixels, box.content_size, box.network_size)
-    assert max(fine.shape) == 128, 'an output of many cells'
+    assert max(grey.shape) == 52
+    middle = box.content_size[0] / 2 / CELL * len(grey) / cells[0]
+    assert (grey[: int(middle - 0.5)] == 0).all()
+    end = int(box.content_size[0] / CELL * len(grey) / cells[0])
+    assert (grey[int(middle + 1.5) : end] == 200).all()
+    few = _grey(pixels, (5, 7), (5, 7))
+    assert few.shape == (5, 7), 'an output of few cells'
 
 
 def test_the_pipeline_passes_its_own_input(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -259,7 +264,7 @@ def test_unknown_depth_stays_and_does_not_spread(value: float) -> None:
     unknown = ~(np.isfinite(made.values) & (made.values > 0))
     assert unknown.sum() == 16
     assert unknown[20:24, 30:34].all()
-    inside, scene = (slice(20, 24), slice(30, 34)), SCENE.values
+    inside, scene = (slice(21, 23), slice(31, 33)), SCENE.values
     known = filter_.filtered(frame(STILL, 6), SCENE).values
     np.testing.assert_array_equal(known[inside], scene[inside], 'it was unknown')
     farther = replace(SCENE, values=1.1 * scene)

@@ -78,8 +78,8 @@ class TransformTree:
             CameraError: The frames are not connected, or a transform between them is too old.
         """
         target, source = _plain(target), _plain(source)
-        upwards = {frame: found for frame, *found in self._ancestors(source)}
-        for frame, to_ancestor, oldest_s in self._ancestors(target):
+        upwards = dict(self._ancestors(source))
+        for frame, (to_ancestor, oldest_s) in self._ancestors(target):
             if frame in upwards:
                 up, other_s = upwards[frame]
                 if min(oldest_s, other_s) < since_s:
@@ -95,11 +95,11 @@ class TransformTree:
             'robot_state_publisher, or set depth.camera_height_m',
         )
 
-    def _ancestors(self, frame: str) -> Iterator[tuple[str, Transform, float]]:
+    def _ancestors(self, frame: str) -> Iterator[tuple[str, tuple[Transform, float]]]:
         """Yield the frame and its ancestors: name, transform to it, receipt of its oldest part."""
         transform, oldest_s = IDENTITY, math.inf
         for _ in range(_DEEPEST):
-            yield frame, transform, oldest_s
+            yield frame, (transform, oldest_s)
             if frame not in self._parents:
                 return
             frame, up, received_s = self._parents[frame]

@@ -49,12 +49,16 @@ class FlowSearch:
     """Dense inverse search (Kroeger et al., ECCV 2016) of OpenCV, with its memory.
 
     For images of one size; one thread at a time.
+
+    Args:
+        finest: The flow is computed at 1 / 2^finest of the size of the images and enlarged.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, finest: int = 2) -> None:
         # Not in OpenCV's own type stubs by the name that every OpenCV 4 has.
         create: Any = vars(cv2)['DISOpticalFlow_create']
         self._search = create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
+        self._search.setFinestScale(finest)
 
     def flow(self, image: NDArray[np.uint8], other: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(h, w, 2): displacement from each pixel of an image to its position in the other one."""
@@ -115,10 +119,10 @@ class OpticalFlow:
         """Warp a map from the earlier image to the later one with bilinear interpolation.
 
         Args:
-            values: (H, W) of any size, uint8 or float32.
+            values: (H, W) or (H, W, channels) of any size, uint8 or float32.
 
         Returns:
-            (H, W), of the same type; areas that came into view take the nearest value.
+            Of the same shape and type; areas that came into view take the nearest value.
         """
         positions = self._positions((values.shape[0], values.shape[1]), 1)
         nothing: Any = None
