@@ -71,7 +71,7 @@ _OPTIONS: Sequence[Callable[[Any], Any]] = (
                  help='Installed model or model folder; may be repeated. Default: cspnano.'),
     click.option('--baseline', '--peer', 'baselines', multiple=True,
                  help='ONNX networks to compare with: onnx:FILE[:KIND][+FILE…]; may be repeated.'),
-    click.option('--reference', help='Model folder whose results are the ground truth.'),
+    click.option('--reference', help='Installed model or folder: its results are ground truth.'),
     click.option('--out', default='out/evaluation', type=NewPath(), help='Folder of results.'),
     click.option(
         '--sweep',

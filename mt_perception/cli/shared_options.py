@@ -73,7 +73,7 @@ THREADS = click.IntRange(0, 256)
 
 
 def threads_option(default: int) -> Callable[[Any], Any]:
-    """``--threads``: 0 for commands that somebody waits for, 1 for those that measure times."""
+    """``--threads``: 0 for commands whose user waits, 1 for those that measure times."""
     return click.option(
         '--threads',
         type=THREADS,

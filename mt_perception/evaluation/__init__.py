@@ -1,3 +1,3 @@
 # SPDX-FileCopyrightText: 2026 mt_perception authors
 # SPDX-License-Identifier: Apache-2.0
-"""Evaluation: bags and data sets in, one record for every frame and figures to decide by out."""
+"""Evaluation: runs models on bags and data sets, and writes records, metrics and reports."""

@@ -285,7 +285,7 @@ def _batched(graph: GraphBuilder, outputs: Outputs, stem: str, rank: int) -> str
 
 
 def ssd(graph: GraphBuilder, outputs: Outputs) -> Candidates:
-    """SSD (arXiv 1512.02325): boxes x0 y0 x1 y1 in 0–1, class chances with a background first."""
+    """SSD (arXiv 1512.02325): boxes x0 y0 x1 y1 in 0–1, probabilities with background first."""
     boxes, chances = _boxes_and_scores(outputs)
     return _best_pairs(graph, _in_pixels(graph, boxes, outputs), graph.last(chances, 1))
 

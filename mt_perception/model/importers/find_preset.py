@@ -20,7 +20,7 @@ from mt_perception.types import DETECTION, SEGMENTATION
 
 
 def find_preset(task: str, name: str, network: Network, labels: int) -> str:
-    """The preset that a person named, or that fits the network.
+    """The preset that the user named, or that fits the network.
 
     Args:
         task: The task.
