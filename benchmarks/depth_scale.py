@@ -47,7 +47,7 @@ from mt_perception.types import DEPTH, DepthMap, Frame, Intrinsics
 
 # The list of scenes is that of the release figures.
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from release_figures import MAX_RANGE_M, ROOT, scene_sets
+from release_figures import MAX_RANGE_M, ROOT, ValidationSet, scene_sets
 
 LEAST_POINTS = 200
 TRIALS, SAME_HEIGHT, SMALL_SHARE, MOST_BELOW = 400, 0.1, 0.04, 0.03
@@ -93,24 +93,35 @@ def main(
     network = Pipeline.load(model)
     manifest = network.manifest
     parts = parts.unseen_by(f'{manifest.name} {manifest.version}')
-    click.echo('| scene | images | ' + ' | '.join(COLUMNS) + ' |\n|' + '---|' * (len(COLUMNS) + 2))
+    print_head()
     rows: dict[str, Mapping[str, float]] = {}
     for scene in scene_sets(data, parts, part):
         if only and scene.name not in only:
             continue
-        options = SourceOptions(keys=scene.keys, camera=scene.focal_px)
-        classes = ClassMap((), (), read_taxonomy())
-        with open_samples(str(data / scene.folder), options, classes) as samples:
-            frames = [
-                measured(network, sample.frame, sample.truth.depth)
-                for sample in samples
-                if sample.truth is not None and sample.truth.depth is not None
-            ]
-        add_planes(frames)
+        frames = frames_of(network, data, scene)
         for one in frames:
             one.plane = None if one.plane is None else wrong(one.plane, height_factor, down_deg)
         rows[scene.name] = figures(model, network, frames)
         click.echo(line(scene.name, len(frames), rows[scene.name]))
+    print_all_means(rows)
+
+
+def frames_of(network: Pipeline, data: Path, scene: ValidationSet) -> list[Measured]:
+    """The frames of a scene that have a true depth, with the ground in them."""
+    options = SourceOptions(keys=scene.keys, camera=scene.focal_px)
+    classes = ClassMap((), (), read_taxonomy())
+    with open_samples(str(data / scene.folder), options, classes) as samples:
+        frames = [
+            measured(network, sample.frame, sample.truth.depth)
+            for sample in samples
+            if sample.truth is not None and sample.truth.depth is not None
+        ]
+    add_planes(frames)
+    return frames
+
+
+def print_all_means(rows: Mapping[str, Mapping[str, float]]) -> None:
+    """Print the means over indoor places and over all scenes."""
     indoors = [row for name, row in rows.items() if not name.startswith((RENDERED, *OUTDOORS))]
     print_means('mean over indoor places', indoors)
     print_means('mean over scenes', list(rows.values()))
@@ -259,6 +270,11 @@ def best_scale(one: Measured) -> float:
     depth, truth = one.plain.depth, one.truth
     there = (truth > 0) & (truth <= MAX_RANGE_M) & np.isfinite(depth)
     return abs_rel(fit_scale(1 / depth[there], truth[there]).apply(1 / depth), truth)
+
+
+def print_head() -> None:
+    """Print the first two rows of the table."""
+    click.echo('| scene | images | ' + ' | '.join(COLUMNS) + ' |\n|' + '---|' * (len(COLUMNS) + 2))
 
 
 def print_means(name: str, rows: Sequence[Mapping[str, float]]) -> None:

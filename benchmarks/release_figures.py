@@ -34,6 +34,7 @@ from mt_perception.planning.budget import Budget
 from mt_perception.training.export.model_metrics import (
     EVALUATION_OPTIONS,
     MAX_RANGE_M,
+    ValidationSet,
     scene_sets,
 )
 from mt_perception.types import DEPTH, DETECTION, SEGMENTATION
@@ -218,12 +219,23 @@ def print_depth(
     """Print depth on scenes of which no frame was trained on, and the means over them."""
     networks = {**ours, **(peers(DEPTHS, data, DEPTH) if with_peers else {})}
     scenes = scene_sets(data, parts, part)
-    found: dict[str, dict[str, Mapping[str, Any]]] = {}
-    for name, network in networks.items():
-        for scene in scenes:
-            metric = DepthMetric(MAX_RANGE_M)
-            run(network, data / scene.folder, scene.keys, metric, scene.focal_px)
-            found.setdefault(name, {})[scene.name] = metric.evaluate()
+    return print_scenes(
+        {
+            name: {scene.name: depth_of(network, data, scene) for scene in scenes}
+            for name, network in networks.items()
+        }
+    )
+
+
+def depth_of(network: Predictor, data: Path, scene: ValidationSet) -> Mapping[str, Any]:
+    """Measure the depth of a network in a scene."""
+    metric = DepthMetric(MAX_RANGE_M)
+    run(network, data / scene.folder, scene.keys, metric, scene.focal_px)
+    return metric.evaluate()
+
+
+def print_scenes(found: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str, float]:
+    """Print the depth of networks (name, scene), and the means over the scenes."""
     first = found[next(iter(found))]
     click.echo(
         '| scene | images | AbsRel | δ1 | scaled by the median | best constant | '

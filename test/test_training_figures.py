@@ -2,11 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import importlib
 import math
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 
 torch = pytest.importorskip('torch')
 
@@ -33,6 +36,7 @@ from mt_perception.training.run_record import record_run
 
 CLASSES = tiny_data.classes()
 CARD = ModelCard('tiny', '0', 'MIT', '', CLASSES.detection, CLASSES.segmentation)
+ROOT = Path(__file__).resolve().parent.parent
 ROOM = SetSpec('room', 'rgbd', 'room', 1.0, focal_px=50.0)
 
 
@@ -101,6 +105,25 @@ def test_a_run_keeps_the_parts_that_its_recipe_names(tmp_path: Path) -> None:
     (tmp_path / 'recipe.yaml').write_text('seed: 1')
     record_run(tmp_path / 'run', tmp_path / 'recipe.yaml', recipe, ())
     assert read_parts(tmp_path / 'run' / 'splits' / 'mine.yaml').images == recipe.parts.images
+
+
+def test_every_scene_of_a_part_is_left_out_once_and_others_are_trained_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / 'benchmarks'))
+    left_out = importlib.import_module('left_out_scenes')
+    parts = read_parts(ROOT / 'recipes' / 'splits' / 'cspnano.yaml')
+    for part, groups in left_out.GROUPS.items():
+        scenes = Counter(name for found in parts.scenes.values() for name in found.get(part, ()))
+        rooms = Counter({'rendered_rooms': 1})
+        assert Counter(name for group in groups for name in group) == scenes + rooms
+    group = ('hololens_lounge', 'rendered_rooms')
+    (tmp_path / 'parts.yaml').write_text(yaml.safe_dump(left_out.only(parts, 'report', group)))
+    kept = read_parts(tmp_path / 'parts.yaml')
+    names = {folder: set(found['report']) for folder, found in kept.scenes.items()}
+    assert names == {'rgbd_scenes/hololens_dvmvs': {'hololens_lounge'}}
+    rendered = 'rgbd_scenes/rendered_rooms'
+    assert kept.images == {rendered: {'report': parts.images[rendered]['report']}}
 
 
 def test_the_confidence_is_calibrated_on_the_validation_images(
