@@ -2,15 +2,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Prints depth in scenes left out of the last training stage, by cross-validation.
 
-python benchmarks/left_out_scenes.py RUN --data ../shared/data --out left_out
+python benchmarks/left_out_scenes.py START --data ../shared/data --out left_out
 
 The shipped depth head learns, in recipes/cspnano_scenes.yaml, from the scenes that all other
 stages leave out, so it cannot be measured there. This command trains that recipe once for each
-group of those scenes, without the group's scenes, and measures them with the result. RUN is the
-run of recipes/cspnano_heads.yaml from which the last stage starts. Scenes of the part `report`
-form four groups, with similar places in one of them; the part `choose`, which selects recipes, is
-one group. Each training takes four minutes of a core; what is done is not done again. The tables
-are those of release_figures.py, and with --scale those of depth_scale.py.
+group of those scenes, without the group's scenes, and measures them with the result. START is
+where that stage starts, a run of recipes/cspnano_heads.yaml or a model. Scenes of the part
+`report` form four groups, with similar places in one of them; the part `choose`, which selects
+recipes, is one group. Each training takes eight minutes of a core; what is done is not done again.
+The tables are those of release_figures.py, and with --scale those of depth_scale.py.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ import yaml
 from mt_perception.cli.main import main as mt_perception
 from mt_perception.errors import PerceptionError
 from mt_perception.evaluation.datasets.parts import CHOOSE, PARTS, REPORT, Parts, read_parts
+from mt_perception.evaluation.datasets.recording import read_recording
 from mt_perception.evaluation.predictor import RunSettings, open_predictor
 from mt_perception.pipeline import Pipeline
 from mt_perception.training.export.model_metrics import EVALUATION_OPTIONS, ValidationSet
@@ -54,19 +55,19 @@ GROUPS = {
 
 
 @click.command()
-@click.argument('run', type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument('start', type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option('--data', type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option('--out', required=True, type=click.Path(file_okay=False, path_type=Path))
 @click.option('--part', type=click.Choice(PARTS), default=CHOOSE, show_default=True)
 @click.option('--scale', is_flag=True, help='Measure the ground and calibrations, too.')
-def main(run: Path, data: Path | None, out: Path, part: str, scale: bool) -> None:
-    """Train the last stage from RUN without each group of scenes, and measure the group."""
+def main(start: Path, data: Path | None, out: Path, part: str, scale: bool) -> None:
+    """Train the last stage from START without each group of scenes, and measure the group."""
     data = data or ROOT.parent / 'shared' / 'data'
     parts = read_parts(ROOT / 'recipes' / 'splits' / 'cspnano.yaml')
     scenes = {scene.name: scene for scene in scene_sets(data, parts, part)}
     try:
         models = {
-            name: trained_without(run, data, out / f'{part}_{index}', parts, part, group)
+            name: trained_without(start, data, out / f'{part}_{index}', parts, part, group)
             for index, group in enumerate(GROUPS[part])
             for name in group
             if name in scenes
@@ -80,17 +81,24 @@ def main(run: Path, data: Path | None, out: Path, part: str, scale: bool) -> Non
 
 
 def trained_without(
-    run: Path, data: Path, folder: Path, parts: Parts, part: str, group: tuple[str, ...]
+    start: Path, data: Path, folder: Path, parts: Parts, part: str, group: tuple[str, ...]
 ) -> Path:
     """Train the recipe without the scenes of a group, and return the model's folder."""
     model = folder / 'model'
     if (model / 'manifest.yaml').exists():
         return model
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / 'parts.yaml').write_text(yaml.safe_dump(only(parts, part, group)))
+    kept = only(parts, part, group)
+    (folder / 'parts.yaml').write_text(yaml.safe_dump(kept))
     recipe = folder / 'recipe.yaml'
-    recipe.write_text('parts: parts.yaml\n' + RECIPE.read_text())
-    places = ['--data', str(data), '--start', str(run), '--cache', str(folder.parent / 'cache')]
+    plan = yaml.safe_load(RECIPE.read_text()) | {'parts': 'parts.yaml'}
+    plan['sets'] = [
+        one
+        for one in plan['sets']
+        if one['folder'] not in kept['scenes'] or scenes_of(data / one['folder']) - set(group)
+    ]
+    recipe.write_text(yaml.safe_dump(plan, sort_keys=False))
+    places = ['--data', str(data), '--start', str(start), '--cache', str(folder.parent / 'cache')]
     command('train', str(recipe), *places, '--out', str(folder / 'run'))
     command('export', str(folder / 'run'), str(model), '--version', 'left-out')
     return model
@@ -100,6 +108,12 @@ def command(*arguments: str) -> None:
     """Run a command of the package."""
     if mt_perception(list(arguments)):
         raise click.ClickException(f'mt_perception {" ".join(arguments)} failed')
+
+
+def scenes_of(folder: Path) -> set[str]:
+    """The scenes of a data set; one that knows of none is a scene with the name of its folder."""
+    recording = read_recording(folder)
+    return set(() if recording is None else recording.scenes.values()) or {folder.name}
 
 
 def only(parts: Parts, part: str, group: tuple[str, ...]) -> Mapping[str, Any]:
