@@ -4,16 +4,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import onnx
 import torch
-from numpy.typing import NDArray
-from onnx import numpy_helper
 from torch import Tensor
 
 from mt_perception.errors import ModelError
@@ -37,14 +33,11 @@ from mt_perception.training.export.write_model import (
 from mt_perception.training.gating.add_paths import has_paths, lighter_network
 from mt_perception.training.start import read_start
 
-Change = Callable[[str, NDArray[np.float32]], NDArray[np.float32] | None]
-
-
 def replace_head(run: Path, model: Path, task: str, version: str) -> Path:
     """Replace a task's head; of a run of lighter paths, the task's light head.
 
-    The other tasks' outputs stay as they are. Of a model with a cut, the remote depth head is
-    replaced, too, and the wide head does not correct its depth: it learned to correct another.
+    The other tasks' outputs stay as they are, and so do the remote networks of a model with a cut:
+    their heads fit their own trunk. `mt_perception cut` trains them again.
 
     Args:
         run: folder of a run that trained the head on the model's own trunk.
@@ -79,8 +72,6 @@ def replace_head(run: Path, model: Path, task: str, version: str) -> Path:
         manifest['variants'][name] = {'of': task, **kept}
     else:
         manifest['blocks'][name] = entry
-        if task == 'depth' and 'cut' in manifest:
-            _replace_remote_depth(model, manifest, path)
     manifest['version'] = version
     write_manifest_data(model, manifest)
     return path
@@ -135,52 +126,6 @@ def replace_full(run: Path, model: Path, version: str, share: float = 1.0) -> tu
 def _mix(network: Multitask, others: Mapping[str, Tensor], share: float) -> None:
     for name, parameter in network.named_parameters():
         parameter.lerp_(others[name], 1 - share)
-
-
-def _replace_remote_depth(model: Path, manifest: dict[str, Any], head: Path) -> None:
-    """Copy the weights of a depth head into the remote trunk's block, by their names."""
-    weights = {
-        f'depth.{tensor.name.partition(".")[2]}': numpy_helper.to_array(tensor)
-        for tensor in onnx.load(str(head)).graph.initializer
-        if '.' in tensor.name
-    }
-    remote = manifest['cut']['remote']
-    trunk, wide = (model / remote[name]['file'] for name in ('trunk', 'wide'))
-
-    def new_head(name: str, old: NDArray[np.float32]) -> NDArray[np.float32] | None:
-        return weights.get(name)
-
-    def no_depth(name: str, old: NDArray[np.float32]) -> NDArray[np.float32] | None:
-        if '.predict.' not in name:
-            return None
-        changed = old.copy()
-        changed[-1] = 0.0  # the last channel is depth's
-        return changed
-
-    for name, path, change, expected in (
-        ('trunk', trunk, new_head, len(weights)),
-        ('wide', wide, no_depth, 2),
-    ):
-        found = _change_weights(path, change)
-        if found != expected:
-            raise ModelError(f'{path}: expected {expected} weights to replace, found {found}')
-        remote[name]['sha256'] = sha256(path)
-
-
-def _change_weights(path: Path, change: Change) -> int:
-    """Change weights of an ONNX file; return how many were changed."""
-    model = onnx.load(str(path))
-    count = 0
-    for tensor in model.graph.initializer:
-        old = numpy_helper.to_array(tensor)
-        new = change(tensor.name, old)
-        if new is not None:
-            if new.shape != old.shape:
-                raise ModelError(f'{path}: {tensor.name} is {old.shape}, the new one {new.shape}')
-            tensor.CopyFrom(numpy_helper.from_array(new, tensor.name))
-            count += 1
-    onnx.save(model, str(path))
-    return count
 
 
 def _block_name(manifest: dict[str, Any], task: str, light: bool, model: Path) -> str:
