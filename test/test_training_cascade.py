@@ -251,3 +251,10 @@ def test_scores_agree_after_platt_scaling() -> None:
     slope, offset = same_log_odds((scores, right), (other, right))
     assert (slope, offset) == pytest.approx((2.0, 1.4), abs=0.1)
     assert slope * to_logits(other) + offset == pytest.approx(logits, abs=0.5)
+
+
+@pytest.mark.parametrize('share', [0.0, 1.0])
+def test_scores_of_detections_of_which_all_or_none_are_right_stay(share: float) -> None:
+    scores = np.linspace(0.1, 0.9, 20)
+    known = (scores, (scores > 0.5).astype(float) * 0.9)
+    assert same_log_odds(known, (scores, np.full(20, share))) == (1.0, 0.0)

@@ -9,11 +9,12 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from mt_perception.evaluation.metrics.logistic_fit import fit_log_odds
+
 Counts = NDArray[np.int64]
 """(256, 2): pixels, and right pixels among them, of each code of the confidence."""
 
 _BINS = 10
-_ITERATIONS = 30
 
 
 def confidence_counts(
@@ -58,7 +59,7 @@ def calibration_error(bins: list[dict[str, float | int]]) -> float:
 
 
 def platt_scaling(counts: Counts) -> tuple[float, float]:
-    """Fit slope and offset of the log-odds by maximum likelihood (Platt 1999), with Newton steps.
+    """Fit slope and offset of the log-odds by maximum likelihood (Platt 1999).
 
     Returns:
         (1, 0) if all pixels are right, all are wrong, or all have one confidence; a slope of 0,
@@ -66,29 +67,12 @@ def platt_scaling(counts: Counts) -> tuple[float, float]:
     """
     pixels, right = counts.T.astype(np.float64)
     share = np.arange(256).clip(0.5, 254.5) / 255
-    x = np.stack([np.log(share / (1 - share)), np.ones(256)], axis=1)
     if not 0 < right.sum() < pixels.sum() or np.count_nonzero(pixels) < 2:
         return 1.0, 0.0
-    base = float(np.log(right.sum() / (pixels.sum() - right.sum())))
-    fit = np.array([0.0, base])
-    for _ in range(_ITERATIONS):
-        p = 1 / (1 + np.exp(-x @ fit))
-        hessian = x.T @ (x * (pixels * p * (1 - p))[:, None])
-        step = np.linalg.lstsq(hessian, x.T @ (right - pixels * p), rcond=None)[0]
-        # A whole step may leave the region where the quadratic fits, and diverge.
-        while _loss(x @ (fit + step), pixels, right) > _loss(x @ fit, pixels, right):
-            step /= 2
-        fit += step
-    if fit[0] > 0:
-        return float(fit[0]), float(fit[1])
-    return 0.0, base
-
-
-def _loss(
-    odds: NDArray[np.float64], pixels: NDArray[np.float64], right: NDArray[np.float64]
-) -> float:
-    """Return the negative log-likelihood of counts, for log-odds of each code."""
-    return float(pixels @ np.logaddexp(0, odds) - right @ odds)
+    slope, offset = fit_log_odds(np.log(share / (1 - share)), pixels, right)
+    if slope > 0:
+        return slope, offset
+    return 0.0, float(np.log(right.sum() / (pixels.sum() - right.sum())))
 
 
 def counts_to_json(counts: Counts) -> Mapping[str, list[int]]:

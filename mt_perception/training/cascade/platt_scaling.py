@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from mt_perception.evaluation.datasets.truth import Sample
 from mt_perception.evaluation.metrics.average_precision import gather
 from mt_perception.evaluation.metrics.detection import DetectionMetric
+from mt_perception.evaluation.metrics.logistic_fit import fit_log_odds
 from mt_perception.evaluation.metrics.matching import IOU_THRESHOLDS, bit
 from mt_perception.types import Detections, TaskResult
 
 _LEAST = 1e-4
-_STEPS = 30
 
 
 def to_logits(scores: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -60,16 +60,8 @@ def same_log_odds(
         first: scores of the detector that stays, and the probability that each is right.
         second: those of the detector to change.
     """
-    (a, b), (c, d) = _log_odds(*first), _log_odds(*second)
+    (a, b), (c, d) = (
+        fit_log_odds(to_logits(scores), np.ones(len(scores)), right)
+        for scores, right in (first, second)
+    )
     return (c / a, (d - b) / a) if a > 0 and c > 0 else (1.0, 0.0)
-
-
-def _log_odds(scores: NDArray[np.float64], right: NDArray[np.float64]) -> tuple[float, float]:
-    """Fit slope and bias by Newton's method."""
-    inputs = np.stack([to_logits(scores), np.ones_like(scores)], axis=1)
-    weights = np.zeros(2)
-    for _ in range(_STEPS):
-        p = 1 / (1 + np.exp(-inputs @ weights))
-        hessian = (inputs * (p * (1 - p))[:, None]).T @ inputs + 1e-6 * np.eye(2)
-        weights = weights + np.linalg.solve(hessian, inputs.T @ (right - p))
-    return float(weights[0]), float(weights[1])

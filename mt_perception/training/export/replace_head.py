@@ -33,6 +33,7 @@ from mt_perception.training.export.write_model import (
 from mt_perception.training.gating.add_paths import has_paths, lighter_network
 from mt_perception.training.start import read_start
 
+
 def replace_head(run: Path, model: Path, task: str, version: str) -> Path:
     """Replace a task's head; of a run of lighter paths, the task's light head.
 
