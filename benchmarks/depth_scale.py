@@ -34,7 +34,6 @@ from mt_perception.evaluation.datasets.open_samples import SourceOptions, open_s
 from mt_perception.evaluation.datasets.parts import PARTS, read_parts
 from mt_perception.evaluation.datasets.taxonomy import ClassMap, read_taxonomy
 from mt_perception.evaluation.metrics.depth import errors
-from mt_perception.execution.options import Options
 from mt_perception.geometry.depth_calibration import DepthCalibration
 from mt_perception.geometry.depth_calibrator import DepthCalibrator
 from mt_perception.geometry.depth_fit import fit_scale
@@ -43,11 +42,12 @@ from mt_perception.pipeline import Pipeline
 from mt_perception.planning.frame_state import FrameState
 from mt_perception.reports import BOTH, GROUND
 from mt_perception.training.data.plane_segmentation import ground_mask
+from mt_perception.training.export.model_metrics import EVALUATION_OPTIONS, ValidationSet
 from mt_perception.types import DEPTH, DepthMap, Frame, Intrinsics
 
 # The list of scenes is that of the release figures.
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from release_figures import MAX_RANGE_M, ROOT, ValidationSet, scene_sets
+from release_figures import MAX_RANGE_M, ROOT, scene_sets
 
 LEAST_POINTS = 200
 TRIALS, SAME_HEIGHT, SMALL_SHARE, MOST_BELOW = 400, 0.1, 0.04, 0.03
@@ -90,7 +90,7 @@ def main(
     """Measure MODEL on the scenes of one part of the validation data."""
     data = data or ROOT.parent / 'shared' / 'data'
     parts = read_parts(ROOT / 'recipes' / 'splits' / 'cspnano.yaml')
-    network = Pipeline.load(model)
+    network = Pipeline.load(model, EVALUATION_OPTIONS)
     manifest = network.manifest
     parts = parts.unseen_by(f'{manifest.name} {manifest.version}')
     print_head()
@@ -211,7 +211,7 @@ def plane_through(points: NDArray[np.float64]) -> GroundPlane | None:
 
 def figures(model: Path, network: Pipeline, frames: Sequence[Measured]) -> Mapping[str, float]:
     """AbsRel of a scene by the source of the scale, and the shares of frames that have one."""
-    grounded = Pipeline.load(model, Options(depth_scale=GROUND))
+    grounded = Pipeline.load(model, replace(EVALUATION_OPTIONS, depth_scale=GROUND))
     plain = [abs_rel(one.plain.depth, one.truth) for one in frames]
     ground, with_ground = np.array([with_scale(grounded, one) for one in frames]).T
     calibrated, both, has_fit = list(plain), list(ground), 0
@@ -219,7 +219,8 @@ def figures(model: Path, network: Pipeline, frames: Sequence[Measured]) -> Mappi
         with TemporaryDirectory() as folder:
             file = Path(folder) / 'depth.yaml'
             file.write_text(calibration.text())
-            pipeline = Pipeline.load(model, Options(depth_scale=BOTH, depth_calibration=str(file)))
+            options = replace(EVALUATION_OPTIONS, depth_scale=BOTH, depth_calibration=str(file))
+            pipeline = Pipeline.load(model, options)
             for index in range(half, len(frames), 2):
                 one, has_fit = frames[index], has_fit + 1
                 depth = calibration.fit.apply(1 / one.plain.depth)

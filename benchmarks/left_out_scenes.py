@@ -152,7 +152,7 @@ def print_scales(
     print_head()
     rows = {}
     for name, path in models.items():
-        network = Pipeline.load(path)
+        network = Pipeline.load(path, EVALUATION_OPTIONS)
         frames = frames_of(network, data, scenes[name])
         rows[name] = figures(path, network, frames)
         click.echo(line(name, len(frames), rows[name]))

@@ -155,7 +155,10 @@ def test_faults_of_one_camera_hurt_no_other(graph: RosGraph, tiny: Path) -> None
         assert graph.spin_until(lambda stamp_s=stamp_s: sum(rejects.values()) == stamp_s)
     assert cameras.stamps('front') == [1, 2, 3, 4, 5]
     assert not cameras.found['left']
-    assert 'no image for' in cameras.report('/rear/perception: input').message
+    # It is said with the next diagnostics.
+    assert graph.spin_until(
+        lambda: 'no image for' in cameras.report('/rear/perception: input').message
+    )
     assert not inside.nodes['front'].health.rejects
     # A defect in the run of one camera.
     inside.nodes['left'].pipeline.runner = None  # type: ignore[assignment]
