@@ -107,7 +107,7 @@ def test_a_second_training_into_a_run_is_refused(tmp_path: Path) -> None:
     run = tmp_path / 'run'
     with (
         exclusive(run),
-        pytest.raises(OutputError, match='another command is training into'),
+        pytest.raises(OutputError, match='another command is writing to'),
         exclusive(run),
     ):
         pass

@@ -48,10 +48,7 @@ _TAPE_RADIUS = 2
 @click.argument('source')
 @click.option('--model', default='cspnano', help='Installed model or model folder.')
 @click.option(
-    '--out',
-    default='depth_calibration.yaml',
-    type=NewPath(),
-    help='Calibration file to write.',
+    '--out', default='depth_calibration.yaml', type=NewPath(), help='Calibration file to write.'
 )
 @click.option('--topic', help='Image topic of a bag.')
 @click.option('--depth-topic', help='Topic with true depth.')

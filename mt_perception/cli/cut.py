@@ -34,9 +34,7 @@ from mt_perception.cli.training_options import (
     '--model', type=FOLDER, help='Model folder of the network, to which the cut is added.'
 )
 @click.option(
-    '--images',
-    default=400,
-    help='Number of images for the symbol statistics of the codec.',
+    '--images', default=400, help='Number of images for the symbol statistics of the codec.'
 )
 @cache_option
 def cut(

@@ -63,42 +63,19 @@ For robots in a network:
 )
 @PROVIDER
 @click.option(
-    '--batch',
-    type=int,
-    default=_DEFAULT.batch,
-    help='Largest number of frames in one run.',
+    '--batch', type=int, default=_DEFAULT.batch, help='Largest number of frames in one run.'
 )
 @click.option(
-    '--batch-wait-ms',
-    default=_DEFAULT.batch_wait_ms,
-    help='Time to wait for a full batch.',
+    '--batch-wait-ms', default=_DEFAULT.batch_wait_ms, help='Time to wait for a full batch.'
 )
 @click.option(
-    '--per-client',
-    default=_DEFAULT.per_client,
-    help='Largest number of requests of one robot.',
+    '--per-client', default=_DEFAULT.per_client, help='Largest number of requests of one robot.'
 )
+@click.option('--waiting', default=_DEFAULT.waiting, help='Largest number of queued requests.')
+@click.option('--metrics-host', default=LOOPBACK, help='Address of the Prometheus metrics.')
+@click.option('--metrics-port', type=_PORT, default=0, help='Port of the metrics; 0: none.')
 @click.option(
-    '--waiting',
-    default=_DEFAULT.waiting,
-    help='Largest number of queued requests.',
-)
-@click.option(
-    '--metrics-host',
-    default=LOOPBACK,
-    help='Address of the Prometheus metrics.',
-)
-@click.option(
-    '--metrics-port',
-    type=_PORT,
-    default=0,
-    help='Port of the metrics; 0: none.',
-)
-@click.option(
-    '--drain-s',
-    type=FiniteRange(0, 3600),
-    default=5.0,
-    help='Time to finish after SIGTERM.',
+    '--drain-s', type=FiniteRange(0, 3600), default=5.0, help='Time to finish after SIGTERM.'
 )
 @click.option(
     '--backend',
@@ -109,10 +86,7 @@ For robots in a network:
     help='This process, or replicas on Ray Serve.',
 )
 @click.option(
-    '--replicas',
-    type=click.IntRange(1),
-    default=1,
-    help='Smallest number of Ray replicas.',
+    '--replicas', type=click.IntRange(1), default=1, help='Smallest number of Ray replicas.'
 )
 @click.option(
     '--max-replicas',

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,7 +29,6 @@ from mt_perception.cli.training_options import (
 
 if TYPE_CHECKING:
     from mt_perception.evaluation.datasets.taxonomy import ClassMap
-    from mt_perception.evaluation.output import OutputFolder
     from mt_perception.network.multitask import Multitask
     from mt_perception.training.data.batches import SampleSet
     from mt_perception.training.loop import Progress as Step
@@ -93,13 +91,16 @@ def train(
     steps = train_structure(plan, sets, labels, weights, out, validate, network, tensorboard, kept)
     last: dict[str, float] = {}
     now = None
-    with ExitStack() as stack:
-        stack.enter_context(exclusive(out))
-        steps = _recorded(steps, out, lambda: record_run(out, recipe, plan, sets), output)
-        stack.enter_context(claimed(output))
-        bar = stack.enter_context(training_bar(console))
+
+    def record() -> None:
+        if first_process():
+            # Marked at once: a run that is killed has its recipe, too.
+            with claimed(output):
+                record_run(out, recipe, plan, sets)
+
+    with exclusive(out), claimed(output), training_bar(console) as bar:
         task = bar.add_task('start', total=plan.steps, shown='')
-        for now in steps:
+        for now in _recorded(steps, record, (out / CHECKPOINT).exists()):
             last |= {k: v for k, v in (now.metrics or {}).items() if k in _SHOWN}
             shown = _shown(now, last)
             bar.update(
@@ -139,25 +140,20 @@ def _check(
     show_progress(console, 'checking files', check_files(sets))
 
 
-def _recorded(
-    steps: Iterator[Step], run: Path, record: Callable[[], None], output: OutputFolder | None
-) -> Iterator[Step]:
-    """Yield the steps of a run, which is recorded when it can begin.
+def _recorded(steps: Iterator[Step], record: Callable[[], None], resumes: bool) -> Iterator[Step]:
+    """Yield the steps of a run, which is recorded when it begins.
 
-    The recipe in the folder of a resumed run is replaced after its checkpoint was restored with
-    the new one, so that a recipe of another run does no harm.
+    A resumed run is recorded after its checkpoint was restored with the recipe: one of another run
+    is refused there, and must not replace the recipe in the folder.
     """
-    waits = (run / CHECKPOINT).exists()
-    if first_process() and not waits:
-        with claimed(output):
-            record()
-    for now in steps:
-        if first_process() and waits:
-            record()
-            waits = False
-        yield now
-    if first_process() and waits:
+    if not resumes:
         record()
+    first = next(steps, None)
+    if resumes:
+        record()
+    if first is not None:
+        yield first
+        yield from steps
 
 
 def _shown(now: Step, last: Mapping[str, float]) -> str:

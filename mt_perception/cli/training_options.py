@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -16,8 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from mt_perception.cli.new_path import NewPath
-from mt_perception.errors import OutputError
-from mt_perception.evaluation.output import OutputFolder
+from mt_perception.evaluation.output import OutputFolder, lock
 from mt_perception.model.folder import MANIFEST, read_manifest_data
 from mt_perception.resources import find_model, list_models
 
@@ -125,17 +123,7 @@ def exclusive(run: Path) -> Iterator[None]:
     try:
         # The other processes of torchrun belong to the first one.
         if first_process():
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(folder)
-        raise OutputError(
-            f'another command is training into {run}; wait until it ends, or choose another '
-            'folder for --out'
-        ) from error
-    except OSError:
-        # Some network file systems have no locks.
-        pass
-    try:
+            lock(folder, run)
         yield
     finally:
         os.close(folder)

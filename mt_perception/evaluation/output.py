@@ -80,16 +80,7 @@ class OutputFolder:
             # Unbuffered: on a full disk closing it would fail once more.
             marker = (self.path / MARKER).open('ab', buffering=0)
         with marker:
-            try:
-                fcntl.flock(marker, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise OutputError(
-                    f'another command is writing to {self.path}; wait until it ends, or choose '
-                    'another output folder'
-                ) from error
-            except OSError:
-                # Some network file systems have no locks.
-                pass
+            lock(marker.fileno(), self.path)
             with writing(self.path):
                 if not marker.tell():
                     marker.write(_HEADER.encode())
@@ -291,6 +282,28 @@ def _foreign(path: Path) -> str:
         f'{path} exists and mt_perception did not write it; move it, or choose another output '
         'folder'
     )
+
+
+def lock(file: int, folder: Path) -> None:
+    """Lock an open file or folder until it is closed.
+
+    Args:
+        file: Its descriptor.
+        folder: The folder that the lock protects.
+
+    Raises:
+        OutputError: Another command has the lock.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise OutputError(
+            f'another command is writing to {folder}; wait until it ends, or choose another '
+            'output folder'
+        ) from error
+    except OSError:
+        # Some network file systems have no locks.
+        pass
 
 
 def _changed(path: Path) -> str:
